@@ -1,0 +1,64 @@
+"""FaceFusion: change faces in photos and video.
+
+    from facefusion import process_video, set_options
+
+The public names are loaded when first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from facefusion.apps.simple import get_options, process_image, process_video, set_options
+    from facefusion.errors import FaceFusionError
+    from facefusion.pipeline.runner import Outcome, analyse_target, render_target, run
+    from facefusion.recipe import Recipe, build_recipe
+    from facefusion.types.track import Track, Tracks
+
+_HOMES = {
+    "set_options": "facefusion.apps.simple",
+    "get_options": "facefusion.apps.simple",
+    "process_video": "facefusion.apps.simple",
+    "process_image": "facefusion.apps.simple",
+    "Recipe": "facefusion.recipe",
+    "build_recipe": "facefusion.recipe",
+    "run": "facefusion.pipeline.runner",
+    "analyse_target": "facefusion.pipeline.runner",
+    "render_target": "facefusion.pipeline.runner",
+    "Outcome": "facefusion.pipeline.runner",
+    "Track": "facefusion.types.track",
+    "Tracks": "facefusion.types.track",
+    "FaceFusionError": "facefusion.errors",
+}
+
+__all__ = [
+    "FaceFusionError",
+    "Outcome",
+    "Recipe",
+    "Track",
+    "Tracks",
+    "__version__",
+    "analyse_target",
+    "build_recipe",
+    "get_options",
+    "process_image",
+    "process_video",
+    "render_target",
+    "run",
+    "set_options",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'facefusion' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

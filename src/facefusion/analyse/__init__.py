@@ -1,0 +1,1 @@
+"""Pass 1: frames in, `Tracks` out. Detect, follow, link, smooth."""

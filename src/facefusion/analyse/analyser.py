@@ -1,0 +1,318 @@
+"""The pass over the frames: detect now and then, follow in between, link what belongs together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from facefusion.analyse.pose import estimate_poses
+from facefusion.analyse.smooth import smooth_meshes
+from facefusion.imaging.align import detection_crop, invert, mesh_crop, transform
+from facefusion.imaging.resample import cut, is_cut, thumbnail
+from facefusion.plugins.protocols import Detector, Landmarker
+from facefusion.types.face import Detection, Face, Pose
+from facefusion.types.frame import Frame, Pixels
+from facefusion.types.track import Track, Tracks
+
+FloatArray = npt.NDArray[np.float32]
+
+MIN_SCORE = 0.5
+MAX_GAP = 5
+"""Frames without a face that are bridged by interpolation."""
+MAX_LINK_S = 3.0
+"""Time within a shot over which a lost person is taken to be the same one."""
+
+
+@dataclass(slots=True)
+class _Follower:
+    """A person as seen so far."""
+
+    shot: int
+    frames: list[int] = field(default_factory=list)
+    meshes: list[FloatArray] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    is_lost: bool = False
+
+    def add(self, frame: int, mesh: FloatArray, score: float) -> None:
+        self.frames.append(frame)
+        self.meshes.append(mesh)
+        self.scores.append(score)
+
+    def expected(self) -> FloatArray:
+        """Where the mesh should be in the next frame: it goes on half as fast."""
+        last = self.meshes[-1]
+        if len(self.meshes) < 2 or self.frames[-1] - self.frames[-2] != 1:
+            return last
+        motion = (last - self.meshes[-2]).mean(axis=0)
+        return np.asarray(last + 0.5 * motion, dtype=np.float32)
+
+
+class Analyser:
+    """Finds and follows faces.
+
+    Parameters
+    ----------
+    detector, landmarker
+        Engines.
+    interval
+        Detect at least every so many frames.
+    smoothing
+        Strength of the smoothing over time, 0 to 1.
+    """
+
+    def __init__(self, detector: Detector, landmarker: Landmarker, interval: int = 12, smoothing: float = 1.0) -> None:
+        self._detector, self._landmarker = detector, landmarker
+        self._interval, self._smoothing = interval, smoothing
+
+    def find_faces(self, pixels: Pixels) -> list[Face]:
+        """Faces of a single picture, largest first.
+
+        Parameters
+        ----------
+        pixels
+            (H, W, 3) uint8 RGB.
+        """
+        seen = self._look_at_detections(pixels, self._detector.detect([pixels])[0])
+        if not seen:
+            return []
+        meshes = np.stack([mesh for mesh, _ in seen])
+        poses = estimate_poses(meshes)
+        faces = [Face(mesh, score, _pose(pose)) for (mesh, score), pose in zip(seen, poses, strict=True)]
+        return sorted(faces, key=lambda face: -float(np.prod(face.box[2:] - face.box[:2])))
+
+    def analyse(
+        self,
+        frames: Iterable[Frame],
+        notes: Mapping[str, str] | None = None,
+        on_frame: Callable[[Frame], None] | None = None,
+    ) -> Tracks:
+        """Pass 1 over a clip; a photo is a clip of one frame.
+
+        Parameters
+        ----------
+        frames
+            All frames in order; each is looked at once and let go.
+        notes
+            Stored with the tracks.
+        on_frame
+            Called after each frame.
+
+        Returns
+        -------
+        Smoothed tracks, the most prominent person first.
+        """
+        followers: list[_Follower] = []
+        pts: list[int] = []
+        cuts: list[int] = []
+        size, time_base = (0, 0), Fraction(1, 1)
+        miniature: FloatArray | None = None
+        next_detection = 0
+        for number, frame in enumerate(frames):
+            size, time_base = (frame.pixels.shape[1], frame.pixels.shape[0]), frame.time_base
+            pts.append(frame.pts)
+            current = thumbnail(frame.pixels)
+            if miniature is None or is_cut(miniature, current):
+                cuts.append(number)
+                next_detection = number
+                for follower in followers:
+                    follower.is_lost = True
+            miniature = current
+            if self._follow(followers, frame.pixels, number):
+                next_detection = number  # somebody was lost: look again at once
+            if number >= next_detection:
+                self._detect(followers, frame.pixels, number, len(cuts))
+                # With nobody in sight look more often; a face may walk in.
+                is_empty = all(follower.is_lost for follower in followers)
+                next_detection = number + (max(self._interval // 3, 1) if is_empty else self._interval)
+            if on_frame is not None:
+                on_frame(frame)
+        times = np.array(pts, dtype=np.int64)
+        linked = _link(followers, times, time_base)
+        tracks = [self._finish(k, follower) for k, follower in enumerate(_by_prominence(linked, size))]
+        return Tracks(
+            size[0], size[1], time_base, times, tuple(tracks), dict(notes or {}), np.array(cuts, dtype=np.int64)
+        )
+
+    def _follow(self, followers: list[_Follower], pixels: Pixels, number: int) -> bool:
+        """Move every follower to this frame; whether one was lost."""
+        active = [follower for follower in followers if not follower.is_lost]
+        if not active:
+            return False
+        expected = [follower.expected() for follower in active]
+        looks = self._look(pixels, [mesh_crop(mesh, self._landmarker.crop_size) for mesh in expected])
+        again = [k for k, (mesh, _) in enumerate(looks) if _has_moved(expected[k], mesh)]
+        if again:
+            second = self._look(pixels, [mesh_crop(looks[k][0], self._landmarker.crop_size) for k in again])
+            for k, seen in zip(again, second, strict=True):
+                looks[k] = seen
+        was_lost = False
+        for follower, (mesh, score) in zip(active, looks, strict=True):
+            if score < MIN_SCORE or not _is_in_picture(mesh, pixels):
+                follower.is_lost = True
+                was_lost = True
+            else:
+                follower.add(number, mesh, score)
+        for follower, other in _overlapping([f for f in active if not f.is_lost]):
+            younger = follower if len(follower.frames) < len(other.frames) else other
+            younger.is_lost = True
+        return was_lost
+
+    def _detect(self, followers: list[_Follower], pixels: Pixels, number: int, shot: int) -> None:
+        known = [f for f in followers if not f.is_lost and f.frames[-1] == number]
+        fresh = []
+        for detection in self._detector.detect([pixels])[0]:
+            if all(_overlap(detection.box, _box(follower.meshes[-1])) < 0.25 for follower in known):
+                fresh.append(detection)
+        for mesh, score in self._look_at_detections(pixels, fresh):
+            if any(_overlap(_box(mesh), _box(follower.meshes[-1])) > 0.4 for follower in known):
+                continue
+            again = next(
+                (
+                    f
+                    for f in followers
+                    if f.is_lost
+                    and f.shot == shot
+                    and number - f.frames[-1] <= MAX_GAP + 1
+                    and f.frames[-1] < number
+                    and _overlap(_box(f.meshes[-1]), _box(mesh)) > 0.3
+                ),
+                None,
+            )
+            follower = again or _Follower(shot)
+            if again is None:
+                followers.append(follower)
+            follower.is_lost = False
+            follower.add(number, mesh, score)
+            known.append(follower)
+
+    def _look_at_detections(self, pixels: Pixels, detections: list[Detection]) -> list[tuple[FloatArray, float]]:
+        """Meshes of detections by two looks; those that turn out to be no face are left out."""
+        if not detections:
+            return []
+        size = self._landmarker.crop_size
+        first = self._look(pixels, [detection_crop(d.box, d.points, size) for d in detections])
+        second = self._look(pixels, [mesh_crop(mesh, size) for mesh, _ in first])
+        return [(mesh, score) for mesh, score in second if score >= MIN_SCORE]
+
+    def _look(self, pixels: Pixels, affines: list[FloatArray]) -> list[tuple[FloatArray, float]]:
+        crops = [cut(pixels, affine, self._landmarker.crop_size) for affine in affines]
+        meshes, scores = self._landmarker.landmark(crops)
+        return [
+            (transform(invert(affine), mesh), float(score))
+            for affine, mesh, score in zip(affines, meshes, scores, strict=True)
+        ]
+
+    def _finish(self, track_id: int, follower: _Follower) -> Track:
+        frames = np.array(follower.frames, dtype=np.int64)
+        meshes = np.stack(follower.meshes).astype(np.float32)
+        scores = np.array(follower.scores, dtype=np.float32)
+        frames, meshes, scores = _bridge(frames, meshes, scores)
+        breaks = np.flatnonzero(np.diff(frames) > 1) + 1
+        for part in np.split(np.arange(len(frames)), breaks):
+            meshes[part] = smooth_meshes(meshes[part], self._smoothing)
+        return Track(track_id, frames, meshes, scores, estimate_poses(meshes))
+
+
+def _pose(values: FloatArray) -> Pose:
+    return Pose(*(float(v) for v in values))
+
+
+def _box(mesh: FloatArray) -> FloatArray:
+    points = mesh[:, :2]
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])
+
+
+def _overlap(a: FloatArray, b: FloatArray) -> float:
+    """Intersection over union of two xyxy boxes."""
+    sides = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None)
+    both = float(np.prod(sides))
+    total = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - both
+    return both / total if total > 0 else 0.0
+
+
+def _overlapping(followers: list[_Follower]) -> list[tuple[_Follower, _Follower]]:
+    pairs = []
+    for k, one in enumerate(followers):
+        for other in followers[k + 1 :]:
+            if _overlap(_box(one.meshes[-1]), _box(other.meshes[-1])) > 0.6:
+                pairs.append((one, other))
+    return pairs
+
+
+def _has_moved(expected: FloatArray, mesh: FloatArray) -> bool:
+    """Whether the crop was far enough off for a second look to pay."""
+    size = float(max(np.ptp(expected[:, 0]), np.ptp(expected[:, 1]), 1.0))
+    shift = float(np.linalg.norm((mesh - expected)[:, :2].mean(axis=0)))
+    growth = float(max(np.ptp(mesh[:, 0]), np.ptp(mesh[:, 1]), 1.0)) / size
+    return shift > 0.05 * size or not 0.92 < growth < 1.09
+
+
+def _is_in_picture(mesh: FloatArray, pixels: Pixels) -> bool:
+    """Whether most of a mesh lies in the picture and it is large enough to be read."""
+    height, width = pixels.shape[:2]
+    inside = (mesh[:, 0] > 0) & (mesh[:, 0] < width) & (mesh[:, 1] > 0) & (mesh[:, 1] < height)
+    return float(inside.mean()) > 0.4 and float(np.ptp(mesh[:, 1])) > 12
+
+
+def _link(followers: list[_Follower], pts: npt.NDArray[np.int64], time_base: Fraction) -> list[_Follower]:
+    """Join followers of one shot that never appear together, are near in time, place and size."""
+    linked: list[_Follower] = []
+    for follower in sorted((f for f in followers if f.frames), key=lambda f: f.frames[0]):
+        start = follower.frames[0]
+        candidates = [
+            f
+            for f in linked
+            if f.shot == follower.shot
+            and f.frames[-1] < start
+            and float((pts[start] - pts[f.frames[-1]]) * time_base) <= MAX_LINK_S
+            and _is_near(f.meshes[-1], follower.meshes[0])
+        ]
+        if candidates:
+            before = max(candidates, key=lambda f: f.frames[-1])
+            before.frames += follower.frames
+            before.meshes += follower.meshes
+            before.scores += follower.scores
+        else:
+            linked.append(follower)
+    return linked
+
+
+def _is_near(one: FloatArray, other: FloatArray) -> bool:
+    a, b = float(np.ptp(one[:, 1])), float(np.ptp(other[:, 1]))
+    distance = float(np.linalg.norm((one - other)[:, :2].mean(axis=0)))
+    return 0.6 < a / max(b, 1e-3) < 1.67 and distance < 1.2 * max(a, b)
+
+
+def _by_prominence(followers: list[_Follower], size: tuple[int, int]) -> list[_Follower]:
+    """Largest, longest and most central first."""
+
+    def prominence(follower: _Follower) -> float:
+        meshes = np.stack(follower.meshes)[:, ::16, :2]
+        area = np.ptp(meshes[..., 0], axis=1) * np.ptp(meshes[..., 1], axis=1)
+        offset = np.abs(meshes.mean(axis=1) / np.array(size) - 0.5).max(axis=1)
+        return float((area * (1.2 - np.clip(offset, 0, 1))).sum())
+
+    return sorted(followers, key=lambda f: -prominence(f))
+
+
+def _bridge(
+    frames: npt.NDArray[np.int64], meshes: FloatArray, scores: FloatArray
+) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray]:
+    """Fill gaps of a few frames by interpolation, so that the old face does not flash up."""
+    rows: list[npt.NDArray[np.int64]] = [frames[:1]]
+    filled_meshes, filled_scores = [meshes[:1]], [scores[:1]]
+    for k in range(1, len(frames)):
+        gap = int(frames[k] - frames[k - 1]) - 1
+        if 0 < gap <= MAX_GAP and _is_near(meshes[k - 1], meshes[k]):
+            share = (np.arange(1, gap + 1, dtype=np.float32) / (gap + 1))[:, None, None]
+            rows.append(np.arange(frames[k - 1] + 1, frames[k]))
+            filled_meshes.append(meshes[k - 1] * (1 - share) + meshes[k] * share)
+            filled_scores.append(np.full(gap, min(scores[k - 1], scores[k]), dtype=np.float32))
+        rows.append(frames[k : k + 1])
+        filled_meshes.append(meshes[k : k + 1])
+        filled_scores.append(scores[k : k + 1])
+    return np.concatenate(rows), np.concatenate(filled_meshes).astype(np.float32), np.concatenate(filled_scores)

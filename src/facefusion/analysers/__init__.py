@@ -1,0 +1,1 @@
+"""Built-in engines of pass 1, one file per model family."""

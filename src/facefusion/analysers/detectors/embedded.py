@@ -1,0 +1,127 @@
+"""The embedded detector: centres of faces with sizes and five points, for pictures of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from facefusion.imaging.resample import peaks, shrink_to_multiple
+from facefusion.models.session import Session
+from facefusion.models.spec import get_spec
+from facefusion.plugins.protocols import EngineContext, FloatArray
+from facefusion.types.face import Detection
+from facefusion.types.frame import Pixels
+
+STRIDE = 8
+SIDE_MULTIPLE = 64
+MAX_OVERLAP = 0.35
+COARSEST = 320
+"""The pyramid of sizes ends at a longest side of at most this many pixels."""
+SMALL, LARGE = 20.0, 190.0
+"""Sizes of the faces that one level of the pyramid answers for, px."""
+
+
+class EmbeddedDetector:
+    """Detector of our own training; see ``docs/models/detector.md`` for its figures.
+
+    Parameters
+    ----------
+    session
+        A session of ``face_detector_embedded``.
+    longest_side
+        Pictures are shrunk to this many pixels on their longer side, never enlarged.
+    min_score
+        Lowest score that is reported, 0 to 1.
+
+    References
+    ----------
+    Zhou et al., Objects as Points, 2019.
+    """
+
+    def __init__(self, session: Session, longest_side: int = 960, min_score: float = 0.5) -> None:
+        self._session, self._longest_side, self._min_score = session, longest_side, min_score
+
+    def detect(self, pixels: Sequence[Pixels]) -> list[list[Detection]]:
+        """See `facefusion.plugins.protocols.Detector`."""
+        return [self._detect(picture) for picture in pixels]
+
+    def _detect(self, picture: Pixels) -> list[Detection]:
+        found: list[Detection] = []
+        levels = self._levels(picture)
+        for number, longest_side in enumerate(levels):
+            low = 0.0 if number == 0 else SMALL
+            high = np.inf if number == len(levels) - 1 else LARGE
+            found += self._detect_level(picture, longest_side, low, high)
+        if not found:
+            return []
+        kept = suppress(np.stack([d.box for d in found]), np.array([d.score for d in found]))
+        return [found[k] for k in kept]
+
+    def _levels(self, picture: Pixels) -> list[int]:
+        """Longest sides at which the picture is looked at: halving, down to `COARSEST`."""
+        longest = min(self._longest_side, max(picture.shape[:2]))
+        levels = [longest]
+        while levels[-1] > COARSEST:
+            levels.append(round(levels[-1] / 2))
+        return levels
+
+    def _detect_level(self, picture: Pixels, longest_side: int, low: float, high: float) -> list[Detection]:
+        """Faces whose size at this level is within a range of pixels."""
+        small, scale = shrink_to_multiple(picture, longest_side, SIDE_MULTIPLE)
+        tensor = small.transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1
+        heat, sizes, five = (output[0] for output in self._session.run({"image": tensor}))
+        rows, columns = peaks(heat[0], self._min_score)
+        scores = heat[0][rows, columns]
+        x, y = (axis * STRIDE + (STRIDE - 1) / 2 for axis in (columns, rows))
+        reach = sizes[:, rows, columns].T
+        boxes = np.stack([x - reach[:, 0], y - reach[:, 1], x + reach[:, 2], y + reach[:, 3]], axis=1)
+        points = five[:, rows, columns].T.reshape(-1, 5, 2) + np.stack([x, y], axis=1)[:, None]
+        side = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0.0)
+        to_picture = 1 / scale
+        # Pixel centres are integers, so shrinking by s maps x to (x + 0.5) s - 0.5.
+        shift = 0.5 * to_picture - 0.5
+        return [
+            Detection(
+                (boxes[k] * to_picture + shift).astype(np.float32),
+                (points[k] * to_picture + shift).astype(np.float32),
+                float(scores[k]),
+            )
+            for k in np.flatnonzero((side >= low) & (side <= high))
+        ]
+
+
+def suppress(boxes: FloatArray, scores: FloatArray, max_overlap: float = MAX_OVERLAP) -> list[int]:
+    """Greedy non-maximum suppression.
+
+    Parameters
+    ----------
+    boxes
+        (N, 4) xyxy.
+    scores
+        (N,).
+    max_overlap
+        Highest intersection over union that two kept boxes may have.
+
+    Returns
+    -------
+    Kept rows, best score first.
+    """
+    order = np.argsort(-scores, kind="stable")
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    kept: list[int] = []
+    while order.size:
+        best, rest = int(order[0]), order[1:]
+        kept.append(best)
+        low = np.maximum(boxes[best, :2], boxes[rest, :2])
+        high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
+        both = np.prod(np.clip(high - low, 0, None), axis=1)
+        order = rest[both / np.maximum(areas[best] + areas[rest] - both, 1e-6) <= max_overlap]
+    return kept
+
+
+def build(context: EngineContext) -> EmbeddedDetector:
+    """Builder named in the entry point."""
+    recipe = context.recipe
+    session = Session(get_spec("face_detector_embedded"), recipe.execution_providers, context.thread_count)
+    return EmbeddedDetector(session, recipe.face_detector_size, recipe.face_detector_score)

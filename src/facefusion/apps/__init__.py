@@ -1,0 +1,1 @@
+"""The doors: command line, library script, demonstration. Thin layers over `facefusion.pipeline`."""

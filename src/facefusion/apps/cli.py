@@ -1,0 +1,246 @@
+"""The command line. Flags are made from the fields of `facefusion.recipe.Recipe`; nothing heavy is imported for help."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from facefusion import __version__
+
+EXIT_OK = 0
+EXIT_UNEXPECTED = 1
+EXIT_USAGE = 2
+EXIT_INPUT = 3
+EXIT_NO_FACE = 4
+EXIT_OUTPUT = 5
+EXIT_MODEL = 6
+EXIT_STOPPED = 130
+
+_EXIT_TEXT = """exit codes:
+  0 done   2 wrong request   3 input cannot be read   4 no face found
+  5 output cannot be written   6 model or provider   130 stopped   1 a fault of ours"""
+
+_COMMANDS = {
+    "run": "change faces in a photo or clip (the default command)",
+    "headless-run": "the same, in FaceFusion 3 spelling",
+    "analyse": "pass 1 only: find and follow faces, write a tracks file",
+    "render": "pass 2 only: change faces from a tracks file",
+    "models": "list, show and verify models",
+    "doctor": "show what is installed and what really works",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argparse with our error words and exit code."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        print(f"  See {self.prog} --help.", file=sys.stderr)
+        raise SystemExit(EXIT_USAGE)
+
+
+def exit_code(error: BaseException) -> int:
+    """Exit code of an error, by its class."""
+    from facefusion import errors
+
+    table: list[tuple[type[BaseException], int]] = [
+        (errors.OutputRefused, EXIT_OUTPUT),
+        (errors.MediaError, EXIT_INPUT),
+        (errors.TracksError, EXIT_INPUT),
+        (errors.FaceError, EXIT_NO_FACE),
+        (errors.RecipeError, EXIT_USAGE),
+        (errors.ModelError, EXIT_MODEL),
+        (errors.Stopped, EXIT_STOPPED),
+    ]
+    return next((code for kind, code in table if isinstance(error, kind)), EXIT_UNEXPECTED)
+
+
+def _add_recipe_flags(parser: argparse.ArgumentParser, skip: Sequence[str] = ()) -> None:
+    from facefusion.recipe import Recipe
+
+    groups: dict[str, Any] = {}
+    for name, field in Recipe.model_fields.items():
+        extra: Any = field.json_schema_extra
+        if name in skip:
+            continue
+        group = groups.setdefault(extra["group"], parser.add_argument_group(extra["group"]))
+        text = field.description or ""
+        if field.default not in (None, (), Path(), False):
+            shown = " ".join(field.default) if isinstance(field.default, tuple) else field.default
+            text += f" (default: {shown})"
+        options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
+        if field.annotation is bool:
+            options["action"] = "store_true"
+        elif "tuple" in str(field.annotation) and name != "faces":
+            options |= {"nargs": "+", "metavar": name.split("_")[0].upper()}
+        else:
+            options["metavar"] = name.rsplit("_", 1)[-1].upper() if name.endswith(("path", "_s")) else "VALUE"
+        group.add_argument(*extra["flags"], **options)
+
+
+def _add_show_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("messages")
+    group.add_argument("--quiet", action="store_true", help="show errors only")
+    group.add_argument("--json", action="store_true", help="write one JSON event per line to standard output")
+    group.add_argument("--config-path", type=Path, help="TOML file with options (see docs/configuration.md)")
+    group.add_argument(
+        "--show-config", action="store_true", help="print every option with where it comes from, and stop"
+    )
+
+
+def _help_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="facefusion",
+        description="Change faces in photos and video.",
+        epilog="commands:\n"
+        + "\n".join(f"  {name:<14}{text}" for name, text in _COMMANDS.items())
+        + "\n\nThe shortest way:  facefusion --source face.jpg --target clip.mp4 --output result.mp4\n"
+        + "Options of a command:  facefusion COMMAND --help\n\n"
+        + _EXIT_TEXT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"facefusion {__version__}")
+    parser.add_argument("command", nargs="?", help="one of the commands below")
+    return parser
+
+
+def _command_parser(command: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=f"facefusion {command}",
+        description=_COMMANDS[command].capitalize() + ".",
+        epilog=_EXIT_TEXT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    if command in ("run", "headless-run"):
+        _add_recipe_flags(parser)
+    elif command == "analyse":
+        _add_recipe_flags(parser, skip=("source_paths", "output_path"))
+        parser.add_argument("-o", "--output", dest="tracks_path", type=Path, required=True, help="tracks file to write")
+    elif command == "render":
+        _add_recipe_flags(parser)
+        parser.add_argument("--tracks", dest="tracks_path", type=Path, required=True, help="tracks file to read")
+    elif command == "models":
+        parser.add_argument("action", choices=("list", "show", "verify"), nargs="?", default="list")
+        parser.add_argument("model", nargs="?", help="model id, for show")
+    _add_show_flags(parser)
+    return parser
+
+
+def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        from facefusion.recipe import suggest
+
+        flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
+        word = unknown[0].split("=")[0]
+        hint = suggest(word.lstrip("-"), [flag.lstrip("-").replace("-", "_") for flag in flags]).replace("_", "-")
+        print(f"facefusion: There is no option '{word}'.", file=sys.stderr)
+        print(f"  {hint}" if "mean" in hint else f"  See {parser.prog} --help.", file=sys.stderr)
+        raise SystemExit(EXIT_USAGE)
+    return arguments
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Entry point of the console script; ends with an exit code (see ``--help``)."""
+    words = list(sys.argv[1:] if words is None else words)
+    if not words or words[0] in ("-h", "--help", "--version", "-v"):
+        parser = _help_parser()
+        if not words:
+            parser.print_help()
+            raise SystemExit(EXIT_USAGE)
+        parser.parse_args(["--version" if words[0] == "-v" else words[0]])
+    if words[0].startswith("-"):
+        words = ["run", *words]
+    command = words[0]
+    if command not in _COMMANDS:
+        import difflib
+
+        near = difflib.get_close_matches(command, _COMMANDS, n=1)
+        hint = f"Did you mean '{near[0]}'?" if near else f"Commands: {', '.join(_COMMANDS)}."
+        print(f"facefusion: There is no command '{command}'.\n  {hint}", file=sys.stderr)
+        raise SystemExit(EXIT_USAGE)
+    arguments = _parse(_command_parser(command), words[1:])
+    raise SystemExit(_run_command(command, vars(arguments)))
+
+
+def _run_command(command: str, values: dict[str, Any]) -> int:
+    from facefusion.apps.show import Mode, Show
+    from facefusion.errors import FaceFusionError
+
+    mode: Mode = "json" if values.pop("json") else "quiet" if values.pop("quiet") else "bar"
+    values.pop("quiet", None)
+    signal.signal(signal.SIGTERM, _stop)
+    show = Show(mode)
+    try:
+        with show:
+            return _dispatch(command, values, show)
+    except FaceFusionError as error:
+        show.error(error)
+        return exit_code(error)
+    except KeyboardInterrupt:
+        print("facefusion: Stopped; nothing was written.", file=sys.stderr)
+        return EXIT_STOPPED
+
+
+def _stop(signum: int, frame: object) -> None:
+    """SIGTERM ends a run as Ctrl-C does: cleanly, with nothing half written."""
+    raise KeyboardInterrupt
+
+
+def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
+    config_path = values.pop("config_path", None)
+    show_config = values.pop("show_config", False)
+    if command == "models":
+        from facefusion.apps.doctor import show_models
+
+        return show_models(values["action"], values["model"])
+    if command == "doctor":
+        from facefusion.apps.doctor import examine
+
+        return examine()
+
+    from facefusion.recipe import build_recipe
+    from facefusion.settings import load_options
+
+    tracks_path: Path | None = values.pop("tracks_path", None)
+    options = load_options(values, os.environ, Path.cwd(), config_path)
+    recipe = build_recipe({name: sourced.value for name, sourced in options.items()})
+    if show_config:
+        for name in type(recipe).model_fields:
+            origin = options[name].origin if name in options else "default"
+            print(f"{name} = {getattr(recipe, name)!r}  ({origin})")
+        return EXIT_OK
+
+    from facefusion.pipeline import runner
+
+    if command == "analyse":
+        from facefusion.media.files import check_output
+        from facefusion.pipeline.plan import check_models
+
+        assert tracks_path is not None
+        check_models(recipe)
+        check_output(tracks_path, [recipe.target_path])
+        tracks = runner.analyse_target(recipe, on_progress=show.progress)
+        tracks.save(tracks_path)
+        people = [{"face": t.track_id, "frames": len(t.frames)} for t in tracks.tracks]
+        lines = [f"  face {p['face']}: {p['frames']} of {len(tracks.pts)} frames" for p in people]
+        show.message(
+            "\n".join([f"{tracks_path}: {len(people)} people", *lines]), output=str(tracks_path), people=people
+        )
+        return EXIT_OK
+    if command == "render":
+        from facefusion.types.track import Tracks
+
+        assert tracks_path is not None
+        outcome = runner.render_target(recipe, Tracks.load(tracks_path), show.progress)
+    else:
+        outcome = runner.run(recipe, show.progress)
+    show.outcome(outcome)
+    return EXIT_OK

@@ -1,0 +1,126 @@
+"""What the user sees while work goes on: a progress bar, JSON lines, or nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import Any, Literal
+
+from facefusion.errors import FaceFusionError
+from facefusion.pipeline.progress import Progress
+from facefusion.pipeline.runner import Outcome
+
+Mode = Literal["auto", "bar", "json", "quiet"]
+
+_TITLES = {"sources": "Sources", "analyse": "Analyse", "render": "Render"}
+
+
+class Show:
+    """Shows progress, results and errors.
+
+    Parameters
+    ----------
+    mode
+        ``bar`` on standard error, ``json`` with one event per line on standard output, ``quiet``;
+        ``auto`` is a bar on a terminal and quiet elsewhere.
+    """
+
+    def __init__(self, mode: Mode) -> None:
+        if mode == "auto":
+            mode = "bar" if sys.stderr.isatty() else "quiet"
+        self._mode = mode
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._began: dict[str, float] = {}
+        self._last_event = 0.0
+
+    def __enter__(self) -> Show:
+        if self._mode == "bar":
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description:<8}"),
+                BarColumn(bar_width=None),
+                TextColumn("{task.completed}/{task.fields[shown_total]}"),
+                TextColumn("{task.fields[rate]:>6} frames/s"),
+                TimeRemainingColumn(compact=True),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def progress(self, progress: Progress) -> None:
+        """Take in one step."""
+        now = time.monotonic()
+        began = self._began.setdefault(progress.stage, now)
+        rate = (progress.done - 1) / (now - began) if now > began else 0.0
+        if self._bar is not None:
+            if progress.stage not in self._tasks:
+                self._tasks[progress.stage] = self._bar.add_task(
+                    _TITLES[progress.stage], total=progress.total or None, rate="", shown_total=progress.total or "?"
+                )
+            shown = f"{rate:.1f}" if rate else ""
+            self._bar.update(self._tasks[progress.stage], completed=progress.done, rate=shown)
+        elif self._mode == "json":
+            is_last = progress.done == progress.total
+            if now - self._last_event < 0.2 and not is_last:
+                return
+            self._last_event = now
+            left_s = (progress.total - progress.done) / rate if rate and progress.total else None
+            self._emit(
+                event="progress",
+                stage=progress.stage,
+                done=progress.done,
+                total=progress.total,
+                frames_per_s=round(rate, 2),
+                time_left_s=None if left_s is None else round(max(left_s, 0.0), 1),
+            )
+
+    def outcome(self, outcome: Outcome) -> None:
+        """Show a result."""
+        if self._mode == "json":
+            self._emit(
+                event="done",
+                output=str(outcome.output_path),
+                frames=outcome.frame_count,
+                changed_frames=outcome.changed_frame_count,
+                faces=outcome.track_count,
+                analyse_s=round(outcome.analyse_s, 3),
+                render_s=round(outcome.render_s, 3),
+                frames_per_s=round(outcome.frames_per_s, 2),
+            )
+        elif self._mode == "bar":
+            what = "frame" if outcome.frame_count == 1 else "frames"
+            print(
+                f"{outcome.output_path}: {outcome.changed_frame_count} of {outcome.frame_count} {what} changed, "
+                f"{outcome.frames_per_s:.1f} frames/s"
+            )
+
+    def message(self, text: str, **fields: Any) -> None:
+        """Show a line of text, or an event with its fields."""
+        if self._mode == "json":
+            self._emit(event="message", text=text, **fields)
+        elif self._mode == "bar":
+            print(text)
+
+    def error(self, error: FaceFusionError) -> None:
+        """Show what is wrong and what to do."""
+        if self._mode == "json":
+            self._emit(event="error", code=error.code, message=error.message, hint=error.hint)
+        else:
+            print(f"facefusion: {error.message}", file=sys.stderr)
+            if error.hint:
+                print(f"  {error.hint}", file=sys.stderr)
+
+    @staticmethod
+    def _emit(**fields: Any) -> None:
+        print(json.dumps(fields, ensure_ascii=False), flush=True)

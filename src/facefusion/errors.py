@@ -1,0 +1,162 @@
+"""The error tree. Every error says what is wrong (message) and what to do next (hint).
+
+FaceFusionError
+├── RecipeError (ValueError)
+│   ├── UnknownOption
+│   ├── UnknownProcessor
+│   └── UnknownModel
+├── MediaError (OSError)
+│   ├── MediaMissing (FileNotFoundError)
+│   ├── MediaUnreadable
+│   ├── MediaUnsupported
+│   └── OutputRefused
+├── FaceError (ValueError)
+│   ├── NoFaceInSource
+│   └── NoFaceInTarget
+├── TracksError (ValueError)
+├── ModelError (RuntimeError)
+│   ├── HashMismatch
+│   ├── ModelMismatch
+│   └── ProviderRefused
+└── Stopped
+"""
+
+from __future__ import annotations
+
+
+class FaceFusionError(Exception):
+    """Base of all errors raised on purpose.
+
+    Parameters
+    ----------
+    message
+        What is wrong, in one sentence, naming the file, option or value.
+    hint
+        What to do next.
+
+    Attributes
+    ----------
+    code : str
+        Stable identifier, for programs.
+    retryable : bool
+        Whether the same call may succeed later without a change.
+    """
+
+    code = "error"
+    retryable = False
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class RecipeError(FaceFusionError, ValueError):
+    """The request itself is wrong: an option, its value or a combination."""
+
+    code = "recipe"
+
+
+class UnknownOption(RecipeError):
+    """An option that does not exist."""
+
+    code = "unknown_option"
+
+
+class UnknownProcessor(RecipeError):
+    """A processor that no installed package offers."""
+
+    code = "unknown_processor"
+
+
+class UnknownModel(RecipeError):
+    """A model that the processor or analyser does not have."""
+
+    code = "unknown_model"
+
+
+class MediaError(FaceFusionError, OSError):
+    """A photo or clip cannot be read or written."""
+
+    code = "media"
+
+
+class MediaMissing(MediaError, FileNotFoundError):
+    """A file is not there."""
+
+    code = "media_missing"
+
+
+class MediaUnreadable(MediaError):
+    """A file is empty, damaged or not a photo or clip."""
+
+    code = "media_unreadable"
+
+
+class MediaUnsupported(MediaError):
+    """A good file of a kind that is not handled: more than 8 bits, animated, far too large."""
+
+    code = "media_unsupported"
+
+
+class OutputRefused(MediaError):
+    """The output cannot be written: no permission, no room, or it would overwrite an input."""
+
+    code = "output_refused"
+
+
+class FaceError(FaceFusionError, ValueError):
+    """A face that is needed is not there."""
+
+    code = "face"
+
+
+class NoFaceInSource(FaceError):
+    """A source photo shows no face."""
+
+    code = "no_face_in_source"
+
+
+class NoFaceInTarget(FaceError):
+    """The target shows no face to change."""
+
+    code = "no_face_in_target"
+
+
+class TracksError(FaceFusionError, ValueError):
+    """A tracks file is damaged or belongs to another target."""
+
+    code = "tracks"
+
+
+class ModelError(FaceFusionError, RuntimeError):
+    """A model cannot be used."""
+
+    code = "model"
+
+
+class HashMismatch(ModelError):
+    """A model file is not the file its specification names."""
+
+    code = "hash_mismatch"
+
+
+class ModelMismatch(ModelError):
+    """A graph does not have the inputs and outputs its specification names."""
+
+    code = "model_mismatch"
+
+
+class ProviderRefused(ModelError):
+    """A requested execution provider is not installed or does not really run."""
+
+    code = "provider_refused"
+
+
+class Stopped(FaceFusionError):
+    """The user stopped the work; nothing was written."""
+
+    code = "stopped"

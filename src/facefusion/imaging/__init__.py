@@ -1,0 +1,1 @@
+"""Pixel arithmetic: pure functions of arrays. The home of OpenCV."""

@@ -1,0 +1,137 @@
+"""Where to look: square crops of faces as affine maps, from a mesh or from a detection.
+
+A crop is described by ``crop_from_frame``, a (2, 3) affine that takes frame pixels to crop pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from facefusion.types.topology import CHIN, FOREHEAD, SKIN_COUNT
+
+FloatArray = npt.NDArray[np.float32]
+
+MESH_CROP_MARGIN = 1.3
+"""Side of a mesh crop over the longer side of the mesh's own (roll-free) bounding box."""
+
+# Mean relation of a detector's box to the mesh inside it, measured on the training faces.
+_BOX_SCALE = 1.03
+_BOX_SHIFT = 0.067
+
+
+def square_crop(centre: npt.ArrayLike, side: float, roll_rad: float, size: int) -> FloatArray:
+    """Affine ``crop_from_frame`` of a turned square.
+
+    Parameters
+    ----------
+    centre
+        (2,) centre of the square in frame pixels.
+    side
+        Side of the square in frame pixels, > 0.
+    roll_rad
+        Angle by which the face is turned clockwise in the frame, radians; the crop is upright.
+    size
+        Side of the crop in pixels.
+
+    Returns
+    -------
+    (2, 3) float32.
+    """
+    scale = size / max(float(side), 1e-3)
+    c, s = np.cos(roll_rad) * scale, np.sin(roll_rad) * scale
+    linear = np.array([[c, s], [-s, c]])
+    middle = np.full(2, (size - 1) / 2)
+    shift = middle - linear @ np.asarray(centre, dtype=np.float64)
+    return np.concatenate([linear, shift[:, None]], axis=1).astype(np.float32)
+
+
+def mesh_roll(points: FloatArray) -> float:
+    """Roll of a mesh in the image plane, radians, positive clockwise.
+
+    The eye line is steady for frontal faces and the line from forehead to chin for turned ones;
+    their sum weighs them by length.
+    """
+    left = points[[33, 133], :2].mean(axis=0)
+    right = points[[362, 263], :2].mean(axis=0)
+    eyes = right - left
+    down = points[CHIN, :2] - points[FOREHEAD, :2] + np.array([-eyes[1], eyes[0]])
+    return float(np.arctan2(-down[0], down[1]))
+
+
+def five_point_roll(points: FloatArray) -> float:
+    """Roll of a five-point layout in the image plane, radians, positive clockwise."""
+    eyes = points[1] - points[0]
+    down = (points[3] + points[4]) / 2 - (points[0] + points[1]) / 2
+    down = down + np.array([-eyes[1], eyes[0]])
+    return float(np.arctan2(-down[0], down[1]))
+
+
+def mesh_crop(points: FloatArray, size: int, margin: float = MESH_CROP_MARGIN) -> FloatArray:
+    """Upright square crop around a mesh.
+
+    Parameters
+    ----------
+    points
+        (478, 2 or 3) mesh in frame pixels.
+    size
+        Side of the crop in pixels.
+    margin
+        Side of the square over the longer side of the mesh's bounding box.
+
+    Returns
+    -------
+    (2, 3) ``crop_from_frame``.
+    """
+    roll = mesh_roll(points)
+    c, s = np.cos(roll), np.sin(roll)
+    turn = np.array([[c, s], [-s, c]])
+    upright = points[:SKIN_COUNT, :2] @ turn.T
+    low, high = upright.min(axis=0), upright.max(axis=0)
+    centre = turn.T @ ((low + high) / 2)
+    return square_crop(centre, float((high - low).max()) * margin, roll, size)
+
+
+def detection_crop(box: FloatArray, five: FloatArray, size: int, margin: float = MESH_CROP_MARGIN) -> FloatArray:
+    """Upright square crop where the mesh of a detected face is expected.
+
+    Parameters
+    ----------
+    box
+        (4,) xyxy in frame pixels.
+    five
+        (5, 2) five-point layout in frame pixels.
+    size, margin
+        As in `mesh_crop`.
+
+    Returns
+    -------
+    (2, 3) ``crop_from_frame``.
+    """
+    roll = five_point_roll(five)
+    scale = float(np.sqrt(max(box[2] - box[0], 1.0) * max(box[3] - box[1], 1.0)))
+    down = np.array([-np.sin(roll), np.cos(roll)])
+    centre = (box[:2] + box[2:]) / 2 + down * scale * _BOX_SHIFT
+    return square_crop(centre, scale * _BOX_SCALE * margin, roll, size)
+
+
+def invert(affine: FloatArray) -> FloatArray:
+    """Inverse of a (2, 3) affine: ``b_from_a`` becomes ``a_from_b``."""
+    linear = np.linalg.inv(affine[:, :2].astype(np.float64))
+    return np.concatenate([linear, -linear @ affine[:, 2:]], axis=1).astype(np.float32)
+
+
+def compose(outer: FloatArray, inner: FloatArray) -> FloatArray:
+    """``c_from_a`` of ``c_from_b`` (outer) and ``b_from_a`` (inner)."""
+    linear = outer[:, :2] @ inner[:, :2]
+    shift = outer[:, :2] @ inner[:, 2:] + outer[:, 2:]
+    return np.concatenate([linear, shift], axis=1).astype(np.float32)
+
+
+def transform(affine: FloatArray, points: FloatArray) -> FloatArray:
+    """Apply a similarity ``b_from_a`` to (N, 2) or (N, 3) points; z is scaled alike."""
+    moved = points[:, :2] @ affine[:, :2].T + affine[:, 2]
+    if points.shape[1] == 2:
+        return np.asarray(moved, dtype=np.float32)
+    scale = float(np.sqrt(abs(np.linalg.det(affine[:, :2].astype(np.float64)))))
+    return np.concatenate([moved, points[:, 2:] * scale], axis=1).astype(np.float32)

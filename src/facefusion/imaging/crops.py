@@ -1,0 +1,53 @@
+"""Crops at the frame's own scale, so that nothing is resampled on the way in and out."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from facefusion.imaging.align import transform
+from facefusion.types.crop import Crop
+from facefusion.types.face import Face
+from facefusion.types.frame import Pixels
+
+MAX_SIDE = 1024
+MARGIN = 0.08
+
+
+def cut_native(pixels: Pixels, face: Face) -> Crop:
+    """An upright, unturned crop around a face, shifted by whole pixels.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) uint8 frame.
+    face
+        The face in frame pixels.
+
+    Returns
+    -------
+    A crop that holds the mesh with a margin. Faces above `MAX_SIDE` pixels are shrunk by a whole number.
+    """
+    height, width = pixels.shape[:2]
+    box = face.box
+    margin = MARGIN * float(max(box[2:] - box[:2]))
+    x0, y0 = (
+        int(np.clip(np.floor(v - margin), 0, limit - 1)) for v, limit in zip(box[:2], (width, height), strict=True)
+    )
+    x1, y1 = (
+        int(np.clip(np.ceil(v + margin) + 1, low + 1, limit))
+        for v, low, limit in zip(box[2:], (x0, y0), (width, height), strict=True)
+    )
+    part = pixels[y0:y1, x0:x1]
+    factor = -(-max(x1 - x0, y1 - y0) // MAX_SIDE)
+    if factor == 1:
+        affine = np.array([[1, 0, -x0], [0, 1, -y0]], dtype=np.float32)
+        crop = np.ascontiguousarray(part)
+    else:
+        size = (max((x1 - x0) // factor, 1), max((y1 - y0) // factor, 1))
+        crop = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        sx, sy = size[0] / (x1 - x0), size[1] / (y1 - y0)
+        shift_x, shift_y = (0.5 - x0) * sx - 0.5, (0.5 - y0) * sy - 0.5
+        affine = np.array([[sx, 0, shift_x], [0, sy, shift_y]], dtype=np.float32)
+    moved = Face(transform(affine, face.mesh), face.score, face.pose)
+    return Crop(crop, affine, moved, np.zeros(crop.shape[:2], dtype=np.float32))

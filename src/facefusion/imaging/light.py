@@ -1,0 +1,112 @@
+"""Light: linear values, robust low-frequency shading, and moving one surface into another's light."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+_STEPS = 8192
+OFFSET = 0.004
+"""Added to linear light before its logarithm is taken, so that black stays finite."""
+_LOG_LOW, _LOG_HIGH = -5.6, 0.1
+
+
+@cache
+def _to_linear_table() -> FloatArray:
+    v = np.arange(256, dtype=np.float64) / 255
+    return np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+@cache
+def _to_srgb_table() -> Pixels:
+    v = np.linspace(0, 1, _STEPS)
+    encoded = np.where(v <= 0.0031308, v * 12.92, 1.055 * v ** (1 / 2.4) - 0.055)
+    return np.round(encoded * 255).astype(np.uint8)
+
+
+def to_linear(pixels: Pixels) -> FloatArray:
+    """sRGB bytes to linear light, 0 to 1 (IEC 61966-2-1)."""
+    return np.asarray(_to_linear_table()[pixels])
+
+
+def to_srgb(linear: FloatArray) -> Pixels:
+    """Linear light to sRGB bytes; values outside 0 to 1 are clipped."""
+    return np.asarray(_to_srgb_table()[(np.clip(linear, 0, 1) * (_STEPS - 1) + 0.5).astype(np.uint16)])
+
+
+def to_log(pixels: Pixels) -> FloatArray:
+    """sRGB bytes to the natural logarithm of linear light."""
+    return np.log(to_linear(pixels) + OFFSET)
+
+
+@cache
+def _from_log_table() -> Pixels:
+    return to_srgb((np.exp(np.linspace(_LOG_LOW, _LOG_HIGH, _STEPS)) - OFFSET).astype(np.float32))
+
+
+def from_log(log: FloatArray) -> Pixels:
+    """The inverse of `to_log`, by a table; values outside are clipped."""
+    steps = (log - _LOG_LOW) * ((_STEPS - 1) / (_LOG_HIGH - _LOG_LOW)) + 0.5
+    return np.asarray(_from_log_table()[np.clip(steps, 0, _STEPS - 1).astype(np.uint16)])
+
+
+def estimate_shading(
+    log_colour: FloatArray, weight: FloatArray, sigma: float, rounds: int = 4
+) -> tuple[FloatArray, FloatArray]:
+    """Low-frequency light and colour of a face on a grid, not led astray by hair, glasses or hands.
+
+    A second-degree surface is fitted to the logarithm of linear light by reweighted least squares;
+    what it leaves is smoothed with the same weights and added.
+
+    Parameters
+    ----------
+    log_colour
+        (G, G, 3) natural logarithm of linear light on a grid that is fixed to the face.
+    weight
+        (G, G) 0 to 1: how far each cell is skin in sight.
+    sigma
+        Standard deviation of the smoothing in cells.
+    rounds
+        Rounds of reweighting.
+
+    Returns
+    -------
+    (G, G, 3) shading, and (G, G) 0 to 1: how far each cell fits it (outliers are near 0).
+
+    References
+    ----------
+    Holland and Welsch, Robust regression using iteratively reweighted least-squares, 1977.
+    """
+    rows, columns = np.mgrid[0 : weight.shape[0], 0 : weight.shape[1]].astype(np.float32)
+    x = columns / (weight.shape[1] - 1) * 2 - 1
+    y = rows / (weight.shape[0] - 1) * 2 - 1
+    basis = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1).reshape(-1, 6)
+    values = log_colour.reshape(-1, 3)
+    base_weight = weight.reshape(-1).astype(np.float64)
+    fit = base_weight.copy()
+    # A weak pull to a flat surface keeps cells that are never seen (a far cheek) from running away.
+    ridge = np.diag([0.0, 1.0, 1.0, 3.0, 3.0, 3.0]) * (0.02 * max(base_weight.sum(), 1e-3))
+    surface = np.zeros_like(values)
+    trust = np.ones_like(base_weight)
+    for _ in range(rounds):
+        weighted = basis * fit[:, None]
+        system = weighted.T @ basis + ridge + np.eye(6) * 1e-6
+        surface = (basis @ np.linalg.solve(system, weighted.T @ values)).astype(np.float32)
+        # Luminance may vary with relief, colour hardly does on skin.
+        residual = values - surface
+        light = residual.mean(axis=1)
+        hue = np.abs(residual - light[:, None]).max(axis=1)
+        trust = 1 / (1 + (light / 0.38) ** 4 + (hue / 0.28) ** 4)
+        fit = base_weight * trust
+    rest = (values - surface).reshape(log_colour.shape)
+    sure = fit.reshape(weight.shape).astype(np.float32)
+    total = cv2.GaussianBlur(sure, (0, 0), sigma)
+    spread = cv2.GaussianBlur(rest * sure[..., None], (0, 0), sigma) / (total[..., None] + 0.05)
+    shading = surface.reshape(log_colour.shape) + spread
+    return shading.astype(np.float32), trust.reshape(weight.shape).astype(np.float32)

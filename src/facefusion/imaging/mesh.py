@@ -1,0 +1,154 @@
+"""Triangle meshes over images: rasterisation, piecewise-affine warps, visibility.
+
+Everything here is a pure function of arrays. Pixel centres lie at integer coordinates;
+x grows to the right, y downwards and z away from the camera.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int32]
+
+
+def signed_areas(points: FloatArray, triangles: IntArray) -> FloatArray:
+    """Twice the signed area of every projected triangle.
+
+    Parameters
+    ----------
+    points
+        (N, 2 or 3) vertices in pixels; z is ignored.
+    triangles
+        (T, 3) vertex indices.
+
+    Returns
+    -------
+    (T,) areas in square pixels. Positive where the vertices run clockwise as seen in the
+    image (y points down), which is the winding of a front-facing triangle of our topologies.
+    """
+    a, b, c = (points[triangles[:, k], :2] for k in range(3))
+    u, v = b - a, c - a
+    return np.asarray(u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0], dtype=np.float32)
+
+
+def rasterise(points: FloatArray, triangles: IntArray, height: int, width: int) -> IntArray:
+    """Draw a mesh into an index map: which triangle is seen at which pixel.
+
+    Back-facing triangles are not drawn; of several front-facing ones the nearest (by mean z)
+    is kept. A pixel belongs to a triangle by the half-open rule, so triangles that share an
+    edge leave neither gaps nor double pixels.
+
+    Parameters
+    ----------
+    points
+        (N, 3) vertices in pixels; smaller z is nearer.
+    triangles
+        (T, 3) vertex indices, clockwise where they face the camera.
+    height, width
+        Size of the map in pixels.
+
+    Returns
+    -------
+    (height, width) int32, index into ``triangles`` or -1 where nothing is seen.
+
+    References
+    ----------
+    Scan conversion with the painter's order: Foley et al., Computer Graphics, 2nd ed., ch. 3 and 15.
+    """
+    index_map = np.full(height * width, -1, dtype=np.int32)
+    visible = np.flatnonzero(signed_areas(points, triangles) > 1e-6)
+    if visible.size == 0:
+        return index_map.reshape(height, width)
+    depth = points[triangles[visible], 2].mean(axis=1)
+    order = visible[np.argsort(-depth, kind="stable")]
+    corners = points[triangles[order], :2].astype(np.float64)
+
+    # One entry per triangle and row, then one per triangle, row and pixel: no loop over triangles.
+    y = corners[:, :, 1]
+    first = np.clip(np.ceil(y.min(axis=1)), 0, height).astype(np.int64)
+    last = np.clip(np.ceil(y.max(axis=1)), 0, height).astype(np.int64)
+    rows, owner = _expand(first, last)
+    xs = corners[owner, :, 0]
+    ys = corners[owner, :, 1]
+    at = rows[:, None].astype(np.float64)
+    x_next, y_next = np.roll(xs, -1, axis=1), np.roll(ys, -1, axis=1)
+    crosses = (ys <= at) != (y_next <= at)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crossing = xs + (at - ys) * (x_next - xs) / (y_next - ys)
+    left = np.where(crosses, crossing, np.inf).min(axis=1)
+    right = np.where(crosses, crossing, -np.inf).max(axis=1)
+    is_spanned = right > left
+    rows, owner, left, right = (part[is_spanned] for part in (rows, owner, left, right))
+    start = np.clip(np.ceil(left), 0, width).astype(np.int64)
+    stop = np.clip(np.ceil(right), 0, width).astype(np.int64)
+    columns, span = _expand(start, stop)
+    # Far triangles come first, so the last write at a pixel is the nearest triangle.
+    index_map[rows[span] * width + columns] = order[owner[span]]
+    return index_map.reshape(height, width)
+
+
+def _expand(
+    start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """All integers of many half-open ranges, and the number of the range each came from."""
+    counts = np.maximum(stop - start, 0)
+    owner = np.repeat(np.arange(len(start)), counts)
+    offsets = np.cumsum(counts) - counts
+    values = np.arange(len(owner)) - offsets[owner] + start[owner]
+    return values, owner
+
+
+def triangle_affines(points_from: FloatArray, points_to: FloatArray, triangles: IntArray) -> FloatArray:
+    """Affine maps that take each triangle of one mesh to the same triangle of another.
+
+    Parameters
+    ----------
+    points_from, points_to
+        (N, 2 or 3) vertices of both meshes in pixels; z is ignored.
+    triangles
+        (T, 3) vertex indices.
+
+    Returns
+    -------
+    (T, 2, 3) float32 ``to_from_from`` affines; degenerate triangles map to their first vertex.
+    """
+    a = points_from[triangles[:, 0], :2].astype(np.float64)
+    b = points_to[triangles[:, 0], :2].astype(np.float64)
+    edges_a = np.stack([points_from[triangles[:, k], :2] - a for k in (1, 2)], axis=2)
+    edges_b = np.stack([points_to[triangles[:, k], :2] - b for k in (1, 2)], axis=2)
+    det = edges_a[:, 0, 0] * edges_a[:, 1, 1] - edges_a[:, 0, 1] * edges_a[:, 1, 0]
+    safe = np.where(np.abs(det) < 1e-9, np.inf, det)
+    inverse = np.empty_like(edges_a)
+    inverse[:, 0, 0], inverse[:, 1, 1] = edges_a[:, 1, 1] / safe, edges_a[:, 0, 0] / safe
+    inverse[:, 0, 1], inverse[:, 1, 0] = -edges_a[:, 0, 1] / safe, -edges_a[:, 1, 0] / safe
+    linear = edges_b @ inverse
+    shift = b - np.einsum("tij,tj->ti", linear, a)
+    return np.concatenate([linear, shift[:, :, None]], axis=2).astype(np.float32)
+
+
+def warp_map(index_map: IntArray, affines: FloatArray, fill: float = -1.0) -> FloatArray:
+    """Sampling coordinates of a piecewise-affine warp, for ``cv2.remap``.
+
+    Parameters
+    ----------
+    index_map
+        (H, W) triangle index per output pixel, -1 for none (see `rasterise`).
+    affines
+        (T, 2, 3) maps from output pixels to input pixels (see `triangle_affines`).
+    fill
+        Coordinate given to pixels without a triangle.
+
+    Returns
+    -------
+    (H, W, 2) float32 input coordinates (x, y) in pixels.
+    """
+    height, width = index_map.shape
+    coordinates = np.full((height * width, 2), fill, dtype=np.float32)
+    flat = np.flatnonzero(index_map.ravel() >= 0)
+    per_pixel = affines[index_map.ravel()[flat]]
+    x = (flat % width).astype(np.float32)
+    y = (flat // width).astype(np.float32)
+    coordinates[flat] = per_pixel[:, :, 0] * x[:, None] + per_pixel[:, :, 1] * y[:, None] + per_pixel[:, :, 2]
+    return coordinates.reshape(height, width, 2)

@@ -1,0 +1,110 @@
+"""Cutting out, shrinking and comparing pictures."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+cv2.setNumThreads(1)  # frames run side by side; threads inside one frame would only compete
+
+
+def cut(pixels: Pixels, crop_from_frame: FloatArray, size: int) -> Pixels:
+    """A square crop by an affine; outside the frame its border is repeated.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) uint8.
+    crop_from_frame
+        (2, 3) affine from frame pixels to crop pixels.
+    size
+        Side of the crop in pixels.
+
+    Returns
+    -------
+    (size, size, 3) uint8. Strong reductions are averaged first, so that nothing aliases.
+    """
+    scale = math.sqrt(abs(float(np.linalg.det(crop_from_frame[:, :2].astype(np.float64)))))
+    matrix = crop_from_frame.astype(np.float64)
+    if scale < 0.5:
+        inverse = np.linalg.inv(matrix[:, :2])
+        corners = (np.array([[0, 0], [size, 0], [0, size], [size, size]]) - matrix[:, 2]) @ inverse.T
+        low = np.floor(corners.min(axis=0)).astype(int) - 2
+        high = np.ceil(corners.max(axis=0)).astype(int) + 2
+        x0, y0 = (int(v) for v in np.clip(low, 0, [pixels.shape[1] - 1, pixels.shape[0] - 1]))
+        x1, y1 = (int(v) for v in np.clip(high, [x0 + 1, y0 + 1], [pixels.shape[1], pixels.shape[0]]))
+        part = pixels[y0:y1, x0:x1]
+        width, height = (max(int(round(n * scale)), 1) for n in (x1 - x0, y1 - y0))
+        part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+        fx, fy = (x1 - x0) / width, (y1 - y0) / height
+        # frame = (small + 0.5) * f - 0.5 + origin
+        frame_from_small = np.array([[fx, 0, 0.5 * fx - 0.5 + x0], [0, fy, 0.5 * fy - 0.5 + y0]])
+        shift = matrix[:, :2] @ frame_from_small[:, 2:] + matrix[:, 2:]
+        matrix = np.concatenate([matrix[:, :2] @ frame_from_small[:, :2], shift], axis=1)
+        pixels = part
+    crop = cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(crop, dtype=np.uint8)
+
+
+def shrink_to_multiple(pixels: Pixels, longest_side: int, multiple: int) -> tuple[Pixels, float]:
+    """Shrink a picture and pad it with black on the right and below.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) uint8.
+    longest_side
+        Upper limit of the longer side in pixels; smaller pictures keep their size.
+    multiple
+        Both sides of the result are multiples of this.
+
+    Returns
+    -------
+    The padded picture, and the scale that was applied (at most 1).
+    """
+    height, width = pixels.shape[:2]
+    scale = min(1.0, longest_side / max(height, width))
+    if scale < 1:
+        size = (max(int(round(width * scale)), 1), max(int(round(height * scale)), 1))
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    padded_size = tuple(-(-n // multiple) * multiple for n in pixels.shape[:2])
+    padded = np.zeros((*padded_size, 3), dtype=np.uint8)
+    padded[: pixels.shape[0], : pixels.shape[1]] = pixels
+    return padded, scale
+
+
+def peaks(heat: FloatArray, min_value: float) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows and columns of local maxima (3 x 3) of a map that reach a value."""
+    dilated = cv2.dilate(heat, np.ones((3, 3), dtype=np.uint8))
+    rows, columns = np.nonzero((heat >= dilated) & (heat >= min_value))
+    return rows, columns
+
+
+def thumbnail(pixels: Pixels, side: int = 32) -> FloatArray:
+    """(side, side, 3) float32 miniature, 0 to 255, for comparing neighbouring frames."""
+    step = max(min(pixels.shape[:2]) // (side * 4), 1)
+    small = cv2.resize(pixels[::step, ::step], (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.float32)
+
+
+def is_cut(before: FloatArray, after: FloatArray) -> bool:
+    """Whether a new shot starts between two miniatures.
+
+    A cut changes both the layout (mean difference) and the colours (histogram); motion changes
+    the first, a flash mostly the second.
+    """
+    difference = float(np.abs(before - after).mean())
+    if difference < 14.0:
+        return False
+    bins = np.linspace(0, 256, 17)
+    shared = 0.0
+    for channel in range(3):
+        a, b = (np.histogram(x[..., channel], bins)[0] / x[..., channel].size for x in (before, after))
+        shared += float(np.minimum(a, b).sum()) / 3
+    return difference > 42.0 or shared < 0.72

@@ -1,0 +1,315 @@
+"""Faces as textures: unwrapping a photo onto the mesh's own plane and drawing it back elsewhere.
+
+The texture plane is the mean face unrolled from a cylinder: symmetric about its vertical middle, so
+mirroring the texture is flipping it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from facefusion.imaging.mesh import rasterise, signed_areas, triangle_affines, warp_map
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int32]
+Pixels = npt.NDArray[np.uint8]
+
+_MARGIN = 0.06
+_RING = 1.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TexturePlane:
+    """Where each vertex lies in a square texture, and what lies under each of its pixels.
+
+    Attributes
+    ----------
+    size
+        Side of the texture in pixels.
+    points
+        (V, 2) float32 vertices in texture pixels: the 468 points of the mesh, then a ring around its
+        oval that only serves to give pixels at the edge a place to sample.
+    triangles
+        (T, 3) int32, clockwise.
+    index_map
+        (size, size) int32 triangle under each texture pixel, -1 outside.
+    """
+
+    size: int
+    points: FloatArray
+    triangles: IntArray
+    index_map: IntArray
+    oval: IntArray
+
+
+def build_plane(mean: FloatArray, triangles: IntArray, oval: IntArray, size: int) -> TexturePlane:
+    """Unroll a mean face.
+
+    Parameters
+    ----------
+    mean
+        (478, 3) frontal mean face.
+    triangles
+        (T, 3) all its triangles.
+    oval
+        Vertices of its outline in order.
+    size
+        Side of the texture in pixels.
+    """
+    axis_z = float(mean[:468, 2].max()) + 0.35
+    u = np.arctan2(mean[:468, 0], axis_z - mean[:468, 2]) * 1.15
+    v = mean[:468, 1]
+    flat = np.stack([u, v], axis=1)
+    flat[:, 1] -= (flat[:, 1].min() + flat[:, 1].max()) / 2
+    flat *= (0.5 - _MARGIN) / np.abs(flat).max()
+    points = ring_extended((flat + 0.5) * (size - 1), oval)
+    count = len(oval)
+    first = np.arange(count, dtype=np.int32)
+    following = (first + 1) % count
+    ring = np.concatenate(
+        [
+            np.stack([oval[first], 468 + first, oval[following]], axis=1),
+            np.stack([oval[following], 468 + first, 468 + following], axis=1),
+        ]
+    ).astype(np.int32)
+    ring = np.where((signed_areas(points, ring) > 0)[:, None], ring, ring[:, ::-1])
+    everything = np.concatenate([triangles, ring]).astype(np.int32)
+    deep = np.concatenate([points, np.zeros((len(points), 1), dtype=np.float32)], axis=1)
+    return TexturePlane(size, points, everything, rasterise(deep, everything, size, size), oval)
+
+
+def ring_extended(points: FloatArray, oval: IntArray) -> FloatArray:
+    """The first 468 vertices of a mesh with a slightly larger copy of its outline appended."""
+    skin = points[:468].astype(np.float32)
+    outline = skin[oval]
+    ring = outline.copy()
+    centre = outline[:, :2].mean(axis=0)
+    ring[:, :2] = centre + (outline[:, :2] - centre) * _RING
+    return np.concatenate([skin, ring])
+
+
+def facing(points: FloatArray, triangles: IntArray) -> FloatArray:
+    """Cosine between each triangle's normal and the direction to the camera.
+
+    Parameters
+    ----------
+    points
+        (V, 3) vertices in pixels.
+    triangles
+        (T, 3) clockwise vertex indices.
+
+    Returns
+    -------
+    (T,) float32, 1 for a triangle that faces the camera, below 0 for one that faces away.
+    """
+    a, b, c = (points[triangles[:, k]] for k in range(3))
+    normal = np.cross(b - a, c - a)
+    length = np.linalg.norm(normal, axis=1)
+    return np.asarray(normal[:, 2] / np.maximum(length, 1e-6), dtype=np.float32)
+
+
+def unwrap(pixels: Pixels, mesh: FloatArray, plane: TexturePlane) -> tuple[Pixels, FloatArray]:
+    """Take the texture of a face off a photo.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) uint8.
+    mesh
+        (478, 3) in the photo's pixels.
+    plane
+        The texture plane.
+
+    Returns
+    -------
+    (S, S, 3) uint8 texture, and (S, S) float32 quality: how squarely each pixel faced the camera,
+    0 where it was hidden.
+    """
+    points = ring_extended(mesh, plane.oval)
+    density = float(np.ptp(points[:, 1])) / float(np.ptp(plane.points[:, 1]))
+    while density > 1.6:  # average before a strong reduction
+        pixels = np.asarray(cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        points = points * 0.5 - np.array([0.25, 0.25, 0])  # (x + 0.5) / 2 - 0.5
+        density /= 2
+    points = points.astype(np.float32)
+    where = warp_map(plane.index_map, triangle_affines(plane.points, points, plane.triangles))
+    texture = cv2.remap(pixels, where[..., 0], where[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    seen = facing(points, plane.triangles)
+    # Hidden: a triangle that faces the camera but lies behind a nearer one.
+    height, width = pixels.shape[:2]
+    hidden = _hidden(points, plane.triangles, height, width)
+    quality_of = np.where(hidden, 0.0, np.clip(seen, 0, 1)).astype(np.float32)
+    quality = np.where(plane.index_map >= 0, quality_of[plane.index_map], 0.0).astype(np.float32)
+    inside = (where[..., 0] >= 0) & (where[..., 0] <= width - 1) & (where[..., 1] >= 0) & (where[..., 1] <= height - 1)
+    quality = cv2.GaussianBlur(quality * inside, (0, 0), plane.size / 128)
+    return np.asarray(texture, dtype=np.uint8), np.asarray(quality, dtype=np.float32)
+
+
+def _hidden(points: FloatArray, triangles: IntArray, height: int, width: int) -> npt.NDArray[np.bool_]:
+    """Triangles whose middle is covered by a clearly nearer triangle."""
+    low = points[:, :2].min(axis=0)
+    scale = min(1.0, 192 / max(float(np.ptp(points[:, 0])), float(np.ptp(points[:, 1])), 1.0))
+    moved = points.copy()
+    moved[:, :2] = (points[:, :2] - low) * scale
+    moved[:, 2] *= scale
+    side = int(np.ceil(moved[:, :2].max())) + 2
+    drawn = rasterise(moved, triangles, side, side)
+    middle = moved[triangles].mean(axis=1)
+    column, row = (np.clip(middle[:, k].round().astype(int), 0, side - 1) for k in (0, 1))
+    on_top = drawn[row, column]
+    return (on_top >= 0) & (middle[on_top, 2] < middle[:, 2] - 0.06 * side)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SurfaceGrid:
+    """A coarse grid fixed to the face, for light.
+
+    Attributes
+    ----------
+    triangles
+        (G, G, 3) int32 vertices of the triangle under each cell.
+    shares
+        (G, G, 3) float32 barycentric coordinates; all zero outside the face.
+    owner
+        (G, G) int32 triangle under each cell, -1 outside.
+    """
+
+    triangles: IntArray
+    shares: FloatArray
+    owner: IntArray
+
+    def locate(self, points: FloatArray) -> FloatArray:
+        """(G, G, D) position of every cell on a mesh with (V, D) vertices."""
+        return np.asarray(np.einsum("ghk,ghkd->ghd", self.shares, points[self.triangles]), dtype=np.float32)
+
+
+def build_grid(plane: TexturePlane, cells: int) -> SurfaceGrid:
+    """Cells at even steps over a texture plane."""
+    step = plane.size / cells
+    at = ((np.arange(cells) + 0.5) * step - 0.5).astype(np.float32)
+    x, y = np.meshgrid(at, at)
+    owner = plane.index_map[
+        np.clip(y.round().astype(int), 0, plane.size - 1), np.clip(x.round().astype(int), 0, plane.size - 1)
+    ]
+    corners = plane.triangles[np.maximum(owner, 0)]
+    a, b, c = (plane.points[corners[..., k]] for k in range(3))
+    total = (b - a)[..., 0] * (c - a)[..., 1] - (b - a)[..., 1] * (c - a)[..., 0]
+    share_b = ((x - a[..., 0]) * (c - a)[..., 1] - (y - a[..., 1]) * (c - a)[..., 0]) / total
+    share_c = ((b - a)[..., 0] * (y - a[..., 1]) - (b - a)[..., 1] * (x - a[..., 0])) / total
+    shares = np.stack([1 - share_b - share_c, share_b, share_c], axis=-1)
+    shares[owner < 0] = 0
+    return SurfaceGrid(corners.astype(np.int32), shares.astype(np.float32), owner.astype(np.int32))
+
+
+def texture_map(
+    mesh: FloatArray, plane: TexturePlane, height: int, width: int, detail: int = 256
+) -> tuple[FloatArray, FloatArray]:
+    """For every pixel of a picture, where on the texture plane it looks.
+
+    Parameters
+    ----------
+    mesh
+        (478, 3) in the picture's pixels.
+    plane
+        The texture plane.
+    height, width
+        Size of the picture in pixels.
+    detail
+        The mesh is scan-converted at up to this many pixels on the longer side; coordinates in
+        between are interpolated, which is exact inside triangles.
+
+    Returns
+    -------
+    (H, W, 2) float32 texture coordinates, and (H, W) float32 facing of the surface (0 outside).
+    """
+    scale = min(1.0, detail / max(height, width))
+    low_h, low_w = max(int(round(height * scale)), 1), max(int(round(width * scale)), 1)
+    points = ring_extended(mesh, plane.oval)
+    sx, sy = low_w / width, low_h / height
+    points[:, 0] = (points[:, 0] + 0.5) * sx - 0.5
+    points[:, 1] = (points[:, 1] + 0.5) * sy - 0.5
+    points[468:, 2] += 0.02 * float(np.ptp(points[:468, 0]))  # the ring lies behind the face
+    index = rasterise(points, plane.triangles, low_h, low_w)
+    where = warp_map(index, triangle_affines(points, plane.points, plane.triangles), fill=0.0)
+    drawn = (index >= 0).astype(np.float32)
+    towards = np.where(index >= 0, np.clip(facing(points, plane.triangles), 0, 1)[index], 0.0).astype(np.float32)
+    # Give the first pixels outside a coordinate too, so that interpolation has something to lean on.
+    share = cv2.blur(drawn, (5, 5))
+    near = cv2.blur(where * drawn[..., None], (5, 5)) / np.maximum(share, 1e-3)[..., None]
+    where = np.where(drawn[..., None] > 0, where, near)
+    where[(drawn == 0) & (share < 1e-3)] = -1e4
+    towards = cv2.GaussianBlur(towards, (0, 0), 2.0)
+    if (low_h, low_w) != (height, width):
+        where = cv2.resize(where, (width, height), interpolation=cv2.INTER_LINEAR)
+        towards = cv2.resize(towards, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(where, dtype=np.float32), np.asarray(towards, dtype=np.float32)
+
+
+def look_up(texture: FloatArray, where: FloatArray) -> FloatArray:
+    """Sample a float texture of up to four channels; zero outside."""
+    return np.asarray(
+        cv2.remap(texture, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT),
+        dtype=np.float32,
+    )
+
+
+def look_up_grid(grid: FloatArray, where: FloatArray, plane_size: int) -> FloatArray:
+    """Sample a coarse grid over the texture plane; its border is repeated outside."""
+    ratio = grid.shape[0] / plane_size
+    low = (where + 0.5) * ratio - 0.5
+    return np.asarray(
+        cv2.remap(grid, low[..., 0], low[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.float32
+    )
+
+
+def sample_soft(pixels: Pixels, where: FloatArray, blur_px: float) -> Pixels:
+    """Sample a picture at (G, G, 2) positions after averaging over about ``blur_px`` pixels."""
+    factor = max(int(blur_px), 1)
+    if factor > 1:
+        height, width = pixels.shape[:2]
+        size = (max(width // factor, 1), max(height // factor, 1))
+        small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        where = (where + 0.5) * np.array([size[0] / width, size[1] / height], dtype=np.float32) - 0.5
+        pixels = np.asarray(small, dtype=np.uint8)
+    found = cv2.remap(
+        pixels,
+        where[..., 0].astype(np.float32),
+        where[..., 1].astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(found, dtype=np.uint8)
+
+
+def halved(texture: FloatArray) -> FloatArray:
+    """The next coarser level of a texture."""
+    side = texture.shape[0] // 2
+    return np.asarray(cv2.resize(texture, (side, side), interpolation=cv2.INTER_AREA), dtype=np.float32)
+
+
+def blur(values: FloatArray, sigma: float) -> FloatArray:
+    """Gaussian blur of a map."""
+    return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma), dtype=np.float32)
+
+
+def resize(values: FloatArray, side: int) -> FloatArray:
+    """A square map at another size: averaged when it shrinks, interpolated when it grows."""
+    how = cv2.INTER_AREA if side < values.shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(values, (side, side), interpolation=how), dtype=np.float32)
+
+
+def inner_distance(ring: FloatArray, size: int) -> FloatArray:
+    """(size, size) float32: pixels to the edge of a polygon from inside, 0 outside.
+
+    Parameters
+    ----------
+    ring
+        (N, 2) polygon in pixels.
+    """
+    mask = np.zeros((size, size), dtype=np.uint8)
+    cv2.fillPoly(mask, [np.round(ring * 16).astype(np.int32)], 1, shift=4)
+    return np.asarray(cv2.distanceTransform(mask, cv2.DIST_L2, 5), dtype=np.float32)

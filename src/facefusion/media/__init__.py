@@ -1,0 +1,1 @@
+"""Pixels and sound in and out: the home of PyAV and Pillow."""

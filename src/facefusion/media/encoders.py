@@ -1,0 +1,12 @@
+"""Which video encoders this PyAV carries."""
+
+from __future__ import annotations
+
+import av
+
+ENCODERS = ("libx264", "libx265", "libsvtav1")
+
+
+def describe_encoders() -> dict[str, bool]:
+    """Encoders the recipe knows, and whether they are available."""
+    return {name: name in av.codecs_available for name in ENCODERS}

@@ -1,0 +1,127 @@
+"""Clips in: frames with exact times, upright, in RGB."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+
+from facefusion.errors import MediaUnreadable, MediaUnsupported
+from facefusion.media.probe import ClipInfo, open_clip, probe
+from facefusion.types.frame import Frame
+
+
+class ClipReader:
+    """Reads the frames of a clip, or of a part of it.
+
+    Parameters
+    ----------
+    path
+        A clip.
+    start_s, end_s
+        Half-open part to read, seconds from the start of the clip; None for the whole.
+    allow_8bit
+        Accept more than 8 bits per channel and reduce them.
+
+    Raises
+    ------
+    MediaMissing, MediaUnreadable, MediaUnsupported
+        When the clip cannot be opened, and `MediaUnreadable` from iteration where it is damaged.
+    """
+
+    def __init__(
+        self, path: Path, start_s: float | None = None, end_s: float | None = None, allow_8bit: bool = False
+    ) -> None:
+        self.info: ClipInfo = probe(path)
+        if self.info.bit_depth > 8 and not allow_8bit:
+            raise MediaUnsupported(
+                f"{path} has {self.info.bit_depth} bits per channel and only 8 are carried.",
+                "Add --allow-8bit to reduce it.",
+            )
+        duration_s = self.info.duration_s
+        if start_s is not None and duration_s and start_s >= duration_s:
+            raise MediaUnsupported(
+                f"--start {start_s} s is beyond the end of {path} ({duration_s:.2f} s).", "Start earlier."
+            )
+        self.start_s, self.end_s = start_s, end_s
+
+    @property
+    def frame_count(self) -> int:
+        """Expected number of frames, 0 where unknown; for progress only."""
+        rate, duration_s = self.info.frame_rate, self.info.duration_s
+        if (self.start_s is None and self.end_s is None) or rate is None:
+            return self.info.frame_count
+        stop = min(self.end_s or duration_s, duration_s)
+        return max(int(round((stop - (self.start_s or 0.0)) * float(rate))), 1)
+
+    def span_pts(self) -> tuple[int | None, int | None]:
+        """The half-open part to read in units of the stream's time base, None where open."""
+        base, first = self.info.time_base, Fraction(self.info.start_s).limit_denominator(1_000_000)
+
+        def to_pts(seconds: float | None) -> int | None:
+            if seconds is None:
+                return None
+            exact = Fraction(seconds).limit_denominator(1_000_000) + first
+            return -int(-(exact / base) // 1)  # round up: a frame that starts earlier is not in the part
+
+        return to_pts(self.start_s), to_pts(self.end_s)
+
+    def __iter__(self) -> Iterator[Frame]:
+        start, stop = self.span_pts()
+        with open_clip(self.info.path) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            if start:
+                container.seek(max(start, 0), stream=stream, backward=True)
+            index, last_pts = 0, None
+            for picture in self._decode(container, stream):
+                pts = picture.pts
+                if pts is None:  # containers without times: count on at the frame rate
+                    step = 1 / ((self.info.frame_rate or Fraction(25)) * self.info.time_base)
+                    pts = 0 if last_pts is None else last_pts + max(int(step), 1)
+                if last_pts is not None and pts <= last_pts:
+                    continue  # a damaged stream repeats a time; two frames cannot share one
+                last_pts = pts
+                if start is not None and pts < start:
+                    continue
+                if stop is not None and pts >= stop:
+                    return
+                yield Frame(self._upright(picture), index, pts, self.info.time_base, picture)
+                index += 1
+
+    def _decode(self, container: Any, stream: Any) -> Iterator[Any]:
+        last_s = 0.0
+        try:
+            for picture in container.decode(stream):
+                if (picture.width, picture.height) != self._stored_size():
+                    raise MediaUnsupported(
+                        f"{self.info.path} changes its size to {picture.width} x {picture.height} at {last_s:.2f} s.",
+                        f"Use --end {last_s:.2f} for the part before.",
+                    )
+                last_s = picture.time or last_s
+                yield picture
+        except av.error.EOFError:
+            return
+        except (av.error.FFmpegError, OSError) as error:
+            if isinstance(error, MediaUnsupported):
+                raise
+            raise MediaUnreadable(
+                f"{self.info.path} is damaged after {last_s:.2f} s: {error.strerror or error}.",
+                f"Get an intact copy, or use --end {max(last_s - 0.1, 0.1):.2f} for the part before.",
+            ) from error
+
+    def _stored_size(self) -> tuple[int, int]:
+        if self.info.rotation_deg in (90, 270):
+            return self.info.height, self.info.width
+        return self.info.width, self.info.height
+
+    def _upright(self, picture: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        pixels = picture.to_ndarray(format="rgb24")
+        if self.info.rotation_deg:
+            pixels = np.rot90(pixels, self.info.rotation_deg // 90)
+        return np.ascontiguousarray(pixels)

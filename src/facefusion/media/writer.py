@@ -1,0 +1,338 @@
+"""Clips out: exact times, the target's colour tags, its other tracks untouched; complete or not at all."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+
+from facefusion.errors import MediaUnsupported, OutputRefused
+from facefusion.media.files import partial_path, translate_os_error
+from facefusion.media.probe import open_clip
+from facefusion.media.reader import ClipReader
+from facefusion.types.frame import RenderedFrame
+
+CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+_OWN_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
+_SVT_PRESETS = {
+    "ultrafast": "12", "superfast": "11", "veryfast": "10", "faster": "9", "fast": "8",
+    "medium": "7", "slow": "6", "slower": "4", "veryslow": "2",
+}  # fmt: skip
+_PASSED_FORMATS = {
+    "libx264": ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"),
+    "libx265": ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"),
+    "libsvtav1": ("yuv420p",),
+}
+_UNSPECIFIED = 2
+
+
+def quality_to_crf(quality: int, encoder: str) -> int:
+    """Constant rate factor for a quality of 0 to 100; 80 gives 18 with libx264.
+
+    The scale is x264's 0 to 51 bent so that each step of quality changes the file about equally;
+    SVT-AV1 has 0 to 63.
+    """
+    crf = 51 * (1 - quality / 100) ** 0.65
+    return round(crf * 63 / 51) if encoder == "libsvtav1" else round(crf)
+
+
+def check_clip_output(path: Path, encoder: str) -> None:
+    """Refuse an output name whose container is unknown or cannot hold the encoder's video."""
+    suffix = path.suffix.lower()
+    if suffix not in CONTAINERS:
+        raise OutputRefused(f"A clip cannot be written as '{path.name}'.", f"End it in {', '.join(CONTAINERS)}.")
+    if suffix == ".webm" and encoder != "libsvtav1":
+        raise OutputRefused(f"WebM cannot hold {encoder} video.", "Add --output-video-encoder libsvtav1 or use .mkv.")
+    if encoder not in av.codecs_available:
+        raise OutputRefused(f"This PyAV has no encoder {encoder}.", "Use --output-video-encoder libx264.")
+
+
+class ClipWriter:
+    """Writes a clip beside its final name and renames it when complete.
+
+    Parameters
+    ----------
+    path
+        The output; its ending chooses the container.
+    target
+        Reader of the target: size, times, colour tags and all other tracks are taken from it.
+    encoder, preset, quality
+        As in the recipe.
+    thread_count
+        Encoder threads, 0 for as many as there are cores.
+    comment
+        Written to the container's comment tag where the target has none.
+
+    Raises
+    ------
+    OutputRefused
+        When the output cannot be written. An older file of that name is then still there.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        target: ClipReader,
+        encoder: str = "libx264",
+        preset: str = "veryfast",
+        quality: int = 80,
+        thread_count: int = 0,
+        comment: str = "",
+    ) -> None:
+        check_clip_output(path, encoder)
+        self._path, self._target, self._partial = path, target, partial_path(path)
+        self._encoder, self._comment = encoder, comment
+        self._preset, self._quality, self._threads = preset, quality, thread_count
+        self._output: Any = None
+        self._stream: Any = None
+        self._passengers: _Passengers | None = None
+        self._is_exact = False
+        self._offset = 0
+        self._offset_s = Fraction(0)
+
+    def __enter__(self) -> ClipWriter:
+        try:
+            self._open()
+        except av.error.FFmpegError as error:
+            self._abandon()
+            raise translate_os_error(error, self._path) from error
+        except BaseException:
+            self._abandon()
+            raise
+        return self
+
+    def _open(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        info = self._target.info
+        suffix = self._path.suffix.lower()
+        options = {}
+        if suffix in (".mp4", ".m4v", ".mov"):
+            options = {
+                "movflags": "+faststart",
+                "video_track_timescale": str(info.time_base.denominator),
+                "movie_timescale": str(min(info.time_base.denominator, 600_000)),
+            }
+        start, _ = self._target.span_pts()
+        self._offset = start or 0
+        self._offset_s = self._offset * info.time_base
+        self._output = av.open("file:" + str(self._partial), "w", format=_format_name(suffix), options=options)
+        pixel_format = info.pixel_format if info.pixel_format in _PASSED_FORMATS[self._encoder] else "yuv420p"
+        has_odd_side = bool(info.width % 2 or info.height % 2)
+        # A touched area is written back into the decoder's own picture, so the rest stays exact.
+        self._is_exact = pixel_format == info.pixel_format and not info.rotation_deg and not has_odd_side
+        stream = self._output.add_stream(self._encoder, rate=info.frame_rate or Fraction(25))
+        stream.width, stream.height = info.width + info.width % 2, info.height + info.height % 2
+        stream.pix_fmt = pixel_format
+        context = stream.codec_context
+        context.time_base = info.time_base
+        stream.time_base = info.time_base
+        context.thread_count = self._threads
+        context.options = self._encoder_options()
+        self._stream = stream
+        with open_clip(info.path) as container:
+            source = container.streams.video[0]
+            first = next(container.decode(source))
+            context.color_primaries = int(first.color_primaries or _UNSPECIFIED)
+            context.color_trc = int(first.color_trc or _UNSPECIFIED)
+            context.colorspace = int(first.colorspace or _UNSPECIFIED)
+            context.color_range = int(first.color_range or 0)
+            if source.sample_aspect_ratio:
+                aspect = source.sample_aspect_ratio
+                context.sample_aspect_ratio = 1 / aspect if info.rotation_deg in (90, 270) else aspect
+            stream.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in ("rotate", "encoder")})
+            tags = {k: v for k, v in container.metadata.items() if k not in _OWN_TAGS}
+            if self._comment:
+                tags.setdefault("comment", self._comment)
+            self._output.metadata.update(tags)
+            chapters = container.chapters()
+            if chapters and not self._offset and self._target.end_s is None:
+                self._output.set_chapters(chapters)
+        self._passengers = _Passengers(self._target, self._output, self._path, self._offset_s)
+
+    def _encoder_options(self) -> dict[str, str]:
+        crf = str(quality_to_crf(self._quality, self._encoder))
+        if self._encoder == "libsvtav1":
+            return {"preset": _SVT_PRESETS[self._preset], "crf": crf, "svtav1-params": "lp=2"}
+        options = {"preset": self._preset, "crf": crf}
+        if self._encoder == "libx265":
+            options["x265-params"] = "log-level=none"
+        return options
+
+    def write(self, rendered: RenderedFrame) -> None:
+        """Write one frame; frames must come in the order of their times.
+
+        Raises
+        ------
+        OutputRefused
+            When the disk is full or the file can no longer be written.
+        """
+        picture = self._picture(rendered)
+        frame = rendered.frame
+        picture.pts = frame.pts - self._offset
+        picture.time_base = frame.time_base
+        picture.pict_type = 0  # the source's own key frames must not force ours
+        duration = getattr(frame.native, "duration", None)
+        if duration:
+            picture.duration = duration
+        try:
+            packets = self._stream.encode(picture)
+            self._mux(packets)
+        except av.error.FFmpegError as error:
+            raise translate_os_error(error, self._path) from error
+
+    def _mux(self, packets: list[Any]) -> None:
+        assert self._passengers is not None
+        for packet in packets:
+            if packet.dts is not None:
+                self._passengers.mux_until(packet.dts * packet.time_base)
+            self._output.mux(packet)
+
+    def _picture(self, rendered: RenderedFrame) -> Any:
+        native: Any = rendered.frame.native
+        if self._is_exact and native is not None and native.format.name == self._stream.pix_fmt:
+            if rendered.changed:
+                native.make_writable()
+                for box in rendered.changed:
+                    self._patch(native, rendered.pixels, box)
+            return native
+        pixels = rendered.pixels
+        pad = (self._stream.height - pixels.shape[0], self._stream.width - pixels.shape[1])
+        if any(pad):
+            pixels = np.pad(pixels, ((0, pad[0]), (0, pad[1]), (0, 0)), mode="edge")
+        return self._to_yuv(pixels, native)
+
+    def _to_yuv(self, pixels: np.ndarray[Any, np.dtype[np.uint8]], native: Any) -> Any:
+        """RGB to the stream's format with the matrix and range of the source picture."""
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        context = self._stream.codec_context
+        space = context.colorspace if context.colorspace in (1, 4, 5, 6, 7, 9) else 5
+        is_full = context.color_range == 2 or self._stream.pix_fmt.startswith("yuvj")
+        converted = picture.reformat(
+            format=self._stream.pix_fmt,
+            dst_colorspace=5 if space == 6 else space,
+            dst_color_range=2 if is_full else 1,
+        )
+        converted.colorspace = context.colorspace
+        converted.color_range = context.color_range
+        return converted
+
+    def _patch(self, native: Any, pixels: np.ndarray[Any, np.dtype[np.uint8]], box: tuple[int, int, int, int]) -> None:
+        height, width = pixels.shape[:2]
+        x0, y0 = max(box[0], 0) // 2 * 2, max(box[1], 0) // 2 * 2
+        x1, y1 = min(-(-box[2] // 2) * 2, width), min(-(-box[3] // 2) * 2, height)
+        if x1 <= x0 or y1 <= y0:
+            return
+        part = self._to_yuv(pixels[y0:y1, x0:x1], native)
+        for number in range(3):
+            x_step = width // native.planes[number].width
+            y_step = height // native.planes[number].height
+            into, out_of = _plane(native, number), _plane(part, number)
+            into[y0 // y_step : y1 // y_step, x0 // x_step : x1 // x_step] = out_of
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._abandon()
+            return
+        try:
+            assert self._passengers is not None
+            self._mux(self._stream.encode(None))
+            self._passengers.mux_until(None)
+            self._passengers.close()
+            self._output.close()
+            with self._partial.open("rb") as file:
+                os.fsync(file.fileno())
+            os.replace(self._partial, self._path)
+        except OSError as failure:
+            self._abandon()
+            raise translate_os_error(failure, self._path) from failure
+
+    def _abandon(self) -> None:
+        if self._passengers is not None:
+            self._passengers.close()
+        if self._output is not None:
+            try:
+                self._output.close()
+            except (av.error.FFmpegError, OSError, ValueError):
+                pass  # the file is thrown away in any case
+        self._partial.unlink(missing_ok=True)
+
+
+def _format_name(suffix: str) -> str:
+    return {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}[suffix]
+
+
+def _plane(picture: Any, number: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    plane = picture.planes[number]
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    return rows[: plane.height, : plane.width]
+
+
+class _Passengers:
+    """Sound, subtitles and other tracks of the target, copied packet by packet beside the video."""
+
+    def __init__(self, target: ClipReader, output: Any, path: Path, offset_s: Fraction) -> None:
+        self._offset_s = offset_s
+        self._end_s = None if target.end_s is None else Fraction(target.end_s).limit_denominator(1_000_000)
+        self._output = output
+        self._container = open_clip(target.info.path)
+        self._streams: dict[int, Any] = {}
+        self._waiting: Any = None
+        for stream in self._container.streams:
+            if stream.type not in ("audio", "subtitle"):
+                continue
+            name = stream.codec_context.name if stream.codec_context else "unknown"
+            try:
+                copy = output.add_stream_from_template(stream)
+            except (av.error.FFmpegError, ValueError) as error:
+                self.close()
+                raise MediaUnsupported(
+                    f"{path.suffix} files cannot hold the target's {stream.type} track ({name}).",
+                    "End the output in .mkv, which holds everything.",
+                ) from error
+            copy.metadata.update(stream.metadata)
+            self._streams[stream.index] = copy
+        chosen = [stream for stream in self._container.streams if stream.index in self._streams]
+        self._packets = self._container.demux(chosen) if chosen else iter(())
+        if chosen and offset_s:
+            self._container.seek(int(offset_s * 1_000_000))
+            self._packets = self._container.demux(chosen)
+
+    def mux_until(self, time_s: Fraction | None) -> None:
+        """Copy every packet that is due before a time of the output, or all that are left."""
+        while True:
+            packet = self._waiting if self._waiting is not None else next(self._packets, None)
+            self._waiting = None
+            if packet is None:
+                return
+            if packet.dts is None or packet.size == 0:
+                continue
+            at = (packet.pts if packet.pts is not None else packet.dts) * packet.time_base
+            if at < self._offset_s and self._offset_s:
+                continue
+            if self._end_s is not None and at >= self._end_s + self._start_shift():
+                continue
+            if time_s is not None and at - self._offset_s > time_s:
+                self._waiting = packet
+                return
+            shift = int(self._offset_s / packet.time_base)
+            if shift:
+                packet.dts -= shift
+                if packet.pts is not None:
+                    packet.pts -= shift
+            packet.stream = self._streams[packet.stream_index]
+            self._output.mux(packet)
+
+    def _start_shift(self) -> Fraction:
+        start = self._container.start_time
+        return Fraction(start or 0, 1_000_000)
+
+    def close(self) -> None:
+        self._container.close()

@@ -1,0 +1,1 @@
+"""Built-in processors of pass 2: one folder per capability, one file per model family."""

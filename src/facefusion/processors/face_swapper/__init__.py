@@ -1,0 +1,1 @@
+"""Face swappers: the source's face on the target's head."""

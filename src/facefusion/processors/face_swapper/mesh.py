@@ -1,0 +1,261 @@
+"""The embedded swapper: a textured mesh, no weights of its own.
+
+Source photos are unwrapped once into one texture. In every frame that texture is drawn on the target's
+mesh, its own light taken out and the target's put in. Eyeballs and the inside of the mouth stay the
+target's, so gaze, blinks and teeth do too; lids and lips are the source's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from facefusion.errors import NoFaceInSource
+from facefusion.imaging.light import estimate_shading, from_log, to_log
+from facefusion.imaging.texture import (
+    SurfaceGrid,
+    TexturePlane,
+    blur,
+    build_grid,
+    build_plane,
+    facing,
+    halved,
+    inner_distance,
+    look_up,
+    look_up_grid,
+    resize,
+    ring_extended,
+    sample_soft,
+    texture_map,
+    unwrap,
+)
+from facefusion.models.mesh_topology import load_mesh_topology
+from facefusion.plugins.protocols import EngineContext
+from facefusion.types.crop import Crop, SourceFace
+from facefusion.types.frame import Pixels
+from facefusion.types.topology import (
+    FACE_OVAL,
+    LEFT_BROW,
+    LEFT_EYE,
+    LIPS_INNER,
+    LIPS_OUTER,
+    RIGHT_BROW,
+    RIGHT_EYE,
+)
+
+FloatArray = npt.NDArray[np.float32]
+
+SIZE = 512
+CELLS = 64
+SHADING_SIGMA = 4.5
+"""Smoothing of light and colour in cells of the grid, about 9 % of the face."""
+MAX_GAIN = 1.6
+"""Limit of the change of light, natural logarithm: five times brighter or darker."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared:
+    """A source as a texture.
+
+    Attributes
+    ----------
+    levels
+        (S, S, 4) float32, finest first: what is left of the logarithm of linear light without the
+        source's own light, and alpha.
+    shading
+        (G, G, 3) logarithm of the source's own light.
+    contrast
+        Standard deviation of the middle frequencies of its skin.
+    """
+
+    levels: tuple[FloatArray, ...]
+    shading: FloatArray
+    contrast: float
+
+
+class MeshSwapper:
+    """Swaps faces by a textured mesh.
+
+    Parameters
+    ----------
+    light
+        How much of the target's light and colour the new face takes, 0 to 1.
+    softness
+        Width of the soft edge, 0 to 1.
+    """
+
+    def __init__(self, light: float = 1.0, softness: float = 0.3) -> None:
+        topology = load_mesh_topology()
+        triangles = np.concatenate([topology.skin, topology.eyes, topology.mouth])
+        oval = np.array(FACE_OVAL, dtype=np.int32)
+        self._plane: TexturePlane = build_plane(topology.mean, triangles, oval, SIZE)
+        self._grid: SurfaceGrid = build_grid(self._plane, CELLS)
+        self._light = light
+        self._cover = self._build_cover(softness)
+        self._skin = self._build_skin()
+        self._upper = self._build_upper()
+        self._prepared: _Prepared | None = None
+
+    def _polygon(self, ring: Sequence[int]) -> FloatArray:
+        return self._plane.points[list(ring)]
+
+    def _build_cover(self, softness: float) -> FloatArray:
+        """(S, S) alpha: soft inside the oval, open at the eyes and the mouth."""
+        edge = SIZE * (0.035 + 0.14 * softness)
+        depth = inner_distance(self._polygon(FACE_OVAL), SIZE)
+        cover = _smoothstep((depth - SIZE * 0.012) / edge)
+        for ring in (LEFT_EYE, RIGHT_EYE, LIPS_INNER):
+            hole = inner_distance(self._polygon(ring), SIZE)
+            cover *= 1 - blur(np.clip(hole / 1.5, 0, 1).astype(np.float32), 1.2)
+        return cover.astype(np.float32)
+
+    def _build_skin(self) -> FloatArray:
+        """(G, G) how far a cell is plain skin: not eyes, brows, lips or nostrils, not the rim."""
+        skin = _smoothstep((inner_distance(self._polygon(FACE_OVAL), SIZE) - SIZE * 0.02) / (SIZE * 0.05))
+        for ring, margin in (
+            (LEFT_EYE, 0.02),
+            (RIGHT_EYE, 0.02),
+            (LEFT_BROW, 0.012),
+            (RIGHT_BROW, 0.012),
+            (LIPS_OUTER, 0.012),
+        ):
+            inside = (inner_distance(self._polygon(ring), SIZE) > 0).astype(np.float32)
+            skin *= 1 - np.clip(blur(inside, SIZE * margin) * 2.5, 0, 1)
+        return resize(skin.astype(np.float32), CELLS)
+
+    def _build_upper(self) -> FloatArray:
+        """(G, G) where hair may hang in: the forehead above the brows and the temples."""
+        rows, columns = np.mgrid[0:CELLS, 0:CELLS].astype(np.float32)
+        brows = self._plane.points[[*LEFT_BROW, *RIGHT_BROW], 1].min() / SIZE * CELLS
+        forehead = _smoothstep((brows + 1.5 - rows) / 4)
+        side = np.abs(columns - (CELLS - 1) / 2) / (CELLS / 2)
+        temple = _smoothstep((side - 0.62) / 0.15) * _smoothstep((0.62 * CELLS - rows) / 6)
+        return np.maximum(forehead, temple).astype(np.float32)
+
+    def prepare(self, sources: Sequence[SourceFace]) -> None:
+        """Unwrap the sources into one texture; each part is taken from the photo that shows it best."""
+        if not sources:
+            raise NoFaceInSource("The face swapper has no source face.", "Give one or more photos with --source.")
+        unwrapped = [unwrap(source.pixels, source.face.mesh, self._plane) for source in sources]
+        frontality = [-abs(source.face.pose.yaw) - 0.5 * abs(source.face.pose.pitch) for source in sources]
+        sizes = [float(np.ptp(source.face.mesh[:, 1])) for source in sources]
+        rank = [f + 12 * np.log2(min(s, 300.0)) for f, s in zip(frontality, sizes, strict=True)]
+        main = int(np.argmax(rank))
+        logs = [to_log(texture) for texture, _ in unwrapped]
+        qualities = [quality for _, quality in unwrapped]
+        base, weight = logs[main], qualities[main] ** 2
+        total = base * weight[..., None]
+        for k, (log, quality) in enumerate(zip(logs, qualities, strict=True)):
+            if k == main:
+                continue
+            # Better turned and large enough: it takes over, after its light is matched.
+            better = _smoothstep((quality - qualities[main] - 0.08) / 0.25) * min(1.0, (sizes[k] / sizes[main]) ** 2)
+            share = (better * 4 * quality**2).astype(np.float32)
+            total += (log + self._light_difference(base, log, qualities[main] * quality)) * share[..., None]
+            weight = weight + share
+        mirrored = base[:, ::-1]
+        seen_there = qualities[main][:, ::-1]
+        # What no photo shows comes from the other half of the face, in the light of this half.
+        lack = _smoothstep((0.42 - np.sqrt(np.clip(weight, 0, 1))) / 0.3) * seen_there**2
+        fill = mirrored + self._light_difference(base, mirrored, qualities[main] * seen_there)
+        total += fill * (lack * 2)[..., None]
+        weight = weight + lack * 2
+        log_texture = (total / np.maximum(weight, 1e-4)[..., None]).astype(np.float32)
+        known = np.clip(weight / 0.02, 0, 1).astype(np.float32)
+
+        coarse = np.stack([resize(np.ascontiguousarray(log_texture[..., c]), CELLS) for c in range(3)], axis=-1)
+        shading, trust = estimate_shading(coarse, self._skin * resize(known, CELLS), SHADING_SIGMA)
+        # The source's own fringe is not pasted: there the target's forehead stays.
+        fringe = (1 - trust) * self._upper * (coarse - shading < -0.25).any(axis=-1)
+        keep = 1 - np.clip(resize(blur(fringe.astype(np.float32), 1.2), SIZE) * 1.6, 0, 1)
+        alpha = self._cover * keep * known
+        # Without its own light, and plain (0) where no photo shows anything.
+        detail = (log_texture - resize(shading, SIZE)) * known[..., None]
+        levels = [np.concatenate([detail, alpha[..., None]], axis=-1).astype(np.float32)]
+        while levels[-1].shape[0] > 64:
+            levels.append(halved(levels[-1]))
+        skin = self._skin * trust * resize(known, CELLS)
+        self._prepared = _Prepared(tuple(levels), shading, _contrast(coarse - shading, skin))
+
+    def _light_difference(self, goal: FloatArray, log: FloatArray, quality: FloatArray) -> FloatArray:
+        """What to add to ``log`` so that its low frequencies are those of ``goal``."""
+        weight = resize(quality.astype(np.float32), CELLS) * self._skin + 1e-3
+        difference = resize(np.ascontiguousarray(goal - log, dtype=np.float32), CELLS)
+        spread = blur(difference * weight[..., None], SHADING_SIGMA) / blur(weight, SHADING_SIGMA)[..., None]
+        return resize(spread.astype(np.float32), SIZE)
+
+    def process(self, crops: Sequence[Crop]) -> list[Crop]:
+        """See `facefusion.plugins.protocols.FaceProcessor`."""
+        return [self._swap(crop) for crop in crops]
+
+    def _swap(self, crop: Crop) -> Crop:
+        prepared = self._prepared
+        if prepared is None:
+            raise RuntimeError("prepare must be called before process")
+        mesh = crop.face.mesh
+        height, width = crop.pixels.shape[:2]
+        where, towards = texture_map(mesh, self._plane, height, width)
+        shading, keep, strength = self._measure_light(crop.pixels, mesh, prepared)
+
+        # One texture pixel per picture pixel: finer levels would alias, coarser ones blur.
+        density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(mesh[:, 1])), 1.0)
+        number = int(np.clip(np.floor(np.log2(max(density, 1.0)) + 0.35), 0, len(prepared.levels) - 1))
+        level = prepared.levels[number]
+        ratio = np.float32(level.shape[0] / SIZE)
+        drawn = look_up(level, (where + 0.5) * ratio - 0.5)
+        light = look_up_grid(np.concatenate([shading, keep[..., None]], axis=-1), where, SIZE)
+        face = from_log(drawn[..., :3] * strength + light[..., :3])
+        fade = _smoothstep((towards - 0.06) / 0.3)
+        alpha = np.clip(drawn[..., 3] * fade * light[..., 3], 0, 1)
+        return Crop(face, crop.crop_from_frame, crop.face, np.maximum(alpha, crop.alpha))
+
+    def _measure_light(
+        self, pixels: Pixels, mesh: FloatArray, source: _Prepared
+    ) -> tuple[FloatArray, FloatArray, float]:
+        """The target's light on the face.
+
+        Returns
+        -------
+        (G, G, 3) logarithm of the light the new face gets, (G, G) where skin is in sight, and the
+        factor for the source's detail: hard light makes strong relief, soft light a faint one.
+        """
+        points = ring_extended(mesh, self._plane.oval)
+        at = self._grid.locate(points)[..., :2]
+        height, width = pixels.shape[:2]
+        cell = float(np.ptp(mesh[:, 1])) / (CELLS * 0.8)
+        colour = sample_soft(pixels, at, cell * 1.2)
+        towards = np.clip(facing(points, self._plane.triangles), 0, 1)
+        seen = np.where(self._grid.owner >= 0, towards[self._grid.owner], 0.0)
+        is_inside = (at[..., 0] >= 0) & (at[..., 0] < width) & (at[..., 1] >= 0) & (at[..., 1] < height)
+        weight = (self._skin * _smoothstep((seen - 0.12) / 0.4) * is_inside).astype(np.float32)
+        log = to_log(colour)
+        shading, trust = estimate_shading(log, weight, SHADING_SIGMA)
+        change = np.clip(shading - source.shading, -MAX_GAIN, MAX_GAIN) * self._light
+        # Hair over the forehead: darker than the light explains, and away from the brows.
+        is_dark = _smoothstep(((shading - log).mean(axis=-1) - 0.35) / 0.4)
+        hair = (1 - trust) * is_dark * self._upper * (seen > 0.15)
+        keep = 1 - np.clip(blur(hair.astype(np.float32), 0.9) * 1.5, 0, 1)
+        ratio = (_contrast(log - shading, weight * trust) + 0.02) / (source.contrast + 0.02)
+        strength = 1 + (float(np.clip(ratio, 0.5, 1.15)) - 1) * 0.7 * self._light
+        return (source.shading + change).astype(np.float32), keep.astype(np.float32), strength
+
+
+def _contrast(residual: FloatArray, weight: FloatArray) -> float:
+    """Weighted standard deviation of the luminance of what light does not explain."""
+    light = residual.mean(axis=-1)
+    total = float(weight.sum()) + 1e-6
+    mean = float((light * weight).sum()) / total
+    return float(np.sqrt(((light - mean) ** 2 * weight).sum() / total))
+
+
+def _smoothstep(values: npt.NDArray[np.floating]) -> FloatArray:
+    clipped = np.clip(values, 0, 1)
+    return np.asarray(clipped * clipped * (3 - 2 * clipped), dtype=np.float32)
+
+
+def build(context: EngineContext) -> MeshSwapper:
+    """Builder named in the entry point."""
+    return MeshSwapper(context.recipe.face_swapper_light, context.recipe.face_mask_blur)

@@ -1,0 +1,1 @@
+"""Pass 2: frames and `Tracks` in, changed frames out."""

@@ -1,0 +1,101 @@
+"""Where options come from on this machine, and which one wins.
+
+Precedence, highest first: command line, environment (``FACEFUSION_<OPTION>``), the file named by
+``--config-path`` or ``FACEFUSION_CONFIG_PATH``, ``facefusion.toml`` in the working folder, the user's
+``config.toml``, built-in defaults. Only `facefusion.apps` reads this module.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from facefusion.errors import RecipeError, UnknownOption
+from facefusion.recipe import Recipe, suggest
+
+PREFIX = "FACEFUSION_"
+
+
+@dataclass(frozen=True, slots=True)
+class Sourced:
+    """One option's value and the place it was read from."""
+
+    value: Any
+    origin: str
+
+
+def config_files(working_folder: Path, environment: Mapping[str, str], explicit: Path | None) -> list[Path]:
+    """Configuration files that exist, weakest first.
+
+    Raises
+    ------
+    RecipeError
+        When a file that was named explicitly is missing.
+    """
+    named = explicit or (Path(environment[PREFIX + "CONFIG_PATH"]) if environment.get(PREFIX + "CONFIG_PATH") else None)
+    if named is not None and not named.is_file():
+        raise RecipeError(f"There is no configuration file {named}.", "Check --config-path.")
+    user = platformdirs.user_config_path("facefusion") / "config.toml"
+    local = working_folder / "facefusion.toml"
+    return [path for path in (user, local, named) if path is not None and path.is_file()]
+
+
+def load_options(
+    command_line: Mapping[str, Any],
+    environment: Mapping[str, str],
+    working_folder: Path,
+    explicit: Path | None = None,
+) -> dict[str, Sourced]:
+    """Merge every origin into one set of options.
+
+    Parameters
+    ----------
+    command_line
+        Options that were given, by field name.
+    environment
+        Environment variables; only those that start with ``FACEFUSION_`` are read.
+    working_folder
+        Where ``facefusion.toml`` is looked for.
+    explicit
+        A configuration file named on the command line.
+
+    Returns
+    -------
+    Options by field name, each with its origin; options nobody gave are left out.
+    """
+    merged: dict[str, Sourced] = {}
+    for path in config_files(working_folder, environment, explicit):
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{path} is not valid TOML: {error}.", "Mend that line.") from error
+        for key, value in content.items():
+            _check_name(key, str(path))
+            merged[key] = Sourced(value, str(path))
+    for variable, text in environment.items():
+        name = variable.removeprefix(PREFIX).lower()
+        if not variable.startswith(PREFIX) or name == "config_path":
+            continue
+        _check_name(name, f"environment variable {variable}")
+        merged[name] = Sourced(_from_text(name, text), variable)
+    for name, value in command_line.items():
+        merged[name] = Sourced(value, "command line")
+    return merged
+
+
+def _check_name(name: str, origin: str) -> None:
+    if name not in Recipe.model_fields:
+        raise UnknownOption(f"There is no option '{name}' ({origin}).", suggest(name, list(Recipe.model_fields)))
+
+
+def _from_text(name: str, text: str) -> Any:
+    """Lists are JSON or words; everything else is left to the recipe to read."""
+    if "tuple" in str(Recipe.model_fields[name].annotation) and name != "faces":
+        return json.loads(text) if text.startswith("[") else text.split()
+    return text

@@ -1,0 +1,90 @@
+"""A face in a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from facefusion.types.topology import FIVE_POINTS, POINT_COUNT
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """A face as a detector reports it.
+
+    Attributes
+    ----------
+    box
+        (4,) float32 xyxy in frame pixels, not clipped.
+    points
+        (5, 2) float32 five-point layout: left eye, right eye, nose tip, left and right mouth corner,
+        as seen in the image.
+    score
+        0 to 1.
+    """
+
+    box: FloatArray
+    points: FloatArray
+    score: float
+
+    @property
+    def size_px(self) -> float:
+        """Longer side of the box."""
+        return float(max(self.box[2] - self.box[0], self.box[3] - self.box[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """How a head is turned, in degrees.
+
+    Attributes
+    ----------
+    yaw
+        Positive where the nose points to the right of the image.
+    pitch
+        Positive where the nose points up.
+    roll
+        Positive where the head is turned clockwise in the image.
+    """
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Face:
+    """A face with its mesh.
+
+    Attributes
+    ----------
+    mesh
+        (478, 3) float32, layout ``mesh478``: x and y in frame pixels, z in the same scale, smaller is nearer.
+    score
+        0 to 1, how sure the landmarker is that this is a face it follows.
+    pose
+        Head pose read off the mesh.
+    """
+
+    mesh: FloatArray
+    score: float
+    pose: Pose
+
+    def __post_init__(self) -> None:
+        if self.mesh.shape != (POINT_COUNT, 3):
+            raise ValueError(f"mesh must be ({POINT_COUNT}, 3), not {self.mesh.shape}")
+
+    @property
+    def box(self) -> FloatArray:
+        """(4,) xyxy around the mesh, frame pixels, not clipped."""
+        points = self.mesh[:, :2]
+        return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype(np.float32)
+
+    @property
+    def five_points(self) -> FloatArray:
+        """(5, 2) five-point layout."""
+        return self.mesh[list(FIVE_POINTS), :2]

@@ -1,0 +1,65 @@
+"""One picture of a clip, at an exact time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture.
+
+    Attributes
+    ----------
+    pixels
+        (H, W, 3) uint8 RGB, upright: rotation metadata is already applied.
+    index
+        Number of the frame in the clip as it is read, from 0.
+    pts
+        Presentation time in units of ``time_base``; exact.
+    time_base
+        Seconds per unit.
+    native
+        The reader's own picture, handed back to the writer so that untouched areas stay exact.
+        Opaque to everyone else.
+    """
+
+    pixels: Pixels
+    index: int
+    pts: int
+    time_base: Fraction
+    native: object = None
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:
+            raise ValueError(f"pixels must be (H, W, 3) uint8, not {self.pixels.shape} {self.pixels.dtype}")
+
+    @property
+    def time_s(self) -> float:
+        """Presentation time in seconds."""
+        return float(self.pts * self.time_base)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RenderedFrame:
+    """A frame after pass 2.
+
+    Attributes
+    ----------
+    frame
+        The target frame it was made from.
+    pixels
+        (H, W, 3) uint8 RGB; the frame's own array where nothing was changed.
+    changed
+        (x0, y0, x1, y1) half-open boxes in pixels that hold every changed pixel.
+    """
+
+    frame: Frame
+    pixels: Pixels
+    changed: tuple[tuple[int, int, int, int], ...] = ()

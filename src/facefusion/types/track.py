@@ -1,0 +1,174 @@
+"""Who is where in every frame: the small file that pass 1 leaves for pass 2.
+
+Tracks are biometric data. They stay with their job, are deleted with it and are never logged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from facefusion.errors import MediaMissing, TracksError
+from facefusion.types.topology import POINT_COUNT
+
+FORMAT = "facefusion-tracks-1"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Track:
+    """One person over time, in columns.
+
+    Attributes
+    ----------
+    track_id
+        Number of the person in the clip; 0 is the most prominent.
+    frames
+        (N,) int64, rising: rows of `Tracks.pts` in which the person is seen.
+    meshes
+        (N, 478, 3) float32 in frame pixels (see `facefusion.types.face.Face`).
+    scores
+        (N,) float32, 0 to 1.
+    poses
+        (N, 3) float32, yaw, pitch, roll in degrees.
+    """
+
+    track_id: int
+    frames: npt.NDArray[np.int64]
+    meshes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    poses: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        count = len(self.frames)
+        if self.meshes.shape != (count, POINT_COUNT, 3):
+            raise ValueError(f"meshes must be ({count}, {POINT_COUNT}, 3), not {self.meshes.shape}")
+        if self.scores.shape != (count,) or self.poses.shape != (count, 3):
+            raise ValueError("scores and poses must have one row per frame")
+        if count and (np.diff(self.frames) <= 0).any():
+            raise ValueError("frames must rise")
+
+    def find(self, frame: int) -> int | None:
+        """Row of a frame, or None where the person is not seen."""
+        row = int(np.searchsorted(self.frames, frame))
+        return row if row < len(self.frames) and self.frames[row] == frame else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracks:
+    """All people of a clip.
+
+    Attributes
+    ----------
+    width, height
+        Size of the upright frames in pixels.
+    time_base
+        Seconds per unit of ``pts``.
+    pts
+        (F,) int64 exact times of the analysed frames, rising.
+    tracks
+        One per person, most prominent first.
+    notes
+        What made them: models with versions and hashes, options.
+    cuts
+        (S,) int64 rows of ``pts`` at which a shot starts, the first one included. No track goes over a cut.
+    """
+
+    width: int
+    height: int
+    time_base: Fraction
+    pts: npt.NDArray[np.int64]
+    tracks: tuple[Track, ...]
+    notes: Mapping[str, str]
+    cuts: npt.NDArray[np.int64]
+
+    def prominent(self) -> tuple[int, ...]:
+        """Track ids of the most prominent person of every shot."""
+        bounds = [*self.cuts.tolist(), len(self.pts)]
+        chosen: list[int] = []
+        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+            inside = [t for t in self.tracks if len(t.frames) and start <= t.frames[0] < stop]
+            if inside:
+                chosen.append(min(track.track_id for track in inside))
+        return tuple(chosen)
+
+    def at(self, pts: int, track_ids: Sequence[int]) -> list[tuple[Track, int]]:
+        """Chosen tracks that are seen at a time, each with its row; none for a time never analysed."""
+        frame = int(np.searchsorted(self.pts, pts))
+        if frame >= len(self.pts) or self.pts[frame] != pts:
+            return []
+        found = []
+        for track in self.tracks:
+            row = track.find(frame) if track.track_id in track_ids else None
+            if row is not None:
+                found.append((track, row))
+        return found
+
+    def save(self, path: Path) -> None:
+        """Write the file under a temporary name, then rename it."""
+        tensors: dict[str, npt.NDArray[np.generic]] = {
+            "pts": np.ascontiguousarray(self.pts),
+            "cuts": np.ascontiguousarray(self.cuts),
+        }
+        for track in self.tracks:
+            for name in ("frames", "meshes", "scores", "poses"):
+                tensors[f"{track.track_id}.{name}"] = np.ascontiguousarray(getattr(track, name))
+        header = {
+            "format": FORMAT,
+            "width": str(self.width),
+            "height": str(self.height),
+            "time_base": str(self.time_base),
+            "track_ids": json.dumps([track.track_id for track in self.tracks]),
+            "notes": json.dumps(dict(self.notes)),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.part")
+        try:
+            save_file(tensors, partial, metadata=header)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> Tracks:
+        """Read a file written by `save`.
+
+        Raises
+        ------
+        MediaMissing
+            When there is no such file.
+        TracksError
+            When it is not a tracks file, or a damaged one.
+        """
+        if not path.is_file():
+            raise MediaMissing(f"There is no tracks file {path}.", "Make one with 'facefusion analyse'.")
+        try:
+            with safe_open(path, framework="numpy") as file:
+                header = file.metadata() or {}
+                if header.get("format") != FORMAT:
+                    raise TracksError(f"{path} is not a tracks file.", "Make one with 'facefusion analyse'.")
+                tracks = tuple(
+                    Track(k, *(file.get_tensor(f"{k}.{name}") for name in ("frames", "meshes", "scores", "poses")))
+                    for k in json.loads(header["track_ids"])
+                )
+                return cls(
+                    int(header["width"]),
+                    int(header["height"]),
+                    Fraction(header["time_base"]),
+                    file.get_tensor("pts"),
+                    tracks,
+                    json.loads(header["notes"]),
+                    file.get_tensor("cuts"),
+                )
+        except (SafetensorError, KeyError, ValueError) as error:
+            if isinstance(error, TracksError):
+                raise
+            raise TracksError(f"{path} is damaged: {error}.", "Analyse the target again.") from error

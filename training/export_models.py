@@ -1,0 +1,205 @@
+"""Write the trained networks as ONNX files with their catalogue entries.
+
+    python training/export_models.py mesh RUN/mesh.pt FACEPACK MEDIA --note "..."
+    python training/export_models.py detector RUN/detector.pt FACEPACK MEDIA --note "..."
+
+Weights are stored as float16 and computed in float32. The held-out figures in the catalogue entry are
+measured on the exported file by ONNX Runtime, not copied from the training log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from face_pool import ROOT
+
+EMBEDDED = ROOT / "src/facefusion/models/embedded"
+CATALOG = ROOT / "src/facefusion/models/catalog"
+
+
+class MeshHead(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        points, score = self.net(image)
+        return points, torch.sigmoid(score)
+
+
+class DetectorHead(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        heat, sizes, points = self.net(image)
+        return torch.sigmoid(heat), sizes, points
+
+
+def store_half(path: Path) -> None:
+    """Keep large weights as float16 with a cast in front of their first use."""
+    model = onnx.load(path)
+    graph = model.graph
+    casts = []
+    for tensor in list(graph.initializer):
+        values = numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < 256:
+            continue
+        name = tensor.name
+        half = numpy_helper.from_array(values.astype(np.float16), name + "_half")
+        graph.initializer.remove(tensor)
+        graph.initializer.append(half)
+        casts.append(helper.make_node("Cast", [name + "_half"], [name], to=TensorProto.FLOAT))
+    nodes = list(graph.node)
+    del graph.node[:]
+    graph.node.extend(casts + nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def export(module: nn.Module, example: torch.Tensor, path: Path, outputs: list[str], free: dict[str, dict[int, str]]) -> None:
+    module.eval()
+    torch.onnx.export(
+        module, (example,), str(path), input_names=["image"], output_names=outputs, dynamic_axes=free, opset_version=17, dynamo=False
+    )
+    store_half(path)
+
+
+class OnnxNet(nn.Module):
+    """An exported file behind the interface of the network it came from, for measuring it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        outputs = [torch.from_numpy(o) for o in self.session.run(None, {"image": x.numpy()})]
+        which = 1 if len(outputs) == 2 else 0
+        outputs[which] = torch.logit(outputs[which].clamp(1e-6, 1 - 1e-6))
+        return tuple(outputs)
+
+
+def write_entry(model_id: str, capability: str, path: Path, io: str, figures: dict[str, str]) -> None:
+    content = path.read_bytes()
+    lines = [
+        f'id = "{model_id}"',
+        'version = "1"',
+        f'capability = "{capability}"',
+        f'file = "{path.name}"',
+        f'sha256 = "{hashlib.sha256(content).hexdigest()}"',
+        f"size_bytes = {len(content)}",
+        'licence = "Apache-2.0"',
+        'licence_source = "trained by this project; see docs/models"',
+        'commercial = "yes"',
+        'vendor = "The FaceFusion authors"',
+        "year = 2026",
+        "",
+        io.strip(),
+        "",
+        "[figures]",
+        *(f'{key} = "{value}"' for key, value in figures.items()),
+    ]
+    CATALOG.mkdir(parents=True, exist_ok=True)
+    (CATALOG / f"{model_id}.toml").write_text("\n".join(lines) + "\n")
+
+
+def export_mesh(weights: Path, facepack: Path, media: Path, note: str) -> None:
+    from train_mesh import SIZE, MeshNet, evaluate, load_held_out, look, report
+
+    net = MeshNet()
+    net.load_state_dict(torch.load(weights)["average"])
+    path = EMBEDDED / "face_mesh.onnx"
+    free = {"image": {0: "n"}, "mesh": {0: "n"}, "score": {0: "n"}}
+    export(MeshHead(net), torch.zeros(2, 3, SIZE, SIZE), path, ["mesh", "score"], free)
+    exported = OnnxNet(path)
+    held = load_held_out(facepack, media)
+    first, second = evaluate(exported, held, looks=1), evaluate(exported, held, looks=2)
+    from facefusion.imaging import align
+
+    _, scores = look(exported, held["image"], [align.mesh_crop(m, SIZE) for m in held["mesh"]])
+    empty = []
+    for name in sorted((media / "negatives").iterdir()):
+        image = cv2.imread(str(name))
+        side = min(image.shape[:2])
+        affine = align.square_crop([image.shape[1] / 2, image.shape[0] / 2], side * 0.6, 0.0, SIZE)
+        empty.append(look(exported, np.array([image]), [affine])[1][0])
+    figures = {
+        "held_out_people_error_over_eye_distance": report(second),
+        "first_look": report(first),
+        "held_out_pictures": str(len(second)),
+        "faces_scored_above_half": f"{(scores > 0.5).mean():.2%}",
+        "no_face_pictures_scored_above_half": f"{(np.array(empty) > 0.5).mean():.2%} of {len(empty)}",
+        "training": note,
+    }
+    io = """
+[inputs]
+image = [-1, 3, 128, 128]
+
+[outputs]
+mesh = [-1, 478, 3]
+score = [-1]
+"""
+    write_entry("face_mesh_embedded", "face_landmarker", path, io, figures)
+    print(figures)
+
+
+def export_detector(weights: Path, facepack: Path, media: Path, note: str) -> None:
+    from train_detector import DetectorNet, evaluate, load_pictures
+
+    net = DetectorNet()
+    net.load_state_dict(torch.load(weights)["average"])
+    path = EMBEDDED / "face_detector.onnx"
+    free = {"image": {0: "n", 2: "h", 3: "w"}}
+    free |= {name: {0: "n", 2: "rows", 3: "columns"} for name in ("heat", "sizes", "points")}
+    export(DetectorHead(net), torch.zeros(1, 3, 192, 256), path, ["heat", "sizes", "points"], free)
+    held = load_pictures(facepack / "boxes.json", media, "all", held_out=True)
+    result = evaluate(OnnxNet(path), held)
+    figures = {
+        "held_out_people_recall_32px": f"{result['recall']:.2%}",
+        "held_out_people_precision_32px": f"{result['precision']:.2%}",
+        "at_score": f"{result['score']:.3f}",
+        "held_out_faces": str(result["faces"]),
+        "training": note,
+    }
+    io = """
+[inputs]
+image = [-1, 3, -1, -1]
+
+[outputs]
+heat = [-1, 1, -1, -1]
+sizes = [-1, 4, -1, -1]
+points = [-1, 10, -1, -1]
+"""
+    write_entry("face_detector_embedded", "face_detector", path, io, figures)
+    print(figures)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=("mesh", "detector"))
+    for name in ("weights", "facepack", "media"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--note", default="")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    sys.path.insert(0, str(ROOT / "src"))
+    run = export_mesh if arguments.kind == "mesh" else export_detector
+    run(arguments.weights, arguments.facepack, arguments.media, arguments.note)
+
+
+if __name__ == "__main__":
+    main()
