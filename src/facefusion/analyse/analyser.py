@@ -245,10 +245,14 @@ def _overlapping(followers: list[_Follower]) -> list[tuple[_Follower, _Follower]
 
 def _has_moved(expected: FloatArray, mesh: FloatArray) -> bool:
     """Whether the crop was far enough off for a second look to pay."""
-    size = float(max(np.ptp(expected[:, 0]), np.ptp(expected[:, 1]), 1.0))
+    size = _extent(expected)
     shift = float(np.linalg.norm((mesh - expected)[:, :2].mean(axis=0)))
-    growth = float(max(np.ptp(mesh[:, 0]), np.ptp(mesh[:, 1]), 1.0)) / size
+    growth = _extent(mesh) / size
     return shift > 0.05 * size or not 0.92 < growth < 1.09
+
+
+def _extent(mesh: FloatArray) -> float:
+    return max(float(np.ptp(mesh[:, 0])), float(np.ptp(mesh[:, 1])), 1.0)
 
 
 def _is_in_picture(mesh: FloatArray, pixels: Pixels) -> bool:

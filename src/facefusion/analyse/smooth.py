@@ -89,4 +89,4 @@ def _keep_events(
     spread[1:] = np.maximum(spread[1:], distance[:-1])
     spread[:-1] = np.maximum(spread[:-1], distance[1:])
     trust = np.exp(-((spread / noise) ** 2))
-    return measured + (smooth - measured) * trust
+    return np.asarray(measured + (smooth - measured) * trust, dtype=np.float64)

@@ -44,7 +44,7 @@ def pyramid(under: Pixels, over: Pixels, alpha: FloatArray, levels: int = 4) -> 
         size = (a.shape[1], a.shape[0])
         detail_a, detail_b = a - cv2.pyrUp(smaller[0], dstsize=size), b - cv2.pyrUp(smaller[1], dstsize=size)
         bands.append(np.asarray(detail_a + (detail_b - detail_a) * mask[..., None], dtype=np.float32))
-        a, b, mask = smaller
+        a, b, mask = (np.asarray(x, dtype=np.float32) for x in smaller)
     result = a + (b - a) * mask[..., None]
     for band in reversed(bands):
         result = cv2.pyrUp(result, dstsize=(band.shape[1], band.shape[0])) + band

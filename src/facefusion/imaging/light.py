@@ -42,7 +42,7 @@ def to_srgb(linear: FloatArray) -> Pixels:
 
 def to_log(pixels: Pixels) -> FloatArray:
     """sRGB bytes to the natural logarithm of linear light."""
-    return np.log(to_linear(pixels) + OFFSET)
+    return np.asarray(np.log(to_linear(pixels) + OFFSET), dtype=np.float32)
 
 
 @cache

@@ -41,7 +41,7 @@ def cut(pixels: Pixels, crop_from_frame: FloatArray, size: int) -> Pixels:
         x1, y1 = (int(v) for v in np.clip(high, [x0 + 1, y0 + 1], [pixels.shape[1], pixels.shape[0]]))
         part = pixels[y0:y1, x0:x1]
         width, height = (max(int(round(n * scale)), 1) for n in (x1 - x0, y1 - y0))
-        part = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+        part = np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
         fx, fy = (x1 - x0) / width, (y1 - y0) / height
         # frame = (small + 0.5) * f - 0.5 + origin
         frame_from_small = np.array([[fx, 0, 0.5 * fx - 0.5 + x0], [0, fy, 0.5 * fy - 0.5 + y0]])

@@ -37,6 +37,10 @@ class TexturePlane:
         (T, 3) int32, clockwise.
     index_map
         (size, size) int32 triangle under each texture pixel, -1 outside.
+    oval
+        Vertices of the outline in order.
+    face_count
+        How many of the triangles, the first ones, are the face itself and not the ring.
     """
 
     size: int
@@ -44,6 +48,7 @@ class TexturePlane:
     triangles: IntArray
     index_map: IntArray
     oval: IntArray
+    face_count: int
 
 
 def build_plane(mean: FloatArray, triangles: IntArray, oval: IntArray, size: int) -> TexturePlane:
@@ -66,7 +71,7 @@ def build_plane(mean: FloatArray, triangles: IntArray, oval: IntArray, size: int
     flat = np.stack([u, v], axis=1)
     flat[:, 1] -= (flat[:, 1].min() + flat[:, 1].max()) / 2
     flat *= (0.5 - _MARGIN) / np.abs(flat).max()
-    points = ring_extended((flat + 0.5) * (size - 1), oval)
+    points = ring_extended(((flat + 0.5) * (size - 1)).astype(np.float32), oval)
     count = len(oval)
     first = np.arange(count, dtype=np.int32)
     following = (first + 1) % count
@@ -79,7 +84,7 @@ def build_plane(mean: FloatArray, triangles: IntArray, oval: IntArray, size: int
     ring = np.where((signed_areas(points, ring) > 0)[:, None], ring, ring[:, ::-1])
     everything = np.concatenate([triangles, ring]).astype(np.int32)
     deep = np.concatenate([points, np.zeros((len(points), 1), dtype=np.float32)], axis=1)
-    return TexturePlane(size, points, everything, rasterise(deep, everything, size, size), oval)
+    return TexturePlane(size, points, everything, rasterise(deep, everything, size, size), oval, len(triangles))
 
 
 def ring_extended(points: FloatArray, oval: IntArray) -> FloatArray:
@@ -161,7 +166,7 @@ def _hidden(points: FloatArray, triangles: IntArray, height: int, width: int) ->
     middle = moved[triangles].mean(axis=1)
     column, row = (np.clip(middle[:, k].round().astype(int), 0, side - 1) for k in (0, 1))
     on_top = drawn[row, column]
-    return (on_top >= 0) & (middle[on_top, 2] < middle[:, 2] - 0.06 * side)
+    return np.asarray((on_top >= 0) & (middle[on_top, 2] < middle[:, 2] - 0.06 * side), dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,7 +212,7 @@ def build_grid(plane: TexturePlane, cells: int) -> SurfaceGrid:
 
 def texture_map(
     mesh: FloatArray, plane: TexturePlane, height: int, width: int, detail: int = 256
-) -> tuple[FloatArray, FloatArray]:
+) -> tuple[FloatArray, ...]:
     """For every pixel of a picture, where on the texture plane it looks.
 
     Parameters
@@ -224,7 +229,8 @@ def texture_map(
 
     Returns
     -------
-    (H, W, 2) float32 texture coordinates, and (H, W) float32 facing of the surface (0 outside).
+    (H, W, 2) float32 texture coordinates; (H, W) float32 facing of the surface (0 outside); and
+    (H, W) float32, rising from 0 at the silhouette of the face to 1 a little inside.
     """
     scale = min(1.0, detail / max(height, width))
     low_h, low_w = max(int(round(height * scale)), 1), max(int(round(width * scale)), 1)
@@ -232,6 +238,7 @@ def texture_map(
     sx, sy = low_w / width, low_h / height
     points[:, 0] = (points[:, 0] + 0.5) * sx - 0.5
     points[:, 1] = (points[:, 1] + 0.5) * sy - 0.5
+    points[:, 2] *= scale
     points[468:, 2] += 0.02 * float(np.ptp(points[:468, 0]))  # the ring lies behind the face
     index = rasterise(points, plane.triangles, low_h, low_w)
     where = warp_map(index, triangle_affines(points, plane.points, plane.triangles), fill=0.0)
@@ -242,11 +249,16 @@ def texture_map(
     near = cv2.blur(where * drawn[..., None], (5, 5)) / np.maximum(share, 1e-3)[..., None]
     where = np.where(drawn[..., None] > 0, where, near)
     where[(drawn == 0) & (share < 1e-3)] = -1e4
-    towards = cv2.GaussianBlur(towards, (0, 0), 2.0)
+    towards = np.asarray(cv2.GaussianBlur(towards, (0, 0), 2.0), dtype=np.float32)
+    # A turned face ends where it turns away, not at its outline: the edge is softened in the picture.
+    is_face = ((index >= 0) & (index < plane.face_count)).astype(np.float32)
+    inside = np.clip(cv2.GaussianBlur(is_face, (0, 0), max(0.02 * max(low_h, low_w), 0.8)) * 2 - 1, 0, 1)
     if (low_h, low_w) != (height, width):
-        where = cv2.resize(where, (width, height), interpolation=cv2.INTER_LINEAR)
-        towards = cv2.resize(towards, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(where, dtype=np.float32), np.asarray(towards, dtype=np.float32)
+        where, towards, inside = (
+            np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+            for part in (where, towards, inside)
+        )
+    return tuple(np.asarray(part, dtype=np.float32) for part in (where, towards, inside))
 
 
 def look_up(texture: FloatArray, where: FloatArray) -> FloatArray:

@@ -57,10 +57,11 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
 
 
-def translate_os_error(error: OSError, path: Path) -> MediaError:
+def translate_os_error(error: Exception, path: Path) -> MediaError:
     """Our error for a failed write."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or error
+    if number in (errno.ENOSPC, errno.EDQUOT):
         return OutputRefused(f"There is no room left for {path}.", "Free some space; nothing was changed.")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return OutputRefused(f"{path} cannot be written: {error.strerror}.", "Choose another folder.")
-    return OutputRefused(f"{path} cannot be written: {error}.", "Check the disk; nothing was changed.")
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return OutputRefused(f"{path} cannot be written: {reason}.", "Choose another folder.")
+    return OutputRefused(f"{path} cannot be written: {reason}.", "Check the disk; nothing was changed.")

@@ -39,7 +39,7 @@ def quality_to_crf(quality: int, encoder: str) -> int:
     SVT-AV1 has 0 to 63.
     """
     crf = 51 * (1 - quality / 100) ** 0.65
-    return round(crf * 63 / 51) if encoder == "libsvtav1" else round(crf)
+    return int(round(crf * 63 / 51) if encoder == "libsvtav1" else round(crf))
 
 
 def check_clip_output(path: Path, encoder: str) -> None:

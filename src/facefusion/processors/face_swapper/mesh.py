@@ -110,7 +110,7 @@ class MeshSwapper:
         for ring in (LEFT_EYE, RIGHT_EYE, LIPS_INNER):
             hole = inner_distance(self._polygon(ring), SIZE)
             cover *= 1 - blur(np.clip(hole / 1.5, 0, 1).astype(np.float32), 1.2)
-        return cover.astype(np.float32)
+        return np.asarray(cover, dtype=np.float32)
 
     def _build_skin(self) -> FloatArray:
         """(G, G) how far a cell is plain skin: not eyes, brows, lips or nostrils, not the rim."""
@@ -124,7 +124,7 @@ class MeshSwapper:
         ):
             inside = (inner_distance(self._polygon(ring), SIZE) > 0).astype(np.float32)
             skin *= 1 - np.clip(blur(inside, SIZE * margin) * 2.5, 0, 1)
-        return resize(skin.astype(np.float32), CELLS)
+        return resize(np.asarray(skin, dtype=np.float32), CELLS)
 
     def _build_upper(self) -> FloatArray:
         """(G, G) where hair may hang in: the forehead above the brows and the temples."""
@@ -133,7 +133,7 @@ class MeshSwapper:
         forehead = _smoothstep((brows + 1.5 - rows) / 4)
         side = np.abs(columns - (CELLS - 1) / 2) / (CELLS / 2)
         temple = _smoothstep((side - 0.62) / 0.15) * _smoothstep((0.62 * CELLS - rows) / 6)
-        return np.maximum(forehead, temple).astype(np.float32)
+        return np.asarray(np.maximum(forehead, temple), dtype=np.float32)
 
     def prepare(self, sources: Sequence[SourceFace]) -> None:
         """Unwrap the sources into one texture; each part is taken from the photo that shows it best."""
@@ -197,7 +197,7 @@ class MeshSwapper:
             raise RuntimeError("prepare must be called before process")
         mesh = crop.face.mesh
         height, width = crop.pixels.shape[:2]
-        where, towards = texture_map(mesh, self._plane, height, width)
+        where, towards, inside = texture_map(mesh, self._plane, height, width)
         shading, keep, strength = self._measure_light(crop.pixels, mesh, prepared)
 
         # One texture pixel per picture pixel: finer levels would alias, coarser ones blur.
@@ -209,7 +209,7 @@ class MeshSwapper:
         light = look_up_grid(np.concatenate([shading, keep[..., None]], axis=-1), where, SIZE)
         face = from_log(drawn[..., :3] * strength + light[..., :3])
         fade = _smoothstep((towards - 0.06) / 0.3)
-        alpha = np.clip(drawn[..., 3] * fade * light[..., 3], 0, 1)
+        alpha = np.clip(drawn[..., 3] * fade * inside * light[..., 3], 0, 1)
         return Crop(face, crop.crop_from_frame, crop.face, np.maximum(alpha, crop.alpha))
 
     def _measure_light(

@@ -1,0 +1,58 @@
+"""Shared fixtures: packaged samples of people who do not exist, and real engines built once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facefusion.analyse.analyser import Analyser
+from facefusion.pipeline.runner import build_analyser
+from facefusion.recipe import Recipe
+from facefusion.testing.fakes import sample_path
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _no_outside_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("FACEFUSION_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-configuration"))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def source_photo() -> Path:
+    return sample_path("source.jpg")
+
+
+@pytest.fixture(scope="session")
+def target_photo() -> Path:
+    return sample_path("target.jpg")
+
+
+@pytest.fixture(scope="session")
+def target_clip() -> Path:
+    return sample_path("target.mp4")
+
+
+@pytest.fixture(scope="session")
+def analyser() -> Analyser:
+    return build_analyser(Recipe())
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real photos and clips on the maintainers' machines; elsewhere these tests are skipped."""
+    if not (SHARED / "media" / "manifest.csv").is_file():
+        assert os.environ.get("CI") != "true", "CI must run beside the shared media"
+        pytest.skip("the shared media are not on this machine")
+    return SHARED

@@ -1,0 +1,119 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from facefusion.analyse.analyser import Analyser
+from facefusion.analyse.pose import estimate_pose, estimate_poses
+from facefusion.analyse.smooth import savitzky_golay, smooth_meshes
+from facefusion.imaging.resample import is_cut, thumbnail
+from facefusion.testing.fakes import BrightSpotLandmarker, FakeDetector, make_mesh
+from facefusion.types.frame import Frame
+from facefusion.types.topology import LEFT_EYE
+
+
+@pytest.mark.parametrize("pose", [(30, 0, 0), (0, 20, 0), (0, 0, 40), (-50, 15, -20), (65, -25, 10)])
+def test_pose_of_a_turned_mean_face_is_the_turn(pose):
+    found = estimate_pose(make_mesh(yaw=pose[0], pitch=pose[1], roll=pose[2]))
+    np.testing.assert_allclose([found.yaw, found.pitch, found.roll], pose, atol=0.05)
+
+
+def test_nose_points_to_the_right_of_the_image_at_positive_yaw():
+    mesh = make_mesh(yaw=30)
+    assert mesh[4, 0] > mesh[[468, 473], 0].mean()
+
+
+def test_poses_do_not_depend_on_place_and_size(rng):
+    meshes = np.stack([make_mesh(yaw=20), make_mesh((900, 20), 7.0, yaw=20)])
+    poses = estimate_poses(meshes)
+    np.testing.assert_allclose(poses[0], poses[1], atol=0.05)
+
+
+def test_savitzky_golay_keeps_a_parabola_up_to_its_ends():
+    t = np.arange(20.0)
+    np.testing.assert_allclose(savitzky_golay(t**2), t**2, atol=1e-8)
+
+
+def test_savitzky_golay_returns_short_series_unchanged():
+    np.testing.assert_array_equal(savitzky_golay(np.array([1.0, 5.0])), [1.0, 5.0])
+
+
+def test_smoothing_removes_jitter(rng):
+    true = np.stack([make_mesh((100 + 2.0 * k, 100.0)) for k in range(40)])
+    noisy = true + rng.normal(0, 0.3, true.shape).astype(np.float32)
+    before = np.abs(noisy - true)[..., :2].mean()
+    after = np.abs(smooth_meshes(noisy) - true)[..., :2].mean()
+    assert after < 0.65 * before
+
+
+def test_smoothing_keeps_a_blink():
+    meshes = np.stack([make_mesh() for _ in range(21)])
+    upper, lower = 159, 145
+    opening = meshes[0, lower, 1] - meshes[0, upper, 1]
+    for number, share in ((9, 0.5), (10, 1.0), (11, 0.5)):
+        meshes[number, list(LEFT_EYE), 1] += opening * share * (meshes[number, list(LEFT_EYE), 1] < meshes[0, 33, 1])
+    smooth = smooth_meshes(meshes)
+    closed = smooth[10, lower, 1] - smooth[10, upper, 1]
+    assert closed < 0.25 * opening
+
+
+def test_strength_zero_changes_nothing(rng):
+    meshes = np.stack([make_mesh() for _ in range(12)]) + rng.normal(0, 1, (12, 478, 3)).astype(np.float32)
+    np.testing.assert_array_equal(smooth_meshes(meshes, 0.0), meshes)
+
+
+def _frames(spots, size=(240, 320), backgrounds=None):
+    frames = []
+    for number, spot in enumerate(spots):
+        pixels = np.zeros((*size, 3), dtype=np.uint8)
+        if backgrounds is not None:
+            pixels[:] = backgrounds[number]
+        if spot is not None:
+            x, y = spot
+            pixels[max(y - 6, 0) : y + 7, max(x - 6, 0) : x + 7] = 255
+        frames.append(Frame(pixels, number, number * 512, Fraction(1, 12800)))
+    return frames
+
+
+def test_a_moving_face_is_one_track_and_is_detected_only_now_and_then():
+    spots = [(100 + 2 * k, 120) for k in range(30)]
+    detector = FakeDetector([make_mesh((100.0, 120.0), 36.0)])
+    tracks = Analyser(detector, BrightSpotLandmarker(), interval=50).analyse(_frames(spots))
+    assert len(tracks.tracks) == 1
+    assert len(tracks.tracks[0].frames) == 30
+    assert detector.calls == 1
+    centres = tracks.tracks[0].meshes[:, [33, 263, 152, 10], 0].mean(axis=1)
+    assert np.diff(centres).mean() == pytest.approx(2.0, abs=0.2)
+
+
+def test_a_short_loss_is_bridged_and_a_long_one_is_not():
+    spots = [(100, 120)] * 10 + [None] * 3 + [(100, 120)] * 10 + [None] * 12 + [(100, 120)] * 5
+    detector = FakeDetector([make_mesh((100.0, 120.0), 36.0)])
+    tracks = Analyser(detector, BrightSpotLandmarker(), interval=4).analyse(_frames(spots))
+    seen = set(tracks.tracks[0].frames.tolist())
+    assert set(range(23)) <= seen
+    assert len(seen & set(range(24, 34))) <= 1
+
+
+def test_a_cut_ends_every_track():
+    spots = [(100, 120)] * 20
+    backgrounds = [(10, 10, 10)] * 10 + [(190, 40, 120)] * 10
+    detector = FakeDetector([make_mesh((100.0, 120.0), 36.0)])
+    tracks = Analyser(detector, BrightSpotLandmarker()).analyse(_frames(spots, backgrounds=backgrounds))
+    assert tracks.cuts.tolist() == [0, 10]
+    assert [len(track.frames) for track in tracks.tracks] == [10, 10]
+    assert set(tracks.prominent()) == {0, 1}
+
+
+def test_no_face_gives_empty_tracks():
+    tracks = Analyser(FakeDetector([]), BrightSpotLandmarker()).analyse(_frames([None] * 5))
+    assert tracks.tracks == ()
+    assert len(tracks.pts) == 5
+
+
+def test_a_flash_is_no_cut_and_another_scene_is(rng):
+    scene = rng.integers(0, 120, (120, 160, 3), dtype=np.uint8)
+    brighter = (scene + 12).astype(np.uint8)
+    other = rng.integers(130, 255, (120, 160, 3), dtype=np.uint8)
+    assert not is_cut(thumbnail(scene), thumbnail(brighter))
+    assert is_cut(thumbnail(scene), thumbnail(other))

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+
+from facefusion.errors import RecipeError, UnknownOption
+from facefusion.recipe import Recipe, build_recipe
+from facefusion.settings import load_options
+
+
+def test_recipe_is_frozen():
+    recipe = Recipe()
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.faces = "all"
+
+
+def test_unknown_option_names_the_nearest():
+    with pytest.raises(UnknownOption, match="face_swapper_blend"):
+        build_recipe({"face_swaper_blend": "feather"})
+
+
+def test_value_out_of_range_names_the_option_and_the_rule():
+    with pytest.raises(RecipeError, match=r"face_detector_score.*less than or equal to 1"):
+        build_recipe({"face_detector_score": 3})
+
+
+def test_old_spelling_of_processors_is_understood():
+    assert build_recipe({"frame_processors": ["face_swapper"]}).processors == ("face_swapper",)
+
+
+def test_two_spellings_of_one_option_are_refused():
+    with pytest.raises(RecipeError, match="both given"):
+        build_recipe({"frame_processors": ["face_swapper"], "processors": ["face_swapper"]})
+
+
+@pytest.mark.parametrize(("given", "read"), [("all", "all"), ("largest", "largest"), ("0,2", (0, 2)), (1, (1,)), ("3", (3,))])
+def test_faces_are_read(given, read):
+    assert build_recipe({"faces": given}).faces == read
+
+
+@pytest.mark.parametrize("given", ["none", "-1", "0,x", True])
+def test_other_faces_are_refused(given):
+    with pytest.raises(RecipeError, match="faces"):
+        build_recipe({"faces": given})
+
+
+def test_end_before_start_is_refused():
+    with pytest.raises(RecipeError, match="later than --start"):
+        build_recipe({"start_s": 3, "end_s": 2})
+
+
+def test_precedence_is_command_line_then_environment_then_files(tmp_path: Path):
+    (tmp_path / "facefusion.toml").write_text('output_video_quality = 10\nfaces = "all"\noutput_image_quality = 11\n')
+    explicit = tmp_path / "mine.toml"
+    explicit.write_text("output_video_quality = 20\noutput_image_quality = 21\nface_mask_blur = 0.2\n")
+    environment = {"FACEFUSION_OUTPUT_VIDEO_QUALITY": "30", "FACEFUSION_FACE_MASK_BLUR": "0.4", "PATH": "/x"}
+    options = load_options({"output_video_quality": "40"}, environment, tmp_path, explicit)
+    assert (options["output_video_quality"].value, options["output_video_quality"].origin) == ("40", "command line")
+    assert options["face_mask_blur"].origin == "FACEFUSION_FACE_MASK_BLUR"
+    assert options["output_image_quality"].value == 21
+    assert options["faces"].origin.endswith("facefusion.toml")
+    recipe = build_recipe({name: sourced.value for name, sourced in options.items()})
+    assert (recipe.output_video_quality, recipe.face_mask_blur, recipe.output_image_quality) == (40, 0.4, 21)
+
+
+def test_lists_come_from_the_environment_as_words_or_json(tmp_path: Path):
+    options = load_options({}, {"FACEFUSION_SOURCE_PATHS": '["a b.jpg", "c.jpg"]'}, tmp_path)
+    assert options["source_paths"].value == ["a b.jpg", "c.jpg"]
+    options = load_options({}, {"FACEFUSION_EXECUTION_PROVIDERS": "cuda cpu"}, tmp_path)
+    assert options["execution_providers"].value == ["cuda", "cpu"]
+
+
+def test_unknown_names_in_files_and_environment_say_where(tmp_path: Path):
+    with pytest.raises(UnknownOption, match="FACEFUSION_FACEZ"):
+        load_options({}, {"FACEFUSION_FACEZ": "all"}, tmp_path)
+    (tmp_path / "facefusion.toml").write_text("qality = 1\n")
+    with pytest.raises(UnknownOption, match=r"facefusion\.toml"):
+        load_options({}, {}, tmp_path)
+
+
+def test_broken_toml_and_missing_file_are_explained(tmp_path: Path):
+    (tmp_path / "facefusion.toml").write_text("faces = [")
+    with pytest.raises(RecipeError, match="not valid TOML"):
+        load_options({}, {}, tmp_path)
+    with pytest.raises(RecipeError, match="no configuration file"):
+        load_options({}, {}, tmp_path / "elsewhere", tmp_path / "none.toml")
