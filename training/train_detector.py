@@ -126,7 +126,7 @@ def read_frames(path: Path, rows: list[dict]):
 
 
 class Crops:
-    """Random training crops: faces from 10 to 280 px, turned up to 45 degrees, tiled, recoloured."""
+    """Random training crops: faces from 10 to 230 px, turned up to 45 degrees, tiled, recoloured."""
 
     def __init__(self, pictures: list[Picture], seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -153,6 +153,9 @@ class Crops:
             scale = math.exp(rng.uniform(math.log(low), math.log(high))) / float(max(box[2], box[3]))
             scale = min(scale, 2.5)
             anchor = box[:2] + box[2:] / 2
+            if rng.random() < 0.3:  # anywhere in the scene: what is not a face there counts too
+                scale = math.exp(rng.uniform(math.log(220), math.log(1000))) / max(h, w)
+                anchor = np.array([rng.uniform(0.1, 0.9) * w, rng.uniform(0.1, 0.9) * h])
         angle = math.radians(rng.uniform(-48, 48)) if rng.random() < 0.45 else math.radians(rng.normal(0, 5))
         mirror = -1.0 if rng.random() < 0.5 else 1.0
         c, s = math.cos(angle) * scale, math.sin(angle) * scale
@@ -205,7 +208,7 @@ class Crops:
     def sample(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         rng = self.rng
         if rng.random() < 0.65:
-            image, boxes, points, ignored = self.tile(CROP, 14, 280)
+            image, boxes, points, ignored = self.tile(CROP, 14, 230)
         else:
             image = np.empty((CROP, CROP, 3), np.uint8)
             half = CROP // 2
@@ -221,9 +224,9 @@ class Crops:
     def _recolour(self, image: np.ndarray) -> np.ndarray:
         rng = self.rng
         if rng.random() < 0.25:
-            image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 1.8)))
+            image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 2.2)))
         table = np.linspace(0, 1, 256)[:, None] ** math.exp(rng.normal(0, 0.3))
-        table = table * rng.uniform(0.45, 1.35) * rng.uniform(0.85, 1.15, 3) + rng.uniform(-0.1, 0.1)
+        table = table * math.exp(rng.uniform(math.log(0.18), math.log(1.35))) * rng.uniform(0.85, 1.15, 3) + rng.uniform(-0.1, 0.1)
         image = cv2.LUT(image, np.clip(table[None] * 255, 0, 255).astype(np.uint8))
         if rng.random() < 0.15:
             image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
@@ -400,6 +403,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="continue from the weights of another run")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(arguments.seed)
@@ -409,6 +413,8 @@ def main() -> None:
     crops = Crops(training, arguments.seed)
     net = DetectorNet().to(memory_format=torch.channels_last)
     print(f"{len(training)} pictures, {len(held)} held out, {sum(p.numel() for p in net.parameters()) / 1e6:.2f} M parameters", flush=True)
+    if arguments.start:
+        net.load_state_dict(torch.load(arguments.start)["average"])
     average = {key: value.clone() for key, value in net.state_dict().items()}
     averaged = DetectorNet().eval()
     optimiser = torch.optim.AdamW(net.parameters(), arguments.rate, weight_decay=1e-2)

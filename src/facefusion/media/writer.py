@@ -292,11 +292,12 @@ class _Passengers:
             try:
                 copy = output.add_stream_from_template(stream)
             except (av.error.FFmpegError, ValueError) as error:
-                self.close()
-                raise MediaUnsupported(
+                refusal = MediaUnsupported(
                     f"{path.suffix} files cannot hold the target's {stream.type} track ({name}).",
                     "End the output in .mkv, which holds everything.",
-                ) from error
+                )
+                self.close()  # only now: a stream of a closed container must not be touched
+                raise refusal from error
             copy.metadata.update(stream.metadata)
             self._streams[stream.index] = copy
         chosen = [stream for stream in self._container.streams if stream.index in self._streams]
