@@ -140,9 +140,11 @@ def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
 
         flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
         word = unknown[0].split("=")[0]
-        hint = suggest(word.lstrip("-"), [flag.lstrip("-").replace("-", "_") for flag in flags]).replace("_", "-")
+        known = {flag.lstrip("-").replace("-", "_"): flag for flag in flags}
+        near = suggest(word.lstrip("-"), list(known))
+        flag = next((flag for name, flag in known.items() if near == f"Did you mean '{name}'?"), None)
         print(f"facefusion: There is no option '{word}'.", file=sys.stderr)
-        print(f"  {hint}" if "mean" in hint else f"  See {parser.prog} --help.", file=sys.stderr)
+        print(f"  Did you mean '{flag}'?" if flag else f"  See {parser.prog} --help.", file=sys.stderr)
         raise SystemExit(EXIT_USAGE)
     return arguments
 

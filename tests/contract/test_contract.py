@@ -1,0 +1,112 @@
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import facefusion
+from facefusion import errors
+from facefusion.apps.cli import exit_code
+from facefusion.models.spec import load_catalog
+from facefusion.plugins.protocols import EngineContext
+from facefusion.plugins.registry import DETECTORS, LANDMARKERS, build_engine, list_engines
+from facefusion.recipe import Recipe
+from facefusion.testing.conformance import check_detector, check_face_processor, check_landmarker
+from facefusion.testing.fakes import FakeDetector, PaintProcessor, make_mesh
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_public_names_are_these_and_all_load():
+    assert sorted(facefusion.__all__) == [
+        "FaceFusionError", "Outcome", "Recipe", "Track", "Tracks", "__version__", "analyse_target", "build_recipe",
+        "get_options", "process_image", "process_video", "render_target", "run", "set_options",
+    ]  # fmt: skip
+    for name in facefusion.__all__:
+        assert getattr(facefusion, name) is not None
+    with pytest.raises(AttributeError):
+        facefusion.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("name", list_engines(DETECTORS))
+def test_built_in_detectors_conform(name):
+    check_detector(build_engine(DETECTORS, name, EngineContext(Recipe())))
+
+
+@pytest.mark.parametrize("name", list_engines(LANDMARKERS))
+def test_built_in_landmarkers_conform(name):
+    check_landmarker(build_engine(LANDMARKERS, name, EngineContext(Recipe())))
+
+
+@pytest.mark.parametrize("name", list_engines("facefusion.face_swapper"))
+def test_built_in_swappers_conform(name):
+    check_face_processor(build_engine("facefusion.face_swapper", name, EngineContext(Recipe())))
+
+
+def test_fakes_conform_and_the_suite_catches_a_bad_engine():
+    check_face_processor(PaintProcessor())
+
+    class Backwards(FakeDetector):
+        def detect(self, pixels):
+            return super().detect(pixels)[:-1]
+
+    with pytest.raises(AssertionError):
+        check_detector(Backwards([make_mesh()]))
+
+
+def test_every_catalogue_entry_has_hash_licence_and_source():
+    for spec in load_catalog().values():
+        assert re.fullmatch(r"[0-9a-f]{64}", spec.sha256)
+        assert spec.licence
+        assert spec.licence_source
+        assert spec.commercial in ("yes", "no", "unclear")
+        card = ROOT / "docs/models" / f"{spec.id}.md"
+        assert card.is_file(), "every embedded model has a card"
+        for word in ("data", "teacher", "licence", "held out"):
+            assert word in card.read_text().lower()
+
+
+def test_every_error_has_a_code_of_its_own_and_an_exit_code():
+    tree = ast.parse((ROOT / "src/facefusion/errors.py").read_text())
+    names = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    codes = [getattr(errors, name).code for name in names]
+    assert len(set(codes)) == len(codes)
+    drawn = errors.__doc__ or ""
+    for name in names:
+        assert name in drawn, "the tree in the docstring shows every error"
+        if name != "FaceFusionError":
+            assert exit_code(getattr(errors, name)("x")) != 1
+
+
+def test_every_option_has_a_flag_a_description_and_a_place_in_the_documentation():
+    text = (ROOT / "docs/configuration.md").read_text()
+    for name, field in Recipe.model_fields.items():
+        assert field.description
+        extra = field.json_schema_extra
+        assert isinstance(extra, dict)
+        assert extra["flags"]
+        assert f"`{name}`" in text, f"docs/configuration.md does not mention {name}"
+
+
+def test_readme_commands_and_script_are_the_ones_that_are_tested():
+    readme = (ROOT / "README.md").read_text()
+    assert "make demo" in readme
+    assert "make test" in readme
+    script = (ROOT / "tests/e2e/test_doors.py").read_text()
+    for line in ("from facefusion import process_video, set_options", '"frame_processors": ["face_swapper"]'):
+        assert line in readme
+        assert line in script
+
+
+def test_version_is_the_same_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == facefusion.__version__
+    assert f"## {facefusion.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_no_path_of_a_machine_and_no_foreign_picture_is_in_the_package():
+    for path in (ROOT / "src").rglob("*.py"):
+        assert not re.search(r"/(home|root|work|Users)/", path.read_text()), path
+    pictures = [p for p in (ROOT / "src").rglob("*") if p.suffix in (".jpg", ".png", ".mp4", ".webp")]
+    assert {p.parent.name for p in pictures} == {"samples"}

@@ -1,0 +1,259 @@
+"""The embedded engines and the swapper together, on people who do not exist."""
+
+import numpy as np
+import pytest
+
+from facefusion.analyse.pose import estimate_pose
+from facefusion.imaging.crops import cut_native
+from facefusion.media.image import read_photo
+from facefusion.media.reader import ClipReader
+from facefusion.metrics.fidelity import compare_tracks
+from facefusion.metrics.likeness import Likeness
+from facefusion.pipeline.runner import build_processors, choose_tracks
+from facefusion.plugins.protocols import EngineContext
+from facefusion.plugins.registry import DETECTORS, build_engine
+from facefusion.processors.face_swapper.mesh import MeshSwapper
+from facefusion.recipe import Recipe, build_recipe
+from facefusion.render.renderer import Renderer
+from facefusion.testing.fakes import PaintProcessor
+from facefusion.types.crop import SourceFace
+from facefusion.types.face import Face
+from facefusion.types.frame import Frame
+from facefusion.types.topology import LEFT_EYE, LIPS_INNER, RIGHT_EYE
+
+
+@pytest.fixture(scope="session")
+def source(source_photo, analyser) -> SourceFace:
+    pixels = read_photo(source_photo).pixels
+    return SourceFace(pixels, analyser.find_faces(pixels)[0])
+
+
+@pytest.fixture(scope="session")
+def target(target_photo, analyser) -> SourceFace:
+    pixels = read_photo(target_photo).pixels
+    return SourceFace(pixels, analyser.find_faces(pixels)[0])
+
+
+def swap(source: SourceFace, target: SourceFace, **options) -> tuple[np.ndarray, np.ndarray, Face]:
+    """Swapped crop, alpha and the face in the crop."""
+    swapper = MeshSwapper(**options)
+    swapper.prepare([source])
+    crop = cut_native(target.pixels, target.face)
+    (result,) = swapper.process([crop])
+    alpha = result.alpha[..., None]
+    mixed = crop.pixels * (1 - alpha) + result.pixels * alpha
+    return np.clip(mixed, 0, 255).astype(np.uint8), result.alpha, crop.face
+
+
+def ring_mask(face: Face, ring, shape) -> np.ndarray:
+    import cv2
+
+    mask = np.zeros(shape, np.uint8)
+    cv2.fillPoly(mask, [np.round(face.mesh[list(ring), :2]).astype(np.int32)], 1)
+    return mask > 0
+
+
+def test_sample_faces_are_found_where_they_are(source, target):
+    for face in (source.face, target.face):
+        assert face.score > 0.8
+        assert abs(face.pose.yaw) < 8
+        centre = (face.box[:2] + face.box[2:]) / 2
+        np.testing.assert_allclose(centre, 256, atol=40)
+
+
+@pytest.mark.parametrize("angle", [-45, -30, 30, 45])
+def test_rolled_faces_are_found_and_their_roll_is_read(analyser, target_photo, angle):
+    from PIL import Image
+
+    pixels = np.asarray(Image.fromarray(read_photo(target_photo).pixels).rotate(-angle, Image.Resampling.BICUBIC))
+    faces = analyser.find_faces(np.ascontiguousarray(pixels))
+    assert len(faces) >= 1
+    assert faces[0].pose.roll == pytest.approx(angle, abs=5)
+
+
+@pytest.mark.parametrize("height", [40, 96, 300, 1400])
+def test_faces_of_many_sizes_are_found(analyser, target_photo, height):
+    from PIL import Image
+
+    photo = Image.fromarray(read_photo(target_photo).pixels)
+    scale = height / 256  # the sample's face is about 256 px high
+    resized = photo.resize((int(512 * scale), int(512 * scale)), Image.Resampling.LANCZOS)
+    canvas = Image.new("RGB", (max(resized.width, 640), max(resized.height, 480)), (90, 100, 110))
+    canvas.paste(resized, (0, 0))
+    faces = analyser.find_faces(np.asarray(canvas))
+    assert len(faces) == 1
+    assert np.ptp(faces[0].mesh[:468, 1]) == pytest.approx(height, rel=0.15)
+
+
+def test_two_people_are_two_faces_largest_first(analyser, source, target):
+    small = target.pixels[::2, ::2]
+    canvas = np.full((560, 860, 3), 80, np.uint8)
+    canvas[20:532, 10:522] = source.pixels
+    canvas[100:356, 560:816] = small
+    faces = analyser.find_faces(canvas)
+    assert len(faces) == 2
+    assert faces[0].box[0] < 300 < faces[1].box[0]
+
+
+def test_detector_finds_nothing_in_noise_and_flat_pictures(rng):
+    detector = build_engine(DETECTORS, "embedded", EngineContext(Recipe()))
+    pictures = [rng.integers(0, 256, (240, 320, 3), dtype=np.uint8), np.full((200, 200, 3), 128, np.uint8)]
+    assert [len(found) for found in detector.detect(pictures)] == [0, 0]
+
+
+def test_swap_moves_the_likeness_to_the_source(source, target):
+    likeness = Likeness()
+    wanted = likeness.describe(source.pixels, source.face.mesh)
+    before = likeness.describe(target.pixels, target.face.mesh)
+    mixed, _, face = swap(source, target)
+    after = likeness.describe(mixed, face.mesh)
+    assert likeness.compare(after, wanted) > 0.85
+    assert likeness.compare(after, wanted) > likeness.compare(before, wanted) + 0.15
+    assert likeness.compare(after, wanted) > likeness.compare(after, before)
+
+
+def test_swap_keeps_the_colour_of_the_target(source, target):
+    mixed, alpha, face = swap(source, target)
+    crop = cut_native(target.pixels, target.face)
+    inside = alpha > 0.9
+    difference = mixed[inside].mean(axis=0) - crop.pixels[inside].mean(axis=0)
+    assert np.abs(difference).max() < 10
+
+
+def test_light_from_the_left_in_the_source_does_not_come_along(source, target):
+    columns = np.linspace(1.5, 0.3, source.pixels.shape[1])[None, :, None]
+    lit = SourceFace(np.clip(source.pixels * columns, 0, 255).astype(np.uint8), source.face)
+    plain, alpha, _ = swap(source, target)
+    mixed, _, _ = swap(lit, target)
+    inside = alpha > 0.9
+    half = np.arange(alpha.shape[1])[None] < alpha.shape[1] / 2
+
+    def balance(pixels: np.ndarray) -> float:
+        light = pixels.mean(axis=2)
+        return float(light[inside & half].mean() / light[inside & ~half].mean())
+
+    assert lit.pixels[:, :256].mean() / lit.pixels[:, 256:].mean() > 1.8
+    assert balance(mixed) == pytest.approx(balance(plain), rel=0.08)
+
+
+def test_light_on_the_target_stays(source, target):
+    columns = np.linspace(1.4, 0.35, target.pixels.shape[1])[None, :, None]
+    dark = SourceFace(np.clip(target.pixels * columns, 0, 255).astype(np.uint8), target.face)
+    mixed, alpha, _ = swap(source, dark)
+    crop = cut_native(dark.pixels, dark.face)
+    inside = alpha > 0.9
+    left = inside & (np.arange(alpha.shape[1])[None] < alpha.shape[1] * 0.4)
+    right = inside & (np.arange(alpha.shape[1])[None] > alpha.shape[1] * 0.6)
+    for side in (left, right):
+        assert mixed[side].mean() == pytest.approx(crop.pixels[side].mean(), rel=0.12)
+
+
+def test_eyeballs_and_inner_mouth_stay_the_targets(source, target):
+    _, alpha, face = swap(source, target)
+    for ring in (LEFT_EYE, RIGHT_EYE):
+        mask = ring_mask(face, ring, alpha.shape)
+        assert np.median(alpha[mask]) < 0.1
+    iris = face.mesh[[468, 473], :2].round().astype(int)
+    assert alpha[iris[:, 1], iris[:, 0]].max() < 0.05
+    opened = target.face.mesh.copy()
+    below = opened[:, 1] > opened[13, 1] + 1e-3  # the jaw drops as a whole
+    opened[below, 1] += 20
+    mouth = SourceFace(target.pixels, Face(opened, 1.0, target.face.pose))
+    _, alpha, face = swap(source, mouth)
+    x, y = face.mesh[[13, 14], :2].mean(axis=0).round().astype(int)
+    assert alpha[y, x] < 0.05
+
+
+def test_mask_is_soft_and_ends_inside_the_face(source, target):
+    from facefusion.types.topology import FACE_OVAL
+
+    _, alpha, face = swap(source, target)
+    outside = ~ring_mask(face, FACE_OVAL, alpha.shape)
+    assert alpha[outside].max() < 0.02
+    assert np.abs(np.diff(alpha, axis=1)).max() < 0.6
+    _, softer, _ = swap(source, target, softness=0.9)
+    assert softer.sum() < alpha.sum()
+
+
+def test_no_light_leaves_the_colours_of_the_source(source, target):
+    plain, alpha, _ = swap(source, target, light=0.0)
+    inside = alpha > 0.9
+    from facefusion.imaging.texture import unwrap
+
+    swapper = MeshSwapper()
+    texture, quality = unwrap(source.pixels, source.face.mesh, swapper._plane)
+    own = texture[quality > 0.5].mean(axis=0)
+    assert np.abs(plain[inside].mean(axis=0) - own).max() < 14
+
+
+def test_far_side_of_a_turned_source_is_filled(source):
+    frames = list(ClipReader_target())
+    turned = max(frames, key=lambda face: abs(face.face.pose.yaw))
+    assert abs(turned.face.pose.yaw) > 10
+    _, alpha, _ = swap(turned, source)
+    mixed, _, face = swap(turned, source)
+    width = alpha.shape[1]
+    left, right = alpha[:, : width // 2].sum(), alpha[:, width // 2 :].sum()
+    assert 0.8 < left / right < 1.25
+    assert np.isfinite(mixed).all()
+
+
+def ClipReader_target():  # noqa: N802 - reads as the reader it wraps
+    from facefusion.pipeline.runner import build_analyser
+    from facefusion.testing.fakes import sample_path
+
+    analyser = build_analyser(Recipe())
+    for frame in ClipReader(sample_path("target.mp4")):
+        if frame.index % 20 == 0:
+            yield SourceFace(frame.pixels, analyser.find_faces(frame.pixels)[0])
+
+
+def test_several_sources_make_one_texture(source, target):
+    swapper = MeshSwapper()
+    swapper.prepare([source, target])
+    crop = cut_native(target.pixels, target.face)
+    (result,) = swapper.process([crop])
+    assert result.alpha.max() > 0.9
+
+
+def test_clip_keeps_pose_and_expression(tmp_path, source_photo, target_clip, analyser):
+    from facefusion.pipeline.runner import run
+
+    output = tmp_path / "o.mp4"
+    recipe = build_recipe({"source_paths": [source_photo], "target_path": target_clip, "output_path": output})
+    outcome = run(recipe)
+    assert outcome.changed_frame_count == 100
+    before = analyser.analyse(ClipReader(target_clip)).tracks[0]
+    after = analyser.analyse(ClipReader(output)).tracks[0]
+    fidelity = compare_tracks(before, after)
+    assert fidelity.frame_count >= 98
+    assert fidelity.pose_deg < 2.5
+    assert fidelity.expression < 0.05
+    assert np.ptp(before.poses[:, 0]) > 20, "the head of the sample clip turns"
+
+
+def test_pose_of_a_found_face_is_that_of_its_mesh(target):
+    assert estimate_pose(target.face.mesh) == target.face.pose
+
+
+def test_choice_of_faces(analyser, source, target):
+    canvas = np.full((560, 860, 3), 80, np.uint8)
+    canvas[20:532, 10:522] = source.pixels
+    canvas[100:356, 560:816] = target.pixels[::2, ::2]
+    from fractions import Fraction
+
+    frame = Frame(canvas, 0, 0, Fraction(1))
+    tracks = analyser.analyse([frame])
+    assert choose_tracks(Recipe(), tracks) == (0,)
+    assert choose_tracks(Recipe(faces="all"), tracks) == (0, 1)
+    for faces, sides in (((0,), ["left"]), ((1,), ["right"]), ((0, 1), ["left", "right"])):
+        rendered = Renderer([PaintProcessor()], tracks, faces).render(frame)
+        red = (rendered.pixels == (255, 0, 0)).all(axis=2)
+        seen = [name for name, part in (("left", red[:, :540]), ("right", red[:, 540:])) if part.any()]
+        assert seen == sides
+    assert np.array_equal(frame.pixels, canvas), "rendering must not write into its input"
+
+
+def test_processors_are_built_by_name(source):
+    processors = build_processors(Recipe(), [source])
+    assert [type(p).__name__ for p in processors] == ["MeshSwapper"]
