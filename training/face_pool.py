@@ -45,7 +45,10 @@ def load_faces(facepack: Path, media: Path) -> dict[str, np.ndarray]:
         for key, name in (("mesh", "lm"), ("ident", "ident"), ("flip_error", "flip_nme"), ("box", "box"), ("five", "kps")):
             columns[key].extend(shard[name])
         columns["yaw"].extend(shard["pose"][:, 0])
-    return {key: np.array(values) for key, values in columns.items()}
+    faces = {key: np.array(values) for key, values in columns.items()}
+    # Labels count from the corner of the first pixel (a mirrored x is 256 - x); we count from its centre.
+    faces["mesh"][..., :2] -= 0.5
+    return faces
 
 
 class HeadWarp:

@@ -93,7 +93,8 @@ def wing(difference: torch.Tensor, width: float = 6.0, curvature: float = 1.2) -
 class Batches:
     """Augmented batches, made on whole tensors so that one thread keeps up with the network."""
 
-    def __init__(self, pool: Path, batch: int, flip: np.ndarray, seed: int) -> None:
+    def __init__(self, pool: Path, batch: int, flip: np.ndarray, seed: int, strength: float = 1.0) -> None:
+        self.strength = strength
         self.images = torch.from_numpy(np.load(pool / "images.npy"))
         self.meshes = torch.from_numpy(np.load(pool / "meshes.npy"))
         self.negatives = torch.from_numpy(np.load(pool / "negatives.npy"))
@@ -129,7 +130,7 @@ class Batches:
         label[: negatives + lost] = 0.0
         points, square = self.meshes[chosen], self.squares[chosen]
 
-        is_wide = rng.random(n) < 0.3
+        is_wide = rng.random(n) < 0.3 * self.strength
         centre = square[:, :2] + self._normal(np.where(is_wide, 0.06, 0.022)[:, None], n, 2) * square[:, 2:3]
         side = square[:, 2] * torch.exp(self._normal(np.where(is_wide, 0.16, 0.055), n))
         roll = square[:, 3] + self._normal(np.where(is_wide, 0.28, 0.08), n)
@@ -167,7 +168,7 @@ class Batches:
 
     def _photometric(self, x: torch.Tensor) -> torch.Tensor:
         n, rng = len(x), self.rng
-        pick = lambda share: np.flatnonzero(rng.random(n) < share)  # noqa: E731
+        pick = lambda share: np.flatnonzero(rng.random(n) < share * self.strength)  # noqa: E731
         for k in pick(0.3):  # occluders: a flat or borrowed patch
             w, h = (int(v) for v in rng.integers(10, SIZE // 2.4, 2))
             left, top = (int(v) for v in rng.integers(-10, SIZE - 10, 2))
@@ -250,13 +251,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--strength", type=float, default=1.0, help="share of strongly changed pictures, 0 to 1")
     parser.add_argument("--start", type=Path, help="continue from the weights of another run")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(arguments.seed)
     cv2.setNumThreads(1)
     flip = load_file(ROOT / "src/facefusion/models/embedded/face_mesh.safetensors")["flip"]
-    batches = Batches(arguments.pool, arguments.batch, flip, arguments.seed)
+    batches = Batches(arguments.pool, arguments.batch, flip, arguments.seed, arguments.strength)
     held = load_held_out(arguments.facepack, arguments.media)
 
     net = MeshNet()

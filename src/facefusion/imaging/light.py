@@ -52,8 +52,11 @@ def _from_log_table() -> Pixels:
 
 def from_log(log: FloatArray) -> Pixels:
     """The inverse of `to_log`, by a table; values outside are clipped."""
-    steps = (log - _LOG_LOW) * ((_STEPS - 1) / (_LOG_HIGH - _LOG_LOW)) + 0.5
-    return np.asarray(_from_log_table()[np.clip(steps, 0, _STEPS - 1).astype(np.uint16)])
+    factor = (_STEPS - 1) / (_LOG_HIGH - _LOG_LOW)
+    steps = log * np.float32(factor)
+    steps += np.float32(0.5 - _LOG_LOW * factor)
+    np.clip(steps, 0, _STEPS - 1, out=steps)
+    return np.asarray(_from_log_table().take(steps.astype(np.uint16)))
 
 
 def estimate_shading(

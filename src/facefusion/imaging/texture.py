@@ -210,10 +210,35 @@ def build_grid(plane: TexturePlane, cells: int) -> SurfaceGrid:
     return SurfaceGrid(corners.astype(np.int32), shares.astype(np.float32), owner.astype(np.int32))
 
 
-def texture_map(
-    mesh: FloatArray, plane: TexturePlane, height: int, width: int, detail: int = 256
-) -> tuple[FloatArray, ...]:
-    """For every pixel of a picture, where on the texture plane it looks.
+@dataclass(frozen=True, slots=True, eq=False)
+class SurfaceView:
+    """A face as a picture sees it.
+
+    Attributes
+    ----------
+    maps
+        The two maps that ``cv2.remap`` takes, for the full picture: where each pixel looks on the plane.
+    where
+        (h, w, 2) float32 the same in texture pixels, for a reduced picture.
+    towards
+        (h, w) float32 facing of the surface, 0 outside, for the reduced picture.
+    inside
+        (h, w) float32, rising from 0 at the silhouette of the face to 1 a little inside.
+    size
+        (width, height) of the full picture.
+    """
+
+    maps: tuple[npt.NDArray[np.int16], npt.NDArray[np.uint16]]
+    where: FloatArray
+    towards: FloatArray
+    inside: FloatArray
+    size: tuple[int, int]
+
+
+def view_surface(
+    mesh: FloatArray, plane: TexturePlane, height: int, width: int, texture_size: int, detail: int = 176
+) -> SurfaceView:
+    """For every pixel of a picture, where on a texture it looks.
 
     Parameters
     ----------
@@ -223,14 +248,11 @@ def texture_map(
         The texture plane.
     height, width
         Size of the picture in pixels.
+    texture_size
+        Side of the texture that will be drawn; a reduced copy of one as large as the plane.
     detail
         The mesh is scan-converted at up to this many pixels on the longer side; coordinates in
         between are interpolated, which is exact inside triangles.
-
-    Returns
-    -------
-    (H, W, 2) float32 texture coordinates; (H, W) float32 facing of the surface (0 outside); and
-    (H, W) float32, rising from 0 at the silhouette of the face to 1 a little inside.
     """
     scale = min(1.0, detail / max(height, width))
     low_h, low_w = max(int(round(height * scale)), 1), max(int(round(width * scale)), 1)
@@ -242,40 +264,47 @@ def texture_map(
     points[468:, 2] += 0.02 * float(np.ptp(points[:468, 0]))  # the ring lies behind the face
     index = rasterise(points, plane.triangles, low_h, low_w)
     where = warp_map(index, triangle_affines(points, plane.points, plane.triangles), fill=0.0)
-    drawn = (index >= 0).astype(np.float32)
-    towards = np.where(index >= 0, np.clip(facing(points, plane.triangles), 0, 1)[index], 0.0).astype(np.float32)
+    is_drawn = index >= 0
+    drawn = is_drawn.astype(np.float32)
+    towards = np.where(is_drawn, np.clip(facing(points, plane.triangles), 0, 1)[index], 0.0).astype(np.float32)
     # Give the first pixels outside a coordinate too, so that interpolation has something to lean on.
     share = cv2.blur(drawn, (5, 5))
-    near = cv2.blur(where * drawn[..., None], (5, 5)) / np.maximum(share, 1e-3)[..., None]
-    where = np.where(drawn[..., None] > 0, where, near)
-    where[(drawn == 0) & (share < 1e-3)] = -1e4
-    towards = np.asarray(cv2.GaussianBlur(towards, (0, 0), 2.0), dtype=np.float32)
+    near = cv2.blur(where, (5, 5)) / np.maximum(share, 1e-3)[..., None]
+    where = np.where(is_drawn[..., None], where, near)
+    where[~is_drawn & (share < 1e-3)] = -1e4
     # A turned face ends where it turns away, not at its outline: the edge is softened in the picture.
-    is_face = ((index >= 0) & (index < plane.face_count)).astype(np.float32)
+    is_face = (is_drawn & (index < plane.face_count)).astype(np.float32)
     inside = np.clip(cv2.GaussianBlur(is_face, (0, 0), max(0.02 * max(low_h, low_w), 0.8)) * 2 - 1, 0, 1)
-    if (low_h, low_w) != (height, width):
-        where, towards, inside = (
-            np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-            for part in (where, towards, inside)
-        )
-    return tuple(np.asarray(part, dtype=np.float32) for part in (where, towards, inside))
-
-
-def look_up(texture: FloatArray, where: FloatArray) -> FloatArray:
-    """Sample a float texture of up to four channels; zero outside."""
-    return np.asarray(
-        cv2.remap(texture, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT),
-        dtype=np.float32,
+    full = where if (low_h, low_w) == (height, width) else cv2.resize(where, (width, height))
+    ratio = texture_size / plane.size
+    full = full * np.float32(ratio) + np.float32(0.5 * ratio - 0.5)
+    maps = cv2.convertMaps(full, None, cv2.CV_16SC2)
+    return SurfaceView(
+        (np.asarray(maps[0], dtype=np.int16), np.asarray(maps[1], dtype=np.uint16)),
+        np.asarray(where, dtype=np.float32),
+        np.asarray(cv2.GaussianBlur(towards, (0, 0), 2.0), dtype=np.float32),
+        np.asarray(inside, dtype=np.float32),
+        (width, height),
     )
 
 
-def look_up_grid(grid: FloatArray, where: FloatArray, plane_size: int) -> FloatArray:
-    """Sample a coarse grid over the texture plane; its border is repeated outside."""
+def look_up(texture: npt.NDArray[np.generic], view: SurfaceView) -> npt.NDArray[np.generic]:
+    """Sample a texture for the full picture; zero outside."""
+    return np.asarray(cv2.remap(texture, *view.maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT))
+
+
+def look_up_grid(grid: FloatArray, view: SurfaceView, plane_size: int) -> FloatArray:
+    """Sample a coarse grid over the plane for the reduced picture; its border is repeated outside."""
     ratio = grid.shape[0] / plane_size
-    low = (where + 0.5) * ratio - 0.5
+    low = (view.where + 0.5) * np.float32(ratio) - 0.5
     return np.asarray(
         cv2.remap(grid, low[..., 0], low[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.float32
     )
+
+
+def to_full(values: FloatArray, view: SurfaceView) -> FloatArray:
+    """A map of the reduced picture at the size of the full one."""
+    return np.asarray(cv2.resize(values, view.size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def sample_soft(pixels: Pixels, where: FloatArray, blur_px: float) -> Pixels:

@@ -29,8 +29,9 @@ from facefusion.imaging.texture import (
     resize,
     ring_extended,
     sample_soft,
-    texture_map,
+    to_full,
     unwrap,
+    view_surface,
 )
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.plugins.protocols import EngineContext
@@ -49,8 +50,8 @@ from facefusion.types.topology import (
 FloatArray = npt.NDArray[np.float32]
 
 SIZE = 512
-CELLS = 64
-SHADING_SIGMA = 4.5
+CELLS = 48
+SHADING_SIGMA = 3.4
 """Smoothing of light and colour in cells of the grid, about 9 % of the face."""
 MAX_GAIN = 1.6
 """Limit of the change of light, natural logarithm: five times brighter or darker."""
@@ -63,8 +64,10 @@ class _Prepared:
     Attributes
     ----------
     levels
-        (S, S, 4) float32, finest first: what is left of the logarithm of linear light without the
-        source's own light, and alpha.
+        (S, S, 3) float32, finest first: what is left of the logarithm of linear light without the
+        source's own light.
+    covers
+        (S, S) uint8 alpha of the same sizes.
     shading
         (G, G, 3) logarithm of the source's own light.
     contrast
@@ -72,6 +75,7 @@ class _Prepared:
     """
 
     levels: tuple[FloatArray, ...]
+    covers: tuple[npt.NDArray[np.uint8], ...]
     shading: FloatArray
     contrast: float
 
@@ -174,11 +178,13 @@ class MeshSwapper:
         alpha = self._cover * keep * known
         # Without its own light, and plain (0) where no photo shows anything.
         detail = (log_texture - resize(shading, SIZE)) * known[..., None]
-        levels = [np.concatenate([detail, alpha[..., None]], axis=-1).astype(np.float32)]
+        levels, covers = [detail.astype(np.float32)], [alpha.astype(np.float32)]
         while levels[-1].shape[0] > 64:
             levels.append(halved(levels[-1]))
+            covers.append(halved(covers[-1]))
         skin = self._skin * trust * resize(known, CELLS)
-        self._prepared = _Prepared(tuple(levels), shading, _contrast(coarse - shading, skin))
+        bytes_ = tuple(np.round(cover * 255).astype(np.uint8) for cover in covers)
+        self._prepared = _Prepared(tuple(levels), bytes_, shading, _contrast(coarse - shading, skin))
 
     def _light_difference(self, goal: FloatArray, log: FloatArray, quality: FloatArray) -> FloatArray:
         """What to add to ``log`` so that its low frequencies are those of ``goal``."""
@@ -197,20 +203,22 @@ class MeshSwapper:
             raise RuntimeError("prepare must be called before process")
         mesh = crop.face.mesh
         height, width = crop.pixels.shape[:2]
-        where, towards, inside = texture_map(mesh, self._plane, height, width)
         shading, keep, strength = self._measure_light(crop.pixels, mesh, prepared)
 
         # One texture pixel per picture pixel: finer levels would alias, coarser ones blur.
         density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(mesh[:, 1])), 1.0)
         number = int(np.clip(np.floor(np.log2(max(density, 1.0)) + 0.35), 0, len(prepared.levels) - 1))
         level = prepared.levels[number]
-        ratio = np.float32(level.shape[0] / SIZE)
-        drawn = look_up(level, (where + 0.5) * ratio - 0.5)
-        light = look_up_grid(np.concatenate([shading, keep[..., None]], axis=-1), where, SIZE)
-        face = from_log(drawn[..., :3] * strength + light[..., :3])
-        fade = _smoothstep((towards - 0.06) / 0.3)
-        alpha = np.clip(drawn[..., 3] * fade * inside * light[..., 3], 0, 1)
-        return Crop(face, crop.crop_from_frame, crop.face, np.maximum(alpha, crop.alpha))
+        view = view_surface(mesh, self._plane, height, width, level.shape[0])
+        # Light is smooth, so it is drawn on the reduced picture and enlarged.
+        light = look_up_grid(np.concatenate([shading, keep[..., None]], axis=-1), view, SIZE)
+        fade = _smoothstep((view.towards - 0.06) / 0.3) * view.inside * np.clip(light[..., 3], 0, 1)
+        log = np.asarray(look_up(level, view), dtype=np.float32)
+        log *= np.float32(strength)
+        log += to_full(np.ascontiguousarray(light[..., :3]), view)
+        cover = look_up(prepared.covers[number], view).astype(np.float32)
+        alpha = cover * to_full(fade, view) * np.float32(1 / 255)
+        return Crop(from_log(log), crop.crop_from_frame, crop.face, np.maximum(alpha, crop.alpha))
 
     def _measure_light(
         self, pixels: Pixels, mesh: FloatArray, source: _Prepared
