@@ -1,11 +1,14 @@
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.analyse.pose import estimate_pose, estimate_poses
 from facefusion.analyse.smooth import savitzky_golay, smooth_meshes
+from facefusion.imaging.align import mesh_crop
+from facefusion.imaging.flow import measure_motion, motion_crop
 from facefusion.imaging.resample import is_cut, thumbnail
 from facefusion.testing.fakes import BrightSpotLandmarker, FakeDetector, make_mesh
 from facefusion.types.frame import Frame
@@ -38,28 +41,59 @@ def test_savitzky_golay_returns_short_series_unchanged():
     np.testing.assert_array_equal(savitzky_golay(np.array([1.0, 5.0])), [1.0, 5.0])
 
 
-def test_smoothing_removes_jitter(rng):
-    true = np.stack([make_mesh((100 + 2.0 * k, 100.0)) for k in range(40)])
-    noisy = true + rng.normal(0, 0.3, true.shape).astype(np.float32)
+def _still_or_moving(count: int, step: float):
+    true = np.stack([make_mesh((100 + step * k, 100.0)) for k in range(count)])
+    motions = np.zeros((count, 478, 2), np.float32)
+    motions[1:, :, 0] = step
+    return true, motions, np.ones((count, 478), np.float32)
+
+
+@pytest.mark.parametrize("step", [0.0, 6.0])
+def test_smoothing_removes_jitter_of_still_and_of_fast_heads(rng, step):
+    true, motions, trusts = _still_or_moving(40, step)
+    noisy = true + rng.normal(0, 0.5, true.shape).astype(np.float32)
     before = np.abs(noisy - true)[..., :2].mean()
-    after = np.abs(smooth_meshes(noisy) - true)[..., :2].mean()
-    assert after < 0.65 * before
+    after = np.abs(smooth_meshes(noisy, motions, trusts) - true)[..., :2].mean()
+    assert after < 0.45 * before
 
 
-def test_smoothing_keeps_a_blink():
-    meshes = np.stack([make_mesh() for _ in range(21)])
+def test_smoothing_keeps_a_blink_where_the_motion_is_not_trusted():
+    meshes, motions, trusts = _still_or_moving(21, 0.0)
     upper, lower = 159, 145
     opening = meshes[0, lower, 1] - meshes[0, upper, 1]
     for number, share in ((9, 0.5), (10, 1.0), (11, 0.5)):
         meshes[number, list(LEFT_EYE), 1] += opening * share * (meshes[number, list(LEFT_EYE), 1] < meshes[0, 33, 1])
-    smooth = smooth_meshes(meshes)
+    trusts[9:13, list(LEFT_EYE)] = 0
+    smooth = smooth_meshes(meshes, motions, trusts)
     closed = smooth[10, lower, 1] - smooth[10, upper, 1]
     assert closed < 0.25 * opening
 
 
+def test_smoothing_has_no_lag(rng):
+    true, motions, trusts = _still_or_moving(40, 4.0)
+    smooth = smooth_meshes(true, motions, trusts)
+    np.testing.assert_allclose(smooth, true, atol=0.05)
+
+
 def test_strength_zero_changes_nothing(rng):
-    meshes = np.stack([make_mesh() for _ in range(12)]) + rng.normal(0, 1, (12, 478, 3)).astype(np.float32)
-    np.testing.assert_array_equal(smooth_meshes(meshes, 0.0), meshes)
+    meshes, motions, trusts = _still_or_moving(12, 0.0)
+    meshes = meshes + rng.normal(0, 1, meshes.shape).astype(np.float32)
+    np.testing.assert_array_equal(smooth_meshes(meshes, motions, trusts, 0.0), meshes)
+
+
+def test_motion_of_a_shifted_picture_is_measured_and_trusted(rng):
+    picture = cv2.GaussianBlur(rng.integers(0, 256, (300, 400, 3), dtype=np.uint8), (0, 0), 3)
+    picture = cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX)
+    mesh = make_mesh((200.0, 150.0), 60.0)
+    affine = mesh_crop(mesh, 176, 1.15)
+    shifted = np.roll(picture, (3, -5), axis=(0, 1))
+    motion, trust = measure_motion(motion_crop(picture, affine), motion_crop(shifted, affine), mesh, affine)
+    np.testing.assert_allclose(np.median(motion, axis=0), (-5, 3), atol=0.3)
+    assert np.median(trust) > 0.8
+    other = cv2.GaussianBlur(rng.integers(0, 256, (300, 400, 3), dtype=np.uint8), (0, 0), 3)
+    other = cv2.normalize(other, None, 0, 255, cv2.NORM_MINMAX)
+    _, doubtful = measure_motion(motion_crop(picture, affine), motion_crop(other, affine), mesh, affine)
+    assert np.median(doubtful) < 0.2
 
 
 def _frames(spots, size=(240, 320), backgrounds=None):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from facefusion.analyse.pose import estimate_poses
 from facefusion.analyse.smooth import smooth_meshes
 from facefusion.imaging.align import detection_crop, invert, mesh_crop, transform
+from facefusion.imaging.flow import MOTION_SIDE, measure_motion, motion_crop
 from facefusion.imaging.resample import cut, is_cut, thumbnail
 from facefusion.plugins.protocols import Detector, Landmarker
 from facefusion.types.face import Detection, Face, Pose
@@ -35,12 +36,19 @@ class _Follower:
     frames: list[int] = field(default_factory=list)
     meshes: list[FloatArray] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    motions: list[FloatArray] = field(default_factory=list)
+    trusts: list[FloatArray] = field(default_factory=list)
     is_lost: bool = False
 
-    def add(self, frame: int, mesh: FloatArray, score: float) -> None:
+    def add(
+        self, frame: int, mesh: FloatArray, score: float, motion: FloatArray | None = None, trust: FloatArray | None = None
+    ) -> None:
         self.frames.append(frame)
         self.meshes.append(mesh)
         self.scores.append(score)
+        # float16 is exact enough for a step of one frame, and half as long to keep.
+        self.motions.append(np.zeros((len(mesh), 2), np.float16) if motion is None else motion.astype(np.float16))
+        self.trusts.append(np.zeros(len(mesh), np.float16) if trust is None else trust.astype(np.float16))
 
     def expected(self) -> FloatArray:
         """Where the mesh should be in the next frame: it goes on half as fast."""
@@ -110,6 +118,7 @@ class Analyser:
         cuts: list[int] = []
         size, time_base = (0, 0), Fraction(1, 1)
         miniature: FloatArray | None = None
+        before: Pixels | None = None
         next_detection = 0
         for number, frame in enumerate(frames):
             size, time_base = (frame.pixels.shape[1], frame.pixels.shape[0]), frame.time_base
@@ -121,13 +130,14 @@ class Analyser:
                 for follower in followers:
                     follower.is_lost = True
             miniature = current
-            if self._follow(followers, frame.pixels, number):
+            if self._follow(followers, before, frame.pixels, number):
                 next_detection = number  # somebody was lost: look again at once
             if number >= next_detection:
                 self._detect(followers, frame.pixels, number, len(cuts))
                 # With nobody in sight look more often; a face may walk in.
                 is_empty = all(follower.is_lost for follower in followers)
                 next_detection = number + (max(self._interval // 3, 1) if is_empty else self._interval)
+            before = frame.pixels
             if on_frame is not None:
                 on_frame(frame)
         times = np.array(pts, dtype=np.int64)
@@ -137,7 +147,7 @@ class Analyser:
             size[0], size[1], time_base, times, tuple(tracks), dict(notes or {}), np.array(cuts, dtype=np.int64)
         )
 
-    def _follow(self, followers: list[_Follower], pixels: Pixels, number: int) -> bool:
+    def _follow(self, followers: list[_Follower], before: Pixels | None, pixels: Pixels, number: int) -> bool:
         """Move every follower to this frame; whether one was lost."""
         active = [follower for follower in followers if not follower.is_lost]
         if not active:
@@ -155,11 +165,21 @@ class Analyser:
                 follower.is_lost = True
                 was_lost = True
             else:
-                follower.add(number, mesh, score)
+                follower.add(number, mesh, score, *self._motion(follower, before, pixels, number))
         for follower, other in _overlapping([f for f in active if not f.is_lost]):
             younger = follower if len(follower.frames) < len(other.frames) else other
             younger.is_lost = True
         return was_lost
+
+    def _motion(
+        self, follower: _Follower, before: Pixels | None, pixels: Pixels, number: int
+    ) -> tuple[FloatArray | None, FloatArray | None]:
+        """How the pixels under a follower's last mesh have moved since the frame before."""
+        if self._smoothing <= 0 or before is None or follower.frames[-1] != number - 1:
+            return None, None
+        mesh = follower.meshes[-1]
+        affine = mesh_crop(mesh, MOTION_SIDE, 1.15)
+        return measure_motion(motion_crop(before, affine), motion_crop(pixels, affine), mesh, affine)
 
     def _detect(self, followers: list[_Follower], pixels: Pixels, number: int, shot: int) -> None:
         known = [f for f in followers if not f.is_lost and f.frames[-1] == number]
@@ -210,10 +230,17 @@ class Analyser:
         frames = np.array(follower.frames, dtype=np.int64)
         meshes = np.stack(follower.meshes).astype(np.float32)
         scores = np.array(follower.scores, dtype=np.float32)
+        motions, trusts = np.stack(follower.motions), np.stack(follower.trusts)
+        rows = frames
         frames, meshes, scores = _bridge(frames, meshes, scores)
+        # Bridged frames have no measured motion: nothing is trusted there.
+        all_motions = np.zeros((len(frames), *motions.shape[1:]), np.float32)
+        all_trusts = np.zeros((len(frames), *trusts.shape[1:]), np.float32)
+        known = np.searchsorted(frames, rows)
+        all_motions[known], all_trusts[known] = motions, trusts
         breaks = np.flatnonzero(np.diff(frames) > 1) + 1
         for part in np.split(np.arange(len(frames)), breaks):
-            meshes[part] = smooth_meshes(meshes[part], self._smoothing)
+            meshes[part] = smooth_meshes(meshes[part], all_motions[part], all_trusts[part], self._smoothing)
         return Track(track_id, frames, meshes, scores, estimate_poses(meshes))
 
 
@@ -277,9 +304,8 @@ def _link(followers: list[_Follower], pts: npt.NDArray[np.int64], time_base: Fra
         ]
         if candidates:
             before = max(candidates, key=lambda f: f.frames[-1])
-            before.frames += follower.frames
-            before.meshes += follower.meshes
-            before.scores += follower.scores
+            for name in ("frames", "meshes", "scores", "motions", "trusts"):
+                getattr(before, name).extend(getattr(follower, name))
         else:
             linked.append(follower)
     return linked

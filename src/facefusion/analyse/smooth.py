@@ -48,45 +48,69 @@ def savitzky_golay(
     return out
 
 
-def smooth_meshes(meshes: npt.NDArray[np.float32], strength: float = 1.0) -> npt.NDArray[np.float32]:
-    """Smooth one unbroken run of meshes.
+MESH_NOISE = 0.012
+"""Standard deviation of a measured point, in eye distances."""
+MOTION_NOISE = 0.0012
+"""Standard deviation of the measured motion of a point from frame to frame, where it is trusted."""
+FREE_MOTION = 0.03
+"""The same where it is not: the point may go anywhere a face can."""
 
-    Head motion (position, scale) and face shape are smoothed apart: the shape in a frame that moves
-    with the head, so that a fast turn costs no detail. Where the smooth curve and the measured one part by
-    more than noise does, the measurement is kept: that is a blink or a lip closing.
+
+def smooth_meshes(
+    meshes: npt.NDArray[np.float32],
+    motions: npt.NDArray[np.float32],
+    trusts: npt.NDArray[np.float32],
+    strength: float = 1.0,
+) -> npt.NDArray[np.float32]:
+    """Smooth one unbroken run of meshes along the motion of the pixels under them.
+
+    Each point is a Kalman filter that is driven by the measured motion of the picture and corrected by the
+    measured mesh, run forwards and backwards, so there is no lag. Where the motion is not to be trusted (a blink,
+    lips that close) the measured mesh is kept.
 
     Parameters
     ----------
     meshes
         (N, 478, 3) float32 in frame pixels, one per consecutive frame.
+    motions
+        (N, 478, 2) motion from the frame before, frame pixels; the first row is not used.
+    trusts
+        (N, 478) 0 to 1: how far that motion is to be trusted.
     strength
         0 leaves the meshes as they are, 1 is the full effect.
 
     Returns
     -------
-    (N, 478, 3) float32.
+    (N, 478, 3) float32; depth is smoothed by `savitzky_golay`.
+
+    References
+    ----------
+    Rauch, Tung and Striebel, Maximum likelihood estimates of linear dynamic systems, 1965.
     """
-    if strength <= 0 or len(meshes) < 4:
+    count = len(meshes)
+    if strength <= 0 or count < 2:
         return meshes.copy()
-    points = meshes.astype(np.float64)
-    eye_distance = np.linalg.norm(points[:, LEFT_IRIS] - points[:, RIGHT_IRIS], axis=1)
-    unit = float(np.median(eye_distance))
-    centre = points.mean(axis=1)
-    smooth_centre = _keep_events(centre, savitzky_golay(centre), 0.05 * unit)
-    shape = points - centre[:, None]
-    smooth_shape = _keep_events(shape, savitzky_golay(shape), 0.028 * unit)
-    result = smooth_centre[:, None] + smooth_shape
-    return (points + strength * (result - points)).astype(np.float32)
+    points = meshes[..., :2].astype(np.float64)
+    unit = float(np.median(np.linalg.norm(meshes[:, LEFT_IRIS] - meshes[:, RIGHT_IRIS], axis=1)))
+    noise = (MESH_NOISE * unit) ** 2
+    spread = np.exp(trusts * np.log(MOTION_NOISE) + (1 - trusts) * np.log(FREE_MOTION)) * unit
+    drift = (spread.astype(np.float64) ** 2)[..., None]
 
+    found, expected = points.copy(), points.copy()
+    variance = np.full((count, points.shape[1], 1), noise)
+    guessed = variance.copy()
+    for k in range(1, count):
+        expected[k] = found[k - 1] + motions[k]
+        guessed[k] = variance[k - 1] + drift[k]
+        gain = guessed[k] / (guessed[k] + noise)
+        found[k] = expected[k] + gain * (points[k] - expected[k])
+        variance[k] = (1 - gain) * guessed[k]
+    smooth = found
+    for k in range(count - 2, -1, -1):
+        smooth[k] += variance[k] / guessed[k + 1] * (smooth[k + 1] - expected[k + 1])
 
-def _keep_events(
-    measured: npt.NDArray[np.float64], smooth: npt.NDArray[np.float64], noise: float
-) -> npt.NDArray[np.float64]:
-    """The smooth curve where it differs by no more than noise, the measured one where it differs by much more."""
-    distance = np.linalg.norm(measured - smooth, axis=-1, keepdims=True)
-    # One frame's doubt covers its neighbours, so that the join of the two curves is no jump.
-    spread = distance.copy()
-    spread[1:] = np.maximum(spread[1:], distance[:-1])
-    spread[:-1] = np.maximum(spread[:-1], distance[1:])
-    trust = np.exp(-((spread / noise) ** 2))
-    return np.asarray(measured + (smooth - measured) * trust, dtype=np.float64)
+    result = meshes.astype(np.float64)
+    result[..., :2] += strength * (smooth - points)
+    depth = result[..., 2]
+    result[..., 2] += strength * (savitzky_golay(depth) - depth)
+    return result.astype(np.float32)

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.imaging.resample import cut
+
 FloatArray = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
@@ -22,6 +24,49 @@ def estimate_flow(before: Pixels, after: Pixels) -> FloatArray:
     grey_before, grey_after = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in (before, after))
     engine: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return np.asarray(engine.calc(grey_after, grey_before, None), dtype=np.float32)
+
+
+MOTION_SIDE = 176
+"""Side of the crops in which motion is measured, pixels."""
+
+
+def measure_motion(
+    before: Pixels, after: Pixels, mesh: FloatArray, crop_from_frame: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """How far the pixels under a mesh have moved from one frame to the next.
+
+    Parameters
+    ----------
+    before, after
+        (S, S) uint8 grey crops of both frames by the same affine (see `motion_crop`).
+    mesh
+        (N, 2 or 3) points in pixels of the frame that ``before`` was cut from.
+    crop_from_frame
+        (2, 3) affine of both crops.
+
+    Returns
+    -------
+    (N, 2) float32 motion in frame pixels, and (N,) float32 trust, 0 to 1: how well the moved pixels look
+    like those before.
+    """
+    engine: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    flow = engine.calc(before, after, None)
+    rows, columns = np.mgrid[0 : flow.shape[0], 0 : flow.shape[1]].astype(np.float32)
+    moved = cv2.remap(after, columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    difference = cv2.blur(cv2.absdiff(moved, before).astype(np.float32), (7, 7))
+    # The network of points is about as dense as this blur, so one bad pixel moves no point.
+    flow = cv2.blur(flow, (5, 5))
+    at = (mesh[:, :2] @ crop_from_frame[:, :2].T + crop_from_frame[:, 2]).astype(np.float32)
+    x, y = at[:, :1], at[:, 1:]  # (N, 1) each: a column of points
+    motion = cv2.remap(flow, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(-1, 2)
+    doubt = cv2.remap(difference, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(-1)
+    inverse = np.linalg.inv(crop_from_frame[:, :2].astype(np.float64))
+    return (motion @ inverse.T).astype(np.float32), np.exp(-((doubt / 7.0) ** 2)).astype(np.float32)
+
+
+def motion_crop(pixels: Pixels, crop_from_frame: FloatArray) -> Pixels:
+    """(S, S) uint8 grey crop for `measure_motion`; S is `MOTION_SIDE`."""
+    return np.asarray(cv2.cvtColor(cut(pixels, crop_from_frame, MOTION_SIDE), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
 def follow(values: npt.NDArray[np.generic], flow: FloatArray) -> FloatArray:
