@@ -57,6 +57,10 @@ def measure_motion(
     # The network of points is about as dense as this blur, so one bad pixel moves no point.
     flow = cv2.blur(flow, (5, 5))
     at = (mesh[:, :2] @ crop_from_frame[:, :2].T + crop_from_frame[:, 2]).astype(np.float32)
+    # Where nothing is drawn any motion explains the picture, so none is trusted.
+    grey = before.astype(np.float32)
+    relief = cv2.blur(grey * grey, (17, 17)) - cv2.blur(grey, (17, 17)) ** 2
+    difference += 12.0 * np.exp(-np.maximum(relief, 0) / 2.0).astype(np.float32)
     x, y = at[:, :1], at[:, 1:]  # (N, 1) each: a column of points
     motion = cv2.remap(flow, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(-1, 2)
     doubt = cv2.remap(difference, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(-1)
