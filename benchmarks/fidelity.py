@@ -72,7 +72,9 @@ def contact_sheet(source: np.ndarray, pairs: list[tuple[np.ndarray, np.ndarray, 
         half = 0.85 * float(np.ptp(mesh[:468, 1]))
         affine = np.array([[tile / (2 * half), 0, tile / 2 - centre[0] * tile / (2 * half)],
                            [0, tile / (2 * half), tile / 2 - centre[1] * tile / (2 * half)]])  # fmt: skip
-        columns.append(np.vstack([cv2.warpAffine(p, affine, (tile, tile), flags=cv2.INTER_AREA) for p in (target, output)]))
+        columns.append(
+            np.vstack([cv2.warpAffine(p, affine, (tile, tile), flags=cv2.INTER_AREA) for p in (target, output)])
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), np.hstack(columns)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
 
@@ -87,7 +89,13 @@ def fit(pixels: np.ndarray, tile: int) -> np.ndarray:
 
 def judge(clip: Path, photo: Path, seconds: float, recogniser: Recogniser | None, sheet: Path) -> dict[str, float]:
     recipe = build_recipe(
-        {"source_paths": [photo], "target_path": clip, "output_path": "unused.mp4", "end_s": seconds, "allow_8bit": True}
+        {
+            "source_paths": [photo],
+            "target_path": clip,
+            "output_path": "unused.mp4",
+            "end_s": seconds,
+            "allow_8bit": True,
+        }
     )
     analyser = build_analyser(recipe)
     source = read_sources(recipe, analyser)[0]
@@ -119,17 +127,25 @@ def judge(clip: Path, photo: Path, seconds: float, recogniser: Recogniser | None
             if before is not None and frame.index % 2 == 0 and frame.index not in tracks.cuts:
                 x0, y0, x1, y1 = rendered.changed[0]
                 part = (slice(max(y0 - 8, 0), y1 + 8), slice(max(x0 - 8, 0), x1 + 8))
-                mask = (np.abs(rendered.pixels[part].astype(int) - frame.pixels[part]).max(axis=2) > 4)
-                pictures = [np.ascontiguousarray(p[part]) for p in (before[0], frame.pixels, before[1], rendered.pixels)]
+                mask = np.abs(rendered.pixels[part].astype(int) - frame.pixels[part]).max(axis=2) > 4
+                pictures = [
+                    np.ascontiguousarray(p[part]) for p in (before[0], frame.pixels, before[1], rendered.pixels)
+                ]
                 flicker_target.append(warping_error(pictures[0], pictures[1], pictures[0], pictures[1], mask))
                 flicker_output.append(warping_error(*pictures, mask))
         before = (frame.pixels, rendered.pixels) if rendered.changed else None
     contact_sheet(source.pixels, pairs, sheet)
     again = analyser.analyse(iter(outputs))
-    fidelity = compare_tracks(tracks.tracks[chosen[0]], max(again.tracks, key=lambda t: len(t.frames))) if again.tracks else None
+    fidelity = (
+        compare_tracks(tracks.tracks[chosen[0]], max(again.tracks, key=lambda t: len(t.frames)))
+        if again.tracks
+        else None
+    )
     figures = {
         "frames": len(outputs),
-        "changed": float(len({k for t in tracks.tracks if t.track_id in chosen for k in t.frames.tolist()}) / len(outputs)),
+        "changed": float(
+            len({k for t in tracks.tracks if t.track_id in chosen for k in t.frames.tolist()}) / len(outputs)
+        ),
         "pose_deg": fidelity.pose_deg if fidelity else float("nan"),
         "expression": fidelity.expression if fidelity else float("nan"),
         "flicker": float(np.nanmean(flicker_output) / np.nanmean(flicker_target)) if flicker_target else float("nan"),
@@ -176,7 +192,9 @@ def main() -> None:
     print(f"\nmean over {len(rows)} clips")
     for key in keys:
         values = np.array([row.get(key, np.nan) for row in rows.values()])
-        print(f"  {key:<20}{np.nanmean(values):8.3f}   median {np.nanmedian(values):.3f}   worst {np.nanmax(values):.3f}")
+        print(
+            f"  {key:<20}{np.nanmean(values):8.3f}   median {np.nanmedian(values):.3f}   worst {np.nanmax(values):.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -40,7 +40,9 @@ def make_large(source: Path, output: Path, height: int, repeat: int = 1) -> Path
                 canvas = cv2.GaussianBlur(cv2.resize(frame.pixels, (width, height)), (0, 0), 12)
                 side = height * 3 // 4
                 x, y = (width - side) // 2, (height - side) // 2
-                canvas[y : y + side, x : x + side] = cv2.resize(frame.pixels, (side, side), interpolation=cv2.INTER_CUBIC)
+                canvas[y : y + side, x : x + side] = cv2.resize(
+                    frame.pixels, (side, side), interpolation=cv2.INTER_CUBIC
+                )
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(canvas, format="rgb24")))
         container.mux(stream.encode(None))
     return output
@@ -95,12 +97,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = arguments.clip or make_large(sample_path("target.mp4"), folder / "large.mp4", arguments.height)
-        recipe = build_recipe({"source_paths": [arguments.source], "target_path": clip, "output_path": folder / "o.mp4"})
+        recipe = build_recipe(
+            {"source_paths": [arguments.source], "target_path": clip, "output_path": folder / "o.mp4"}
+        )
         info = ClipReader(clip).info
         count = bare(recipe)  # warms the file cache too
         tracks = analyse_target(recipe)
         face = float(tracks.tracks[0].meshes[0, :, 1].max() - tracks.tracks[0].meshes[0, :, 1].min())
-        print(f"{info.width} x {info.height}, {count} frames, {len(tracks.tracks)} face of {face:.0f} px, {arguments.rounds} rounds")
+        print(
+            f"{info.width} x {info.height}, {count} frames, {len(tracks.tracks)} face of {face:.0f} px, {arguments.rounds} rounds"
+        )
         works = {
             "bare decode and encode": lambda: bare(recipe),
             "analyse": lambda: analyse_target(recipe),

@@ -69,10 +69,19 @@ def store_half(path: Path) -> None:
     onnx.save(model, path)
 
 
-def export(module: nn.Module, example: torch.Tensor, path: Path, outputs: list[str], free: dict[str, dict[int, str]]) -> None:
+def export(
+    module: nn.Module, example: torch.Tensor, path: Path, outputs: list[str], free: dict[str, dict[int, str]]
+) -> None:
     module.eval()
     torch.onnx.export(
-        module, (example,), str(path), input_names=["image"], output_names=outputs, dynamic_axes=free, opset_version=17, dynamo=False
+        module,
+        (example,),
+        str(path),
+        input_names=["image"],
+        output_names=outputs,
+        dynamic_axes=free,
+        opset_version=17,
+        dynamo=False,
     )
     store_half(path)
 

@@ -35,14 +35,22 @@ def is_held_out(ident: np.ndarray) -> np.ndarray:
 def load_faces(facepack: Path, media: Path) -> dict[str, np.ndarray]:
     """All labelled crops (256 px BGR), meshes and their people, licences and yaw."""
     licence_of = {row["file"]: row["licence_class"] for row in csv.DictReader((media / "manifest.csv").open())}
-    columns: dict[str, list] = {k: [] for k in ("image", "mesh", "ident", "yaw", "flip_error", "licence", "box", "five")}
+    columns: dict[str, list] = {
+        k: [] for k in ("image", "mesh", "ident", "yaw", "flip_error", "licence", "box", "five")
+    }
     for path in sorted(facepack.glob("faces_*.npz")):
         shard = {key: value for key, value in np.load(path).items()}
         jpg, off = shard["jpg"], shard["off"]
         for k in range(len(shard["lm"])):
             columns["image"].append(cv2.imdecode(jpg[off[k] : off[k + 1]], cv2.IMREAD_COLOR))
             columns["licence"].append(licence_of[str(shard["files"][shard["src"][k]])])
-        for key, name in (("mesh", "lm"), ("ident", "ident"), ("flip_error", "flip_nme"), ("box", "box"), ("five", "kps")):
+        for key, name in (
+            ("mesh", "lm"),
+            ("ident", "ident"),
+            ("flip_error", "flip_nme"),
+            ("box", "box"),
+            ("five", "kps"),
+        ):
             columns[key].extend(shard[name])
         columns["yaw"].extend(shard["pose"][:, 0])
     faces = {key: np.array(values) for key, values in columns.items()}
@@ -80,7 +88,9 @@ class HeadWarp:
         ring[:, 2] = depth
         return np.concatenate([skin, ring]).astype(np.float32)
 
-    def render(self, image: np.ndarray, points: np.ndarray, extended: np.ndarray, goal: np.ndarray, side: int) -> np.ndarray:
+    def render(
+        self, image: np.ndarray, points: np.ndarray, extended: np.ndarray, goal: np.ndarray, side: int
+    ) -> np.ndarray:
         """Draw ``image`` with mesh ``points`` (extended: with ring) at the extended mesh ``goal``."""
         base = base_warp(image, points, goal, side)
         out = base
@@ -195,7 +205,9 @@ def main() -> None:
 
     negatives = []
     boxes = json.loads((arguments.facepack / "boxes.json").read_text())
-    licence_of = {row["file"]: row["licence_class"] for row in csv.DictReader((arguments.media / "manifest.csv").open())}
+    licence_of = {
+        row["file"]: row["licence_class"] for row in csv.DictReader((arguments.media / "manifest.csv").open())
+    }
     for row in boxes:
         if not row.get("negative") or not row["file"].startswith("negatives"):
             continue

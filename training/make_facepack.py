@@ -17,6 +17,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+
 from face_pool import ROOT
 
 sys.path.insert(0, str(ROOT / "src"))
@@ -87,7 +88,9 @@ def main() -> None:
     analyser = build_analyser(Recipe(face_detector_score=0.6))
     teach = mediapipe_teacher() if arguments.teacher == "mediapipe" else None
     arguments.facepack.mkdir(parents=True, exist_ok=True)
-    columns: dict[str, list] = {k: [] for k in ("lm", "box", "kps", "flip_nme", "pose", "src", "frame", "ident", "crop")}
+    columns: dict[str, list] = {
+        k: [] for k in ("lm", "box", "kps", "flip_nme", "pose", "src", "frame", "ident", "crop")
+    }
     coded: list[np.ndarray] = []
     files, boxes, people = [], [], {}
     for path in sorted(p for p in arguments.photos.rglob("*") if p.is_file() and p.name != "manifest.csv"):
@@ -110,7 +113,14 @@ def main() -> None:
                 face = Face(mesh, face.score, face.pose)
                 low, high = face.box[:2], face.box[2:]
                 five = face.five_points
-                labels.append({"box": [*low.tolist(), *(high - low).tolist()], "kps": five.tolist(), "score": face.score, "id": f"id{ident:04d}"})
+                labels.append(
+                    {
+                        "box": [*low.tolist(), *(high - low).tolist()],
+                        "kps": five.tolist(),
+                        "score": face.score,
+                        "id": f"id{ident:04d}",
+                    }
+                )
                 x0, y0, side = crop_of(mesh, SPREAD)
                 scale = SIDE / side
                 to_crop = lambda p, x0=x0, y0=y0, scale=scale: (p + 0.5 - (x0, y0)) * scale  # noqa: E731
@@ -126,8 +136,13 @@ def main() -> None:
             if not labels:
                 boxes[-1]["negative"] = True
     offsets = np.cumsum([0, *(len(c) for c in coded)])
-    arrays = {key: np.array(values, np.int32 if key in ("src", "frame", "ident") else np.float32) for key, values in columns.items()}
-    np.savez(arguments.facepack / "faces_00.npz", jpg=np.concatenate(coded), off=offsets, files=np.array(files), **arrays)
+    arrays = {
+        key: np.array(values, np.int32 if key in ("src", "frame", "ident") else np.float32)
+        for key, values in columns.items()
+    }
+    np.savez(
+        arguments.facepack / "faces_00.npz", jpg=np.concatenate(coded), off=offsets, files=np.array(files), **arrays
+    )
     (arguments.facepack / "boxes.json").write_text(json.dumps(boxes))
     np.save(arguments.facepack / "flip478.npy", load_mesh_topology().flip)
     with (arguments.photos / "manifest.csv").open("w", newline="") as file:

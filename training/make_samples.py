@@ -16,8 +16,9 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from face_pool import ROOT, HeadWarp, fit_box, load_faces, turn
 from safetensors.numpy import load_file
+
+from face_pool import ROOT, HeadWarp, fit_box, load_faces, turn
 
 sys.path.insert(0, str(ROOT / "src"))
 from facefusion.imaging import align, mesh
@@ -79,13 +80,17 @@ def average(faces: dict[str, np.ndarray], rows: np.ndarray, warp: HeadWarp) -> t
     return np.clip(total / len(rows), 0, 255).astype(np.uint8), shape
 
 
-def portrait(picture: np.ndarray, shape: np.ndarray, background: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
+def portrait(
+    picture: np.ndarray, shape: np.ndarray, background: tuple[int, int, int], rng: np.random.Generator
+) -> np.ndarray:
     """Give the average a plain studio background, a little relief and grain, so that it is not all fog."""
     rows, columns = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
     centre = shape[:468, :2].mean(axis=0)
     height = np.ptp(shape[:468, 1])
     head = ((columns - centre[0]) / (0.56 * height)) ** 2 + ((rows - centre[1] + 0.13 * height) / (0.84 * height)) ** 2
-    shoulders = ((columns - centre[0]) / (1.05 * height)) ** 2 + ((rows - centre[1] - 1.28 * height) / (0.62 * height)) ** 2
+    shoulders = ((columns - centre[0]) / (1.05 * height)) ** 2 + (
+        (rows - centre[1] - 1.28 * height) / (0.62 * height)
+    ) ** 2
     neck = (np.abs(columns - centre[0]) < 0.27 * height) & (rows > centre[1])
     soft = lambda d: 1 / (1 + np.exp((d - 1) * 9))  # noqa: E731
     alpha = np.maximum(soft(head), cv2.GaussianBlur(neck.astype(np.float32), (0, 0), 9))

@@ -135,7 +135,9 @@ class Crops:
         for p in self.faces:
             for person in p.people:
                 counts[person] += 1
-        weight = [max(1.0 / (counts[k] ** 0.7 if k else 1.0) for k in p.people) + 0.2 * (len(p.boxes) > 2) for p in self.faces]
+        weight = [
+            max(1.0 / (counts[k] ** 0.7 if k else 1.0) for k in p.people) + 0.2 * (len(p.boxes) > 2) for p in self.faces
+        ]
         self.chance = np.array(weight) / np.sum(weight)
 
     def tile(self, side: int, low: float, high: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -181,7 +183,11 @@ class Crops:
             else:
                 kept_boxes.append(b)
                 kept_points.append(q)
-        shape = (np.float32(kept_boxes).reshape(-1, 4), np.float32(kept_points).reshape(-1, 5, 2), np.float32(ignored).reshape(-1, 4))
+        shape = (
+            np.float32(kept_boxes).reshape(-1, 4),
+            np.float32(kept_points).reshape(-1, 5, 2),
+            np.float32(ignored).reshape(-1, 4),
+        )
         return image, *shape
 
     def _backdrop(self, side: int) -> np.ndarray:
@@ -226,7 +232,9 @@ class Crops:
         if rng.random() < 0.25:
             image = cv2.GaussianBlur(image, (0, 0), float(rng.uniform(0.5, 2.2)))
         table = np.linspace(0, 1, 256)[:, None] ** math.exp(rng.normal(0, 0.3))
-        table = table * math.exp(rng.uniform(math.log(0.18), math.log(1.35))) * rng.uniform(0.85, 1.15, 3) + rng.uniform(-0.1, 0.1)
+        table = table * math.exp(rng.uniform(math.log(0.18), math.log(1.35))) * rng.uniform(
+            0.85, 1.15, 3
+        ) + rng.uniform(-0.1, 0.1)
         image = cv2.LUT(image, np.clip(table[None] * 255, 0, 255).astype(np.uint8))
         if rng.random() < 0.15:
             image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
@@ -272,7 +280,9 @@ class Crops:
         return {"x": x, **{k: torch.from_numpy(v) for k, v in tensors.items()}}
 
 
-def detector_loss(logits: torch.Tensor, sizes: torch.Tensor, five: torch.Tensor, goal: dict[str, torch.Tensor]) -> torch.Tensor:
+def detector_loss(
+    logits: torch.Tensor, sizes: torch.Tensor, five: torch.Tensor, goal: dict[str, torch.Tensor]
+) -> torch.Tensor:
     heat, logit = goal["heat"], logits[:, 0]
     probability = torch.sigmoid(logit).clamp(1e-5, 1 - 1e-5)
     is_peak = heat > 0.999
@@ -293,11 +303,15 @@ def detector_loss(logits: torch.Tensor, sizes: torch.Tensor, five: torch.Tensor,
     hull = area(outer)
     giou = 1 - overlap / union + (hull - union) / hull
     reach = truth.mean(dim=1, keepdim=True)
-    points = F.smooth_l1_loss(five.permute(0, 2, 3, 1)[at] / reach, goal["five"].permute(0, 2, 3, 1)[at] / reach, beta=0.1, reduction="none")
+    points = F.smooth_l1_loss(
+        five.permute(0, 2, 3, 1)[at] / reach, goal["five"].permute(0, 2, 3, 1)[at] / reach, beta=0.1, reduction="none"
+    )
     return focal + 2.0 * (giou * w).sum() + 4.0 * (points.mean(dim=1) * w).sum()
 
 
-def decode(heat: np.ndarray, sizes: np.ndarray, five: np.ndarray, min_score: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def decode(
+    heat: np.ndarray, sizes: np.ndarray, five: np.ndarray, min_score: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scores, xyxy boxes and five points of one picture from the three maps, after suppression."""
     dilated = cv2.dilate(heat, np.ones((3, 3), np.uint8))
     ys, xs = np.nonzero((heat >= dilated) & (heat >= min_score))
@@ -339,7 +353,9 @@ def pyramid(image: np.ndarray, longest: int) -> list[tuple[np.ndarray, float]]:
         scale /= 2
 
 
-def detect(net: nn.Module, image: np.ndarray, longest: int, min_score: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def detect(
+    net: nn.Module, image: np.ndarray, longest: int, min_score: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scores, xyxy boxes and five points over all levels of the pyramid."""
     parts = []
     levels = pyramid(image, longest)
@@ -412,7 +428,10 @@ def main() -> None:
     held = load_pictures(arguments.boxes, arguments.media, arguments.licences, held_out=True)
     crops = Crops(training, arguments.seed)
     net = DetectorNet().to(memory_format=torch.channels_last)
-    print(f"{len(training)} pictures, {len(held)} held out, {sum(p.numel() for p in net.parameters()) / 1e6:.2f} M parameters", flush=True)
+    print(
+        f"{len(training)} pictures, {len(held)} held out, {sum(p.numel() for p in net.parameters()) / 1e6:.2f} M parameters",
+        flush=True,
+    )
     if arguments.start:
         net.load_state_dict(torch.load(arguments.start)["average"])
     average = {key: value.clone() for key, value in net.state_dict().items()}
@@ -433,7 +452,9 @@ def main() -> None:
             if progress >= 1:
                 break
         for group in optimiser.param_groups:
-            group["lr"] = arguments.rate * min(1.0, (step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * progress)) + 0.003)
+            group["lr"] = (
+                arguments.rate * min(1.0, (step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * progress)) + 0.003)
+            )
         goal = crops.batch(arguments.batch)
         loss = detector_loss(*net(goal["x"].to(memory_format=torch.channels_last)), goal)
         optimiser.zero_grad(set_to_none=True)

@@ -144,7 +144,10 @@ class Batches:
         turn = torch.stack([torch.stack([c, -s], 1), torch.stack([s, c], 1)], 1)  # frame from crop
         stretch = torch.exp(self._normal(0.05, n))
         linear = turn @ torch.diag_embed(torch.stack([stretch, 1 / stretch], 1)) * scale[:, None, None]
-        warp = self._normal(1.0, n, 2, 4, 4) * (self._uniform(0, 2.2, n) * (self._uniform(0, 1, n) < 0.5))[:, None, None, None]
+        warp = (
+            self._normal(1.0, n, 2, 4, 4)
+            * (self._uniform(0, 2.2, n) * (self._uniform(0, 1, n) < 0.5))[:, None, None, None]
+        )
         field = F.interpolate(warp, size=(SIZE, SIZE), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
         grid = torch.einsum("nij,nhwj->nhwi", linear, self.offsets + field) + centre[:, None, None]
         side_px = source.shape[1]
@@ -152,7 +155,9 @@ class Batches:
 
         goal = torch.einsum("nij,nkj->nki", torch.linalg.inv(linear), points[..., :2] - centre[:, None])
         at = (goal / ((SIZE - 1) / 2)).clamp(-1, 1)
-        goal = goal - F.grid_sample(field.permute(0, 3, 1, 2), at[:, :, None], align_corners=True)[..., 0].permute(0, 2, 1)
+        goal = goal - F.grid_sample(field.permute(0, 3, 1, 2), at[:, :, None], align_corners=True)[..., 0].permute(
+            0, 2, 1
+        )
         goal = torch.cat([goal + (SIZE - 1) / 2, points[..., 2:] / scale[:, None, None]], dim=2)
 
         mirrored = torch.from_numpy(rng.random(n) < 0.5)
@@ -273,7 +278,10 @@ def main() -> None:
         net.coefficients.weight.mul_(0.3)
     if arguments.start:
         net.load_state_dict(torch.load(arguments.start)["average"])
-    print(f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f} M parameters, {len(held['ident'])} held-out pictures", flush=True)
+    print(
+        f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f} M parameters, {len(held['ident'])} held-out pictures",
+        flush=True,
+    )
 
     net = net.to(memory_format=torch.channels_last)
     average = {key: value.clone() for key, value in net.state_dict().items()}

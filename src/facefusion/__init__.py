@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from facefusion.version import __version__
 
 if TYPE_CHECKING:
     from facefusion.apps.simple import get_options, process_image, process_video, set_options

@@ -65,7 +65,19 @@ def test_short_form_swaps_a_photo(tmp_path, source_photo, target_photo, capsys):
 @pytest.mark.parametrize("spelling", [("run",), ("headless-run",)])
 def test_run_and_headless_run_swap_a_clip(tmp_path, source_photo, short_clip, spelling):
     output = tmp_path / "out.mp4"
-    code = call(*spelling, "-s", source_photo, source_photo, "-t", short_clip, "-o", output, "--processors", "face_swapper", "--quiet")
+    code = call(
+        *spelling,
+        "-s",
+        source_photo,
+        source_photo,
+        "-t",
+        short_clip,
+        "-o",
+        output,
+        "--processors",
+        "face_swapper",
+        "--quiet",
+    )
     assert code == 0
     assert [f.pts for f in ClipReader(output)] == [f.pts for f in ClipReader(short_clip)]
     with av.open(str(output)) as container:

@@ -15,7 +15,9 @@ VFR = [0, 512, 1500, 1600, 3100, 3612, 6000, 6010, 9000, 12800]
 
 
 def copy_clip(source: Path, output: Path, paint: bool = False, **options) -> Path:
-    reader = ClipReader(source, options.pop("start_s", None), options.pop("end_s", None), options.pop("allow_8bit", False))
+    reader = ClipReader(
+        source, options.pop("start_s", None), options.pop("end_s", None), options.pop("allow_8bit", False)
+    )
     with ClipWriter(output, reader, **options) as writer:
         for frame in reader:
             pixels, boxes = frame.pixels, ()
@@ -130,7 +132,9 @@ def test_untouched_pixels_reach_the_encoder_exactly(tmp_path):
 
 
 def test_more_than_8_bits_are_refused_unless_allowed(tmp_path):
-    source = make_clip(tmp_path / "ten.mkv", pixel_format="yuv420p10le", codec="libx265", options={"x265-params": "log-level=none"})
+    source = make_clip(
+        tmp_path / "ten.mkv", pixel_format="yuv420p10le", codec="libx265", options={"x265-params": "log-level=none"}
+    )
     with pytest.raises(MediaUnsupported, match="--allow-8bit"):
         ClipReader(source)
     output = copy_clip(source, tmp_path / "out.mp4", allow_8bit=True)

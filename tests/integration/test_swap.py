@@ -19,7 +19,7 @@ from facefusion.testing.fakes import PaintProcessor
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Face
 from facefusion.types.frame import Frame
-from facefusion.types.topology import LEFT_EYE, LIPS_INNER, RIGHT_EYE
+from facefusion.types.topology import LEFT_EYE, RIGHT_EYE
 
 
 @pytest.fixture(scope="session")

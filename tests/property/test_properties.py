@@ -61,7 +61,12 @@ def test_texture_plane_is_symmetric():
 )
 def test_recipe_survives_json(quality, blur, faces, sources):
     recipe = build_recipe(
-        {"output_video_quality": quality, "face_mask_blur": blur, "faces": faces, "source_paths": [Path(s) for s in sources]}
+        {
+            "output_video_quality": quality,
+            "face_mask_blur": blur,
+            "faces": faces,
+            "source_paths": [Path(s) for s in sources],
+        }
     )
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 

@@ -32,7 +32,9 @@ def test_two_spellings_of_one_option_are_refused():
         build_recipe({"frame_processors": ["face_swapper"], "processors": ["face_swapper"]})
 
 
-@pytest.mark.parametrize(("given", "read"), [("all", "all"), ("largest", "largest"), ("0,2", (0, 2)), (1, (1,)), ("3", (3,))])
+@pytest.mark.parametrize(
+    ("given", "read"), [("all", "all"), ("largest", "largest"), ("0,2", (0, 2)), (1, (1,)), ("3", (3,))]
+)
 def test_faces_are_read(given, read):
     assert build_recipe({"faces": given}).faces == read
 

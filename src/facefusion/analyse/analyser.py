@@ -41,7 +41,12 @@ class _Follower:
     is_lost: bool = False
 
     def add(
-        self, frame: int, mesh: FloatArray, score: float, motion: FloatArray | None = None, trust: FloatArray | None = None
+        self,
+        frame: int,
+        mesh: FloatArray,
+        score: float,
+        motion: FloatArray | None = None,
+        trust: FloatArray | None = None,
     ) -> None:
         self.frames.append(frame)
         self.meshes.append(mesh)

@@ -1,4 +1,4 @@
-"""The command line. Flags are made from the fields of `facefusion.recipe.Recipe`; nothing heavy is imported for help."""
+"""The command line. Flags are made from the fields of `facefusion.recipe.Recipe`; help imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from facefusion import __version__
+from facefusion.version import __version__
 
 EXIT_OK = 0
 EXIT_UNEXPECTED = 1

@@ -1,6 +1,6 @@
 """``make demo``: swap a packaged sample face into a packaged sample clip and say what came of it.
 
-    python -m facefusion.apps.demo [FOLDER]
+python -m facefusion.apps.demo [FOLDER]
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def main(folder: str = "out") -> Outcome:
         outcome = run(recipe, show.progress)
     to_source, to_target, before = measure(recipe)
     print(f"\n{output.resolve()}")
-    print(f"  {outcome.changed_frame_count} of {outcome.frame_count} frames changed, {outcome.frames_per_s:.1f} frames/s")
+    print(
+        f"  {outcome.changed_frame_count} of {outcome.frame_count} frames changed, {outcome.frames_per_s:.1f} frames/s"
+    )
     print(f"  likeness to the source photo: {before:+.2f} before, {to_source:+.2f} after (-1 to 1, by texture)")
     print(f"  likeness of the output to the target: {to_target:+.2f}")
     return outcome

@@ -52,7 +52,9 @@ def measure_motion(
     engine: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     flow = engine.calc(before, after, None)
     rows, columns = np.mgrid[0 : flow.shape[0], 0 : flow.shape[1]].astype(np.float32)
-    moved = cv2.remap(after, columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.remap(
+        after, columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     difference = cv2.blur(cv2.absdiff(moved, before).astype(np.float32), (7, 7))
     # The network of points is about as dense as this blur, so one bad pixel moves no point.
     flow = cv2.blur(flow, (5, 5))
@@ -77,7 +79,11 @@ def follow(values: npt.NDArray[np.generic], flow: FloatArray) -> FloatArray:
     """Carry a picture or a map along a flow from `estimate_flow`."""
     rows, columns = np.mgrid[0 : flow.shape[0], 0 : flow.shape[1]].astype(np.float32)
     moved = cv2.remap(
-        values.astype(np.float32), columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        values.astype(np.float32),
+        columns + flow[..., 0],
+        rows + flow[..., 1],
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
     )
     return np.asarray(moved, dtype=np.float32)
 

@@ -32,22 +32,24 @@ def cut(pixels: Pixels, crop_from_frame: FloatArray, size: int) -> Pixels:
     """
     scale = math.sqrt(abs(float(np.linalg.det(crop_from_frame[:, :2].astype(np.float64)))))
     matrix = crop_from_frame.astype(np.float64)
-    if scale < 0.5:
+    factor = 2 ** int(np.floor(np.log2(max(1 / max(scale, 1e-6), 1.0))))
+    if factor > 1:
+        # Average whole blocks first; what is left to shrink is less than two.
         inverse = np.linalg.inv(matrix[:, :2])
         corners = (np.array([[0, 0], [size, 0], [0, size], [size, size]]) - matrix[:, 2]) @ inverse.T
-        low = np.floor(corners.min(axis=0)).astype(int) - 2
-        high = np.ceil(corners.max(axis=0)).astype(int) + 2
-        x0, y0 = (int(v) for v in np.clip(low, 0, [pixels.shape[1] - 1, pixels.shape[0] - 1]))
-        x1, y1 = (int(v) for v in np.clip(high, [x0 + 1, y0 + 1], [pixels.shape[1], pixels.shape[0]]))
-        part = pixels[y0:y1, x0:x1]
-        width, height = (max(int(round(n * scale)), 1) for n in (x1 - x0, y1 - y0))
-        part = np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        fx, fy = (x1 - x0) / width, (y1 - y0) / height
-        # frame = (small + 0.5) * f - 0.5 + origin
-        frame_from_small = np.array([[fx, 0, 0.5 * fx - 0.5 + x0], [0, fy, 0.5 * fy - 0.5 + y0]])
-        shift = matrix[:, :2] @ frame_from_small[:, 2:] + matrix[:, 2:]
-        matrix = np.concatenate([matrix[:, :2] @ frame_from_small[:, :2], shift], axis=1)
-        pixels = part
+        low = np.floor(corners.min(axis=0)).astype(int) - factor
+        high = np.ceil(corners.max(axis=0)).astype(int) + factor
+        height, width = pixels.shape[:2]
+        x0, y0 = (int(np.clip(v, 0, max(n - factor, 0))) for v, n in zip(low, (width, height), strict=True))
+        columns, rows = (
+            max((int(np.clip(v, 0, n)) - start) // factor, 1)
+            for v, n, start in zip(high, (width, height), (x0, y0), strict=True)
+        )
+        part = pixels[y0 : y0 + rows * factor, x0 : x0 + columns * factor]
+        pixels = np.asarray(cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        # frame = (small + 0.5) * factor - 0.5 + origin
+        offset = np.array([[x0], [y0]]) + 0.5 * factor - 0.5
+        matrix = np.concatenate([matrix[:, :2] * factor, matrix[:, :2] @ offset + matrix[:, 2:]], axis=1)
     crop = cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(crop, dtype=np.uint8)
 

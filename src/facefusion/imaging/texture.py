@@ -278,7 +278,7 @@ def view_surface(
     full = where if (low_h, low_w) == (height, width) else cv2.resize(where, (width, height))
     ratio = texture_size / plane.size
     full = full * np.float32(ratio) + np.float32(0.5 * ratio - 0.5)
-    maps = cv2.convertMaps(full, None, cv2.CV_16SC2)
+    maps = cv2.convertMaps(full, None, cv2.CV_16SC2)  # type: ignore[call-overload]
     return SurfaceView(
         (np.asarray(maps[0], dtype=np.int16), np.asarray(maps[1], dtype=np.uint16)),
         np.asarray(where, dtype=np.float32),
@@ -288,7 +288,7 @@ def view_surface(
     )
 
 
-def look_up(texture: npt.NDArray[np.generic], view: SurfaceView) -> npt.NDArray[np.generic]:
+def look_up(texture: FloatArray | Pixels, view: SurfaceView) -> npt.NDArray[np.generic]:
     """Sample a texture for the full picture; zero outside."""
     return np.asarray(cv2.remap(texture, *view.maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT))
 

@@ -47,7 +47,7 @@ def check_providers(names: Sequence[str]) -> None:
     if not any(name in installed for name in names):
         raise ProviderRefused(
             f"Execution provider {' or '.join(repr(name) for name in names)} is not installed here.",
-            f"Installed: {', '.join(installed)}. For NVIDIA: pip install 'facefusion[cuda]'. 'facefusion doctor' shows more.",
+            f"Installed: {', '.join(installed)}. For NVIDIA: pip install 'facefusion[cuda]'. See 'facefusion doctor'.",
         )
     missing = [name for name in names if name not in installed]
     if missing and names[0] in missing and len(names) == len(missing):

@@ -27,6 +27,7 @@ from facefusion.render.renderer import Renderer
 from facefusion.types.crop import SourceFace
 from facefusion.types.frame import Frame
 from facefusion.types.track import Tracks
+from facefusion.version import __version__
 
 READ_AHEAD = 4
 COMMENT = "Faces changed with FaceFusion (synthetic media)"
@@ -133,8 +134,6 @@ def choose_tracks(recipe: Recipe, tracks: Tracks) -> tuple[int, ...]:
 
 def notes_of(recipe: Recipe) -> dict[str, str]:
     """What made the tracks, to be stored with them."""
-    from facefusion import __version__
-
     notes = {"facefusion": __version__, "target": recipe.target_path.name}
     for spec in load_catalog().values():
         notes[f"model {spec.id}@{spec.version}"] = spec.sha256

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +95,7 @@ class Tracks:
         """Track ids of the most prominent person of every shot."""
         bounds = [*self.cuts.tolist(), len(self.pts)]
         chosen: list[int] = []
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, stop in pairwise(bounds):
             inside = [t for t in self.tracks if len(t.frames) and start <= t.frames[0] < stop]
             if inside:
                 chosen.append(min(track.track_id for track in inside))
