@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := requirements-dev.lock
+INSTALL := $(BIN)/pip install -q --disable-pip-version-check
+# Locked versions first; a Python they have no wheels for gets the newest that fit.
 CONSTRAINTS := $(if $(wildcard $(LOCK)),-c $(LOCK),)
 
 .PHONY: demo test check docs lock clean
@@ -21,7 +23,7 @@ check: $(VENV)/.dev
 	$(BIN)/codespell
 
 docs: $(VENV)/.dev
-	$(BIN)/pip install -q -e '.[docs]' $(CONSTRAINTS)
+	$(INSTALL) -e '.[docs]'
 	$(BIN)/mkdocs build --strict
 
 lock: $(VENV)/.dev
@@ -29,11 +31,11 @@ lock: $(VENV)/.dev
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q --disable-pip-version-check -e . $(CONSTRAINTS)
+	$(INSTALL) -e . $(CONSTRAINTS) || $(INSTALL) -e .
 	touch $@
 
 $(VENV)/.dev: pyproject.toml $(VENV)/.installed
-	$(BIN)/pip install -q --disable-pip-version-check -e '.[dev]' $(CONSTRAINTS)
+	$(INSTALL) -e '.[dev]' $(CONSTRAINTS) || $(INSTALL) -e '.[dev]'
 	touch $@
 
 clean:

@@ -59,15 +59,27 @@ def poisson(under: Pixels, over: Pixels, alpha: FloatArray) -> Pixels:
     ----------
     Pérez, Gangnet and Blake, Poisson Image Editing, 2003.
     """
-    mask = (alpha > 0.5).astype(np.uint8) * 255
+    # The solver eats a few pixels at every edge of its mask, which a small face cannot spare.
+    factor = max(-(-240 // max(min(alpha.shape), 1)), 1)
+    size = (alpha.shape[1] * factor, alpha.shape[0] * factor)
+    firm = cv2.resize(alpha, size, interpolation=cv2.INTER_LINEAR) > 0.5
+    mask = firm.astype(np.uint8) * 255
+    # Openings (eyes, mouth) would pull the old face through; they are laid back on top at the end.
+    side = max(min(size) // 8, 3) | 1
+    round_ = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, round_), dtype=np.uint8)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(mask, outlines, -1, 255, cv2.FILLED)
     mask[[0, -1]] = 0
     mask[:, [0, -1]] = 0
-    rows, columns = np.nonzero(mask)
-    if rows.size < 64:
+    x, y, width, height = cv2.boundingRect(mask)
+    if width < 24 or height < 24:
         return feather(under, over, alpha)
-    centre = (int(columns.min() + columns.max()) // 2, int(rows.min() + rows.max()) // 2)
-    cloned = cv2.seamlessClone(over, under, mask, centre, cv2.NORMAL_CLONE)
-    return feather(under, np.asarray(cloned, dtype=np.uint8), alpha)
+    large_over, large_under = (cv2.resize(p, size, interpolation=cv2.INTER_CUBIC) for p in (over, under))
+    centre = (x + width // 2, y + height // 2)
+    cloned = cv2.seamlessClone(large_over, large_under, mask, centre, cv2.NORMAL_CLONE)
+    small = cv2.resize(cloned, (alpha.shape[1], alpha.shape[0]), interpolation=cv2.INTER_AREA)
+    return feather(under, np.asarray(small, dtype=np.uint8), alpha)
 
 
 BLENDS = {"feather": feather, "pyramid": pyramid, "poisson": poisson}

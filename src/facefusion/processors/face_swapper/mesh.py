@@ -101,6 +101,7 @@ class MeshSwapper:
         self._cover = self._build_cover(softness)
         self._skin = self._build_skin()
         self._upper = self._build_upper()
+        self._rim = self._build_rim()
         self._prepared: _Prepared | None = None
 
     def _polygon(self, ring: Sequence[int]) -> FloatArray:
@@ -129,6 +130,14 @@ class MeshSwapper:
             inside = (inner_distance(self._polygon(ring), SIZE) > 0).astype(np.float32)
             skin *= 1 - np.clip(blur(inside, SIZE * margin) * 2.5, 0, 1)
         return resize(np.asarray(skin, dtype=np.float32), CELLS)
+
+    def _build_rim(self) -> FloatArray:
+        """(G, G) the sides of the face without eyes and brows."""
+        rim = np.ones((CELLS, CELLS), dtype=np.float32)
+        for ring in (LEFT_EYE, RIGHT_EYE, LEFT_BROW, RIGHT_BROW):
+            inside = (inner_distance(self._polygon(ring), SIZE) > 0).astype(np.float32)
+            rim *= 1 - np.clip(resize(blur(inside, SIZE * 0.025), CELLS) * 4, 0, 1)
+        return rim
 
     def _build_upper(self) -> FloatArray:
         """(G, G) where hair may hang in: the forehead above the brows and the temples."""
@@ -176,8 +185,12 @@ class MeshSwapper:
         fringe = (1 - trust) * self._upper * (coarse - shading < -0.25).any(axis=-1)
         keep = 1 - np.clip(resize(blur(fringe.astype(np.float32), 1.2), SIZE) * 1.6, 0, 1)
         alpha = self._cover * keep * known
-        # Without its own light, and plain (0) where no photo shows anything.
-        detail = (log_texture - resize(shading, SIZE)) * known[..., None]
+        # Without its own light, and plain (0) where no photo shows anything, and where hair or an earring
+        # hangs over the side of the face.
+        columns = np.abs(np.arange(CELLS) - (CELLS - 1) / 2) / (CELLS / 2)
+        strange = (1 - trust) * self._rim * _smoothstep((columns - 0.36) / 0.12)
+        plain = known * (1 - np.clip(resize(blur(strange.astype(np.float32), 1.0), SIZE) * 2, 0, 1))
+        detail = (log_texture - resize(shading, SIZE)) * plain[..., None]
         levels, covers = [detail.astype(np.float32)], [alpha.astype(np.float32)]
         while levels[-1].shape[0] > 64:
             levels.append(halved(levels[-1]))
