@@ -1,6 +1,6 @@
 """Make docs/images/before_after.jpg from the packaged samples.
 
-    python benchmarks/readme_picture.py
+python benchmarks/readme_picture.py
 """
 
 from __future__ import annotations

@@ -337,17 +337,22 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
     return float(both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both))
 
 
-SMALL, LARGE = 20.0, 190.0
+SMALL, LARGE = 24.0, 200.0
 """Sizes in pixels of the faces that one level of the pyramid answers for."""
+ENLARGE = 1.5
 
 
 def pyramid(image: np.ndarray, longest: int) -> list[tuple[np.ndarray, float]]:
-    """The picture at halving sizes, from ``longest`` down to about 240 px, with their scales."""
-    scale = min(1.0, longest / max(image.shape[:2]))
+    """The picture at halving sizes, from ``longest`` down to 320 px and less, with their scales.
+
+    Small pictures are enlarged, by half at most: small faces are the hard ones.
+    """
+    scale = min(ENLARGE, longest / max(image.shape[:2]))
     levels = []
     while True:
         size = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
-        levels.append((image if scale == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA), scale))
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        levels.append((image if scale == 1 else cv2.resize(image, size, interpolation=how), scale))
         if max(size) <= 320:
             return levels
         scale /= 2
@@ -382,32 +387,48 @@ def detect(
     return score[kept_rows], boxes[kept_rows], points[kept_rows]
 
 
-def evaluate(net: nn.Module, pictures: list[Picture], longest: int = 960, min_size: float = 32) -> dict[str, float]:
-    """Best balance of precision and recall over scores, for faces of ``min_size`` px and more."""
-    found: list[tuple[float, bool]] = []
-    faces = 0
+def evaluate(net: nn.Module, pictures: list[Picture], longest: int = 1280, min_size: float = 32) -> dict[str, float]:
+    """Best balance of precision and recall over scores, for faces of ``min_size`` px and more.
+
+    ``precision`` and ``recall`` count every face of every frame. ``file_precision`` and ``file_recall`` count
+    every picture and every clip once, however many of its frames are in the set.
+    """
+    frames: dict[str, int] = defaultdict(int)
     for p in pictures:
+        frames[p.name.split("#")[0]] += 1
+    found: list[tuple[float, bool, float]] = []
+    faces, file_faces = 0, 0.0
+    for p in pictures:
+        share = 1 / frames[p.name.split("#")[0]]
         score, boxes, _ = detect(net, p.levels[0], longest, 0.05)
         truth = np.concatenate([p.boxes[:, :2], p.boxes[:, :2] + p.boxes[:, 2:]], axis=1)
         is_wanted = p.boxes[:, 2:].max(axis=1, initial=0) >= min_size if len(p.boxes) else np.zeros(0, bool)
         faces += int(is_wanted.sum())
+        file_faces += share * int(is_wanted.sum())
         free = set(range(len(truth)))
         skipped = np.concatenate([p.ignored[:, :2], p.ignored[:, :2] + p.ignored[:, 2:]], axis=1)
         for s, b in zip(score, boxes, strict=True):
-            overlaps = [(iou(b, truth[k]), k) for k in free]
-            best = max(overlaps, default=(0.0, -1))
+            best = max(((iou(b, truth[k]), k) for k in free), default=(0.0, -1))
             if best[0] >= 0.5:
                 free.discard(best[1])
                 if is_wanted[best[1]]:
-                    found.append((float(s), True))
+                    found.append((float(s), True, share))
             elif max(b[2:] - b[:2]) >= min_size and not any(iou(b, i) > 0.3 for i in skipped):
-                found.append((float(s), False))
+                found.append((float(s), False, share))
     found.sort(reverse=True)
-    hits = np.cumsum([hit for _, hit in found])
-    precision = hits / np.arange(1, len(found) + 1)
-    recall = hits / max(faces, 1)
-    k = int(np.argmax(np.minimum(precision, recall)))
-    return {"precision": float(precision[k]), "recall": float(recall[k]), "score": found[k][0], "faces": faces}
+    hit = np.array([is_hit for _, is_hit, _ in found])
+    shares = np.array([share for *_, share in found])
+    result: dict[str, float] = {"faces": faces, "files": len(frames)}
+    for name, weight, total in (("", np.ones(len(found)), faces), ("file_", shares, file_faces)):
+        precision = np.cumsum(hit * weight) / np.cumsum(weight)
+        recall = np.cumsum(hit * weight) / max(total, 1e-9)
+        k = int(np.argmax(np.minimum(precision, recall)))
+        result |= {
+            f"{name}precision": float(precision[k]),
+            f"{name}recall": float(recall[k]),
+            f"{name}score": found[k][0],
+        }
+    return result
 
 
 def main() -> None:

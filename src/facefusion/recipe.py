@@ -73,13 +73,10 @@ class Recipe(BaseModel):
 
     face_detector_model: str = _option("embedded", "face detector", "--face-detector-model", group="analysis")
     face_detector_size: Annotated[int, Field(ge=64, le=4096)] = _option(
-        960,
-        "longest side given to the detector, px (frames are never enlarged)",
-        "--face-detector-size",
-        group="analysis",
+        1280, "longest side at which the detector looks at a picture, px", "--face-detector-size", group="analysis"
     )
     face_detector_score: Annotated[float, Field(ge=0, le=1)] = _option(
-        0.5, "lowest score of a detection, 0 to 1", "--face-detector-score", group="analysis"
+        0.45, "lowest score of a detection, 0 to 1", "--face-detector-score", group="analysis"
     )
     face_detector_interval: Annotated[int, Field(ge=1, le=240)] = _option(
         12,

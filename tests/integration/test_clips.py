@@ -81,6 +81,25 @@ def test_all_audio_tracks_are_copied_untouched(tmp_path):
     assert sorted(content for _, content in before) == sorted(content for _, content in after)
 
 
+def test_subtitles_are_copied_or_the_container_is_refused(tmp_path):
+    words = tmp_path / "a.srt"
+    words.write_text("1\n00:00:00,100 --> 00:00:00,300\nHello\n\n2\n00:00:00,400 --> 00:00:00,700\nWorld\n")
+    plain, source = make_clip(tmp_path / "v.mkv"), tmp_path / "vs.mkv"
+    with av.open(str(words)) as text, av.open(str(plain)) as video, av.open(str(source), "w") as joined:
+        streams = [video.streams.video[0], text.streams.subtitles[0]]
+        copies = [joined.add_stream_from_template(stream) for stream in streams]
+        for container, copy in zip((video, text), copies, strict=True):
+            for packet in container.demux():
+                if packet.size:
+                    packet.stream = copy
+                    joined.mux(packet)
+    output = copy_clip(source, tmp_path / "out.mkv")
+    assert [content for _, content in packets(output, "subtitle")] == [b"Hello", b"World"]
+    with pytest.raises(MediaUnsupported, match=r"subtitle track.*\.mkv"):
+        copy_clip(source, tmp_path / "out.mp4")
+    assert not (tmp_path / "out.mp4").exists()
+
+
 def test_clip_without_sound_stays_without(tmp_path):
     output = copy_clip(make_clip(tmp_path / "mute.mp4"), tmp_path / "out.mp4")
     assert packets(output, "audio") == []

@@ -6,7 +6,7 @@ from facefusion.imaging.composite import BLENDS, feather, paste
 from facefusion.imaging.crops import MAX_SIDE, cut_native
 from facefusion.imaging.flow import warping_error
 from facefusion.imaging.light import estimate_shading, from_log, to_linear, to_log, to_srgb
-from facefusion.imaging.resample import cut, peaks, shrink_to_multiple
+from facefusion.imaging.resample import cut, peaks, resize_to_multiple
 from facefusion.testing.fakes import make_face, make_mesh
 from facefusion.types.topology import FIVE_POINTS
 
@@ -78,12 +78,16 @@ def test_cut_of_a_large_face_averages_instead_of_aliasing():
     assert np.abs(small.astype(int) - 127).max() < 30
 
 
-def test_shrink_never_enlarges_and_pads_to_the_multiple(rng):
+def test_resized_picture_is_padded_to_the_multiple(rng):
     pixels = rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    padded, scale = shrink_to_multiple(pixels, 640, 64)
+    padded, scale = resize_to_multiple(pixels, 70, 64)
     assert scale == 1
     assert padded.shape == (64, 128, 3)
     np.testing.assert_array_equal(padded[:50, :70], pixels)
+    padded, scale = resize_to_multiple(pixels, 105, 64)
+    assert scale == 1.5
+    assert padded.shape == (128, 128, 3)
+    assert not padded[75:].any()
 
 
 def test_peaks_are_local_maxima_above_the_limit():

@@ -54,27 +54,28 @@ def cut(pixels: Pixels, crop_from_frame: FloatArray, size: int) -> Pixels:
     return np.asarray(crop, dtype=np.uint8)
 
 
-def shrink_to_multiple(pixels: Pixels, longest_side: int, multiple: int) -> tuple[Pixels, float]:
-    """Shrink a picture and pad it with black on the right and below.
+def resize_to_multiple(pixels: Pixels, longest_side: int, multiple: int) -> tuple[Pixels, float]:
+    """Resize a picture and pad it with black on the right and below.
 
     Parameters
     ----------
     pixels
         (H, W, 3) uint8.
     longest_side
-        Upper limit of the longer side in pixels; smaller pictures keep their size.
+        Longer side of the resized picture in pixels, before padding.
     multiple
         Both sides of the result are multiples of this.
 
     Returns
     -------
-    The padded picture, and the scale that was applied (at most 1).
+    The padded picture, and the scale that was applied.
     """
     height, width = pixels.shape[:2]
-    scale = min(1.0, longest_side / max(height, width))
-    if scale < 1:
+    scale = longest_side / max(height, width)
+    if scale != 1:
         size = (max(int(round(width * scale)), 1), max(int(round(height * scale)), 1))
-        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=how), dtype=np.uint8)
     padded_size = tuple(-(-n // multiple) * multiple for n in pixels.shape[:2])
     padded = np.zeros((*padded_size, 3), dtype=np.uint8)
     padded[: pixels.shape[0], : pixels.shape[1]] = pixels

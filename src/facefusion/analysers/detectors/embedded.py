@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facefusion.imaging.resample import peaks, shrink_to_multiple
+from facefusion.imaging.resample import peaks, resize_to_multiple
 from facefusion.models.session import Session
 from facefusion.models.spec import get_spec
 from facefusion.plugins.protocols import EngineContext, FloatArray
@@ -18,8 +18,10 @@ SIDE_MULTIPLE = 64
 MAX_OVERLAP = 0.35
 COARSEST = 320
 """The pyramid of sizes ends at a longest side of at most this many pixels."""
-SMALL, LARGE = 20.0, 190.0
+SMALL, LARGE = 24.0, 200.0
 """Sizes of the faces that one level of the pyramid answers for, px."""
+ENLARGE = 1.5
+"""Small pictures are enlarged by this much at most: small faces are the hard ones."""
 
 
 class EmbeddedDetector:
@@ -30,7 +32,7 @@ class EmbeddedDetector:
     session
         A session of ``face_detector_embedded``.
     longest_side
-        Pictures are shrunk to this many pixels on their longer side, never enlarged.
+        Pictures are looked at with up to this many pixels on their longer side.
     min_score
         Lowest score that is reported, 0 to 1.
 
@@ -39,7 +41,7 @@ class EmbeddedDetector:
     Zhou et al., Objects as Points, 2019.
     """
 
-    def __init__(self, session: Session, longest_side: int = 960, min_score: float = 0.5) -> None:
+    def __init__(self, session: Session, longest_side: int = 1280, min_score: float = 0.45) -> None:
         self._session, self._longest_side, self._min_score = session, longest_side, min_score
 
     def detect(self, pixels: Sequence[Pixels]) -> list[list[Detection]]:
@@ -60,7 +62,7 @@ class EmbeddedDetector:
 
     def _levels(self, picture: Pixels) -> list[int]:
         """Longest sides at which the picture is looked at: halving, down to `COARSEST`."""
-        longest = min(self._longest_side, max(picture.shape[:2]))
+        longest = round(min(self._longest_side, max(picture.shape[:2]) * ENLARGE))
         levels = [longest]
         while levels[-1] > COARSEST:
             levels.append(round(levels[-1] / 2))
@@ -68,7 +70,7 @@ class EmbeddedDetector:
 
     def _detect_level(self, picture: Pixels, longest_side: int, low: float, high: float) -> list[Detection]:
         """Faces whose size at this level is within a range of pixels."""
-        small, scale = shrink_to_multiple(picture, longest_side, SIDE_MULTIPLE)
+        small, scale = resize_to_multiple(picture, longest_side, SIDE_MULTIPLE)
         tensor = small.transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1
         heat, sizes, five = (output[0] for output in self._session.run({"image": tensor}))
         rows, columns = peaks(heat[0], self._min_score)
