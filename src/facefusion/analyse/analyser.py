@@ -22,6 +22,11 @@ from facefusion.types.track import Track, Tracks
 FloatArray = npt.NDArray[np.float32]
 
 MIN_SCORE = 0.5
+"""Lowest score of the mesh of a face that is being followed."""
+MIN_NEW_SCORE = 0.9
+"""The same for a face that is new; held-out faces have 0.99, most false detections far less."""
+MIN_SIZE_PX = 18.0
+"""Smaller detections are left out: there is nothing to see in them, and most are no faces."""
 MAX_GAP = 5
 """Frames without a face that are bridged by interpolation."""
 MAX_LINK_S = 3.0
@@ -216,12 +221,13 @@ class Analyser:
 
     def _look_at_detections(self, pixels: Pixels, detections: list[Detection]) -> list[tuple[FloatArray, float]]:
         """Meshes of detections by two looks; those that turn out to be no face are left out."""
+        detections = [detection for detection in detections if detection.size_px >= MIN_SIZE_PX]
         if not detections:
             return []
         size = self._landmarker.crop_size
         first = self._look(pixels, [detection_crop(d.box, d.points, size) for d in detections])
         second = self._look(pixels, [mesh_crop(mesh, size) for mesh, _ in first])
-        return [(mesh, score) for mesh, score in second if score >= MIN_SCORE]
+        return [(mesh, score) for mesh, score in second if score >= MIN_NEW_SCORE]
 
     def _look(self, pixels: Pixels, affines: list[FloatArray]) -> list[tuple[FloatArray, float]]:
         crops = [cut(pixels, affine, self._landmarker.crop_size) for affine in affines]
