@@ -111,29 +111,28 @@ def judge(clip: Path, photo: Path, seconds: float, recogniser: Recogniser | None
     shown = set(np.linspace(2, max(len(tracks.pts) - 3, 2), 6).astype(int).tolist())
     for frame in ClipReader(clip, end_s=seconds, allow_8bit=True):
         rendered = renderer.render(frame)
-        outputs.append(Frame(rendered.pixels, frame.index, frame.pts, frame.time_base))
+        output = rendered.pixels
+        outputs.append(Frame(output, frame.index, frame.pts, frame.time_base))
         found = tracks.at(frame.pts, chosen)
-        if found and rendered.changed:
+        if found and rendered.is_changed:
             mesh = found[0][0].meshes[found[0][1]]
             if frame.index in shown:
-                pairs.append((frame.pixels, rendered.pixels, mesh))
+                pairs.append((frame.pixels, output, mesh))
             if frame.index % 6 == 0:
-                target_look, output_look = (likeness.describe(p, mesh) for p in (frame.pixels, rendered.pixels))
+                target_look, output_look = (likeness.describe(p, mesh) for p in (frame.pixels, output))
                 to_source.append(likeness.compare(output_look, wanted))
                 to_target.append(likeness.compare(output_look, target_look))
                 if recogniser is not None:
-                    a, b = (recogniser.describe(p, mesh) for p in (frame.pixels, rendered.pixels))
+                    a, b = (recogniser.describe(p, mesh) for p in (frame.pixels, output))
                     nearer.append((float(np.linalg.norm(b - wanted_id)), float(np.linalg.norm(b - a))))
             if before is not None and frame.index % 2 == 0 and frame.index not in tracks.cuts:
-                x0, y0, x1, y1 = rendered.changed[0]
+                x0, y0, x1, y1 = rendered.box
                 part = (slice(max(y0 - 8, 0), y1 + 8), slice(max(x0 - 8, 0), x1 + 8))
-                mask = np.abs(rendered.pixels[part].astype(int) - frame.pixels[part]).max(axis=2) > 4
-                pictures = [
-                    np.ascontiguousarray(p[part]) for p in (before[0], frame.pixels, before[1], rendered.pixels)
-                ]
+                mask = np.abs(output[part].astype(int) - frame.pixels[part]).max(axis=2) > 4
+                pictures = [np.ascontiguousarray(p[part]) for p in (before[0], frame.pixels, before[1], output)]
                 flicker_target.append(warping_error(pictures[0], pictures[1], pictures[0], pictures[1], mask))
                 flicker_output.append(warping_error(*pictures, mask))
-        before = (frame.pixels, rendered.pixels) if rendered.changed else None
+        before = (frame.pixels, output) if rendered.is_changed else None
     contact_sheet(source.pixels, pairs, sheet)
     again = analyser.analyse(iter(outputs))
     fidelity = (

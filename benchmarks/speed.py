@@ -62,7 +62,7 @@ def bare(recipe: Recipe) -> int:
         blank = next(iter(reader))
         for picture in container.decode(stream):
             frame = type(blank)(blank.pixels, count, picture.pts, blank.time_base, picture)
-            writer.write(RenderedFrame(frame, blank.pixels))
+            writer.write(RenderedFrame(frame))
             count += 1
     return count
 

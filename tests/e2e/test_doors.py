@@ -32,7 +32,7 @@ def short_clip(tmp_path_factory, target_clip) -> Path:
     reader = ClipReader(target_clip, end_s=0.6)
     with ClipWriter(path, reader) as writer:
         for frame in reader:
-            writer.write(RenderedFrame(frame, frame.pixels))
+            writer.write(RenderedFrame(frame))
     return path
 
 

@@ -9,9 +9,15 @@ from facefusion.errors import MediaMissing, MediaUnreadable, MediaUnsupported, O
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter, quality_to_crf
 from facefusion.testing.clips import make_clip, moving_square
-from facefusion.types.frame import RenderedFrame
+from facefusion.types.frame import Frame, RenderedFrame
 
 VFR = [0, 512, 1500, 1600, 3100, 3612, 6000, 6010, 9000, 12800]
+
+
+def painted(frame: Frame) -> RenderedFrame:
+    """The frame with a red box."""
+    patch = np.full((20, 30, 3), (250, 10, 10), dtype=np.uint8)
+    return RenderedFrame(frame, patch, (30, 20, 60, 40))
 
 
 def copy_clip(source: Path, output: Path, paint: bool = False, **options) -> Path:
@@ -20,12 +26,7 @@ def copy_clip(source: Path, output: Path, paint: bool = False, **options) -> Pat
     )
     with ClipWriter(output, reader, **options) as writer:
         for frame in reader:
-            pixels, boxes = frame.pixels, ()
-            if paint:
-                pixels = pixels.copy()
-                pixels[20:40, 30:60] = (250, 10, 10)
-                boxes = ((30, 20, 60, 40),)
-            writer.write(RenderedFrame(frame, pixels, boxes))
+            writer.write(painted(frame) if paint else RenderedFrame(frame))
     return output
 
 
@@ -138,9 +139,7 @@ def test_untouched_pixels_reach_the_encoder_exactly(tmp_path):
     lossless = tmp_path / "out.mp4"
     with ClipWriter(lossless, reader, quality=100) as writer:
         for frame in reader:
-            pixels = frame.pixels.copy()
-            pixels[20:40, 30:60] = (250, 10, 10)
-            writer.write(RenderedFrame(frame, pixels, ((30, 20, 60, 40),)))
+            writer.write(painted(frame))
     with av.open(str(source)) as one, av.open(str(lossless)) as other:
         for a, b in zip(one.decode(video=0), other.decode(video=0), strict=True):
             y_before, y_after = (x.to_ndarray()[:120] for x in (a, b))
@@ -201,7 +200,7 @@ def test_failed_write_leaves_no_half_file_and_keeps_the_old_one(tmp_path):
     reader = ClipReader(source)
     with pytest.raises(RuntimeError, match="in the middle"), ClipWriter(output, reader) as writer:
         for frame in reader:
-            writer.write(RenderedFrame(frame, frame.pixels))
+            writer.write(RenderedFrame(frame))
             if frame.index == 5:
                 raise RuntimeError("in the middle")
     assert output.read_bytes() == b"old"
@@ -217,7 +216,7 @@ def test_full_disk_is_explained_and_leaves_nothing(tmp_path):
     writer._partial.symlink_to("/dev/full")
     with pytest.raises(OutputRefused, match="no room"), writer:
         for frame in reader:
-            writer.write(RenderedFrame(frame, frame.pixels))
+            writer.write(RenderedFrame(frame))
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 

@@ -120,7 +120,7 @@ def test_paste_reports_a_box_that_holds_every_change(rng):
     alpha[10:20, 5:30] = 1
     over = np.full((40, 40, 3), 7, dtype=np.uint8)
     affine = np.array([[1, 0, -100], [0, 1, -20]], dtype=np.float32)  # partly outside on the right
-    _, box = paste(frame, over, alpha, affine)
+    box = paste(frame, over, alpha, affine)
     assert box == (105, 30, 120, 40)
     outside = np.ones((90, 120), dtype=bool)
     outside[30:40, 105:120] = False

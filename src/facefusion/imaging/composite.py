@@ -85,9 +85,26 @@ def poisson(under: Pixels, over: Pixels, alpha: FloatArray) -> Pixels:
 BLENDS = {"feather": feather, "pyramid": pyramid, "poisson": poisson}
 
 
+def crop_box(crop_from_frame: FloatArray, width: int, height: int) -> tuple[int, int, int, int]:
+    """Half-open xyxy box of frame pixels that a crop of a size covers, not clipped to the frame."""
+    if _is_whole_shift(crop_from_frame):
+        left, top = (int(round(float(-v))) for v in crop_from_frame[:, 2])
+        return left, top, left + width, top + height
+    inverse = np.linalg.inv(crop_from_frame[:, :2].astype(np.float64))
+    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]])
+    corners = (corners - crop_from_frame[:, 2]) @ inverse.T
+    low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int) + 1
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def _is_whole_shift(affine: FloatArray) -> bool:
+    is_unturned = bool(np.abs(affine[:, :2] - np.eye(2)).max() < 1e-6)
+    return is_unturned and bool(np.abs(affine[:, 2] - np.round(affine[:, 2])).max() < 1e-4)
+
+
 def paste(
     frame: Pixels, over: Pixels, alpha: FloatArray, crop_from_frame: FloatArray, blend: str = "feather"
-) -> tuple[Pixels, tuple[int, int, int, int] | None]:
+) -> tuple[int, int, int, int] | None:
     """Put a changed crop back into its frame.
 
     Parameters
@@ -103,24 +120,14 @@ def paste(
 
     Returns
     -------
-    The frame, and the half-open xyxy box that holds every changed pixel, or None where nothing changed.
+    The half-open xyxy box that holds every changed pixel, or None where nothing changed.
     """
     height, width = frame.shape[:2]
-    linear = crop_from_frame[:, :2]
-    is_shift = np.allclose(linear, np.eye(2), atol=1e-6) and np.allclose(crop_from_frame[:, 2] % 1, 0, atol=1e-4)
-    if is_shift:
-        left, top = (int(round(float(-v))) for v in crop_from_frame[:, 2])
-        box = (left, top, left + over.shape[1], top + over.shape[0])
-    else:
-        inverse = np.linalg.inv(linear.astype(np.float64))
-        h, w = alpha.shape
-        corners = (np.array([[0, 0], [w - 1, 0], [0, h - 1], [w - 1, h - 1]]) - crop_from_frame[:, 2]) @ inverse.T
-        low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int) + 1
-        box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+    box = crop_box(crop_from_frame, alpha.shape[1], alpha.shape[0])
     x0, y0, x1, y1 = max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height)
     if x1 <= x0 or y1 <= y0:
-        return frame, None
-    if is_shift:
+        return None
+    if _is_whole_shift(crop_from_frame):
         rows, columns = slice(y0 - box[1], y1 - box[1]), slice(x0 - box[0], x1 - box[0])
         over, alpha = over[rows, columns], alpha[rows, columns]
     else:
@@ -134,11 +141,11 @@ def paste(
         alpha = np.asarray(cv2.warpAffine(alpha, matrix, size, flags=how, borderValue=0), dtype=np.float32)
     rows_used, columns_used = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     if rows_used.size == 0:
-        return frame, None
+        return None
     part = (
         slice(int(rows_used[0]), int(rows_used[-1]) + 1),
         slice(int(columns_used[0]), int(columns_used[-1]) + 1),
     )
     under = frame[y0:y1, x0:x1]
     under[part] = BLENDS[blend](np.ascontiguousarray(under[part]), np.ascontiguousarray(over[part]), alpha[part])
-    return frame, (x0 + part[1].start, y0 + part[0].start, x0 + part[1].stop, y0 + part[0].stop)
+    return x0 + part[1].start, y0 + part[0].start, x0 + part[1].stop, y0 + part[0].stop

@@ -26,7 +26,7 @@ def estimate_flow(before: Pixels, after: Pixels) -> FloatArray:
     return np.asarray(engine.calc(grey_after, grey_before, None), dtype=np.float32)
 
 
-MOTION_SIDE = 176
+MOTION_SIDE = 144
 """Side of the crops in which motion is measured, pixels."""
 
 

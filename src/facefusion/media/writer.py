@@ -196,10 +196,9 @@ class ClipWriter:
     def _picture(self, rendered: RenderedFrame) -> Any:
         native: Any = rendered.frame.native
         if self._is_exact and native is not None and native.format.name == self._stream.pix_fmt:
-            if rendered.changed:
+            if rendered.patch is not None:
                 native.make_writable()
-                for box in rendered.changed:
-                    self._patch(native, rendered.pixels, box)
+                self._patch(native, rendered)
             return native
         pixels = rendered.pixels
         pad = (self._stream.height - pixels.shape[0], self._stream.width - pixels.shape[1])
@@ -222,13 +221,16 @@ class ClipWriter:
         converted.color_range = context.color_range
         return converted
 
-    def _patch(self, native: Any, pixels: np.ndarray[Any, np.dtype[np.uint8]], box: tuple[int, int, int, int]) -> None:
-        height, width = pixels.shape[:2]
-        x0, y0 = max(box[0], 0) // 2 * 2, max(box[1], 0) // 2 * 2
-        x1, y1 = min(-(-box[2] // 2) * 2, width), min(-(-box[3] // 2) * 2, height)
-        if x1 <= x0 or y1 <= y0:
-            return
-        part = self._to_yuv(pixels[y0:y1, x0:x1], native)
+    def _patch(self, native: Any, rendered: RenderedFrame) -> None:
+        """Write the changed part into the decoder's picture, widened to whole colour samples."""
+        assert rendered.patch is not None
+        height, width = rendered.frame.pixels.shape[:2]
+        left, top, right, bottom = rendered.box
+        x0, y0 = left // 2 * 2, top // 2 * 2
+        x1, y1 = min(-(-right // 2) * 2, width), min(-(-bottom // 2) * 2, height)
+        pixels = rendered.frame.pixels[y0:y1, x0:x1].copy()
+        pixels[top - y0 : bottom - y0, left - x0 : right - x0] = rendered.patch
+        part = self._to_yuv(pixels, native)
         for number in range(3):
             x_step = width // native.planes[number].width
             y_step = height // native.planes[number].height

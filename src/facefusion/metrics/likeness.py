@@ -23,8 +23,8 @@ class Likeness:
     """Compares faces by the middle frequencies of their textures: brows, lids, nose, lips, folds.
 
     Light and skin colour are taken out first, and pose and expression by the mesh. Values run from
-    -1 to 1. All faces share much of their relief, so that two strangers are well above 0: only
-    differences between such figures mean something. It says whether the source's face is on the
+    -1 to 1. All faces share much of their relief: two strangers have about 0.5, so only differences
+    between such figures mean something. It says whether the source's face is on the
     target's head, not who a stranger would see: use a face recogniser for that.
     """
 
@@ -43,7 +43,7 @@ class Likeness:
         texture, quality = unwrap(pixels, mesh, self._plane)
         light = resize(np.ascontiguousarray(to_log(texture).mean(axis=-1), dtype=np.float32), CELLS)
         weight = self._weight * resize(quality, CELLS)
-        local = blur(light * weight, 9.0) / (blur(weight, 9.0) + 1e-3)
+        local = blur(light * weight, 4.0) / (blur(weight, 4.0) + 1e-3)
         return np.asarray((light - local) * (weight > 0.02), dtype=np.float32), weight
 
     def compare(self, one: tuple[FloatArray, FloatArray], other: tuple[FloatArray, FloatArray]) -> float:

@@ -67,8 +67,8 @@ class Outcome:
 def build_analyser(recipe: Recipe) -> Analyser:
     """Engines of pass 1 as a recipe names them."""
     context = EngineContext(recipe, thread_count=1)
-    # One thread is left for decoding; the detector is the only model large enough to gain from more.
-    wide = EngineContext(recipe, thread_count=max((recipe.execution_thread_count or core_count()) - 1, 1))
+    # The detector is the only model large enough to gain from more threads.
+    wide = EngineContext(recipe, thread_count=recipe.execution_thread_count or core_count())
     return Analyser(
         build_engine(DETECTORS, recipe.face_detector_model, wide),
         build_engine(LANDMARKERS, recipe.face_landmarker_model, context),
@@ -228,7 +228,7 @@ def _render(
         result = Photo(rendered.pixels, photo.alpha, photo.exif, photo.icc_profile)
         write_photo(recipe.output_path, result, recipe.output_image_quality, COMMENT)
         on_progress(Progress("render", 1, 1))
-        frame_count, changed = 1, int(bool(rendered.changed))
+        frame_count, changed = 1, int(rendered.is_changed)
     elif not tracks.tracks and _can_copy(recipe):
         _copy(recipe.target_path, recipe.output_path)
         frame_count, changed = len(tracks.pts), 0
@@ -255,7 +255,7 @@ def _render_clip(plan: Plan, tracks: Tracks, renderer: Renderer, on_progress: On
         for rendered in map_in_order(renderer.render, prefetch(reader, READ_AHEAD), plan.thread_count):
             writer.write(rendered)
             frame_count += 1
-            changed += bool(rendered.changed)
+            changed += rendered.is_changed
             on_progress(Progress("render", frame_count, total))
     return frame_count, changed
 

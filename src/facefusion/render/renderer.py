@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facefusion.imaging.composite import paste
+from facefusion.imaging.composite import crop_box, paste
 from facefusion.imaging.crops import cut_native
 from facefusion.plugins.protocols import FaceProcessor
 from facefusion.types.crop import Crop
@@ -44,15 +44,32 @@ class Renderer:
             for track, row in found
         ]
         if not faces:
-            return RenderedFrame(frame, frame.pixels)
+            return RenderedFrame(frame)
         crops: list[Crop] = [cut_native(frame.pixels, face) for face in faces]
         for processor in self._processors:
             crops = processor.process(crops)
-        pixels = frame.pixels.copy()
-        changed = []
         # Far faces first, so that a near one covers a far one where they overlap.
-        for crop in sorted(crops, key=lambda crop: float(np.ptp(crop.face.mesh[:, 1]))):
-            pixels, box = paste(pixels, crop.pixels, crop.alpha, crop.crop_from_frame, self._blend)
+        crops.sort(key=lambda crop: float(np.ptp(crop.face.mesh[:, 1])))
+        return self._join(frame, crops)
+
+    def _join(self, frame: Frame, crops: Sequence[Crop]) -> RenderedFrame:
+        """Paste crops onto a copy of the part of the frame that they cover."""
+        height, width = frame.pixels.shape[:2]
+        boxes = [crop_box(crop.crop_from_frame, crop.pixels.shape[1], crop.pixels.shape[0]) for crop in crops]
+        x0, y0 = (max(min(box[k] for box in boxes), 0) for k in (0, 1))
+        x1, y1 = (min(max(box[k] for box in boxes), limit) for k, limit in ((2, width), (3, height)))
+        if x1 <= x0 or y1 <= y0:
+            return RenderedFrame(frame)
+        part = frame.pixels[y0:y1, x0:x1].copy()
+        changed = []
+        for crop in crops:
+            crop_from_part = crop.crop_from_frame.copy()
+            crop_from_part[:, 2] += crop_from_part[:, :2] @ np.array([x0, y0], dtype=np.float32)
+            box = paste(part, crop.pixels, crop.alpha, crop_from_part, self._blend)
             if box is not None:
                 changed.append(box)
-        return RenderedFrame(frame, pixels, tuple(changed))
+        if not changed:
+            return RenderedFrame(frame)
+        left, top = (min(box[k] for box in changed) for k in (0, 1))
+        right, bottom = (max(box[k] for box in changed) for k in (2, 3))
+        return RenderedFrame(frame, part[top:bottom, left:right], (x0 + left, y0 + top, x0 + right, y0 + bottom))

@@ -48,18 +48,33 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedFrame:
-    """A frame after pass 2.
+    """A frame after pass 2: the target frame and the part that is new.
 
     Attributes
     ----------
     frame
         The target frame it was made from.
-    pixels
-        (H, W, 3) uint8 RGB; the frame's own array where nothing was changed.
-    changed
-        (x0, y0, x1, y1) half-open boxes in pixels that hold every changed pixel.
+    patch
+        (h, w, 3) uint8 RGB, the new pixels of ``box``; None where nothing was changed.
+    box
+        (x0, y0, x1, y1) half-open box in pixels that holds every changed pixel.
     """
 
     frame: Frame
-    pixels: Pixels
-    changed: tuple[tuple[int, int, int, int], ...] = ()
+    patch: Pixels | None = None
+    box: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether anything is new."""
+        return self.patch is not None
+
+    @property
+    def pixels(self) -> Pixels:
+        """(H, W, 3) uint8 RGB, the whole picture; the frame's own array where nothing is new."""
+        if self.patch is None:
+            return self.frame.pixels
+        x0, y0, x1, y1 = self.box
+        pixels = self.frame.pixels.copy()
+        pixels[y0:y1, x0:x1] = self.patch
+        return pixels
