@@ -11,7 +11,7 @@ from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
 
 MAX_SIDE = 1024
-MARGIN = 0.08
+MARGIN = 0.02
 
 
 def cut_native(pixels: Pixels, face: Face) -> Crop:

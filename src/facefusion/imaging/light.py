@@ -59,8 +59,15 @@ def from_log(log: FloatArray) -> Pixels:
     return np.asarray(_from_log_table().take(steps.astype(np.uint16)))
 
 
+@cache
+def _second_degree(rows: int, columns: int) -> npt.NDArray[np.float64]:
+    """(rows * columns, 6) values of 1, x, y, xy, x^2 and y^2 over a grid from -1 to 1."""
+    y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
+    return np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1).reshape(-1, 6)
+
+
 def estimate_shading(
-    log_colour: FloatArray, weight: FloatArray, sigma: float, rounds: int = 4
+    log_colour: FloatArray, weight: FloatArray, sigma: float, rounds: int = 3
 ) -> tuple[FloatArray, FloatArray]:
     """Low-frequency light and colour of a face on a grid, not led astray by hair, glasses or hands.
 
@@ -86,10 +93,7 @@ def estimate_shading(
     ----------
     Holland and Welsch, Robust regression using iteratively reweighted least-squares, 1977.
     """
-    rows, columns = np.mgrid[0 : weight.shape[0], 0 : weight.shape[1]].astype(np.float32)
-    x = columns / (weight.shape[1] - 1) * 2 - 1
-    y = rows / (weight.shape[0] - 1) * 2 - 1
-    basis = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1).reshape(-1, 6)
+    basis = _second_degree(*weight.shape)
     values = log_colour.reshape(-1, 3)
     base_weight = weight.reshape(-1).astype(np.float64)
     fit = base_weight.copy()

@@ -111,10 +111,11 @@ def facing(points: FloatArray, triangles: IntArray) -> FloatArray:
     -------
     (T,) float32, 1 for a triangle that faces the camera, below 0 for one that faces away.
     """
-    a, b, c = (points[triangles[:, k]] for k in range(3))
-    normal = np.cross(b - a, c - a)
-    length = np.linalg.norm(normal, axis=1)
-    return np.asarray(normal[:, 2] / np.maximum(length, 1e-6), dtype=np.float32)
+    a, b, c = (points[triangles[:, k]].T for k in range(3))
+    (ux, uy, uz), (vx, vy, vz) = b - a, c - a
+    nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+    length = np.sqrt(nx * nx + ny * ny + nz * nz)
+    return np.asarray(nz / np.maximum(length, 1e-6), dtype=np.float32)
 
 
 def unwrap(pixels: Pixels, mesh: FloatArray, plane: TexturePlane) -> tuple[Pixels, FloatArray]:
@@ -236,7 +237,7 @@ class SurfaceView:
 
 
 def view_surface(
-    mesh: FloatArray, plane: TexturePlane, height: int, width: int, texture_size: int, detail: int = 176
+    mesh: FloatArray, plane: TexturePlane, height: int, width: int, texture_size: int, detail: int = 144
 ) -> SurfaceView:
     """For every pixel of a picture, where on a texture it looks.
 
