@@ -113,3 +113,14 @@ def test_one_pixel_photo_is_read(tmp_path: Path):
 def test_unknown_ending_is_refused(tmp_path: Path, pixels):
     with pytest.raises(OutputRefused, match=r"\.png"):
         write_photo(tmp_path / "a.xyz", Photo(pixels))
+
+
+def test_folder_and_file_without_permission_are_explained(tmp_path: Path, pixels, monkeypatch):
+    from facefusion.media import files
+
+    write_photo(tmp_path / "a.png", Photo(pixels))
+    monkeypatch.setattr(files.os, "access", lambda path, mode: False)
+    with pytest.raises(OutputRefused, match="cannot be written"):
+        files.check_output(tmp_path / "o.png", [])
+    with pytest.raises(MediaUnreadable, match="permission"):
+        read_photo(tmp_path / "a.png")

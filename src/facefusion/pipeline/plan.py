@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from facefusion.errors import NoFaceInSource, RecipeError
+from facefusion.errors import NoFaceInSource, RecipeError, UnknownModel
 from facefusion.media.files import check_file, check_output
 from facefusion.media.image import check_photo_output, is_photo, read_photo
 from facefusion.media.probe import probe
@@ -81,8 +81,6 @@ def check_models(recipe: Recipe) -> None:
     ------
     UnknownProcessor, UnknownModel, ProviderRefused
     """
-    from facefusion.errors import UnknownModel
-
     if not recipe.processors:
         raise RecipeError("No processor is given.", "Add --processors face_swapper.")
     for name in recipe.processors:

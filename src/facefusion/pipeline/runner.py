@@ -18,7 +18,7 @@ from facefusion.media.writer import ClipWriter
 from facefusion.models.session import core_count
 from facefusion.models.spec import load_catalog
 from facefusion.pipeline.overlap import map_in_order, prefetch
-from facefusion.pipeline.plan import Plan, build_plan, check_sources, find_kind
+from facefusion.pipeline.plan import Plan, build_plan, find_kind
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.plugins.protocols import EngineContext, FaceProcessor
 from facefusion.plugins.registry import DETECTORS, LANDMARKERS, build_engine
@@ -291,7 +291,6 @@ __all__ = [
     "analyse_target",
     "build_analyser",
     "build_processors",
-    "check_sources",
     "choose_tracks",
     "read_sources",
     "render_target",
