@@ -127,7 +127,7 @@ def write_entry(model_id: str, capability: str, path: Path, io: str, figures: di
 
 
 def export_mesh(weights: Path, facepack: Path, media: Path, note: str) -> None:
-    from train_mesh import SIZE, MeshNet, evaluate, load_held_out, look, report
+    from train_mesh import SIZE, MeshNet, Mirrored, evaluate, load_held_out, look, report
 
     net = MeshNet()
     net.load_state_dict(torch.load(weights)["average"])
@@ -137,6 +137,7 @@ def export_mesh(weights: Path, facepack: Path, media: Path, note: str) -> None:
     exported = OnnxNet(path)
     held = load_held_out(facepack, media)
     first, second = evaluate(exported, held, looks=1), evaluate(exported, held, looks=2)
+    mirrored = evaluate(Mirrored(exported), held, looks=2)
     from facefusion.imaging import align
 
     _, scores = look(exported, held["image"], [align.mesh_crop(m, SIZE) for m in held["mesh"]])
@@ -147,8 +148,9 @@ def export_mesh(weights: Path, facepack: Path, media: Path, note: str) -> None:
         affine = align.square_crop([image.shape[1] / 2, image.shape[0] / 2], side * 0.6, 0.0, SIZE)
         empty.append(look(exported, np.array([image]), [affine])[1][0])
     figures = {
-        "held_out_people_error_over_eye_distance": report(second),
-        "first_look": report(first),
+        "error_in_photos_second_look_with_mirror_image": report(mirrored),
+        "error_in_clips_second_look": report(second),
+        "error_of_the_first_look": report(first),
         "held_out_pictures": str(len(second)),
         "faces_scored_above_half": f"{(scores > 0.5).mean():.2%}",
         "no_face_pictures_scored_above_half": f"{(np.array(empty) > 0.5).mean():.2%} of {len(empty)}",

@@ -232,6 +232,23 @@ def look(net: nn.Module, images: np.ndarray, affines: list[np.ndarray]) -> tuple
     return np.stack([align.transform(align.invert(a), p) for a, p in zip(affines, points, strict=True)]), scores
 
 
+class Mirrored(nn.Module):
+    """A network that looks at a crop and at its mirror image, as the analyser does for photos."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        flip = load_file(ROOT / "src/facefusion/models/embedded/face_mesh.safetensors")["flip"]
+        self.flip = torch.from_numpy(flip.astype(np.int64))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        points, score = self.net(x)
+        other, _ = self.net(x.flip(3).contiguous())
+        other = other[:, self.flip].clone()
+        other[..., 0] = SIZE - 1 - other[..., 0]
+        return (points + other) / 2, score
+
+
 def evaluate(net: nn.Module, held: dict[str, np.ndarray], looks: int = 2) -> np.ndarray:
     """Mean 2-D error of the 468 skin points over the 3-D eye distance, one number per picture."""
     boxes = np.concatenate([held["box"][:, :2], held["box"][:, :2] + held["box"][:, 2:]], axis=1)

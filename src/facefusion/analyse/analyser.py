@@ -14,6 +14,7 @@ from facefusion.analyse.smooth import smooth_meshes
 from facefusion.imaging.align import detection_crop, invert, mesh_crop, transform
 from facefusion.imaging.flow import MOTION_SIDE, measure_motion, motion_crop
 from facefusion.imaging.resample import cut, is_cut, thumbnail
+from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.plugins.protocols import Detector, Landmarker
 from facefusion.types.face import Detection, Face, Pose
 from facefusion.types.frame import Frame, Pixels
@@ -220,18 +221,26 @@ class Analyser:
             known.append(follower)
 
     def _look_at_detections(self, pixels: Pixels, detections: list[Detection]) -> list[tuple[FloatArray, float]]:
-        """Meshes of detections by two looks; those that turn out to be no face are left out."""
+        """Meshes of detections by two looks, the second mirrored too; those that are no face are left out."""
         detections = [detection for detection in detections if detection.size_px >= MIN_SIZE_PX]
         if not detections:
             return []
         size = self._landmarker.crop_size
         first = self._look(pixels, [detection_crop(d.box, d.points, size) for d in detections])
-        second = self._look(pixels, [mesh_crop(mesh, size) for mesh, _ in first])
+        second = self._look(pixels, [mesh_crop(mesh, size) for mesh, _ in first], is_mirrored_too=True)
         return [(mesh, score) for mesh, score in second if score >= MIN_NEW_SCORE]
 
-    def _look(self, pixels: Pixels, affines: list[FloatArray]) -> list[tuple[FloatArray, float]]:
+    def _look(
+        self, pixels: Pixels, affines: list[FloatArray], is_mirrored_too: bool = False
+    ) -> list[tuple[FloatArray, float]]:
+        """Meshes and scores of crops; looking at mirror images too and averaging costs twice the time."""
         crops = [cut(pixels, affine, self._landmarker.crop_size) for affine in affines]
         meshes, scores = self._landmarker.landmark(crops)
+        if is_mirrored_too:
+            mirrored, _ = self._landmarker.landmark([np.ascontiguousarray(crop[:, ::-1]) for crop in crops])
+            mirrored = mirrored[:, load_mesh_topology().flip].copy()
+            mirrored[..., 0] = self._landmarker.crop_size - 1 - mirrored[..., 0]
+            meshes = np.asarray((meshes + mirrored) / 2, dtype=np.float32)
         return [
             (transform(invert(affine), mesh), float(score))
             for affine, mesh, score in zip(affines, meshes, scores, strict=True)
