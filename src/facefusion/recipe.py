@@ -76,7 +76,7 @@ class Recipe(BaseModel):
         1280, "longest side at which the detector looks at a picture, px", "--face-detector-size", group="analysis"
     )
     face_detector_score: Annotated[float, Field(ge=0, le=1)] = _option(
-        0.45, "lowest score of a detection, 0 to 1", "--face-detector-score", group="analysis"
+        0.5, "lowest score of a detection, 0 to 1", "--face-detector-score", group="analysis"
     )
     face_detector_interval: Annotated[int, Field(ge=1, le=240)] = _option(
         12,

@@ -41,7 +41,7 @@ class EmbeddedDetector:
     Zhou et al., Objects as Points, 2019.
     """
 
-    def __init__(self, session: Session, longest_side: int = 1280, min_score: float = 0.45) -> None:
+    def __init__(self, session: Session, longest_side: int = 1280, min_score: float = 0.5) -> None:
         self._session, self._longest_side, self._min_score = session, longest_side, min_score
 
     def detect(self, pixels: Sequence[Pixels]) -> list[list[Detection]]:
