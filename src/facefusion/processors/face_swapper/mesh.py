@@ -152,6 +152,34 @@ class MeshSwapper:
         """Unwrap the sources into one texture; each part is taken from the photo that shows it best."""
         if not sources:
             raise NoFaceInSource("The face swapper has no source face.", "Give one or more photos with --source.")
+        log_texture, known = self._merge(sources)
+        coarse = np.stack([resize(np.ascontiguousarray(log_texture[..., c]), CELLS) for c in range(3)], axis=-1)
+        shading, trust = estimate_shading(coarse, self._skin * resize(known, CELLS), SHADING_SIGMA)
+        # The source's own fringe is not pasted: there the target's forehead stays.
+        fringe = (1 - trust) * self._upper * (coarse - shading < -0.25).any(axis=-1)
+        keep = 1 - np.clip(resize(blur(fringe.astype(np.float32), 1.2), SIZE) * 1.6, 0, 1)
+        alpha = self._cover * keep * known
+        # Without its own light, and plain (0) where no photo shows anything, and where hair or an earring
+        # hangs over the side of the face.
+        columns = np.abs(np.arange(CELLS) - (CELLS - 1) / 2) / (CELLS / 2)
+        strange = (1 - trust) * self._rim * _smoothstep((columns - 0.36) / 0.12)
+        plain = known * (1 - np.clip(resize(blur(strange.astype(np.float32), 1.0), SIZE) * 2, 0, 1))
+        detail = (log_texture - resize(shading, SIZE)) * plain[..., None]
+        levels, covers = [detail.astype(np.float32)], [alpha.astype(np.float32)]
+        while levels[-1].shape[0] > 64:
+            levels.append(halved(levels[-1]))
+            covers.append(halved(covers[-1]))
+        skin = self._skin * trust * resize(known, CELLS)
+        bytes_ = tuple(np.round(cover * 255).astype(np.uint8) for cover in covers)
+        self._prepared = _Prepared(tuple(levels), bytes_, shading, _contrast(coarse - shading, skin))
+
+    def _merge(self, sources: Sequence[SourceFace]) -> tuple[FloatArray, FloatArray]:
+        """One texture from all sources.
+
+        Returns
+        -------
+        (S, S, 3) logarithm of linear light, and (S, S) where it is known.
+        """
         unwrapped = [unwrap(source.pixels, source.face.mesh, self._plane) for source in sources]
         frontality = [-abs(source.face.pose.yaw) - 0.5 * abs(source.face.pose.pitch) for source in sources]
         sizes = [float(np.ptp(source.face.mesh[:, 1])) for source in sources]
@@ -178,26 +206,7 @@ class MeshSwapper:
         weight = weight + lack * 2
         log_texture = (total / np.maximum(weight, 1e-4)[..., None]).astype(np.float32)
         known = np.clip(weight / 0.02, 0, 1).astype(np.float32)
-
-        coarse = np.stack([resize(np.ascontiguousarray(log_texture[..., c]), CELLS) for c in range(3)], axis=-1)
-        shading, trust = estimate_shading(coarse, self._skin * resize(known, CELLS), SHADING_SIGMA)
-        # The source's own fringe is not pasted: there the target's forehead stays.
-        fringe = (1 - trust) * self._upper * (coarse - shading < -0.25).any(axis=-1)
-        keep = 1 - np.clip(resize(blur(fringe.astype(np.float32), 1.2), SIZE) * 1.6, 0, 1)
-        alpha = self._cover * keep * known
-        # Without its own light, and plain (0) where no photo shows anything, and where hair or an earring
-        # hangs over the side of the face.
-        columns = np.abs(np.arange(CELLS) - (CELLS - 1) / 2) / (CELLS / 2)
-        strange = (1 - trust) * self._rim * _smoothstep((columns - 0.36) / 0.12)
-        plain = known * (1 - np.clip(resize(blur(strange.astype(np.float32), 1.0), SIZE) * 2, 0, 1))
-        detail = (log_texture - resize(shading, SIZE)) * plain[..., None]
-        levels, covers = [detail.astype(np.float32)], [alpha.astype(np.float32)]
-        while levels[-1].shape[0] > 64:
-            levels.append(halved(levels[-1]))
-            covers.append(halved(covers[-1]))
-        skin = self._skin * trust * resize(known, CELLS)
-        bytes_ = tuple(np.round(cover * 255).astype(np.uint8) for cover in covers)
-        self._prepared = _Prepared(tuple(levels), bytes_, shading, _contrast(coarse - shading, skin))
+        return log_texture, known
 
     def _light_difference(self, goal: FloatArray, log: FloatArray, quality: FloatArray) -> FloatArray:
         """What to add to ``log`` so that its low frequencies are those of ``goal``."""
