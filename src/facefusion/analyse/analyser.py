@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -30,8 +32,14 @@ MIN_SIZE_PX = 18.0
 """Smaller detections are left out: there is nothing to see in them, and most are no faces."""
 MAX_GAP = 5
 """Frames without a face that are bridged by interpolation."""
+MAX_WAITING = 6
+"""Measurements of motion that may lie behind the frame in hand."""
 MAX_LINK_S = 3.0
 """Time within a shot over which a lost person is taken to be the same one."""
+
+
+_Motion = tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]
+"""(478, 2) motion since the frame before in pixels and (478,) trust; halves are exact enough for one step."""
 
 
 @dataclass(slots=True)
@@ -42,24 +50,14 @@ class _Follower:
     frames: list[int] = field(default_factory=list)
     meshes: list[FloatArray] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
-    motions: list[FloatArray] = field(default_factory=list)
-    trusts: list[FloatArray] = field(default_factory=list)
+    motions: list[Future[_Motion] | None] = field(default_factory=list)
     is_lost: bool = False
 
-    def add(
-        self,
-        frame: int,
-        mesh: FloatArray,
-        score: float,
-        motion: FloatArray | None = None,
-        trust: FloatArray | None = None,
-    ) -> None:
+    def add(self, frame: int, mesh: FloatArray, score: float, motion: Future[_Motion] | None = None) -> None:
         self.frames.append(frame)
         self.meshes.append(mesh)
         self.scores.append(score)
-        # float16 is exact enough for a step of one frame, and half as long to keep.
-        self.motions.append(np.zeros((len(mesh), 2), np.float16) if motion is None else motion.astype(np.float16))
-        self.trusts.append(np.zeros(len(mesh), np.float16) if trust is None else trust.astype(np.float16))
+        self.motions.append(motion)
 
     def expected(self) -> FloatArray:
         """Where the mesh should be in the next frame: it goes on half as fast."""
@@ -131,6 +129,9 @@ class Analyser:
         miniature: FloatArray | None = None
         before: Pixels | None = None
         next_detection = 0
+        # Motion is needed only at the end, so it is measured beside the meshes of later frames.
+        aside = ThreadPoolExecutor(1, thread_name_prefix="motion")
+        waiting: deque[Future[_Motion]] = deque()
         for number, frame in enumerate(frames):
             size, time_base = (frame.pixels.shape[1], frame.pixels.shape[0]), frame.time_base
             pts.append(frame.pts)
@@ -141,7 +142,7 @@ class Analyser:
                 for follower in followers:
                     follower.is_lost = True
             miniature = current
-            if self._follow(followers, before, frame.pixels, number):
+            if self._follow(followers, before, frame.pixels, number, aside, waiting):
                 next_detection = number  # somebody was lost: look again at once
             if number >= next_detection:
                 self._detect(followers, frame.pixels, number, len(cuts))
@@ -149,8 +150,11 @@ class Analyser:
                 is_empty = all(follower.is_lost for follower in followers)
                 next_detection = number + (max(self._interval // 3, 1) if is_empty else self._interval)
             before = frame.pixels
+            while len(waiting) > MAX_WAITING:
+                waiting.popleft().result()
             if on_frame is not None:
                 on_frame(frame)
+        aside.shutdown()
         times = np.array(pts, dtype=np.int64)
         linked = _link(followers, times, time_base)
         tracks = [self._finish(k, follower) for k, follower in enumerate(_by_prominence(linked, size))]
@@ -158,7 +162,15 @@ class Analyser:
             size[0], size[1], time_base, times, tuple(tracks), dict(notes or {}), np.array(cuts, dtype=np.int64)
         )
 
-    def _follow(self, followers: list[_Follower], before: Pixels | None, pixels: Pixels, number: int) -> bool:
+    def _follow(
+        self,
+        followers: list[_Follower],
+        before: Pixels | None,
+        pixels: Pixels,
+        number: int,
+        aside: Executor,
+        waiting: deque[Future[_Motion]],
+    ) -> bool:
         """Move every follower to this frame; whether one was lost."""
         active = [follower for follower in followers if not follower.is_lost]
         if not active:
@@ -176,21 +188,15 @@ class Analyser:
                 follower.is_lost = True
                 was_lost = True
             else:
-                follower.add(number, mesh, score, *self._motion(follower, before, pixels, number))
+                motion = None
+                if self._smoothing > 0 and before is not None and follower.frames[-1] == number - 1:
+                    motion = aside.submit(_measure_motion, before, pixels, follower.meshes[-1])
+                    waiting.append(motion)
+                follower.add(number, mesh, score, motion)
         for follower, other in _overlapping([f for f in active if not f.is_lost]):
             younger = follower if len(follower.frames) < len(other.frames) else other
             younger.is_lost = True
         return was_lost
-
-    def _motion(
-        self, follower: _Follower, before: Pixels | None, pixels: Pixels, number: int
-    ) -> tuple[FloatArray | None, FloatArray | None]:
-        """How the pixels under a follower's last mesh have moved since the frame before."""
-        if self._smoothing <= 0 or before is None or follower.frames[-1] != number - 1:
-            return None, None
-        mesh = follower.meshes[-1]
-        affine = mesh_crop(mesh, MOTION_SIDE, 1.15)
-        return measure_motion(motion_crop(before, affine), motion_crop(pixels, affine), mesh, affine)
 
     def _detect(self, followers: list[_Follower], pixels: Pixels, number: int, shot: int) -> None:
         known = [f for f in followers if not f.is_lost and f.frames[-1] == number]
@@ -250,18 +256,25 @@ class Analyser:
         frames = np.array(follower.frames, dtype=np.int64)
         meshes = np.stack(follower.meshes).astype(np.float32)
         scores = np.array(follower.scores, dtype=np.float32)
-        motions, trusts = np.stack(follower.motions), np.stack(follower.trusts)
         rows = frames
         frames, meshes, scores = _bridge(frames, meshes, scores)
         # Bridged frames have no measured motion: nothing is trusted there.
-        all_motions = np.zeros((len(frames), *motions.shape[1:]), np.float32)
-        all_trusts = np.zeros((len(frames), *trusts.shape[1:]), np.float32)
-        known = np.searchsorted(frames, rows)
-        all_motions[known], all_trusts[known] = motions, trusts
+        motions = np.zeros((len(frames), meshes.shape[1], 2), np.float32)
+        trusts = np.zeros((len(frames), meshes.shape[1]), np.float32)
+        for row, measured in zip(np.searchsorted(frames, rows), follower.motions, strict=True):
+            if measured is not None:
+                motions[row], trusts[row] = measured.result()
         breaks = np.flatnonzero(np.diff(frames) > 1) + 1
         for part in np.split(np.arange(len(frames)), breaks):
-            meshes[part] = smooth_meshes(meshes[part], all_motions[part], all_trusts[part], self._smoothing)
+            meshes[part] = smooth_meshes(meshes[part], motions[part], trusts[part], self._smoothing)
         return Track(track_id, frames, meshes, scores, estimate_poses(meshes))
+
+
+def _measure_motion(before: Pixels, pixels: Pixels, mesh: FloatArray) -> _Motion:
+    """How the pixels under a mesh of the frame before have moved."""
+    affine = mesh_crop(mesh, MOTION_SIDE, 1.15)
+    motion, trust = measure_motion(motion_crop(before, affine), motion_crop(pixels, affine), mesh, affine)
+    return motion.astype(np.float16), trust.astype(np.float16)
 
 
 def _pose(values: FloatArray) -> Pose:
@@ -324,7 +337,7 @@ def _link(followers: list[_Follower], pts: npt.NDArray[np.int64], time_base: Fra
         ]
         if candidates:
             before = max(candidates, key=lambda f: f.frames[-1])
-            for name in ("frames", "meshes", "scores", "motions", "trusts"):
+            for name in ("frames", "meshes", "scores", "motions"):
                 getattr(before, name).extend(getattr(follower, name))
         else:
             linked.append(follower)
