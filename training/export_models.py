@@ -126,11 +126,21 @@ def write_entry(model_id: str, capability: str, path: Path, io: str, figures: di
     (CATALOG / f"{model_id}.toml").write_text("\n".join(lines) + "\n")
 
 
-def export_mesh(weights: Path, facepack: Path, media: Path, note: str) -> None:
+def load_weights(paths: list[Path]) -> dict[str, torch.Tensor]:
+    """Averaged weights of one run, or the mean over several runs that started from each other."""
+    states = [torch.load(path)["average"] for path in paths]
+    first = states[0]
+    return {
+        key: sum(state[key] for state in states) / len(states) if value.dtype.is_floating_point else value
+        for key, value in first.items()
+    }
+
+
+def export_mesh(weights: list[Path], facepack: Path, media: Path, note: str) -> None:
     from train_mesh import SIZE, MeshNet, Mirrored, evaluate, load_held_out, look, report
 
     net = MeshNet()
-    net.load_state_dict(torch.load(weights)["average"])
+    net.load_state_dict(load_weights(weights))
     path = EMBEDDED / "face_mesh.onnx"
     free = {"image": {0: "n"}, "mesh": {0: "n"}, "score": {0: "n"}}
     export(MeshHead(net), torch.zeros(2, 3, SIZE, SIZE), path, ["mesh", "score"], free)
@@ -168,11 +178,11 @@ score = [-1]
     print(figures)
 
 
-def export_detector(weights: Path, facepack: Path, media: Path, note: str) -> None:
+def export_detector(weights: list[Path], facepack: Path, media: Path, note: str) -> None:
     from train_detector import DetectorNet, evaluate, load_pictures
 
     net = DetectorNet()
-    net.load_state_dict(torch.load(weights)["average"])
+    net.load_state_dict(load_weights(weights))
     path = EMBEDDED / "face_detector.onnx"
     free = {"image": {0: "n", 2: "h", 3: "w"}}
     free |= {name: {0: "n", 2: "rows", 3: "columns"} for name in ("heat", "sizes", "points")}
@@ -204,12 +214,13 @@ def main() -> None:
     parser.add_argument("kind", choices=("mesh", "detector"))
     for name in ("weights", "facepack", "media"):
         parser.add_argument(name, type=Path)
+    parser.add_argument("--mean-with", type=Path, action="append", default=[], help="weights to average with")
     parser.add_argument("--note", default="")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     sys.path.insert(0, str(ROOT / "src"))
     run = export_mesh if arguments.kind == "mesh" else export_detector
-    run(arguments.weights, arguments.facepack, arguments.media, arguments.note)
+    run([arguments.weights, *arguments.mean_with], arguments.facepack, arguments.media, arguments.note)
 
 
 if __name__ == "__main__":
