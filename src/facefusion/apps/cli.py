@@ -176,8 +176,8 @@ def _run_command(command: str, values: dict[str, Any]) -> int:
     from facefusion.apps.show import Mode, Show
     from facefusion.errors import FaceFusionError
 
-    mode: Mode = "json" if values.pop("json") else "quiet" if values.pop("quiet") else "bar"
-    values.pop("quiet", None)
+    is_json, is_quiet = values.pop("json"), values.pop("quiet")
+    mode: Mode = "json" if is_json else "quiet" if is_quiet else "bar"
     signal.signal(signal.SIGTERM, _stop)
     show = Show(mode)
     try:

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from facefusion import __version__
 from facefusion.errors import FaceFusionError, RecipeError
-from facefusion.models.session import PROVIDERS, Session, core_count, describe_providers
+from facefusion.models.session import Session, core_count, describe_providers
 from facefusion.models.spec import ModelSpec, get_spec, load_catalog
 
 _PACKAGES = (
@@ -97,4 +97,4 @@ def examine() -> int:
     return 0 if is_well else 6
 
 
-__all__ = ["PROVIDERS", "examine", "show_models"]
+__all__ = ["examine", "show_models"]

@@ -204,9 +204,9 @@ class ClipWriter:
         pad = (self._stream.height - pixels.shape[0], self._stream.width - pixels.shape[1])
         if any(pad):
             pixels = np.pad(pixels, ((0, pad[0]), (0, pad[1]), (0, 0)), mode="edge")
-        return self._to_yuv(pixels, native)
+        return self._to_yuv(pixels)
 
-    def _to_yuv(self, pixels: np.ndarray[Any, np.dtype[np.uint8]], native: Any) -> Any:
+    def _to_yuv(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
         """RGB to the stream's format with the matrix and range of the source picture."""
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         context = self._stream.codec_context
@@ -230,7 +230,7 @@ class ClipWriter:
         x1, y1 = min(-(-right // 2) * 2, width), min(-(-bottom // 2) * 2, height)
         pixels = rendered.frame.pixels[y0:y1, x0:x1].copy()
         pixels[top - y0 : bottom - y0, left - x0 : right - x0] = rendered.patch
-        part = self._to_yuv(pixels, native)
+        part = self._to_yuv(pixels)
         for number in range(3):
             x_step = width // native.planes[number].width
             y_step = height // native.planes[number].height

@@ -49,9 +49,6 @@ def check_providers(names: Sequence[str]) -> None:
             f"Execution provider {' or '.join(repr(name) for name in names)} is not installed here.",
             f"Installed: {', '.join(installed)}. For NVIDIA: pip install 'facefusion[cuda]'. See 'facefusion doctor'.",
         )
-    missing = [name for name in names if name not in installed]
-    if missing and names[0] in missing and len(names) == len(missing):
-        raise ProviderRefused(f"Execution provider '{missing[0]}' is not installed here.", "See 'facefusion doctor'.")
 
 
 class Session:
