@@ -98,10 +98,11 @@ def judge(clip: Path, photo: Path, seconds: float, recogniser: Recogniser | None
         }
     )
     analyser = build_analyser(recipe)
-    source = read_sources(recipe, analyser)[0]
+    source = read_sources(recipe.source_paths, analyser)[0]
     tracks = analyse_target(recipe, analyser)
     chosen = choose_tracks(recipe, tracks)
-    renderer = Renderer(build_processors(recipe, [source]), tracks, chosen, recipe.face_swapper_blend)
+    chain = build_processors(recipe, recipe.processors, [source])
+    renderer = Renderer(dict.fromkeys(chosen, chain), tracks, recipe.face_swapper_blend)
     likeness = Likeness()
     wanted = likeness.describe(source.pixels, source.face.mesh)
     wanted_id = recogniser.describe(source.pixels, source.face.mesh) if recogniser else None

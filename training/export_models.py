@@ -108,14 +108,17 @@ def write_entry(model_id: str, capability: str, path: Path, io: str, figures: di
         f'id = "{model_id}"',
         'version = "1"',
         f'capability = "{capability}"',
-        f'file = "{path.name}"',
-        f'sha256 = "{hashlib.sha256(content).hexdigest()}"',
-        f"size_bytes = {len(content)}",
+        'family = "embedded"',
         'licence = "Apache-2.0"',
         'licence_source = "trained by this project; see docs/models"',
         'commercial = "yes"',
         'vendor = "The FaceFusion authors"',
         "year = 2026",
+        "",
+        "[[files]]",
+        f'name = "{path.name}"',
+        f'sha256 = "{hashlib.sha256(content).hexdigest()}"',
+        f"size_bytes = {len(content)}",
         "",
         io.strip(),
         "",
@@ -174,7 +177,7 @@ image = [-1, 3, 128, 128]
 mesh = [-1, 478, 3]
 score = [-1]
 """
-    write_entry("face_mesh_embedded", "face_landmarker", path, io, figures)
+    write_entry("face_landmarker_embedded", "face_landmarker", path, io, figures)
     print(figures)
 
 

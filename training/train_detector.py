@@ -26,7 +26,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from face_pool import HELD_OUT
-from train_mesh import Residual, block
+from train_mesh import Residual, block, multiplies_bfloat16, update_average
 
 STRIDE = 8
 CROP = 320
@@ -50,15 +50,16 @@ class DetectorNet(nn.Module):
             self.head.bias[0] = -4.0
             self.head.bias[1:5] = 1.0
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        levels = [self.c3(self.stem(x))]
-        for stage in (self.c4, self.c5, self.c6):
-            levels.append(stage(levels[-1]))
-        merged = self.lateral[3](levels[3])
-        for k in (2, 1, 0):
-            merged = F.interpolate(merged, scale_factor=2.0, mode="nearest")
-            merged = self.merge[k](merged + self.lateral[k](levels[k]))
-        out = self.head(merged)
+    def forward(self, x: torch.Tensor, fast: bool = False) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+            levels = [self.c3(self.stem(x))]
+            for stage in (self.c4, self.c5, self.c6):
+                levels.append(stage(levels[-1]))
+            merged = self.lateral[3](levels[3])
+            for k in (2, 1, 0):
+                merged = F.interpolate(merged, scale_factor=2.0, mode="nearest")
+                merged = self.merge[k](merged + self.lateral[k](levels[k]))
+        out = self.head(merged.float())
         sizes = torch.exp(out[:, 1:5].clamp(-4.0, 5.5)) * STRIDE
         reach = sizes.mean(dim=1, keepdim=True).detach()
         return out[:, :1], sizes, out[:, 5:] * reach
@@ -457,7 +458,8 @@ def main() -> None:
         net.load_state_dict(torch.load(arguments.start)["average"])
     average = {key: value.clone() for key, value in net.state_dict().items()}
     averaged = DetectorNet().eval()
-    optimiser = torch.optim.AdamW(net.parameters(), arguments.rate, weight_decay=1e-2)
+    optimiser = torch.optim.AdamW(net.parameters(), arguments.rate, weight_decay=1e-2, fused=True)
+    fast = multiplies_bfloat16()
     arguments.run.mkdir(parents=True, exist_ok=True)
     began = printed = time.monotonic()
     step, smooth = 0, 0.0
@@ -477,19 +479,14 @@ def main() -> None:
                 arguments.rate * min(1.0, (step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * progress)) + 0.003)
             )
         goal = crops.batch(arguments.batch)
-        loss = detector_loss(*net(goal["x"].to(memory_format=torch.channels_last)), goal)
+        loss = detector_loss(*net(goal["x"].to(memory_format=torch.channels_last), fast), goal)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 10.0)
         optimiser.step()
         step += 1
         smooth = smooth * 0.98 + loss.item() * 0.02 if step > 1 else loss.item()
-        decay = min(0.999, (1 + step) / (20 + step))
-        for key, value in net.state_dict().items():
-            if value.dtype.is_floating_point:
-                average[key].lerp_(value, 1 - decay)
-            else:
-                average[key].copy_(value)
+        update_average(average, net, min(0.999, (1 + step) / (20 + step)))
 
 
 if __name__ == "__main__":

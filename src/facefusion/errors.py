@@ -15,9 +15,15 @@ FaceFusionError
 │   └── NoFaceInTarget
 ├── TracksError (ValueError)
 ├── ModelError (RuntimeError)
+│   ├── SpecError
+│   ├── ModelMissing
+│   ├── LicenceRefused
 │   ├── HashMismatch
 │   ├── ModelMismatch
-│   └── ProviderRefused
+│   ├── ProviderRefused
+│   ├── FetchFailed
+│   ├── StorageError
+│   └── BundleRefused
 └── Stopped
 """
 
@@ -136,6 +142,44 @@ class ModelError(FaceFusionError, RuntimeError):
     """A model cannot be used."""
 
     code = "model"
+
+
+class SpecError(ModelError):
+    """An entry of the catalogue is wrong."""
+
+    code = "model_entry"
+
+
+class ModelMissing(ModelError):
+    """A model file is not on this machine."""
+
+    code = "model_missing"
+
+
+class LicenceRefused(ModelError):
+    """A model's licence is not one that the user accepts."""
+
+    code = "licence_refused"
+
+
+class FetchFailed(ModelError):
+    """A model could not be fetched; what has arrived is kept."""
+
+    code = "fetch_failed"
+    retryable = True
+
+
+class StorageError(ModelError):
+    """Object storage cannot be read."""
+
+    code = "storage"
+    retryable = True
+
+
+class BundleRefused(ModelError):
+    """A bundle is damaged, not signed by a trusted key, or holds what it should not."""
+
+    code = "bundle_refused"
 
 
 class HashMismatch(ModelError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -17,6 +17,35 @@ from facefusion.errors import RecipeError, UnknownOption
 
 FaceChoice = Literal["largest", "all"] | tuple[int, ...]
 """Which tracks are changed: the most prominent person, everyone, or track numbers."""
+
+Percent = Annotated[int, Field(ge=0, le=100)]
+Share = Annotated[float, Field(ge=0, le=1)]
+MaskType = Literal["box", "occlusion", "area", "region"]
+MaskArea = Literal["upper-face", "lower-face", "mouth"]
+MaskRegion = Literal[
+    "skin",
+    "left-eyebrow",
+    "right-eyebrow",
+    "left-eye",
+    "right-eye",
+    "glasses",
+    "nose",
+    "mouth",
+    "upper-lip",
+    "lower-lip",
+]
+SelectorOrder = Literal[
+    "left-right",
+    "right-left",
+    "top-bottom",
+    "bottom-top",
+    "small-large",
+    "large-small",
+    "best-worst",
+    "worst-best",
+]
+MASK_AREAS: tuple[MaskArea, ...] = get_args(MaskArea)
+MASK_REGIONS: tuple[MaskRegion, ...] = get_args(MaskRegion)
 
 _ALIASES = {
     "frame_processors": "processors",
@@ -64,11 +93,98 @@ class Recipe(BaseModel):
         "--face-swapper-light",
         group="processing",
     )
-    face_mask_blur: Annotated[float, Field(ge=0, le=1)] = _option(
-        0.3, "softness of the mask's edge, 0 to 1", "--face-mask-blur", group="processing"
+    face_swapper_pixel_boost: str | None = _option(
+        None,
+        "size at which model swappers work, such as 512x512; a multiple of the model's own",
+        "--face-swapper-pixel-boost",
+        group="processing",
     )
+    face_swapper_weight: Share = _option(
+        0.5,
+        "identity from the target's own (0) over plain (0.5) to exaggerated (1), for model swappers",
+        "--face-swapper-weight",
+        group="processing",
+    )
+    deep_swapper_model: str = _option(
+        "", "one-person model, such as iperov/elon_musk_224", "--deep-swapper-model", group="processing"
+    )
+    deep_swapper_morph: Percent = _option(
+        100, "share of the model's person, 0 to 100", "--deep-swapper-morph", group="processing"
+    )
+    face_enhancer_model: str = _option(
+        "gfpgan_1.4", "model of the face enhancer", "--face-enhancer-model", group="processing"
+    )
+    face_enhancer_blend: Percent = _option(
+        80, "share of the enhanced face, 0 to 100", "--face-enhancer-blend", group="processing"
+    )
+    face_enhancer_weight: Share = _option(
+        0.5,
+        "faithful (1) or beautiful (0), for models that have this input",
+        "--face-enhancer-weight",
+        group="processing",
+    )
+
+    face_mask_types: tuple[MaskType, ...] = _option(
+        ("box",), "masks, combined by minimum: box, occlusion, area, region", "--face-mask-types", group="masks"
+    )
+    face_mask_blur: Share = _option(0.3, "softness of the mask's edge, 0 to 1", "--face-mask-blur", group="masks")
+    face_mask_padding: tuple[Percent, ...] = _option(
+        (0,),
+        "percent cut off the box mask: one to four numbers, top right bottom left",
+        "--face-mask-padding",
+        group="masks",
+    )
+    face_mask_areas: tuple[MaskArea, ...] = _option(
+        MASK_AREAS, "parts of the face that the area mask keeps", "--face-mask-areas", group="masks"
+    )
+    face_mask_regions: tuple[MaskRegion, ...] = _option(
+        MASK_REGIONS, "parts of the face that the region mask keeps", "--face-mask-regions", group="masks"
+    )
+    face_occluder_model: str = _option(
+        "xseg_1", "model of the occlusion mask, or many", "--face-occluder-model", group="masks"
+    )
+    face_parser_model: str = _option(
+        "bisenet_resnet_34", "model of the region mask", "--face-parser-model", group="masks"
+    )
+
     faces: FaceChoice = _option(
-        "largest", "which people are changed: largest, all, or track numbers such as 0,2", "--faces", group="processing"
+        "largest", "which people are changed: largest, all, or track numbers such as 0,2", "--faces", group="selection"
+    )
+    face_selector_mode: Literal["reference", "one", "many"] | None = _option(
+        None,
+        "who is changed: whoever looks like the reference, one person, or many; without it --faces decides",
+        "--face-selector-mode",
+        group="selection",
+    )
+    face_selector_order: SelectorOrder = _option(
+        "large-small", "order in which people are counted", "--face-selector-order", group="selection"
+    )
+    face_selector_age_start: Percent | None = _option(
+        None, "only people of this age and older", "--face-selector-age-start", group="selection"
+    )
+    face_selector_age_end: Percent | None = _option(
+        None, "only people younger than this", "--face-selector-age-end", group="selection"
+    )
+    face_selector_gender: Literal["auto", "female", "male"] | None = _option(
+        None, "only people of this gender; auto takes the source's", "--face-selector-gender", group="selection"
+    )
+    face_selector_race: Literal["auto", "white", "black", "latino", "asian", "indian", "arabic"] | None = _option(
+        None, "only people of this appearance; auto takes the source's", "--face-selector-race", group="selection"
+    )
+    reference_face_path: Path | None = _option(
+        None, "photo of the person to change, for mode reference", "--reference-face-path", group="selection"
+    )
+    reference_face_position: Annotated[int, Field(ge=0)] = _option(
+        0, "which person of the reference frame, in selector order", "--reference-face-position", group="selection"
+    )
+    reference_face_distance: Share = _option(
+        0.3, "how far a face may be from the reference, 0 to 1", "--reference-face-distance", group="selection"
+    )
+    reference_frame_number: Annotated[int, Field(ge=0)] = _option(
+        0, "frame of the target that shows the reference", "--reference-frame-number", group="selection"
+    )
+    face_map_path: Path | None = _option(
+        None, "TOML file that gives every person their own sources", "--face-map", "--face-map-path", group="selection"
     )
 
     face_detector_model: str = _option("embedded", "face detector", "--face-detector-model", group="analysis")
@@ -78,6 +194,15 @@ class Recipe(BaseModel):
     face_detector_score: Annotated[float, Field(ge=0, le=1)] = _option(
         0.5, "lowest score of a detection, 0 to 1", "--face-detector-score", group="analysis"
     )
+    face_detector_margin: tuple[Percent, ...] = _option(
+        (0,),
+        "percent of the picture added around it: one to four numbers, top right bottom left",
+        "--face-detector-margin",
+        group="analysis",
+    )
+    face_detector_angles: tuple[Literal[0, 90, 180, 270], ...] = _option(
+        (0,), "turns of the picture in which faces are looked for", "--face-detector-angles", group="analysis"
+    )
     face_detector_interval: Annotated[int, Field(ge=1, le=240)] = _option(
         12,
         "detect again every so many frames; in between faces are followed",
@@ -85,6 +210,15 @@ class Recipe(BaseModel):
         group="analysis",
     )
     face_landmarker_model: str = _option("embedded", "face mesh model", "--face-landmarker-model", group="analysis")
+    face_landmarker_score: Share = _option(
+        0.5, "lowest score at which a 68-point landmarker is believed", "--face-landmarker-score", group="analysis"
+    )
+    face_identifier_model: str = _option(
+        "arcface_w600k_r50", "model that tells people apart", "--face-identifier-model", group="analysis"
+    )
+    face_classifier_model: str = _option(
+        "fairface", "model that estimates age, gender and appearance", "--face-classifier-model", group="analysis"
+    )
     face_tracker_smoothing: Annotated[float, Field(ge=0, le=1)] = _option(
         1.0, "smoothing of the mesh over time, 0 to 1", "--face-tracker-smoothing", group="analysis"
     )
@@ -118,11 +252,75 @@ class Recipe(BaseModel):
     execution_thread_count: Annotated[int, Field(ge=0, le=256)] = _option(
         0, "threads; 0 takes as many as there are cores", "--execution-thread-count", group="execution"
     )
+    execution_device_ids: tuple[Annotated[int, Field(ge=0, le=63)], ...] = _option(
+        (0,), "device of the provider", "--execution-device-ids", group="execution"
+    )
+    execution_batch_size: Annotated[int, Field(ge=1, le=64)] = _option(
+        1, "frames whose faces go through a model together", "--execution-batch-size", group="execution"
+    )
 
-    @field_validator("source_paths", "processors", "execution_providers", mode="before")
+    models_paths: tuple[str, ...] = _option(
+        (),
+        "folders or object storage URLs with models; a FaceFusion models folder too",
+        "--models-path",
+        group="models",
+    )
+    licences: Literal["commercial", "research", "any"] = _option(
+        "commercial", "which models may run: commercial, research or any", "--licences", group="models"
+    )
+
+    @field_validator(
+        "source_paths",
+        "processors",
+        "execution_providers",
+        "models_paths",
+        "face_mask_types",
+        "face_mask_areas",
+        "face_mask_regions",
+        "face_mask_padding",
+        "face_detector_margin",
+        "face_detector_angles",
+        "execution_device_ids",
+        mode="before",
+    )
     @classmethod
     def _one_is_many(cls, value: object) -> object:
-        return (value,) if isinstance(value, str | Path) else value
+        return (value,) if isinstance(value, str | Path | int) else value
+
+    @field_validator("face_detector_angles", mode="before")
+    @classmethod
+    def _read_angles(cls, value: object) -> object:
+        words = value if isinstance(value, tuple | list) else (value,)
+        return tuple(int(word) if isinstance(word, str) and word.isdigit() else word for word in words)
+
+    @field_validator("face_detector_size", mode="before")
+    @classmethod
+    def _read_size(cls, value: object) -> object:
+        """A FaceFusion size such as 640x640 is its longer side."""
+        parts = value.lower().split("x") if isinstance(value, str) else []
+        return max(int(part) for part in parts) if len(parts) == 2 and all(p.isdigit() for p in parts) else value
+
+    @field_validator("face_swapper_pixel_boost")
+    @classmethod
+    def _check_boost(cls, value: str | None) -> str | None:
+        sides = (value or "1x1").lower().split("x")
+        if len(sides) != 2 or sides[0] != sides[1] or not sides[0].isdigit():
+            raise ValueError("must be a square such as 512x512")
+        return value
+
+    @field_validator("face_mask_padding", "face_detector_margin")
+    @classmethod
+    def _check_four(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not 1 <= len(value) <= 4:
+            raise ValueError("takes one to four numbers")
+        return value
+
+    @field_validator("execution_device_ids", "face_mask_types", "face_detector_angles")
+    @classmethod
+    def _check_some(cls, value: tuple[object, ...]) -> tuple[object, ...]:
+        if not value:
+            raise ValueError("needs at least one value")
+        return value
 
     @field_validator("faces", mode="before")
     @classmethod
@@ -135,6 +333,13 @@ class Recipe(BaseModel):
                 raise ValueError("must be largest, all, or track numbers such as 0,2")
             return tuple(int(part) for part in parts)
         return value
+
+    @model_validator(mode="after")
+    def _check_ages(self) -> Recipe:
+        start, end = self.face_selector_age_start, self.face_selector_age_end
+        if start is not None and end is not None and end <= start:
+            raise ValueError(f"--face-selector-age-end ({end}) must be above --face-selector-age-start ({start})")
+        return self
 
     @model_validator(mode="after")
     def _check_span(self) -> Recipe:
@@ -181,6 +386,15 @@ def build_recipe(options: dict[str, Any]) -> Recipe:
             f"Option '{where}': {message} (given: {first.get('input')!r}).",
             f"{known[where].description}." if where in known else "",
         ) from error
+
+
+def four_sides(values: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """One to four numbers as top, right, bottom, left, the way CSS reads them."""
+    top = values[0]
+    right = values[1] if len(values) > 1 else top
+    bottom = values[2] if len(values) > 2 else top
+    left = values[3] if len(values) > 3 else right
+    return top, right, bottom, left
 
 
 def suggest(name: str, known: list[str]) -> str:

@@ -8,9 +8,9 @@ import pytest
 import facefusion
 from facefusion import errors
 from facefusion.apps.cli import exit_code
-from facefusion.models.spec import load_catalog
+from facefusion.models.catalog import load_catalog
 from facefusion.plugins.protocols import EngineContext
-from facefusion.plugins.registry import DETECTORS, LANDMARKERS, build_engine, list_engines
+from facefusion.plugins.registry import FAMILIES, build_engine, find_entry, list_engines
 from facefusion.recipe import Recipe
 from facefusion.testing.conformance import check_detector, check_face_processor, check_landmarker
 from facefusion.testing.fakes import FakeDetector, PaintProcessor, make_mesh
@@ -29,19 +29,17 @@ def test_public_names_are_these_and_all_load():
         facefusion.nothing  # noqa: B018
 
 
-@pytest.mark.parametrize("name", list_engines(DETECTORS))
-def test_built_in_detectors_conform(name):
-    check_detector(build_engine(DETECTORS, name, EngineContext(Recipe())))
+def test_embedded_engines_conform():
+    context = EngineContext(Recipe())
+    check_detector(build_engine("face_detector", "embedded", context))
+    check_landmarker(build_engine("face_landmarker", "embedded", context))
+    check_face_processor(build_engine("face_swapper", "mesh", context))
 
 
-@pytest.mark.parametrize("name", list_engines(LANDMARKERS))
-def test_built_in_landmarkers_conform(name):
-    check_landmarker(build_engine(LANDMARKERS, name, EngineContext(Recipe())))
-
-
-@pytest.mark.parametrize("name", list_engines("facefusion.face_swapper"))
-def test_built_in_swappers_conform(name):
-    check_face_processor(build_engine("facefusion.face_swapper", name, EngineContext(Recipe())))
+def test_engines_that_are_listed_are_these():
+    assert list_engines("face_detector") == ["embedded", "many"]
+    assert list_engines("face_landmarker") == ["embedded", "many"]
+    assert list_engines("face_swapper") == ["mesh"]
 
 
 def test_fakes_conform_and_the_suite_catches_a_bad_engine():
@@ -55,12 +53,24 @@ def test_fakes_conform_and_the_suite_catches_a_bad_engine():
         check_detector(Backwards([make_mesh()]))
 
 
-def test_every_catalogue_entry_has_hash_licence_and_source():
+def test_every_catalogue_entry_has_licence_source_and_engine():
     for spec in load_catalog().values():
-        assert re.fullmatch(r"[0-9a-f]{64}", spec.sha256)
         assert spec.licence
         assert spec.licence_source
-        assert spec.commercial in ("yes", "no", "unclear")
+        assert spec.vendor
+        assert spec.inputs
+        assert spec.outputs
+        if spec.family not in ("embedded", "converter"):
+            assert find_entry(FAMILIES, spec.family) is not None, f"nobody runs the family {spec.family}"
+        for key in ("identifier", "converter"):
+            assert spec.options.get(key, spec.id) in load_catalog()
+
+
+def test_every_embedded_model_has_its_hash_and_a_card():
+    for spec in load_catalog().values():
+        if spec.origin != "embedded":
+            continue
+        assert re.fullmatch(r"[0-9a-f]{64}", spec.graph.sha256)
         card = ROOT / "docs/models" / f"{spec.id}.md"
         assert card.is_file(), "every embedded model has a card"
         for word in ("data", "teacher", "licence", "held out"):

@@ -228,7 +228,7 @@ def test_tracks_of_another_target_are_refused(tmp_path, source_photo, short_clip
 
 def test_models_and_doctor_report(capsys):
     assert call("models", "list") == 0
-    assert "face_mesh_embedded" in capsys.readouterr().out
+    assert "face_landmarker_embedded" in capsys.readouterr().out
     assert call("models", "verify") == 0
     assert call("models", "show", "face_detector_embedded") == 0
     assert "sha256" in capsys.readouterr().out

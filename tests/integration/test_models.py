@@ -1,37 +1,88 @@
 import dataclasses
+import hashlib
+import threading
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from facefusion.errors import HashMismatch, ModelMismatch, ProviderRefused, UnknownModel
-from facefusion.models.session import Session, check_providers
-from facefusion.models.spec import ModelSpec, get_spec, load_catalog
+from facefusion.errors import (
+    HashMismatch,
+    LicenceRefused,
+    ModelMismatch,
+    ModelMissing,
+    ProviderRefused,
+    SpecError,
+    UnknownModel,
+)
+from facefusion.models.catalog import get_spec, load_catalog
+from facefusion.models.providers import check_providers, measure_shares, provider_options, time_shares
+from facefusion.models.session import Session, SessionCache, _check_really_runs
+from facefusion.models.spec import ModelFile, ModelSpec
+from facefusion.models.store import ModelStore, UnknownHashWarning
+
+EMBEDDED = sorted(spec.id for spec in load_catalog().values() if spec.origin == "embedded")
+MESH = "face_landmarker_embedded"
 
 
-@pytest.mark.parametrize("model_id", sorted(load_catalog()))
-def test_every_model_of_the_catalogue_verifies_and_loads(model_id):
+@pytest.fixture
+def store(tmp_path):
+    return ModelStore((str(tmp_path / "models"),), "commercial", tmp_path / "home")
+
+
+def doubling_graph(factor=2.0):
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "factor"], ["y"])],
+        "double",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor("factor", TensorProto.FLOAT, [1], [factor])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString()
+
+
+def doubling_spec(content=None, **changes):
+    base = ModelSpec(
+        id="double",
+        version="1",
+        capability="test",
+        family="test",
+        files=(ModelFile("double.onnx", hashlib.sha256(content).hexdigest() if content else ""),),
+        licence="MIT",
+        licence_source="here",
+        commercial="yes",
+        vendor="us",
+        year=2026,
+        inputs={"x": (None, 2)},
+        outputs={"y": (None, 2)},
+    )
+    return dataclasses.replace(base, **changes)
+
+
+@pytest.mark.parametrize("model_id", EMBEDDED)
+def test_every_embedded_model_verifies_and_loads(model_id, store):
     spec = get_spec(model_id)
-    assert spec.licence
-    assert spec.licence_source
-    assert spec.size_bytes == len(spec.read_verified())
-    assert Session(spec).provider == "CPUExecutionProvider"
+    content = store.read(spec)
+    assert spec.graph.size_bytes == len(content)
+    assert Session(spec, content).provider == "CPUExecutionProvider"
 
 
 def test_embedded_models_together_are_at_most_8_megabytes():
-    assert sum(spec.size_bytes for spec in load_catalog().values()) <= 8_000_000
+    assert sum(get_spec(model_id).graph.size_bytes for model_id in EMBEDDED) <= 8_000_000
 
 
-def test_wrong_hash_is_refused_before_a_session_exists():
-    spec = dataclasses.replace(get_spec("face_mesh_embedded"), sha256="0" * 64)
-    with pytest.raises(HashMismatch):
-        Session(spec)
+def test_wrong_hash_is_refused_before_a_session_exists(store):
+    spec = get_spec(MESH)
+    wrong = dataclasses.replace(spec, files=(dataclasses.replace(spec.graph, sha256="0" * 64),))
+    with pytest.raises(HashMismatch, match="Reinstall"):
+        store.read(wrong)
 
 
-def test_unknown_model_is_refused():
-    with pytest.raises(UnknownModel, match="face_mesh_embedded"):
-        get_spec("face_mush")
+def test_unknown_model_is_refused_and_the_nearest_is_suggested():
+    with pytest.raises(UnknownModel, match="inswapper_128"):
+        get_spec("inswaper_128")
 
 
 @pytest.mark.parametrize(
@@ -40,49 +91,276 @@ def test_unknown_model_is_refused():
         ("inputs", {"picture": (None, 3, 128, 128)}, "picture"),
         ("inputs", {"image": (None, 3, 64, 64)}, "image"),
         ("outputs", {"mesh": (None, 468, 3)}, "mesh"),
+        ("outputs", {"#0": (), "#1": (), "#2": ()}, "2 outputs, not 3"),
     ],
 )
-def test_graph_that_does_not_match_its_specification_is_refused(field, value, named):
-    spec = dataclasses.replace(get_spec("face_mesh_embedded"), **{field: value})
+def test_graph_that_does_not_match_its_specification_is_refused(field, value, named, store):
+    spec = get_spec(MESH)
     with pytest.raises(ModelMismatch, match=named):
-        Session(spec)
+        Session(dataclasses.replace(spec, **{field: value}), store.read(spec))
 
 
-def test_session_returns_what_a_known_graph_computes(tmp_path, monkeypatch):
-    import hashlib
+def test_file_that_is_no_graph_is_refused():
+    with pytest.raises(ModelMismatch, match="double"):
+        Session(doubling_spec(), b"not a graph")
 
-    graph = helper.make_graph(
-        [helper.make_node("Mul", ["x", "two"], ["y"])],
-        "double",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
-        [helper.make_tensor("two", TensorProto.FLOAT, [1], [2.0])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, tmp_path / "double.onnx")
-    content = (tmp_path / "double.onnx").read_bytes()
-    base = get_spec("face_mesh_embedded")
-    spec = dataclasses.replace(
-        base,
-        id="double",
-        sha256=hashlib.sha256(content).hexdigest(),
-        inputs={"x": (None, 2)},
-        outputs={"y": (None, 2)},
-    )
-    monkeypatch.setattr(ModelSpec, "path", property(lambda self: tmp_path / "double.onnx"))
-    (result,) = Session(spec).run({"x": np.array([[1, 2]], np.float32)})
+
+def test_session_returns_what_a_known_graph_computes_by_name_and_by_position():
+    (result,) = Session(doubling_spec(), doubling_graph()).run({"x": np.array([[1, 2]], np.float32)})
+    np.testing.assert_array_equal(result, [[2, 4]])
+    by_position = doubling_spec(inputs={"#0": (None, 2)}, outputs={"#0": ()})
+    (result,) = Session(by_position, doubling_graph()).run({"#0": np.array([[1, 2]])})
     np.testing.assert_array_equal(result, [[2, 4]])
 
 
-def test_provider_that_is_not_here_is_an_error_and_no_silent_cpu_run():
+def test_bound_and_plain_runs_give_the_same():
+    session = Session(doubling_spec(), doubling_graph())
+    value = np.array([[3, 4]], np.float32)
+    plain = session.run({"x": value})[0]
+    session._is_bound = True
+    np.testing.assert_array_equal(session.run({"x": value})[0], plain)
+
+
+def test_batches_larger_than_the_limit_are_split_and_joined_in_order():
+    session = Session(doubling_spec(), doubling_graph())
+    values = np.arange(80, dtype=np.float32).reshape(40, 2)
+    np.testing.assert_array_equal(session.run_batch({"x": values})[0], values * 2)
+    session.is_batched = False
+    np.testing.assert_array_equal(session.run_batch({"x": values[:3]})[0], values[:3] * 2)
+
+
+def test_half_precision_graphs_get_and_give_what_they_should():
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "half",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT16, ["n", 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT16, ["n", 2])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (result,) = Session(doubling_spec(precision="fp16"), model.SerializeToString()).run({"x": np.array([[0.5, 2.0]])})
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, [[0.5, 2.0]])
+
+
+def test_provider_that_is_not_here_is_an_error_and_no_silent_cpu_run(store):
     with pytest.raises(ProviderRefused, match="doctor"):
         check_providers(["cuda"])
     with pytest.raises(ProviderRefused, match="no execution provider"):
         check_providers(["gpu"])
     with pytest.raises(ProviderRefused):
-        Session(get_spec("face_mesh_embedded"), ["cuda"])
+        Session(get_spec(MESH), store.read(get_spec(MESH)), ["cuda"])
 
 
-def test_cpu_after_another_provider_allows_the_fallback():
+def test_cpu_after_another_provider_allows_the_fallback(store):
     check_providers(["cuda", "cpu"])
-    assert Session(get_spec("face_mesh_embedded"), ["cuda", "cpu"]).provider == "CPUExecutionProvider"
+    assert Session(get_spec(MESH), store.read(get_spec(MESH)), ["cuda", "cpu"]).provider == "CPUExecutionProvider"
+
+
+def test_warm_up_says_which_provider_did_the_work_and_another_one_is_refused():
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    shares = measure_shares(doubling_graph(), options, [("CPUExecutionProvider", {})])
+    assert shares == {"CPUExecutionProvider": 1.0}
+    with pytest.raises(ProviderRefused, match="0% of the work"):
+        _check_really_runs(doubling_spec(), shares, "CUDAExecutionProvider", "cuda")
+
+
+def test_profile_counts_time_and_not_nodes(tmp_path):
+    profile = tmp_path / "p.json"
+    profile.write_text(
+        '[{"dur": 90, "args": {"provider": "A"}}, {"dur": 5, "args": {"provider": "B"}},'
+        ' {"dur": 5, "args": {"provider": "B"}}, {"name": "x"}]'
+    )
+    assert time_shares(profile) == {"A": 0.9, "B": 0.1}
+
+
+@pytest.mark.parametrize("name", ["cuda", "tensorrt", "migraphx", "coreml", "openvino", "qnn", "directml", "rocm"])
+def test_every_provider_is_told_its_device_or_its_cache(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    options = provider_options(name, 1)
+    assert options
+    assert all(isinstance(value, str) for value in options.values())
+
+
+def put(store, content, name="double.onnx"):
+    from pathlib import Path
+
+    folder = Path(store.places[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def test_one_session_for_all_threads_and_a_changed_file_is_picked_up(store):
+    path = put(store, doubling_graph(2.0))
+    cache = SessionCache()
+    sessions = []
+    spec = doubling_spec(doubling_graph(2.0))
+    threads = [threading.Thread(target=lambda: sessions.append(cache.get(spec, store))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(session) for session in sessions}) == 1
+    path.write_bytes(doubling_graph(3.0) + b"")
+    changed = cache.get(doubling_spec(doubling_graph(3.0)), store)
+    np.testing.assert_array_equal(changed.run({"x": np.ones((1, 2))})[0], [[3, 3]])
+    np.testing.assert_array_equal(sessions[0].run({"x": np.ones((1, 2))})[0], [[2, 2]])
+
+
+def test_failed_load_is_not_remembered(store):
+    cache = SessionCache()
+    path = put(store, b"rubbish")
+    with pytest.raises(HashMismatch):
+        cache.get(doubling_spec(doubling_graph()), store)
+    path.write_bytes(doubling_graph())
+    assert cache.get(doubling_spec(doubling_graph()), store).provider
+
+
+def test_least_recently_used_session_goes_first_when_memory_is_short(store):
+    content = doubling_graph()
+    specs = []
+    for name in ("one", "two", "three"):
+        put(store, content, f"{name}.onnx")
+        specs.append(doubling_spec(id=name, files=(ModelFile(f"{name}.onnx", hashlib.sha256(content).hexdigest()),)))
+    cache = SessionCache(budget_bytes=len(content) * 2)
+    first, second = cache.get(specs[0], store), cache.get(specs[1], store)
+    assert cache.get(specs[0], store) is first
+    cache.get(specs[2], store)
+    assert cache.get(specs[0], store) is first
+    assert cache.get(specs[1], store) is not second
+
+
+def test_file_without_a_published_hash_is_pinned_with_a_warning_and_then_held_to_it(store):
+    path = put(store, doubling_graph())
+    with pytest.warns(UnknownHashWarning, match=r"double\.onnx"):
+        store.read(doubling_spec())
+    store.read(doubling_spec())  # no second warning: warnings are errors here
+    path.write_bytes(doubling_graph(5.0))
+    with pytest.raises(HashMismatch, match="models pin double"):
+        store.read(doubling_spec())
+    store.pin(doubling_spec(), doubling_spec().graph, store.hash_of(path))
+    assert store.read(doubling_spec()) == doubling_graph(5.0)
+
+
+def test_damaged_pins_are_named_and_not_thrown_away(store):
+    put(store, doubling_graph())
+    store.home.mkdir(parents=True)
+    (store.home / "pins.json").write_text("{")
+    with pytest.raises(HashMismatch, match=r"pins\.json"):
+        store.read(doubling_spec())
+
+
+def test_missing_model_names_the_command_that_gets_it(store):
+    with pytest.raises(ModelMissing, match="facefusion models fetch inswapper_128"):
+        ModelStore(store.places, "any", store.home).read(get_spec("inswapper_128"))
+
+
+@pytest.mark.parametrize(
+    ("commercial", "policy", "is_allowed"),
+    [
+        ("yes", "commercial", True),
+        ("no", "commercial", False),
+        ("unclear", "commercial", False),
+        ("yes", "research", True),
+        ("no", "research", True),
+        ("unclear", "research", False),
+        ("no", "any", True),
+        ("unclear", "any", True),
+    ],
+)
+def test_licence_gate(commercial, policy, is_allowed, tmp_path):
+    store = ModelStore((str(tmp_path),), policy, tmp_path / "home")
+    put(store, doubling_graph())
+    spec = doubling_spec(doubling_graph(), commercial=commercial)
+    if is_allowed:
+        assert store.read(spec)
+    else:
+        with pytest.raises(LicenceRefused, match="stated at here"):
+            store.read(spec)
+
+
+def test_facefusion_folder_is_searched_where_it_keeps_its_models(tmp_path):
+    inside = tmp_path / "ff" / ".assets" / "models"
+    inside.mkdir(parents=True)
+    (inside / "double.onnx").write_bytes(doubling_graph())
+    store = ModelStore((str(tmp_path / "ff"),), "commercial", tmp_path / "home")
+    assert store.read(doubling_spec(doubling_graph())) == doubling_graph()
+
+
+def test_object_storage_is_read_by_url_and_a_changed_object_is_picked_up(tmp_path, monkeypatch):
+    from obstore.store import LocalStore
+
+    bucket = tmp_path / "bucket"
+    bucket.mkdir()
+    (bucket / "double.onnx").write_bytes(doubling_graph())
+    monkeypatch.setattr("obstore.store.from_url", lambda url: LocalStore(bucket))
+    store = ModelStore(("s3://models/here",), "commercial", tmp_path / "home")
+    first = store.stamp(doubling_spec())
+    assert store.read(doubling_spec(doubling_graph())) == doubling_graph()
+    (bucket / "double.onnx").write_bytes(doubling_graph(3.0) + b"  ")
+    assert store.stamp(doubling_spec()) != first
+    with pytest.raises(ModelMissing):
+        store.stamp(doubling_spec(files=(ModelFile("other.onnx"),)))
+
+
+LOCAL = """
+id = "mine"
+version = "2"
+capability = "face_detector"
+family = "yunet"
+licence = "MIT"
+licence_source = "mine"
+commercial = "yes"
+vendor = "me"
+year = 2026
+[[files]]
+name = "mine.onnx"
+[inputs]
+"#0" = [-1, 3, -1, -1]
+[outputs]
+"#0" = []
+"""
+
+
+def test_users_add_models_by_dropping_an_entry_in_a_folder(tmp_path):
+    (tmp_path / "mine.toml").write_text(LOCAL)
+    (tmp_path / "mats").mkdir()
+    (tmp_path / "mats" / "actor_224.dfm").write_bytes(b"x")
+    catalog = ModelStore((str(tmp_path),), home=tmp_path / "home").catalog()
+    assert catalog["mine"].origin == "local"
+    assert catalog["mats/actor_224"].family == "dfm"
+    assert catalog["mats/actor_224"].commercial == "unclear"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("year = 2026", 'year = "x"'), "year"),
+        (('licence = "MIT"', ""), "licence"),
+        (('vendor = "me"', 'vendor = "me"\nmaker = "x"'), "maker"),
+        (('name = "mine.onnx"', 'name = "../mine.onnx"'), "plain name"),
+        (('name = "mine.onnx"', 'name = "m.onnx"\nsha256 = "abc"'), "sha256"),
+        (('id = "mine"', 'id = "../mine"'), "plain name"),
+        (('commercial = "yes"', 'commercial = "maybe"'), "commercial"),
+        (("[-1, 3, -1, -1]", '["x"]'), "whole numbers"),
+        (("[[files]]\nname", "[[file]]\nname"), "file"),
+        (("[inputs]", "[inputs"), "TOML"),
+    ],
+)
+def test_wrong_entries_are_named(tmp_path, change, named):
+    (tmp_path / "mine.toml").write_text(LOCAL.replace(*change))
+    with pytest.raises(SpecError, match=named):
+        load_catalog([tmp_path])
+
+
+def test_two_entries_of_one_id_in_a_folder_are_refused(tmp_path):
+    (tmp_path / "a.toml").write_text(LOCAL)
+    (tmp_path / "b.toml").write_text(LOCAL)
+    with pytest.raises(SpecError, match="mine"):
+        load_catalog([tmp_path])
+
+
+def test_graph_is_valid_onnx():
+    onnx.checker.check_model(onnx.load_from_string(doubling_graph()))

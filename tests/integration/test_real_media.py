@@ -14,7 +14,7 @@ from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
 from facefusion.pipeline.runner import run
 from facefusion.plugins.protocols import EngineContext
-from facefusion.plugins.registry import DETECTORS, LANDMARKERS, build_engine
+from facefusion.plugins.registry import build_engine
 from facefusion.recipe import Recipe, build_recipe
 
 
@@ -29,7 +29,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_detector_finds_people_it_never_saw(shared: Path):
-    detector = build_engine(DETECTORS, "embedded", EngineContext(Recipe()))
+    detector = build_engine("face_detector", "embedded", EngineContext(Recipe()))
     rows = json.loads((shared / "facepack/boxes.json").read_text())
     rows = [r for r in rows if r["file"].startswith("images/") and r["faces"]]
     rows = [r for r in rows if any(is_held_out(int(f.get("id", "id0")[2:])) for f in r["faces"])]
@@ -52,7 +52,7 @@ def test_detector_finds_people_it_never_saw(shared: Path):
 
 
 def test_mesh_of_people_it_never_saw_is_near_the_teachers(shared: Path):
-    landmarker = build_engine(LANDMARKERS, "embedded", EngineContext(Recipe()))
+    landmarker = build_engine("face_landmarker", "embedded", EngineContext(Recipe()))
     shard = dict(np.load(shared / "facepack/faces_00.npz"))
     rows = [k for k in range(len(shard["lm"])) if is_held_out(int(shard["ident"][k]))][:80]
     errors, scores = [], []

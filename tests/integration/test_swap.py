@@ -11,7 +11,7 @@ from facefusion.metrics.fidelity import compare_tracks
 from facefusion.metrics.likeness import Likeness
 from facefusion.pipeline.runner import build_processors, choose_tracks
 from facefusion.plugins.protocols import EngineContext
-from facefusion.plugins.registry import DETECTORS, build_engine
+from facefusion.plugins.registry import build_engine
 from facefusion.processors.face_swapper.mesh import MeshSwapper
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.render.renderer import Renderer
@@ -96,7 +96,7 @@ def test_two_people_are_two_faces_largest_first(analyser, source, target):
 
 
 def test_detector_finds_nothing_in_noise_and_flat_pictures(rng):
-    detector = build_engine(DETECTORS, "embedded", EngineContext(Recipe()))
+    detector = build_engine("face_detector", "embedded", EngineContext(Recipe()))
     pictures = [rng.integers(0, 256, (240, 320, 3), dtype=np.uint8), np.full((200, 200, 3), 128, np.uint8)]
     assert [len(found) for found in detector.detect(pictures)] == [0, 0]
 
@@ -247,7 +247,7 @@ def test_choice_of_faces(analyser, source, target):
     assert choose_tracks(Recipe(), tracks) == (0,)
     assert choose_tracks(Recipe(faces="all"), tracks) == (0, 1)
     for faces, sides in (((0,), ["left"]), ((1,), ["right"]), ((0, 1), ["left", "right"])):
-        rendered = Renderer([PaintProcessor()], tracks, faces).render(frame)
+        rendered = Renderer({face: [PaintProcessor()] for face in faces}, tracks).render(frame)
         red = (rendered.pixels == (255, 0, 0)).all(axis=2)
         seen = [name for name, part in (("left", red[:, :540]), ("right", red[:, 540:])) if part.any()]
         assert seen == sides
@@ -255,5 +255,5 @@ def test_choice_of_faces(analyser, source, target):
 
 
 def test_processors_are_built_by_name(source):
-    processors = build_processors(Recipe(), [source])
+    processors = build_processors(Recipe(), ["face_swapper"], [source])
     assert [type(p).__name__ for p in processors] == ["MeshSwapper"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -13,13 +13,15 @@ import numpy.typing as npt
 
 from facefusion.analyse.pose import estimate_poses
 from facefusion.analyse.smooth import smooth_meshes
-from facefusion.imaging.align import detection_crop, invert, mesh_crop, transform
+from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, transform
+from facefusion.imaging.boxes import overlap
 from facefusion.imaging.flow import MOTION_SIDE, measure_motion, motion_crop
 from facefusion.imaging.resample import cut, is_cut, thumbnail
 from facefusion.models.mesh_topology import load_mesh_topology
-from facefusion.plugins.protocols import Detector, Landmarker
-from facefusion.types.face import Detection, Face, Pose
+from facefusion.plugins.protocols import Classifier, Detector, Identifier, Landmarker, PointLandmarker
+from facefusion.types.face import Attributes, Detection, Face, Pose
 from facefusion.types.frame import Frame, Pixels
+from facefusion.types.topology import FIVE_POINTS, MESH_TO_68
 from facefusion.types.track import Track, Tracks
 
 FloatArray = npt.NDArray[np.float32]
@@ -34,12 +36,27 @@ MAX_GAP = 5
 """Frames without a face that are bridged by interpolation."""
 MAX_WAITING = 6
 """Measurements of motion that may lie behind the frame in hand."""
+SAMPLE_EVERY = 8
+"""Frames between two looks that may be kept to tell who somebody is."""
+MAX_SAMPLES = 5
+SAMPLE_SIDE = 256
+POINT_REACH = 3
+"""Frames to each side over which the offsets of 68 points are smoothed."""
 MAX_LINK_S = 3.0
 """Time within a shot over which a lost person is taken to be the same one."""
 
 
 _Motion = tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]
 """(478, 2) motion since the frame before in pixels and (478,) trust; halves are exact enough for one step."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sample:
+    """A good look at a person, kept to tell who it is."""
+
+    quality: float
+    pixels: Pixels
+    points: FloatArray
 
 
 @dataclass(slots=True)
@@ -51,6 +68,8 @@ class _Follower:
     meshes: list[FloatArray] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     motions: list[Future[_Motion] | None] = field(default_factory=list)
+    points: dict[int, tuple[FloatArray, float]] = field(default_factory=dict)
+    samples: list[_Sample] = field(default_factory=list)
     is_lost: bool = False
 
     def add(self, frame: int, mesh: FloatArray, score: float, motion: Future[_Motion] | None = None) -> None:
@@ -79,11 +98,30 @@ class Analyser:
         Detect at least every so many frames.
     smoothing
         Strength of the smoothing over time, 0 to 1.
+    point_landmarker
+        Reads the 68-point layout off every face, or None.
+    min_point_score
+        Below this score its points are not believed and the mesh stands in.
+    identifier, classifier
+        Tell who people are and what they look like, or None where nobody asked.
     """
 
-    def __init__(self, detector: Detector, landmarker: Landmarker, interval: int = 12, smoothing: float = 1.0) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        landmarker: Landmarker,
+        interval: int = 12,
+        smoothing: float = 1.0,
+        point_landmarker: PointLandmarker | None = None,
+        min_point_score: float = 0.5,
+        identifier: Identifier | None = None,
+        classifier: Classifier | None = None,
+    ) -> None:
         self._detector, self._landmarker = detector, landmarker
         self._interval, self._smoothing = interval, smoothing
+        self._point_landmarker, self._min_point_score = point_landmarker, min_point_score
+        self._identifier, self._classifier = identifier, classifier
+        self._margin = float(getattr(landmarker, "crop_margin", MESH_CROP_MARGIN))
 
     def find_faces(self, pixels: Pixels) -> list[Face]:
         """Faces of a single picture, largest first.
@@ -99,6 +137,12 @@ class Analyser:
         meshes = np.stack([mesh for mesh, _ in seen])
         poses = estimate_poses(meshes)
         faces = [Face(mesh, score, _pose(pose)) for (mesh, score), pose in zip(seen, poses, strict=True)]
+        if self._point_landmarker is not None:
+            found = self._point_landmarker.locate(pixels, faces)
+            faces = [
+                replace(face, points=points) if score >= self._min_point_score else face
+                for face, (points, score) in zip(faces, found, strict=True)
+            ]
         return sorted(faces, key=lambda face: -float(np.prod(face.box[2:] - face.box[:2])))
 
     def analyse(
@@ -149,6 +193,7 @@ class Analyser:
                 # With nobody in sight look more often; a face may walk in.
                 is_empty = all(follower.is_lost for follower in followers)
                 next_detection = number + (max(self._interval // 3, 1) if is_empty else self._interval)
+            self._examine([f for f in followers if f.frames and f.frames[-1] == number], frame.pixels, number)
             before = frame.pixels
             while len(waiting) > MAX_WAITING:
                 waiting.popleft().result()
@@ -176,10 +221,12 @@ class Analyser:
         if not active:
             return False
         expected = [follower.expected() for follower in active]
-        looks = self._look(pixels, [mesh_crop(mesh, self._landmarker.crop_size) for mesh in expected])
+        looks = self._look(pixels, [mesh_crop(mesh, self._landmarker.crop_size, self._margin) for mesh in expected])
         again = [k for k, (mesh, _) in enumerate(looks) if _has_moved(expected[k], mesh)]
         if again:
-            second = self._look(pixels, [mesh_crop(looks[k][0], self._landmarker.crop_size) for k in again])
+            second = self._look(
+                pixels, [mesh_crop(looks[k][0], self._landmarker.crop_size, self._margin) for k in again]
+            )
             for k, seen in zip(again, second, strict=True):
                 looks[k] = seen
         was_lost = False
@@ -202,10 +249,10 @@ class Analyser:
         known = [f for f in followers if not f.is_lost and f.frames[-1] == number]
         fresh = []
         for detection in self._detector.detect([pixels])[0]:
-            if all(_overlap(detection.box, _box(follower.meshes[-1])) < 0.25 for follower in known):
+            if all(overlap(detection.box, _box(follower.meshes[-1])) < 0.25 for follower in known):
                 fresh.append(detection)
         for mesh, score in self._look_at_detections(pixels, fresh):
-            if any(_overlap(_box(mesh), _box(follower.meshes[-1])) > 0.4 for follower in known):
+            if any(overlap(_box(mesh), _box(follower.meshes[-1])) > 0.4 for follower in known):
                 continue
             again = next(
                 (
@@ -215,7 +262,7 @@ class Analyser:
                     and f.shot == shot
                     and number - f.frames[-1] <= MAX_GAP + 1
                     and f.frames[-1] < number
-                    and _overlap(_box(f.meshes[-1]), _box(mesh)) > 0.3
+                    and overlap(_box(f.meshes[-1]), _box(mesh)) > 0.3
                 ),
                 None,
             )
@@ -226,14 +273,26 @@ class Analyser:
             follower.add(number, mesh, score)
             known.append(follower)
 
+    def _examine(self, seen: list[_Follower], pixels: Pixels, number: int) -> None:
+        """Read 68 points, and keep the best looks at everyone where somebody wants to know who they are."""
+        if self._point_landmarker is not None and seen:
+            faces = [Face(f.meshes[-1], f.scores[-1], Pose(0, 0, 0)) for f in seen]
+            for follower, found in zip(seen, self._point_landmarker.locate(pixels, faces), strict=True):
+                follower.points[number] = found
+        if self._identifier is None and self._classifier is None:
+            return
+        for follower in seen:
+            if (len(follower.frames) - 1) % SAMPLE_EVERY == 0:
+                follower.samples = _best_samples([*follower.samples, _sample(pixels, follower)])
+
     def _look_at_detections(self, pixels: Pixels, detections: list[Detection]) -> list[tuple[FloatArray, float]]:
         """Meshes of detections by two looks, the second mirrored too; those that are no face are left out."""
         detections = [detection for detection in detections if detection.size_px >= MIN_SIZE_PX]
         if not detections:
             return []
         size = self._landmarker.crop_size
-        first = self._look(pixels, [detection_crop(d.box, d.points, size) for d in detections])
-        second = self._look(pixels, [mesh_crop(mesh, size) for mesh, _ in first], is_mirrored_too=True)
+        first = self._look(pixels, [detection_crop(d.box, d.points, size, self._margin) for d in detections])
+        second = self._look(pixels, [mesh_crop(mesh, size, self._margin) for mesh, _ in first], is_mirrored_too=True)
         return [(mesh, score) for mesh, score in second if score >= MIN_NEW_SCORE]
 
     def _look(
@@ -267,7 +326,57 @@ class Analyser:
         breaks = np.flatnonzero(np.diff(frames) > 1) + 1
         for part in np.split(np.arange(len(frames)), breaks):
             meshes[part] = smooth_meshes(meshes[part], motions[part], trusts[part], self._smoothing)
-        return Track(track_id, frames, meshes, scores, estimate_poses(meshes))
+        raw = dict(zip(follower.frames, follower.meshes, strict=True))
+        points = None if not follower.points else self._smooth_points(frames, meshes, raw, follower.points)
+        identity = attributes = None
+        if follower.samples:
+            pixels, fives = [s.pixels for s in follower.samples], [s.points for s in follower.samples]
+            if self._identifier is not None:
+                identity = self._identifier.identify(pixels, fives).mean(axis=0).astype(np.float32)
+            if self._classifier is not None:
+                attributes = _majority(self._classifier.classify(pixels, fives))
+        return Track(track_id, frames, meshes, scores, estimate_poses(meshes), points, identity, attributes)
+
+    def _smooth_points(
+        self,
+        frames: npt.NDArray[np.int64],
+        meshes: FloatArray,
+        raw: Mapping[int, FloatArray],
+        found: Mapping[int, tuple[FloatArray, float]],
+    ) -> FloatArray:
+        """68 points carried by the smoothed mesh: only their offset from it is measured, and smoothed."""
+        rows = list(MESH_TO_68)
+        offsets = np.zeros((len(frames), 68, 2), dtype=np.float32)
+        weights = np.zeros(len(frames), dtype=np.float32)
+        for k, frame in enumerate(frames.tolist()):
+            points, score = found.get(frame, (None, 0.0))
+            if points is not None and score >= self._min_point_score:
+                offsets[k], weights[k] = points - raw[frame][rows, :2], 1.0
+        kernel = np.exp(-(np.arange(-POINT_REACH, POINT_REACH + 1) ** 2) / (2 * (POINT_REACH / 2) ** 2))
+        spread = np.abs(frames[:, None] - frames[None])
+        shares = np.where(spread <= POINT_REACH, kernel[np.minimum(spread, POINT_REACH) + POINT_REACH], 0) * weights
+        total = shares.sum(axis=1)
+        smooth = np.einsum("ij,jkl->ikl", shares, offsets) / np.maximum(total, 1e-6)[:, None, None]
+        return np.asarray(meshes[:, rows, :2] + smooth, dtype=np.float32)
+
+
+def _sample(pixels: Pixels, follower: _Follower) -> _Sample:
+    mesh = follower.meshes[-1]
+    affine = mesh_crop(mesh, SAMPLE_SIDE, 2.0)
+    five = transform(affine, mesh)[list(FIVE_POINTS), :2]
+    # Large, sure and seen from the front: the eyes are far apart in the picture.
+    quality = float(np.linalg.norm(mesh[FIVE_POINTS[1], :2] - mesh[FIVE_POINTS[0], :2])) * follower.scores[-1]
+    return _Sample(quality, cut(pixels, affine, SAMPLE_SIDE), five)
+
+
+def _best_samples(samples: list[_Sample]) -> list[_Sample]:
+    return sorted(samples, key=lambda sample: -sample.quality)[:MAX_SAMPLES]
+
+
+def _majority(found: Sequence[Attributes]) -> Attributes:
+    """The most frequent value of each attribute; of equals the one seen in the better look."""
+    ages, genders, races = ([getattr(one, name) for one in found] for name in ("ages", "gender", "race"))
+    return Attributes(*(max(values, key=values.count) for values in (ages, genders, races)))
 
 
 def _measure_motion(before: Pixels, pixels: Pixels, mesh: FloatArray) -> _Motion:
@@ -286,19 +395,11 @@ def _box(mesh: FloatArray) -> FloatArray:
     return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
-def _overlap(a: FloatArray, b: FloatArray) -> float:
-    """Intersection over union of two xyxy boxes."""
-    sides = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None)
-    both = float(np.prod(sides))
-    total = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - both
-    return both / total if total > 0 else 0.0
-
-
 def _overlapping(followers: list[_Follower]) -> list[tuple[_Follower, _Follower]]:
     pairs = []
     for k, one in enumerate(followers):
         for other in followers[k + 1 :]:
-            if _overlap(_box(one.meshes[-1]), _box(other.meshes[-1])) > 0.6:
+            if overlap(_box(one.meshes[-1]), _box(other.meshes[-1])) > 0.6:
                 pairs.append((one, other))
     return pairs
 
@@ -337,6 +438,8 @@ def _link(followers: list[_Follower], pts: npt.NDArray[np.int64], time_base: Fra
         ]
         if candidates:
             before = max(candidates, key=lambda f: f.frames[-1])
+            before.points |= follower.points
+            before.samples = _best_samples(before.samples + follower.samples)
             for name in ("frames", "meshes", "scores", "motions"):
                 getattr(before, name).extend(getattr(follower, name))
         else:

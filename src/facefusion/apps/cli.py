@@ -30,9 +30,14 @@ _COMMANDS = {
     "headless-run": "the same, in FaceFusion 3 spelling",
     "analyse": "pass 1 only: find and follow faces, write a tracks file",
     "render": "pass 2 only: change faces from a tracks file",
-    "models": "list, show and verify models",
+    "models": "list, show, fetch, verify, import, export and time models",
     "doctor": "show what is installed and what really works",
 }
+
+
+_MODEL_ACTIONS = ("list", "show", "fetch", "verify", "pin", "import", "export", "key", "bench")
+_MODEL_HELP = """list; show ID; fetch ID; verify [ID]; pin ID (accept a file without a published hash as it is now);
+import FOLDER or BUNDLE; export BUNDLE ID; key (the public key of your bundles); bench [ID]"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -60,18 +65,18 @@ def exit_code(error: BaseException) -> int:
     return next((code for kind, code in table if isinstance(error, kind)), EXIT_UNEXPECTED)
 
 
-def _add_recipe_flags(parser: argparse.ArgumentParser, skip: Sequence[str] = ()) -> None:
+def _add_recipe_flags(parser: argparse.ArgumentParser, skip: Sequence[str] = (), only: Sequence[str] = ()) -> None:
     from facefusion.recipe import Recipe
 
     groups: dict[str, Any] = {}
     for name, field in Recipe.model_fields.items():
         extra: Any = field.json_schema_extra
-        if name in skip:
+        if name in skip or (only and extra["group"] not in only):
             continue
         group = groups.setdefault(extra["group"], parser.add_argument_group(extra["group"]))
         text = field.description or ""
         if field.default not in (None, (), Path(), False):
-            shown = " ".join(field.default) if isinstance(field.default, tuple) else field.default
+            shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
             text += f" (default: {shown})"
         options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
         if field.annotation is bool:
@@ -127,8 +132,15 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         _add_recipe_flags(parser)
         parser.add_argument("--tracks", dest="tracks_path", type=Path, required=True, help="tracks file to read")
     elif command == "models":
-        parser.add_argument("action", choices=("list", "show", "verify"), nargs="?", default="list")
-        parser.add_argument("model", nargs="?", help="model id, for show")
+        parser.add_argument(
+            "action", choices=_MODEL_ACTIONS, nargs="?", default="list", metavar="action", help=_MODEL_HELP
+        )
+        parser.add_argument("names", nargs="*", metavar="NAME", help="model ids, or the folder or bundle")
+        parser.add_argument("--key", type=Path, help="private key that signs bundles; made on first use")
+        parser.add_argument("--trust", nargs="+", default=[], metavar="KEY", help="public keys that may sign bundles")
+        _add_recipe_flags(parser, only=("models", "execution"))
+    elif command == "doctor":
+        _add_recipe_flags(parser, only=("models",))
     _add_show_flags(parser)
     return parser
 
@@ -199,18 +211,10 @@ def _stop(signum: int, frame: object) -> None:
 def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     config_path = values.pop("config_path", None)
     show_config = values.pop("show_config", False)
-    if command == "models":
-        from facefusion.apps.doctor import show_models
-
-        return show_models(values["action"], values["model"])
-    if command == "doctor":
-        from facefusion.apps.doctor import examine
-
-        return examine()
-
     from facefusion.recipe import build_recipe
     from facefusion.settings import load_options
 
+    model_words = {name: values.pop(name) for name in ("action", "names", "key", "trust") if name in values}
     tracks_path: Path | None = values.pop("tracks_path", None)
     options = load_options(values, os.environ, Path.cwd(), config_path)
     recipe = build_recipe({name: sourced.value for name, sourced in options.items()})
@@ -220,6 +224,16 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
             print(f"{name} = {getattr(recipe, name)!r}  ({origin})")
         return EXIT_OK
 
+    if command == "models":
+        from facefusion.apps.models import run_models
+
+        action, names, key, trusted = model_words.values()
+        return run_models(action, names, recipe, key, trusted, show.transfer)
+    if command == "doctor":
+        from facefusion.apps.doctor import examine
+
+        return examine(recipe)
+
     from facefusion.pipeline import runner
 
     if command == "analyse":
@@ -227,7 +241,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         from facefusion.pipeline.plan import check_models
 
         assert tracks_path is not None
-        check_models(recipe)
+        check_models(recipe, is_rendering=False)
         check_output(tracks_path, [recipe.target_path])
         tracks = runner.analyse_target(recipe, on_progress=show.progress)
         tracks.save(tracks_path)

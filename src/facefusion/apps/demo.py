@@ -24,7 +24,7 @@ def measure(recipe: Recipe) -> tuple[float, float, float]:
     """Likeness of the output to the source, of the output to the target, and of the target to the source."""
     likeness = Likeness()
     analyser = build_analyser(recipe)
-    source = read_sources(recipe, analyser)[0]
+    source = read_sources(recipe.source_paths, analyser)[0]
     wanted = likeness.describe(source.pixels, source.face.mesh)
     track = analyse_target(recipe, analyser).tracks[0]
     targets, outputs = [], []

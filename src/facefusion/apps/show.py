@@ -44,8 +44,8 @@ class Show:
             self._bar = Progress(
                 TextColumn("{task.description:<8}"),
                 BarColumn(bar_width=None),
-                TextColumn("{task.completed}/{task.fields[shown_total]}"),
-                TextColumn("{task.fields[rate]:>6} frames/s"),
+                TextColumn("{task.fields[count]}"),
+                TextColumn("{task.fields[rate]:>15}"),
                 TimeRemainingColumn(compact=True),
                 console=Console(stderr=True),
             )
@@ -66,10 +66,11 @@ class Show:
         if self._bar is not None:
             if progress.stage not in self._tasks:
                 self._tasks[progress.stage] = self._bar.add_task(
-                    _TITLES[progress.stage], total=progress.total or None, rate="", shown_total=progress.total or "?"
+                    _TITLES[progress.stage], total=progress.total or None, rate="", count=""
                 )
-            shown = f"{rate:.1f}" if rate else ""
-            self._bar.update(self._tasks[progress.stage], completed=progress.done, rate=shown)
+            shown = f"{rate:.1f} frames/s" if rate else ""
+            count = f"{progress.done}/{progress.total or '?'}"
+            self._bar.update(self._tasks[progress.stage], completed=progress.done, rate=shown, count=count)
         elif self._mode == "json":
             is_last = progress.done == progress.total
             if now - self._last_event < 0.2 and not is_last:
@@ -85,6 +86,16 @@ class Show:
                 time_left_s=None if left_s is None else round(max(left_s, 0.0), 1),
             )
 
+    def transfer(self, name: str, done: int, total: int) -> None:
+        """Take in bytes of a file that is fetched, copied or packed."""
+        if self._bar is not None:
+            if name not in self._tasks:
+                self._tasks[name] = self._bar.add_task(name, total=total or None, rate="", count="")
+            self._bar.update(self._tasks[name], completed=done, count=f"{done / 1e6:.1f} MB")
+        elif self._mode == "json" and (done == total or time.monotonic() - self._last_event >= 0.2):
+            self._last_event = time.monotonic()
+            self._emit(event="bytes", file=name, done=done, total=total)
+
     def outcome(self, outcome: Outcome) -> None:
         """Show a result."""
         if self._mode == "json":
@@ -96,6 +107,7 @@ class Show:
                 faces=outcome.track_count,
                 analyse_s=round(outcome.analyse_s, 3),
                 render_s=round(outcome.render_s, 3),
+                models=list(outcome.models),
                 frames_per_s=round(outcome.frames_per_s, 2),
             )
         elif self._mode == "bar":

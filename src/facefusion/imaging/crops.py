@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from facefusion.imaging.align import transform
 from facefusion.types.crop import Crop
@@ -49,5 +52,10 @@ def cut_native(pixels: Pixels, face: Face) -> Crop:
         sx, sy = size[0] / (x1 - x0), size[1] / (y1 - y0)
         shift_x, shift_y = (0.5 - x0) * sx - 0.5, (0.5 - y0) * sy - 0.5
         affine = np.array([[sx, 0, shift_x], [0, sy, shift_y]], dtype=np.float32)
-    moved = Face(transform(affine, face.mesh), face.score, face.pose)
-    return Crop(crop, affine, moved, np.zeros(crop.shape[:2], dtype=np.float32))
+    return Crop(crop, affine, move_face(face, affine), np.zeros(crop.shape[:2], dtype=np.float32))
+
+
+def move_face(face: Face, affine: npt.NDArray[np.float32]) -> Face:
+    """The same face in the pixels of a crop."""
+    points = None if face.points is None else transform(affine, face.points)
+    return replace(face, mesh=transform(affine, face.mesh), points=points)

@@ -117,3 +117,31 @@ def estimate_shading(
     spread = cv2.GaussianBlur(rest * sure[..., None], (0, 0), sigma) / (total[..., None] + 0.05)
     shading = surface.reshape(log_colour.shape) + spread
     return shading.astype(np.float32), trust.reshape(weight.shape).astype(np.float32)
+
+
+def match_low_frequencies(pixels: Pixels, goal: Pixels, share: float) -> Pixels:
+    """Give a picture the broad colours of another of the same size.
+
+    Parameters
+    ----------
+    pixels, goal
+        (H, W, 3) uint8.
+    share
+        0 leaves the picture as it is, 1 takes all of the difference.
+    """
+    result = pixels.astype(np.float32)
+    height, width = pixels.shape[:2]
+    for side in (16, 32, 64):
+        small = [cv2.resize(x, (side, side), interpolation=cv2.INTER_AREA) for x in (goal.astype(np.float32), result)]
+        difference = cv2.resize(small[0] - small[1], (width, height), interpolation=cv2.INTER_CUBIC)
+        result += np.asarray(difference, dtype=np.float32) * (share / 3)
+    return np.asarray(np.clip(result + 0.5, 0, 255), dtype=np.uint8)
+
+
+def colour_agreement(pixels: Pixels, goal: Pixels) -> float:
+    """Correlation of the hue and saturation histograms of two pictures, -1 to 1."""
+    one, other = (
+        cv2.calcHist([cv2.cvtColor(x, cv2.COLOR_RGB2HSV)], [0, 1], None, [50, 60], [0, 180, 0, 256])
+        for x in (pixels, goal)
+    )
+    return float(cv2.compareHist(one, other, cv2.HISTCMP_CORREL))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -10,12 +11,13 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
+T = TypeVar("T", np.uint8, np.float32)
 
 cv2.setNumThreads(1)  # frames run side by side; threads inside one frame would only compete
 
 
-def cut(pixels: Pixels, crop_from_frame: FloatArray, size: int) -> Pixels:
-    """A square crop by an affine; outside the frame its border is repeated.
+def cut(pixels: Pixels, crop_from_frame: FloatArray, size: int, is_border_black: bool = False) -> Pixels:
+    """A square crop by an affine; outside the frame its border is repeated, or black.
 
     Parameters
     ----------
@@ -50,8 +52,63 @@ def cut(pixels: Pixels, crop_from_frame: FloatArray, size: int) -> Pixels:
         # frame = (small + 0.5) * factor - 0.5 + origin
         offset = np.array([[x0], [y0]]) + 0.5 * factor - 0.5
         matrix = np.concatenate([matrix[:, :2] * factor, matrix[:, :2] @ offset + matrix[:, 2:]], axis=1)
-    crop = cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    border = cv2.BORDER_CONSTANT if is_border_black else cv2.BORDER_REPLICATE
+    crop = cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border)
     return np.asarray(crop, dtype=np.uint8)
+
+
+def warp(pixels: npt.NDArray[T], affine: FloatArray, width: int, height: int, is_border_black: bool) -> npt.NDArray[T]:
+    """Move a picture or mask by an affine ``new_from_old``; outside the old one its border is repeated, or 0."""
+    border = cv2.BORDER_CONSTANT if is_border_black else cv2.BORDER_REPLICATE
+    moved = cv2.warpAffine(
+        pixels, affine.astype(np.float64), (width, height), flags=cv2.INTER_LINEAR, borderMode=border
+    )
+    return np.asarray(moved, dtype=pixels.dtype)
+
+
+def resize_pixels(pixels: Pixels, width: int, height: int) -> Pixels:
+    """A picture at another size; reductions are averaged."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    how = cv2.INTER_AREA if pixels.shape[0] > height else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=how), dtype=np.uint8)
+
+
+def shrink_onto(pixels: Pixels, width: int, height: int) -> tuple[Pixels, float, float]:
+    """Put a picture at the top left of a black canvas, shrunk if it is larger, never enlarged.
+
+    Returns
+    -------
+    The canvas, and the factors from canvas to picture for x and y.
+    """
+    rows, columns = pixels.shape[:2]
+    scale = min(width / columns, height / rows, 1.0)
+    size = (max(int(columns * scale), 1), max(int(rows * scale), 1))
+    small = pixels if scale == 1 else np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    canvas = np.zeros((height, width, 3), dtype=np.uint8)
+    canvas[: small.shape[0], : small.shape[1]] = small
+    return canvas, columns / small.shape[1], rows / small.shape[0]
+
+
+def brighten_dark(pixels: Pixels, min_lightness: float = 30.0) -> Pixels:
+    """Equalise the lightness of a crop that is almost black; others come back as they are.
+
+    References
+    ----------
+    Zuiderveld, Contrast Limited Adaptive Histogram Equalization, Graphics Gems IV, 1994.
+    """
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
+    if float(lab[..., 0].mean()) >= min_lightness:
+        return pixels
+    lab[..., 0] = cv2.createCLAHE(clipLimit=2).apply(np.ascontiguousarray(lab[..., 0]))
+    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), dtype=np.uint8)
+
+
+def sharpen(values: FloatArray, amount: float = 0.75, sigma: float = 2.0) -> FloatArray:
+    """Unsharp mask of a picture of any range."""
+    return np.asarray(
+        cv2.addWeighted(values, 1 + amount, cv2.GaussianBlur(values, (0, 0), sigma), -amount, 0), np.float32
+    )
 
 
 def resize_to_multiple(pixels: Pixels, longest_side: int, multiple: int) -> tuple[Pixels, float]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
@@ -11,44 +13,13 @@ import numpy.typing as npt
 import onnxruntime
 
 from facefusion.errors import ModelMismatch, ProviderRefused
+from facefusion.models.providers import DTYPES, MIN_SHARE, PROVIDERS, check_providers, measure_shares, provider_options
 from facefusion.models.spec import ModelSpec
+from facefusion.models.store import ModelStore
 
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-    "directml": "DmlExecutionProvider",
-    "coreml": "CoreMLExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
-    "rocm": "ROCMExecutionProvider",
-    "migraphx": "MIGraphXExecutionProvider",
-    "qnn": "QNNExecutionProvider",
-}
-"""Our names of execution providers, and ONNX Runtime's."""
-
-
-def core_count() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def check_providers(names: Sequence[str]) -> None:
-    """Refuse providers that are unknown or not installed.
-
-    Raises
-    ------
-    ProviderRefused
-    """
-    available = onnxruntime.get_available_providers()
-    installed = [name for name, full in PROVIDERS.items() if full in available]
-    for name in names:
-        if name not in PROVIDERS:
-            raise ProviderRefused(f"There is no execution provider '{name}'.", f"Known: {', '.join(PROVIDERS)}.")
-    if not any(name in installed for name in names):
-        raise ProviderRefused(
-            f"Execution provider {' or '.join(repr(name) for name in names)} is not installed here.",
-            f"Installed: {', '.join(installed)}. For NVIDIA: pip install 'facefusion[cuda]'. See 'facefusion doctor'.",
-        )
+FloatArray = npt.NDArray[np.float32]
+ON_DEVICE = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
+MAX_BATCH = 16
 
 
 class Session:
@@ -57,20 +28,30 @@ class Session:
     Parameters
     ----------
     spec
-        The model; its hash is checked before anything is loaded.
+        The model.
+    content
+        Its graph, verified (see `ModelStore.read`).
     providers
         Our provider names in order of preference. The first one must really run unless another
         name follows it, which is how a user allows a fallback.
     thread_count
         Threads inside one call.
+    device_id
+        Which device of the provider.
 
     Raises
     ------
-    HashMismatch, ModelMismatch, ProviderRefused
+    ModelMismatch, ProviderRefused
     """
 
-    def __init__(self, spec: ModelSpec, providers: Sequence[str] = ("cpu",), thread_count: int = 1) -> None:
-        content = spec.read_verified()
+    def __init__(
+        self,
+        spec: ModelSpec,
+        content: bytes,
+        providers: Sequence[str] = ("cpu",),
+        thread_count: int = 1,
+        device_id: int = 0,
+    ) -> None:
         check_providers(providers)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = max(thread_count, 1)
@@ -79,42 +60,203 @@ class Session:
         # Spinning threads would take the cores that decode and encode.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         available = onnxruntime.get_available_providers()
-        wanted = [PROVIDERS[name] for name in providers if PROVIDERS[name] in available]
+        wanted = [
+            (PROVIDERS[name], provider_options(name, device_id, spec.precision == "fp16"))
+            for name in providers
+            if PROVIDERS[name] in available
+        ]
         try:
+            if wanted[0][0] != PROVIDERS["cpu"] and "cpu" not in providers:
+                _check_really_runs(spec, measure_shares(content, options, wanted), wanted[0][0], providers[0])
             self._session = onnxruntime.InferenceSession(content, options, providers=wanted)
+        except ProviderRefused:
+            raise
         except Exception as error:  # ONNX Runtime raises its own untyped errors
             raise ModelMismatch(f"Model {spec.id} cannot be loaded: {error}.", "See 'facefusion doctor'.") from error
         used = self._session.get_providers()
-        allowed = {PROVIDERS[name] for name in providers}
-        if used[0] not in allowed:
+        if used[0] not in {PROVIDERS[name] for name in providers}:
             raise ProviderRefused(
                 f"Model {spec.id} was asked to run on {providers[0]} but runs on {used[0]}.",
                 f"Add 'cpu' after '{providers[0]}' to allow that, or see 'facefusion doctor'.",
             )
-        self.spec, self.provider = spec, used[0]
-        _check_graph(spec, self._session)
+        self.spec, self.provider, self.size_bytes = spec, used[0], len(content)
+        self.inputs = _check_side(spec, "input", spec.inputs, self._session.get_inputs())
+        self.outputs = _check_side(spec, "output", spec.outputs, self._session.get_outputs())
+        self._types = {value.name: DTYPES.get(value.type, np.float32) for value in self._session.get_inputs()}
+        self._is_bound = self.provider in ON_DEVICE
+        first = self._session.get_inputs()[0].shape
+        self.is_batched = not (first and isinstance(first[0], int))
 
-    def run(self, inputs: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[np.float32]]:
-        """Run the model; outputs come in the order of the specification."""
-        outputs: list[npt.NDArray[np.float32]] = self._session.run(list(self.spec.outputs), inputs)
+    @property
+    def graph(self) -> Any:
+        """The ONNX Runtime session itself, for measuring."""
+        return self._session
+
+    def shape(self, name: str) -> tuple[int | None, ...]:
+        """Shape of an input as the graph declares it, ``None`` for free lengths."""
+        graph_name = self.inputs[name]
+        value = next(value for value in self._session.get_inputs() if value.name == graph_name)
+        return tuple(n if isinstance(n, int) else None for n in value.shape)
+
+    def has_input(self, name: str) -> bool:
+        """Whether the graph has an input of this name, declared or not."""
+        return name in self._types
+
+    def run(self, inputs: Mapping[str, npt.NDArray[Any]]) -> list[FloatArray]:
+        """Run the model once.
+
+        Parameters
+        ----------
+        inputs
+            By the names of the specification; types are cast to what the graph takes.
+
+        Returns
+        -------
+        float32 outputs in the order of the specification.
+        """
+        named = {self.inputs.get(name, name): value for name, value in inputs.items()}
+        feed = {name: np.ascontiguousarray(value, dtype=self._types[name]) for name, value in named.items()}
+        names = list(self.outputs.values())
+        results = self._run_bound(feed, names) if self._is_bound else self._session.run(names, feed)
+        return [np.asarray(result, dtype=np.float32) for result in results]
+
+    def run_batch(self, inputs: Mapping[str, npt.NDArray[Any]]) -> list[FloatArray]:
+        """Run over the first axis: at once where the graph allows it, one by one where its batch is fixed."""
+        count = len(next(iter(inputs.values())))
+        step = MAX_BATCH if self.is_batched else 1
+        parts = [self.run({name: value[k : k + step] for name, value in inputs.items()}) for k in range(0, count, step)]
+        if len(parts) == 1:
+            return parts[0]
+        return [np.concatenate([part[k] for part in parts]) for k in range(len(parts[0]))]
+
+    def _run_bound(self, feed: dict[str, npt.NDArray[Any]], names: list[str]) -> list[npt.NDArray[Any]]:
+        """Inputs go to the device once and outputs stay there until all are ready."""
+        binding = self._session.io_binding()
+        for name, value in feed.items():
+            binding.bind_cpu_input(name, value)
+        for name in names:
+            binding.bind_output(name)
+        self._session.run_with_iobinding(binding)
+        outputs: list[npt.NDArray[Any]] = binding.copy_outputs_to_cpu()
         return outputs
 
 
-def _check_graph(spec: ModelSpec, session: Any) -> None:
-    for kind, declared, found in (
-        ("input", spec.inputs, session.get_inputs()),
-        ("output", spec.outputs, session.get_outputs()),
-    ):
-        shapes = {value.name: [n if isinstance(n, int) else None for n in value.shape] for value in found}
-        for name, shape in declared.items():
-            if name not in shapes:
-                raise ModelMismatch(f"Model {spec.id} has no {kind} '{name}', only {', '.join(shapes)}.")
-            pairs = zip(shape, shapes[name], strict=False)
-            if len(shape) != len(shapes[name]) or any(a is not None and b is not None and a != b for a, b in pairs):
-                raise ModelMismatch(f"Model {spec.id}: {kind} '{name}' is {shapes[name]}, expected {list(shape)}.")
+def _check_really_runs(spec: ModelSpec, shares: Mapping[str, float], full: str, name: str) -> None:
+    share = shares.get(full, 0.0)
+    if share < MIN_SHARE:
+        others = ", ".join(f"{provider} {part:.0%}" for provider, part in shares.items() if provider != full)
+        raise ProviderRefused(
+            f"Model {spec.id} was asked to run on {name}, but that takes {share:.0%} of the work ({others}).",
+            f"Add 'cpu' after '{name}' to allow that, or see 'facefusion doctor'.",
+        )
 
 
-def describe_providers() -> dict[str, bool]:
-    """Our provider names, and whether this ONNX Runtime offers them."""
-    available = onnxruntime.get_available_providers()
-    return {name: full in available for name, full in PROVIDERS.items()}
+def _check_side(
+    spec: ModelSpec, kind: str, declared: Mapping[str, tuple[int | None, ...]], found: Sequence[Any]
+) -> dict[str, str]:
+    """Names in the specification to names in the graph; a name ``#k`` stands for the k-th.
+
+    Raises
+    ------
+    ModelMismatch
+        Naming what differs.
+    """
+    shapes = {value.name: [n if isinstance(n, int) else None for n in value.shape] for value in found}
+    names = {}
+    for name, shape in declared.items():
+        actual = name
+        if name.startswith("#"):
+            number = int(name[1:])
+            if number >= len(found):
+                raise ModelMismatch(f"Model {spec.id} has {len(found)} {kind}s, not {number + 1} or more.", _WRONG)
+            actual = found[number].name
+        if actual not in shapes:
+            raise ModelMismatch(f"Model {spec.id} has no {kind} '{name}', only {', '.join(shapes)}.", _WRONG)
+        pairs = zip(shape, shapes[actual], strict=False)
+        if shape and (
+            len(shape) != len(shapes[actual]) or any(a is not None and b is not None and a != b for a, b in pairs)
+        ):
+            raise ModelMismatch(
+                f"Model {spec.id}: {kind} '{actual}' is {_say(shapes[actual])}, expected {_say(shape)}.", _WRONG
+            )
+        names[name] = actual
+    return names
+
+
+_WRONG = "This is another graph than its entry describes; compare with 'facefusion models show'."
+
+
+def _say(shape: Sequence[int | None]) -> str:
+    return " x ".join("?" if n is None else str(n) for n in shape)
+
+
+class SessionCache:
+    """One session for each model and device, shared by all threads; the least recently used goes first.
+
+    Parameters
+    ----------
+    budget_bytes
+        How much the graphs of all sessions may weigh; the one in use is always kept.
+    """
+
+    def __init__(self, budget_bytes: int = 4 << 30) -> None:
+        self._budget = budget_bytes
+        self._lock = threading.Lock()
+        self._sessions: OrderedDict[tuple[object, ...], Future[Session]] = OrderedDict()
+
+    def get(
+        self,
+        spec: ModelSpec,
+        store: ModelStore,
+        providers: Sequence[str] = ("cpu",),
+        thread_count: int = 1,
+        device_id: int = 0,
+    ) -> Session:
+        """The session of a model; loaded by the first thread that asks, waited for by the others.
+
+        A file that has changed since gets a new session; whoever holds the old one finishes with it.
+
+        Raises
+        ------
+        ModelError
+        """
+        key = (spec.key, store.stamp(spec), store.licences, tuple(providers), thread_count, device_id)
+        with self._lock:
+            known = self._sessions.get(key)
+            mine: Future[Session] = Future() if known is None else known
+            if known is None:
+                self._sessions[key] = mine
+            self._sessions.move_to_end(key)
+        if known is None:
+            try:
+                mine.set_result(Session(spec, store.read(spec), providers, thread_count, device_id))
+            except BaseException as error:
+                with self._lock:
+                    self._sessions.pop(key, None)
+                mine.set_exception(error)
+            self._trim(key)
+        return mine.result()
+
+    def _trim(self, newest: tuple[object, ...]) -> None:
+        with self._lock:
+            loaded = {
+                key: future.result().size_bytes
+                for key, future in self._sessions.items()
+                if future.done() and future.exception() is None
+            }
+            spec_name = newest[0]
+            total = sum(loaded.values())
+            for key in list(self._sessions):
+                is_outdated = key != newest and key[0] == spec_name and key[2:] == newest[2:] and key in loaded
+                if (total > self._budget and key != newest and key in loaded) or is_outdated:
+                    del self._sessions[key]
+                    total -= loaded[key]
+
+    def clear(self) -> None:
+        """Let all sessions go."""
+        with self._lock:
+            self._sessions.clear()
+
+
+SESSIONS = SessionCache()
+"""The warm cache of this process. It holds models, never anything of a job."""

@@ -85,3 +85,15 @@ def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -
         finally:
             for future in pending:
                 future.cancel()
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of ``size`` items; the last one may be shorter."""
+    group: list[T] = []
+    for item in items:
+        group.append(item)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

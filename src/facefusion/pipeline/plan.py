@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from facefusion.errors import NoFaceInSource, RecipeError, UnknownModel
+from facefusion.errors import NoFaceInSource, RecipeError
 from facefusion.media.files import check_file, check_output
 from facefusion.media.image import check_photo_output, is_photo, read_photo
 from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import check_clip_output
-from facefusion.models.session import check_providers, core_count
-from facefusion.plugins.registry import (
-    DETECTORS,
-    LANDMARKERS,
-    check_processor,
-    list_engines,
-)
-from facefusion.recipe import Recipe, suggest
+from facefusion.models.licences import check_licence
+from facefusion.models.providers import check_providers, core_count
+from facefusion.models.spec import ModelSpec
+from facefusion.models.store import missing
+from facefusion.pipeline.selection import Person, load_face_map, wants_attributes, wants_identity
+from facefusion.plugins.protocols import EngineContext
+from facefusion.plugins.registry import check_model, check_processor
+from facefusion.recipe import Recipe
 
 Kind = Literal["photo", "clip"]
+NEEDS_SOURCE = {"face_swapper"}
+"""Processors that take a face from a photo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +39,31 @@ class Plan:
         Whether the target is a photo or a clip.
     thread_count
         Threads for rendering.
+    models
+        Catalogue entries that will run.
     """
 
     recipe: Recipe
     kind: Kind
     thread_count: int
+    models: tuple[ModelSpec, ...] = ()
 
 
 def check_sources(recipe: Recipe) -> None:
-    """Refuse missing, unreadable or unsuitable source photos.
+    """Refuse missing, unreadable or unsuitable source photos, and processors that need one and have none.
 
     Raises
     ------
     RecipeError, MediaError
     """
-    if not recipe.source_paths:
-        raise RecipeError("No source is given.", "Name one or more photos with --source.")
-    for path in recipe.source_paths:
+    people = face_map_of(recipe)
+    groups = [(person.sources, person.processors) for person in people] or [(recipe.source_paths, recipe.processors)]
+    for sources, processors in groups:
+        if not sources and NEEDS_SOURCE & set(processors):
+            raise RecipeError("No source is given.", "Name one or more photos with --source.")
+    references = [person.reference for person in people] + [recipe.reference_face_path]
+    photos = [path for sources, _ in groups for path in sources]
+    for path in [*photos, *(reference for reference in references if reference is not None)]:
         if not is_photo(path):
             probe(path)  # says so where it is no media at all
             raise NoFaceInSource(f"{path} is a clip; sources are photos.", "Save a frame of it as a photo.")
@@ -74,27 +85,88 @@ def find_kind(path: Path) -> Kind:
     return "clip"
 
 
-def check_models(recipe: Recipe) -> None:
-    """Refuse unknown processors, models and providers.
+def capabilities_of_analysis(recipe: Recipe) -> list[str]:
+    """Capabilities of pass 1 that a recipe uses."""
+    used = ["face_detector", "face_landmarker"]
+    if wants_identity(recipe, face_map_of(recipe)):
+        used.append("face_identifier")
+    if wants_attributes(recipe):
+        used.append("face_classifier")
+    return used
+
+
+def capabilities_of_rendering(recipe: Recipe) -> list[str]:
+    """Capabilities of pass 2 that a recipe uses, those of a mapping file included."""
+    used = list(recipe.processors)
+    for person in face_map_of(recipe):
+        used += person.processors
+    used += [capability for kind, capability in _MASK_MODELS.items() if kind in recipe.face_mask_types]
+    return list(dict.fromkeys(used))
+
+
+_MASK_MODELS = {"occlusion": "face_occluder", "region": "face_parser"}
+
+
+def models_of(recipe: Recipe, capabilities: Sequence[str]) -> list[ModelSpec]:
+    """Catalogue entries behind some capabilities, and those that they in turn need.
 
     Raises
     ------
-    UnknownProcessor, UnknownModel, ProviderRefused
+    UnknownModel
     """
-    if not recipe.processors:
+    context = EngineContext(recipe)
+    store = context.store
+    specs: list[ModelSpec] = []
+    for capability in capabilities:
+        name = getattr(recipe, f"{capability}_model")
+        spec = check_model(capability, name, context)
+        if spec is None and name == "embedded":
+            spec = store.get(f"{capability}_embedded")
+        if spec is None:
+            continue
+        specs.append(spec)
+        specs += [store.get(str(spec.options[key])) for key in ("identifier", "converter") if key in spec.options]
+    return list({spec.key: spec for spec in specs}.values())
+
+
+def face_map_of(recipe: Recipe) -> tuple[Person, ...]:
+    """People of the recipe's mapping file; none where there is no such file."""
+    return () if recipe.face_map_path is None else load_face_map(recipe.face_map_path, recipe.processors)
+
+
+def check_models(recipe: Recipe, is_rendering: bool = True) -> list[ModelSpec]:
+    """Refuse unknown processors, models and providers, licences that are not accepted, and files that are not here.
+
+    Parameters
+    ----------
+    recipe
+        What is asked for.
+    is_rendering
+        Whether pass 2 will run too.
+
+    Returns
+    -------
+    The catalogue entries that will run.
+
+    Raises
+    ------
+    UnknownProcessor, UnknownModel, LicenceRefused, ModelMissing, ProviderRefused
+    """
+    names = [*recipe.processors, *(name for person in face_map_of(recipe) for name in person.processors)]
+    if not names:
         raise RecipeError("No processor is given.", "Add --processors face_swapper.")
-    for name in recipe.processors:
+    for name in names:
         check_processor(name)
-    wanted = [
-        (DETECTORS, recipe.face_detector_model, "face detector"),
-        (LANDMARKERS, recipe.face_landmarker_model, "face mesh"),
-        *((f"facefusion.{name}", getattr(recipe, f"{name}_model"), name) for name in recipe.processors),
-    ]
-    for group, model, kind in wanted:
-        names = list_engines(group)
-        if model not in names:
-            raise UnknownModel(f"There is no {kind} model '{model}'.", suggest(model, names))
+    used = capabilities_of_analysis(recipe) + (capabilities_of_rendering(recipe) if is_rendering else [])
+    specs = models_of(recipe, used)
+    store = EngineContext(recipe).store
+    for spec in specs:
+        check_licence(spec, recipe.licences)
+        for file in spec.files:
+            if store.find(spec, file) is None:
+                raise missing(spec, file)
     check_providers(recipe.execution_providers)
+    return specs
 
 
 def build_plan(recipe: Recipe) -> Plan:
@@ -118,7 +190,7 @@ def build_plan(recipe: Recipe) -> Plan:
         raise RecipeError("No target is given.", "Name a photo or clip with --target.")
     if recipe.output_path == Path():
         raise RecipeError("No output is given.", "Name a file with --output.")
-    check_models(recipe)
+    specs = check_models(recipe)
     check_sources(recipe)
     kind = find_kind(recipe.target_path)
     check_output(recipe.output_path, [recipe.target_path, *recipe.source_paths])
@@ -130,4 +202,4 @@ def build_plan(recipe: Recipe) -> Plan:
     else:
         ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit)
         check_clip_output(recipe.output_path, recipe.output_video_encoder)
-    return Plan(recipe, kind, recipe.execution_thread_count or core_count())
+    return Plan(recipe, kind, recipe.execution_thread_count or core_count(), tuple(specs))

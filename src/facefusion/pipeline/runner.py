@@ -10,27 +10,53 @@ from fractions import Fraction
 from pathlib import Path
 
 from facefusion.analyse.analyser import Analyser
+from facefusion.analyse.turned import TurnedDetector
 from facefusion.errors import NoFaceInSource, NoFaceInTarget, TracksError, UnknownOption
 from facefusion.media.files import partial_path, translate_os_error
 from facefusion.media.image import Photo, read_photo, write_photo
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter
-from facefusion.models.session import core_count
-from facefusion.models.spec import load_catalog
-from facefusion.pipeline.overlap import map_in_order, prefetch
-from facefusion.pipeline.plan import Plan, build_plan, find_kind
+from facefusion.models.providers import core_count
+from facefusion.pipeline.overlap import batched, map_in_order, prefetch
+from facefusion.pipeline.plan import (
+    Plan,
+    build_plan,
+    capabilities_of_analysis,
+    face_map_of,
+    find_kind,
+    models_of,
+)
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
-from facefusion.plugins.protocols import EngineContext, FaceProcessor
-from facefusion.plugins.registry import DETECTORS, LANDMARKERS, build_engine
-from facefusion.recipe import Recipe
+from facefusion.pipeline.selection import (
+    Person,
+    choose_tracks,
+    matching_tracks,
+    wants_attributes,
+    wants_identity,
+)
+from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray
+from facefusion.plugins.registry import build_engine
+from facefusion.recipe import Recipe, four_sides
 from facefusion.render.renderer import Renderer
 from facefusion.types.crop import SourceFace
+from facefusion.types.face import Attributes
 from facefusion.types.frame import Frame
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
 
 READ_AHEAD = 4
+DEFAULT_LANDMARKER = "embedded"
+"""The mesh under landmarkers of other layouts."""
 COMMENT = "Faces changed with FaceFusion (synthetic media)"
+
+
+def comment_of(plan: Plan) -> str:
+    """What is written into the output about how it was made."""
+    return f"{COMMENT}; models: {', '.join(_models_of(plan))}"
+
+
+def _models_of(plan: Plan) -> tuple[str, ...]:
+    return tuple(f"{spec.key} ({spec.licence})" for spec in plan.models)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +75,8 @@ class Outcome:
         People found.
     analyse_s, render_s
         Wall time of the two passes in seconds.
+    models
+        What ran: id, version and licence of every model.
     """
 
     output_path: Path
@@ -57,6 +85,7 @@ class Outcome:
     track_count: int
     analyse_s: float
     render_s: float
+    models: tuple[str, ...] = ()
 
     @property
     def frames_per_s(self) -> float:
@@ -64,21 +93,47 @@ class Outcome:
         return self.frame_count / max(self.analyse_s + self.render_s, 1e-9)
 
 
-def build_analyser(recipe: Recipe) -> Analyser:
-    """Engines of pass 1 as a recipe names them."""
+def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser:
+    """Engines of pass 1 as a recipe names them.
+
+    Parameters
+    ----------
+    recipe
+        What is asked for.
+    has_identity
+        Whether people are told apart; None where the recipe's selection decides.
+    """
     context = EngineContext(recipe, thread_count=1)
     # The detector is the only model large enough to gain from more threads.
     wide = EngineContext(recipe, thread_count=recipe.execution_thread_count or core_count())
+    detector = build_engine("face_detector", recipe.face_detector_model, wide)
+    angles, margin = recipe.face_detector_angles, four_sides(recipe.face_detector_margin)
+    if angles != (0,) or any(margin):
+        detector = TurnedDetector(detector, angles, margin)
+    landmarker = build_engine("face_landmarker", recipe.face_landmarker_model, context)
+    is_mesh = hasattr(landmarker, "landmark")
+    mesh = landmarker if is_mesh else build_engine("face_landmarker", DEFAULT_LANDMARKER, context)
+    if has_identity is None:
+        has_identity = wants_identity(recipe, face_map_of(recipe))
+    identifier = build_engine("face_identifier", recipe.face_identifier_model, context) if has_identity else None
+    wants_looks = wants_attributes(recipe)
+    classifier = build_engine("face_classifier", recipe.face_classifier_model, context) if wants_looks else None
     return Analyser(
-        build_engine(DETECTORS, recipe.face_detector_model, wide),
-        build_engine(LANDMARKERS, recipe.face_landmarker_model, context),
+        detector,
+        mesh,
         recipe.face_detector_interval,
         recipe.face_tracker_smoothing,
+        None if is_mesh else landmarker,
+        recipe.face_landmarker_score,
+        identifier,
+        classifier,
     )
 
 
-def read_sources(recipe: Recipe, analyser: Analyser, on_progress: OnProgress = ignore_progress) -> list[SourceFace]:
-    """The largest face of every source photo.
+def read_sources(
+    paths: Sequence[Path], analyser: Analyser, on_progress: OnProgress = ignore_progress
+) -> list[SourceFace]:
+    """The largest face of every photo.
 
     Raises
     ------
@@ -86,7 +141,7 @@ def read_sources(recipe: Recipe, analyser: Analyser, on_progress: OnProgress = i
         Naming the photo without a face.
     """
     sources = []
-    for number, path in enumerate(recipe.source_paths):
+    for number, path in enumerate(paths):
         pixels = read_photo(path, allow_8bit=True).pixels
         faces = analyser.find_faces(pixels)
         if not faces:
@@ -95,48 +150,111 @@ def read_sources(recipe: Recipe, analyser: Analyser, on_progress: OnProgress = i
                 "Use a photo in which the face is at least 64 px high, or lower --face-detector-score.",
             )
         sources.append(SourceFace(pixels, faces[0]))
-        on_progress(Progress("sources", number + 1, len(recipe.source_paths)))
+        on_progress(Progress("sources", number + 1, len(paths)))
     return sources
 
 
-def build_processors(recipe: Recipe, sources: Sequence[SourceFace]) -> list[FaceProcessor]:
-    """Processors in the recipe's order, with the sources taken in."""
+def build_processors(recipe: Recipe, names: Sequence[str], sources: Sequence[SourceFace]) -> tuple[FaceProcessor, ...]:
+    """Processors in order, with the sources taken in."""
     context = EngineContext(recipe, thread_count=1)
     processors: list[FaceProcessor] = []
-    for name in recipe.processors:
-        processor: FaceProcessor = build_engine(f"facefusion.{name}", getattr(recipe, f"{name}_model"), context)
+    for name in names:
+        processor: FaceProcessor = build_engine(name, getattr(recipe, f"{name}_model"), context)
         processor.prepare(sources)
         processors.append(processor)
-    return processors
+    return tuple(processors)
 
 
-def choose_tracks(recipe: Recipe, tracks: Tracks) -> tuple[int, ...]:
-    """Track ids that a recipe's ``faces`` selects.
+@dataclass(frozen=True, slots=True, eq=False)
+class Cast:
+    """Everyone who takes part: sources taken in, references encoded.
+
+    Attributes
+    ----------
+    chain
+        Processors of everyone who is selected; empty with a mapping file.
+    people
+        Entries of the mapping file, each with its processors and the embedding of its reference.
+    reference
+        Embedding of the recipe's reference photo.
+    source
+        What the first source looks like, where a filter asks for it.
+    """
+
+    chain: tuple[FaceProcessor, ...]
+    people: tuple[tuple[Person, tuple[FaceProcessor, ...], FloatArray | None], ...] = ()
+    reference: FloatArray | None = None
+    source: Attributes | None = None
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the processors want to know about target faces."""
+        chains = [self.chain, *(chain for _, chain, _ in self.people)]
+        return frozenset(need for chain in chains for processor in chain for need in processor.needs)
+
+    def chains(self, recipe: Recipe, tracks: Tracks) -> dict[int, tuple[FaceProcessor, ...]]:
+        """Processors of every track that is changed."""
+        if not self.people:
+            chosen = choose_tracks(recipe, tracks, self.reference, self.source)
+            return dict.fromkeys(chosen, self.chain)
+        chains: dict[int, tuple[FaceProcessor, ...]] = {}
+        known = {track.track_id for track in tracks.tracks}
+        for person, chain, reference in self.people:
+            if person.track is not None:
+                if person.track not in known:
+                    raise UnknownOption(
+                        f"{recipe.face_map_path} names track {person.track}, which {recipe.target_path} does not have.",
+                        f"It has {', '.join(map(str, sorted(known))) or 'none'}; see 'facefusion analyse'.",
+                    )
+                chains[person.track] = chain
+            elif reference is not None:
+                for track_id in matching_tracks(tracks.tracks, reference, recipe.reference_face_distance):
+                    chains.setdefault(track_id, chain)
+        return chains
+
+
+def build_cast(recipe: Recipe, analyser: Analyser, on_progress: OnProgress = ignore_progress) -> Cast:
+    """Read sources and references and build the processors.
 
     Raises
     ------
-    UnknownOption
-        For a track number that does not exist.
+    NoFaceInSource, ModelError
     """
-    known = tuple(track.track_id for track in tracks.tracks)
-    if recipe.faces == "all":
-        return known
-    if recipe.faces == "largest":
-        return tracks.prominent()
-    missing = [number for number in recipe.faces if number not in known]
-    if missing and known:
-        raise UnknownOption(
-            f"There is no face {missing[0]} in {recipe.target_path}.",
-            f"It has {len(known)}: {', '.join(map(str, known))}; 0 is the most prominent.",
-        )
-    return recipe.faces
+    if recipe.face_map_path is not None:
+        people = []
+        for person in face_map_of(recipe):
+            sources = read_sources(person.sources, analyser, on_progress)
+            chain = build_processors(recipe, person.processors, sources)
+            people.append((person, chain, _encode_reference(recipe, person.reference, analyser)))
+        return Cast((), tuple(people))
+    sources = read_sources(recipe.source_paths, analyser, on_progress)
+    chain = build_processors(recipe, recipe.processors, sources)
+    reference = None
+    if recipe.face_selector_mode == "reference":
+        reference = _encode_reference(recipe, recipe.reference_face_path, analyser)
+    looks = None
+    if sources and "auto" in (recipe.face_selector_gender, recipe.face_selector_race):
+        classifier = build_engine("face_classifier", recipe.face_classifier_model, EngineContext(recipe))
+        looks = classifier.classify([sources[0].pixels], [sources[0].face.five_points])[0]
+    return Cast(chain, (), reference, looks)
+
+
+def _encode_reference(recipe: Recipe, path: Path | None, analyser: Analyser) -> FloatArray | None:
+    if path is None:
+        return None
+    (face,) = read_sources([path], analyser)
+    identifier = build_engine("face_identifier", recipe.face_identifier_model, EngineContext(recipe))
+    embedding: FloatArray = identifier.identify([face.pixels], [face.face.five_points])[0]
+    return embedding
 
 
 def notes_of(recipe: Recipe) -> dict[str, str]:
     """What made the tracks, to be stored with them."""
     notes = {"facefusion": __version__, "target": recipe.target_path.name}
-    for spec in load_catalog().values():
-        notes[f"model {spec.id}@{spec.version}"] = spec.sha256
+    store = EngineContext(recipe).store
+    for spec in models_of(recipe, capabilities_of_analysis(recipe)):
+        path = store.find(spec)
+        notes[f"model {spec.key}"] = "" if path is None else store.hash_of(path)
     return notes
 
 
@@ -188,12 +306,11 @@ def run(recipe: Recipe, on_progress: OnProgress = ignore_progress) -> Outcome:
         With nothing written; an older output is still there.
     """
     plan = build_plan(recipe)
-    analyser = build_analyser(recipe)
-    sources = read_sources(recipe, analyser, on_progress)
-    processors = build_processors(recipe, sources)
+    cast = build_cast(recipe, build_analyser(recipe, has_identity=False), on_progress)
     began = time.perf_counter()
-    tracks = analyse_target(recipe, analyser, on_progress)
-    return _render(plan, tracks, processors, time.perf_counter() - began, on_progress)
+    has_identity = "identity" in cast.needs or wants_identity(recipe, face_map_of(recipe))
+    tracks = analyse_target(recipe, build_analyser(recipe, has_identity), on_progress)
+    return _render(plan, tracks, cast, time.perf_counter() - began, on_progress)
 
 
 def render_target(recipe: Recipe, tracks: Tracks, on_progress: OnProgress = ignore_progress) -> Outcome:
@@ -205,13 +322,11 @@ def render_target(recipe: Recipe, tracks: Tracks, on_progress: OnProgress = igno
         When the tracks were made from a target of another size.
     """
     plan = build_plan(recipe)
-    sources = read_sources(recipe, build_analyser(recipe), on_progress)
-    return _render(plan, tracks, build_processors(recipe, sources), 0.0, on_progress)
+    cast = build_cast(recipe, build_analyser(recipe, has_identity=False), on_progress)
+    return _render(plan, tracks, cast, 0.0, on_progress)
 
 
-def _render(
-    plan: Plan, tracks: Tracks, processors: Sequence[FaceProcessor], analyse_s: float, on_progress: OnProgress
-) -> Outcome:
+def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progress: OnProgress) -> Outcome:
     recipe = plan.recipe
     began = time.perf_counter()
     if not tracks.tracks and not (recipe.allow_empty and plan.kind == "clip"):
@@ -220,13 +335,13 @@ def _render(
             f"No face is found in the target {recipe.target_path}.",
             f"Lower --face-detector-score or raise --face-detector-size.{way_out}",
         )
-    renderer = Renderer(processors, tracks, choose_tracks(recipe, tracks), recipe.face_swapper_blend)
+    renderer = Renderer(cast.chains(recipe, tracks), tracks, recipe.face_swapper_blend)
     if plan.kind == "photo":
         photo = read_photo(recipe.target_path, recipe.allow_8bit)
         _check_size(tracks, photo.pixels.shape[1], photo.pixels.shape[0], recipe.target_path)
         rendered = renderer.render(_photo_frame(photo))
         result = Photo(rendered.pixels, photo.alpha, photo.exif, photo.icc_profile)
-        write_photo(recipe.output_path, result, recipe.output_image_quality, COMMENT)
+        write_photo(recipe.output_path, result, recipe.output_image_quality, comment_of(plan))
         on_progress(Progress("render", 1, 1))
         frame_count, changed = 1, int(rendered.is_changed)
     elif not tracks.tracks and _can_copy(recipe):
@@ -234,7 +349,15 @@ def _render(
         frame_count, changed = len(tracks.pts), 0
     else:
         frame_count, changed = _render_clip(plan, tracks, renderer, on_progress)
-    return Outcome(recipe.output_path, frame_count, changed, len(tracks.tracks), analyse_s, time.perf_counter() - began)
+    return Outcome(
+        recipe.output_path,
+        frame_count,
+        changed,
+        len(tracks.tracks),
+        analyse_s,
+        time.perf_counter() - began,
+        _models_of(plan),
+    )
 
 
 def _render_clip(plan: Plan, tracks: Tracks, renderer: Renderer, on_progress: OnProgress) -> tuple[int, int]:
@@ -250,13 +373,15 @@ def _render_clip(plan: Plan, tracks: Tracks, renderer: Renderer, on_progress: On
         recipe.output_video_preset,
         recipe.output_video_quality,
         recipe.execution_thread_count,
-        COMMENT,
+        comment_of(plan),
     ) as writer:
-        for rendered in map_in_order(renderer.render, prefetch(reader, READ_AHEAD), plan.thread_count):
-            writer.write(rendered)
-            frame_count += 1
-            changed += rendered.is_changed
-            on_progress(Progress("render", frame_count, total))
+        groups = batched(prefetch(reader, READ_AHEAD), recipe.execution_batch_size)
+        for group in map_in_order(renderer.render_many, groups, plan.thread_count):
+            for rendered in group:
+                writer.write(rendered)
+                frame_count += 1
+                changed += rendered.is_changed
+                on_progress(Progress("render", frame_count, total))
     return frame_count, changed
 
 

@@ -1,6 +1,8 @@
 """What an engine must offer. Implement one of these, name its builder in an entry point, and it is found.
 
-A builder is a function ``build(context: EngineContext) -> engine``.
+A builder is a function ``build(context: EngineContext) -> engine``. An engine with a model of its own is named in the
+group of its capability (``facefusion.detectors`` …); one that runs the models of a family is named after the family in
+``facefusion.families``, and every catalogue entry of that family can then be asked for by its id.
 """
 
 from __future__ import annotations
@@ -12,9 +14,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.models.session import SESSIONS, Session, SessionCache
+from facefusion.models.spec import ModelSpec
+from facefusion.models.store import ModelStore
 from facefusion.recipe import Recipe
-from facefusion.types.crop import Crop, SourceFace
-from facefusion.types.face import Detection
+from facefusion.types.crop import Crop, CropShape, SourceFace
+from facefusion.types.face import Attributes, Detection, Face
 from facefusion.types.frame import Pixels
 
 FloatArray = npt.NDArray[np.float32]
@@ -22,10 +27,54 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class EngineContext:
-    """What a builder gets: the recipe, and the threads one call may use."""
+    """What a builder gets.
+
+    Attributes
+    ----------
+    recipe
+        What was asked for.
+    thread_count
+        Threads that one call of a model may use.
+    spec
+        The catalogue entry that was asked for; None for an engine with a model of its own.
+    sessions
+        Where loaded models are shared.
+    """
 
     recipe: Recipe
     thread_count: int = 1
+    spec: ModelSpec | None = None
+    sessions: SessionCache = SESSIONS
+
+    @property
+    def store(self) -> ModelStore:
+        """Where model files are, under the recipe's licence policy."""
+        return ModelStore(self.recipe.models_paths, self.recipe.licences)
+
+    @property
+    def model(self) -> ModelSpec:
+        """The catalogue entry.
+
+        Raises
+        ------
+        RuntimeError
+            When the engine was built without one.
+        """
+        if self.spec is None:
+            raise RuntimeError("this engine runs catalogue models; build it with a spec")
+        return self.spec
+
+    def session(self, spec: ModelSpec | str) -> Session:
+        """A loaded model, shared with everyone else who uses it.
+
+        Raises
+        ------
+        ModelError
+        """
+        store = self.store
+        wanted = store.get(spec) if isinstance(spec, str) else spec
+        device = self.recipe.execution_device_ids[0]
+        return self.sessions.get(wanted, store, self.recipe.execution_providers, self.thread_count, device)
 
 
 class Detector(Protocol):
@@ -61,8 +110,57 @@ class Landmarker(Protocol):
         """
 
 
+class PointLandmarker(Protocol):
+    """Reads the 68-point layout off faces that are already found."""
+
+    def locate(self, pixels: Pixels, faces: Sequence[Face]) -> list[tuple[FloatArray, float]]:
+        """Points and scores.
+
+        Parameters
+        ----------
+        pixels
+            (H, W, 3) uint8 RGB picture.
+        faces
+            Faces in it.
+
+        Returns
+        -------
+        For each face (68, 2) float32 in picture pixels, and a score from 0 to 1.
+        """
+
+
+class Identifier(Protocol):
+    """Turns faces into vectors that are near for one person and far for two."""
+
+    contract: str
+    """Name of the space; vectors of two spaces must not be compared."""
+
+    def identify(self, pixels: Sequence[Pixels], points: Sequence[FloatArray]) -> FloatArray:
+        """(N, D) float32 raw embeddings of one face in each picture, at its (5, 2) points."""
+
+
+class Classifier(Protocol):
+    """Estimates age, gender and appearance."""
+
+    def classify(self, pixels: Sequence[Pixels], points: Sequence[FloatArray]) -> list[Attributes]:
+        """Attributes of one face in each picture, at its (5, 2) points."""
+
+
+class Masker(Protocol):
+    """Says which pixels of a crop count."""
+
+    def mask(self, crops: Sequence[Pixels]) -> list[FloatArray]:
+        """(H, W) float32 masks, 0 to 1, of (H, W, 3) uint8 RGB crops of any size."""
+
+
 class FaceProcessor(Protocol):
     """Changes faces, crop by crop."""
+
+    crop_shape: CropShape | None
+    """The crops it wants; None for upright crops at the frame's own scale."""
+
+    needs: frozenset[str]
+    """What it wants to know about target faces beyond the mesh: ``identity``."""
 
     def prepare(self, sources: Sequence[SourceFace]) -> None:
         """Take in the source faces, once per job."""

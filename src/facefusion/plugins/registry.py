@@ -1,23 +1,25 @@
-"""Finds engines by entry point; listing them imports nothing."""
+"""Finds engines by entry point and catalogue; listing them imports nothing."""
 
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from facefusion.errors import UnknownModel, UnknownProcessor
-from facefusion.plugins.protocols import EngineContext
 from facefusion.recipe import suggest
 
-DETECTORS = "facefusion.detectors"
-LANDMARKERS = "facefusion.landmarkers"
-FACE_PROCESSORS = ("face_swapper",)
-"""Capabilities of pass 2 that the recipe knows; each is an entry-point group of its own."""
+if TYPE_CHECKING:
+    from facefusion.plugins.protocols import EngineContext
+
+FACE_PROCESSORS = ("face_swapper", "deep_swapper", "face_enhancer")
+"""Capabilities of pass 2 that the recipe knows, each with an option ``<name>_model``."""
+FAMILIES = "facefusion.families"
+"""Entry points of this group run the catalogue entries of a family."""
 
 
-def list_engines(group: str) -> list[str]:
-    """Names offered in a group by all installed packages."""
-    return sorted({entry.name for entry in entry_points(group=group)})
+def list_engines(capability: str) -> list[str]:
+    """Names of engines with a model of their own, from all installed packages."""
+    return sorted({entry.name for entry in entry_points(group=f"facefusion.{capability}")})
 
 
 def check_processor(name: str) -> None:
@@ -31,24 +33,61 @@ def check_processor(name: str) -> None:
         raise UnknownProcessor(f"There is no processor '{name}'.", suggest(name, list(FACE_PROCESSORS)))
 
 
-def build_engine(group: str, name: str, context: EngineContext) -> Any:
+def find_entry(group: str, name: str) -> EntryPoint | None:
+    """The entry point of a name, or None."""
+    return next((entry for entry in entry_points(group=group) if entry.name == name), None)
+
+
+def build_engine(capability: str, name: str, context: EngineContext) -> Any:
     """Import and build an engine.
 
     Parameters
     ----------
-    group
-        Entry-point group.
+    capability
+        ``face_detector``, ``face_swapper`` …
     name
-        Name of the engine in it.
+        An engine with a model of its own, or the id of a catalogue entry.
     context
-        Handed to its builder.
+        Handed to its builder, with the catalogue entry in it.
 
     Raises
     ------
     UnknownModel
     """
-    found: list[EntryPoint] = [entry for entry in entry_points(group=group) if entry.name == name]
-    if not found:
-        kind = group.removeprefix("facefusion.").rstrip("s").replace("_", " ")
-        raise UnknownModel(f"There is no {kind} model '{name}'.", suggest(name, list_engines(group)))
-    return found[0].load()(context)
+    entry = find_entry(f"facefusion.{capability}", name)
+    if entry is not None:
+        return entry.load()(context)
+    from dataclasses import replace
+
+    spec = check_model(capability, name, context)
+    assert spec is not None
+    family = find_entry(FAMILIES, spec.family)
+    if family is None:
+        raise UnknownModel(
+            f"Model '{name}' is of the family '{spec.family}', which no installed package runs.",
+            "Install the package that brings it.",
+        )
+    return family.load()(replace(context, spec=spec))
+
+
+def check_model(capability: str, name: str, context: EngineContext) -> Any:
+    """Refuse a model that does not exist, suggesting the nearest.
+
+    Returns
+    -------
+    Its catalogue entry, or None for an engine with a model of its own.
+
+    Raises
+    ------
+    UnknownModel
+    """
+    engines = list_engines(capability)
+    if name in engines:
+        return None
+    catalog = context.store.catalog()
+    spec = catalog.get(name)
+    if spec is None or spec.capability != capability or spec.origin == "embedded":
+        known = [*engines, *(s.id for s in catalog.values() if s.capability == capability and s.origin != "embedded")]
+        kind = capability.replace("_", " ")
+        raise UnknownModel(f"There is no {kind} model '{name}'.", suggest(name, known) if known else "")
+    return spec

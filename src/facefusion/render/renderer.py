@@ -2,58 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from facefusion.imaging.align import compose, invert, transform
 from facefusion.imaging.composite import crop_box, paste
-from facefusion.imaging.crops import cut_native
-from facefusion.plugins.protocols import FaceProcessor
-from facefusion.types.crop import Crop
-from facefusion.types.face import Face, Pose
-from facefusion.types.frame import Frame, RenderedFrame
+from facefusion.imaging.crops import cut_native, move_face
+from facefusion.imaging.resample import cut, warp
+from facefusion.imaging.templates import align_to
+from facefusion.plugins.protocols import FaceProcessor, FloatArray
+from facefusion.types.crop import Crop, CropShape
+from facefusion.types.face import Face
+from facefusion.types.frame import Frame, Pixels, RenderedFrame
 from facefusion.types.track import Tracks
+
+Chain = tuple[FaceProcessor, ...]
+"""Processors that one person's crops go through, in order."""
 
 
 class Renderer:
-    """Renders one frame at a time, in any order and from several threads.
+    """Renders frames in any order and from several threads.
 
     Parameters
     ----------
-    processors
-        Prepared face processors, applied in order to the same crop.
+    chains
+        For every person who is changed (by track id) the prepared processors.
     tracks
         What pass 1 left.
-    track_ids
-        Which people are changed.
     blend
         How crops are joined to the frame: ``feather``, ``pyramid`` or ``poisson``.
     """
 
-    def __init__(
-        self, processors: Sequence[FaceProcessor], tracks: Tracks, track_ids: Sequence[int], blend: str = "feather"
-    ) -> None:
-        self._processors, self._tracks, self._blend = processors, tracks, blend
-        self._track_ids = tuple(track_ids)
+    def __init__(self, chains: Mapping[int, Sequence[FaceProcessor]], tracks: Tracks, blend: str = "feather") -> None:
+        self._chains = {track_id: tuple(chain) for track_id, chain in chains.items()}
+        self._tracks, self._blend = tracks, blend
 
     def render(self, frame: Frame) -> RenderedFrame:
         """Change the chosen faces of a frame; a frame without any comes back as it is."""
-        found = self._tracks.at(frame.pts, self._track_ids)
-        faces = [
-            Face(track.meshes[row], float(track.scores[row]), Pose(*(float(v) for v in track.poses[row])))
-            for track, row in found
-        ]
-        if not faces:
-            return RenderedFrame(frame)
-        crops: list[Crop] = [cut_native(frame.pixels, face) for face in faces]
-        for processor in self._processors:
+        return self.render_many([frame])[0]
+
+    def render_many(self, frames: Sequence[Frame]) -> list[RenderedFrame]:
+        """Change several frames; faces of all of them that go through the same processors go together."""
+        layers: list[list[Crop]] = [[] for _ in frames]
+        by_chain: dict[Chain, list[tuple[int, Face]]] = {}
+        for number, frame in enumerate(frames):
+            for track, row in self._tracks.at(frame.pts, tuple(self._chains)):
+                by_chain.setdefault(self._chains[track.track_id], []).append((number, track.face(row)))
+        for chain, found in by_chain.items():
+            pixels = [frames[number].pixels for number, _ in found]
+            for (number, _), crops in zip(found, self._process(chain, pixels, [f for _, f in found]), strict=True):
+                layers[number] += crops
+        return [self._join(frame, crops) for frame, crops in zip(frames, layers, strict=True)]
+
+    def _process(self, chain: Chain, pixels: Sequence[Pixels], faces: Sequence[Face]) -> list[list[Crop]]:
+        """Crops of every face after all processors; more than one where a template did not hold what was there."""
+        done: list[list[Crop]] = [[] for _ in faces]
+        crops = [cut_out(p, face, chain[0].crop_shape) for p, face in zip(pixels, faces, strict=True)]
+        for before, processor in zip((None, *chain), chain, strict=False):
+            if before is not None and before.crop_shape != processor.crop_shape:
+                for k, crop in enumerate(crops):
+                    crops[k], kept = hand_on(crop, pixels[k], faces[k], processor.crop_shape)
+                    done[k] += kept
             crops = processor.process(crops)
-        # Far faces first, so that a near one covers a far one where they overlap.
-        crops.sort(key=lambda crop: float(np.ptp(crop.face.mesh[:, 1])))
-        return self._join(frame, crops)
+        return [[*kept, crop] for kept, crop in zip(done, crops, strict=True)]
 
     def _join(self, frame: Frame, crops: Sequence[Crop]) -> RenderedFrame:
-        """Paste crops onto a copy of the part of the frame that they cover."""
+        """Paste crops onto a copy of the part of the frame that they cover, far faces first."""
+        if not crops:
+            return RenderedFrame(frame)
+        # So that a near face covers a far one where they overlap.
+        crops = sorted(crops, key=lambda crop: _size_in_frame(crop))
         height, width = frame.pixels.shape[:2]
         boxes = [crop_box(crop.crop_from_frame, crop.pixels.shape[1], crop.pixels.shape[0]) for crop in crops]
         x0, y0 = (max(min(box[k] for box in boxes), 0) for k in (0, 1))
@@ -73,3 +93,61 @@ class Renderer:
         left, top = (min(box[k] for box in changed) for k in (0, 1))
         right, bottom = (max(box[k] for box in changed) for k in (2, 3))
         return RenderedFrame(frame, part[top:bottom, left:right], (x0 + left, y0 + top, x0 + right, y0 + bottom))
+
+
+def cut_out(pixels: Pixels, face: Face, shape: CropShape | None) -> Crop:
+    """A crop as a processor wants it, resampled once at most."""
+    if shape is None:
+        return cut_native(pixels, face)
+    affine = align_to(face.five_points, shape.template, shape.size)
+    crop = cut(pixels, affine, shape.size)
+    return Crop(crop, affine, move_face(face, affine), np.zeros(crop.shape[:2], dtype=np.float32))
+
+
+def hand_on(crop: Crop, pixels: Pixels, face: Face, shape: CropShape | None) -> tuple[Crop, list[Crop]]:
+    """A changed crop in the shape of the next processor.
+
+    The frame is cut out afresh and the layer goes over by one composed warp. A layer that does not fit into the
+    next crop is pasted on its own before it.
+
+    Parameters
+    ----------
+    crop
+        What the processor before left.
+    pixels
+        The whole frame.
+    face
+        The face in frame pixels.
+    shape
+        What the next processor wants.
+
+    Returns
+    -------
+    The new crop, and crops that must be pasted before it.
+    """
+    fresh = cut_out(pixels, face, shape)
+    if crop.under is None:
+        return fresh, []
+    height, width = fresh.pixels.shape[:2]
+    new_from_old = compose(fresh.crop_from_frame, invert(crop.crop_from_frame))
+    layer = warp(crop.pixels, new_from_old, width, height, is_border_black=False)
+    alpha = warp(crop.alpha, new_from_old, width, height, is_border_black=True)
+    changed = fresh.with_layer(layer, alpha)
+    if _holds(crop.alpha, new_from_old, width, height):
+        return changed, []
+    return replace(fresh, pixels=changed.visible()), [crop]
+
+
+def _holds(alpha: FloatArray, new_from_old: FloatArray, width: int, height: int) -> bool:
+    """Whether all of a layer lies inside the new crop."""
+    rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
+    if not rows.size:
+        return True
+    corners = [[x, y] for x in (columns[0], columns[-1]) for y in (rows[0], rows[-1])]
+    moved = transform(new_from_old, np.array(corners, dtype=np.float32))
+    return bool((moved >= -0.5).all() and (moved <= np.array([width, height]) - 0.5).all())
+
+
+def _size_in_frame(crop: Crop) -> float:
+    scale = float(np.sqrt(abs(np.linalg.det(crop.crop_from_frame[:, :2].astype(np.float64)))))
+    return float(np.ptp(crop.face.mesh[:, 1])) / max(scale, 1e-9)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from facefusion.imaging.crops import cut_native
 from facefusion.plugins.protocols import Detector, FaceProcessor, Landmarker
+from facefusion.render.renderer import cut_out
 from facefusion.testing.fakes import make_face
 from facefusion.types.crop import SourceFace
 from facefusion.types.topology import POINT_COUNT
@@ -49,7 +49,7 @@ def check_face_processor(processor: FaceProcessor) -> None:
     face = make_face(centre=(128.0, 128.0), eye_distance=60.0)
     processor.prepare([SourceFace(photo, face)])
     frame = rng.integers(60, 200, (240, 320, 3), dtype=np.uint8)
-    crop = cut_native(frame, make_face(centre=(150.0, 120.0), eye_distance=40.0, yaw=20.0))
+    crop = cut_out(frame, make_face(centre=(150.0, 120.0), eye_distance=40.0, yaw=20.0), processor.crop_shape)
     before = crop.pixels.copy()
     first, second = processor.process([crop, crop])
     assert np.array_equal(crop.pixels, before), "a processor must not write into its input"

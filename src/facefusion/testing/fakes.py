@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.models.mesh_topology import load_mesh_topology
-from facefusion.types.crop import Crop, SourceFace
+from facefusion.types.crop import Crop, CropShape, SourceFace
 from facefusion.types.face import Detection, Face, Pose
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import FIVE_POINTS
@@ -91,8 +91,11 @@ class BrightSpotLandmarker:
 class PaintProcessor:
     """Paints the oval of every crop in one colour; what it returns is known to the last pixel."""
 
-    def __init__(self, colour: tuple[int, int, int] = (255, 0, 0)) -> None:
-        self._colour = colour
+    crop_shape: CropShape | None = None
+    needs: frozenset[str] = frozenset()
+
+    def __init__(self, colour: tuple[int, int, int] = (255, 0, 0), crop_shape: CropShape | None = None) -> None:
+        self._colour, self.crop_shape = colour, crop_shape
         self.sources: list[SourceFace] = []
 
     def prepare(self, sources: Sequence[SourceFace]) -> None:
@@ -105,5 +108,5 @@ class PaintProcessor:
         for crop in crops:
             pixels = np.empty_like(crop.pixels)
             pixels[:] = self._colour
-            painted.append(Crop(pixels, crop.crop_from_frame, crop.face, np.ones_like(crop.alpha)))
+            painted.append(crop.with_layer(pixels, np.ones_like(crop.alpha)))
         return painted

@@ -13,27 +13,82 @@ from facefusion.types.frame import Pixels
 FloatArray = npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class CropShape:
+    """The crops that a processor wants.
+
+    Attributes
+    ----------
+    template
+        Name of an alignment template (see `facefusion.imaging.templates`).
+    size
+        Side in pixels.
+    """
+
+    template: str
+    size: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Crop:
-    """Pixels around one face.
+    """Pixels around one face, and the layer that processors have laid over them.
 
     Attributes
     ----------
     pixels
-        (H, W, 3) uint8 RGB.
+        (H, W, 3) uint8 RGB: the frame's own until a processor has changed something, from then on the layer.
     crop_from_frame
         (2, 3) float32 affine from frame pixels to crop pixels.
     face
         The face in crop pixels.
     alpha
-        (H, W) float32, 0 to 1: where the crop replaces the frame. 0 everywhere until a processor
+        (H, W) float32, 0 to 1: where the layer replaces the frame. 0 everywhere until a processor
         has changed something.
+    under
+        (H, W, 3) uint8 RGB: the frame under the layer; None as long as there is no layer.
     """
 
     pixels: Pixels
     crop_from_frame: FloatArray
     face: Face
     alpha: FloatArray
+    under: Pixels | None = None
+
+    def visible(self) -> Pixels:
+        """What is seen: the frame with the layer over it."""
+        if self.under is None:
+            return self.pixels
+        share = self.alpha[..., None]
+        mixed = self.under + (self.pixels.astype(np.float32) - self.under) * share
+        return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+
+    def with_layer(self, pixels: Pixels, alpha: FloatArray) -> Crop:
+        """The same crop with another layer over all that is there.
+
+        Parameters
+        ----------
+        pixels
+            (H, W, 3) uint8 RGB.
+        alpha
+            (H, W) float32, 0 to 1.
+
+        References
+        ----------
+        Porter and Duff, Compositing Digital Images, SIGGRAPH 1984 (over).
+        """
+        if self.under is None:
+            return Crop(pixels, self.crop_from_frame, self.face, alpha, self.pixels)
+        kept = self.alpha * (1 - alpha)
+        total = kept + alpha
+        weighted = self.pixels * kept[..., None] + pixels * alpha[..., None]
+        joined = weighted / np.maximum(total, 1e-6)[..., None]
+        return Crop(
+            np.clip(joined + 0.5, 0, 255).astype(np.uint8),
+            self.crop_from_frame,
+            self.face,
+            total.astype(np.float32),
+            self.under,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

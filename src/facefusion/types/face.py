@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.types.topology import FIVE_POINTS, POINT_COUNT
+from facefusion.types.topology import FIVE_POINTS, MESH_TO_68, POINT_COUNT, five_from_68
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -68,11 +68,17 @@ class Face:
         0 to 1, how sure the landmarker is that this is a face it follows.
     pose
         Head pose read off the mesh.
+    points
+        (68, 2) float32 of a 68-point landmarker, or None where the mesh alone is known.
+    identity
+        (D,) float32 embedding of the person, or None where nobody asked for it.
     """
 
     mesh: FloatArray
     score: float
     pose: Pose
+    points: FloatArray | None = None
+    identity: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if self.mesh.shape != (POINT_COUNT, 3):
@@ -86,5 +92,29 @@ class Face:
 
     @property
     def five_points(self) -> FloatArray:
-        """(5, 2) five-point layout."""
-        return self.mesh[list(FIVE_POINTS), :2]
+        """(5, 2) five-point layout, by the 68-point landmarker where there was one."""
+        return self.mesh[list(FIVE_POINTS), :2] if self.points is None else five_from_68(self.points)
+
+    @property
+    def points_68(self) -> FloatArray:
+        """(68, 2) 68-point layout, read off the mesh where there was no such landmarker."""
+        return self.mesh[list(MESH_TO_68), :2] if self.points is None else self.points
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What a classifier estimates of a face. Estimates are often wrong and say nothing about who a person is.
+
+    Attributes
+    ----------
+    ages
+        Half-open range of years.
+    gender
+        ``female`` or ``male``.
+    race
+        FaceFusion's word for the appearance: ``white``, ``black``, ``latino``, ``asian``, ``indian``, ``arabic``.
+    """
+
+    ages: tuple[int, int]
+    gender: str
+    race: str

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +20,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from facefusion.errors import MediaMissing, TracksError
+from facefusion.types.face import Attributes, Face, Pose
 from facefusion.types.topology import POINT_COUNT
 
 FORMAT = "facefusion-tracks-1"
+_COLUMNS = ("frames", "meshes", "scores", "poses")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +43,12 @@ class Track:
         (N,) float32, 0 to 1.
     poses
         (N, 3) float32, yaw, pitch, roll in degrees.
+    points
+        (N, 68, 2) float32 of a 68-point landmarker, or None where the mesh alone is known.
+    identity
+        (D,) float32 raw embedding, or None where nobody asked for it.
+    attributes
+        What a classifier estimates, or None where nobody asked for it.
     """
 
     track_id: int
@@ -47,6 +56,9 @@ class Track:
     meshes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
     poses: npt.NDArray[np.float32]
+    points: npt.NDArray[np.float32] | None = None
+    identity: npt.NDArray[np.float32] | None = None
+    attributes: Attributes | None = None
 
     def __post_init__(self) -> None:
         count = len(self.frames)
@@ -54,6 +66,8 @@ class Track:
             raise ValueError(f"meshes must be ({count}, {POINT_COUNT}, 3), not {self.meshes.shape}")
         if self.scores.shape != (count,) or self.poses.shape != (count, 3):
             raise ValueError("scores and poses must have one row per frame")
+        if self.points is not None and self.points.shape != (count, 68, 2):
+            raise ValueError(f"points must be ({count}, 68, 2), not {self.points.shape}")
         if count and (np.diff(self.frames) <= 0).any():
             raise ValueError("frames must rise")
 
@@ -61,6 +75,16 @@ class Track:
         """Row of a frame, or None where the person is not seen."""
         row = int(np.searchsorted(self.frames, frame))
         return row if row < len(self.frames) and self.frames[row] == frame else None
+
+    def face(self, row: int) -> Face:
+        """The person as a face in one of its frames."""
+        return Face(
+            self.meshes[row],
+            float(self.scores[row]),
+            Pose(*(float(v) for v in self.poses[row])),
+            None if self.points is None else self.points[row],
+            self.identity,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,8 +144,10 @@ class Tracks:
             "cuts": np.ascontiguousarray(self.cuts),
         }
         for track in self.tracks:
-            for name in ("frames", "meshes", "scores", "poses"):
-                tensors[f"{track.track_id}.{name}"] = np.ascontiguousarray(getattr(track, name))
+            for name in (*_COLUMNS, "points", "identity"):
+                values = getattr(track, name)
+                if values is not None:
+                    tensors[f"{track.track_id}.{name}"] = np.ascontiguousarray(values)
         header = {
             "format": FORMAT,
             "width": str(self.width),
@@ -129,6 +155,7 @@ class Tracks:
             "time_base": str(self.time_base),
             "track_ids": json.dumps([track.track_id for track in self.tracks]),
             "notes": json.dumps(dict(self.notes)),
+            "attributes": json.dumps({t.track_id: asdict(t.attributes) for t in self.tracks if t.attributes}),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.part")
@@ -156,8 +183,16 @@ class Tracks:
                 header = file.metadata() or {}
                 if header.get("format") != FORMAT:
                     raise TracksError(f"{path} is not a tracks file.", "Make one with 'facefusion analyse'.")
+                known = set(file.keys())
+                attributes = json.loads(header.get("attributes", "{}"))
                 tracks = tuple(
-                    Track(k, *(file.get_tensor(f"{k}.{name}") for name in ("frames", "meshes", "scores", "poses")))
+                    Track(
+                        k,
+                        **{name: file.get_tensor(f"{k}.{name}") for name in _COLUMNS},
+                        points=file.get_tensor(f"{k}.points") if f"{k}.points" in known else None,
+                        identity=file.get_tensor(f"{k}.identity") if f"{k}.identity" in known else None,
+                        attributes=_read_attributes(attributes.get(str(k))),
+                    )
                     for k in json.loads(header["track_ids"])
                 )
                 return cls(
@@ -173,3 +208,10 @@ class Tracks:
             if isinstance(error, TracksError):
                 raise
             raise TracksError(f"{path} is damaged: {error}.", "Analyse the target again.") from error
+
+
+def _read_attributes(values: dict[str, Any] | None) -> Attributes | None:
+    if values is None:
+        return None
+    low, high = values["ages"]
+    return Attributes((int(low), int(high)), str(values["gender"]), str(values["race"]))

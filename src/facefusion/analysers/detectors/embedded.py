@@ -6,16 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from facefusion.imaging.boxes import suppress
 from facefusion.imaging.resample import peaks, resize_to_multiple
 from facefusion.models.session import Session
-from facefusion.models.spec import get_spec
-from facefusion.plugins.protocols import EngineContext, FloatArray
+from facefusion.plugins.protocols import EngineContext
 from facefusion.types.face import Detection
 from facefusion.types.frame import Pixels
 
 STRIDE = 8
 SIDE_MULTIPLE = 64
-MAX_OVERLAP = 0.35
 COARSEST = 320
 """The pyramid of sizes ends at a longest side of at most this many pixels."""
 SMALL, LARGE = 24.0, 200.0
@@ -93,37 +92,8 @@ class EmbeddedDetector:
         ]
 
 
-def suppress(boxes: FloatArray, scores: FloatArray, max_overlap: float = MAX_OVERLAP) -> list[int]:
-    """Greedy non-maximum suppression.
-
-    Parameters
-    ----------
-    boxes
-        (N, 4) xyxy.
-    scores
-        (N,).
-    max_overlap
-        Highest intersection over union that two kept boxes may have.
-
-    Returns
-    -------
-    Kept rows, best score first.
-    """
-    order = np.argsort(-scores, kind="stable")
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    kept: list[int] = []
-    while order.size:
-        best, rest = int(order[0]), order[1:]
-        kept.append(best)
-        low = np.maximum(boxes[best, :2], boxes[rest, :2])
-        high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
-        both = np.prod(np.clip(high - low, 0, None), axis=1)
-        order = rest[both / np.maximum(areas[best] + areas[rest] - both, 1e-6) <= max_overlap]
-    return kept
-
-
 def build(context: EngineContext) -> EmbeddedDetector:
     """Builder named in the entry point."""
     recipe = context.recipe
-    session = Session(get_spec("face_detector_embedded"), recipe.execution_providers, context.thread_count)
+    session = context.session("face_detector_embedded")
     return EmbeddedDetector(session, recipe.face_detector_size, recipe.face_detector_score)

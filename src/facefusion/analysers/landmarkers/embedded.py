@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from facefusion.models.session import Session
-from facefusion.models.spec import get_spec
 from facefusion.plugins.protocols import EngineContext, FloatArray
 from facefusion.types.frame import Pixels
 
@@ -18,7 +17,7 @@ class EmbeddedLandmarker:
     Parameters
     ----------
     session
-        A session of ``face_mesh_embedded``.
+        A session of ``face_landmarker_embedded``.
     """
 
     crop_size = 128
@@ -35,5 +34,4 @@ class EmbeddedLandmarker:
 
 def build(context: EngineContext) -> EmbeddedLandmarker:
     """Builder named in the entry point."""
-    session = Session(get_spec("face_mesh_embedded"), context.recipe.execution_providers, context.thread_count)
-    return EmbeddedLandmarker(session)
+    return EmbeddedLandmarker(context.session("face_landmarker_embedded"))

@@ -35,7 +35,8 @@ from facefusion.imaging.texture import (
 )
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.plugins.protocols import EngineContext
-from facefusion.types.crop import Crop, SourceFace
+from facefusion.processors.masking import CropMasks
+from facefusion.types.crop import Crop, CropShape, SourceFace
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import (
     FACE_OVAL,
@@ -89,15 +90,20 @@ class MeshSwapper:
         How much of the target's light and colour the new face takes, 0 to 1.
     softness
         Width of the soft edge, 0 to 1.
+    masks
+        Masks of models that are laid over its own, or None.
     """
 
-    def __init__(self, light: float = 1.0, softness: float = 0.3) -> None:
+    crop_shape: CropShape | None = None
+    needs: frozenset[str] = frozenset()
+
+    def __init__(self, light: float = 1.0, softness: float = 0.3, masks: CropMasks | None = None) -> None:
         topology = load_mesh_topology()
         triangles = np.concatenate([topology.skin, topology.eyes, topology.mouth])
         oval = np.array(FACE_OVAL, dtype=np.int32)
         self._plane: TexturePlane = build_plane(topology.mean, triangles, oval, SIZE)
         self._grid: SurfaceGrid = build_grid(self._plane, CELLS)
-        self._light = light
+        self._light, self._masks = light, masks
         self._cover = self._build_cover(softness)
         self._skin = self._build_skin()
         self._upper = self._build_upper()
@@ -223,9 +229,9 @@ class MeshSwapper:
         prepared = self._prepared
         if prepared is None:
             raise RuntimeError("prepare must be called before process")
-        mesh = crop.face.mesh
-        height, width = crop.pixels.shape[:2]
-        shading, keep, strength = self._measure_light(crop.pixels, mesh, prepared)
+        mesh, pixels = crop.face.mesh, crop.visible()
+        height, width = pixels.shape[:2]
+        shading, keep, strength = self._measure_light(pixels, mesh, prepared)
 
         # One texture pixel per picture pixel: finer levels would alias, coarser ones blur.
         density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(mesh[:, 1])), 1.0)
@@ -240,7 +246,9 @@ class MeshSwapper:
         log += to_full(np.ascontiguousarray(light[..., :3]), view)
         cover = look_up(prepared.covers[number], view).astype(np.float32)
         alpha = cover * to_full(fade, view) * np.float32(1 / 255)
-        return Crop(from_log(log), crop.crop_from_frame, crop.face, np.maximum(alpha, crop.alpha))
+        if self._masks is not None:
+            alpha = np.minimum(alpha, self._masks.mask(pixels, pixels, crop.face))
+        return crop.with_layer(from_log(log), np.asarray(alpha, dtype=np.float32))
 
     def _measure_light(
         self, pixels: Pixels, mesh: FloatArray, source: _Prepared
@@ -288,4 +296,8 @@ def _smoothstep(values: npt.NDArray[np.floating]) -> FloatArray:
 
 def build(context: EngineContext) -> MeshSwapper:
     """Builder named in the entry point."""
-    return MeshSwapper(context.recipe.face_swapper_light, context.recipe.face_mask_blur)
+    recipe = context.recipe
+    # Its own soft outline stands in for the box.
+    kinds = [kind for kind in recipe.face_mask_types if kind != "box"]
+    masks = CropMasks(context, kinds) if kinds else None
+    return MeshSwapper(recipe.face_swapper_light, recipe.face_mask_blur, masks)

@@ -1,0 +1,1 @@
+"""Classifiers: age, gender, appearance."""

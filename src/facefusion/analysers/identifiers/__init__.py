@@ -1,0 +1,1 @@
+"""Identifiers: who a face is like."""

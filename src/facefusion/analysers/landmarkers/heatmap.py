@@ -1,0 +1,113 @@
+"""68-point landmarkers that look at a box: 2DFAN-4 and PeppaPig/WuTz."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from facefusion.imaging.align import invert, mesh_roll, transform
+from facefusion.imaging.resample import brighten_dark, cut
+from facefusion.imaging.tensors import to_tensor
+from facefusion.models.session import Session
+from facefusion.plugins.protocols import EngineContext, FloatArray
+from facefusion.types.face import Face
+from facefusion.types.frame import Pixels
+
+FACE_PX = 195.0
+"""The longer side of a face's box inside the crop."""
+MARGIN = 0.2
+"""How much surer the other one must be to be believed."""
+
+
+class BoxLandmarker:
+    """Crops by a box, turned by whole quarters so that the face stands upright.
+
+    References
+    ----------
+    Bulat and Tzimiropoulos, How far are we from solving the 2D & 3D Face Alignment problem?, ICCV 2017.
+    """
+
+    best_score = 1.0
+    """Score of the graph that counts as certain."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def locate(self, pixels: Pixels, faces: Sequence[Face]) -> list[tuple[FloatArray, float]]:
+        """See `facefusion.plugins.protocols.PointLandmarker`."""
+        if not faces:
+            return []
+        prepared = self._session.spec.preprocess
+        affines = [box_crop(face, prepared.size) for face in faces]
+        crops = [brighten_dark(cut(pixels, affine, prepared.size, is_border_black=True)) for affine in affines]
+        outputs = self._session.run_batch({"#0": to_tensor(crops, is_bgr=prepared.colour == "BGR")})
+        found = []
+        for k, affine in enumerate(affines):
+            points, score = self.decode([output[k] for output in outputs], prepared.size)
+            found.append((transform(invert(affine), points), float(np.clip(score / self.best_score, 0, 1))))
+        return found
+
+    def decode(self, outputs: list[FloatArray], size: int) -> tuple[FloatArray, float]:
+        """(68, 2) points in crop pixels and the raw score of one face."""
+        raise NotImplementedError
+
+
+class FanLandmarker(BoxLandmarker):
+    """Points on a grid of 64 cells, and a heat map of each."""
+
+    best_score = 0.9
+
+    def decode(self, outputs: list[FloatArray], size: int) -> tuple[FloatArray, float]:
+        """See `BoxLandmarker.decode`."""
+        points, heat = outputs
+        return np.asarray(points[:, :2] * (size / 64), np.float32), float(heat.reshape(68, -1).max(axis=1).mean())
+
+
+class PeppaLandmarker(BoxLandmarker):
+    """Points on a grid of 64 cells with a score each."""
+
+    best_score = 0.95
+
+    def decode(self, outputs: list[FloatArray], size: int) -> tuple[FloatArray, float]:
+        """See `BoxLandmarker.decode`."""
+        table = outputs[0].reshape(68, 3)
+        return np.asarray(table[:, :2] * (size / 64), np.float32), float(table[:, 2].mean())
+
+
+class ManyLandmarkers:
+    """Takes 2DFAN-4 unless the other is clearly surer."""
+
+    def __init__(self, first: FanLandmarker, second: PeppaLandmarker) -> None:
+        self._first, self._second = first, second
+
+    def locate(self, pixels: Pixels, faces: Sequence[Face]) -> list[tuple[FloatArray, float]]:
+        """See `facefusion.plugins.protocols.PointLandmarker`."""
+        pairs = zip(self._first.locate(pixels, faces), self._second.locate(pixels, faces), strict=True)
+        return [one if one[1] > other[1] - MARGIN else other for one, other in pairs]
+
+
+def box_crop(face: Face, size: int) -> FloatArray:
+    """(2, 3) ``crop_from_frame``: the box in the middle, its longer side `FACE_PX` of 256, upright by quarters."""
+    box = face.box
+    scale = FACE_PX / 256 * size / max(float((box[2:] - box[:2]).max()), 1.0)
+    quarter = round(mesh_roll(face.mesh) / (np.pi / 2)) * np.pi / 2
+    c, s = np.cos(quarter) * scale, np.sin(quarter) * scale
+    linear = np.array([[c, s], [-s, c]])
+    shift = size / 2 - linear @ ((box[:2] + box[2:]) / 2)
+    return np.concatenate([linear, shift[:, None]], axis=1).astype(np.float32)
+
+
+def build_fan(context: EngineContext) -> FanLandmarker:
+    """Builder named in the entry point."""
+    return FanLandmarker(context.session(context.model))
+
+
+def build_peppa(context: EngineContext) -> PeppaLandmarker:
+    """Builder named in the entry point."""
+    return PeppaLandmarker(context.session(context.model))
+
+
+def build_many(context: EngineContext) -> ManyLandmarkers:
+    """Builder of the two together."""
+    return ManyLandmarkers(FanLandmarker(context.session("2dfan4")), PeppaLandmarker(context.session("peppa_wutz")))

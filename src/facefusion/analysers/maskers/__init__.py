@@ -1,0 +1,1 @@
+"""Maskers: which pixels of a crop count."""

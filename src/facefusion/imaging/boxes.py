@@ -1,0 +1,47 @@
+"""Boxes: which of them mean the same face, and turning them with the picture."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+MAX_OVERLAP = 0.35
+
+
+def suppress(boxes: FloatArray, scores: FloatArray, max_overlap: float = MAX_OVERLAP) -> list[int]:
+    """Greedy non-maximum suppression.
+
+    Parameters
+    ----------
+    boxes
+        (N, 4) xyxy.
+    scores
+        (N,).
+    max_overlap
+        Highest intersection over union that two kept boxes may have.
+
+    Returns
+    -------
+    Kept rows, best score first.
+    """
+    order = np.argsort(-scores, kind="stable")
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    kept: list[int] = []
+    while order.size:
+        best, rest = int(order[0]), order[1:]
+        kept.append(best)
+        low = np.maximum(boxes[best, :2], boxes[rest, :2])
+        high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
+        both = np.prod(np.clip(high - low, 0, None), axis=1)
+        order = rest[both / np.maximum(areas[best] + areas[rest] - both, 1e-6) <= max_overlap]
+    return kept
+
+
+def overlap(a: FloatArray, b: FloatArray) -> float:
+    """Intersection over union of two xyxy boxes."""
+    sides = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None)
+    both = float(np.prod(sides))
+    total = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - both
+    return both / total if total > 0 else 0.0

@@ -1,0 +1,90 @@
+"""Masks over crops, 0 to 1. Masks of several kinds are combined by minimum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
+
+AREAS: dict[str, tuple[int, ...]] = {
+    "upper-face": (0, 1, 2, 31, 32, 33, 34, 35, 14, 15, 16, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17),
+    "lower-face": (3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 35, 34, 33, 32, 31),
+    "mouth": tuple(range(48, 68)),
+}
+"""Points of the 68-point layout whose hull is an area."""
+
+
+def box_mask(height: int, width: int, blur: float, padding: tuple[int, int, int, int]) -> FloatArray:
+    """A rectangle with soft edges.
+
+    Parameters
+    ----------
+    height, width
+        Of the crop in pixels.
+    blur
+        0 to 1; at 1 the softness reaches a quarter of the width.
+    padding
+        Percent cut off at top, right, bottom, left.
+    """
+    amount = int(width * 0.5 * blur)
+    edge = max(amount // 2, 1)
+    mask = np.ones((height, width), dtype=np.float32)
+    top, right, bottom, left = padding
+    mask[: max(edge, int(height * top / 100))] = 0
+    mask[height - max(edge, int(height * bottom / 100)) :] = 0
+    mask[:, : max(edge, int(width * left / 100))] = 0
+    mask[:, width - max(edge, int(width * right / 100)) :] = 0
+    if amount > 0:
+        mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), amount * 0.25), dtype=np.float32)
+    return mask
+
+
+def soften(mask: FloatArray, sigma_share: float = 5 / 256) -> FloatArray:
+    """Smooth a mask and draw its edge inwards, so that nothing outside of it is let through.
+
+    Parameters
+    ----------
+    mask
+        (H, W).
+    sigma_share
+        Width of the smoothing over the side of the crop; the same softness at every size.
+    """
+    smooth = np.asarray(cv2.GaussianBlur(mask, (0, 0), max(sigma_share * mask.shape[1], 0.3)), dtype=np.float32)
+    return np.asarray((np.clip(smooth, 0.5, 1) - 0.5) * 2, dtype=np.float32)
+
+
+def area_mask(height: int, width: int, points: FloatArray, areas: Sequence[str]) -> FloatArray:
+    """Convex hull of parts of the face.
+
+    Parameters
+    ----------
+    height, width
+        Of the crop.
+    points
+        (68, 2) 68-point layout in crop pixels.
+    areas
+        Keys of `AREAS`.
+    """
+    mask = np.zeros((height, width), dtype=np.float32)
+    rows = [row for area in areas for row in AREAS[area]]
+    if rows:
+        hull = cv2.convexHull(np.round(points[rows]).astype(np.int32))
+        cv2.fillConvexPoly(mask, hull, 1.0)
+    return soften(mask)
+
+
+def erode_soft(mask: FloatArray, times: int, sigma: float) -> FloatArray:
+    """Shrink a mask by a 3 x 3 ellipse several times and smooth it."""
+    ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    shrunk = cv2.erode(mask, ellipse, iterations=times, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(cv2.GaussianBlur(shrunk, (0, 0), sigma), dtype=np.float32)
+
+
+def resize_mask(mask: FloatArray, height: int, width: int) -> FloatArray:
+    """A mask at another size."""
+    return np.asarray(cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)

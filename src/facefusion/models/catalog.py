@@ -1,0 +1,100 @@
+"""Which models there are: built in, in the user's folders, from installed packages, and found by their kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from importlib import resources
+from importlib.metadata import entry_points
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from facefusion.errors import SpecError, UnknownModel
+from facefusion.models.spec import ModelFile, ModelSpec, Origin, Preprocess, parse_spec
+
+BUILT_IN = resources.files("facefusion.models") / "catalog"
+GROUP = "facefusion.models"
+"""Entry points of this group name a package with TOML files (and model files) in it."""
+
+
+def load_catalog(folders: Sequence[Path] = ()) -> dict[str, ModelSpec]:
+    """Every model by id.
+
+    Parameters
+    ----------
+    folders
+        Folders of the user; their entries replace built-in ones of the same id.
+
+    Raises
+    ------
+    SpecError
+        For an entry that is wrong, or two of one id in one place.
+    """
+    catalog: dict[str, ModelSpec] = {}
+    for source in (_built_in(), _from_packages(), *(_from_folder(folder) for folder in folders)):
+        seen: dict[str, ModelSpec] = {}
+        for spec in source:
+            if spec.id in seen:
+                raise SpecError(f"Two entries call themselves {spec.id}.", "Rename one of them.")
+            seen[spec.id] = spec
+        catalog |= seen
+    return catalog
+
+
+def get_spec(model_id: str, folders: Sequence[Path] = ()) -> ModelSpec:
+    """A model of the catalogue.
+
+    Raises
+    ------
+    UnknownModel
+    """
+    catalog = load_catalog(folders)
+    if model_id not in catalog:
+        from facefusion.recipe import suggest
+
+        raise UnknownModel(f"There is no model '{model_id}'.", suggest(model_id, list(catalog)))
+    return catalog[model_id]
+
+
+def _read(entries: Iterator[Traversable], origin: Origin, folder: Path | None) -> Iterator[ModelSpec]:
+    for entry in sorted(entries, key=lambda item: item.name):
+        if entry.name.endswith(".toml"):
+            text = entry.read_text(encoding="utf-8")
+            yield parse_spec(text, str(entry) if folder else entry.name, origin, folder)
+
+
+def _built_in() -> Iterator[ModelSpec]:
+    for spec in _read(BUILT_IN.iterdir(), "catalog", None):
+        yield replace(spec, origin="embedded") if spec.family == "embedded" else spec
+
+
+def _from_packages() -> Iterator[ModelSpec]:
+    for entry in entry_points(group=GROUP):
+        root = resources.files(entry.value)
+        yield from _read(root.iterdir(), "package", Path(str(root)))
+
+
+def _from_folder(folder: Path) -> Iterator[ModelSpec]:
+    if not folder.is_dir():
+        return
+    yield from _read(iter(folder.glob("*.toml")), "local", folder)
+    # One-person swappers carry all they need to say in their name and graph.
+    for path in sorted({*folder.glob("*.dfm"), *folder.glob("*/*.dfm")}):
+        scope = path.parent.name if path.parent != folder else "custom"
+        yield ModelSpec(
+            id=f"{scope}/{path.stem}",
+            version="1",
+            capability="deep_swapper",
+            family="dfm",
+            files=(ModelFile(path.name),),
+            licence="not stated",
+            licence_source="the file itself says nothing",
+            commercial="unclear",
+            vendor=scope,
+            year=0,
+            inputs={"#0": (None, None, None, 3)},
+            outputs={"#0": (), "#1": (), "#2": ()},
+            preprocess=Preprocess("dfl_whole_face", 0, "BGR"),
+            origin="local",
+            folder=path.parent,
+        )

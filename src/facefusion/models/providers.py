@@ -1,0 +1,170 @@
+"""Execution providers: our names, what each is told, and whether a requested one really runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import platformdirs
+
+from facefusion.errors import ProviderRefused
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "qnn": "QNNExecutionProvider",
+}
+"""Our names of execution providers, and ONNX Runtime's."""
+
+MIN_SHARE = 0.5
+"""Share of the time in a warm-up that the requested provider must have, or it does not really run."""
+
+DTYPES: dict[str, Any] = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
+}
+
+
+def core_count() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_providers() -> dict[str, bool]:
+    """Our provider names, and whether this ONNX Runtime offers them."""
+    available = onnxruntime.get_available_providers()
+    return {name: full in available for name, full in PROVIDERS.items()}
+
+
+def check_providers(names: Sequence[str]) -> None:
+    """Refuse providers that are unknown or not installed.
+
+    Raises
+    ------
+    ProviderRefused
+    """
+    installed = [name for name, is_there in describe_providers().items() if is_there]
+    for name in names:
+        if name not in PROVIDERS:
+            raise ProviderRefused(f"There is no execution provider '{name}'.", f"Known: {', '.join(PROVIDERS)}.")
+    if not any(name in installed for name in names):
+        raise ProviderRefused(
+            f"Execution provider {' or '.join(repr(name) for name in names)} is not installed here.",
+            f"Installed: {', '.join(installed)}. For NVIDIA: pip install 'facefusion[cuda]'. See 'facefusion doctor'.",
+        )
+
+
+def provider_options(name: str, device_id: int, is_half: bool = False) -> dict[str, str]:
+    """What a provider is told.
+
+    Parameters
+    ----------
+    name
+        One of ours.
+    device_id
+        Number of the device.
+    is_half
+        Whether the model computes in half precision.
+    """
+    device = str(device_id)
+    if name == "cuda":
+        return {
+            "device_id": device,
+            "cudnn_conv_algo_search": "EXHAUSTIVE",
+            "arena_extend_strategy": "kSameAsRequested",
+        }
+    if name == "tensorrt":
+        folder = str(cache_folder("tensorrt"))
+        return {
+            "device_id": device,
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": folder,
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": folder,
+            "trt_builder_optimization_level": "4",
+            "trt_fp16_enable": str(int(is_half)),
+        }
+    if name == "migraphx":
+        return {"device_id": device, "migraphx_model_cache_dir": str(cache_folder("migraphx"))}
+    if name == "coreml":
+        return {
+            "ModelFormat": "MLProgram",
+            "SpecializationStrategy": "FastPrediction",
+            "ModelCacheDirectory": str(cache_folder("coreml")),
+        }
+    if name == "openvino":
+        # FaceFusion's device numbers mean GPUs; without one OpenVINO itself says so.
+        return {"device_type": "GPU" if device_id == 0 else f"GPU.{device}", "precision": "FP16" if is_half else "FP32"}
+    if name == "qnn":
+        return {"device_id": device, "backend_type": "htp"}
+    if name in ("directml", "rocm"):
+        return {"device_id": device}
+    return {}
+
+
+def cache_folder(provider: str) -> Path:
+    """Where a provider keeps what it compiles, apart for every version of ONNX Runtime."""
+    folder: Path = platformdirs.user_cache_path("facefusion") / provider / str(onnxruntime.__version__)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def time_shares(profile: Path) -> dict[str, float]:
+    """Share of the time that each provider took, read from a profile of ONNX Runtime.
+
+    Parameters
+    ----------
+    profile
+        File that ``InferenceSession.end_profiling`` names.
+    """
+    spent: dict[str, float] = defaultdict(float)
+    for event in json.loads(profile.read_text(encoding="utf-8")):
+        provider = event.get("args", {}).get("provider") if isinstance(event, dict) else None
+        if provider:
+            spent[str(provider)] += max(float(event.get("dur", 0)), 1.0)
+    total = sum(spent.values())
+    return {provider: time / total for provider, time in spent.items()} if total else {}
+
+
+def measure_shares(content: bytes, options: Any, providers: Sequence[tuple[str, dict[str, str]]]) -> dict[str, float]:
+    """Load a graph, run it once with zeros and say where the time went.
+
+    Returns
+    -------
+    Share of the time by ONNX Runtime's provider name.
+    """
+    with tempfile.TemporaryDirectory(prefix="facefusion-") as folder:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "warmup")
+        try:
+            session = onnxruntime.InferenceSession(content, options, providers=list(providers))
+            session.run(None, warm_up_inputs(session))
+            return time_shares(Path(session.end_profiling()))
+        finally:
+            options.enable_profiling = False
+
+
+def warm_up_inputs(session: Any) -> dict[str, np.ndarray[Any, Any]]:
+    """Zeros for every input; free lengths are 1, free heights and widths 64."""
+    inputs = {}
+    for value in session.get_inputs():
+        shape = [n if isinstance(n, int) and n > 0 else (64 if k >= 2 else 1) for k, n in enumerate(value.shape)]
+        inputs[value.name] = np.zeros(shape, dtype=DTYPES.get(value.type, np.float32))
+    return inputs

@@ -1,0 +1,270 @@
+"""Where model files are on this machine, and whether they are what their specification names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from facefusion.errors import HashMismatch, ModelMissing, StorageError
+from facefusion.models.catalog import load_catalog
+from facefusion.models.licences import LicencePolicy, check_licence
+from facefusion.models.spec import EMBEDDED, ModelFile, ModelSpec
+
+_CHUNK = 1 << 20
+
+
+class UnknownHashWarning(UserWarning):
+    """A file whose SHA-256 nobody has published was taken on trust and pinned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells one state of a file from another without reading it."""
+
+    path: str
+    size_bytes: int
+    changed_ns: int
+
+
+@dataclass(slots=True)
+class ModelStore:
+    """Finds, checks and reads model files.
+
+    Parameters
+    ----------
+    places
+        Folders, or URLs of object storage such as ``s3://bucket/models``, searched in order. A folder may be
+        FaceFusion's own (``.assets/models``). Empty: only what ships with the package and what was fetched.
+    licences
+        Which licences are accepted.
+    home
+        Where fetched and imported files are kept; None takes the user's data folder.
+    """
+
+    places: tuple[str, ...] = ()
+    licences: LicencePolicy = "commercial"
+    home: Path = field(default_factory=lambda: platformdirs.user_data_path("facefusion") / "models")
+    _hashes: dict[Stamp, str] = field(default_factory=dict, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def folders(self) -> list[Path]:
+        """Local folders that are searched, best first."""
+        local = [Path(place) for place in self.places if "://" not in place or place.startswith("file://")]
+        return [Path(str(path).removeprefix("file:").replace("//", "/")) for path in local] + [self.home]
+
+    def catalog(self) -> dict[str, ModelSpec]:
+        """Every model by id, those of the user's folders included."""
+        return load_catalog(list(reversed(self.folders)))
+
+    def get(self, model_id: str) -> ModelSpec:
+        """A model of the catalogue.
+
+        Raises
+        ------
+        UnknownModel
+        """
+        from facefusion.models.catalog import get_spec
+
+        return get_spec(model_id, list(reversed(self.folders)))
+
+    def find(self, spec: ModelSpec, file: ModelFile | None = None) -> Path | None:
+        """The file of a model on this machine, or None."""
+        file = file or spec.graph
+        if spec.origin == "embedded":
+            path = Path(str(EMBEDDED / file.name))
+            return path if path.is_file() else None
+        beside = [spec.folder] if spec.folder is not None else []
+        for folder in [*beside, *self.folders]:
+            for path in (folder / file.name, folder / ".assets" / "models" / file.name):
+                if path.is_file():
+                    return path
+        return self._find_remote(file)
+
+    def _find_remote(self, file: ModelFile) -> Path | None:
+        """A file in object storage, copied here once for each state it is in."""
+        for place in self.places:
+            if "://" in place and not place.startswith("file://"):
+                found = _fetch_object(place, file.name, self.home / "remote")
+                if found is not None:
+                    return found
+        return None
+
+    def stamp(self, spec: ModelSpec) -> Stamp:
+        """State of a model's graph, cheap to ask for; another stamp means another file.
+
+        Raises
+        ------
+        ModelMissing
+        """
+        path = self.find(spec)
+        if path is None:
+            raise missing(spec, spec.graph)
+        stat = path.stat()
+        return Stamp(str(path), stat.st_size, stat.st_mtime_ns)
+
+    def read(self, spec: ModelSpec, file: ModelFile | None = None) -> bytes:
+        """Content of a model's file: licence accepted, file there, hash as named.
+
+        Raises
+        ------
+        LicenceRefused, ModelMissing, HashMismatch
+        """
+        file = file or spec.graph
+        check_licence(spec, self.licences)
+        path = self.find(spec, file)
+        if path is None:
+            raise missing(spec, file)
+        content = path.read_bytes()
+        self.check_hash(spec, file, hashlib.sha256(content).hexdigest(), path)
+        return content
+
+    def check_hash(self, spec: ModelSpec, file: ModelFile, found: str, path: Path) -> None:
+        """Compare with the specification, or with what was pinned; pin what nobody knows.
+
+        Raises
+        ------
+        HashMismatch
+        """
+        wanted, by = file.sha256, "its specification"
+        if not wanted:
+            wanted, by = self._pins().get(self._pin_name(spec, file), ""), "what was pinned when it was first loaded"
+        if wanted and wanted != found:
+            where = (
+                "Reinstall facefusion."
+                if spec.origin == "embedded"
+                else f"Delete {path} and run: facefusion models fetch {spec.id}"
+                + ("" if file.sha256 else f" - or, if you changed it yourself: facefusion models pin {spec.id}")
+            )
+            raise HashMismatch(f"The file {file.name} of model {spec.id} does not match {by}.", where)
+        if not wanted:
+            warnings.warn(
+                f"Nobody has published the SHA-256 of {file.name} ({spec.id}); {found[:12]}… is pinned from now on.",
+                UnknownHashWarning,
+                stacklevel=2,
+            )
+            self.pin(spec, file, found)
+
+    def hash_of(self, path: Path) -> str:
+        """SHA-256 of a file, remembered as long as the file does not change."""
+        stat = path.stat()
+        stamp = Stamp(str(path), stat.st_size, stat.st_mtime_ns)
+        with self._lock:
+            known = self._hashes.get(stamp)
+        if known is None:
+            known = sha256_of(path)
+            with self._lock:
+                self._hashes[stamp] = known
+        return known
+
+    def verify(self, spec: ModelSpec) -> dict[str, str]:
+        """SHA-256 of every file of a model, each checked.
+
+        Raises
+        ------
+        ModelMissing, HashMismatch
+        """
+        hashes = {}
+        for file in spec.files:
+            path = self.find(spec, file)
+            if path is None:
+                raise missing(spec, file)
+            hashes[file.name] = self.hash_of(path)
+            self.check_hash(spec, file, hashes[file.name], path)
+        return hashes
+
+    def pin(self, spec: ModelSpec, file: ModelFile, sha256: str) -> None:
+        """Remember a hash that nobody has published."""
+        with self._lock:
+            pins = self._pins() | {self._pin_name(spec, file): sha256}
+            self.home.mkdir(parents=True, exist_ok=True)
+            partial = self._pin_path.with_suffix(f".{os.getpid()}.part")
+            partial.write_text(json.dumps(pins, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            partial.replace(self._pin_path)
+
+    @staticmethod
+    def _pin_name(spec: ModelSpec, file: ModelFile) -> str:
+        return f"{spec.key}/{file.name}"
+
+    @property
+    def _pin_path(self) -> Path:
+        return self.home / "pins.json"
+
+    def _pins(self) -> dict[str, str]:
+        try:
+            pins: dict[str, str] = json.loads(self._pin_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise HashMismatch(
+                f"{self._pin_path} is damaged: {error}.", "Restore it, or delete it to pin anew."
+            ) from error
+        return pins
+
+
+def missing(spec: ModelSpec, file: ModelFile) -> ModelMissing:
+    """The error for a file that is not here, with the exact command that gets it."""
+    if spec.origin == "embedded":
+        return ModelMissing(f"The file of model {spec.id} is missing: {file.name}.", "Reinstall facefusion.")
+    way = f"facefusion models fetch {spec.id}" if file.urls else f"--models-path FOLDER with {file.name} in it"
+    return ModelMissing(
+        f"Model {spec.id} is not on this machine ({file.name}).",
+        f"Get it with: {way}" + ("; or point --models-path at a FaceFusion models folder." if file.urls else "."),
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fetch_object(place: str, name: str, folder: Path) -> Path | None:
+    """Copy an object here under a name that holds its version; None where there is no such object.
+
+    Raises
+    ------
+    StorageError
+    """
+    try:
+        import obstore
+        from obstore.store import from_url
+    except ImportError as error:
+        raise StorageError(
+            f"Models at {place} need obstore.", "Install it: pip install 'facefusion[storage]'."
+        ) from error
+    try:
+        store: Any = from_url(place)
+        head = obstore.head(store, name)
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # obstore raises one class per back end
+        raise StorageError(
+            f"{place} cannot be read: {error}.", "Check the URL, the network and the credentials."
+        ) from error
+    state = hashlib.sha256(
+        f"{place}/{name} {head.get('e_tag')} {head['last_modified']} {head['size']}".encode()
+    ).hexdigest()
+    path = folder / state[:16] / name
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as file:
+            for chunk in obstore.get(store, name).stream(min_chunk_size=_CHUNK):
+                file.write(chunk)
+        partial.replace(path)
+    except Exception as error:
+        raise StorageError(f"{place}/{name} could not be read: {error}.", "Try again.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,40 @@
+"""Reads what a graph keeps inside. The home of the onnx package, which is imported only here and only when needed."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from facefusion.errors import ModelMismatch
+
+
+def last_initializer(content: bytes, shape: tuple[int, ...], model_id: str) -> npt.NDArray[np.float32]:
+    """The last initializer of a graph, where inswapper keeps its embedding map.
+
+    Parameters
+    ----------
+    content
+        The ONNX file.
+    shape
+        Shape that it must have.
+    model_id
+        Named in errors.
+
+    Returns
+    -------
+    float32 array of that shape.
+
+    Raises
+    ------
+    ModelMismatch
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    initializers = onnx.load_from_string(content).graph.initializer
+    if not initializers:
+        raise ModelMismatch(f"Model {model_id} has no initializers, so no embedding map.")
+    values = numpy_helper.to_array(initializers[-1])
+    if values.shape != shape:
+        raise ModelMismatch(f"Model {model_id}: its last initializer is {values.shape}, expected {shape}.")
+    return np.asarray(values, dtype=np.float32)

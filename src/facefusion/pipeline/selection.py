@@ -1,0 +1,264 @@
+"""Who is changed: by size, order, reference, age, gender and appearance, or by a mapping file."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from facefusion.errors import MediaMissing, NoFaceInTarget, RecipeError, TracksError, UnknownOption
+from facefusion.recipe import Recipe
+from facefusion.types.face import Attributes
+from facefusion.types.track import Track, Tracks
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One entry of a mapping file.
+
+    Attributes
+    ----------
+    track
+        Track number, or None where a reference is given.
+    reference
+        Photo of the person in the target.
+    sources
+        Photos of the person whose face is taken.
+    processors
+        What is done, in order.
+    """
+
+    track: int | None
+    reference: Path | None
+    sources: tuple[Path, ...]
+    processors: tuple[str, ...]
+
+
+def load_face_map(path: Path, processors: tuple[str, ...]) -> tuple[Person, ...]:
+    """Read a mapping file.
+
+    Parameters
+    ----------
+    path
+        TOML with a ``[[person]]`` table for each person: ``track`` or ``reference``, ``sources`` and, if they differ
+        from the recipe's, ``processors``. Paths are relative to the file.
+    processors
+        Those of the recipe.
+
+    Raises
+    ------
+    RecipeError, MediaMissing
+        Naming the entry that is wrong.
+    """
+    if not path.is_file():
+        raise MediaMissing(f"There is no mapping file {path}.", "Check --face-map.")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}.", "Mend that line.") from error
+    entries = values.get("person")
+    if set(values) != {"person"} or not isinstance(entries, list) or not entries:
+        raise RecipeError(f"{path} must hold [[person]] tables and nothing else.", _EXAMPLE)
+    people = []
+    for number, entry in enumerate(entries):
+        where = f"{path}, person {number}"
+        unknown = set(entry) - {"track", "reference", "sources", "processors"}
+        if unknown:
+            raise RecipeError(f"{where}: unknown key '{sorted(unknown)[0]}'.", _EXAMPLE)
+        if ("track" in entry) == ("reference" in entry):
+            raise RecipeError(f"{where} needs either a track or a reference.", _EXAMPLE)
+        track = entry.get("track")
+        if track is not None and (not isinstance(track, int) or isinstance(track, bool) or track < 0):
+            raise RecipeError(f"{where}: track must be a whole number from 0.", _EXAMPLE)
+        sources = _words(entry.get("sources", []), f"{where}: sources")
+        people.append(
+            Person(
+                track,
+                path.parent / str(entry["reference"]) if "reference" in entry else None,
+                tuple(path.parent / name for name in sources),
+                tuple(_words(entry.get("processors", list(processors)), f"{where}: processors")),
+            )
+        )
+    tracks = [person.track for person in people if person.track is not None]
+    if len(set(tracks)) != len(tracks):
+        raise RecipeError(f"{path} names one track twice.", "Give every track to one person.")
+    return tuple(people)
+
+
+_EXAMPLE = 'For example: [[person]] track = 0 sources = ["anna.jpg"]; see docs/selection.md.'
+
+
+def _words(value: object, where: str) -> list[str]:
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise RecipeError(f"{where} must be a list of words.", _EXAMPLE)
+    return words
+
+
+def wants_identity(recipe: Recipe, people: Sequence[Person]) -> bool:
+    """Whether somebody must be told apart by their looks."""
+    by_reference = recipe.face_selector_mode == "reference"
+    return by_reference or any(person.reference for person in people)
+
+
+def wants_attributes(recipe: Recipe) -> bool:
+    """Whether age, gender or appearance must be estimated."""
+    filters = (recipe.face_selector_age_start, recipe.face_selector_age_end)
+    return any(value is not None for value in (*filters, recipe.face_selector_gender, recipe.face_selector_race))
+
+
+def distance(one: FloatArray, other: FloatArray) -> float:
+    """FaceFusion's distance of two embeddings: half of one minus the cosine, 0 to 1."""
+    length = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return (1 - float(one @ other) / max(length, 1e-9)) / 2
+
+
+def choose_tracks(
+    recipe: Recipe,
+    tracks: Tracks,
+    reference: FloatArray | None = None,
+    source: Attributes | None = None,
+) -> tuple[int, ...]:
+    """Track ids that a recipe selects.
+
+    Parameters
+    ----------
+    recipe
+        Its ``faces``, or its selector options where a mode or a filter is given.
+    tracks
+        What pass 1 left.
+    reference
+        Embedding of the reference photo; None takes the person in the reference frame.
+    source
+        What the source looks like, for filters set to ``auto``.
+
+    Raises
+    ------
+    UnknownOption
+        For a track number that does not exist.
+    NoFaceInTarget
+        When the reference frame shows nobody, or not as many as asked for.
+    TracksError
+        When the tracks were made without what the selection needs.
+    """
+    candidates = [track for track in tracks.tracks if _passes(track, recipe, source)]
+    if recipe.face_selector_mode is None:
+        return _by_faces(recipe, tracks, {track.track_id for track in candidates})
+    ordered = order_tracks(candidates, recipe.face_selector_order)
+    if recipe.face_selector_mode == "many":
+        return tuple(track.track_id for track in ordered)
+    if recipe.face_selector_mode == "one":
+        firsts: dict[int, int] = {}
+        for track in ordered:
+            shot = int(np.searchsorted(tracks.cuts, track.frames[0], side="right"))
+            firsts.setdefault(shot, track.track_id)
+        return tuple(firsts.values())
+    wanted = _reference_in_frame(recipe, tracks, source) if reference is None else reference
+    return matching_tracks(candidates, wanted, recipe.reference_face_distance)
+
+
+def matching_tracks(candidates: Sequence[Track], reference: FloatArray, max_distance: float) -> tuple[int, ...]:
+    """Track ids of people who look like a reference.
+
+    Raises
+    ------
+    TracksError
+        When the tracks carry no identities, or those of another recogniser.
+    """
+    for track in candidates:
+        if track.identity is None:
+            raise TracksError("The tracks carry no identities.", "Analyse the target again with the same selection.")
+        if track.identity.shape != reference.shape:
+            raise TracksError("The tracks were made with another recogniser.", "Analyse the target again.")
+    return tuple(
+        track.track_id
+        for track in candidates
+        if track.identity is not None and distance(track.identity, reference) < max_distance
+    )
+
+
+def order_tracks(tracks: Sequence[Track], order: str) -> list[Track]:
+    """Tracks in one of FaceFusion's eight orders, by their medians over time."""
+    keys = {
+        "left-right": lambda t: float(np.median(t.meshes[:, :, 0].mean(axis=1))),
+        "top-bottom": lambda t: float(np.median(t.meshes[:, :, 1].mean(axis=1))),
+        "small-large": lambda t: float(np.median(np.prod(np.ptp(t.meshes[:, :, :2], axis=1), axis=1))),
+        "worst-best": lambda t: float(np.median(t.scores)),
+    }
+    backwards = {
+        "right-left": "left-right",
+        "bottom-top": "top-bottom",
+        "large-small": "small-large",
+        "best-worst": "worst-best",
+    }
+    return sorted(tracks, key=keys[backwards.get(order, order)], reverse=order in backwards)
+
+
+def _by_faces(recipe: Recipe, tracks: Tracks, allowed: set[int]) -> tuple[int, ...]:
+    known = tuple(track.track_id for track in tracks.tracks)
+    if recipe.faces == "all":
+        return tuple(k for k in known if k in allowed)
+    if recipe.faces == "largest":
+        return tuple(k for k in tracks.prominent() if k in allowed)
+    missing = [number for number in recipe.faces if number not in known]
+    if missing and known:
+        raise UnknownOption(
+            f"There is no face {missing[0]} in {recipe.target_path}.",
+            f"It has {len(known)}: {', '.join(map(str, known))}; 0 is the most prominent.",
+        )
+    return tuple(k for k in recipe.faces if k in allowed)
+
+
+def _passes(track: Track, recipe: Recipe, source: Attributes | None) -> bool:
+    if not wants_attributes(recipe):
+        return True
+    found = track.attributes
+    if found is None:
+        raise TracksError("The tracks carry no ages.", "Analyse the target again with the same selection.")
+    start, end = recipe.face_selector_age_start, recipe.face_selector_age_end
+    if (start is not None and found.ages[1] <= start) or (end is not None and found.ages[0] >= end):
+        return False
+    for wanted, actual, own in (
+        (recipe.face_selector_gender, found.gender, source and source.gender),
+        (recipe.face_selector_race, found.race, source and source.race),
+    ):
+        goal = own if wanted == "auto" else wanted
+        if goal is not None and goal != actual:
+            return False
+    return True
+
+
+def _reference_in_frame(recipe: Recipe, tracks: Tracks, source: Attributes | None) -> FloatArray:
+    number = recipe.reference_frame_number
+    if number >= len(tracks.pts):
+        raise NoFaceInTarget(
+            f"The target has {len(tracks.pts)} frames, so there is no reference frame {number}.",
+            "Lower --reference-frame-number.",
+        )
+    seen = [t for t in tracks.tracks if t.find(number) is not None and _passes(t, recipe, source)]
+    at_frame = []
+    for track in seen:
+        row = track.find(number)
+        assert row is not None
+        part = slice(row, row + 1)
+        at_frame.append(
+            Track(track.track_id, track.frames[part], track.meshes[part], track.scores[part], track.poses[part])
+        )
+    ordered = order_tracks(at_frame, recipe.face_selector_order)
+    if recipe.reference_face_position >= len(ordered):
+        raise NoFaceInTarget(
+            f"Frame {number} of the target shows {len(ordered)} people, so there is no reference "
+            f"{recipe.reference_face_position}.",
+            "Choose another --reference-frame-number or --reference-face-position, or name a photo with "
+            "--reference-face-path.",
+        )
+    chosen = next(t for t in seen if t.track_id == ordered[recipe.reference_face_position].track_id)
+    if chosen.identity is None:
+        raise TracksError("The tracks carry no identities.", "Analyse the target again with the same selection.")
+    return chosen.identity

@@ -1,0 +1,1 @@
+"""Face enhancers, one file per model family."""
