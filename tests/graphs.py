@@ -84,7 +84,8 @@ def painting_swapper(size: int, source_shape: str, emap: np.ndarray | None = Non
         constants["emap"] = emap  # the last initializer, as in inswapper
     return graph(
         f"""
-        paint (float[{source_shape}] source, float[n, 3, {size}, {size}] target) => (float[n, 3, {size}, {size}] output) {{
+        paint (float[{source_shape}] source, float[n, 3, {size}, {size}] target)
+            => (float[n, 3, {size}, {size}] output) {{
             colour = {colour}
             tall = Reshape(colour, shape)
             seen = Mul(target, tenth)

@@ -2,7 +2,8 @@
 
 Precedence, highest first: command line, environment (``FACEFUSION_<OPTION>``), the file named by
 ``--config-path`` or ``FACEFUSION_CONFIG_PATH``, ``facefusion.toml`` in the working folder, the user's
-``config.toml``, built-in defaults. Only `facefusion.apps` reads this module.
+``config.toml``, built-in defaults. A named file that ends in ``.ini`` is read as FaceFusion 3's. Only
+`facefusion.apps` reads this module.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 import platformdirs
 
 from facefusion.errors import RecipeError, UnknownOption
+from facefusion.facefusion3 import check_not_missing, read_ini
 from facefusion.recipe import Recipe, suggest
 
 PREFIX = "FACEFUSION_"
@@ -71,6 +73,11 @@ def load_options(
     """
     merged: dict[str, Sourced] = {}
     for path in config_files(working_folder, environment, explicit):
+        if path.suffix == ".ini":
+            for key, text in read_ini(path).items():
+                _check_name(key, str(path))
+                merged[key] = Sourced(_from_text(key, text), str(path))
+            continue
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -90,6 +97,7 @@ def load_options(
 
 
 def _check_name(name: str, origin: str) -> None:
+    check_not_missing(name, origin)
     if name not in Recipe.model_fields:
         raise UnknownOption(f"There is no option '{name}' ({origin}).", suggest(name, list(Recipe.model_fields)))
 

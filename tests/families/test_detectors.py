@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+from tests.graphs import constant_outputs, graph
 
 from facefusion.errors import ModelMismatch, ModelMissing
 from facefusion.plugins.registry import list_engines
 from facefusion.testing.conformance import check_detector
-from tests.graphs import constant_outputs, graph
 
 PICTURE = np.full((640, 640, 3), 90, np.uint8)
 STRIDES = (8, 16, 32)
@@ -63,8 +63,8 @@ def test_yunet_multiplies_its_scores_and_decodes_centre_and_size(zoo):
     zoo.put("yunet_2023_mar.onnx", constant_outputs([1, 3, 640, 640], yunet_outputs()))
     (found,) = zoo.build("face_detector", "yunet").detect([PICTURE])[0]
     assert found.score == pytest.approx(0.72)
-    centre = np.array([192 + 8, 112 - 4])
-    np.testing.assert_allclose(found.box, [*(centre - (32, 48)), *(centre + (32, 48))], atol=1e-3)
+    x, y = 192 + 8, 112 - 4
+    np.testing.assert_allclose(found.box, [x - 32, y - 48, x + 32, y + 48], atol=1e-3)
     np.testing.assert_allclose(found.points[1], [192 + 0.2 * 16, 112 + 0.3 * 16], atol=1e-3)
 
 

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from tests.graphs import channel_means, constant_outputs, graph, linear, pixel_reader
 
 from facefusion.errors import ModelMismatch
 from facefusion.imaging.templates import TEMPLATES, align_to, similarity, template_points
 from facefusion.testing.conformance import check_landmarker
 from facefusion.testing.fakes import make_face
 from facefusion.types.topology import FIVE_POINTS, MESH_TO_68, five_from_68
-from tests.graphs import channel_means, constant_outputs, graph, linear, pixel_reader
 
 FACE = make_face(centre=(300.0, 200.0), eye_distance=80.0)
 PICTURE = np.full((480, 640, 3), 128, np.uint8)

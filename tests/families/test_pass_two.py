@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from tests.graphs import channel_means, graph, inverting, linear, painting_swapper
 
 from facefusion.errors import ModelMismatch, RecipeError
 from facefusion.imaging.tensors import from_tensor, join_phases, split_phases, to_tensor
@@ -11,7 +12,6 @@ from facefusion.render.renderer import Renderer, cut_out, hand_on
 from facefusion.testing.conformance import check_face_processor
 from facefusion.testing.fakes import PaintProcessor, make_face
 from facefusion.types.crop import CropShape
-from tests.graphs import channel_means, graph, inverting, linear, painting_swapper
 
 FACE = make_face(centre=(160.0, 120.0), eye_distance=50.0)
 FRAME = np.full((240, 320, 3), 100, np.uint8)
@@ -210,7 +210,8 @@ def dfm(size=64):
     return graph(
         f"""
         dfm (float[1, {size}, {size}, 3] face_in, float[1] morph)
-            => (float[1, {size}, {size}, 1] mask, float[1, {size}, {size}, 3] face, float[1, {size}, {size}, 1] mask_2) {{
+            => (float[1, {size}, {size}, 1] mask, float[1, {size}, {size}, 3] face,
+                float[1, {size}, {size}, 1] mask_2) {{
             zeroed = Mul(face_in, zero)
             moved = Add(zeroed, colour)
             face = Mul(moved, morph)

@@ -28,6 +28,7 @@ _EXIT_TEXT = """exit codes:
 _COMMANDS = {
     "run": "change faces in a photo or clip (the default command)",
     "headless-run": "the same, in FaceFusion 3 spelling",
+    "batch-run": "change faces in many targets, or with many sources",
     "analyse": "pass 1 only: find and follow faces, write a tracks file",
     "render": "pass 2 only: change faces from a tracks file",
     "models": "list, show, fetch, verify, import, export and time models",
@@ -125,6 +126,17 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
     )
     if command in ("run", "headless-run"):
         _add_recipe_flags(parser)
+    elif command == "batch-run":
+        _add_recipe_flags(parser, skip=("source_paths", "target_path", "output_path"))
+        group = parser.add_argument_group("patterns")
+        group.add_argument("-s", "--source-pattern", help="glob of source photos, one run for each", default="")
+        group.add_argument("-t", "--target-pattern", help="glob of photos and clips", required=True)
+        group.add_argument(
+            "-o",
+            "--output-pattern",
+            required=True,
+            help="where results go, with {index}, {source_name}, {target_name}, {target_extension}",
+        )
     elif command == "analyse":
         _add_recipe_flags(parser, skip=("source_paths", "output_path"))
         parser.add_argument("-o", "--output", dest="tracks_path", type=Path, required=True, help="tracks file to write")
@@ -152,6 +164,7 @@ def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
 
         flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
         word = unknown[0].split("=")[0]
+        _explain_missing(word)
         known = {flag.lstrip("-").replace("-", "_"): flag for flag in flags}
         near = suggest(word.lstrip("-"), list(known))
         flag = next((flag for name, flag in known.items() if near == f"Did you mean '{name}'?"), None)
@@ -159,6 +172,18 @@ def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
         print(f"  Did you mean '{flag}'?" if flag else f"  See {parser.prog} --help.", file=sys.stderr)
         raise SystemExit(EXIT_USAGE)
     return arguments
+
+
+def _explain_missing(word: str) -> None:
+    """Say what stands in for an option of FaceFusion 3 that is not here."""
+    from facefusion.errors import UnknownOption
+    from facefusion.facefusion3 import check_not_missing
+
+    try:
+        check_not_missing(word.lstrip("-").replace("-", "_"), "command line")
+    except UnknownOption as error:
+        print(f"facefusion: {error.message}\n  {error.hint}", file=sys.stderr)
+        raise SystemExit(EXIT_USAGE) from None
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -216,6 +241,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
 
     model_words = {name: values.pop(name) for name in ("action", "names", "key", "trust") if name in values}
     tracks_path: Path | None = values.pop("tracks_path", None)
+    patterns = [str(values.pop(f"{name}_pattern", "")) for name in ("source", "target", "output")]
     options = load_options(values, os.environ, Path.cwd(), config_path)
     recipe = build_recipe({name: sourced.value for name, sourced in options.items()})
     if show_config:
@@ -233,6 +259,11 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         from facefusion.apps.doctor import examine
 
         return examine(recipe)
+
+    if command == "batch-run":
+        from facefusion.apps.batch import run_batch
+
+        return run_batch(recipe, patterns[0], patterns[1], patterns[2], show)
 
     from facefusion.pipeline import runner
 

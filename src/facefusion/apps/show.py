@@ -86,6 +86,15 @@ class Show:
                 time_left_s=None if left_s is None else round(max(left_s, 0.0), 1),
             )
 
+    def restart(self, title: str) -> None:
+        """Begin with fresh bars, for the next of several runs."""
+        if self._bar is not None:
+            for task in self._tasks.values():
+                self._bar.remove_task(task)
+        self._tasks.clear()
+        self._began.clear()
+        self.message(title, run=title)
+
     def transfer(self, name: str, done: int, total: int) -> None:
         """Take in bytes of a file that is fetched, copied or packed."""
         if self._bar is not None:

@@ -21,7 +21,6 @@ MAX_REDIRECTS = 5
 MAX_CUTS = 4
 """Times that a broken transfer is taken up again at one mirror without a byte of progress in between."""
 TIMEOUT = httpx.Timeout(20.0, read=30.0)
-_CHUNK = 1 << 18
 _ROOM = 64 << 20
 
 
@@ -144,7 +143,8 @@ def _transfer_once(
         if total - have > room - _ROOM:
             raise OSError(28, f"{total - have} bytes are needed and {room} are free")
         with partial.open("ab" if is_continued else "wb") as out:
-            for chunk in response.iter_bytes(_CHUNK):
+            # As it arrives: what is collected into larger pieces would be lost when the connection breaks.
+            for chunk in response.iter_raw():
                 out.write(chunk)
                 have += len(chunk)
                 if file.size_bytes and have > file.size_bytes:

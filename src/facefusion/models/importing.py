@@ -14,6 +14,7 @@ from facefusion.models.spec import ModelFile, ModelSpec
 from facefusion.models.store import ModelStore, sha256_of
 
 OnBytes = Callable[[str, int, int], None]
+_KINDS = ("*.onnx", "*.dfm", "*/*.dfm")
 _INSIDE = (Path(), Path(".assets/models"), Path("models"))
 
 
@@ -45,7 +46,7 @@ def find_models_folder(folder: Path) -> Path:
     """
     for inner in reversed(_INSIDE):
         place = folder / inner
-        if place.is_dir() and (any(place.glob("*.onnx")) or any(place.rglob("*.dfm"))):
+        if place.is_dir() and (any(any(place.glob(kind)) for kind in _KINDS)):
             return place
     raise ModelMissing(f"There are no model files in {folder}.", "Name FaceFusion's folder or its .assets/models.")
 
@@ -74,7 +75,7 @@ def import_folder(folder: Path, store: ModelStore, on_bytes: OnBytes) -> list[Im
         if spec.origin in ("catalog", "package", "local")
     }
     results = []
-    paths = sorted([*place.glob("*.onnx"), *place.glob("*/*.dfm"), *place.glob("*.dfm")])
+    paths = sorted(path for kind in _KINDS for path in place.glob(kind))
     for number, path in enumerate(paths):
         on_bytes(path.name, number + 1, len(paths))
         if path.suffix == ".dfm":

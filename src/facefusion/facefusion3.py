@@ -1,0 +1,110 @@
+"""What FaceFusion 3 has and we do not, so that its command lines and its ini file are never half obeyed."""
+
+from __future__ import annotations
+
+import configparser
+from pathlib import Path
+
+from facefusion.errors import RecipeError, UnknownOption
+
+_LATER = "It is planned; leave it out for now."
+_NO_FILES = "Frames never go through files here; leave it out."
+
+MISSING: dict[str, str] = {
+    "temp_path": _NO_FILES,
+    "temp_frame_format": _NO_FILES,
+    "temp_pixel_format": _NO_FILES,
+    "jobs_path": _LATER,
+    "face_tracker_score": "People are always tracked here; leave it out.",
+    "voice_extractor_model": _LATER,
+    "trim_frame_start": "Use --start with seconds.",
+    "trim_frame_end": "Use --end with seconds.",
+    "target_frame_amount": "Smoothing sees the whole clip here; leave it out.",
+    "output_image_scale": _LATER,
+    "output_video_scale": _LATER,
+    "output_audio_encoder": "Sound is copied as it is; leave it out.",
+    "output_audio_quality": "Sound is copied as it is; leave it out.",
+    "output_audio_volume": "Sound is copied as it is; leave it out.",
+    "output_video_fps": "Every frame keeps its own time; leave it out.",
+    "workflow_mode": "The kind of the target is seen from its content; leave it out.",
+    "workflow_strategy": _NO_FILES,
+    "open_browser": _LATER,
+    "ui_layouts": _LATER,
+    "ui_workflow": _LATER,
+    "download_providers": "Nothing is downloaded unasked; see 'facefusion models fetch'.",
+    "download_scope": "Nothing is downloaded unasked; see 'facefusion models fetch'.",
+    "benchmark_mode": "See benchmarks/.",
+    "benchmark_resolutions": "See benchmarks/.",
+    "benchmark_cycle_count": "See benchmarks/.",
+    "video_memory_strategy": "Models stay loaded as long as there is room; leave it out.",
+    "log_level": "Use --quiet or --json.",
+    "halt_on_error": "A batch goes on and says at the end what failed; leave it out.",
+    **dict.fromkeys(
+        (
+            "age_modifier_model",
+            "age_modifier_direction",
+            "background_remover_model",
+            "background_remover_fill_color",
+            "background_remover_despill_color",
+            "expression_restorer_model",
+            "expression_restorer_factor",
+            "expression_restorer_areas",
+            "face_debugger_items",
+            "face_editor_model",
+            "frame_colorizer_model",
+            "frame_colorizer_size",
+            "frame_colorizer_blend",
+            "frame_enhancer_model",
+            "frame_enhancer_blend",
+            "lip_syncer_model",
+            "lip_syncer_weight",
+            *(
+                f"face_editor_{name}"
+                for name in (
+                    "eyebrow_direction",
+                    "eye_gaze_horizontal",
+                    "eye_gaze_vertical",
+                    "eye_open_ratio",
+                    "lip_open_ratio",
+                    "mouth_grim",
+                    "mouth_pout",
+                    "mouth_purse",
+                    "mouth_smile",
+                    "mouth_position_horizontal",
+                    "mouth_position_vertical",
+                    "head_pitch",
+                    "head_yaw",
+                    "head_roll",
+                )
+            ),
+        ),
+        "This processor is not here yet; leave it out.",
+    ),
+}
+"""Options of FaceFusion 3.8 that we do not have, each with what to do instead."""
+
+
+def check_not_missing(name: str, where: str) -> None:
+    """Refuse an option of FaceFusion 3 that we do not have.
+
+    Raises
+    ------
+    UnknownOption
+    """
+    if name in MISSING:
+        raise UnknownOption(f"'{name}' is an option of FaceFusion 3 that is not here ({where}).", MISSING[name])
+
+
+def read_ini(path: Path) -> dict[str, str]:
+    """The keys of a ``facefusion.ini`` that are not blank, whatever section they stand in.
+
+    Raises
+    ------
+    RecipeError
+    """
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(path.read_text(encoding="utf-8"))
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not a valid ini file: {error}.", "Mend that line.") from error
+    return {key: value for name in parser.sections() for key, value in parser[name].items() if value.strip()}

@@ -1,0 +1,270 @@
+"""The doors to models of others: the models command, swaps with them, FaceFusion 3's words, batches, mapping files."""
+
+import json
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+from tests.graphs import channel_means, inverting, painting_swapper
+
+from facefusion.apps import cli
+from facefusion.apps.batch import pair
+from facefusion.errors import RecipeError
+from facefusion.media.image import read_photo, write_photo
+
+
+def call(*words):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(word) for word in words])
+    return int(stop.value.code or 0)
+
+
+@pytest.fixture
+def zoo(tmp_path, monkeypatch):
+    """A models folder with a recogniser, a swapper and an enhancer that are tiny."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "arcface_w600k_r50.onnx").write_bytes(channel_means(112, 512))
+    (folder / "hyperswap_1a_256.onnx").write_bytes(painting_swapper(256, "n, 512"))
+    (folder / "gfpgan_1.4.onnx").write_bytes(inverting(512))
+    return folder
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::facefusion.models.store.UnknownHashWarning")
+
+
+def test_models_list_show_verify_and_pin(zoo, capsys):
+    assert call("models", "list", "--models-path", zoo) == 0
+    listed = capsys.readouterr().out
+    line = next(line for line in listed.splitlines() if line.startswith("hyperswap_1a_256"))
+    assert "ResearchRAIL" in line
+    assert "here" in line
+    assert "refused by licences = commercial" in line
+    assert call("models", "show", "inswapper_128") == 0
+    shown = capsys.readouterr().out
+    assert "Non-Commercial" in shown
+    assert "pinned when it is first loaded" in shown
+    assert call("models", "verify", "gfpgan_1.4", "--models-path", zoo) == 0
+    assert "as it was pinned" in capsys.readouterr().out
+    (zoo / "gfpgan_1.4.onnx").write_bytes(inverting(256))
+    assert call("models", "verify", "gfpgan_1.4", "--models-path", zoo) == 6
+    assert "models pin gfpgan_1.4" in capsys.readouterr().out
+    assert call("models", "pin", "gfpgan_1.4", "--models-path", zoo) == 0
+    assert call("models", "verify", "gfpgan_1.4", "--models-path", zoo) == 0
+
+
+def test_models_export_and_import_carry_a_model_over(zoo, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "b.ffbundle"
+    assert call("models", "export", path, "gfpgan_1.4", "--models-path", zoo) == 0
+    key = capsys.readouterr().out.split("signed by ")[1].split()[0]
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "other"))
+    assert call("models", "import", path) == 6
+    assert key in capsys.readouterr().err
+    assert call("models", "import", path, "--trust", key) == 0
+    assert call("models", "verify", "gfpgan_1.4") == 0
+    assert call("models", "import", zoo) == 0
+    assert "arcface_w600k_r50" in capsys.readouterr().out
+    assert call("models", "export", path) == 2
+    assert call("models", "show") == 2
+
+
+def test_models_bench_times_what_is_here(zoo, capsys):
+    assert call("models", "bench", "face_landmarker_embedded") == 0
+    assert "fastest: cpu" in capsys.readouterr().out
+
+
+def test_missing_models_and_refused_licences_say_what_to_do_before_the_first_frame(
+    zoo, tmp_path, source_photo, target_photo, capsys
+):
+    words = ["-s", source_photo, "-t", target_photo, "-o", tmp_path / "o.png", "--quiet"]
+    assert call("run", *words, "--face-swapper-model", "hyperswap_1a_256", "--models-path", zoo) == 6
+    assert "--licences research" in capsys.readouterr().err
+    assert call("run", *words, "--face-swapper-model", "inswapper_128", "--licences", "research") == 6
+    assert "facefusion models fetch inswapper_128" in capsys.readouterr().err
+    assert call("run", *words, "--face-swapper-model", "inswapper_182") == 2
+    assert "inswapper_128" in capsys.readouterr().err
+    assert call("run", *words, "--face-selector-mode", "reference") == 6
+    assert "arcface_w600k_r50" in capsys.readouterr().err
+    assert not (tmp_path / "o.png").exists()
+
+
+def test_swap_then_enhance_with_models_of_others_and_what_ran_is_recorded(
+    zoo, tmp_path, source_photo, target_clip, capsys
+):
+    output = tmp_path / "o.mp4"
+    words = ["-s", source_photo, "-t", target_clip, "-o", output, "--json", "--end", "0.2", "--licences", "research"]
+    chain = ["--processors", "face_swapper", "face_enhancer", "--face-swapper-model", "hyperswap_1a_256"]
+    assert call("headless-run", *words, *chain, "--models-path", zoo, "--execution-batch-size", "3") == 0
+    done = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert done["frames"] == done["changed_frames"] == 5
+    ran = " ".join(done["models"])
+    for name in ("hyperswap_1a_256@1 (ResearchRAIL)", "gfpgan_1.4@1", "arcface_w600k_r50@1", "face_detector_embedded"):
+        assert name in ran
+    with av.open(str(output)) as container:
+        assert "hyperswap_1a_256@1" in container.metadata["comment"]
+
+
+def two_people(tmp_path, target_photo):
+    photo = read_photo(target_photo)
+    pixels = np.concatenate([photo.pixels, photo.pixels[:, ::-1]], axis=1)
+    path = tmp_path / "two.png"
+    import dataclasses
+
+    write_photo(path, dataclasses.replace(photo, pixels=np.ascontiguousarray(pixels)), 92, "")
+    return path, photo.pixels.shape[1]
+
+
+def test_mapping_file_gives_two_people_their_own_treatment_in_one_pass(
+    zoo, tmp_path, source_photo, target_photo, capsys
+):
+    target, width = two_people(tmp_path, target_photo)
+    mapping = tmp_path / "map.toml"
+    mapping.write_text(
+        f'[[person]]\ntrack = 0\nsources = ["{source_photo}"]\n[[person]]\ntrack = 1\nprocessors = ["face_enhancer"]\n'
+    )
+    output = tmp_path / "o.png"
+    words = ["-t", target, "-o", output, "--face-map", mapping, "--models-path", zoo, "--quiet"]
+    assert call("run", *words) == 0
+    before, after = read_photo(target).pixels.astype(int), read_photo(output).pixels.astype(int)
+    changed = np.abs(before - after).max(axis=2) > 12
+    assert changed[:, :width].any()
+    assert changed[:, width:].any()
+    mapping.write_text(f'[[person]]\ntrack = 5\nsources = ["{source_photo}"]\n')
+    assert call("run", *words) == 2
+    assert "track 5" in capsys.readouterr().err
+    mapping.write_text("[[person]]\ntrack = 0\n")
+    assert call("run", *words) == 2
+    assert "No source" in capsys.readouterr().err
+
+
+def test_enhancer_alone_needs_no_source(zoo, tmp_path, target_photo):
+    output = tmp_path / "o.png"
+    words = ["-t", target_photo, "-o", output, "--processors", "face_enhancer", "--models-path", zoo, "--quiet"]
+    assert call("run", *words) == 0
+    assert output.exists()
+
+
+def test_reference_by_photo_changes_the_person_it_shows(zoo, tmp_path, source_photo, target_photo):
+    words = ["-s", source_photo, "-t", target_photo, "-o", tmp_path / "o.png", "--models-path", zoo, "--quiet"]
+    reference = ["--face-selector-mode", "reference", "--reference-face-path", target_photo, "--licences", "research"]
+    assert call("run", *words, *reference) == 0
+    assert (tmp_path / "o.png").exists()
+
+
+def test_68_point_landmarkers_guide_the_alignment_and_stay_in_the_tracks(zoo, tmp_path, target_clip):
+    from tests.graphs import constant_outputs
+
+    from facefusion.types.track import Tracks
+
+    points = np.zeros((1, 68, 3), np.float32)
+    points[0, :, :2] = np.random.default_rng(0).uniform(10, 50, (68, 2))
+    heat = np.ones((1, 68, 64, 64), np.float32)
+    graph = constant_outputs([1, 3, 256, 256], {"landmarks": points, "heatmaps": heat})
+    (zoo / "2dfan4.onnx").write_bytes(graph)
+    words = ["-t", target_clip, "-o", tmp_path / "t.tracks", "--models-path", zoo, "--end", "0.2", "--quiet"]
+    assert call("analyse", *words, "--face-landmarker-model", "2dfan4") == 0
+    found = Tracks.load(tmp_path / "t.tracks").tracks[0]
+    assert found.points is not None
+    assert found.points.shape == (len(found.frames), 68, 2)
+    assert call("analyse", *words, "--face-landmarker-model", "2dfan4", "--face-landmarker-score", "1.0") == 0
+
+
+# FaceFusion 3's words
+
+
+def test_facefusion_ini_is_read(tmp_path, capsys):
+    path = tmp_path / "facefusion.ini"
+    path.write_text(
+        "[paths]\nsource_paths = a.jpg b.jpg\ntarget_path =\n[face_detector]\nface_detector_size = 640x640\n"
+        "face_detector_angles = 0 90\n[face_masker]\nface_mask_padding = 1 2 3 4\n"
+    )
+    assert call("headless-run", "--config-path", path, "--show-config") == 0
+    shown = capsys.readouterr().out
+    assert "face_detector_size = 640" in shown
+    assert "face_detector_angles = (0, 90)" in shown
+    assert "face_mask_padding = (1, 2, 3, 4)" in shown
+    path.write_text("[voice_extractor]\nvoice_extractor_model = kim_vocal_2\n")
+    assert call("headless-run", "--config-path", path, "--show-config") == 2
+    assert "FaceFusion 3 that is not here" in capsys.readouterr().err
+    path.write_text("no section\n")
+    assert call("headless-run", "--config-path", path, "--show-config") == 2
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--trim-frame-start", "--start"),
+        ("--output-video-fps", "own time"),
+        ("--lip-syncer-model", "not here yet"),
+        ("--face-editor-mouth-smile", "not here yet"),
+        ("--download-scope", "models fetch"),
+    ],
+)
+def test_options_of_facefusion_3_that_are_not_here_are_named(flag, said, capsys):
+    assert call("headless-run", flag, "1") == 2
+    assert said in capsys.readouterr().err
+
+
+def test_every_option_of_facefusion_3_is_either_here_or_named():
+    from facefusion.facefusion3 import MISSING
+    from facefusion.recipe import Recipe
+
+    assert not set(MISSING) & set(Recipe.model_fields)
+    assert len(MISSING) > 50
+
+
+def test_command_line_of_facefusion_3_is_understood(capsys):
+    line = (
+        "headless-run -s a.jpg -t b.mp4 -o c.mp4 --processors face_swapper face_enhancer "
+        "--face-swapper-model inswapper_128 --face-swapper-pixel-boost 256x256 --face-enhancer-blend 70 "
+        "--face-selector-mode reference --reference-face-distance 0.4 --face-mask-types box occlusion "
+        "--face-mask-padding 10 0 0 0 --face-detector-model yolo_face --face-detector-angles 0 90 "
+        "--execution-providers cuda cpu --execution-device-ids 1 --output-video-quality 90"
+    )
+    words = line.split()
+    assert call(*words, "--show-config") == 0
+    shown = capsys.readouterr().out
+    assert "execution_device_ids = (1,)" in shown
+    assert "face_mask_types = ('box', 'occlusion')" in shown
+
+
+# Batches
+
+
+def test_batch_runs_every_source_with_every_target_and_goes_on_after_a_failure(
+    tmp_path, source_photo, target_photo, capsys
+):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("one.jpg", "two.jpg"):
+        (folder / name).write_bytes(target_photo.read_bytes())
+    (folder / "bad.jpg").write_bytes(b"no picture")
+    pattern = tmp_path / "out" / "{source_name}-{target_name}{target_extension}"
+    words = ["-s", source_photo, "-t", folder / "*.jpg", "-o", pattern]
+    assert call("batch-run", *words, "--quiet") == 3
+    assert "bad.jpg" in capsys.readouterr().err
+    made = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert made == [f"{source_photo.stem}-one.jpg", f"{source_photo.stem}-two.jpg"]
+
+
+def test_batch_patterns_are_checked_before_anything_runs(tmp_path, source_photo, target_photo):
+    with pytest.raises(RecipeError, match="field"):
+        pair([source_photo], [target_photo], "{nothing}.jpg")
+    with pytest.raises(RecipeError, match="Two runs"):
+        pair([source_photo], [target_photo, target_photo], "one.jpg")
+    assert call("batch-run", "-s", source_photo, "-t", tmp_path / "none*", "-o", "x.jpg") == 2
+    assert call("batch-run", "-t", target_photo, "-o", tmp_path / "{index}.jpg") == 2
+
+
+def test_listing_models_and_engines_loads_no_heavy_library():
+    code = (
+        "import sys\nfrom facefusion.models.catalog import load_catalog\nfrom facefusion.plugins.registry import "
+        "list_engines\nload_catalog(); list_engines('face_swapper')\n"
+        "heavy = {'onnxruntime', 'cv2', 'av', 'onnx', 'httpx', 'cryptography'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

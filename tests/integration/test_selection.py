@@ -1,0 +1,258 @@
+"""Who is changed, and with whose face."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from facefusion.analyse.turned import TurnedDetector
+from facefusion.errors import MediaMissing, NoFaceInTarget, RecipeError, TracksError, UnknownOption
+from facefusion.imaging.masks import area_mask, box_mask, soften
+from facefusion.pipeline.selection import choose_tracks, distance, load_face_map, matching_tracks, order_tracks
+from facefusion.recipe import Recipe, build_recipe, four_sides
+from facefusion.testing.fakes import FakeDetector, make_face, make_mesh
+from facefusion.types.face import Attributes
+from facefusion.types.track import Track, Tracks
+
+ANNA, BEN, CARL = (np.eye(4, dtype=np.float32)[k] for k in range(3))
+WOMAN, MAN, BOY = (
+    Attributes((30, 40), "female", "white"),
+    Attributes((50, 60), "male", "asian"),
+    Attributes((3, 10), "male", "black"),
+)
+
+
+def track(number, x, y, size, score=0.9, identity=None, attributes=None, frames=(0, 1, 2)):
+    meshes = np.stack([make_mesh((x, y), size) for _ in frames])
+    count = len(frames)
+    return Track(
+        number,
+        np.array(frames),
+        meshes,
+        np.full(count, score, np.float32),
+        np.zeros((count, 3), np.float32),
+        None,
+        identity,
+        attributes,
+    )
+
+
+def tracks_of(*people, cuts=(0,), count=3):
+    return Tracks(640, 480, Fraction(1, 25), np.arange(count), tuple(people), {}, np.array(cuts))
+
+
+PEOPLE = tracks_of(
+    track(0, 100, 300, 60, 0.8, ANNA, WOMAN),
+    track(1, 500, 100, 40, 0.99, BEN, MAN),
+    track(2, 300, 200, 20, 0.7, CARL, BOY),
+)
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("left-right", [0, 2, 1]),
+        ("right-left", [1, 2, 0]),
+        ("top-bottom", [1, 2, 0]),
+        ("bottom-top", [0, 2, 1]),
+        ("small-large", [2, 1, 0]),
+        ("large-small", [0, 1, 2]),
+        ("best-worst", [1, 0, 2]),
+        ("worst-best", [2, 0, 1]),
+    ],
+)
+def test_eight_orders(order, expected):
+    assert [t.track_id for t in order_tracks(PEOPLE.tracks, order)] == expected
+    one = choose_tracks(Recipe(face_selector_mode="one", face_selector_order=order), PEOPLE)
+    assert one == (expected[0],)
+    many = choose_tracks(Recipe(face_selector_mode="many", face_selector_order=order), PEOPLE)
+    assert list(many) == expected
+
+
+def test_mode_one_takes_one_person_of_every_shot():
+    tracks = tracks_of(
+        track(0, 100, 100, 60, frames=(0, 1)),
+        track(1, 300, 100, 40, frames=(0, 1)),
+        track(2, 100, 100, 30, frames=(2,)),
+        cuts=(0, 2),
+    )
+    assert choose_tracks(Recipe(face_selector_mode="one"), tracks) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"face_selector_gender": "female"}, {0}),
+        ({"face_selector_gender": "male"}, {1, 2}),
+        ({"face_selector_race": "asian"}, {1}),
+        ({"face_selector_age_start": 35}, {0, 1}),
+        ({"face_selector_age_end": 20}, {2}),
+        ({"face_selector_age_start": 10, "face_selector_age_end": 45}, {0}),
+        ({"face_selector_gender": "auto"}, {1, 2}),
+        ({"face_selector_race": "auto", "face_selector_gender": "auto"}, {1}),
+    ],
+)
+def test_filters_by_age_gender_and_appearance(options, expected):
+    for base in ({"face_selector_mode": "many"}, {"faces": "all"}):
+        assert set(choose_tracks(Recipe(**base, **options), PEOPLE, source=MAN)) == expected
+
+
+def test_one_bound_of_age_is_enough_and_a_wrong_pair_is_refused():
+    Recipe(face_selector_age_start=10)
+    with pytest.raises(RecipeError, match="age"):
+        build_recipe({"face_selector_age_start": 30, "face_selector_age_end": 20})
+
+
+def test_reference_by_photo_by_position_and_by_track():
+    near_ben = BEN + 0.1 * ANNA
+    by_photo = Recipe(face_selector_mode="reference", reference_face_path="ben.jpg")
+    assert choose_tracks(by_photo, PEOPLE, near_ben) == (1,)
+    by_position = Recipe(face_selector_mode="reference", reference_face_position=1, face_selector_order="left-right")
+    assert choose_tracks(by_position, PEOPLE) == (2,)
+    assert choose_tracks(Recipe(faces=(1,)), PEOPLE) == (1,)
+    far = Recipe(face_selector_mode="reference", reference_face_distance=0.001)
+    assert choose_tracks(far, PEOPLE, near_ben) == ()
+    assert distance(BEN, -BEN) == pytest.approx(1.0)
+
+
+def test_reference_frame_without_such_a_person_is_an_error_and_no_silent_copy():
+    with pytest.raises(NoFaceInTarget, match="3 people"):
+        choose_tracks(Recipe(face_selector_mode="reference", reference_face_position=3), PEOPLE)
+    with pytest.raises(NoFaceInTarget, match="3 frames"):
+        choose_tracks(Recipe(face_selector_mode="reference", reference_frame_number=9), PEOPLE)
+
+
+def test_tracks_made_without_what_the_selection_needs_are_refused():
+    plain = tracks_of(track(0, 100, 100, 60))
+    with pytest.raises(TracksError, match="identities"):
+        choose_tracks(Recipe(face_selector_mode="reference"), plain)
+    with pytest.raises(TracksError, match="ages"):
+        choose_tracks(Recipe(face_selector_gender="male"), plain)
+    with pytest.raises(TracksError, match="another recogniser"):
+        matching_tracks(PEOPLE.tracks, np.ones(7, np.float32), 0.3)
+
+
+def test_tracks_keep_identity_attributes_and_points_in_their_file(tmp_path):
+    points = np.random.default_rng(0).random((3, 68, 2)).astype(np.float32)
+    base = PEOPLE.tracks[0]
+    whole = Track(0, base.frames, base.meshes, base.scores, base.poses, points, ANNA, WOMAN)
+    tracks_of(whole, track(1, 300, 100, 40)).save(tmp_path / "t.tracks")
+    first, second = Tracks.load(tmp_path / "t.tracks").tracks
+    np.testing.assert_array_equal(first.points, points)
+    np.testing.assert_array_equal(first.identity, ANNA)
+    assert first.attributes == WOMAN
+    assert (second.points, second.identity, second.attributes) == (None, None, None)
+    assert first.face(1).points is not None
+
+
+def write_map(tmp_path, text):
+    path = tmp_path / "map.toml"
+    path.write_text(text)
+    return path
+
+
+def test_face_map_is_read_relative_to_itself(tmp_path):
+    path = write_map(
+        tmp_path,
+        '[[person]]\ntrack = 0\nsources = "a.jpg"\n'
+        '[[person]]\nreference = "ben.jpg"\nsources = ["b.jpg", "c.jpg"]\nprocessors = ["face_swapper"]\n',
+    )
+    one, other = load_face_map(path, ("face_swapper", "face_enhancer"))
+    assert one.sources == (tmp_path / "a.jpg",)
+    assert one.processors == ("face_swapper", "face_enhancer")
+    assert (other.track, other.reference) == (None, tmp_path / "ben.jpg")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "tables"),
+        ("[person]\ntrack = 0", "tables"),
+        ("[[person]]\nsources = ['a']", "either a track or a reference"),
+        ("[[person]]\ntrack = 0\nreference = 'a'", "either a track or a reference"),
+        ("[[person]]\ntrack = -1", "whole number"),
+        ("[[person]]\ntrack = 0\nsource = 'a'", "unknown key 'source'"),
+        ("[[person]]\ntrack = 0\nsources = 3", "list of words"),
+        ("[[person]]\ntrack = 0\n[[person]]\ntrack = 0", "one track twice"),
+        ("[[person", "TOML"),
+    ],
+)
+def test_wrong_face_maps_are_named(tmp_path, text, said):
+    with pytest.raises(RecipeError, match=said):
+        load_face_map(write_map(tmp_path, text), ("face_swapper",))
+    with pytest.raises(MediaMissing):
+        load_face_map(tmp_path / "none.toml", ("face_swapper",))
+
+
+def test_unknown_track_number_names_those_there_are():
+    with pytest.raises(UnknownOption, match="0, 1, 2"):
+        choose_tracks(Recipe(faces=(7,)), PEOPLE)
+
+
+# Turned pictures and margins
+
+
+@pytest.mark.parametrize("angle", [0, 90, 180, 270])
+def test_detections_in_turned_and_framed_pictures_come_back_in_place(angle):
+    picture = np.zeros((200, 300, 3), np.uint8)
+    picture[60:64, 220:224] = 255
+
+    class Spot(FakeDetector):
+        def detect(self, pixels):
+            found = []
+            for p in pixels:
+                rows, columns = np.nonzero(p[..., 0] > 128)
+                found.append(FakeDetector([make_mesh((columns.mean(), rows.mean()), 20)]).detect([p])[0])
+            return found
+
+    (detection,) = TurnedDetector(Spot([]), (angle,), (10, 20, 30, 40)).detect([picture])[0]
+    middle = (detection.box[:2] + detection.box[2:]) / 2
+    mesh = make_mesh((0, 0), 20)[:, :2]
+    offset = (mesh.min(axis=0) + mesh.max(axis=0)) / 2
+    turned = {0: offset, 90: [offset[1], -offset[0]], 180: -offset, 270: [-offset[1], offset[0]]}[angle]
+    np.testing.assert_allclose(middle - turned, [221.5, 61.5], atol=0.51)
+
+
+def test_views_of_one_face_become_one_detection():
+    class Everywhere(FakeDetector):
+        def detect(self, pixels):
+            h, w = pixels[0].shape[:2]
+            return FakeDetector([make_mesh((w / 2, h / 2), 30)]).detect(pixels)
+
+    found = TurnedDetector(Everywhere([]), (0, 90, 180, 270), (0, 0, 0, 0)).detect([np.zeros((200, 200, 3), np.uint8)])
+    assert len(found[0]) == 1
+
+
+# Masks
+
+
+def test_box_mask_is_padded_and_soft():
+    mask = box_mask(100, 200, 0.0, four_sides((10, 20)))
+    assert mask[9].max() == 0
+    assert mask[11, 100] == 1
+    assert mask[50, 39] == 0
+    assert mask[50, 41] == 1
+    assert four_sides((1, 2, 3)) == (1, 2, 3, 2)
+    soft = box_mask(256, 256, 0.3, (0, 0, 0, 0))
+    assert soft[128, 128] == pytest.approx(1.0, abs=1e-3)
+    assert soft[128, 0] < 0.1
+    assert (np.diff(soft[128, :128]) >= -1e-6).all()
+
+
+def test_area_mask_keeps_the_parts_it_is_asked_for():
+    face = make_face(centre=(128.0, 128.0), eye_distance=70.0)
+    mouth = area_mask(256, 256, face.points_68, ("mouth",))
+    lips = face.points_68[48:68].mean(axis=0).astype(int)
+    assert mouth[lips[1], lips[0]] > 0.9
+    eyes = face.points_68[36:48].mean(axis=0).astype(int)
+    assert mouth[eyes[1], eyes[0]] == 0
+    assert area_mask(256, 256, face.points_68, ("upper-face",))[eyes[1], eyes[0]] > 0.9
+    assert area_mask(256, 256, face.points_68, ()).max() == 0
+
+
+def test_softening_never_lets_anything_through_outside():
+    mask = np.zeros((128, 128), np.float32)
+    mask[40:80, 40:80] = 1
+    soft = soften(mask)
+    assert soft[mask == 0].max() < 0.02
+    assert soft[60, 60] == pytest.approx(1.0, abs=1e-3)
