@@ -115,3 +115,109 @@ def test_real_clips_without_a_face_are_refused(shared: Path, tmp_path: Path, sou
     with pytest.raises(NoFaceInTarget):
         run(build_recipe(options))
     assert not (tmp_path / "o.mp4").exists()
+
+
+def held_out_portraits(shared: Path, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pictures of one person who was never trained on, each with the xyxy box of the face."""
+    found = []
+    for row in json.loads((shared / "facepack/boxes.json").read_text()):
+        is_one = len(row["faces"]) == 1 and not row["ignore"] and row["file"].startswith("images/")
+        if is_one and is_held_out(int(row["faces"][0].get("id", "id0")[2:])):
+            x, y, w, h = row["faces"][0]["box"]
+            if max(w, h) >= 96:
+                found.append((read_photo(shared / "media" / row["file"]).pixels, np.array([x, y, x + w, y + h])))
+        if len(found) == count:
+            break
+    return found
+
+
+@pytest.mark.parametrize(("size", "min_recall"), [(24, 0.9), (32, 0.95), (48, 0.95)])
+def test_detector_finds_small_faces_of_people_it_never_saw(shared: Path, size: int, min_recall: float):
+    detector = build_engine("face_detector", "embedded", EngineContext(Recipe()))
+    portraits = held_out_portraits(shared, 60)
+    hits = 0
+    for pixels, box in portraits:
+        scale = size / float(max(box[2:] - box[:2]))
+        width, height = (max(round(n * scale), 1) for n in (pixels.shape[1], pixels.shape[0]))
+        small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+        # Into a scene, as a small face comes in practice.
+        scene = np.full((360, 640, 3), 110, np.uint8)
+        part = small[: min(height, 360), : min(width, 640)]
+        scene[: part.shape[0], : part.shape[1]] = part
+        found = [d.box for d in detector.detect([scene])[0]]
+        hits += any(overlap(box * scale, b) >= 0.5 for b in found)
+    assert len(portraits) >= 40
+    assert hits / len(portraits) >= min_recall
+
+
+@pytest.mark.parametrize("roll", [-45, -30, 30, 45])
+def test_detector_finds_turned_faces_of_people_it_never_saw(shared: Path, roll: int):
+    detector = build_engine("face_detector", "embedded", EngineContext(Recipe()))
+    portraits = held_out_portraits(shared, 60)
+    hits = 0
+    for pixels, box in portraits:
+        height, width = pixels.shape[:2]
+        turn = cv2.getRotationMatrix2D((width / 2, height / 2), -roll, 1.0)
+        side = int(np.hypot(width, height)) + 1  # large enough for all of the picture
+        turn[:, 2] += (side - width) / 2, (side - height) / 2
+        turned = cv2.warpAffine(pixels, turn, (side, side))
+        centre = turn[:, :2] @ ((box[:2] + box[2:]) / 2) + turn[:, 2]
+        size = box[2:] - box[:2]
+        hits += any(
+            (np.abs((d.box[:2] + d.box[2:]) / 2 - centre) < 0.25 * size).all()
+            and 0.6 < (d.box[2:] - d.box[:2]).max() / size.max() < 1.6
+            for d in detector.detect([turned])[0]
+        )
+    assert hits / len(portraits) >= 0.95
+
+
+YUNET = """
+id = "{name}"
+version = "1"
+capability = "face_detector"
+family = "yunet"
+licence = "Apache-2.0"
+licence_source = "ShiqiYu/libfacedetection.train"
+commercial = "yes"
+vendor = "ShiqiYu"
+year = 2023
+[[files]]
+name = "{name}.onnx"
+[preprocess]
+size = 640
+colour = "BGR"
+[inputs]
+"#0" = [-1, 3, -1, -1]
+[outputs]
+"""
+
+
+@pytest.mark.filterwarnings("ignore::facefusion.models.store.UnknownHashWarning")
+@pytest.mark.parametrize("name", ["yunet_n_640_640", "yunet_n_dynamic"])
+def test_real_yunet_weights_agree_with_the_labels(shared: Path, tmp_path: Path, monkeypatch, name: str):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    outputs = "\n".join(f'"#{k}" = []' for k in range(12))
+    (tmp_path / f"{name}.onnx").write_bytes((shared / f"weights/{name}.onnx").read_bytes())
+    entry = YUNET.format(name=name) + outputs
+    (tmp_path / f"{name}.toml").write_text(entry)
+    recipe = Recipe(models_paths=(str(tmp_path),), face_detector_score=0.5)
+    detector = build_engine("face_detector", name, EngineContext(recipe))
+    rows = [r for r in json.loads((shared / "facepack/boxes.json").read_text()) if r["file"].startswith("images/")]
+    hits = faces = 0
+    errors = []
+    for row in [r for r in rows if r["faces"]][::8]:
+        found = detector.detect([read_photo(shared / "media" / row["file"]).pixels])[0]
+        # The labels were made at full size; here the picture is shrunk to 640 px.
+        shrunk = min(640 / max(row["w"], row["h"]), 1.0)
+        for label in row["faces"]:
+            x, y, w, h = label["box"]
+            if max(w, h) * shrunk < 24:
+                continue
+            faces += 1
+            match = max(found, key=lambda d: overlap(np.array([x, y, x + w, y + h]), d.box), default=None)
+            if match is not None and overlap(np.array([x, y, x + w, y + h]), match.box) >= 0.5:
+                hits += 1
+                errors.append(np.linalg.norm(match.points - np.array(label["kps"]), axis=1).mean() / max(w, h))
+    assert faces >= 60
+    assert hits / faces >= 0.95
+    assert np.median(errors) < 0.03

@@ -54,6 +54,8 @@ MOTION_NOISE = 0.0012
 """Standard deviation of the measured motion of a point from frame to frame, where it is trusted."""
 FREE_MOTION = 0.03
 """The same where it is not: the point may go anywhere a face can."""
+SURPRISE = 4.0
+"""Standard deviations between the motion's word and the mesh's from which the motion is not believed."""
 
 
 def smooth_meshes(
@@ -96,12 +98,18 @@ def smooth_meshes(
     spread = np.exp(trusts * np.log(MOTION_NOISE) + (1 - trusts) * np.log(FREE_MOTION)) * unit
     drift = (spread.astype(np.float64) ** 2)[..., None]
 
+    free = (FREE_MOTION * unit) ** 2
+
     found, expected = points.copy(), points.copy()
     variance = np.full((count, points.shape[1], 1), noise)
     guessed = variance.copy()
     for k in range(1, count):
         expected[k] = found[k - 1] + motions[k]
-        guessed[k] = variance[k - 1] + drift[k]
+        # What lies under a point at the outline may be background that moves its own way.
+        surprise = np.linalg.norm(points[k] - expected[k], axis=-1, keepdims=True)
+        is_astray = surprise > SURPRISE * np.sqrt(variance[k - 1] + drift[k] + noise)
+        expected[k] = np.where(is_astray, points[k], expected[k])
+        guessed[k] = variance[k - 1] + np.where(is_astray, free, drift[k])
         gain = guessed[k] / (guessed[k] + noise)
         found[k] = expected[k] + gain * (points[k] - expected[k])
         variance[k] = (1 - gain) * guessed[k]
