@@ -21,7 +21,7 @@ from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.plugins.protocols import Classifier, Detector, Identifier, Landmarker, PointLandmarker
 from facefusion.types.face import Attributes, Detection, Face, Pose
 from facefusion.types.frame import Frame, Pixels
-from facefusion.types.topology import FIVE_POINTS, MESH_TO_68
+from facefusion.types.topology import LEFT_IRIS, MESH_TO_68, RIGHT_IRIS, five_from_68
 from facefusion.types.track import Track, Tracks
 
 FloatArray = npt.NDArray[np.float32]
@@ -363,9 +363,9 @@ class Analyser:
 def _sample(pixels: Pixels, follower: _Follower) -> _Sample:
     mesh = follower.meshes[-1]
     affine = mesh_crop(mesh, SAMPLE_SIDE, 2.0)
-    five = transform(affine, mesh)[list(FIVE_POINTS), :2]
+    five = five_from_68(transform(affine, mesh)[list(MESH_TO_68), :2])
     # Large, sure and seen from the front: the eyes are far apart in the picture.
-    quality = float(np.linalg.norm(mesh[FIVE_POINTS[1], :2] - mesh[FIVE_POINTS[0], :2])) * follower.scores[-1]
+    quality = float(np.linalg.norm(mesh[RIGHT_IRIS, :2] - mesh[LEFT_IRIS, :2])) * follower.scores[-1]
     return _Sample(quality, cut(pixels, affine, SAMPLE_SIDE), five)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.types.topology import FIVE_POINTS, MESH_TO_68, POINT_COUNT, five_from_68
+from facefusion.types.topology import MESH_TO_68, POINT_COUNT, five_from_68
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -92,8 +92,8 @@ class Face:
 
     @property
     def five_points(self) -> FloatArray:
-        """(5, 2) five-point layout, by the 68-point landmarker where there was one."""
-        return self.mesh[list(FIVE_POINTS), :2] if self.points is None else five_from_68(self.points)
+        """(5, 2) five-point layout: middles of the eyes (not pupils, which move), nose tip, mouth corners."""
+        return five_from_68(self.points_68)
 
     @property
     def points_68(self) -> FloatArray:
