@@ -161,8 +161,8 @@ def export_mesh(weights: list[Path], facepack: Path, media: Path, note: str) -> 
         affine = align.square_crop([image.shape[1] / 2, image.shape[0] / 2], side * 0.6, 0.0, SIZE)
         empty.append(look(exported, np.array([image]), [affine])[1][0])
     figures = {
-        "error_in_photos_second_look_with_mirror_image": report(mirrored),
-        "error_in_clips_second_look": report(second),
+        "error_as_used_second_look_with_mirror_image": report(mirrored),
+        "error_of_a_second_look_without_mirror_image": report(second),
         "error_of_the_first_look": report(first),
         "held_out_pictures": str(len(second)),
         "faces_scored_above_half": f"{(scores > 0.5).mean():.2%}",

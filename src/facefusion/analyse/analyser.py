@@ -173,6 +173,7 @@ class Analyser:
         miniature: FloatArray | None = None
         before: Pixels | None = None
         next_detection = 0
+        was_quick = False
         # Motion is needed only at the end, so it is measured beside the meshes of later frames.
         aside = ThreadPoolExecutor(1, thread_name_prefix="motion")
         waiting: deque[Future[_Motion]] = deque()
@@ -186,10 +187,12 @@ class Analyser:
                 for follower in followers:
                     follower.is_lost = True
             miniature = current
-            if self._follow(followers, before, frame.pixels, number, aside, waiting):
-                next_detection = number  # somebody was lost: look again at once
-            if number >= next_detection:
-                self._detect(followers, frame.pixels, number, len(cuts))
+            was_lost = self._follow(followers, before, frame.pixels, number, aside, waiting)
+            if was_lost or number >= next_detection:  # look again at once when somebody was lost
+                # While somebody is followed, the smallest faces are looked for every second time.
+                is_followed = not was_lost and any(not follower.is_lost for follower in followers)
+                was_quick = is_followed and not was_quick
+                self._detect(followers, frame.pixels, number, len(cuts), was_quick)
                 # With nobody in sight look more often; a face may walk in.
                 is_empty = all(follower.is_lost for follower in followers)
                 next_detection = number + (max(self._interval // 3, 1) if is_empty else self._interval)
@@ -221,7 +224,8 @@ class Analyser:
         if not active:
             return False
         expected = [follower.expected() for follower in active]
-        looks = self._look(pixels, [mesh_crop(mesh, self._landmarker.crop_size, self._margin) for mesh in expected])
+        affines = [mesh_crop(mesh, self._landmarker.crop_size, self._margin) for mesh in expected]
+        looks = self._look(pixels, affines, is_mirrored_too=True)
         again = [k for k, (mesh, _) in enumerate(looks) if _has_moved(expected[k], mesh)]
         if again:
             second = self._look(
@@ -245,10 +249,13 @@ class Analyser:
             younger.is_lost = True
         return was_lost
 
-    def _detect(self, followers: list[_Follower], pixels: Pixels, number: int, shot: int) -> None:
+    def _detect(
+        self, followers: list[_Follower], pixels: Pixels, number: int, shot: int, is_quick: bool = False
+    ) -> None:
+        detect = getattr(self._detector, "detect_large", self._detector.detect) if is_quick else self._detector.detect
         known = [f for f in followers if not f.is_lost and f.frames[-1] == number]
         fresh = []
-        for detection in self._detector.detect([pixels])[0]:
+        for detection in detect([pixels])[0]:
             if all(overlap(detection.box, _box(follower.meshes[-1])) < 0.25 for follower in known):
                 fresh.append(detection)
         for mesh, score in self._look_at_detections(pixels, fresh):
@@ -300,12 +307,15 @@ class Analyser:
     ) -> list[tuple[FloatArray, float]]:
         """Meshes and scores of crops; looking at mirror images too and averaging costs twice the time."""
         crops = [cut(pixels, affine, self._landmarker.crop_size) for affine in affines]
+        count = len(crops)
+        if is_mirrored_too:
+            crops += [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]
         meshes, scores = self._landmarker.landmark(crops)
         if is_mirrored_too:
-            mirrored, _ = self._landmarker.landmark([np.ascontiguousarray(crop[:, ::-1]) for crop in crops])
-            mirrored = mirrored[:, load_mesh_topology().flip].copy()
+            mirrored = meshes[count:, load_mesh_topology().flip].copy()
             mirrored[..., 0] = self._landmarker.crop_size - 1 - mirrored[..., 0]
-            meshes = np.asarray((meshes + mirrored) / 2, dtype=np.float32)
+            meshes = np.asarray((meshes[:count] + mirrored) / 2, dtype=np.float32)
+            scores = scores[:count]
         return [
             (transform(invert(affine), mesh), float(score))
             for affine, mesh, score in zip(affines, meshes, scores, strict=True)

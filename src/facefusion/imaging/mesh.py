@@ -61,24 +61,25 @@ def rasterise(points: FloatArray, triangles: IntArray, height: int, width: int) 
     visible = np.flatnonzero(signed_areas(points, triangles) > 1e-6)
     if visible.size == 0:
         return index_map.reshape(height, width)
-    depth = points[triangles[visible], 2].mean(axis=1)
+    # Vertex by vertex instead of reductions over an axis of three, which are several times slower.
+    depth = sum(points[triangles[visible, k], 2] for k in range(3))
     order = visible[np.argsort(-depth, kind="stable")]
     corners = points[triangles[order], :2].astype(np.float64)
 
     # One entry per triangle and row, then one per triangle, row and pixel: no loop over triangles.
-    y = corners[:, :, 1]
-    first = np.clip(np.ceil(y.min(axis=1)), 0, height).astype(np.int64)
-    last = np.clip(np.ceil(y.max(axis=1)), 0, height).astype(np.int64)
+    a, b, c = (np.ascontiguousarray(corners[:, k, 1]) for k in range(3))
+    first = np.clip(np.ceil(np.minimum(np.minimum(a, b), c)), 0, height).astype(np.int64)
+    last = np.clip(np.ceil(np.maximum(np.maximum(a, b), c)), 0, height).astype(np.int64)
     rows, owner = _expand(first, last)
-    xs = corners[owner, :, 0]
-    ys = corners[owner, :, 1]
-    at = rows[:, None].astype(np.float64)
-    x_next, y_next = np.roll(xs, -1, axis=1), np.roll(ys, -1, axis=1)
-    crosses = (ys <= at) != (y_next <= at)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        crossing = xs + (at - ys) * (x_next - xs) / (y_next - ys)
-    left = np.where(crosses, crossing, np.inf).min(axis=1)
-    right = np.where(crosses, crossing, -np.inf).max(axis=1)
+    at = rows.astype(np.float64)
+    left, right = np.full(len(rows), np.inf), np.full(len(rows), -np.inf)
+    xs, ys = ([corners[:, k, axis][owner] for k in range(3)] for axis in (0, 1))
+    for k, following in ((0, 1), (1, 2), (2, 0)):
+        crosses = (ys[k] <= at) != (ys[following] <= at)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            crossing = xs[k] + (at - ys[k]) * (xs[following] - xs[k]) / (ys[following] - ys[k])
+        np.minimum(left, np.where(crosses, crossing, np.inf), out=left)
+        np.maximum(right, np.where(crosses, crossing, -np.inf), out=right)
     is_spanned = right > left
     rows, owner, left, right = (part[is_spanned] for part in (rows, owner, left, right))
     start = np.clip(np.ceil(left), 0, width).astype(np.int64)

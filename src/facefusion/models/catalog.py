@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib import resources
 from importlib.metadata import entry_points
 from importlib.resources.abc import Traversable
@@ -63,9 +64,10 @@ def _read(entries: Iterator[Traversable], origin: Origin, folder: Path | None) -
             yield parse_spec(text, str(entry) if folder else entry.name, origin, folder)
 
 
-def _built_in() -> Iterator[ModelSpec]:
-    for spec in _read(BUILT_IN.iterdir(), "catalog", None):
-        yield replace(spec, origin="embedded") if spec.family == "embedded" else spec
+@cache
+def _built_in() -> tuple[ModelSpec, ...]:
+    specs = _read(BUILT_IN.iterdir(), "catalog", None)
+    return tuple(replace(spec, origin="embedded") if spec.family == "embedded" else spec for spec in specs)
 
 
 def _from_packages() -> Iterator[ModelSpec]:

@@ -13,6 +13,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _END = object()
+WAITING = 3
+"""Results that may wait for a consumer that takes them unevenly, as an encoder does."""
 
 
 def prefetch(items: Iterable[T], depth: int) -> Iterator[T]:
@@ -69,7 +71,7 @@ def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -
     function
         Called from ``workers`` threads at once.
     items
-        Drawn only as fast as results are taken, plus one in hand for each worker.
+        Drawn only as fast as results are taken, plus one in hand for each worker and `WAITING` that are done.
     workers
         Number of threads.
     """
@@ -78,7 +80,7 @@ def map_in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -
         try:
             for item in items:
                 pending.append(pool.submit(function, item))
-                if len(pending) > workers:
+                if len(pending) > workers + WAITING:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()

@@ -45,12 +45,20 @@ class EmbeddedDetector:
 
     def detect(self, pixels: Sequence[Pixels]) -> list[list[Detection]]:
         """See `facefusion.plugins.protocols.Detector`."""
-        return [self._detect(picture) for picture in pixels]
+        return [self._detect(picture, is_quick=False) for picture in pixels]
 
-    def _detect(self, picture: Pixels) -> list[Detection]:
+    def detect_large(self, pixels: Sequence[Pixels]) -> list[list[Detection]]:
+        """The same without the finest size of the picture, which finds the smallest faces and takes three quarters
+        of the time.
+        """
+        return [self._detect(picture, is_quick=True) for picture in pixels]
+
+    def _detect(self, picture: Pixels, is_quick: bool) -> list[Detection]:
         found: list[Detection] = []
         levels = self._levels(picture)
         for number, longest_side in enumerate(levels):
+            if is_quick and number == 0 and len(levels) > 1:
+                continue
             low = 0.0 if number == 0 else SMALL
             high = np.inf if number == len(levels) - 1 else LARGE
             found += self._detect_level(picture, longest_side, low, high)
@@ -70,7 +78,9 @@ class EmbeddedDetector:
     def _detect_level(self, picture: Pixels, longest_side: int, low: float, high: float) -> list[Detection]:
         """Faces whose size at this level is within a range of pixels."""
         small, scale = resize_to_multiple(picture, longest_side, SIDE_MULTIPLE)
-        tensor = small.transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1
+        tensor = np.ascontiguousarray(small.transpose(2, 0, 1))[None].astype(np.float32)
+        tensor *= np.float32(1 / 127.5)
+        tensor -= 1
         heat, sizes, five = (output[0] for output in self._session.run({"image": tensor}))
         rows, columns = peaks(heat[0], self._min_score)
         scores = heat[0][rows, columns]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -98,11 +99,7 @@ class MeshSwapper:
     needs: frozenset[str] = frozenset()
 
     def __init__(self, light: float = 1.0, softness: float = 0.3, masks: CropMasks | None = None) -> None:
-        topology = load_mesh_topology()
-        triangles = np.concatenate([topology.skin, topology.eyes, topology.mouth])
-        oval = np.array(FACE_OVAL, dtype=np.int32)
-        self._plane: TexturePlane = build_plane(topology.mean, triangles, oval, SIZE)
-        self._grid: SurfaceGrid = build_grid(self._plane, CELLS)
+        self._plane, self._grid = _surface()
         self._light, self._masks = light, masks
         self._cover = self._build_cover(softness)
         self._skin = self._build_skin()
@@ -279,6 +276,15 @@ class MeshSwapper:
         ratio = (_contrast(log - shading, weight * trust) + 0.02) / (source.contrast + 0.02)
         strength = 1 + (float(np.clip(ratio, 0.5, 1.15)) - 1) * 0.7 * self._light
         return (source.shading + change).astype(np.float32), keep.astype(np.float32), strength
+
+
+@cache
+def _surface() -> tuple[TexturePlane, SurfaceGrid]:
+    """The unrolled mean face and its coarse grid; both are the same for everyone."""
+    topology = load_mesh_topology()
+    triangles = np.concatenate([topology.skin, topology.eyes, topology.mouth])
+    plane = build_plane(topology.mean, triangles, np.array(FACE_OVAL, dtype=np.int32), SIZE)
+    return plane, build_grid(plane, CELLS)
 
 
 def _contrast(residual: FloatArray, weight: FloatArray) -> float:
