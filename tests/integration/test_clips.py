@@ -268,3 +268,14 @@ def test_name_with_a_colon_is_a_file_and_no_protocol(tmp_path):
     assert ClipReader(odd).info.width == 160
     copy_clip(odd, tmp_path / "out:1.mp4")
     assert (tmp_path / "out:1.mp4").is_file()
+
+
+def test_a_region_is_converted_exactly_as_the_whole_frame_is(target_clip):
+    boxes = {0: (13, 21, 255, 301), 1: (-40, 100, 90, 2000)}
+    whole = [frame for frame, _ in zip(ClipReader(target_clip), range(3), strict=False)]
+    asked = iter((*boxes.values(), None, None, None))
+    parts = [frame for frame, _ in zip(ClipReader(target_clip, region=lambda pts: next(asked)), range(3), strict=False)]
+    for frame, part, box in zip(whole, parts, boxes.values(), strict=False):
+        x0, y0 = (max(v, 0) for v in box[:2])
+        np.testing.assert_array_equal(part.pixels[y0 : box[3], x0 : box[2]], frame.pixels[y0 : box[3], x0 : box[2]])
+        assert part.pts == frame.pts

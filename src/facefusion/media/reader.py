@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,11 @@ import numpy as np
 
 from facefusion.errors import MediaUnreadable, MediaUnsupported
 from facefusion.media.probe import ClipInfo, open_clip, probe
-from facefusion.types.frame import Frame
+from facefusion.types.frame import Frame, Pixels
+
+Region = Callable[[int], tuple[int, int, int, int] | None]
+_HALVED = ("yuv420p", "yuvj420p")
+"""Formats whose colour planes have half the size."""
 
 
 class ClipReader:
@@ -27,6 +31,10 @@ class ClipReader:
         Half-open part to read, seconds from the start of the clip; None for the whole.
     allow_8bit
         Accept more than 8 bits per channel and reduce them.
+    region
+        Which part of a frame is wanted, by its pts: a half-open xyxy box in pixels, or None where nothing is. The
+        rest of ``Frame.pixels`` is then undefined, which saves the time of converting it; ``Frame.native`` is whole.
+        Clips that are not stored upright in 8-bit 4:2:0 are converted whole all the same.
 
     Raises
     ------
@@ -35,7 +43,12 @@ class ClipReader:
     """
 
     def __init__(
-        self, path: Path, start_s: float | None = None, end_s: float | None = None, allow_8bit: bool = False
+        self,
+        path: Path,
+        start_s: float | None = None,
+        end_s: float | None = None,
+        allow_8bit: bool = False,
+        region: Region | None = None,
     ) -> None:
         self.info: ClipInfo = probe(path)
         if self.info.bit_depth > 8 and not allow_8bit:
@@ -48,7 +61,7 @@ class ClipReader:
             raise MediaUnsupported(
                 f"--start {start_s} s is beyond the end of {path} ({duration_s:.2f} s).", "Start earlier."
             )
-        self.start_s, self.end_s = start_s, end_s
+        self.start_s, self.end_s, self._region = start_s, end_s, region
 
     @property
     def frame_count(self) -> int:
@@ -91,7 +104,7 @@ class ClipReader:
                     continue
                 if stop is not None and pts >= stop:
                     return
-                yield Frame(self._upright(picture), index, pts, self.info.time_base, picture)
+                yield Frame(self._convert(picture, pts), index, pts, self.info.time_base, picture)
                 index += 1
 
     def _decode(self, container: Any, stream: Any) -> Iterator[Any]:
@@ -120,8 +133,39 @@ class ClipReader:
             return self.info.height, self.info.width
         return self.info.width, self.info.height
 
-    def _upright(self, picture: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def _convert(self, picture: Any, pts: int) -> Pixels:
+        is_plain = picture.format.name in _HALVED and not self.info.rotation_deg
+        if self._region is None or not is_plain:
+            return self._upright(picture)
+        # Pages that are never touched cost nothing.
+        pixels = np.empty((picture.height, picture.width, 3), dtype=np.uint8)
+        box = self._region(pts)
+        if box is not None:
+            _convert_part(picture, box, pixels)
+        return pixels
+
+    def _upright(self, picture: Any) -> Pixels:
         pixels = picture.to_ndarray(format="rgb24")
         if self.info.rotation_deg:
             pixels = np.rot90(pixels, self.info.rotation_deg // 90)
         return np.ascontiguousarray(pixels)
+
+
+def _convert_part(picture: Any, box: tuple[int, int, int, int], pixels: Pixels) -> None:
+    """Convert a part of a 4:2:0 picture to RGB, into the same place of ``pixels``."""
+    x0, y0 = (max(v, 0) // 2 * 2 for v in box[:2])
+    x1, y1 = (min(-(-v // 2) * 2, limit) for v, limit in zip(box[2:], (picture.width, picture.height), strict=True))
+    if x1 <= x0 or y1 <= y0:
+        return
+    part = av.VideoFrame(x1 - x0, y1 - y0, picture.format.name)
+    part.colorspace, part.color_range = picture.colorspace, picture.color_range
+    for number, step in enumerate((1, 2, 2)):
+        rows, columns = slice(y0 // step, -(-y1 // step)), slice(x0 // step, -(-x1 // step))
+        plane_of(part, number)[:] = plane_of(picture, number)[rows, columns]
+    pixels[y0:y1, x0:x1] = part.to_ndarray(format="rgb24")
+
+
+def plane_of(picture: Any, number: int) -> Pixels:
+    """A plane of a picture as an array over its own memory."""
+    plane = picture.planes[number]
+    return np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]

@@ -15,7 +15,7 @@ import numpy as np
 from facefusion.errors import MediaUnsupported, OutputRefused
 from facefusion.media.files import partial_path, translate_os_error
 from facefusion.media.probe import open_clip
-from facefusion.media.reader import ClipReader
+from facefusion.media.reader import ClipReader, plane_of
 from facefusion.types.frame import RenderedFrame
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
@@ -164,6 +164,11 @@ class ClipWriter:
             options["x265-params"] = "log-level=none"
         return options
 
+    @property
+    def keeps_native(self) -> bool:
+        """Whether only the changed part of a frame is written, and the rest is the target's own picture."""
+        return self._is_exact
+
     def write(self, rendered: RenderedFrame) -> None:
         """Write one frame; frames must come in the order of their times.
 
@@ -234,7 +239,7 @@ class ClipWriter:
         for number in range(3):
             x_step = width // native.planes[number].width
             y_step = height // native.planes[number].height
-            into, out_of = _plane(native, number), _plane(part, number)
+            into, out_of = plane_of(native, number), plane_of(part, number)
             into[y0 // y_step : y1 // y_step, x0 // x_step : x1 // x_step] = out_of
 
     def __exit__(
@@ -269,12 +274,6 @@ class ClipWriter:
 
 def _format_name(suffix: str) -> str:
     return {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}[suffix]
-
-
-def _plane(picture: Any, number: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    plane = picture.planes[number]
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    return rows[: plane.height, : plane.width]
 
 
 class _Passengers:

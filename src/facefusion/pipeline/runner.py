@@ -375,6 +375,8 @@ def _render_clip(plan: Plan, tracks: Tracks, renderer: Renderer, on_progress: On
         recipe.execution_thread_count,
         comment_of(plan),
     ) as writer:
+        if writer.keeps_native:  # only what is changed needs to be converted
+            reader = ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit, renderer.region)
         groups = batched(prefetch(reader, READ_AHEAD), recipe.execution_batch_size)
         for group in map_in_order(renderer.render_many, groups, plan.thread_count):
             for rendered in group:

@@ -18,6 +18,8 @@ from facefusion.types.face import Face
 from facefusion.types.frame import Frame, Pixels, RenderedFrame
 from facefusion.types.track import Tracks
 
+AROUND_PX = 32
+"""Room around a crop for averaging before a strong reduction, and for whole colour samples."""
 Chain = tuple[FaceProcessor, ...]
 """Processors that one person's crops go through, in order."""
 
@@ -42,6 +44,22 @@ class Renderer:
     def render(self, frame: Frame) -> RenderedFrame:
         """Change the chosen faces of a frame; a frame without any comes back as it is."""
         return self.render_many([frame])[0]
+
+    def region(self, pts: int) -> tuple[int, int, int, int] | None:
+        """Half-open xyxy box of the frame at a time that rendering looks at, None where it looks at nothing.
+
+        It is not clipped to the frame.
+        """
+        boxes = [
+            _reach(track.face(row), processor.crop_shape)
+            for track, row in self._tracks.at(pts, tuple(self._chains))
+            for processor in self._chains[track.track_id]
+        ]
+        if not boxes:
+            return None
+        low = np.floor(np.min([box[:2] for box in boxes], axis=0)).astype(int) - AROUND_PX
+        high = np.ceil(np.max([box[2:] for box in boxes], axis=0)).astype(int) + AROUND_PX
+        return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
     def render_many(self, frames: Sequence[Frame]) -> list[RenderedFrame]:
         """Change several frames; faces of all of them that go through the same processors go together."""
@@ -146,6 +164,17 @@ def _holds(alpha: FloatArray, new_from_old: FloatArray, width: int, height: int)
     corners = [[x, y] for x in (columns[0], columns[-1]) for y in (rows[0], rows[-1])]
     moved = transform(new_from_old, np.array(corners, dtype=np.float32))
     return bool((moved >= -0.5).all() and (moved <= np.array([width, height]) - 0.5).all())
+
+
+def _reach(face: Face, shape: CropShape | None) -> FloatArray:
+    """(4,) xyxy of the frame pixels that a crop of a face is cut from."""
+    if shape is None:
+        margin = 0.05 * float((face.box[2:] - face.box[:2]).max())
+        return np.concatenate([face.box[:2] - margin, face.box[2:] + margin])
+    side = shape.size - 1
+    corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], dtype=np.float32)
+    moved = transform(invert(align_to(face.five_points, shape.template, shape.size)), corners)
+    return np.concatenate([moved.min(axis=0), moved.max(axis=0)])
 
 
 def _size_in_frame(crop: Crop) -> float:
