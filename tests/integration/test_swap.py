@@ -120,6 +120,14 @@ def test_swap_keeps_the_colour_of_the_target(source, target):
     assert np.abs(difference).max() < 10
 
 
+@pytest.mark.parametrize("share", [0.3, 0.08])
+def test_face_in_the_dark_does_not_glow(source, target, share):
+    dark = SourceFace((target.pixels * share).astype(np.uint8), target.face)
+    after, alpha, _ = swap(source, dark)
+    before = cut_native(dark.pixels, dark.face).pixels
+    assert after[alpha > 0.5].mean() < 1.3 * before[alpha > 0.5].mean() + 2
+
+
 def test_light_from_the_left_in_the_source_does_not_come_along(source, target):
     columns = np.linspace(1.5, 0.3, source.pixels.shape[1])[None, :, None]
     lit = SourceFace(np.clip(source.pixels * columns, 0, 255).astype(np.uint8), source.face)

@@ -56,7 +56,9 @@ CELLS = 48
 SHADING_SIGMA = 3.4
 """Smoothing of light and colour in cells of the grid, about 9 % of the face."""
 MAX_GAIN = 1.6
-"""Limit of the change of light, natural logarithm: five times brighter or darker."""
+"""Limit of brightening, natural logarithm: five times; beyond that a source has nothing left to show."""
+MAX_LOSS = 6.0
+"""Limit of darkening: a face in the dark must not glow."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -268,7 +270,7 @@ class MeshSwapper:
         weight = (self._skin * _smoothstep((seen - 0.12) / 0.4) * is_inside).astype(np.float32)
         log = to_log(colour)
         shading, trust = estimate_shading(log, weight, SHADING_SIGMA)
-        change = np.clip(shading - source.shading, -MAX_GAIN, MAX_GAIN) * self._light
+        change = np.clip(shading - source.shading, -MAX_LOSS, MAX_GAIN) * self._light
         # Hair over the forehead: darker than the light explains, and away from the brows.
         is_dark = _smoothstep(((shading - log).mean(axis=-1) - 0.35) / 0.4)
         hair = (1 - trust) * is_dark * self._upper * (seen > 0.15)
