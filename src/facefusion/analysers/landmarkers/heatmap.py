@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facefusion.imaging.align import invert, mesh_roll, transform
-from facefusion.imaging.resample import brighten_dark, cut
-from facefusion.imaging.tensors import to_tensor
-from facefusion.models.session import Session
+from facefusion.analysers.landmarkers.cropped import CropLandmarker
+from facefusion.imaging.align import mesh_roll
+from facefusion.imaging.resample import brighten_dark
 from facefusion.plugins.protocols import EngineContext, FloatArray
 from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
@@ -20,59 +19,40 @@ MARGIN = 0.2
 """How much surer the other one must be to be believed."""
 
 
-class BoxLandmarker:
-    """Crops by a box, turned by whole quarters so that the face stands upright.
+class BoxLandmarker(CropLandmarker):
+    """Crops by a box, turned by whole quarters so that the face stands upright; brightens what is almost black.
 
     References
     ----------
     Bulat and Tzimiropoulos, How far are we from solving the 2D & 3D Face Alignment problem?, ICCV 2017.
     """
 
-    best_score = 1.0
-    """Score of the graph that counts as certain."""
+    def crop(self, face: Face, size: int) -> FloatArray:
+        """See `CropLandmarker.crop`."""
+        return box_crop(face, size)
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-
-    def locate(self, pixels: Pixels, faces: Sequence[Face]) -> list[tuple[FloatArray, float]]:
-        """See `facefusion.plugins.protocols.PointLandmarker`."""
-        if not faces:
-            return []
-        prepared = self._session.spec.preprocess
-        affines = [box_crop(face, prepared.size) for face in faces]
-        crops = [brighten_dark(cut(pixels, affine, prepared.size, is_border_black=True)) for affine in affines]
-        outputs = self._session.run_batch({"#0": to_tensor(crops, is_bgr=prepared.colour == "BGR")})
-        found = []
-        for k, affine in enumerate(affines):
-            points, score = self.decode([output[k] for output in outputs], prepared.size)
-            found.append((transform(invert(affine), points), float(np.clip(score / self.best_score, 0, 1))))
-        return found
-
-    def decode(self, outputs: list[FloatArray], size: int) -> tuple[FloatArray, float]:
-        """(68, 2) points in crop pixels and the raw score of one face."""
-        raise NotImplementedError
+    def prepare(self, crop: Pixels) -> Pixels:
+        """See `CropLandmarker.prepare`."""
+        return brighten_dark(crop)
 
 
 class FanLandmarker(BoxLandmarker):
-    """Points on a grid of 64 cells, and a heat map of each."""
+    """Points on a grid of 64 cells, and a heat map of each; 0.9 counts as certain."""
 
-    best_score = 0.9
-
-    def decode(self, outputs: list[FloatArray], size: int) -> tuple[FloatArray, float]:
-        """See `BoxLandmarker.decode`."""
+    def decode(self, outputs: list[FloatArray], size: int, face: Face) -> tuple[FloatArray, float]:
+        """See `CropLandmarker.decode`."""
         points, heat = outputs
-        return np.asarray(points[:, :2] * (size / 64), np.float32), float(heat.reshape(68, -1).max(axis=1).mean())
+        score = float(heat.reshape(68, -1).max(axis=1).mean()) / 0.9
+        return np.asarray(points[:, :2] * (size / 64), np.float32), score
 
 
 class PeppaLandmarker(BoxLandmarker):
-    """Points on a grid of 64 cells with a score each."""
+    """Points on a grid of 64 cells with a score each; 0.95 counts as certain."""
 
-    best_score = 0.95
-
-    def decode(self, outputs: list[FloatArray], size: int) -> tuple[FloatArray, float]:
-        """See `BoxLandmarker.decode`."""
+    def decode(self, outputs: list[FloatArray], size: int, face: Face) -> tuple[FloatArray, float]:
+        """See `CropLandmarker.decode`."""
         table = outputs[0].reshape(68, 3)
-        return np.asarray(table[:, :2] * (size / 64), np.float32), float(table[:, 2].mean())
+        return np.asarray(table[:, :2] * (size / 64), np.float32), float(table[:, 2].mean()) / 0.95
 
 
 class ManyLandmarkers:

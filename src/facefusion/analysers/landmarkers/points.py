@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from facefusion.analysers.landmarkers.cropped import CropLandmarker
 from facefusion.imaging.align import invert, mesh_crop, square_crop, transform
-from facefusion.imaging.resample import cut
 from facefusion.imaging.templates import similarity, template_points
-from facefusion.imaging.tensors import to_tensor
 from facefusion.models.session import Session
 from facefusion.plugins.protocols import EngineContext, FloatArray
 from facefusion.types.face import Face
@@ -53,54 +52,34 @@ class FivePointLandmarker:
         ]
 
 
-class InsightLandmarker:
-    """106 points, -1 to 1 over a crop one and a half times the box."""
+class InsightLandmarker(CropLandmarker):
+    """106 points, -1 to 1 over a crop one and a half times the box; the graph scales bytes by itself."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def crop(self, face: Face, size: int) -> FloatArray:
+        """See `CropLandmarker.crop`."""
+        box = face.box
+        return square_crop((box[:2] + box[2:]) / 2, float((box[2:] - box[:2]).max()) * 1.5, 0.0, size)
 
-    def locate(self, pixels: Pixels, faces: Sequence[Face]) -> list[tuple[FloatArray, float]]:
-        """See `facefusion.plugins.protocols.PointLandmarker`."""
-        if not faces:
-            return []
-        prepared = self._session.spec.preprocess
-        affines = []
-        for face in faces:
-            box = face.box
-            side = float((box[2:] - box[:2]).max()) * 1.5
-            affines.append(square_crop((box[:2] + box[2:]) / 2, side, 0.0, prepared.size))
-        crops = [cut(pixels, affine, prepared.size, is_border_black=True) for affine in affines]
-        # The graph scales bytes by itself.
-        (found,) = self._session.run_batch({"#0": to_tensor(crops) * 255})
-        points = (found.reshape(-1, 106, 2) + 1) * (prepared.size / 2)
-        return [
-            (transform(invert(affine), one[list(FROM_106)]), face.score)
-            for affine, one, face in zip(affines, points, faces, strict=True)
-        ]
+    def decode(self, outputs: list[FloatArray], size: int, face: Face) -> tuple[FloatArray, float]:
+        """See `CropLandmarker.decode`."""
+        points = (outputs[0].reshape(106, 2) + 1) * (size / 2)
+        return np.asarray(points[list(FROM_106)], np.float32), face.score
 
 
-class LivePortraitLandmarker:
+class LivePortraitLandmarker(CropLandmarker):
     """203 points; eyes and mouth corners are taken from them and carry the mesh's other points along."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def crop(self, face: Face, size: int) -> FloatArray:
+        """See `CropLandmarker.crop`."""
+        return mesh_crop(face.mesh, size, 1.5)
 
-    def locate(self, pixels: Pixels, faces: Sequence[Face]) -> list[tuple[FloatArray, float]]:
-        """See `facefusion.plugins.protocols.PointLandmarker`."""
-        if not faces:
-            return []
-        prepared = self._session.spec.preprocess
-        affines = [mesh_crop(face.mesh, prepared.size, 1.5) for face in faces]
-        crops = [cut(pixels, affine, prepared.size, is_border_black=True) for affine in affines]
-        found = self._session.run_batch({"#0": to_tensor(crops)})[-1].reshape(-1, 203, 2) * prepared.size
-        located = []
-        for affine, one, face in zip(affines, found, faces, strict=True):
-            points = transform(invert(affine), one)
-            eyes = [points[list(rows)].mean(axis=0) for rows in EYES_203]
-            goal = np.stack([*eyes, *points[list(MOUTH_203)]]).astype(np.float32)
-            mesh_four = face.mesh[list(FIVE_POINTS), :2][[0, 1, 3, 4]]
-            located.append((transform(similarity(mesh_four, goal), face.points_68), face.score))
-        return located
+    def decode(self, outputs: list[FloatArray], size: int, face: Face) -> tuple[FloatArray, float]:
+        """See `CropLandmarker.decode`."""
+        points = outputs[-1].reshape(203, 2) * size
+        eyes = [points[list(rows)].mean(axis=0) for rows in EYES_203]
+        goal = np.stack([*eyes, *points[list(MOUTH_203)]]).astype(np.float32)
+        own = face.five_points[[0, 1, 3, 4]]
+        return transform(similarity(own, goal), face.points_68), face.score
 
 
 def build_five(context: EngineContext) -> FivePointLandmarker:
