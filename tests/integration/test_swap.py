@@ -120,6 +120,13 @@ def test_swap_keeps_the_colour_of_the_target(source, target):
     assert np.abs(difference).max() < 10
 
 
+def test_face_in_an_old_film_has_no_colour(source, target):
+    grey = np.repeat(target.pixels.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    mixed, alpha, _ = swap(source, SourceFace(grey, target.face))
+    inside = mixed[alpha > 0.5].astype(int)
+    assert (inside.max(axis=1) - inside.min(axis=1)).mean() < 3
+
+
 @pytest.mark.parametrize("share", [0.3, 0.08])
 def test_face_in_the_dark_does_not_glow(source, target, share):
     dark = SourceFace((target.pixels * share).astype(np.uint8), target.face)

@@ -230,7 +230,7 @@ class MeshSwapper:
             raise RuntimeError("prepare must be called before process")
         mesh, pixels = crop.face.mesh, crop.visible()
         height, width = pixels.shape[:2]
-        shading, keep, strength = self._measure_light(pixels, mesh, prepared)
+        shading, keep, strength, colourfulness = self._measure_light(pixels, mesh, prepared)
 
         # One texture pixel per picture pixel: finer levels would alias, coarser ones blur.
         density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(mesh[:, 1])), 1.0)
@@ -242,6 +242,9 @@ class MeshSwapper:
         fade = _smoothstep((view.towards - 0.06) / 0.3) * view.inside * np.clip(light[..., 3], 0, 1)
         log = np.asarray(look_up(level, view), dtype=np.float32)
         log *= np.float32(strength)
+        if colourfulness < 1:  # an old film has no colour, and neither has a face in it
+            grey = log.mean(axis=-1, keepdims=True)
+            log = grey + (log - grey) * np.float32(colourfulness)
         log += to_full(np.ascontiguousarray(light[..., :3]), view)
         cover = look_up(prepared.covers[number], view).astype(np.float32)
         alpha = cover * to_full(fade, view) * np.float32(1 / 255)
@@ -251,13 +254,14 @@ class MeshSwapper:
 
     def _measure_light(
         self, pixels: Pixels, mesh: FloatArray, source: _Prepared
-    ) -> tuple[FloatArray, FloatArray, float]:
+    ) -> tuple[FloatArray, FloatArray, float, float]:
         """The target's light on the face.
 
         Returns
         -------
         (G, G, 3) logarithm of the light the new face gets, (G, G) where skin is in sight, and the
-        factor for the source's detail: hard light makes strong relief, soft light a faint one.
+        factor for the source's detail: hard light makes strong relief, soft light a faint one; and how
+        colourful the target's skin is, 0 to 1.
         """
         points = ring_extended(mesh, self._plane.oval)
         at = self._grid.locate(points)[..., :2]
@@ -277,7 +281,12 @@ class MeshSwapper:
         keep = 1 - np.clip(blur(hair.astype(np.float32), 0.9) * 1.5, 0, 1)
         ratio = (_contrast(log - shading, weight * trust) + 0.02) / (source.contrast + 0.02)
         strength = 1 + (float(np.clip(ratio, 0.5, 1.15)) - 1) * 0.7 * self._light
-        return (source.shading + change).astype(np.float32), keep.astype(np.float32), strength
+        return (
+            (source.shading + change).astype(np.float32),
+            keep.astype(np.float32),
+            strength,
+            _colourfulness(colour, weight),
+        )
 
 
 @cache
@@ -287,6 +296,15 @@ def _surface() -> tuple[TexturePlane, SurfaceGrid]:
     triangles = np.concatenate([topology.skin, topology.eyes, topology.mouth])
     plane = build_plane(topology.mean, triangles, np.array(FACE_OVAL, dtype=np.int32), SIZE)
     return plane, build_grid(plane, CELLS)
+
+
+def _colourfulness(colour: Pixels, weight: FloatArray) -> float:
+    """0 where skin in sight is grey, 1 where it has any colour to speak of."""
+    values = colour.astype(np.float32)
+    spread = values.max(axis=-1) - values.min(axis=-1)
+    saturation = spread / (values.mean(axis=-1) + 8)
+    mean = float((saturation * weight).sum()) / (float(weight.sum()) + 1e-6)
+    return float(_smoothstep(np.array((mean - 0.02) / 0.06)))
 
 
 def _contrast(residual: FloatArray, weight: FloatArray) -> float:
