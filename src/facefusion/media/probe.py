@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,14 @@ def probe(path: Path) -> ClipInfo:
     ------
     MediaMissing, MediaUnreadable, MediaUnsupported
     """
+    check_file(path)
+    state = path.stat()
+    return _probe(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _probe(path: Path, size_bytes: int, changed_ns: int) -> ClipInfo:
+    """`probe`, remembered as long as the file does not change; errors are not remembered."""
     with open_clip(path) as container:
         stream = container.streams.video[0]
         try:

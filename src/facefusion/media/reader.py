@@ -10,6 +10,7 @@ from typing import Any
 import av
 import av.error
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from facefusion.errors import MediaUnreadable, MediaUnsupported
 from facefusion.media.probe import ClipInfo, open_clip, probe
@@ -86,6 +87,8 @@ class ClipReader:
 
     def __iter__(self) -> Iterator[Frame]:
         start, stop = self.span_pts()
+        # One for all frames: setting a conversion up costs as much as doing it. One thread: others have work.
+        reformatter = VideoReformatter()
         with open_clip(self.info.path) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
@@ -104,7 +107,7 @@ class ClipReader:
                     continue
                 if stop is not None and pts >= stop:
                     return
-                yield Frame(self._convert(picture, pts), index, pts, self.info.time_base, picture)
+                yield Frame(self._convert(picture, pts, reformatter), index, pts, self.info.time_base, picture)
                 index += 1
 
     def _decode(self, container: Any, stream: Any) -> Iterator[Any]:
@@ -133,28 +136,43 @@ class ClipReader:
             return self.info.height, self.info.width
         return self.info.width, self.info.height
 
-    def _convert(self, picture: Any, pts: int) -> Pixels:
+    def _convert(self, picture: Any, pts: int, reformatter: VideoReformatter) -> Pixels:
         is_plain = picture.format.name in _HALVED and not self.info.rotation_deg
         if self._region is None or not is_plain:
-            return self._upright(picture)
+            return self._upright(picture, reformatter)
         # Pages that are never touched cost nothing.
         pixels = np.empty((picture.height, picture.width, 3), dtype=np.uint8)
         box = self._region(pts)
         if box is not None:
-            _convert_part(picture, box, pixels)
+            _convert_part(picture, box, pixels, reformatter)
         return pixels
 
-    def _upright(self, picture: Any) -> Pixels:
-        pixels = picture.to_ndarray(format="rgb24")
+    def _upright(self, picture: Any, reformatter: VideoReformatter) -> Pixels:
+        pixels = to_rgb(picture, reformatter)
         if self.info.rotation_deg:
             pixels = np.rot90(pixels, self.info.rotation_deg // 90)
         return np.ascontiguousarray(pixels)
 
 
-def _convert_part(picture: Any, box: tuple[int, int, int, int], pixels: Pixels) -> None:
+ALIGN_PX = 64
+"""Parts of a picture are converted in steps of this size, so that the conversion is seldom set up anew."""
+
+
+def aligned(box: tuple[int, int, int, int], width: int, height: int) -> tuple[int, int, int, int]:
+    """The box widened to whole steps of `ALIGN_PX` and clipped to the picture."""
+    x0, y0 = (max(v, 0) // ALIGN_PX * ALIGN_PX for v in box[:2])
+    x1, y1 = (min(-(-v // ALIGN_PX) * ALIGN_PX, limit) for v, limit in zip(box[2:], (width, height), strict=True))
+    return x0, y0, x1, y1
+
+
+def to_rgb(picture: Any, reformatter: VideoReformatter) -> Pixels:
+    """A picture of any format as (H, W, 3) RGB."""
+    return np.asarray(reformatter.reformat(picture, format="rgb24", threads=1).to_ndarray(), dtype=np.uint8)
+
+
+def _convert_part(picture: Any, box: tuple[int, int, int, int], pixels: Pixels, reformatter: VideoReformatter) -> None:
     """Convert a part of a 4:2:0 picture to RGB, into the same place of ``pixels``."""
-    x0, y0 = (max(v, 0) // 2 * 2 for v in box[:2])
-    x1, y1 = (min(-(-v // 2) * 2, limit) for v, limit in zip(box[2:], (picture.width, picture.height), strict=True))
+    x0, y0, x1, y1 = aligned(box, picture.width, picture.height)
     if x1 <= x0 or y1 <= y0:
         return
     part = av.VideoFrame(x1 - x0, y1 - y0, picture.format.name)
@@ -162,7 +180,7 @@ def _convert_part(picture: Any, box: tuple[int, int, int, int], pixels: Pixels) 
     for number, step in enumerate((1, 2, 2)):
         rows, columns = slice(y0 // step, -(-y1 // step)), slice(x0 // step, -(-x1 // step))
         plane_of(part, number)[:] = plane_of(picture, number)[rows, columns]
-    pixels[y0:y1, x0:x1] = part.to_ndarray(format="rgb24")
+    pixels[y0:y1, x0:x1] = to_rgb(part, reformatter)
 
 
 def plane_of(picture: Any, number: int) -> Pixels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -11,11 +12,12 @@ from typing import Any
 import av
 import av.error
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from facefusion.errors import MediaUnsupported, OutputRefused
 from facefusion.media.files import partial_path, translate_os_error
 from facefusion.media.probe import open_clip
-from facefusion.media.reader import ClipReader, plane_of
+from facefusion.media.reader import ALIGN_PX, ClipReader, plane_of
 from facefusion.types.frame import RenderedFrame
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
@@ -92,6 +94,7 @@ class ClipWriter:
         self._output: Any = None
         self._stream: Any = None
         self._passengers: _Passengers | None = None
+        self._local = threading.local()
         self._is_exact = False
         self._offset = 0
         self._offset_s = Fraction(0)
@@ -169,15 +172,26 @@ class ClipWriter:
         """Whether only the changed part of a frame is written, and the rest is the target's own picture."""
         return self._is_exact
 
-    def write(self, rendered: RenderedFrame) -> None:
+    def prepare(self, rendered: RenderedFrame) -> object:
+        """The picture that `write` hands to the encoder; may be made beforehand, in any thread, once per frame."""
+        return self._picture(rendered)
+
+    def write(self, rendered: RenderedFrame, prepared: object | None = None) -> None:
         """Write one frame; frames must come in the order of their times.
+
+        Parameters
+        ----------
+        rendered
+            The frame.
+        prepared
+            What `prepare` made of it; None makes it now.
 
         Raises
         ------
         OutputRefused
             When the disk is full or the file can no longer be written.
         """
-        picture = self._picture(rendered)
+        picture: Any = self._picture(rendered) if prepared is None else prepared
         frame = rendered.frame
         picture.pts = frame.pts - self._offset
         picture.time_base = frame.time_base
@@ -217,10 +231,14 @@ class ClipWriter:
         context = self._stream.codec_context
         space = context.colorspace if context.colorspace in (1, 4, 5, 6, 7, 9) else 5
         is_full = context.color_range == 2 or self._stream.pix_fmt.startswith("yuvj")
-        converted = picture.reformat(
+        if not hasattr(self._local, "reformatter"):  # it is not to be shared between threads
+            self._local.reformatter = VideoReformatter()
+        converted = self._local.reformatter.reformat(
+            picture,
             format=self._stream.pix_fmt,
             dst_colorspace=5 if space == 6 else space,
             dst_color_range=2 if is_full else 1,
+            threads=1,
         )
         converted.colorspace = context.colorspace
         converted.color_range = context.color_range
@@ -233,14 +251,18 @@ class ClipWriter:
         left, top, right, bottom = rendered.box
         x0, y0 = left // 2 * 2, top // 2 * 2
         x1, y1 = min(-(-right // 2) * 2, width), min(-(-bottom // 2) * 2, height)
-        pixels = rendered.frame.pixels[y0:y1, x0:x1].copy()
+        # More is converted than is written, in steps, so that the conversion is seldom set up anew.
+        rows, columns = (-(-(stop - start) // ALIGN_PX) * ALIGN_PX for start, stop in ((y0, y1), (x0, x1)))
+        pixels = np.zeros((rows, columns, 3), dtype=np.uint8)
+        pixels[: y1 - y0, : x1 - x0] = rendered.frame.pixels[y0:y1, x0:x1]
         pixels[top - y0 : bottom - y0, left - x0 : right - x0] = rendered.patch
         part = self._to_yuv(pixels)
         for number in range(3):
             x_step = width // native.planes[number].width
             y_step = height // native.planes[number].height
             into, out_of = plane_of(native, number), plane_of(part, number)
-            into[y0 // y_step : y1 // y_step, x0 // x_step : x1 // x_step] = out_of
+            h, w = (y1 - y0) // y_step, (x1 - x0) // x_step
+            into[y0 // y_step : y0 // y_step + h, x0 // x_step : x0 // x_step + w] = out_of[:h, :w]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -40,7 +40,7 @@ from facefusion.recipe import Recipe, four_sides
 from facefusion.render.renderer import Renderer
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Attributes
-from facefusion.types.frame import Frame
+from facefusion.types.frame import Frame, RenderedFrame
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
 
@@ -377,10 +377,15 @@ def _render_clip(plan: Plan, tracks: Tracks, renderer: Renderer, on_progress: On
     ) as writer:
         if writer.keeps_native:  # only what is changed needs to be converted
             reader = ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit, renderer.region)
+
+        def render(frames: list[Frame]) -> list[tuple[RenderedFrame, object]]:
+            # The encoder waits for one thread; what can be done beside it is done here.
+            return [(rendered, writer.prepare(rendered)) for rendered in renderer.render_many(frames)]
+
         groups = batched(prefetch(reader, READ_AHEAD), recipe.execution_batch_size)
-        for group in map_in_order(renderer.render_many, groups, plan.thread_count):
-            for rendered in group:
-                writer.write(rendered)
+        for group in map_in_order(render, groups, plan.thread_count):
+            for rendered, picture in group:
+                writer.write(rendered, picture)
                 frame_count += 1
                 changed += rendered.is_changed
                 on_progress(Progress("render", frame_count, total))
