@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import av
 import numpy as np
@@ -139,6 +140,31 @@ def test_mapping_file_gives_two_people_their_own_treatment_in_one_pass(
     mapping.write_text("[[person]]\ntrack = 0\n")
     assert call("run", *words) == 2
     assert "No source" in capsys.readouterr().err
+
+
+def test_weight_needs_identities_and_says_so_when_the_tracks_have_none(
+    zoo, tmp_path, source_photo, target_photo, capsys
+):
+    tracks, output = tmp_path / "t.tracks", tmp_path / "o.png"
+    model = ["--face-swapper-model", "hyperswap_1a_256", "--licences", "research", "--models-path", zoo, "--quiet"]
+    weighted = [*model, "--face-swapper-weight", "0.2"]
+    assert call("analyse", "-t", target_photo, "-o", tracks, *model) == 0
+    words = ["render", "--tracks", tracks, "-s", source_photo, "-t", target_photo, "-o", output]
+    assert call(*words, *weighted) == 3
+    assert "carry no identities" in capsys.readouterr().err
+    assert call("analyse", "-t", target_photo, "-o", tracks, *weighted) == 0
+    assert call(*words, *weighted) == 0
+    assert call(*words[:1], *words[3:], *weighted) == 2  # no tracks named
+
+
+def test_notes_are_in_words(zoo, tmp_path, target_photo, capsys):
+    words = ["-t", target_photo, "-o", tmp_path / "o.png", "--processors", "face_enhancer", "--models-path", zoo]
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert call("run", *words, "--quiet") == 0
+    error = capsys.readouterr().err
+    assert "facefusion: Note: Nobody has published the SHA-256 of gfpgan_1.4.onnx" in error
+    assert ".py" not in error
 
 
 def test_enhancer_alone_needs_no_source(zoo, tmp_path, target_photo):

@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -218,7 +219,8 @@ def _run_command(command: str, values: dict[str, Any]) -> int:
     signal.signal(signal.SIGTERM, _stop)
     show = Show(mode)
     try:
-        with show:
+        with show, warnings.catch_warnings():
+            warnings.showwarning = _note
             return _dispatch(command, values, show)
     except FaceFusionError as error:
         show.error(error)
@@ -226,6 +228,11 @@ def _run_command(command: str, values: dict[str, Any]) -> int:
     except KeyboardInterrupt:
         print("facefusion: Stopped; nothing was written.", file=sys.stderr)
         return EXIT_STOPPED
+
+
+def _note(message: Warning | str, *_: object, **__: object) -> None:
+    """Warnings in words, without the place in the code."""
+    print(f"facefusion: Note: {message}", file=sys.stderr)
 
 
 def _stop(signum: int, frame: object) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import platformdirs
 from facefusion.errors import FaceFusionError, ModelError, RecipeError
 from facefusion.models.licences import is_allowed
 from facefusion.models.spec import ModelSpec
-from facefusion.models.store import ModelStore, UnknownHashWarning
+from facefusion.models.store import ModelStore
 from facefusion.recipe import Recipe
 
 _FAILED = 6
@@ -51,8 +49,6 @@ def run_models(
     FaceFusionError
     """
     store = ModelStore(recipe.models_paths, recipe.licences)
-    warnings.simplefilter("always", UnknownHashWarning)
-    warnings.showwarning = lambda message, *_, **__: print(f"  note: {message}", file=sys.stderr)
     if action == "list":
         return _list(store)
     if action == "key":

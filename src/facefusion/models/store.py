@@ -10,6 +10,7 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -58,8 +59,8 @@ class ModelStore:
     @property
     def folders(self) -> list[Path]:
         """Local folders that are searched, best first."""
-        local = [Path(place) for place in self.places if "://" not in place or place.startswith("file://")]
-        return [Path(str(path).removeprefix("file:").replace("//", "/")) for path in local] + [self.home]
+        local = [place for place in self.places if not _is_remote(place)]
+        return [Path(urlsplit(p).path if p.startswith("file://") else p) for p in local] + [self.home]
 
     def catalog(self) -> dict[str, ModelSpec]:
         """Every model by id, those of the user's folders included."""
@@ -92,7 +93,7 @@ class ModelStore:
     def _find_remote(self, file: ModelFile) -> Path | None:
         """A file in object storage, copied here once for each state it is in."""
         for place in self.places:
-            if "://" in place and not place.startswith("file://"):
+            if _is_remote(place):
                 found = _fetch_object(place, file.name, self.home / "remote")
                 if found is not None:
                     return found
@@ -208,6 +209,10 @@ class ModelStore:
                 f"{self._pin_path} is damaged: {error}.", "Restore it, or delete it to pin anew."
             ) from error
         return pins
+
+
+def _is_remote(place: str) -> bool:
+    return "://" in place and not place.startswith("file://")
 
 
 def missing(spec: ModelSpec, file: ModelFile) -> ModelMissing:

@@ -308,8 +308,7 @@ def run(recipe: Recipe, on_progress: OnProgress = ignore_progress) -> Outcome:
     plan = build_plan(recipe)
     cast = build_cast(recipe, build_analyser(recipe, has_identity=False), on_progress)
     began = time.perf_counter()
-    has_identity = "identity" in cast.needs or wants_identity(recipe, face_map_of(recipe))
-    tracks = analyse_target(recipe, build_analyser(recipe, has_identity), on_progress)
+    tracks = analyse_target(recipe, build_analyser(recipe), on_progress)
     return _render(plan, tracks, cast, time.perf_counter() - began, on_progress)
 
 
@@ -335,7 +334,13 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
             f"No face is found in the target {recipe.target_path}.",
             f"Lower --face-detector-score or raise --face-detector-size.{way_out}",
         )
-    renderer = Renderer(cast.chains(recipe, tracks), tracks, recipe.face_swapper_blend)
+    chains = cast.chains(recipe, tracks)
+    if "identity" in cast.needs and any(t.identity is None for t in tracks.tracks if t.track_id in chains):
+        raise TracksError(
+            "The tracks carry no identities, which --face-swapper-weight needs.",
+            "Analyse the target again with the same options.",
+        )
+    renderer = Renderer(chains, tracks, recipe.face_swapper_blend)
     if plan.kind == "photo":
         photo = read_photo(recipe.target_path, recipe.allow_8bit)
         _check_size(tracks, photo.pixels.shape[1], photo.pixels.shape[0], recipe.target_path)

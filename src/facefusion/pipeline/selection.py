@@ -104,7 +104,9 @@ def _words(value: object, where: str) -> list[str]:
 def wants_identity(recipe: Recipe, people: Sequence[Person]) -> bool:
     """Whether somebody must be told apart by their looks."""
     by_reference = recipe.face_selector_mode == "reference"
-    return by_reference or any(person.reference for person in people)
+    # Away from the middle the weight moves between the source's identity and the target's own.
+    is_weighted = recipe.face_swapper_weight != 0.5 and recipe.face_swapper_model != "mesh"
+    return by_reference or is_weighted or any(person.reference for person in people)
 
 
 def wants_attributes(recipe: Recipe) -> bool:
