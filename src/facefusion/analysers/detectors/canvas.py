@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,7 +23,7 @@ Candidates = tuple[FloatArray, FloatArray, FloatArray]
 """Scores (N,), xyxy boxes (N, 4) and points (N, 5, 2) on the canvas."""
 
 
-class CanvasDetector:
+class CanvasDetector(ABC):
     """A detector that looks at a canvas of fixed size; a family says how its outputs are decoded.
 
     Parameters
@@ -69,9 +70,9 @@ class CanvasDetector:
             for k in suppress(boxes, scores, MAX_OVERLAP)
         ]
 
+    @abstractmethod
     def decode(self, outputs: list[FloatArray], height: int, width: int) -> Candidates:
         """Candidates of one canvas."""
-        raise NotImplementedError
 
 
 def anchors(height: int, width: int, stride: int, each: int) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
 
 
-class CropLandmarker:
+class CropLandmarker(ABC):
     """A landmarker of any layout that gives the 68-point layout; a family says how it cuts and decodes.
 
     Parameters
@@ -43,14 +44,14 @@ class CropLandmarker:
             found.append((transform(invert(affine), points), float(np.clip(score, 0, 1))))
         return found
 
+    @abstractmethod
     def crop(self, face: Face, size: int) -> FloatArray:
         """(2, 3) ``crop_from_frame`` of a face."""
-        raise NotImplementedError
 
     def prepare(self, crop: Pixels) -> Pixels:
         """What is done to a crop before the graph sees it."""
         return crop
 
+    @abstractmethod
     def decode(self, outputs: list[FloatArray], size: int, face: Face) -> tuple[FloatArray, float]:
         """(68, 2) points in crop pixels and the score of one face, which is given in crop pixels."""
-        raise NotImplementedError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from facefusion.types.crop import Crop, CropShape, SourceFace
 from facefusion.types.frame import Pixels
 
 
-class AlignedSwapper:
+class AlignedSwapper(ABC):
     """Runs a graph with the inputs ``source`` and ``target`` on aligned crops.
 
     Parameters
@@ -44,9 +45,9 @@ class AlignedSwapper:
             raise NoFaceInSource("The face swapper has no source face.", "Give one or more photos with --source.")
         self._source = self.encode(sources)
 
+    @abstractmethod
     def encode(self, sources: Sequence[SourceFace]) -> FloatArray:
         """What the sources are to the graph; called once per job."""
-        raise NotImplementedError
 
     def feed(self, source: FloatArray, crop: Crop) -> FloatArray:
         """The ``source`` input for one target face."""
@@ -106,9 +107,9 @@ class EmbeddingSwapper(AlignedSwapper):
             source = mixed * np.linalg.norm(source, axis=1, keepdims=True)
         return self.convert(np.asarray(source, dtype=np.float32))
 
+    @abstractmethod
     def convert(self, raw: FloatArray) -> FloatArray:
         """A raw embedding (1, D) as the graph wants it."""
-        raise NotImplementedError
 
     def run_converter(self, raw: FloatArray) -> FloatArray:
         """A raw embedding in the space of another recogniser.
