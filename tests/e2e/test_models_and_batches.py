@@ -194,6 +194,8 @@ def test_68_point_landmarkers_guide_the_alignment_and_stay_in_the_tracks(zoo, tm
     words = ["-t", target_clip, "-o", tmp_path / "t.tracks", "--models-path", zoo, "--end", "0.2", "--quiet"]
     assert call("analyse", *words, "--face-landmarker-model", "2dfan4") == 0
     found = Tracks.load(tmp_path / "t.tracks").tracks[0]
+    notes = Tracks.load(tmp_path / "t.tracks").notes
+    assert {"model 2dfan4@1", "model face_landmarker_embedded@1"} <= set(notes)
     assert found.points is not None
     assert found.points.shape == (len(found.frames), 68, 2)
     assert call("analyse", *words, "--face-landmarker-model", "2dfan4", "--face-landmarker-score", "1.0") == 0

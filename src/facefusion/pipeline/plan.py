@@ -23,6 +23,8 @@ from facefusion.plugins.registry import check_model, check_processor
 from facefusion.recipe import Recipe
 
 Kind = Literal["photo", "clip"]
+MESH_FAMILIES = {"mediapipe"}
+"""Landmarkers that read the 478-point mesh by themselves."""
 NEEDS_SOURCE = {"face_swapper"}
 """Processors that take a face from a photo."""
 
@@ -122,6 +124,8 @@ def models_of(recipe: Recipe, capabilities: Sequence[str]) -> list[ModelSpec]:
         spec = check_model(capability, name, context)
         if spec is None and name == "embedded":
             spec = store.get(f"{capability}_embedded")
+        elif capability == "face_landmarker" and (spec is None or spec.family not in MESH_FAMILIES):
+            specs.append(store.get("face_landmarker_embedded"))  # the mesh under landmarkers of other layouts
         if spec is None:
             continue
         specs.append(spec)
