@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -12,12 +11,10 @@ import platformdirs
 from facefusion.errors import FaceFusionError, ModelError, RecipeError
 from facefusion.models.licences import is_allowed
 from facefusion.models.spec import ModelSpec
-from facefusion.models.store import ModelStore
+from facefusion.models.store import ModelStore, OnBytes
 from facefusion.recipe import Recipe
 
 _FAILED = 6
-
-OnBytes = Callable[[str, int, int], None]
 
 
 def run_models(
@@ -131,7 +128,7 @@ def _fetch(spec: ModelSpec, store: ModelStore, on_bytes: OnBytes) -> None:
     if spec.origin == "embedded":
         print(f"{spec.id} ships with facefusion.")
         return
-    needed = [spec, *(store.get(str(spec.options[k])) for k in ("identifier", "converter") if k in spec.options)]
+    needed = [spec, *(store.get(name) for name in spec.needs)]
     for one in needed:
         fetched = fetch(one, store, on_bytes)
         print(f"{one.id}: {', '.join(str(path) for path in fetched) or 'already here'}")

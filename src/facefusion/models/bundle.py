@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 from facefusion.errors import BundleRefused, ModelMissing
 from facefusion.models.licences import check_licence
 from facefusion.models.spec import ModelSpec, parse_spec
-from facefusion.models.store import ModelStore, missing
+from facefusion.models.store import ModelStore, OnBytes, missing
 
 FORMAT = "facefusion-bundle-1"
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
@@ -33,8 +33,6 @@ MAX_MANIFEST_BYTES = 4 << 20
 _ROOM = 64 << 20
 _CHUNK = 1 << 20
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\- ]{0,199}")
-
-OnBytes = Callable[[str, int, int], None]
 
 
 def load_or_make_key(path: Path) -> Ed25519PrivateKey:

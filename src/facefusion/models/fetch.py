@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -11,11 +10,8 @@ import httpx
 from facefusion.errors import FetchFailed, HashMismatch
 from facefusion.models.licences import check_licence
 from facefusion.models.spec import ModelFile, ModelSpec
-from facefusion.models.store import ModelStore, sha256_of
+from facefusion.models.store import ModelStore, OnBytes, sha256_of
 from facefusion.version import __version__
-
-OnBytes = Callable[[str, int, int], None]
-"""Called with the file's name, the bytes so far and all bytes (0 where the server does not say)."""
 
 MAX_REDIRECTS = 5
 MAX_CUTS = 4

@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from facefusion.errors import ModelMissing
 from facefusion.models.spec import ModelFile, ModelSpec
-from facefusion.models.store import ModelStore, sha256_of
+from facefusion.models.store import ModelStore, OnBytes, sha256_of
 
-OnBytes = Callable[[str, int, int], None]
 _KINDS = ("*.onnx", "*.dfm", "*/*.dfm")
 _INSIDE = (Path(), Path(".assets/models"), Path("models"))
 

@@ -130,6 +130,13 @@ class ModelSpec:
         """The ONNX graph among the files."""
         return self.files[0]
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Ids of the models without which this one cannot run."""
+        return tuple(str(self.options[name]) for name in _NEEDS if name in self.options)
+
+
+_NEEDS = ("identifier", "converter")
 
 _TOP = {
     "id": str,

@@ -7,7 +7,9 @@ import json
 import os
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +20,9 @@ from facefusion.errors import HashMismatch, ModelMissing, StorageError
 from facefusion.models.catalog import load_catalog
 from facefusion.models.licences import LicencePolicy, check_licence
 from facefusion.models.spec import EMBEDDED, ModelFile, ModelSpec
+
+OnBytes = Callable[[str, int, int], None]
+"""Called with a file's name, the bytes so far and all bytes (0 where nobody knows)."""
 
 _CHUNK = 1 << 20
 
@@ -53,7 +58,6 @@ class ModelStore:
     places: tuple[str, ...] = ()
     licences: LicencePolicy = "commercial"
     home: Path = field(default_factory=lambda: platformdirs.user_data_path("facefusion") / "models")
-    _hashes: dict[Stamp, str] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
@@ -109,8 +113,7 @@ class ModelStore:
         path = self.find(spec)
         if path is None:
             raise missing(spec, spec.graph)
-        stat = path.stat()
-        return Stamp(str(path), stat.st_size, stat.st_mtime_ns)
+        return stamp_of(path)
 
     def read(self, spec: ModelSpec, file: ModelFile | None = None) -> bytes:
         """Content of a model's file: licence accepted, file there, hash as named.
@@ -156,15 +159,7 @@ class ModelStore:
 
     def hash_of(self, path: Path) -> str:
         """SHA-256 of a file, remembered as long as the file does not change."""
-        stat = path.stat()
-        stamp = Stamp(str(path), stat.st_size, stat.st_mtime_ns)
-        with self._lock:
-            known = self._hashes.get(stamp)
-        if known is None:
-            known = sha256_of(path)
-            with self._lock:
-                self._hashes[stamp] = known
-        return known
+        return _hash_at(stamp_of(path))
 
     def verify(self, spec: ModelSpec) -> dict[str, str]:
         """SHA-256 of every file of a model, each checked.
@@ -224,6 +219,18 @@ def missing(spec: ModelSpec, file: ModelFile) -> ModelMissing:
         f"Model {spec.id} is not on this machine ({file.name}).",
         f"Get it with: {way}" + ("; or point --models-path at a FaceFusion models folder." if file.urls else "."),
     )
+
+
+def stamp_of(path: Path) -> Stamp:
+    """State of a file."""
+    stat = path.stat()
+    return Stamp(str(path), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _hash_at(stamp: Stamp) -> str:
+    """SHA-256 of a file in one state; shared by all stores of this process, which are made often."""
+    return sha256_of(Path(stamp.path))
 
 
 def sha256_of(path: Path) -> str:

@@ -129,7 +129,7 @@ def models_of(recipe: Recipe, capabilities: Sequence[str]) -> list[ModelSpec]:
         if spec is None:
             continue
         specs.append(spec)
-        specs += [store.get(str(spec.options[key])) for key in ("identifier", "converter") if key in spec.options]
+        specs += [store.get(needed) for needed in spec.needs]
     return list({spec.key: spec for spec in specs}.values())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from facefusion.imaging.boxes import suppress
 from facefusion.imaging.resample import shrink_onto
 from facefusion.models.session import Session
 from facefusion.models.spec import ModelSpec
-from facefusion.plugins.protocols import FloatArray
+from facefusion.plugins.protocols import EngineContext, FloatArray
 from facefusion.types.face import Detection
 from facefusion.types.frame import Pixels
 
@@ -45,6 +46,12 @@ class CanvasDetector(ABC):
         limit = session.spec.preprocess.size or size
         side = max(min(size, limit) // 32 * 32, 32)
         self._height, self._width = fixed[2] or side, fixed[3] or side
+
+    @classmethod
+    def from_context(cls, context: EngineContext) -> Self:
+        """The detector that a recipe asks for."""
+        recipe = context.recipe
+        return cls(context.session(context.model), recipe.face_detector_size, recipe.face_detector_score)
 
     def detect(self, pixels: Sequence[Pixels]) -> list[list[Detection]]:
         """See `facefusion.plugins.protocols.Detector`."""

@@ -35,6 +35,4 @@ class ScrfdDetector(CanvasDetector):
 
 def build(context: EngineContext) -> ScrfdDetector:
     """Builder named in the entry point."""
-    return ScrfdDetector(
-        context.session(context.model), context.recipe.face_detector_size, context.recipe.face_detector_score
-    )
+    return ScrfdDetector.from_context(context)

@@ -34,6 +34,4 @@ class YoloFaceDetector(CanvasDetector):
 
 def build(context: EngineContext) -> YoloFaceDetector:
     """Builder named in the entry point."""
-    return YoloFaceDetector(
-        context.session(context.model), context.recipe.face_detector_size, context.recipe.face_detector_score
-    )
+    return YoloFaceDetector.from_context(context)

@@ -37,6 +37,4 @@ class YunetDetector(CanvasDetector):
 
 def build(context: EngineContext) -> YunetDetector:
     """Builder named in the entry point."""
-    return YunetDetector(
-        context.session(context.model), context.recipe.face_detector_size, context.recipe.face_detector_score
-    )
+    return YunetDetector.from_context(context)
