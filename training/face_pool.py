@@ -70,6 +70,7 @@ class HeadWarp:
         following = (first + 1) % count
         ring = 468 + first
         self.oval = oval
+        self.flip = topology["flip"]
         ring_triangles = np.concatenate(
             [
                 np.stack([oval[first], ring[first], oval[following]], axis=1),
@@ -147,12 +148,13 @@ def main() -> None:
     parser.add_argument("pool", type=Path)
     parser.add_argument("--licences", default="all", choices=("all", "permissive"))
     parser.add_argument("--rendered", type=float, default=2.5, help="rendered pictures per real one")
+    parser.add_argument("--held", action="store_true", help="the people who are held out, to measure with")
     arguments = parser.parse_args()
     rng = np.random.default_rng(7)
     cv2.setNumThreads(1)
 
     faces = load_faces(arguments.facepack, arguments.media)
-    train = ~is_held_out(faces["ident"]) & (faces["flip_error"] < 0.04)
+    train = (is_held_out(faces["ident"]) == arguments.held) & (faces["flip_error"] < 0.04)
     if arguments.licences == "permissive":
         train &= faces["licence"] == "permissive"
     topology = load_file(ROOT / "src/facefusion/models/embedded/face_mesh.safetensors")

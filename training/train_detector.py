@@ -26,7 +26,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from face_pool import HELD_OUT
-from train_mesh import Residual, block, multiplies_bfloat16, update_average
+from augment import multiplies_bfloat16, update_average
+from train_mesh import Residual, block
 
 STRIDE = 8
 CROP = 320

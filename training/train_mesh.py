@@ -27,6 +27,7 @@ from safetensors.numpy import load_file
 from torch import nn
 from torch.nn import functional as F
 
+from augment import Photometric, multiplies_bfloat16, update_average
 from face_pool import ROOT, is_held_out, load_faces
 
 sys.path.insert(0, str(ROOT / "src"))
@@ -105,8 +106,8 @@ class Batches:
         self.weights = np.load(pool / "weights.npy")
         self.batch, self.rng = batch, np.random.default_rng(seed)
         self.flip = torch.from_numpy(flip.astype(np.int64))
-        axis = torch.arange(SIZE, dtype=torch.float32) - (SIZE - 1) / 2
-        self.offsets = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
+        self.photometric = Photometric(SIZE, self.rng)
+        self.offsets = self.photometric.offsets
         squares = [self._square(m) for m in self.meshes.numpy()]
         self.squares = torch.tensor(np.array(squares), dtype=torch.float32)  # cx, cy, side, roll
 
@@ -173,61 +174,7 @@ class Batches:
         pixels = source.permute(0, 3, 1, 2).flip(1).float().div_(255.0)  # pool is BGR
         padding = "border" if rng.random() < 0.6 else "zeros"
         crop = F.grid_sample(pixels, grid, mode="bilinear", padding_mode=padding, align_corners=True)
-        return self._photometric(crop), goal, label
-
-    def _photometric(self, x: torch.Tensor) -> torch.Tensor:
-        n, rng = len(x), self.rng
-        pick = lambda share: np.flatnonzero(rng.random(n) < share * self.strength)  # noqa: E731
-        for k in pick(0.3):  # occluders: a flat or borrowed patch
-            w, h = (int(v) for v in rng.integers(10, SIZE // 2.4, 2))
-            left, top = (int(v) for v in rng.integers(-10, SIZE - 10, 2))
-            left, top = max(left, 0), max(top, 0)
-            patch = x[k, :, top : top + h, left : left + w]
-            if rng.random() < 0.5:
-                patch.copy_(torch.from_numpy(rng.random((3, 1, 1)).astype(np.float32)).expand_as(patch))
-            else:
-                other = x[int(rng.integers(n))]
-                y0, x0 = (int(rng.integers(0, SIZE - m + 1)) for m in patch.shape[1:])
-                patch.copy_(other[:, y0 : y0 + patch.shape[1], x0 : x0 + patch.shape[2]].clone())
-        low = pick(0.3)
-        if len(low):
-            small = int(rng.integers(26, 90))
-            shrunk = F.interpolate(x[low], size=(small, small), mode="bilinear", antialias=True)
-            x[low] = F.interpolate(shrunk, size=(SIZE, SIZE), mode="bilinear", align_corners=False)
-        lit = pick(0.4)
-        if len(lit):
-            angle = self._uniform(0, 2 * math.pi, len(lit), 1, 1)
-            ramp = (self.offsets[None, ..., 0] * angle.cos() + self.offsets[None, ..., 1] * angle.sin()) / (SIZE / 2)
-            x[lit] *= 1 + ramp[:, None] * self._uniform(0, 0.8, len(lit), 1, 1, 1)
-        gamma = torch.exp(self._normal(0.22, n, 1, 1, 1))
-        gain = self._uniform(0.55, 1.4, n, 1, 1, 1) * self._uniform(0.86, 1.14, n, 3, 1, 1)
-        x = x.clamp_(1e-4, 1.0).pow(gamma) * gain + self._uniform(-0.1, 0.1, n, 1, 1, 1)
-        grey = pick(0.12)
-        if len(grey):
-            x[grey] = x[grey].mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
-        noisy = pick(0.25)
-        if len(noisy):
-            x[noisy] += torch.randn(len(noisy), 3, SIZE, SIZE) * self._uniform(0.01, 0.06, len(noisy), 1, 1, 1)
-        x = x.clamp_(0, 1)
-        for k in pick(0.12):
-            pixels = (x[k].permute(1, 2, 0) * 255).byte().numpy()
-            _, coded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 70))])
-            x[k] = torch.from_numpy(cv2.imdecode(coded, cv2.IMREAD_COLOR)).permute(2, 0, 1).float() / 255
-        return x.mul_(2).sub_(1)
-
-
-def multiplies_bfloat16() -> bool:
-    """True where the processor has bfloat16 matrix instructions; elsewhere bfloat16 is slower than float32."""
-    return bool(torch.cpu._is_amx_tile_supported())
-
-
-def update_average(average: dict[str, torch.Tensor], net: nn.Module, decay: float) -> None:
-    """Move averaged weights towards the present ones; counters are copied."""
-    state = net.state_dict()
-    moving = [key for key, value in state.items() if value.dtype.is_floating_point]
-    torch._foreach_lerp_([average[key] for key in moving], [state[key] for key in moving], 1 - decay)
-    for key in state.keys() - moving:
-        average[key].copy_(state[key])
+        return self.photometric(crop, self.strength), goal, label
 
 
 def load_held_out(facepack: Path, media: Path) -> dict[str, np.ndarray]:

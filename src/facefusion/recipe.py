@@ -187,6 +187,12 @@ class Recipe(BaseModel):
         None, "TOML file that gives every person their own sources", "--face-map", "--face-map-path", group="selection"
     )
 
+    motion_smoothing: Share = _option(
+        1.0,
+        "how strongly the change is steadied along the motion of the target, 0 to 1; photos are not touched",
+        "--motion-smoothing",
+        group="processing",
+    )
     face_detector_model: str = _option("embedded", "face detector", "--face-detector-model", group="analysis")
     face_detector_size: Annotated[int, Field(ge=64, le=4096)] = _option(
         1280, "longest side at which the detector looks at a picture, px", "--face-detector-size", group="analysis"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import cv2
@@ -24,6 +26,63 @@ def estimate_flow(before: Pixels, after: Pixels) -> FloatArray:
     grey_before, grey_after = (cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in (before, after))
     engine: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return np.asarray(engine.calc(grey_after, grey_before, None), dtype=np.float32)
+
+
+FlowEstimator = Callable[[Pixels, Pixels], FloatArray]
+"""Takes two (S, S, 3) uint8 RGB crops, before and after; gives (S, S, 2) float32: where each pixel of the one after
+was in the one before, relative to itself."""
+
+
+FINE_SIDE = 192
+"""Up to this side in pixels flow is found at half size, above at a quarter."""
+
+
+def dense_inverse_search(before: Pixels, after: Pixels) -> FloatArray:
+    """The embedded `FlowEstimator`, quick enough for every frame.
+
+    References
+    ----------
+    Kroeger et al., Fast Optical Flow using Dense Inverse Search, 2016.
+    """
+    greys = [cv2.cvtColor(p, cv2.COLOR_RGB2GRAY) for p in (after, before)]
+    engine: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    if before.shape[0] <= FINE_SIDE:
+        engine.setFinestScale(1)
+    return np.asarray(engine.calc(*greys, None), dtype=np.float32)
+
+
+MAX_RETURN_PX = 0.8
+"""Forward and backward flow may miss each other by about this much."""
+MAX_DIFFERENCE = 6.0
+"""Levels of 255 by which a pixel may change on its way."""
+
+
+def confidence(difference: FloatArray, flow: FloatArray, back: FloatArray) -> FloatArray:
+    """How far a flow is to be believed.
+
+    Parameters
+    ----------
+    difference
+        (S, S) float32: brightness after, less the brightness before carried along the flow; levels of 255.
+    flow
+        Where pixels of the picture after were before.
+    back
+        Where pixels of the one before went in the one after.
+
+    Returns
+    -------
+    (S, S) float32, 1 where the flow leads there and back and the pixel looks the same, down to 0.
+
+    References
+    ----------
+    Sundaram, Brox and Keutzer, Dense Point Trajectories by GPU-Accelerated Large Displacement Optical Flow,
+    ECCV 2010 (forward-backward check).
+    """
+    across, down = cv2.split(flow + follow(back, flow))
+    # Grain is no change; what remains after a small blur is.
+    changed = cv2.blur(np.abs(difference), (5, 5)) * np.float32(1 / MAX_DIFFERENCE)
+    doubt = (across * across + down * down) * np.float32(1 / MAX_RETURN_PX**2) + changed * changed
+    return np.asarray(cv2.exp(-doubt), dtype=np.float32)
 
 
 MOTION_SIDE = 144
@@ -75,17 +134,28 @@ def motion_crop(pixels: Pixels, crop_from_frame: FloatArray) -> Pixels:
     return np.asarray(cv2.cvtColor(cut(pixels, crop_from_frame, MOTION_SIDE), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
+@cache
+def _grid(height: int, width: int) -> FloatArray:
+    """(H, W, 2) x and y of every pixel."""
+    return np.ascontiguousarray(np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1), dtype=np.float32)
+
+
 def follow(values: npt.NDArray[np.generic], flow: FloatArray) -> FloatArray:
-    """Carry a picture or a map along a flow from `estimate_flow`."""
-    rows, columns = np.mgrid[0 : flow.shape[0], 0 : flow.shape[1]].astype(np.float32)
+    """Carry a picture or a map of up to four channels along a flow from `estimate_flow`."""
     moved = cv2.remap(
-        values.astype(np.float32),
-        columns + flow[..., 0],
-        rows + flow[..., 1],
+        values.astype(np.float32, copy=False),
+        _grid(*flow.shape[:2]) + flow,
+        None,  # type: ignore[arg-type]
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
     return np.asarray(moved, dtype=np.float32)
+
+
+def gradient(light: FloatArray) -> FloatArray:
+    """(H, W) size of the gradient of a picture, levels per pixel."""
+    across, down = (cv2.Sobel(light, cv2.CV_32F, dx, 1 - dx, scale=0.125) for dx in (1, 0))
+    return np.asarray(cv2.magnitude(across, down), dtype=np.float32)
 
 
 def warping_error(
@@ -117,6 +187,5 @@ def warping_error(
     if int(counted.sum()) < 64:
         return float("nan")
     difference = np.abs(after.astype(np.float32) - follow(before, flow)).mean(axis=-1)
-    grey = cv2.cvtColor(after, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    gradient = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0, scale=0.125), cv2.Sobel(grey, cv2.CV_32F, 0, 1, scale=0.125))
-    return float(difference[counted].mean() / max(float(gradient[counted].mean()), 1e-3))
+    slope = gradient(cv2.cvtColor(after, cv2.COLOR_RGB2GRAY).astype(np.float32))
+    return float(difference[counted].mean() / max(float(slope[counted].mean()), 1e-3))

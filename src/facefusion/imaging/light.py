@@ -40,6 +40,23 @@ def to_srgb(linear: FloatArray) -> Pixels:
     return np.asarray(_to_srgb_table()[(np.clip(linear, 0, 1) * (_STEPS - 1) + 0.5).astype(np.uint16)])
 
 
+def to_lab(pixels: Pixels) -> FloatArray:
+    """sRGB bytes to CIELAB (D65): L from 0 to 100, a and b about -100 to 100."""
+    return np.asarray(cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), dtype=np.float32)
+
+
+def mean_of_channels(pixels: Pixels | FloatArray) -> FloatArray:
+    """(H, W) float32 plain mean of red, green and blue, same range."""
+    values = pixels.astype(np.float32, copy=False)
+    return np.asarray(cv2.transform(values, np.full((1, 3), 1 / 3, dtype=np.float32)), dtype=np.float32)
+
+
+def largest_of_channels(values: FloatArray) -> FloatArray:
+    """(H, W) largest of red, green and blue."""
+    red, green, blue = cv2.split(values)
+    return np.asarray(cv2.max(cv2.max(red, green), blue), dtype=np.float32)
+
+
 def to_log(pixels: Pixels) -> FloatArray:
     """sRGB bytes to the natural logarithm of linear light."""
     return np.asarray(np.log(to_linear(pixels) + OFFSET), dtype=np.float32)

@@ -16,13 +16,15 @@ T = TypeVar("T", np.uint8, np.float32)
 cv2.setNumThreads(1)  # frames run side by side; threads inside one frame would only compete
 
 
-def cut(pixels: Pixels, crop_from_frame: FloatArray, size: int, is_border_black: bool = False) -> Pixels:
+def cut(
+    pixels: npt.NDArray[T], crop_from_frame: FloatArray, size: int, is_border_black: bool = False
+) -> npt.NDArray[T]:
     """A square crop by an affine; outside the frame its border is repeated, or black.
 
     Parameters
     ----------
     pixels
-        (H, W, 3) uint8.
+        (H, W, 3) uint8 or float32.
     crop_from_frame
         (2, 3) affine from frame pixels to crop pixels.
     size
@@ -30,7 +32,7 @@ def cut(pixels: Pixels, crop_from_frame: FloatArray, size: int, is_border_black:
 
     Returns
     -------
-    (size, size, 3) uint8. Strong reductions are averaged first, so that nothing aliases.
+    (size, size, 3) of the same type. Strong reductions are averaged first, so that nothing aliases.
     """
     scale = math.sqrt(abs(float(np.linalg.det(crop_from_frame[:, :2].astype(np.float64)))))
     matrix = crop_from_frame.astype(np.float64)
@@ -48,13 +50,75 @@ def cut(pixels: Pixels, crop_from_frame: FloatArray, size: int, is_border_black:
             for v, n, start in zip(high, (width, height), (x0, y0), strict=True)
         )
         part = pixels[y0 : y0 + rows * factor, x0 : x0 + columns * factor]
-        pixels = np.asarray(cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        pixels = np.asarray(cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA), dtype=pixels.dtype)
         # frame = (small + 0.5) * factor - 0.5 + origin
         offset = np.array([[x0], [y0]]) + 0.5 * factor - 0.5
         matrix = np.concatenate([matrix[:, :2] * factor, matrix[:, :2] @ offset + matrix[:, 2:]], axis=1)
     border = cv2.BORDER_CONSTANT if is_border_black else cv2.BORDER_REPLICATE
     crop = cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border)
-    return np.asarray(crop, dtype=np.uint8)
+    return np.asarray(crop, dtype=pixels.dtype)
+
+
+def take(
+    pixels: npt.NDArray[T], x0: int, y0: int, side: int, block: int = 1, is_border_black: bool = False
+) -> npt.NDArray[T]:
+    """A square of whole pixels, shrunk by averaging whole blocks; outside the picture its border is repeated, or black.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) uint8 or float32.
+    x0, y0
+        Corner of the square; it may lie outside.
+    side
+        In pixels; a multiple of ``block``.
+
+    Returns
+    -------
+    (side / block, side / block, 3) of the same type.
+    """
+    height, width = pixels.shape[:2]
+    left, top = min(max(x0, 0), width - 1), min(max(y0, 0), height - 1)
+    right, bottom = max(min(x0 + side, width), left + 1), max(min(y0 + side, height), top + 1)
+    part = pixels[top:bottom, left:right]
+    if is_border_black and (x0 + side <= 0 or y0 + side <= 0 or x0 >= width or y0 >= height):
+        return np.zeros((side // block, side // block, pixels.shape[2]), dtype=pixels.dtype)
+    room = (max(-y0, 0), max(y0 + side - height, 0), max(-x0, 0), max(x0 + side - width, 0))
+    if any(room):
+        border = cv2.BORDER_CONSTANT if is_border_black else cv2.BORDER_REPLICATE
+        part = np.asarray(cv2.copyMakeBorder(part, *room, border), dtype=pixels.dtype)[:side, :side]
+    if block > 1:
+        size = (side // block, side // block)
+        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), dtype=pixels.dtype)
+    return np.ascontiguousarray(part)
+
+
+def enlarge(values: FloatArray, block: int) -> FloatArray:
+    """The way back from `take`: ``block`` pixels for one, interpolated."""
+    if block == 1:
+        return values
+    return np.asarray(cv2.resize(values, None, fx=block, fy=block, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+
+
+def mean_around(values: FloatArray, side: int) -> FloatArray:
+    """Mean over a square around every pixel."""
+    return np.asarray(cv2.blur(values, (side, side)), dtype=np.float32)
+
+
+def stack(colours: FloatArray, fourth: FloatArray) -> FloatArray:
+    """(H, W, 4) three channels and one more."""
+    return np.asarray(cv2.merge([*cv2.split(colours), fourth]), dtype=np.float32)
+
+
+def subtract(one: Pixels, other: Pixels) -> FloatArray:
+    """Difference of two pictures, -255 to 255."""
+    return np.asarray(cv2.subtract(one, np.ascontiguousarray(other), dtype=cv2.CV_32F), dtype=np.float32)
+
+
+def add(pixels: Pixels, values: FloatArray) -> Pixels:
+    """A picture with something added, rounded and clipped."""
+    added = cv2.add(np.ascontiguousarray(pixels), np.ascontiguousarray(values), dtype=cv2.CV_8U)
+    return np.asarray(added, dtype=np.uint8)
 
 
 def warp(pixels: npt.NDArray[T], affine: FloatArray, width: int, height: int, is_border_black: bool) -> npt.NDArray[T]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.analyse.turned import TurnedDetector
@@ -38,11 +39,14 @@ from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArra
 from facefusion.plugins.registry import build_engine
 from facefusion.recipe import Recipe, four_sides
 from facefusion.render.renderer import Renderer
+from facefusion.render.smooth import Look, MotionSmoother
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Attributes
 from facefusion.types.frame import Frame, RenderedFrame
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
+
+R = TypeVar("R")
 
 READ_AHEAD = 4
 DEFAULT_LANDMARKER = "embedded"
@@ -341,6 +345,7 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
             "Analyse the target again with the same options.",
         )
     renderer = Renderer(chains, tracks, recipe.face_swapper_blend)
+    smoother = MotionSmoother(tracks, tuple(chains), recipe.motion_smoothing)
     if plan.kind == "photo":
         photo = read_photo(recipe.target_path, recipe.allow_8bit)
         _check_size(tracks, photo.pixels.shape[1], photo.pixels.shape[0], recipe.target_path)
@@ -353,7 +358,7 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
         _copy(recipe.target_path, recipe.output_path)
         frame_count, changed = len(tracks.pts), 0
     else:
-        frame_count, changed = _render_clip(plan, tracks, renderer, on_progress)
+        frame_count, changed = _render_clip(plan, tracks, renderer, smoother, on_progress)
     return Outcome(
         recipe.output_path,
         frame_count,
@@ -365,7 +370,31 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
     )
 
 
-def _render_clip(plan: Plan, tracks: Tracks, renderer: Renderer, on_progress: OnProgress) -> tuple[int, int]:
+def rendered_frames(
+    frames: Iterable[Frame],
+    renderer: Renderer,
+    smoother: MotionSmoother,
+    finish: Callable[[RenderedFrame], R],
+    thread_count: int,
+    batch_size: int = 1,
+) -> Iterator[R]:
+    """Pass 2 over frames in order: render, steady over time, finish; all in ``thread_count`` threads.
+
+    The first and the last frame have no neighbour on one side. To get a part of a clip as it is in the whole, read
+    `facefusion.render.smooth.HALO` more frames on each side and leave their results out.
+    """
+
+    def render(group: list[Frame]) -> list[Look]:
+        return [smoother.look(rendered) for rendered in renderer.render_many(group)]
+
+    groups = batched(prefetch(frames, READ_AHEAD), batch_size)
+    looks = (look for group in map_in_order(render, groups, thread_count) for look in group)
+    yield from map_in_order(lambda window: finish(smoother.smooth(window)), smoother.windows(looks), thread_count)
+
+
+def _render_clip(
+    plan: Plan, tracks: Tracks, renderer: Renderer, smoother: MotionSmoother, on_progress: OnProgress
+) -> tuple[int, int]:
     recipe = plan.recipe
     reader = ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit)
     _check_size(tracks, reader.info.width, reader.info.height, recipe.target_path)
@@ -381,20 +410,31 @@ def _render_clip(plan: Plan, tracks: Tracks, renderer: Renderer, on_progress: On
         comment_of(plan),
     ) as writer:
         if writer.keeps_native:  # only what is changed needs to be converted
-            reader = ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit, renderer.region)
+            def region(pts: int) -> tuple[int, int, int, int] | None:
+                return _joined(renderer.region(pts), smoother.region(pts))
 
-        def render(frames: list[Frame]) -> list[tuple[RenderedFrame, object]]:
+            reader = ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit, region)
+
+        def finish(rendered: RenderedFrame) -> tuple[RenderedFrame, object]:
             # The encoder waits for one thread; what can be done beside it is done here.
-            return [(rendered, writer.prepare(rendered)) for rendered in renderer.render_many(frames)]
+            return rendered, writer.prepare(rendered)
 
-        groups = batched(prefetch(reader, READ_AHEAD), recipe.execution_batch_size)
-        for group in map_in_order(render, groups, plan.thread_count):
-            for rendered, picture in group:
-                writer.write(rendered, picture)
-                frame_count += 1
-                changed += rendered.is_changed
-                on_progress(Progress("render", frame_count, total))
+        done = rendered_frames(reader, renderer, smoother, finish, plan.thread_count, recipe.execution_batch_size)
+        for rendered, picture in done:
+            writer.write(rendered, picture)
+            frame_count += 1
+            changed += rendered.is_changed
+            on_progress(Progress("render", frame_count, total))
     return frame_count, changed
+
+
+def _joined(
+    one: tuple[int, int, int, int] | None, other: tuple[int, int, int, int] | None
+) -> tuple[int, int, int, int] | None:
+    """The box around two boxes."""
+    if one is None or other is None:
+        return one or other
+    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
 
 
 def _check_size(tracks: Tracks, width: int, height: int, path: Path) -> None:

@@ -149,8 +149,8 @@ class Classifier(Protocol):
 class Masker(Protocol):
     """Says which pixels of a crop count."""
 
-    def mask(self, crops: Sequence[Pixels]) -> list[FloatArray]:
-        """(H, W) float32 masks, 0 to 1, of (H, W, 3) uint8 RGB crops of any size."""
+    def mask(self, crops: Sequence[Pixels], faces: Sequence[Face]) -> list[FloatArray]:
+        """(H, W) float32 masks, 0 to 1, of (H, W, 3) uint8 RGB crops of any size with a face in each."""
 
 
 class FaceProcessor(Protocol):
@@ -161,6 +161,9 @@ class FaceProcessor(Protocol):
 
     needs: frozenset[str]
     """What it wants to know about target faces beyond the mesh: ``identity``."""
+
+    covers_fully: bool
+    """Whether it hides people, so that it must never fade in or out."""
 
     def prepare(self, sources: Sequence[SourceFace]) -> None:
         """Take in the source faces, once per job."""

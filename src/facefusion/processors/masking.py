@@ -55,9 +55,9 @@ class CropMasks:
         if "box" in self._kinds:
             masks.append(box_mask(height, width, self._recipe.face_mask_blur, self._padding))
         if self._occluder is not None:
-            masks.append(soften(self._occluder.mask([original])[0]))
+            masks.append(soften(self._occluder.mask([original], [face])[0]))
         if "area" in self._kinds:
             masks.append(area_mask(height, width, face.points_68, self._recipe.face_mask_areas))
         if self._parser is not None:
-            masks.append(soften(self._parser.mask([changed])[0]))
+            masks.append(soften(self._parser.mask([changed], [face])[0]))
         return np.asarray(np.minimum.reduce(masks), dtype=np.float32)

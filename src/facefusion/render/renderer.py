@@ -13,6 +13,7 @@ from facefusion.imaging.crops import cut_native, move_face
 from facefusion.imaging.resample import cut, warp
 from facefusion.imaging.templates import align_to
 from facefusion.plugins.protocols import FaceProcessor, FloatArray
+from facefusion.render.presence import presence
 from facefusion.types.crop import Crop, CropShape
 from facefusion.types.face import Face
 from facefusion.types.frame import Frame, Pixels, RenderedFrame
@@ -22,6 +23,8 @@ AROUND_PX = 32
 """Room around a crop for averaging before a strong reduction, and for whole colour samples."""
 Chain = tuple[FaceProcessor, ...]
 """Processors that one person's crops go through, in order."""
+_Layer = tuple[Crop, float]
+"""A changed crop, and how strongly it is shown, 0 to 1."""
 
 
 class Renderer:
@@ -40,6 +43,14 @@ class Renderer:
     def __init__(self, chains: Mapping[int, Sequence[FaceProcessor]], tracks: Tracks, blend: str = "feather") -> None:
         self._chains = {track_id: tuple(chain) for track_id, chain in chains.items()}
         self._tracks, self._blend = tracks, blend
+        # Who must not be seen is covered in full from the first frame to the last.
+        self._presence = {
+            track.track_id: np.ones(len(track.frames), dtype=np.float32)
+            if any(processor.covers_fully for processor in self._chains[track.track_id])
+            else presence(track, tracks)
+            for track in tracks.tracks
+            if track.track_id in self._chains
+        }
 
     def render(self, frame: Frame) -> RenderedFrame:
         """Change the chosen faces of a frame; a frame without any comes back as it is."""
@@ -63,15 +74,18 @@ class Renderer:
 
     def render_many(self, frames: Sequence[Frame]) -> list[RenderedFrame]:
         """Change several frames; faces of all of them that go through the same processors go together."""
-        layers: list[list[Crop]] = [[] for _ in frames]
-        by_chain: dict[Chain, list[tuple[int, Face]]] = {}
+        layers: list[list[_Layer]] = [[] for _ in frames]
+        by_chain: dict[Chain, list[tuple[int, Face, float]]] = {}
         for number, frame in enumerate(frames):
             for track, row in self._tracks.at(frame.pts, tuple(self._chains)):
-                by_chain.setdefault(self._chains[track.track_id], []).append((number, track.face(row)))
+                share = float(self._presence[track.track_id][row])
+                if share > 0:
+                    by_chain.setdefault(self._chains[track.track_id], []).append((number, track.face(row), share))
         for chain, found in by_chain.items():
-            pixels = [frames[number].pixels for number, _ in found]
-            for (number, _), crops in zip(found, self._process(chain, pixels, [f for _, f in found]), strict=True):
-                layers[number] += crops
+            pixels = [frames[number].pixels for number, _, _ in found]
+            done = self._process(chain, pixels, [face for _, face, _ in found])
+            for (number, _, share), crops in zip(found, done, strict=True):
+                layers[number] += [(crop, share) for crop in crops]
         return [self._join(frame, crops) for frame, crops in zip(frames, layers, strict=True)]
 
     def _process(self, chain: Chain, pixels: Sequence[Pixels], faces: Sequence[Face]) -> list[list[Crop]]:
@@ -86,26 +100,32 @@ class Renderer:
             crops = processor.process(crops)
         return [[*kept, crop] for kept, crop in zip(done, crops, strict=True)]
 
-    def _join(self, frame: Frame, crops: Sequence[Crop]) -> RenderedFrame:
+    def _join(self, frame: Frame, layers: Sequence[_Layer]) -> RenderedFrame:
         """Paste crops onto a copy of the part of the frame that they cover, far faces first."""
-        if not crops:
+        if not layers:
             return RenderedFrame(frame)
         # So that a near face covers a far one where they overlap.
-        crops = sorted(crops, key=lambda crop: _size_in_frame(crop))
+        layers = sorted(layers, key=lambda layer: _size_in_frame(layer[0]))
         height, width = frame.pixels.shape[:2]
-        boxes = [crop_box(crop.crop_from_frame, crop.pixels.shape[1], crop.pixels.shape[0]) for crop in crops]
+        boxes = [crop_box(crop.crop_from_frame, crop.pixels.shape[1], crop.pixels.shape[0]) for crop, _ in layers]
         x0, y0 = (max(min(box[k] for box in boxes), 0) for k in (0, 1))
         x1, y1 = (min(max(box[k] for box in boxes), limit) for k, limit in ((2, width), (3, height)))
         if x1 <= x0 or y1 <= y0:
             return RenderedFrame(frame)
         part = frame.pixels[y0:y1, x0:x1].copy()
         changed = []
-        for crop in crops:
+        for crop, share in layers:
+            before = part.copy() if share < 1 else None
             crop_from_part = crop.crop_from_frame.copy()
             crop_from_part[:, 2] += crop_from_part[:, :2] @ np.array([x0, y0], dtype=np.float32)
             box = paste(part, crop.pixels, crop.alpha, crop_from_part, self._blend)
-            if box is not None:
-                changed.append(box)
+            if box is None:
+                continue
+            changed.append(box)
+            if before is not None:
+                inside = (slice(box[1], box[3]), slice(box[0], box[2]))
+                mixed = before[inside] + (part[inside].astype(np.float32) - before[inside]) * share
+                part[inside] = (mixed + 0.5).astype(np.uint8)
         if not changed:
             return RenderedFrame(frame)
         left, top = (min(box[k] for box in changed) for k in (0, 1))

@@ -93,6 +93,7 @@ class PaintProcessor:
 
     crop_shape: CropShape | None = None
     needs: frozenset[str] = frozenset()
+    covers_fully = False
 
     def __init__(self, colour: tuple[int, int, int] = (255, 0, 0), crop_shape: CropShape | None = None) -> None:
         self._colour, self.crop_shape = colour, crop_shape

@@ -11,6 +11,7 @@ from facefusion.imaging.resample import resize_pixels
 from facefusion.imaging.tensors import to_tensor
 from facefusion.models.session import Session
 from facefusion.plugins.protocols import EngineContext, FloatArray
+from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
 
 REGIONS = {
@@ -39,7 +40,7 @@ class BisenetMasker:
         self._session = session
         self._ids = np.array([REGIONS[name] for name in regions])
 
-    def mask(self, crops: Sequence[Pixels]) -> list[FloatArray]:
+    def mask(self, crops: Sequence[Pixels], faces: Sequence[Face]) -> list[FloatArray]:
         """See `facefusion.plugins.protocols.Masker`."""
         prepared = self._session.spec.preprocess
         small = [resize_pixels(crop, prepared.size, prepared.size) for crop in crops]

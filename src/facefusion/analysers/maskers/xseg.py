@@ -11,6 +11,7 @@ from facefusion.imaging.resample import resize_pixels
 from facefusion.imaging.tensors import to_tensor
 from facefusion.models.session import Session
 from facefusion.plugins.protocols import EngineContext, FloatArray
+from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
 
 
@@ -25,7 +26,7 @@ class XsegMasker:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def mask(self, crops: Sequence[Pixels]) -> list[FloatArray]:
+    def mask(self, crops: Sequence[Pixels], faces: Sequence[Face]) -> list[FloatArray]:
         """See `facefusion.plugins.protocols.Masker`."""
         prepared = self._session.spec.preprocess
         small = [resize_pixels(crop, prepared.size, prepared.size) for crop in crops]
@@ -42,9 +43,9 @@ class ManyMaskers:
     def __init__(self, maskers: Sequence[XsegMasker]) -> None:
         self._maskers = tuple(maskers)
 
-    def mask(self, crops: Sequence[Pixels]) -> list[FloatArray]:
+    def mask(self, crops: Sequence[Pixels], faces: Sequence[Face]) -> list[FloatArray]:
         """See `facefusion.plugins.protocols.Masker`."""
-        found = [masker.mask(crops) for masker in self._maskers]
+        found = [masker.mask(crops, faces) for masker in self._maskers]
         return [np.minimum.reduce(list(masks)) for masks in zip(*found, strict=True)]
 
 

@@ -31,6 +31,7 @@ class DfmSwapper:
     """
 
     needs: frozenset[str] = frozenset()
+    covers_fully = False
 
     def __init__(self, context: EngineContext) -> None:
         self._session = context.session(context.model)

@@ -30,6 +30,7 @@ class RestorationEnhancer:
     """
 
     needs: frozenset[str] = frozenset()
+    covers_fully = False
 
     def __init__(self, context: EngineContext) -> None:
         recipe, self._prepared = context.recipe, context.model.preprocess

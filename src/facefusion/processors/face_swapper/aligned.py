@@ -38,6 +38,7 @@ class AlignedSwapper(ABC):
         self._masks = CropMasks(context, context.recipe.face_mask_types)
         self._source: FloatArray | None = None
         self.needs: frozenset[str] = frozenset()
+        self.covers_fully = False
 
     def prepare(self, sources: Sequence[SourceFace]) -> None:
         """See `facefusion.plugins.protocols.FaceProcessor`."""

@@ -99,6 +99,7 @@ class MeshSwapper:
 
     crop_shape: CropShape | None = None
     needs: frozenset[str] = frozenset()
+    covers_fully = False
 
     def __init__(self, light: float = 1.0, softness: float = 0.3, masks: CropMasks | None = None) -> None:
         self._plane, self._grid = _surface()

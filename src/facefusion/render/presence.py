@@ -1,0 +1,47 @@
+"""How strongly a person is changed in each frame: fades where a hard switch would be seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from facefusion.types.track import Track, Tracks
+
+FloatArray = npt.NDArray[np.float32]
+
+FADE_FRAMES = 3
+"""Frames over which a change comes and goes where a face is found or lost within a shot."""
+FADE_YAW_DEG = (76.0, 90.0)
+"""Between these the change fades out: beyond, half of the mesh is a guess and would smear."""
+_BORDER = 0.02
+"""A face this near to the frame's border, over its longer side, leaves the picture and does not fade."""
+
+
+def presence(track: Track, tracks: Tracks) -> FloatArray:
+    """(N,) 0 to 1 for every row of a track.
+
+    A face that enters over the border of the frame, or with a cut, is changed at once.
+    """
+    count = len(track.frames)
+    if not count:
+        return np.zeros(0, dtype=np.float32)
+    low, high = FADE_YAW_DEG
+    turned = np.clip((high - np.abs(track.poses[:, 0])) / (high - low), 0, 1)
+    from_start, to_end = np.full(count, np.inf), np.full(count, np.inf)
+    bounds = [*tracks.cuts.tolist(), len(tracks.pts)]
+    starts = np.flatnonzero(np.diff(track.frames, prepend=-9) > 1)
+    stops = np.append(starts[1:], count)
+    for start, stop in zip(starts, stops, strict=True):
+        run = np.arange(stop - start)
+        if int(track.frames[start]) not in bounds and not _is_at_border(track.meshes[start], tracks):
+            from_start[start:stop] = run
+        if int(track.frames[stop - 1]) + 1 not in bounds and not _is_at_border(track.meshes[stop - 1], tracks):
+            to_end[start:stop] = run[::-1]
+    ramp = np.clip((np.minimum(from_start, to_end) + 1) / (FADE_FRAMES + 1), 0, 1)
+    return np.asarray(np.minimum(turned, ramp), dtype=np.float32)
+
+
+def _is_at_border(mesh: FloatArray, tracks: Tracks) -> bool:
+    low, high = mesh[:, :2].min(axis=0), mesh[:, :2].max(axis=0)
+    margin = _BORDER * float((high - low).max())
+    return bool((low < margin).any() or high[0] > tracks.width - margin or high[1] > tracks.height - margin)

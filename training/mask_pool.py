@@ -1,0 +1,317 @@
+"""Training pictures for the mask network: faces with things drawn over them, and what is where.
+
+    python training/mask_pool.py FACES_POOL MASK_POOL --count 9000
+
+FACES_POOL is what `face_pool.py` makes. Regions come from the mesh. Hands, strands of hair, glasses, microphones,
+masks, cups and patches of pictures without faces are drawn by this script; nothing is taken from anybody's labels.
+Real hair and glasses in the photos carry the label of the face under them; `train_masks.py` allows for that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from face_pool import ROOT
+
+sys.path.insert(0, str(ROOT / "src"))
+from facefusion.types.topology import (
+    FACE_OVAL,
+    LEFT_BROW,
+    LEFT_EYE,
+    LEFT_IRIS,
+    LIPS_INNER,
+    LIPS_OUTER,
+    RIGHT_BROW,
+    RIGHT_EYE,
+    RIGHT_IRIS,
+)
+
+CLASSES = (
+    "other", "skin", "left-eyebrow", "right-eyebrow", "left-eye", "right-eye",
+    "glasses", "nose", "mouth", "upper-lip", "lower-lip", "hair",
+)  # fmt: skip
+NOSE = (168, 193, 417, 122, 351, 174, 399, 198, 420, 49, 279, 48, 278, 64, 294, 98, 327, 2, 97, 326)
+UPPER_LIP = (*LIPS_OUTER[:11], *reversed(LIPS_INNER[:11]))
+LOWER_LIP = (*LIPS_OUTER[10:], LIPS_OUTER[0], LIPS_INNER[0], *reversed(LIPS_INNER[10:]))
+SHIFT = 4
+"""Bits behind the point in the coordinates that OpenCV draws with."""
+
+Rng = np.random.Generator
+
+
+def fixed(points: np.ndarray) -> np.ndarray:
+    return np.round(np.asarray(points)[:, :2] * (1 << SHIFT)).astype(np.int32)
+
+
+def label_regions(mesh: np.ndarray, side: int) -> np.ndarray:
+    """(S, S) uint8 index into `CLASSES`, read off a mesh."""
+    labels = np.zeros((side, side), np.uint8)
+
+    def fill(rows: tuple[int, ...], name: str, is_hull: bool = False) -> None:
+        points = fixed(mesh[list(rows)])
+        points = cv2.convexHull(points) if is_hull else points
+        cv2.fillPoly(labels, [points], CLASSES.index(name), shift=SHIFT)
+
+    fill(FACE_OVAL, "skin")
+    fill(NOSE, "nose", is_hull=True)
+    fill(LEFT_BROW, "left-eyebrow", is_hull=True)
+    fill(RIGHT_BROW, "right-eyebrow", is_hull=True)
+    fill(LEFT_EYE, "left-eye")
+    fill(RIGHT_EYE, "right-eye")
+    fill((*LIPS_INNER,), "mouth")
+    fill(UPPER_LIP, "upper-lip")
+    fill(LOWER_LIP, "lower-lip")
+    return labels
+
+
+class Painter:
+    """Draws things over one face; keeps the labels true."""
+
+    def __init__(self, pixels: np.ndarray, mesh: np.ndarray, rng: Rng, patches: np.ndarray, others: np.ndarray) -> None:
+        self.pixels, self.mesh, self.rng = pixels.astype(np.float32), mesh, rng
+        self.patches, self.others = patches, others
+        self.side = pixels.shape[0]
+        self.labels = label_regions(mesh, self.side)
+        self.eyes = mesh[[LEFT_IRIS, RIGHT_IRIS], :2]
+        self.unit = max(float(np.linalg.norm(self.eyes[1] - self.eyes[0])), self.side * 0.12)
+        across = (self.eyes[1] - self.eyes[0]) / max(float(np.linalg.norm(self.eyes[1] - self.eyes[0])), 1e-3)
+        self.across, self.down = across, np.array([-across[1], across[0]])
+        low, high = mesh[:468, :2].min(axis=0), mesh[:468, :2].max(axis=0)
+        self.centre, self.half = (low + high) / 2, (high - low) / 2
+
+    def skin_colour(self) -> np.ndarray:
+        inside = self.labels == 1
+        colour = np.median(self.pixels[inside], axis=0) if inside.sum() > 20 else np.array([120.0, 140, 180])
+        if self.rng.random() < 0.25:  # somebody else's hand
+            other = self.others[self.rng.integers(len(self.others))]
+            colour = np.median(other[60:130, 60:130].reshape(-1, 3), axis=0)
+        return colour * self.rng.uniform(0.75, 1.2)
+
+    def texture(self) -> np.ndarray:
+        """(S, S, 3) something without a face: a patch, a flat colour, stripes or a gradient."""
+        rng, side = self.rng, self.side
+        kind = rng.random()
+        if kind < 0.55:
+            patch = self.patches[rng.integers(len(self.patches))]
+            return cv2.resize(patch, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
+        y, x = np.mgrid[0:side, 0:side].astype(np.float32)
+        angle = rng.uniform(0, np.pi)
+        ramp = (x * np.cos(angle) + y * np.sin(angle)) / side
+        one, two = rng.uniform(0, 255, (2, 3))
+        if kind < 0.8:
+            two = one * rng.uniform(0.5, 1.3)
+            share = np.clip(ramp * rng.uniform(0.5, 2), 0, 1)
+        else:
+            share = 0.5 + 0.5 * np.sin(ramp * rng.uniform(20, 120))
+        flat = one + (two - one) * share[..., None]
+        return np.clip(flat + rng.normal(0, rng.uniform(1, 12), (side, side, 1)), 0, 255).astype(np.float32)
+
+    def lay(self, alpha: np.ndarray, colour: np.ndarray, name: str = "other", is_labelled: bool = True) -> None:
+        """Composite a layer, with a faint shadow, and label what it covers."""
+        alpha = cv2.GaussianBlur(alpha, (0, 0), float(self.rng.uniform(0.4, 1.3)))
+        if self.rng.random() < 0.5:
+            shift = np.float32([[1, 0, self.rng.normal(0, 3)], [0, 1, abs(self.rng.normal(0, 3))]])
+            shadow = cv2.warpAffine(cv2.GaussianBlur(alpha, (0, 0), 3.5), shift, alpha.shape[::-1])
+            self.pixels *= 1 - (shadow * self.rng.uniform(0, 0.4))[..., None]
+        self.pixels += (colour - self.pixels) * alpha[..., None]
+        if is_labelled:
+            self.labels[alpha > 0.5] = CLASSES.index(name)
+
+    def canvas(self) -> np.ndarray:
+        return np.zeros((self.side, self.side), np.float32)
+
+    def near_face(self, reach: float = 0.9) -> np.ndarray:
+        return self.centre + self.rng.uniform(-reach, reach, 2) * self.half
+
+    def hand(self) -> None:
+        """Fingers like capsules fanning from a palm, shaded across."""
+        rng = self.rng
+        colour, width = self.skin_colour(), self.unit * rng.uniform(0.2, 0.36)
+        tip, angle = self.near_face(0.75), rng.uniform(0, 2 * np.pi)
+        direction = np.array([np.cos(angle), np.sin(angle)])
+        aside = np.array([-direction[1], direction[0]])
+        count, fan = int(rng.integers(1, 6)), rng.uniform(-0.1, 0.25)
+        shade, alpha = self.canvas(), self.canvas()
+        light = rng.uniform(0, 2 * np.pi)
+        palm = tip + direction * width * rng.uniform(5, 8)
+        for k in range(count):
+            offset = k - (count - 1) / 2
+            end = tip + aside * offset * width * 1.08 - direction * width * rng.normal(0, 0.5) * (count > 1)
+            turned = direction + aside * offset * fan
+            joint = end + turned * width * rng.uniform(2, 3) + aside * rng.normal(0, 0.2) * width
+            start = palm + aside * offset * width * rng.uniform(0.8, 1.05)
+            for a, b in ((end, joint), (joint, start)):
+                self._capsule(alpha, shade, a, b, width / 2, light)
+        if count > 2 or rng.random() < 0.4:
+            self._capsule(alpha, shade, palm, palm + direction * width * 5, width * max(count, 3) * 0.55, light)
+        relief = cv2.resize(rng.normal(0, 1, (12, 12)).astype(np.float32), (self.side,) * 2, interpolation=cv2.INTER_CUBIC)
+        grain = rng.normal(0, rng.uniform(0, 4), (self.side, self.side)).astype(np.float32)
+        tone = 1 - rng.uniform(0.15, 0.55) * shade + 0.05 * relief
+        self.lay(alpha, colour * tone[..., None] + grain[..., None])
+
+    def _capsule(
+        self, alpha: np.ndarray, shade: np.ndarray, a: np.ndarray, b: np.ndarray, radius: float, light: float
+    ) -> None:
+        y, x = np.mgrid[0 : self.side, 0 : self.side].astype(np.float32)
+        line = b - a
+        length = max(float(line @ line), 1e-3)
+        along = np.clip(((x - a[0]) * line[0] + (y - a[1]) * line[1]) / length, 0, 1)
+        dx, dy = x - (a[0] + along * line[0]), y - (a[1] + along * line[1])
+        distance = np.hypot(dx, dy) / max(radius, 1.0)
+        inside = distance < 1
+        side = (dx * np.cos(light) + dy * np.sin(light)) / max(radius, 1.0)
+        alpha[inside] = 1
+        shade[inside] = (0.5 * distance**2 + 0.5 * np.clip(side, 0, 1))[inside]
+
+    def blob(self) -> None:
+        """A patch of something with a smooth or an angular outline."""
+        rng = self.rng
+        count = int(rng.integers(4, 12))
+        angles = np.sort(rng.uniform(0, 2 * np.pi, count))
+        radii = self.unit * rng.uniform(0.25, 1.1) * rng.uniform(0.5, 1.2, count)
+        points = self.near_face(1.1) + np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None] * [1, rng.uniform(0.5, 1.8)]
+        alpha = self.canvas()
+        cv2.fillPoly(alpha, [fixed(points)], 1.0, shift=SHIFT)
+        if rng.random() < 0.5:
+            alpha = (cv2.GaussianBlur(alpha, (0, 0), self.unit * 0.12) > 0.5).astype(np.float32)
+        self.lay(alpha, self.texture())
+
+    def microphone(self) -> None:
+        rng = self.rng
+        head = self.mesh[[13, 14, 152], :2].mean(axis=0) + rng.normal(0, 0.35, 2) * self.unit
+        angle = np.pi / 2 + rng.normal(0, 0.7)
+        direction = np.array([np.cos(angle), np.sin(angle)])
+        radius = self.unit * rng.uniform(0.18, 0.5)
+        alpha, shade = self.canvas(), self.canvas()
+        self._capsule(alpha, shade, head + direction * radius, head + direction * self.unit * 4, radius * rng.uniform(0.3, 0.7), rng.uniform(0, 6))
+        self._capsule(alpha, shade, head, head + direction * radius * 0.6, radius, rng.uniform(0, 6))
+        dots = rng.normal(0, rng.uniform(3, 25), (self.side, self.side, 1))
+        colour = np.full(3, rng.uniform(10, 90)) if rng.random() < 0.7 else rng.uniform(0, 255, 3)
+        self.lay(alpha, colour * (1.3 - shade[..., None]) + dots)
+
+    def glasses(self) -> None:
+        """Frames, with clear or dark lenses."""
+        rng = self.rng
+        frame, lenses = self.canvas(), self.canvas()
+        width, height = self.unit * rng.uniform(0.36, 0.5), self.unit * rng.uniform(0.24, 0.44)
+        squareness, drop = rng.uniform(2, 5), rng.uniform(-0.03, 0.12) * self.unit
+        thickness = max(1, round(self.unit * rng.uniform(0.02, 0.09)))
+        turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+        edges = []
+        squash = [np.linalg.norm(self.mesh[e, :2] - self.mesh[168, :2]) for e in (LEFT_IRIS, RIGHT_IRIS)]
+        for eye, side, near in ((self.eyes[0], -1, squash[0]), (self.eyes[1], 1, squash[1])):
+            share = np.clip(near / max(np.mean(squash), 1e-3), 0.3, 1.4)
+            x = np.sign(np.cos(turn)) * np.abs(np.cos(turn)) ** (2 / squareness) * width * share
+            y = np.sign(np.sin(turn)) * np.abs(np.sin(turn)) ** (2 / squareness) * height
+            outline = eye + drop * self.down + x[:, None] * self.across + y[:, None] * self.down
+            cv2.fillPoly(lenses, [fixed(outline)], 1.0, shift=SHIFT)
+            is_half = rng.random() < 0.15
+            part = outline[20:] if is_half else outline
+            cv2.polylines(frame, [fixed(part)], not is_half, 1.0, thickness, cv2.LINE_AA, SHIFT)
+            edges.append((outline[20 if side > 0 else 0], outline[0 if side > 0 else 20]))
+        for a, b in ((edges[0][0], edges[1][0]), (edges[0][1], self.mesh[127, :2]), (edges[1][1], self.mesh[356, :2])):
+            cv2.polylines(frame, [fixed(np.stack([a, b]))], False, 1.0, thickness, cv2.LINE_AA, SHIFT)
+        colour = rng.uniform(0, 70, 3) if rng.random() < 0.65 else rng.uniform(0, 255, 3)
+        if rng.random() < 0.35:  # dark lenses
+            tint = rng.uniform(0, 60, 3)
+            self.lay(lenses * rng.uniform(0.75, 1.0), tint + 0.15 * self.texture(), "glasses")
+        elif rng.random() < 0.6:  # a tint or a reflection; the eye behind stays what it is
+            glare = self.texture() if rng.random() < 0.5 else np.full((self.side, self.side, 3), rng.uniform(60, 255))
+            self.lay(lenses * rng.uniform(0.03, 0.3), glare, is_labelled=False)
+        self.lay(np.clip(frame, 0, 1), colour + rng.normal(0, 6, (self.side, self.side, 1)), "glasses")
+
+    def hair(self) -> None:
+        """A fringe or strands hanging in."""
+        rng = self.rng
+        alpha, shade = self.canvas(), self.canvas()
+        top = self.mesh[10, :2] - self.down * self.unit * rng.uniform(0.1, 0.5)
+        count, spread = int(rng.integers(12, 140)), self.unit * rng.uniform(0.3, 1.2)
+        middle = rng.normal(0, 0.6) * self.unit
+        sweep, length = rng.normal(0, 0.6), self.unit * rng.uniform(0.3, 1.6)
+        for _ in range(count):
+            root = top + self.across * (middle + rng.normal(0, 1) * spread)
+            bend, reach = sweep + rng.normal(0, 0.25), length * rng.uniform(0.4, 1.15)
+            t = np.linspace(0, 1, 10)[:, None]
+            strand = root + self.down * reach * t + self.across * reach * (bend * t + rng.normal(0, 0.3) * t * t)
+            thickness = int(rng.integers(1, max(2, round(self.unit * 0.07)) + 1))
+            cv2.polylines(alpha, [fixed(strand)], False, 1.0, thickness, cv2.LINE_AA, SHIFT)
+            cv2.polylines(shade, [fixed(strand)], False, float(rng.uniform(0.2, 1)), thickness, cv2.LINE_AA, SHIFT)
+        above = self.pixels[max(int(top[1]) - 4, 0) : max(int(top[1]) + 2, 3), :].reshape(-1, 3)
+        colour = above.mean(axis=0) if rng.random() < 0.4 else rng.uniform(5, 90) * np.array([0.7, 0.85, 1.1])
+        if rng.random() < 0.15:
+            colour = rng.uniform(60, 230) * np.array([0.75, 0.95, 1.05])
+        self.lay(np.clip(alpha, 0, 1), colour * (0.6 + 0.7 * shade[..., None]), "hair")
+
+    def face_mask(self) -> None:
+        """A surgical mask over the lower face."""
+        rng = self.rng
+        rows = [*FACE_OVAL[10:27], 195 if rng.random() < 0.5 else 5]
+        points = self.mesh[rows, :2] + rng.normal(0, 0.05, (len(rows), 2)) * self.unit
+        alpha = self.canvas()
+        cv2.fillPoly(alpha, [fixed(points)], 1.0, shift=SHIFT)
+        colour = self.texture() if rng.random() < 0.4 else np.full((self.side,) * 2 + (3,), 1.0) * rng.uniform(30, 250, 3)
+        folds = 1 + 0.1 * np.sin(np.arange(self.side)[:, None, None] * rng.uniform(0.2, 0.6))
+        self.lay(alpha, colour * folds)
+
+    def bar(self) -> None:
+        """Something long before the face: a phone, a pole, an arm, the edge of a cup."""
+        rng = self.rng
+        alpha, shade = self.canvas(), self.canvas()
+        a = self.near_face(0.9)
+        angle = rng.uniform(0, 2 * np.pi)
+        b = a + np.array([np.cos(angle), np.sin(angle)]) * self.unit * rng.uniform(1.5, 5)
+        self._capsule(alpha, shade, a, b, self.unit * rng.uniform(0.06, 0.6), rng.uniform(0, 6))
+        colour = self.skin_colour() if rng.random() < 0.3 else self.texture()
+        self.lay(alpha, colour * (1.1 - 0.5 * shade[..., None]))
+
+
+DRAWN: tuple[tuple[Callable[[Painter], None], float], ...] = (
+    (Painter.hand, 0.3), (Painter.blob, 0.14), (Painter.glasses, 0.22), (Painter.hair, 0.18),
+    (Painter.microphone, 0.06), (Painter.face_mask, 0.03), (Painter.bar, 0.07),
+)  # fmt: skip
+
+
+def paint(pixels: np.ndarray, mesh: np.ndarray, rng: Rng, patches: np.ndarray, others: np.ndarray) -> Painter:
+    """A face with nothing, one thing or two things over it."""
+    painter = Painter(pixels, mesh, rng, patches, others)
+    chances = np.array([share for _, share in DRAWN])
+    for _ in range(int(rng.choice(3, p=(0.3, 0.5, 0.2)))):
+        DRAWN[rng.choice(len(DRAWN), p=chances / chances.sum())][0](painter)
+    return painter
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("faces", type=Path)
+    parser.add_argument("pool", type=Path)
+    parser.add_argument("--count", type=int, default=9000)
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    rng = np.random.default_rng(11)
+    images = np.load(arguments.faces / "images.npy", mmap_mode="r")
+    meshes = np.load(arguments.faces / "meshes.npy")
+    weights = np.load(arguments.faces / "weights.npy")
+    patches = np.load(arguments.faces / "negatives.npy")
+    chosen = rng.choice(len(images), arguments.count, p=weights)
+    side = images.shape[1]
+    shape = (arguments.count, side, side)
+    arguments.pool.mkdir(parents=True, exist_ok=True)
+    pixels = np.lib.format.open_memmap(arguments.pool / "images.npy", "w+", np.uint8, (*shape, 3))
+    labels = np.lib.format.open_memmap(arguments.pool / "labels.npy", "w+", np.uint8, shape)
+    for number, k in enumerate(chosen):
+        painter = paint(images[k], meshes[k], rng, patches, images)
+        pixels[number] = np.clip(painter.pixels, 0, 255).astype(np.uint8)
+        labels[number] = painter.labels
+        if number % 1000 == 0:
+            print(f"{number}/{arguments.count}", flush=True)
+    np.save(arguments.pool / "meshes.npy", meshes[chosen])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Train the mask network on a pool made by `mask_pool.py`.
+
+    python training/train_masks.py MASK_POOL HELD_POOL RUN --minutes 40
+
+HELD_POOL is a second pool made from people who are held out (`face_pool.py --held`). A label "this is face" may be
+wrong where the photo itself has hair or glasses; pixels in which the network has come to doubt such a label count
+less (generalised cross entropy: Zhang and Sabuncu, 2018).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from augment import Photometric, multiplies_bfloat16, update_average
+from face_pool import ROOT
+from mask_pool import CLASSES
+
+sys.path.insert(0, str(ROOT / "src"))
+from facefusion.imaging import align
+
+SIZE = 128
+GLASSES, HAIR = CLASSES.index("glasses"), CLASSES.index("hair")
+MIRRORED = torch.tensor([0, 1, 3, 2, 5, 4, 6, 7, 8, 9, 10, 11])
+COVERED = (0, GLASSES, HAIR)
+"""Classes that are not face."""
+
+
+def block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+class Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = block(channels, channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.body(x)
+
+
+class MaskNet(nn.Module):
+    """128 px RGB crop in [-1, 1] -> logits of 12 classes at 128 px (U-Net: Ronneberger et al., 2015)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (24, 40, 72, 112, 144)
+        self.down = nn.ModuleList(
+            nn.Sequential(block(a, b, 2), *(Residual(b) for _ in range(count)))
+            for a, b, count in zip((3, *widths[:-1]), widths, (0, 1, 2, 2, 2), strict=True)
+        )
+        self.reduce = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(b, a, 1, bias=False), nn.BatchNorm2d(a)) for a, b in zip(widths, widths[1:])
+        )
+        self.join = nn.ModuleList(Residual(a) for a in widths[:-1])
+        self.head = nn.Conv2d(widths[0], len(CLASSES) * 4, 3, 1, 1)
+
+    def forward(self, x: torch.Tensor, fast: bool = False) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=fast):
+            levels = []
+            for stage in self.down:
+                x = stage(x)
+                levels.append(x)
+            for k in range(len(self.join) - 1, -1, -1):
+                x = F.interpolate(self.reduce[k](x), scale_factor=2.0, mode="nearest")
+                x = self.join[k](x + levels[k])
+            return F.pixel_shuffle(self.head(x), 2).float()
+
+
+class Batches:
+    """Crops as the renderer cuts them by the mesh, with some error."""
+
+    def __init__(self, pool: Path, batch: int, seed: int) -> None:
+        self.images = np.load(pool / "images.npy", mmap_mode="r")
+        self.labels = np.load(pool / "labels.npy", mmap_mode="r")
+        self.affines = [align.invert(align.mesh_crop(m, SIZE)) for m in np.load(pool / "meshes.npy")]
+        self.batch, self.rng = batch, np.random.default_rng(seed)
+        self.photometric = Photometric(SIZE, self.rng, has_occluders=False)
+
+    def cut(self, k: int, jitter: float) -> tuple[np.ndarray, np.ndarray]:
+        rng, middle = self.rng, (SIZE - 1) / 2
+        angle, scale = rng.normal(0, 0.07) * jitter, math.exp(rng.normal(0, 0.06) * jitter)
+        c, s = math.cos(angle) * scale, math.sin(angle) * scale
+        change = np.array([[c, -s, 0], [s, c, 0]], np.float32)
+        change[:, 2] = middle - change[:, :2] @ (middle, middle) + rng.normal(0, 2.5, 2) * jitter
+        image_from_crop = align.compose(self.affines[k], change)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        pixels = cv2.warpAffine(self.images[k], image_from_crop, (SIZE, SIZE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        return pixels, cv2.warpAffine(self.labels[k], image_from_crop, (SIZE, SIZE), flags=flags)
+
+    def next(self, strength: float) -> tuple[torch.Tensor, torch.Tensor]:
+        cuts = [self.cut(int(k), 1.0) for k in self.rng.integers(0, len(self.images), self.batch)]
+        x = torch.from_numpy(np.stack([p for p, _ in cuts])[..., ::-1].copy()).permute(0, 3, 1, 2).float().div_(255)
+        labels = torch.from_numpy(np.stack([m for _, m in cuts])).long()
+        mirrored = torch.from_numpy(self.rng.random(self.batch) < 0.5)
+        x[mirrored] = x[mirrored].flip(3)
+        labels[mirrored] = MIRRORED[labels[mirrored].flip(2)]
+        return self.photometric(x, strength), labels
+
+
+def visible(logits: torch.Tensor) -> torch.Tensor:
+    """(N, S, S) how surely a pixel is uncovered face."""
+    return 1 - torch.softmax(logits, dim=1)[:, list(COVERED)].sum(dim=1)
+
+
+def evaluate(net: nn.Module, pool: Path, count: int = 600) -> dict[str, float]:
+    """Intersection over union on held-out people, at the crops the renderer cuts."""
+    batches = Batches(pool, 1, 5)
+    hits, unions = np.zeros(len(CLASSES)), np.zeros(len(CLASSES))
+    seen = covered = np.zeros(2)
+    for k in range(0, min(count, len(batches.images)), 50):
+        cuts = [batches.cut(i, 0.4) for i in range(k, min(k + 50, len(batches.images)))]
+        x = torch.from_numpy(np.stack([p for p, _ in cuts])[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
+        with torch.no_grad():
+            logits = net(x)
+        labels = np.stack([m for _, m in cuts])
+        found = logits.argmax(dim=1).numpy()
+        for c in range(len(CLASSES)):
+            hits[c] += ((found == c) & (labels == c)).sum()
+            unions[c] += ((found == c) | (labels == c)).sum()
+        a, b = visible(logits).numpy() > 0.5, ~np.isin(labels, COVERED)
+        seen = seen + ((a & b).sum(), (a | b).sum())
+        # Things before the face: what is drawn inside the outline.
+        hull = np.stack([cv2.morphologyEx(m.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((31, 31))) for m in b]) > 0
+        covered = covered + ((hull & ~a & ~b).sum(), (hull & (~a | ~b)).sum())
+    figures = {name: hits[c] / max(unions[c], 1) for c, name in enumerate(CLASSES)}
+    return {"visible face": seen[0] / seen[1], "things before it": covered[0] / covered[1], **figures}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("pool", "held", "run"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--minutes", type=float, default=40.0)
+    parser.add_argument("--batch", type=int, default=24)
+    parser.add_argument("--rate", type=float, default=3e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(arguments.seed)
+    cv2.setNumThreads(1)
+    batches = Batches(arguments.pool, arguments.batch, arguments.seed)
+    net = MaskNet().to(memory_format=torch.channels_last)
+    print(f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f} M parameters", flush=True)
+    average = {key: value.clone() for key, value in net.state_dict().items()}
+    averaged = MaskNet()
+    weights = torch.ones(len(CLASSES))
+    weights[2:7] = 2.0
+    weights[8:] = 2.0
+    is_face = torch.tensor([c not in COVERED for c in range(len(CLASSES))])
+    optimiser = torch.optim.AdamW(net.parameters(), arguments.rate, weight_decay=1e-2, fused=True)
+    fast = multiplies_bfloat16()
+    began, step, smooth, printed = time.monotonic(), 0, 0.0, time.monotonic()
+    arguments.run.mkdir(parents=True, exist_ok=True)
+    while True:
+        progress = (time.monotonic() - began) / (arguments.minutes * 60)
+        is_last = progress >= 1
+        if is_last or time.monotonic() - printed > 180:
+            printed = time.monotonic()
+            averaged.load_state_dict(average)
+            averaged.eval()
+            figures = evaluate(averaged, arguments.held)
+            torch.save({"average": average, "step": step}, arguments.run / "masks.pt")
+            shown = " ".join(f"{key} {value:.3f}" for key, value in figures.items())
+            print(f"{progress:5.1%} step {step} loss {smooth:.3f} held out: {shown}", flush=True)
+        if is_last:
+            break
+        rate = arguments.rate * min(1.0, (step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * progress)) + 0.003)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        x, labels = batches.next(min(1.0, 1.5 - progress))
+        logits = net(x.to(memory_format=torch.channels_last), fast)
+        loss_map = F.cross_entropy(logits, labels, weights, reduction="none")
+        with torch.no_grad():  # doubt of labels that only say "nothing was drawn here"
+            chance = torch.softmax(logits, dim=1)
+            face = (chance * is_face[None, :, None, None]).sum(dim=1)
+            trust = torch.where(is_face[labels], (face / 0.4).clamp(0.05, 1), torch.ones(()))
+            trust = 1 - (1 - trust) * min(1.0, progress * 5)
+        loss = (loss_map * trust).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
+        optimiser.step()
+        step += 1
+        smooth = smooth * 0.98 + loss.item() * 0.02 if step > 1 else loss.item()
+        update_average(average, net, min(0.9995, (1 + step) / (20 + step)))
+
+
+if __name__ == "__main__":
+    main()
