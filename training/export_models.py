@@ -2,6 +2,8 @@
 
     python training/export_models.py mesh RUN/mesh.pt FACEPACK MEDIA --note "..."
     python training/export_models.py detector RUN/detector.pt FACEPACK MEDIA --note "..."
+    python training/export_models.py identity RUN/identity.pt IDENTITY_POOL --note "..."
+    python training/export_models.py masks RUN/masks.pt HELD_MASK_POOL --note "..."
 
 Weights are stored as float16 and computed in float32. The held-out figures in the catalogue entry are
 measured on the exported file by ONNX Runtime, not copied from the training log.
@@ -216,18 +218,136 @@ points = [-1, 10, -1, -1]
     print(figures)
 
 
+class IdentityHead(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.net(image)
+
+
+WHITENED, SHRINKAGE = 5000, 0.3
+
+
+def whiten(net: nn.Module, codes: np.ndarray) -> None:
+    """Make all directions of the codes of training pictures alike strong, within the last layer.
+
+    A cosine then tells strangers apart by small differences too (Jegou and Chum, ECCV 2012).
+    """
+    mean = codes.mean(axis=0)
+    strength, axes = np.linalg.eigh(np.cov((codes - mean).T))
+    turn = torch.from_numpy((axes / np.sqrt(strength + SHRINKAGE * strength.mean())).T.astype(np.float32))
+    with torch.no_grad():
+        net.code.bias.copy_(turn @ (net.code.bias - torch.from_numpy(mean)))
+        net.code.weight.copy_(turn @ net.code.weight)
+
+
+def export_identity(weights: list[Path], pool: Path, note: str) -> None:
+    from identity_pool import ROOM
+    from train_identity import IdentityNet, area_under_curve, encode
+
+    net = IdentityNet()
+    net.load_state_dict(load_weights(weights))
+    net.eval()
+    whiten(net, encode(net, np.array(np.load(pool / "crops.npy", mmap_mode="r")[:WHITENED])))
+    path = EMBEDDED / "face_identity.onnx"
+    export(IdentityHead(net), torch.zeros(2, 3, 112, 112), path, ["code"], {"image": {0: "n"}, "code": {0: "n"}})
+    crops, ident, taught = (np.load(pool / f"held_{name}.npy") for name in ("crops", "ident", "codes"))
+    x = crops[:, ROOM:-ROOM, ROOM:-ROOM, ::-1].transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    plain, mirrored = (session.run(None, {"image": np.ascontiguousarray(v)})[0] for v in (x, x[..., ::-1]))
+    first, second = np.triu_indices(len(ident), 1)
+    is_same = ident[first] == ident[second]
+
+    def cosines(codes: np.ndarray) -> np.ndarray:
+        unit = codes / np.linalg.norm(codes, axis=1, keepdims=True)
+        return (unit @ unit.T)[first, second]
+
+    used = cosines(plain + mirrored)
+    limit = float(np.quantile(used[~is_same], 0.999))
+    centre = np.load(pool / "codes.npy").mean(axis=0)
+    figures = {
+        "area_under_the_curve_as_used_with_mirror_image": f"{area_under_curve(used, is_same):.4f}",
+        "area_under_the_curve_without_mirror_image": f"{area_under_curve(cosines(plain), is_same):.4f}",
+        "area_under_the_curve_of_the_teacher": f"{area_under_curve(cosines(taught - centre), is_same):.4f}",
+        "same_person_found_when_one_pair_of_strangers_in_a_thousand_passes": f"{(used[is_same] > limit).mean():.2%}",
+        "held_out": f"{len(ident)} pictures of {len(set(ident.tolist()))} people, {int(is_same.sum())} pairs of one person",
+        "training": note,
+    }
+    io = f"""
+[inputs]
+image = [-1, 3, 112, 112]
+
+[outputs]
+code = [-1, 128]
+
+[options]
+contract = "facefusion_identity_1"
+same_person_cosine = {limit:.3f}
+"""
+    write_entry("face_identifier_embedded", "face_identifier", path, io, figures)
+    print(figures, limit)
+
+
+class MaskHead(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(self.net(image), dim=1)
+
+
+class MaskLogits(nn.Module):
+    """The exported file behind the interface of the network, for measuring it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.log(torch.from_numpy(self.session.run(None, {"image": x.numpy()})[0]).clamp(min=1e-9))
+
+
+def export_masks(weights: list[Path], held: Path, note: str) -> None:
+    from train_masks import MaskNet, evaluate
+
+    net = MaskNet()
+    net.load_state_dict(load_weights(weights))
+    path = EMBEDDED / "face_masks.onnx"
+    export(MaskHead(net), torch.zeros(2, 3, 128, 128), path, ["classes"], {"image": {0: "n"}, "classes": {0: "n"}})
+    found = evaluate(MaskLogits(path), held)
+    figures = {f"overlap_{key.replace(' ', '_').replace('-', '_')}": f"{value:.3f}" for key, value in found.items()}
+    figures["training"] = note
+    io = """
+[inputs]
+image = [-1, 3, 128, 128]
+
+[outputs]
+classes = [-1, 12, 128, 128]
+"""
+    for capability in ("face_occluder", "face_parser"):
+        write_entry(f"{capability}_embedded", capability, path, io, figures)
+    print(figures)
+
+
+RUNS = {"mesh": export_mesh, "detector": export_detector, "identity": export_identity, "masks": export_masks}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=("mesh", "detector"))
-    for name in ("weights", "facepack", "media"):
-        parser.add_argument(name, type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=tuple(RUNS))
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("inputs", type=Path, nargs="+", help="FACEPACK and MEDIA, or the pool with held-out people")
     parser.add_argument("--mean-with", type=Path, action="append", default=[], help="weights to average with")
     parser.add_argument("--note", default="")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     sys.path.insert(0, str(ROOT / "src"))
-    run = export_mesh if arguments.kind == "mesh" else export_detector
-    run([arguments.weights, *arguments.mean_with], arguments.facepack, arguments.media, arguments.note)
+    RUNS[arguments.kind]([arguments.weights, *arguments.mean_with], *arguments.inputs, arguments.note)
 
 
 if __name__ == "__main__":

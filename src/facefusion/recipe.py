@@ -124,8 +124,30 @@ class Recipe(BaseModel):
         group="processing",
     )
 
+    face_anonymiser_model: str = _option(
+        "synthetic",
+        "how people are hidden: synthetic, blur, pixelate, mask or blackout",
+        "--face-anonymiser-model",
+        group="processing",
+    )
+    face_anonymiser_strength: Share = _option(
+        0.5, "strength of blur and pixelate, 0 to 1", "--face-anonymiser-strength", group="processing"
+    )
+    face_anonymiser_seed: Annotated[int, Field(ge=0, lt=2**63)] | None = _option(
+        None,
+        "number that the synthetic faces are drawn by; without it every job draws others",
+        "--face-anonymiser-seed",
+        group="processing",
+    )
+    exempt_paths: tuple[Path, ...] = _option(
+        (), "photos of people who are left as they are", "--exempt", "--exempt-paths", group="selection"
+    )
+    exempt_faces: tuple[Annotated[int, Field(ge=0)], ...] = _option(
+        (), "numbers of people who are left as they are", "--exempt-faces", group="selection"
+    )
+
     face_mask_types: tuple[MaskType, ...] = _option(
-        ("box",), "masks, combined by minimum: box, occlusion, area, region", "--face-mask-types", group="masks"
+        ("box", "occlusion"), "masks, combined by minimum: box, occlusion, area, region", "--face-mask-types", group="masks"
     )
     face_mask_blur: Share = _option(0.3, "softness of the mask's edge, 0 to 1", "--face-mask-blur", group="masks")
     face_mask_padding: tuple[Percent, ...] = _option(
@@ -141,14 +163,14 @@ class Recipe(BaseModel):
         MASK_REGIONS, "parts of the face that the region mask keeps", "--face-mask-regions", group="masks"
     )
     face_occluder_model: str = _option(
-        "xseg_1", "model of the occlusion mask, or many", "--face-occluder-model", group="masks"
+        "embedded", "model of the occlusion mask: embedded, xseg_1 to 3, or many", "--face-occluder-model", group="masks"
     )
     face_parser_model: str = _option(
-        "bisenet_resnet_34", "model of the region mask", "--face-parser-model", group="masks"
+        "embedded", "model of the region mask: embedded, bisenet_resnet_18 or 34", "--face-parser-model", group="masks"
     )
 
     faces: FaceChoice = _option(
-        "largest", "which people are changed: largest, all, or track numbers such as 0,2", "--faces", group="selection"
+        "largest", "which people are changed: largest, all, or their numbers, such as 0,2", "--faces", group="selection"
     )
     face_selector_mode: Literal["reference", "one", "many"] | None = _option(
         None,
@@ -220,7 +242,7 @@ class Recipe(BaseModel):
         0.5, "lowest score at which a 68-point landmarker is believed", "--face-landmarker-score", group="analysis"
     )
     face_identifier_model: str = _option(
-        "arcface_w600k_r50", "model that tells people apart", "--face-identifier-model", group="analysis"
+        "embedded", "model that tells people apart", "--face-identifier-model", group="analysis"
     )
     face_classifier_model: str = _option(
         "fairface", "model that estimates age, gender and appearance", "--face-classifier-model", group="analysis"
@@ -277,6 +299,8 @@ class Recipe(BaseModel):
 
     @field_validator(
         "source_paths",
+        "exempt_paths",
+        "exempt_faces",
         "processors",
         "execution_providers",
         "models_paths",
@@ -354,6 +378,10 @@ class Recipe(BaseModel):
         return self
 
 
+def _words(value: object) -> tuple[object, ...]:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else ()
+
+
 def build_recipe(options: dict[str, Any]) -> Recipe:
     """Build a recipe from loose options.
 
@@ -382,6 +410,9 @@ def build_recipe(options: dict[str, Any]) -> Recipe:
         if name in values:
             raise RecipeError(f"'{key}' and another spelling of it are both given.", "Keep one of them.")
         values[name] = value
+    if "face_anonymiser" in _words(values.get("processors", ())):
+        # Somebody who is missed cannot be called back: everyone, and rather too much than too little.
+        values = {"faces": "all", "face_detector_score": 0.25, "face_detector_interval": 3, **values}
     try:
         return Recipe(**values)
     except ValidationError as error:

@@ -88,7 +88,8 @@ def test_missing_models_and_refused_licences_say_what_to_do_before_the_first_fra
     assert "facefusion models fetch inswapper_128" in capsys.readouterr().err
     assert call("run", *words, "--face-swapper-model", "inswapper_182") == 2
     assert "inswapper_128" in capsys.readouterr().err
-    assert call("run", *words, "--face-selector-mode", "reference") == 6
+    reference = ["--face-selector-mode", "reference", "--face-identifier-model", "arcface_w600k_r50"]
+    assert call("run", *words, *reference) == 6
     assert "arcface_w600k_r50" in capsys.readouterr().err
     assert not (tmp_path / "o.png").exists()
 

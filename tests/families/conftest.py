@@ -24,7 +24,7 @@ class Zoo:
         (self.folder / name).write_bytes(content)
 
     def context(self, **options) -> EngineContext:
-        recipe = Recipe(models_paths=(str(self.folder),), licences="any", **options)
+        recipe = Recipe(models_paths=(str(self.folder),), licences="any", **{"face_mask_types": ("box",), **options})
         return EngineContext(recipe, sessions=self.sessions)
 
     def build(self, capability: str, model: str, **options):

@@ -230,10 +230,10 @@ def test_xseg_takes_blue_first_with_channels_last_and_many_is_the_minimum(zoo):
         )
     crop = np.zeros((128, 128, 3), np.uint8)
     crop[..., 2] = 102  # blue 0.4
-    (mask,) = zoo.build("face_occluder", "xseg_1").mask([crop])
+    (mask,) = zoo.build("face_occluder", "xseg_1").mask([crop], [FACE])
     assert mask.shape == (128, 128)
     np.testing.assert_allclose(mask, 0.8, atol=1e-3)
-    np.testing.assert_allclose(zoo.build("face_occluder", "many").mask([crop])[0], 0.2, atol=1e-3)
+    np.testing.assert_allclose(zoo.build("face_occluder", "many").mask([crop], [FACE])[0], 0.2, atol=1e-3)
 
 
 def test_bisenet_keeps_the_chosen_regions(zoo):
@@ -242,10 +242,10 @@ def test_bisenet_keeps_the_chosen_regions(zoo):
     scores[0, 10, :, 256:] = 5  # nose on the right
     zoo.put("bisenet_resnet_34.onnx", constant_outputs([1, 3, 512, 512], {"output": scores}))
     crop = np.zeros((128, 128, 3), np.uint8)
-    (mask,) = zoo.build("face_parser", "bisenet_resnet_34", face_mask_regions=("skin",)).mask([crop])
+    (mask,) = zoo.build("face_parser", "bisenet_resnet_34", face_mask_regions=("skin",)).mask([crop], [FACE])
     assert mask[:, :62].min() == 1
     assert mask[:, 66:].max() == 0
-    (mask,) = zoo.build("face_parser", "bisenet_resnet_34", face_mask_regions=("nose",)).mask([crop])
+    (mask,) = zoo.build("face_parser", "bisenet_resnet_34", face_mask_regions=("nose",)).mask([crop], [FACE])
     assert mask[:, 66:].min() == 1
 
 

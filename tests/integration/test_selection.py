@@ -129,7 +129,7 @@ def test_tracks_made_without_what_the_selection_needs_are_refused():
     with pytest.raises(TracksError, match="ages"):
         choose_tracks(Recipe(face_selector_gender="male"), plain)
     with pytest.raises(TracksError, match="another recogniser"):
-        matching_tracks(PEOPLE.tracks, np.ones(7, np.float32), 0.3)
+        matching_tracks(PEOPLE, np.ones(7, np.float32), 0.3)
 
 
 def test_tracks_keep_identity_attributes_and_points_in_their_file(tmp_path):

@@ -121,12 +121,12 @@ def test_a_moving_face_is_one_track_and_is_detected_only_now_and_then():
 
 
 def test_a_short_loss_is_bridged_and_a_long_one_is_not():
-    spots = [(100, 120)] * 10 + [None] * 3 + [(100, 120)] * 10 + [None] * 12 + [(100, 120)] * 5
+    spots = [(100, 120)] * 10 + [None] * 3 + [(100, 120)] * 10 + [None] * 20 + [(100, 120)] * 5
     detector = FakeDetector([make_mesh((100.0, 120.0), 36.0)])
     tracks = Analyser(detector, BrightSpotLandmarker(), interval=4).analyse(_frames(spots))
     seen = set(tracks.tracks[0].frames.tolist())
     assert set(range(23)) <= seen
-    assert len(seen & set(range(24, 34))) <= 1
+    assert len(seen & set(range(24, 42))) <= 1
 
 
 def test_a_cut_ends_every_track():

@@ -11,18 +11,20 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.analyse.people import link_people
 from facefusion.analyse.pose import estimate_poses
 from facefusion.analyse.smooth import smooth_meshes
 from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, transform
 from facefusion.imaging.boxes import overlap
 from facefusion.imaging.flow import MOTION_SIDE, measure_motion, motion_crop
 from facefusion.imaging.resample import cut, is_cut, thumbnail
+from facefusion.imaging.templates import similarity
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.plugins.protocols import Classifier, Detector, Identifier, Landmarker, PointLandmarker
 from facefusion.types.face import Attributes, Detection, Face, Pose
 from facefusion.types.frame import Frame, Pixels
 from facefusion.types.topology import LEFT_IRIS, MESH_TO_68, RIGHT_IRIS, five_from_68
-from facefusion.types.track import Track, Tracks
+from facefusion.types.track import SAME_PERSON_COSINE, Track, Tracks
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -32,10 +34,14 @@ MIN_NEW_SCORE = 0.9
 """The same for a face that is new; held-out faces have 0.99, most false detections far less."""
 MIN_SIZE_PX = 18.0
 """Smaller detections are left out: there is nothing to see in them, and most are no faces."""
-MAX_GAP = 5
-"""Frames without a face that are bridged by interpolation."""
+MAX_GAP = 12
+"""Frames without a face that are bridged by interpolation: a hand that passes, not a person who leaves."""
 MAX_WAITING = 6
 """Measurements of motion that may lie behind the frame in hand."""
+THOROUGH_SIZE_PX = 10.0
+THOROUGH_GAP = 30
+THOROUGH_REACH = 10
+"""The same, and frames before and after every track, where a face too few is worse than a wall too many."""
 SAMPLE_EVERY = 8
 """Frames between two looks that may be kept to tell who somebody is."""
 MAX_SAMPLES = 5
@@ -104,6 +110,9 @@ class Analyser:
         Below this score its points are not believed and the mesh stands in.
     identifier, classifier
         Tell who people are and what they look like, or None where nobody asked.
+    is_thorough
+        Rather a wall too many than a face too few: doubtful and small faces count, long gaps are bridged, and every
+        track goes on for a while before it starts and after it ends.
     """
 
     def __init__(
@@ -116,11 +125,16 @@ class Analyser:
         min_point_score: float = 0.5,
         identifier: Identifier | None = None,
         classifier: Classifier | None = None,
+        is_thorough: bool = False,
     ) -> None:
         self._detector, self._landmarker = detector, landmarker
         self._interval, self._smoothing = interval, smoothing
         self._point_landmarker, self._min_point_score = point_landmarker, min_point_score
         self._identifier, self._classifier = identifier, classifier
+        self._is_thorough = is_thorough
+        self._min_new_score = MIN_SCORE if is_thorough else MIN_NEW_SCORE
+        self._min_size_px = THOROUGH_SIZE_PX if is_thorough else MIN_SIZE_PX
+        self._max_gap = THOROUGH_GAP if is_thorough else MAX_GAP
         self._margin = float(getattr(landmarker, "crop_margin", MESH_CROP_MARGIN))
 
     def find_faces(self, pixels: Pixels) -> list[Face]:
@@ -204,10 +218,23 @@ class Analyser:
                 on_frame(frame)
         aside.shutdown()
         times = np.array(pts, dtype=np.int64)
+        same = SAME_PERSON_COSINE if self._identifier is None else self._identifier.same_person_cosine
         linked = _link(followers, times, time_base)
         tracks = [self._finish(k, follower) for k, follower in enumerate(_by_prominence(linked, size))]
+        if self._is_thorough:
+            bounds = [*cuts, len(pts)]
+            tracks = [_extended(track, bounds) for track in tracks]
         return Tracks(
-            size[0], size[1], time_base, times, tuple(tracks), dict(notes or {}), np.array(cuts, dtype=np.int64)
+            size[0],
+            size[1],
+            time_base,
+            times,
+            tuple(tracks),
+            dict(notes or {}),
+            np.array(cuts, dtype=np.int64),
+            link_people(tracks, same),
+            "" if self._identifier is None else self._identifier.contract,
+            same,
         )
 
     def _follow(
@@ -267,7 +294,7 @@ class Analyser:
                     for f in followers
                     if f.is_lost
                     and f.shot == shot
-                    and number - f.frames[-1] <= MAX_GAP + 1
+                    and number - f.frames[-1] <= self._max_gap + 1
                     and f.frames[-1] < number
                     and overlap(_box(f.meshes[-1]), _box(mesh)) > 0.3
                 ),
@@ -294,13 +321,20 @@ class Analyser:
 
     def _look_at_detections(self, pixels: Pixels, detections: list[Detection]) -> list[tuple[FloatArray, float]]:
         """Meshes of detections by two looks, the second mirrored too; those that are no face are left out."""
-        detections = [detection for detection in detections if detection.size_px >= MIN_SIZE_PX]
+        detections = [detection for detection in detections if detection.size_px >= self._min_size_px]
         if not detections:
             return []
         size = self._landmarker.crop_size
         first = self._look(pixels, [detection_crop(d.box, d.points, size, self._margin) for d in detections])
         second = self._look(pixels, [mesh_crop(mesh, size, self._margin) for mesh, _ in first], is_mirrored_too=True)
-        return [(mesh, score) for mesh, score in second if score >= MIN_NEW_SCORE]
+        sure = [
+            (mesh, score) if score >= self._min_new_score else None for mesh, score in second
+        ]
+        if self._is_thorough:  # what only the detector believes in gets a mean face, for want of its own
+            return [
+                seen or (_mean_face(detection.points), MIN_SCORE) for seen, detection in zip(sure, detections, strict=True)
+            ]
+        return [seen for seen in sure if seen is not None]
 
     def _look(
         self, pixels: Pixels, affines: list[FloatArray], is_mirrored_too: bool = False
@@ -326,7 +360,7 @@ class Analyser:
         meshes = np.stack(follower.meshes).astype(np.float32)
         scores = np.array(follower.scores, dtype=np.float32)
         rows = frames
-        frames, meshes, scores = _bridge(frames, meshes, scores)
+        frames, meshes, scores = _bridge(frames, meshes, scores, self._max_gap)
         # Bridged frames have no measured motion: nothing is trusted there.
         motions = np.zeros((len(frames), meshes.shape[1], 2), np.float32)
         trusts = np.zeros((len(frames), meshes.shape[1]), np.float32)
@@ -345,7 +379,8 @@ class Analyser:
                 identity = self._identifier.identify(pixels, fives).mean(axis=0).astype(np.float32)
             if self._classifier is not None:
                 attributes = _majority(self._classifier.classify(pixels, fives))
-        return Track(track_id, frames, meshes, scores, estimate_poses(meshes), points, identity, attributes)
+        guessed = ~np.isin(frames, rows)
+        return Track(track_id, frames, meshes, scores, estimate_poses(meshes), points, identity, attributes, guessed)
 
     def _smooth_points(
         self,
@@ -368,6 +403,33 @@ class Analyser:
         total = shares.sum(axis=1)
         smooth = np.einsum("ij,jkl->ikl", shares, offsets) / np.maximum(total, 1e-6)[:, None, None]
         return np.asarray(meshes[:, rows, :2] + smooth, dtype=np.float32)
+
+
+def _mean_face(five: FloatArray) -> FloatArray:
+    """(478, 3) the mean face where a detector saw five points."""
+    mean = load_mesh_topology().mean
+    affine = similarity(five_from_68(mean[list(MESH_TO_68), :2]), five)
+    scale = float(np.hypot(affine[0, 0], affine[1, 0]))
+    return np.concatenate([transform(affine, mean[:, :2]), mean[:, 2:] * scale], axis=1).astype(np.float32)
+
+
+def _extended(track: Track, bounds: Sequence[int]) -> Track:
+    """A track with more frames at both ends, within its shot, in which the face stays where it was."""
+    first, last = int(track.frames[0]), int(track.frames[-1])
+    start = max(max(bound for bound in bounds if bound <= first), first - THOROUGH_REACH)
+    stop = min(min(bound for bound in bounds if bound > last), last + 1 + THOROUGH_REACH)
+    before, after = np.arange(start, first), np.arange(last + 1, stop)
+    rows = np.concatenate([np.zeros(len(before), int), np.arange(len(track.frames)), np.full(len(after), len(track.frames) - 1)])
+    is_new = np.concatenate([np.ones(len(before), bool), np.zeros(len(track.frames), bool), np.ones(len(after), bool)])
+    return replace(
+        track,
+        frames=np.concatenate([before, track.frames, after]),
+        meshes=track.meshes[rows],
+        scores=track.scores[rows],
+        poses=track.poses[rows],
+        points=None if track.points is None else track.points[rows],
+        guessed=is_new | (False if track.guessed is None else track.guessed[rows]),
+    )
 
 
 def _sample(pixels: Pixels, follower: _Follower) -> _Sample:
@@ -476,14 +538,14 @@ def _by_prominence(followers: list[_Follower], size: tuple[int, int]) -> list[_F
 
 
 def _bridge(
-    frames: npt.NDArray[np.int64], meshes: FloatArray, scores: FloatArray
+    frames: npt.NDArray[np.int64], meshes: FloatArray, scores: FloatArray, max_gap: int
 ) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray]:
     """Fill gaps of a few frames by interpolation, so that the old face does not flash up."""
     rows: list[npt.NDArray[np.int64]] = [frames[:1]]
     filled_meshes, filled_scores = [meshes[:1]], [scores[:1]]
     for k in range(1, len(frames)):
         gap = int(frames[k] - frames[k - 1]) - 1
-        if 0 < gap <= MAX_GAP and _is_near(meshes[k - 1], meshes[k]):
+        if 0 < gap <= max_gap and _is_near(meshes[k - 1], meshes[k]):
             share = (np.arange(1, gap + 1, dtype=np.float32) / (gap + 1))[:, None, None]
             rows.append(np.arange(frames[k - 1] + 1, frames[k]))
             filled_meshes.append(meshes[k - 1] * (1 - share) + meshes[k] * share)

@@ -17,7 +17,7 @@ MAX_SIDE = 1024
 MARGIN = 0.02
 
 
-def cut_native(pixels: Pixels, face: Face) -> Crop:
+def cut_native(pixels: Pixels, face: Face, room: float = MARGIN) -> Crop:
     """An upright, unturned crop around a face, shifted by whole pixels.
 
     Parameters
@@ -26,6 +26,8 @@ def cut_native(pixels: Pixels, face: Face) -> Crop:
         (H, W, 3) uint8 frame.
     face
         The face in frame pixels.
+    room
+        Room around the mesh over its longer side.
 
     Returns
     -------
@@ -33,7 +35,7 @@ def cut_native(pixels: Pixels, face: Face) -> Crop:
     """
     height, width = pixels.shape[:2]
     box = face.box
-    margin = MARGIN * float(max(box[2:] - box[:2]))
+    margin = room * float(max(box[2:] - box[:2]))
     x0, y0 = (
         int(np.clip(np.floor(v - margin), 0, limit - 1)) for v, limit in zip(box[:2], (width, height), strict=True)
     )

@@ -78,6 +78,37 @@ def area_mask(height: int, width: int, points: FloatArray, areas: Sequence[str])
     return soften(mask)
 
 
+def disc_around(outline: FloatArray, height: int, width: int, growth: float, softness: float) -> FloatArray:
+    """1 inside an outline that is grown about its middle, falling to 0 outside of it.
+
+    Parameters
+    ----------
+    outline
+        (N, 2) points in crop pixels.
+    growth
+        Factor.
+    softness
+        Width of the fall over the outline's longer side.
+    """
+    centre = outline.mean(axis=0)
+    grown = centre + (outline - centre) * growth
+    mask = np.zeros((height, width), dtype=np.uint8)
+    cv2.fillPoly(mask, [np.round(cv2.convexHull(grown.astype(np.float32)) * 16).astype(np.int32)], 255, shift=4)
+    reach = max(float(np.ptp(outline, axis=0).max()) * softness, 1.0)
+    outside = cv2.distanceTransform(255 - mask, cv2.DIST_L2, 3)
+    return np.asarray(np.clip(1 - outside / reach, 0, 1), dtype=np.float32)
+
+
+def rectangle_around(outline: FloatArray, height: int, width: int, growth: float) -> FloatArray:
+    """1 inside the upright rectangle around an outline that is grown about its middle, 0 outside."""
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    middle, half = (low + high) / 2, (high - low) / 2 * growth
+    (x0, y0), (x1, y1) = np.floor(middle - half).astype(int), np.ceil(middle + half).astype(int) + 1
+    mask = np.zeros((height, width), dtype=np.float32)
+    mask[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = 1
+    return mask
+
+
 def erode_soft(mask: FloatArray, times: int, sigma: float) -> FloatArray:
     """Shrink a mask by a 3 x 3 ellipse several times and smooth it."""
     ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))

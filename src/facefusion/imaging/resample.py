@@ -100,6 +100,29 @@ def enlarge(values: FloatArray, block: int) -> FloatArray:
     return np.asarray(cv2.resize(values, None, fx=block, fy=block, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
+def blur_pixels(pixels: Pixels, sigma: float) -> Pixels:
+    """Gaussian blur of any width."""
+    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), max(sigma, 0.3)), dtype=np.uint8)
+
+
+def pixelate(pixels: Pixels, cell: int) -> Pixels:
+    """Squares of one colour, ``cell`` pixels wide."""
+    height, width = pixels.shape[:2]
+    size = (-(-width // cell), -(-height // cell))
+    padded = cv2.copyMakeBorder(
+        pixels, 0, size[1] * cell - height, 0, size[0] * cell - width, cv2.BORDER_REPLICATE
+    )
+    small = cv2.resize(padded, size, interpolation=cv2.INTER_AREA)
+    large = cv2.resize(small, (size[0] * cell, size[1] * cell), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(large[:height, :width], dtype=np.uint8)
+
+
+def decode(coded: bytes) -> Pixels:
+    """(H, W, 3) uint8 RGB of a packaged JPEG."""
+    found = cv2.imdecode(np.frombuffer(coded, dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
+    return np.asarray(found, dtype=np.uint8)
+
+
 def mean_around(values: FloatArray, side: int) -> FloatArray:
     """Mean over a square around every pixel."""
     return np.asarray(cv2.blur(values, (side, side)), dtype=np.float32)

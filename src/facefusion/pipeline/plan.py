@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from facefusion.models.licences import check_licence
 from facefusion.models.providers import check_providers, core_count
 from facefusion.models.spec import ModelSpec
 from facefusion.models.store import missing
-from facefusion.pipeline.selection import Person, load_face_map, wants_attributes, wants_identity
+from facefusion.pipeline.selection import Person, identifier_of, is_protective, load_face_map, wants_attributes, wants_identity
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import check_model, check_processor
 from facefusion.recipe import Recipe
@@ -65,7 +66,7 @@ def check_sources(recipe: Recipe) -> None:
             raise RecipeError("No source is given.", "Name one or more photos with --source.")
     references = [person.reference for person in people] + [recipe.reference_face_path]
     photos = [path for sources, _ in groups for path in sources]
-    for path in [*photos, *(reference for reference in references if reference is not None)]:
+    for path in [*photos, *recipe.exempt_paths, *(reference for reference in references if reference is not None)]:
         if not is_photo(path):
             probe(path)  # says so where it is no media at all
             raise NoFaceInSource(f"{path} is a clip; sources are photos.", "Save a frame of it as a photo.")
@@ -120,10 +121,12 @@ def models_of(recipe: Recipe, capabilities: Sequence[str]) -> list[ModelSpec]:
     store = context.store
     specs: list[ModelSpec] = []
     for capability in capabilities:
-        name = getattr(recipe, f"{capability}_model")
+        name = identifier_of(recipe) if capability == "face_identifier" else getattr(recipe, f"{capability}_model")
         spec = check_model(capability, name, context)
         if spec is None and name == "embedded":
             spec = store.get(f"{capability}_embedded")
+        elif capability == "face_anonymiser" and name == "synthetic":
+            spec = store.get("face_identifier_embedded")  # tells which packaged faces are least like a person
         elif capability == "face_landmarker" and (spec is None or spec.family not in MESH_FAMILIES):
             specs.append(store.get("face_landmarker_embedded"))  # the mesh under landmarkers of other layouts
         if spec is None:
@@ -194,6 +197,8 @@ def build_plan(recipe: Recipe) -> Plan:
         raise RecipeError("No target is given.", "Name a photo or clip with --target.")
     if recipe.output_path == Path():
         raise RecipeError("No output is given.", "Name a file with --output.")
+    if recipe.face_anonymiser_seed is None and is_protective(recipe, face_map_of(recipe)):
+        recipe = recipe.model_copy(update={"face_anonymiser_seed": secrets.randbits(62)})
     specs = check_models(recipe)
     check_sources(recipe)
     kind = find_kind(recipe.target_path)

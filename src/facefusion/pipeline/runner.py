@@ -31,6 +31,8 @@ from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.selection import (
     Person,
     choose_tracks,
+    identifier_of,
+    is_protective,
     matching_tracks,
     wants_attributes,
     wants_identity,
@@ -119,7 +121,7 @@ def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser
     mesh = landmarker if is_mesh else build_engine("face_landmarker", DEFAULT_LANDMARKER, context)
     if has_identity is None:
         has_identity = wants_identity(recipe, face_map_of(recipe))
-    identifier = build_engine("face_identifier", recipe.face_identifier_model, context) if has_identity else None
+    identifier = build_engine("face_identifier", identifier_of(recipe), context) if has_identity else None
     wants_looks = wants_attributes(recipe)
     classifier = build_engine("face_classifier", recipe.face_classifier_model, context) if wants_looks else None
     return Analyser(
@@ -131,6 +133,7 @@ def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser
         recipe.face_landmarker_score,
         identifier,
         classifier,
+        is_protective(recipe, face_map_of(recipe)),
     )
 
 
@@ -183,12 +186,15 @@ class Cast:
         Embedding of the recipe's reference photo.
     source
         What the first source looks like, where a filter asks for it.
+    exempt
+        Embeddings of people who are left as they are.
     """
 
     chain: tuple[FaceProcessor, ...]
     people: tuple[tuple[Person, tuple[FaceProcessor, ...], FloatArray | None], ...] = ()
     reference: FloatArray | None = None
     source: Attributes | None = None
+    exempt: tuple[FloatArray, ...] = ()
 
     @property
     def needs(self) -> frozenset[str]:
@@ -198,6 +204,11 @@ class Cast:
 
     def chains(self, recipe: Recipe, tracks: Tracks) -> dict[int, tuple[FaceProcessor, ...]]:
         """Processors of every track that is changed."""
+        left_out = {k for face in self.exempt for k in matching_tracks(tracks, face, recipe.reference_face_distance)}
+        left_out |= {t.track_id for t in tracks.tracks if tracks.person_of(t.track_id) in recipe.exempt_faces}
+        return {k: chain for k, chain in self._chains(recipe, tracks).items() if k not in left_out}
+
+    def _chains(self, recipe: Recipe, tracks: Tracks) -> dict[int, tuple[FaceProcessor, ...]]:
         if not self.people:
             chosen = choose_tracks(recipe, tracks, self.reference, self.source)
             return dict.fromkeys(chosen, self.chain)
@@ -212,7 +223,7 @@ class Cast:
                     )
                 chains[person.track] = chain
             elif reference is not None:
-                for track_id in matching_tracks(tracks.tracks, reference, recipe.reference_face_distance):
+                for track_id in matching_tracks(tracks, reference, recipe.reference_face_distance):
                     chains.setdefault(track_id, chain)
         return chains
 
@@ -230,7 +241,7 @@ def build_cast(recipe: Recipe, analyser: Analyser, on_progress: OnProgress = ign
             sources = read_sources(person.sources, analyser, on_progress)
             chain = build_processors(recipe, person.processors, sources)
             people.append((person, chain, _encode_reference(recipe, person.reference, analyser)))
-        return Cast((), tuple(people))
+        return Cast((), tuple(people), exempt=_exempt(recipe, analyser))
     sources = read_sources(recipe.source_paths, analyser, on_progress)
     chain = build_processors(recipe, recipe.processors, sources)
     reference = None
@@ -240,14 +251,20 @@ def build_cast(recipe: Recipe, analyser: Analyser, on_progress: OnProgress = ign
     if sources and "auto" in (recipe.face_selector_gender, recipe.face_selector_race):
         classifier = build_engine("face_classifier", recipe.face_classifier_model, EngineContext(recipe))
         looks = classifier.classify([sources[0].pixels], [sources[0].face.five_points])[0]
-    return Cast(chain, (), reference, looks)
+    return Cast(chain, (), reference, looks, _exempt(recipe, analyser))
+
+
+def _exempt(recipe: Recipe, analyser: Analyser) -> tuple[FloatArray, ...]:
+    """Embeddings of people who are left as they are."""
+    found = (_encode_reference(recipe, path, analyser) for path in recipe.exempt_paths)
+    return tuple(face for face in found if face is not None)
 
 
 def _encode_reference(recipe: Recipe, path: Path | None, analyser: Analyser) -> FloatArray | None:
     if path is None:
         return None
     (face,) = read_sources([path], analyser)
-    identifier = build_engine("face_identifier", recipe.face_identifier_model, EngineContext(recipe))
+    identifier = build_engine("face_identifier", identifier_of(recipe), EngineContext(recipe))
     embedding: FloatArray = identifier.identify([face.pixels], [face.face.five_points])[0]
     return embedding
 
@@ -310,6 +327,7 @@ def run(recipe: Recipe, on_progress: OnProgress = ignore_progress) -> Outcome:
         With nothing written; an older output is still there.
     """
     plan = build_plan(recipe)
+    recipe = plan.recipe  # what was left open is now decided
     cast = build_cast(recipe, build_analyser(recipe, has_identity=False), on_progress)
     began = time.perf_counter()
     tracks = analyse_target(recipe, build_analyser(recipe), on_progress)
@@ -325,6 +343,7 @@ def render_target(recipe: Recipe, tracks: Tracks, on_progress: OnProgress = igno
         When the tracks were made from a target of another size.
     """
     plan = build_plan(recipe)
+    recipe = plan.recipe
     cast = build_cast(recipe, build_analyser(recipe, has_identity=False), on_progress)
     return _render(plan, tracks, cast, 0.0, on_progress)
 
@@ -339,7 +358,8 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
             f"Lower --face-detector-score or raise --face-detector-size.{way_out}",
         )
     chains = cast.chains(recipe, tracks)
-    if "identity" in cast.needs and any(t.identity is None for t in tracks.tracks if t.track_id in chains):
+    wanted = {getattr(processor, "identity_contract", "") for chain in chains.values() for processor in chain} - {""}
+    if "identity" in cast.needs and wanted - {tracks.contract}:
         raise TracksError(
             "The tracks carry no identities, which --face-swapper-weight needs.",
             "Analyse the target again with the same options.",

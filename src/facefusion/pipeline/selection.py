@@ -13,9 +13,12 @@ import numpy.typing as npt
 from facefusion.errors import MediaMissing, NoFaceInTarget, RecipeError, TracksError, UnknownOption
 from facefusion.recipe import Recipe
 from facefusion.types.face import Attributes
-from facefusion.types.track import Track, Tracks
+from facefusion.types.track import SAME_PERSON_COSINE, Track, Tracks
 
 FloatArray = npt.NDArray[np.float32]
+
+SWAPPER_IDENTIFIER = "arcface_w600k_r50"
+"""The recogniser whose embeddings swappers of other people are fed with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +106,30 @@ def _words(value: object, where: str) -> list[str]:
 
 def wants_identity(recipe: Recipe, people: Sequence[Person]) -> bool:
     """Whether somebody must be told apart by their looks."""
+    if identifier_of(recipe) == "embedded":
+        return True  # cheap, and it tells who comes back after a cut
     by_reference = recipe.face_selector_mode == "reference"
-    # Away from the middle the weight moves between the source's identity and the target's own.
-    is_weighted = recipe.face_swapper_weight != 0.5 and recipe.face_swapper_model != "mesh"
-    return by_reference or is_weighted or any(person.reference for person in people)
+    return bool(
+        by_reference or recipe.exempt_paths or _is_weighted(recipe) or any(person.reference for person in people)
+    )
+
+
+def identifier_of(recipe: Recipe) -> str:
+    """The recogniser of pass 1: the swappers' own where a weight mixes the identity of the target in."""
+    if recipe.face_identifier_model == "embedded" and _is_weighted(recipe):
+        return SWAPPER_IDENTIFIER
+    return recipe.face_identifier_model
+
+
+def _is_weighted(recipe: Recipe) -> bool:
+    """Away from the middle the weight moves between the source's identity and the target's own."""
+    is_used = "face_swapper" in recipe.processors and recipe.face_swapper_model != "mesh"
+    return recipe.face_swapper_weight != 0.5 and is_used
+
+
+def is_protective(recipe: Recipe, people: Sequence[Person] = ()) -> bool:
+    """Whether people are hidden, so that a face that is missed is worse than a wall that is covered."""
+    return "face_anonymiser" in {*recipe.processors, *(name for person in people for name in person.processors)}
 
 
 def wants_attributes(recipe: Recipe) -> bool:
@@ -115,10 +138,14 @@ def wants_attributes(recipe: Recipe) -> bool:
     return any(value is not None for value in (*filters, recipe.face_selector_gender, recipe.face_selector_race))
 
 
-def distance(one: FloatArray, other: FloatArray) -> float:
-    """FaceFusion's distance of two embeddings: half of one minus the cosine, 0 to 1."""
+def distance(one: FloatArray, other: FloatArray, same_person_cosine: float = SAME_PERSON_COSINE) -> float:
+    """FaceFusion's distance of two embeddings, 0 upwards: half of one minus the cosine with ArcFace.
+
+    With another recogniser it is scaled, so that 0.3 always is where two people begin.
+    """
     length = float(np.linalg.norm(one) * np.linalg.norm(other))
-    return (1 - float(one @ other) / max(length, 1e-9)) / 2
+    scale = (1 - SAME_PERSON_COSINE) / (1 - same_person_cosine)
+    return (1 - float(one @ other) / max(length, 1e-9)) / 2 * scale
 
 
 def choose_tracks(
@@ -162,10 +189,11 @@ def choose_tracks(
             firsts.setdefault(shot, track.track_id)
         return tuple(firsts.values())
     wanted = _reference_in_frame(recipe, tracks, source) if reference is None else reference
-    return matching_tracks(candidates, wanted, recipe.reference_face_distance)
+    allowed_ids = {track.track_id for track in candidates}
+    return tuple(k for k in matching_tracks(tracks, wanted, recipe.reference_face_distance) if k in allowed_ids)
 
 
-def matching_tracks(candidates: Sequence[Track], reference: FloatArray, max_distance: float) -> tuple[int, ...]:
+def matching_tracks(tracks: Tracks, reference: FloatArray, max_distance: float) -> tuple[int, ...]:
     """Track ids of people who look like a reference.
 
     Raises
@@ -173,16 +201,15 @@ def matching_tracks(candidates: Sequence[Track], reference: FloatArray, max_dist
     TracksError
         When the tracks carry no identities, or those of another recogniser.
     """
-    for track in candidates:
+    near: set[int] = set()
+    for track in tracks.tracks:
         if track.identity is None:
             raise TracksError("The tracks carry no identities.", "Analyse the target again with the same selection.")
         if track.identity.shape != reference.shape:
             raise TracksError("The tracks were made with another recogniser.", "Analyse the target again.")
-    return tuple(
-        track.track_id
-        for track in candidates
-        if track.identity is not None and distance(track.identity, reference) < max_distance
-    )
+        if distance(track.identity, reference, tracks.same_person_cosine) < max_distance:
+            near.add(track.track_id)
+    return tuple(track.track_id for track in tracks.tracks if track.track_id in near)
 
 
 def order_tracks(tracks: Sequence[Track], order: str) -> list[Track]:
@@ -208,13 +235,14 @@ def _by_faces(recipe: Recipe, tracks: Tracks, allowed: set[int]) -> tuple[int, .
         return tuple(k for k in known if k in allowed)
     if recipe.faces == "largest":
         return tuple(k for k in tracks.prominent() if k in allowed)
-    missing = [number for number in recipe.faces if number not in known]
+    people = sorted({tracks.person_of(k) for k in known})
+    missing = [number for number in recipe.faces if number not in people]
     if missing and known:
         raise UnknownOption(
             f"There is no face {missing[0]} in {recipe.target_path}.",
-            f"It has {len(known)}: {', '.join(map(str, known))}; 0 is the most prominent.",
+            f"It has {len(people)}: {', '.join(map(str, people))}; 0 is the most prominent.",
         )
-    return tuple(k for k in recipe.faces if k in allowed)
+    return tuple(k for k in known if tracks.person_of(k) in recipe.faces and k in allowed)
 
 
 def _passes(track: Track, recipe: Recipe, source: Attributes | None) -> bool:

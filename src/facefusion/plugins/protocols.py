@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from facefusion.recipe import Recipe
 from facefusion.types.crop import Crop, CropShape, SourceFace
 from facefusion.types.face import Attributes, Detection, Face
 from facefusion.types.frame import Pixels
+from facefusion.types.track import Tracks
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -135,6 +136,9 @@ class Identifier(Protocol):
     contract: str
     """Name of the space; vectors of two spaces must not be compared."""
 
+    same_person_cosine: float
+    """Cosine of two embeddings above which they show one person."""
+
     def identify(self, pixels: Sequence[Pixels], points: Sequence[FloatArray]) -> FloatArray:
         """(N, D) float32 raw embeddings of one face in each picture, at its (5, 2) points."""
 
@@ -151,6 +155,14 @@ class Masker(Protocol):
 
     def mask(self, crops: Sequence[Pixels], faces: Sequence[Face]) -> list[FloatArray]:
         """(H, W) float32 masks, 0 to 1, of (H, W, 3) uint8 RGB crops of any size with a face in each."""
+
+
+@runtime_checkable
+class MeetsPeople(Protocol):
+    """A processor that wants to know who is in the clip before the first frame."""
+
+    def meet(self, tracks: Tracks) -> None:
+        """Called once per job, before anything is rendered, with all that pass 1 left."""
 
 
 class FaceProcessor(Protocol):

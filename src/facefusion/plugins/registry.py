@@ -11,7 +11,7 @@ from facefusion.recipe import suggest
 if TYPE_CHECKING:
     from facefusion.plugins.protocols import EngineContext
 
-FACE_PROCESSORS = ("face_swapper", "deep_swapper", "face_enhancer")
+FACE_PROCESSORS = ("face_swapper", "deep_swapper", "face_enhancer", "face_anonymiser")
 """Capabilities of pass 2 that the recipe knows, each with an option ``<name>_model``."""
 FAMILIES = "facefusion.families"
 """Entry points of this group run the catalogue entries of a family."""

@@ -12,7 +12,7 @@ from facefusion.imaging.composite import crop_box, paste
 from facefusion.imaging.crops import cut_native, move_face
 from facefusion.imaging.resample import cut, warp
 from facefusion.imaging.templates import align_to
-from facefusion.plugins.protocols import FaceProcessor, FloatArray
+from facefusion.plugins.protocols import FaceProcessor, FloatArray, MeetsPeople
 from facefusion.render.presence import presence
 from facefusion.types.crop import Crop, CropShape
 from facefusion.types.face import Face
@@ -43,6 +43,9 @@ class Renderer:
     def __init__(self, chains: Mapping[int, Sequence[FaceProcessor]], tracks: Tracks, blend: str = "feather") -> None:
         self._chains = {track_id: tuple(chain) for track_id, chain in chains.items()}
         self._tracks, self._blend = tracks, blend
+        for processor in {id(p): p for chain in self._chains.values() for p in chain}.values():
+            if isinstance(processor, MeetsPeople):
+                processor.meet(tracks)
         # Who must not be seen is covered in full from the first frame to the last.
         self._presence = {
             track.track_id: np.ones(len(track.frames), dtype=np.float32)
@@ -80,7 +83,8 @@ class Renderer:
             for track, row in self._tracks.at(frame.pts, tuple(self._chains)):
                 share = float(self._presence[track.track_id][row])
                 if share > 0:
-                    by_chain.setdefault(self._chains[track.track_id], []).append((number, track.face(row), share))
+                    face = replace(track.face(row), person=self._tracks.person_of(track.track_id))
+                    by_chain.setdefault(self._chains[track.track_id], []).append((number, face, share))
         for chain, found in by_chain.items():
             pixels = [frames[number].pixels for number, _, _ in found]
             done = self._process(chain, pixels, [face for _, face, _ in found])
@@ -137,6 +141,8 @@ def cut_out(pixels: Pixels, face: Face, shape: CropShape | None) -> Crop:
     """A crop as a processor wants it, resampled once at most."""
     if shape is None:
         return cut_native(pixels, face)
+    if not shape.template:
+        return cut_native(pixels, face, shape.margin)
     affine = align_to(face.five_points, shape.template, shape.size)
     crop = cut(pixels, affine, shape.size)
     return Crop(crop, affine, move_face(face, affine), np.zeros(crop.shape[:2], dtype=np.float32))
@@ -188,8 +194,9 @@ def _holds(alpha: FloatArray, new_from_old: FloatArray, width: int, height: int)
 
 def _reach(face: Face, shape: CropShape | None) -> FloatArray:
     """(4,) xyxy of the frame pixels that a crop of a face is cut from."""
-    if shape is None:
-        margin = 0.05 * float((face.box[2:] - face.box[:2]).max())
+    if shape is None or not shape.template:
+        room = 0.03 + (0.02 if shape is None else shape.margin)
+        margin = room * float((face.box[2:] - face.box[:2]).max())
         return np.concatenate([face.box[:2] - margin, face.box[2:] + margin])
     side = shape.size - 1
     corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], dtype=np.float32)

@@ -20,13 +20,17 @@ class CropShape:
     Attributes
     ----------
     template
-        Name of an alignment template (see `facefusion.imaging.templates`).
+        Name of an alignment template (see `facefusion.imaging.templates`); empty for an upright crop at the frame's
+        own scale.
     size
-        Side in pixels.
+        Side in pixels; 0 where there is no template.
+    margin
+        Room around the mesh over its longer side, where there is no template.
     """
 
     template: str
     size: int
+    margin: float = 0.02
 
 
 @dataclass(frozen=True, slots=True, eq=False)

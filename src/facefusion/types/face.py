@@ -72,6 +72,8 @@ class Face:
         (68, 2) float32 of a 68-point landmarker, or None where the mesh alone is known.
     identity
         (D,) float32 embedding of the person, or None where nobody asked for it.
+    person
+        Number of the person in the clip, or None where faces are not followed.
     """
 
     mesh: FloatArray
@@ -79,6 +81,7 @@ class Face:
     pose: Pose
     points: FloatArray | None = None
     identity: FloatArray | None = None
+    person: int | None = None
 
     def __post_init__(self) -> None:
         if self.mesh.shape != (POINT_COUNT, 3):

@@ -23,6 +23,8 @@ from facefusion.errors import MediaMissing, TracksError
 from facefusion.types.face import Attributes, Face, Pose
 from facefusion.types.topology import POINT_COUNT
 
+SAME_PERSON_COSINE = 0.4
+"""Cosine above which ArcFace embeddings show one person; FaceFusion's distance of 0.3."""
 FORMAT = "facefusion-tracks-1"
 _COLUMNS = ("frames", "meshes", "scores", "poses")
 
@@ -49,6 +51,8 @@ class Track:
         (D,) float32 raw embedding, or None where nobody asked for it.
     attributes
         What a classifier estimates, or None where nobody asked for it.
+    guessed
+        (N,) bool: rows in which nothing was measured and the face is taken to be between or near its neighbours.
     """
 
     track_id: int
@@ -59,6 +63,7 @@ class Track:
     points: npt.NDArray[np.float32] | None = None
     identity: npt.NDArray[np.float32] | None = None
     attributes: Attributes | None = None
+    guessed: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.frames)
@@ -105,6 +110,12 @@ class Tracks:
         What made them: models with versions and hashes, options.
     cuts
         (S,) int64 rows of ``pts`` at which a shot starts, the first one included. No track goes over a cut.
+    people
+        Number of the person behind every track, 0 the most prominent; without it every track is a person.
+    contract
+        Name of the space of the tracks' identities; empty where there are none.
+    same_person_cosine
+        Cosine in that space above which two identities are one person.
     """
 
     width: int
@@ -114,6 +125,15 @@ class Tracks:
     tracks: tuple[Track, ...]
     notes: Mapping[str, str]
     cuts: npt.NDArray[np.int64]
+    people: tuple[int, ...] = ()
+    contract: str = ""
+    same_person_cosine: float = SAME_PERSON_COSINE
+
+    def person_of(self, track_id: int) -> int:
+        """Number of the person behind a track."""
+        if not self.people:
+            return track_id
+        return next(person for track, person in zip(self.tracks, self.people, strict=True) if track.track_id == track_id)
 
     def prominent(self) -> tuple[int, ...]:
         """Track ids of the most prominent person of every shot."""
@@ -144,7 +164,7 @@ class Tracks:
             "cuts": np.ascontiguousarray(self.cuts),
         }
         for track in self.tracks:
-            for name in (*_COLUMNS, "points", "identity"):
+            for name in (*_COLUMNS, "points", "identity", "guessed"):
                 values = getattr(track, name)
                 if values is not None:
                     tensors[f"{track.track_id}.{name}"] = np.ascontiguousarray(values)
@@ -155,6 +175,9 @@ class Tracks:
             "time_base": str(self.time_base),
             "track_ids": json.dumps([track.track_id for track in self.tracks]),
             "notes": json.dumps(dict(self.notes)),
+            "people": json.dumps(self.people),
+            "contract": self.contract,
+            "same_person_cosine": repr(self.same_person_cosine),
             "attributes": json.dumps({t.track_id: asdict(t.attributes) for t in self.tracks if t.attributes}),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -191,6 +214,7 @@ class Tracks:
                         **{name: file.get_tensor(f"{k}.{name}") for name in _COLUMNS},
                         points=file.get_tensor(f"{k}.points") if f"{k}.points" in known else None,
                         identity=file.get_tensor(f"{k}.identity") if f"{k}.identity" in known else None,
+                        guessed=file.get_tensor(f"{k}.guessed") if f"{k}.guessed" in known else None,
                         attributes=_read_attributes(attributes.get(str(k))),
                     )
                     for k in json.loads(header["track_ids"])
@@ -203,6 +227,9 @@ class Tracks:
                     tracks,
                     json.loads(header["notes"]),
                     file.get_tensor("cuts"),
+                    tuple(json.loads(header.get("people", "[]"))),
+                    header.get("contract", ""),
+                    float(header.get("same_person_cosine", SAME_PERSON_COSINE)),
                 )
         except (SafetensorError, KeyError, ValueError) as error:
             if isinstance(error, TracksError):

@@ -10,6 +10,7 @@ from facefusion.imaging.tensors import to_tensor
 from facefusion.models.session import Session
 from facefusion.plugins.protocols import EngineContext, FloatArray
 from facefusion.types.frame import Pixels
+from facefusion.types.track import SAME_PERSON_COSINE
 
 
 class AlignedIdentifier:
@@ -23,6 +24,7 @@ class AlignedIdentifier:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.contract = str(session.spec.options.get("contract", session.spec.id))
+        self.same_person_cosine = float(str(session.spec.options.get("same_person_cosine", SAME_PERSON_COSINE)))
 
     def identify(self, pixels: Sequence[Pixels], points: Sequence[FloatArray]) -> FloatArray:
         """See `facefusion.plugins.protocols.Identifier`."""

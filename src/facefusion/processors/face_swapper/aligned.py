@@ -38,6 +38,7 @@ class AlignedSwapper(ABC):
         self._masks = CropMasks(context, context.recipe.face_mask_types)
         self._source: FloatArray | None = None
         self.needs: frozenset[str] = frozenset()
+        self.identity_contract = ""
         self.covers_fully = False
 
     def prepare(self, sources: Sequence[SourceFace]) -> None:
@@ -94,6 +95,7 @@ class EmbeddingSwapper(AlignedSwapper):
         self._shift = 0.35 * (1 - 2 * context.recipe.face_swapper_weight)
         if self._shift:
             self.needs = frozenset({"identity"})
+            self.identity_contract = self._identifier.contract
 
     def encode(self, sources: Sequence[SourceFace]) -> FloatArray:
         """Mean raw embedding of all sources, (1, D)."""

@@ -1,0 +1,1 @@
+"""Hides who somebody is: a synthetic face, or a patch that shows less."""

@@ -1,0 +1,134 @@
+"""Puts a face on that belongs to nobody. Expression, gaze, pose and light stay; who it was does not.
+
+For every person of a job one of the packaged mean faces is drawn by lot from those that look least like them, and the
+proportions of their features are changed by lot as well: a swap alone leaves the old geometry, which a recogniser reads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from facefusion.imaging.masks import disc_around
+from facefusion.imaging.reshape import reshape
+from facefusion.imaging.resample import decode
+from facefusion.models.mesh_topology import load_mesh_topology
+from facefusion.models.synthetic_faces import load_synthetic_faces
+from facefusion.plugins.protocols import EngineContext, FloatArray, Identifier
+from facefusion.plugins.registry import build_engine
+from facefusion.processors.face_anonymiser.shape import draw_proportions, offsets_of, reshaped
+from facefusion.processors.face_swapper.mesh import MeshSwapper
+from facefusion.processors.masking import CropMasks
+from facefusion.types.crop import Crop, CropShape, SourceFace
+from facefusion.types.face import Face, Pose
+from facefusion.types.topology import FACE_OVAL
+from facefusion.types.track import Tracks
+
+SOFTNESS = 0.03
+"""Soft edge of the new face; a narrow one leaves least of the old."""
+CHOICE = 8
+"""How many of the packaged faces, those least like a person, the lot is drawn from."""
+SURE = 3.0
+"""Something before the face is kept in front only where the mask is very sure: better a hand painted over."""
+
+
+class SyntheticAnonymiser:
+    """See the module.
+
+    Parameters
+    ----------
+    seed
+        Of the job: the same seed gives the same faces.
+    identifier
+        Tells which packaged faces are least like a person; None draws from all.
+    masks
+        What lies before the face, or None.
+    """
+
+    crop_shape: CropShape | None = CropShape("", 0, margin=0.32)
+    needs: frozenset[str] = frozenset()
+    covers_fully = True
+
+    def __init__(self, seed: int, identifier: Identifier | None = None, masks: CropMasks | None = None) -> None:
+        topology = load_mesh_topology()
+        self._triangles = np.concatenate([topology.skin, topology.eyes, topology.mouth])
+        self._oval = np.array(FACE_OVAL)
+        self._seed, self._identifier, self._masks = seed, identifier, masks
+        self._identities: dict[int, FloatArray] = {}
+        self._people: dict[int, tuple[MeshSwapper, FloatArray]] = {}
+        self._lock = threading.Lock()
+
+    def prepare(self, sources: Sequence[SourceFace]) -> None:
+        """Sources are of no use here."""
+
+    def meet(self, tracks: Tracks) -> None:
+        """Learn who is in the clip before the first frame, so that every worker draws the same lots."""
+        if self._identifier is None or tracks.contract != self._identifier.contract:
+            return
+        found: dict[int, list[FloatArray]] = {}
+        for track in tracks.tracks:
+            if track.identity is not None:
+                found.setdefault(tracks.person_of(track.track_id), []).append(track.identity)
+        self._identities = {person: np.mean(vectors, axis=0) for person, vectors in found.items()}
+
+    def _person(self, number: int) -> tuple[MeshSwapper, FloatArray]:
+        """The new face of a person, made when it is first asked for."""
+        with self._lock:
+            if number not in self._people:
+                rng = np.random.default_rng([self._seed, number])
+                swapper = MeshSwapper(softness=SOFTNESS)
+                swapper.prepare([_sources()[int(rng.choice(self._candidates(number)))]])
+                self._people[number] = swapper, offsets_of(draw_proportions(rng))
+            return self._people[number]
+
+    def _candidates(self, number: int) -> list[int]:
+        """Packaged faces that a person may get."""
+        identity = self._identities.get(number)
+        if identity is None or self._identifier is None:
+            return list(range(len(_sources())))
+        pixels, fives = [s.pixels for s in _sources()], [s.face.five_points for s in _sources()]
+        likeness = self._identifier.identify(pixels, fives) @ identity
+        return [int(k) for k in np.argsort(likeness)[:CHOICE]]
+
+    def process(self, crops: Sequence[Crop]) -> list[Crop]:
+        """See `facefusion.plugins.protocols.FaceProcessor`."""
+        return [self._hide(crop) for crop in crops]
+
+    def _hide(self, crop: Crop) -> Crop:
+        swapper, offsets = self._person(crop.face.person or 0)
+        face, pixels = crop.face, crop.visible()
+        goal = reshaped(face.mesh, face.pose, offsets)
+        moved = reshape(pixels, face.mesh, goal, self._triangles, self._oval)
+        changed = swapper.process([Crop(moved, crop.crop_from_frame, replace(face, mesh=goal, points=None), crop.alpha)])
+        layer = changed[0].visible()
+        height, width = pixels.shape[:2]
+        alpha = disc_around(face.mesh[self._oval, :2], height, width, 1.45, 0.06)
+        if self._masks is not None:
+            mask = self._masks.mask(pixels, pixels, face) * SURE
+            inside = disc_around(face.mesh[self._oval, :2], height, width, 1.0, 0.06)
+            alpha = alpha * np.clip(mask + 1 - inside, 0, 1)
+        return crop.with_layer(layer, alpha.astype(np.float32))
+
+
+_SOURCES: list[SourceFace] = []
+
+
+def _sources() -> list[SourceFace]:
+    """The packaged faces as sources, decoded once."""
+    if not _SOURCES:
+        _SOURCES.extend(
+            SourceFace(decode(face.jpeg), Face(face.mesh, 1.0, Pose(0.0, 0.0, 0.0))) for face in load_synthetic_faces()
+        )
+    return _SOURCES
+
+
+def build(context: EngineContext) -> SyntheticAnonymiser:
+    """Builder named in the entry point."""
+    recipe = context.recipe
+    kinds = [kind for kind in recipe.face_mask_types if kind == "occlusion"]
+    masks = CropMasks(context, kinds) if kinds else None
+    identifier = build_engine("face_identifier", recipe.face_identifier_model, context)
+    return SyntheticAnonymiser(recipe.face_anonymiser_seed or 0, identifier, masks)
