@@ -28,10 +28,12 @@ from facefusion.render.renderer import Renderer
 from facefusion.render.smooth import MotionSmoother
 
 VARIANTS: dict[str, dict[str, object]] = {
-    "plain": {"motion_smoothing": 0.0, "face_mask_types": ("box",)},
-    "flow": {"motion_smoothing": 1.0, "face_mask_types": ("box",)},
-    "mask": {"motion_smoothing": 0.0, "face_mask_types": ("box", "occlusion")},
-    "flow + mask": {"motion_smoothing": 1.0, "face_mask_types": ("box", "occlusion")},
+    "plain": {"motion_smoothing": 0.0, "face_mask_types": ("box",), "face_swapper_fusion": 0.0},
+    "flow": {"motion_smoothing": 1.0, "face_mask_types": ("box",), "face_swapper_fusion": 0.0},
+    "mask": {"motion_smoothing": 0.0, "face_mask_types": ("box", "occlusion"), "face_swapper_fusion": 0.0},
+    "flow + mask": {"motion_smoothing": 1.0, "face_mask_types": ("box", "occlusion"), "face_swapper_fusion": 0.0},
+    "fusion": {"motion_smoothing": 0.0, "face_mask_types": ("box",), "face_swapper_fusion": 1.0},
+    "all": {},
 }
 
 

@@ -3,6 +3,7 @@
     python training/export_models.py mesh RUN/mesh.pt FACEPACK MEDIA --note "..."
     python training/export_models.py detector RUN/detector.pt FACEPACK MEDIA --note "..."
     python training/export_models.py identity RUN/identity.pt IDENTITY_POOL --note "..."
+    python training/export_models.py fusion RUN/fusion.pt HELD_FUSION_POOL --note "..."
     python training/export_models.py masks RUN/masks.pt HELD_MASK_POOL --note "..."
 
 Weights are stored as float16 and computed in float32. The held-out figures in the catalogue entry are
@@ -334,7 +335,70 @@ classes = [-1, 12, 128, 128]
     print(figures)
 
 
-RUNS = {"mesh": export_mesh, "detector": export_detector, "identity": export_identity, "masks": export_masks}
+class FusionHead(nn.Module):
+    """Pictures and mask from 0 to 1 in, gains, offsets and the share of the mask that is kept out."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(
+        self, over: torch.Tensor, alpha: torch.Tensor, target: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        from train_fusion import prepare
+
+        return self.net(prepare(over, alpha, target))
+
+
+class FusionFile(nn.Module):
+    """The exported file behind the interface of the network, for measuring it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def pair(self, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        feed = dict(zip(("over", "alpha", "target"), (v.contiguous().numpy() for v in values), strict=True))
+        return tuple(torch.from_numpy(x) for x in self.session.run(None, feed))
+
+
+def export_fusion(weights: list[Path], held: Path, note: str) -> None:
+    import train_fusion
+
+    net = train_fusion.FusionNet()
+    net.load_state_dict(load_weights(weights))
+    path = EMBEDDED / "face_fusion.onnx"
+    example = tuple(torch.zeros(1, channels, 128, 128) for channels in (3, 1, 3))
+    head = FusionHead(net).eval()
+    names = ["over", "alpha", "target"], ["field", "keep"]
+    free = {name: {0: "n"} for name in (*names[0], *names[1])}
+    torch.onnx.export(
+        head, example, str(path), input_names=names[0], output_names=names[1], dynamic_axes=free, opset_version=17,
+        dynamo=False,
+    )  # fmt: skip
+    store_half(path)
+    exported = FusionFile(path)
+    found = train_fusion.evaluate(exported.pair, held, prepare=lambda *values: values)
+    figures = {
+        f"{name.replace(' ', '_')}_plain_blend_then_fused": f"{plain:.3f} then {fused:.3f}"
+        for name, (plain, fused) in found.items()
+    }
+    figures["training"] = note
+    io = """
+[inputs]
+over = [-1, 3, 128, 128]
+alpha = [-1, 1, 128, 128]
+target = [-1, 3, 128, 128]
+
+[outputs]
+field = [-1, 6, 8, 8]
+keep = [-1, 1, 64, 64]
+"""
+    write_entry("face_fusion_embedded", "face_fusion", path, io, figures)
+    print(figures)
+
+
+RUNS = {"mesh": export_mesh, "detector": export_detector, "identity": export_identity, "masks": export_masks, "fusion": export_fusion}
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from face_pool import ROOT, is_held_out, load_faces
 
 sys.path.insert(0, str(ROOT / "src"))
-from facefusion.analyse.pose import estimate_pose
+from facefusion.models.pose import estimate_pose
 from facefusion.imaging.align import mesh_crop, transform
 from facefusion.processors.face_swapper.mesh import MeshSwapper
 from facefusion.types.crop import Crop, SourceFace

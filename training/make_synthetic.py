@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from face_pool import ROOT, HeadWarp, load_faces
+from face_pool import COVERED, ROOT, HeadWarp, load_faces
 from make_samples import SHARE, average, gather
 
 SIDE = 256
@@ -42,6 +42,7 @@ def main() -> None:
     rng = np.random.default_rng(17)
     faces = load_faces(arguments.facepack, arguments.media)
     rows = gather(faces)
+    rows = rows[~np.isin(faces["ident"][rows], list(COVERED))]
     warp = HeadWarp(load_file(ROOT / "src/facefusion/models/embedded/face_mesh.safetensors"))
     coded: list[np.ndarray] = []
     meshes = []

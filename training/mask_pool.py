@@ -121,7 +121,7 @@ class Painter:
             self.pixels *= 1 - (shadow * self.rng.uniform(0, 0.4))[..., None]
         self.pixels += (colour - self.pixels) * alpha[..., None]
         if is_labelled:
-            self.labels[alpha > 0.5] = CLASSES.index(name)
+            self.labels[alpha > min(0.5, 0.5 * float(alpha.max()))] = CLASSES.index(name)
 
     def canvas(self) -> np.ndarray:
         return np.zeros((self.side, self.side), np.float32)
@@ -217,7 +217,11 @@ class Painter:
             edges.append((outline[20 if side > 0 else 0], outline[0 if side > 0 else 20]))
         for a, b in ((edges[0][0], edges[1][0]), (edges[0][1], self.mesh[127, :2]), (edges[1][1], self.mesh[356, :2])):
             cv2.polylines(frame, [fixed(np.stack([a, b]))], False, 1.0, thickness, cv2.LINE_AA, SHIFT)
-        colour = rng.uniform(0, 70, 3) if rng.random() < 0.65 else rng.uniform(0, 255, 3)
+        kind = rng.random()
+        colour = rng.uniform(0, 70, 3) if kind < 0.5 else rng.uniform(0, 255, 3)
+        if kind > 0.75:  # thin metal: light, and lost against the skin here and there
+            colour = np.full(3, rng.uniform(60, 230))
+            frame *= rng.uniform(0.45, 0.9)
         if rng.random() < 0.35:  # dark lenses
             tint = rng.uniform(0, 60, 3)
             self.lay(lenses * rng.uniform(0.75, 1.0), tint + 0.15 * self.texture(), "glasses")
@@ -272,7 +276,7 @@ class Painter:
 
 
 DRAWN: tuple[tuple[Callable[[Painter], None], float], ...] = (
-    (Painter.hand, 0.3), (Painter.blob, 0.14), (Painter.glasses, 0.22), (Painter.hair, 0.18),
+    (Painter.hand, 0.28), (Painter.blob, 0.1), (Painter.glasses, 0.32), (Painter.hair, 0.18),
     (Painter.microphone, 0.06), (Painter.face_mask, 0.03), (Painter.bar, 0.07),
 )  # fmt: skip
 

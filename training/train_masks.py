@@ -147,12 +147,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="continue from the weights of another run")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(arguments.seed)
     cv2.setNumThreads(1)
     batches = Batches(arguments.pool, arguments.batch, arguments.seed)
-    net = MaskNet().to(memory_format=torch.channels_last)
+    net = MaskNet()
+    if arguments.start:
+        net.load_state_dict(torch.load(arguments.start)["average"])
+    net = net.to(memory_format=torch.channels_last)
     print(f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f} M parameters", flush=True)
     average = {key: value.clone() for key, value in net.state_dict().items()}
     averaged = MaskNet()

@@ -24,6 +24,7 @@ FaceFusionError
 │   ├── FetchFailed
 │   ├── StorageError
 │   └── BundleRefused
+├── QualityTooLow
 └── Stopped
 """
 
@@ -198,6 +199,12 @@ class ProviderRefused(ModelError):
     """A requested execution provider is not installed or does not really run."""
 
     code = "provider_refused"
+
+
+class QualityTooLow(FaceFusionError):
+    """The output was written, and is worse than the limits that were set."""
+
+    code = "quality_too_low"
 
 
 class Stopped(FaceFusionError):

@@ -93,6 +93,12 @@ class Recipe(BaseModel):
         "--face-swapper-light",
         group="processing",
     )
+    face_swapper_fusion: Share = _option(
+        1.0,
+        "how much the fusion network fits light, colour and edge of the embedded swapper, 0 to 1",
+        "--face-swapper-fusion",
+        group="processing",
+    )
     face_swapper_pixel_boost: str | None = _option(
         None,
         "size at which model swappers work, such as 512x512; a multiple of the model's own",
@@ -267,6 +273,19 @@ class Recipe(BaseModel):
     output_video_quality: Annotated[int, Field(ge=0, le=100)] = _option(
         80, "quality of the video, 0 to 100 (80 is visually lossless)", "--output-video-quality", group="output"
     )
+    report_path: Path | None = _option(
+        None,
+        "HTML page with figures, plots and the frames to look at; a JSON file goes beside it",
+        "--report",
+        "--report-path",
+        group="output",
+    )
+    fail_under: tuple[str, ...] = _option(
+        (),
+        "worst figures that are accepted, such as similarity_source=0.4 flicker=1.1",
+        "--fail-under",
+        group="output",
+    )
     allow_8bit: bool = _option(
         False, "accept targets of more than 8 bits and reduce them", "--allow-8bit", group="output"
     )
@@ -301,6 +320,7 @@ class Recipe(BaseModel):
         "source_paths",
         "exempt_paths",
         "exempt_faces",
+        "fail_under",
         "processors",
         "execution_providers",
         "models_paths",
@@ -412,7 +432,7 @@ def build_recipe(options: dict[str, Any]) -> Recipe:
         values[name] = value
     if "face_anonymiser" in _words(values.get("processors", ())):
         # Somebody who is missed cannot be called back: everyone, and rather too much than too little.
-        values = {"faces": "all", "face_detector_score": 0.25, "face_detector_interval": 3, **values}
+        values = {"faces": "all", "face_detector_score": 0.12, "face_detector_interval": 3, **values}
     try:
         return Recipe(**values)
     except ValidationError as error:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from facefusion.analyse.pose import estimate_pose
+from facefusion.models.pose import estimate_pose
 from facefusion.imaging.crops import cut_native
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader

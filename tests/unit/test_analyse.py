@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from facefusion.analyse.analyser import Analyser
-from facefusion.analyse.pose import estimate_pose, estimate_poses
+from facefusion.models.pose import estimate_pose, estimate_poses
 from facefusion.analyse.smooth import savitzky_golay, smooth_meshes
 from facefusion.imaging.align import mesh_crop
 from facefusion.imaging.flow import measure_motion, motion_crop

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.analyse.people import link_people
-from facefusion.analyse.pose import estimate_poses
+from facefusion.models.pose import estimate_poses
 from facefusion.analyse.smooth import smooth_meshes
 from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, transform
 from facefusion.imaging.boxes import overlap
@@ -39,9 +39,12 @@ MAX_GAP = 12
 MAX_WAITING = 6
 """Measurements of motion that may lie behind the frame in hand."""
 THOROUGH_SIZE_PX = 10.0
+"""The same where a face too few is worse than a wall too many."""
 THOROUGH_GAP = 30
+THOROUGH_SCORE = 0.3
+"""Score from which a detection counts although the mesh sees no face."""
 THOROUGH_REACH = 10
-"""The same, and frames before and after every track, where a face too few is worse than a wall too many."""
+"""Frames by which every track is made longer at both ends."""
 SAMPLE_EVERY = 8
 """Frames between two looks that may be kept to tell who somebody is."""
 MAX_SAMPLES = 5
@@ -327,13 +330,11 @@ class Analyser:
         size = self._landmarker.crop_size
         first = self._look(pixels, [detection_crop(d.box, d.points, size, self._margin) for d in detections])
         second = self._look(pixels, [mesh_crop(mesh, size, self._margin) for mesh, _ in first], is_mirrored_too=True)
-        sure = [
-            (mesh, score) if score >= self._min_new_score else None for mesh, score in second
-        ]
+        sure = [(mesh, score) if score >= self._min_new_score else None for mesh, score in second]
         if self._is_thorough:  # what only the detector believes in gets a mean face, for want of its own
-            return [
-                seen or (_mean_face(detection.points), MIN_SCORE) for seen, detection in zip(sure, detections, strict=True)
-            ]
+            for k, detection in enumerate(detections):
+                if sure[k] is None and detection.score >= THOROUGH_SCORE:
+                    sure[k] = _mean_face(detection.points), MIN_SCORE
         return [seen for seen in sure if seen is not None]
 
     def _look(

@@ -20,11 +20,13 @@ EXIT_INPUT = 3
 EXIT_NO_FACE = 4
 EXIT_OUTPUT = 5
 EXIT_MODEL = 6
+EXIT_QUALITY = 7
 EXIT_STOPPED = 130
 
 _EXIT_TEXT = """exit codes:
   0 done   2 wrong request   3 input cannot be read   4 no face found
-  5 output cannot be written   6 model or provider   130 stopped   1 a fault of ours"""
+  5 output cannot be written   6 model or provider   7 worse than --fail-under
+  130 stopped   1 a fault of ours"""
 
 _COMMANDS = {
     "run": "change faces in a photo or clip (the default command)",
@@ -62,6 +64,7 @@ def exit_code(error: BaseException) -> int:
         (errors.FaceError, EXIT_NO_FACE),
         (errors.RecipeError, EXIT_USAGE),
         (errors.ModelError, EXIT_MODEL),
+        (errors.QualityTooLow, EXIT_QUALITY),
         (errors.Stopped, EXIT_STOPPED),
     ]
     return next((code for kind, code in table if isinstance(error, kind)), EXIT_UNEXPECTED)

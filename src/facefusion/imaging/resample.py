@@ -123,6 +123,12 @@ def decode(coded: bytes) -> Pixels:
     return np.asarray(found, dtype=np.uint8)
 
 
+def encode_jpeg(pixels: Pixels, quality: int = 85) -> bytes:
+    """JPEG bytes of an RGB picture."""
+    _, coded = cv2.imencode(".jpg", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return bytes(coded.tobytes())
+
+
 def mean_around(values: FloatArray, side: int) -> FloatArray:
     """Mean over a square around every pixel."""
     return np.asarray(cv2.blur(values, (side, side)), dtype=np.float32)

@@ -43,6 +43,13 @@ def compare_tracks(target: Track, output: Track) -> Fidelity:
     return Fidelity(pose, float((np.array(expression) / eye).mean()), len(frames))
 
 
+def expression_distance(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
+    """Mean distance of two (478, 3) meshes after position, size and roll are matched, over the 3-D eye distance."""
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    eye = float(np.linalg.norm(a[LEFT_IRIS] - a[RIGHT_IRIS]))
+    return _matched_distance(a[:SKIN_COUNT, :2], b[:SKIN_COUNT, :2]) / max(eye, 1e-6)
+
+
 def _matched_distance(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
     """Mean distance after the best similarity (Umeyama 1991), in pixels of ``a``."""
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)

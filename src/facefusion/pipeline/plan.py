@@ -14,6 +14,7 @@ from facefusion.media.image import check_photo_output, is_photo, read_photo
 from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import check_clip_output
+from facefusion.metrics.report import read_limits
 from facefusion.models.licences import check_licence
 from facefusion.models.providers import check_providers, core_count
 from facefusion.models.spec import ModelSpec
@@ -127,6 +128,8 @@ def models_of(recipe: Recipe, capabilities: Sequence[str]) -> list[ModelSpec]:
             spec = store.get(f"{capability}_embedded")
         elif capability == "face_anonymiser" and name == "synthetic":
             spec = store.get("face_identifier_embedded")  # tells which packaged faces are least like a person
+        elif capability == "face_swapper" and name == "mesh" and recipe.face_swapper_fusion > 0:
+            spec = store.get("face_fusion_embedded")
         elif capability == "face_landmarker" and (spec is None or spec.family not in MESH_FAMILIES):
             specs.append(store.get("face_landmarker_embedded"))  # the mesh under landmarkers of other layouts
         if spec is None:
@@ -200,6 +203,7 @@ def build_plan(recipe: Recipe) -> Plan:
     if recipe.face_anonymiser_seed is None and is_protective(recipe, face_map_of(recipe)):
         recipe = recipe.model_copy(update={"face_anonymiser_seed": secrets.randbits(62)})
     specs = check_models(recipe)
+    read_limits(recipe.fail_under)
     check_sources(recipe)
     kind = find_kind(recipe.target_path)
     check_output(recipe.output_path, [recipe.target_path, *recipe.source_paths])

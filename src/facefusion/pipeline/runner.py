@@ -12,11 +12,12 @@ from typing import TypeVar
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.analyse.turned import TurnedDetector
-from facefusion.errors import NoFaceInSource, NoFaceInTarget, TracksError, UnknownOption
+from facefusion.errors import NoFaceInSource, NoFaceInTarget, QualityTooLow, TracksError, UnknownOption
 from facefusion.media.files import partial_path, translate_os_error
 from facefusion.media.image import Photo, read_photo, write_photo
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter
+from facefusion.metrics.report import Reporter, read_limits
 from facefusion.models.providers import core_count
 from facefusion.pipeline.overlap import batched, map_in_order, prefetch
 from facefusion.pipeline.plan import (
@@ -188,6 +189,8 @@ class Cast:
         What the first source looks like, where a filter asks for it.
     exempt
         Embeddings of people who are left as they are.
+    sources
+        Photos that each chain took in.
     """
 
     chain: tuple[FaceProcessor, ...]
@@ -195,6 +198,7 @@ class Cast:
     reference: FloatArray | None = None
     source: Attributes | None = None
     exempt: tuple[FloatArray, ...] = ()
+    sources: tuple[tuple[tuple[FaceProcessor, ...], tuple[SourceFace, ...]], ...] = ()
 
     @property
     def needs(self) -> frozenset[str]:
@@ -236,12 +240,13 @@ def build_cast(recipe: Recipe, analyser: Analyser, on_progress: OnProgress = ign
     NoFaceInSource, ModelError
     """
     if recipe.face_map_path is not None:
-        people = []
+        people, photos = [], []
         for person in face_map_of(recipe):
             sources = read_sources(person.sources, analyser, on_progress)
             chain = build_processors(recipe, person.processors, sources)
+            photos.append((chain, tuple(sources)))
             people.append((person, chain, _encode_reference(recipe, person.reference, analyser)))
-        return Cast((), tuple(people), exempt=_exempt(recipe, analyser))
+        return Cast((), tuple(people), exempt=_exempt(recipe, analyser), sources=tuple(photos))
     sources = read_sources(recipe.source_paths, analyser, on_progress)
     chain = build_processors(recipe, recipe.processors, sources)
     reference = None
@@ -251,7 +256,7 @@ def build_cast(recipe: Recipe, analyser: Analyser, on_progress: OnProgress = ign
     if sources and "auto" in (recipe.face_selector_gender, recipe.face_selector_race):
         classifier = build_engine("face_classifier", recipe.face_classifier_model, EngineContext(recipe))
         looks = classifier.classify([sources[0].pixels], [sources[0].face.five_points])[0]
-    return Cast(chain, (), reference, looks, _exempt(recipe, analyser))
+    return Cast(chain, (), reference, looks, _exempt(recipe, analyser), ((chain, tuple(sources)),))
 
 
 def _exempt(recipe: Recipe, analyser: Analyser) -> tuple[FloatArray, ...]:
@@ -365,12 +370,17 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
             "Analyse the target again with the same options.",
         )
     renderer = Renderer(chains, tracks, recipe.face_swapper_blend)
-    smoother = MotionSmoother(tracks, tuple(chains), recipe.motion_smoothing)
+    # A mean over frames could bring back a trace of who is hidden.
+    steadied = [k for k, chain in chains.items() if not any(processor.covers_fully for processor in chain)]
+    smoother = MotionSmoother(tracks, steadied, recipe.motion_smoothing)
+    reporter = _build_reporter(recipe, tracks, chains, cast)
     if plan.kind == "photo":
         photo = read_photo(recipe.target_path, recipe.allow_8bit)
         _check_size(tracks, photo.pixels.shape[1], photo.pixels.shape[0], recipe.target_path)
         rendered = renderer.render(_photo_frame(photo))
         result = Photo(rendered.pixels, photo.alpha, photo.exif, photo.icc_profile)
+        if reporter is not None:
+            reporter.add(rendered)
         write_photo(recipe.output_path, result, recipe.output_image_quality, comment_of(plan))
         on_progress(Progress("render", 1, 1))
         frame_count, changed = 1, int(rendered.is_changed)
@@ -378,7 +388,9 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
         _copy(recipe.target_path, recipe.output_path)
         frame_count, changed = len(tracks.pts), 0
     else:
-        frame_count, changed = _render_clip(plan, tracks, renderer, smoother, on_progress)
+        frame_count, changed = _render_clip(plan, tracks, renderer, smoother, reporter, on_progress)
+    if reporter is not None:
+        _save_report(recipe, reporter, _models_of(plan))
     return Outcome(
         recipe.output_path,
         frame_count,
@@ -388,6 +400,40 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
         time.perf_counter() - began,
         _models_of(plan),
     )
+
+
+def _build_reporter(
+    recipe: Recipe, tracks: Tracks, chains: dict[int, tuple[FaceProcessor, ...]], cast: Cast
+) -> Reporter | None:
+    """Who measures the output, with the embedded engines, or None where nobody asked."""
+    if recipe.report_path is None and not recipe.fail_under:
+        return None
+    context = EngineContext(recipe)
+    identifier = build_engine("face_identifier", "embedded", context)
+    known = {
+        id(chain): identifier.identify([s.pixels for s in photos], [s.face.five_points for s in photos]).mean(axis=0)
+        for chain, photos in cast.sources
+        if photos
+    }
+    wanted = {track_id: known[id(chain)] for track_id, chain in chains.items() if id(chain) in known}
+    landmarker = build_engine("face_landmarker", DEFAULT_LANDMARKER, context)
+    masker = build_engine("face_occluder", "embedded", context)
+    return Reporter(tracks, tuple(chains), landmarker, identifier, masker, wanted)
+
+
+def _save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...]) -> None:
+    report = reporter.finish(recipe.target_path.name, models)
+    failures = tuple(report.failures(read_limits(recipe.fail_under)))
+    if recipe.report_path is not None:
+        try:
+            report.save(recipe.report_path, failures)
+        except OSError as error:
+            raise translate_os_error(error, recipe.report_path) from error
+    if failures:
+        raise QualityTooLow(
+            f"{recipe.output_path} was written, but {'; '.join(failures)}.",
+            "Look at it, or at --report, before you use it.",
+        )
 
 
 def rendered_frames(
@@ -413,7 +459,12 @@ def rendered_frames(
 
 
 def _render_clip(
-    plan: Plan, tracks: Tracks, renderer: Renderer, smoother: MotionSmoother, on_progress: OnProgress
+    plan: Plan,
+    tracks: Tracks,
+    renderer: Renderer,
+    smoother: MotionSmoother,
+    reporter: Reporter | None,
+    on_progress: OnProgress,
 ) -> tuple[int, int]:
     recipe = plan.recipe
     reader = ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit)
@@ -429,7 +480,7 @@ def _render_clip(
         recipe.execution_thread_count,
         comment_of(plan),
     ) as writer:
-        if writer.keeps_native:  # only what is changed needs to be converted
+        if writer.keeps_native and reporter is None:  # only what is changed needs to be converted
             def region(pts: int) -> tuple[int, int, int, int] | None:
                 return _joined(renderer.region(pts), smoother.region(pts))
 
@@ -442,6 +493,8 @@ def _render_clip(
         done = rendered_frames(reader, renderer, smoother, finish, plan.thread_count, recipe.execution_batch_size)
         for rendered, picture in done:
             writer.write(rendered, picture)
+            if reporter is not None:
+                reporter.add(rendered)
             frame_count += 1
             changed += rendered.is_changed
             on_progress(Progress("render", frame_count, total))

@@ -36,6 +36,7 @@ from facefusion.imaging.texture import (
 )
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.plugins.protocols import EngineContext
+from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
 from facefusion.processors.masking import CropMasks
 from facefusion.types.crop import Crop, CropShape, SourceFace
 from facefusion.types.frame import Pixels
@@ -95,15 +96,25 @@ class MeshSwapper:
         Width of the soft edge, 0 to 1.
     masks
         Masks of models that are laid over its own, or None.
+    fusion
+        Network that makes the face fit its frame, or None for the plain blend.
     """
 
-    crop_shape: CropShape | None = None
+    crop_shape: CropShape | None = CropShape("", 0, margin=0.14)
     needs: frozenset[str] = frozenset()
     covers_fully = False
 
-    def __init__(self, light: float = 1.0, softness: float = 0.3, masks: CropMasks | None = None) -> None:
+    def __init__(
+        self,
+        light: float = 1.0,
+        softness: float = 0.3,
+        masks: CropMasks | None = None,
+        fusion: Fusion | None = None,
+    ) -> None:
         self._plane, self._grid = _surface()
-        self._light, self._masks = light, masks
+        self._light, self._masks, self._fusion = light, masks, fusion
+        if fusion is None:
+            self.crop_shape = None
         self._cover = self._build_cover(softness)
         self._skin = self._build_skin()
         self._upper = self._build_upper()
@@ -249,9 +260,12 @@ class MeshSwapper:
         log += to_full(np.ascontiguousarray(light[..., :3]), view)
         cover = look_up(prepared.covers[number], view).astype(np.float32)
         alpha = cover * to_full(fade, view) * np.float32(1 / 255)
+        over = from_log(log)
+        if self._fusion is not None:
+            over, alpha = self._fusion.fuse(over, np.asarray(alpha, dtype=np.float32), pixels, mesh)
         if self._masks is not None:
             alpha = np.minimum(alpha, self._masks.mask(pixels, pixels, crop.face))
-        return crop.with_layer(from_log(log), np.asarray(alpha, dtype=np.float32))
+        return crop.with_layer(over, np.asarray(alpha, dtype=np.float32))
 
     def _measure_light(
         self, pixels: Pixels, mesh: FloatArray, source: _Prepared
@@ -327,4 +341,4 @@ def build(context: EngineContext) -> MeshSwapper:
     # Its own soft outline stands in for the box.
     kinds = [kind for kind in recipe.face_mask_types if kind != "box"]
     masks = CropMasks(context, kinds) if kinds else None
-    return MeshSwapper(recipe.face_swapper_light, recipe.face_mask_blur, masks)
+    return MeshSwapper(recipe.face_swapper_light, recipe.face_mask_blur, masks, build_fusion(context))
