@@ -20,7 +20,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from fidelity import make_recogniser
 
 from facefusion.errors import FaceFusionError
 from facefusion.media.image import read_photo
@@ -32,6 +31,7 @@ from facefusion.recipe import Recipe, build_recipe
 from facefusion.render.renderer import Renderer
 from facefusion.types.frame import Frame
 from facefusion.types.topology import MESH_TO_68, five_from_68
+from fidelity import make_recogniser
 
 MODES = ("none", "synthetic", "blur", "pixelate", "mask", "blackout")
 MIN_PX = 40.0
@@ -154,7 +154,9 @@ def measure_recall(facepack: Path, media: Path, limit: int, arguments: argparse.
                 open_ += not any(((middle >= low) & (middle <= high)).all() for low, high in boxes)
             faces, missed, here = faces + len(labelled), missed + open_, here + open_
             frames, bad = frames + 1, bad + (open_ > 0)
-        print(f"[{number + 1}/{len(names)}] {name}: {here} of {sum(map(len, labels[name].values()))} missed", flush=True)
+        print(
+            f"[{number + 1}/{len(names)}] {name}: {here} of {sum(map(len, labels[name].values()))} missed", flush=True
+        )
     return {"faces": faces, "missed_faces": missed, "frames": frames, "frames_with_a_miss": bad}
 
 
@@ -204,11 +206,19 @@ def main() -> None:
         row = {}
         for name, found_ranks in ranks.items():
             hits = sum(rank == 0 for rank in found_ranks)
+            apart = [rank == 0 for rank, (g, p) in zip(found_ranks, pairs, strict=True) if g.file != p.file]
             low, high = interval(hits, len(found_ranks))
-            row[name] = {"top1": hits / len(found_ranks), "low": low, "high": high, "rank": float(np.median(found_ranks))}
+            row[name] = {
+                "other_file": float(np.mean(apart)),
+                "top1": hits / len(found_ranks),
+                "low": low,
+                "high": high,
+                "rank": float(np.median(found_ranks)),
+            }
             print(
                 f"  {mode:<10}{name:<10} top-1 {hits / len(found_ranks):6.1%} ({low:.1%} to {high:.1%})  "
-                f"median rank {np.median(found_ranks):.0f} of {len(pairs)}; not found {unseen}",
+                f"median rank {np.median(found_ranks):.0f} of {len(pairs)}; probes from another file "
+                f"{np.mean(apart) if apart else float('nan'):.1%} of {len(apart)}; not found {unseen}",
                 flush=True,
             )
         results[mode] = row

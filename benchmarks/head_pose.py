@@ -20,11 +20,10 @@ from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "training"))
-from face_pool import HeadWarp, fit_box, is_held_out, load_faces, turn  # noqa: E402
-
-from facefusion.models.pose import estimate_poses  # noqa: E402
-from facefusion.pipeline.runner import build_analyser  # noqa: E402
-from facefusion.recipe import Recipe  # noqa: E402
+from face_pool import HeadWarp, fit_box, is_held_out, load_faces, turn
+from facefusion.models.pose import estimate_poses
+from facefusion.pipeline.runner import build_analyser
+from facefusion.recipe import Recipe
 
 SIDE = 320
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from fidelity import Recogniser, contact_sheet, make_recogniser
 
 from facefusion.errors import FaceFusionError
 from facefusion.imaging.flow import warping_error
@@ -26,6 +25,7 @@ from facefusion.pipeline.runner import analyse_target, build_analyser, build_pro
 from facefusion.recipe import build_recipe
 from facefusion.render.renderer import Renderer
 from facefusion.render.smooth import MotionSmoother
+from fidelity import Recogniser, contact_sheet, make_recogniser
 
 VARIANTS: dict[str, dict[str, object]] = {
     "plain": {"motion_smoothing": 0.0, "face_mask_types": ("box",), "face_swapper_fusion": 0.0},
@@ -37,7 +37,9 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 
 
-def judge(clip: Path, photo: Path, seconds: float, names: list[str], recogniser: Recogniser | None, output: Path) -> dict:
+def judge(
+    clip: Path, photo: Path, seconds: float, names: list[str], recogniser: Recogniser | None, output: Path
+) -> dict:
     options = {"source_paths": [photo], "target_path": clip, "output_path": "unused.mp4", "end_s": seconds}
     recipes = {name: build_recipe({**options, **VARIANTS[name], "allow_8bit": True}) for name in names}
     first = recipes[names[0]]

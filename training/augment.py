@@ -49,7 +49,9 @@ class Photometric:
         lit = pick(0.4)
         if len(lit):
             angle = self._uniform(0, 2 * math.pi, len(lit), 1, 1)
-            ramp = (self.offsets[None, ..., 0] * angle.cos() + self.offsets[None, ..., 1] * angle.sin()) / (self.size / 2)
+            ramp = (self.offsets[None, ..., 0] * angle.cos() + self.offsets[None, ..., 1] * angle.sin()) / (
+                self.size / 2
+            )
             x[lit] *= 1 + ramp[:, None] * self._uniform(0, 0.8, len(lit), 1, 1, 1)
         gamma = torch.exp(self._normal(0.22, n, 1, 1, 1))
         gain = self._uniform(0.55, 1.4, n, 1, 1, 1) * self._uniform(0.86, 1.14, n, 3, 1, 1)
@@ -59,7 +61,9 @@ class Photometric:
             x[grey] = x[grey].mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
         noisy = pick(0.25)
         if len(noisy):
-            x[noisy] += torch.randn(len(noisy), 3, self.size, self.size) * self._uniform(0.01, 0.06, len(noisy), 1, 1, 1)
+            x[noisy] += torch.randn(len(noisy), 3, self.size, self.size) * self._uniform(
+                0.01, 0.06, len(noisy), 1, 1, 1
+            )
         x = x.clamp_(0, 1)
         for k in pick(0.12):
             pixels = (x[k].permute(1, 2, 0) * 255).byte().numpy()

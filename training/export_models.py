@@ -28,6 +28,7 @@ from torch import nn
 from face_pool import ROOT
 
 EMBEDDED = ROOT / "src/facefusion/models/embedded"
+CARDS = ROOT / "docs/models"
 CATALOG = ROOT / "src/facefusion/models/catalog"
 
 
@@ -130,6 +131,14 @@ def write_entry(model_id: str, capability: str, path: Path, io: str, figures: di
     ]
     CATALOG.mkdir(parents=True, exist_ok=True)
     (CATALOG / f"{model_id}.toml").write_text("\n".join(lines) + "\n")
+    card = CARDS / f"{model_id}.md"
+    if card.exists():
+        before, _, rest = card.read_text().partition("<!-- figures -->")
+        table = "\n".join(
+            f"| {key.replace('_', ' ')} | {value} |" for key, value in figures.items() if key != "training"
+        )
+        after = rest.partition("<!-- end -->")[2]
+        card.write_text(f"{before}<!-- figures -->\n| what | figure |\n|---|---|\n{table}\n<!-- end -->{after}")
 
 
 def load_weights(paths: list[Path]) -> dict[str, torch.Tensor]:
@@ -398,7 +407,13 @@ keep = [-1, 1, 64, 64]
     print(figures)
 
 
-RUNS = {"mesh": export_mesh, "detector": export_detector, "identity": export_identity, "masks": export_masks, "fusion": export_fusion}
+RUNS = {
+    "mesh": export_mesh,
+    "detector": export_detector,
+    "identity": export_identity,
+    "masks": export_masks,
+    "fusion": export_fusion,
+}
 
 
 def main() -> None:

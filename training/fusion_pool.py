@@ -19,8 +19,8 @@ import numpy as np
 from face_pool import ROOT, is_held_out, load_faces
 
 sys.path.insert(0, str(ROOT / "src"))
-from facefusion.models.pose import estimate_pose
 from facefusion.imaging.align import mesh_crop, transform
+from facefusion.models.pose import estimate_pose
 from facefusion.processors.face_swapper.mesh import MeshSwapper
 from facefusion.types.crop import Crop, SourceFace
 from facefusion.types.face import Face
@@ -101,7 +101,9 @@ def main() -> None:
                 target_mesh = faces["mesh"][other]
                 affine = mesh_crop(target_mesh, WORK, MARGIN)
                 frame = degrade(relight(faces["image"][other][..., ::-1], rng, 0.7), rng)
-                pixels = cv2.warpAffine(frame, affine, (WORK, WORK), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+                pixels = cv2.warpAffine(
+                    frame, affine, (WORK, WORK), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+                )
                 moved = shaken(transform(affine, target_mesh), rng)
                 crop = Crop(pixels, affine, Face(moved, 1.0, estimate_pose(moved)), np.zeros((WORK, WORK), np.float32))
                 done = swapper.process([crop])[0]

@@ -50,7 +50,9 @@ def main() -> None:
         picture, shape = average(faces, chosen, warp)
         sharp = picture.astype(np.float32)
         # A mean of many is soft: the relief of its features is given back, skin needs none.
-        sharp += 0.9 * (sharp - cv2.GaussianBlur(sharp, (0, 0), 2.5)) + 0.25 * (sharp - cv2.GaussianBlur(sharp, (0, 0), 12))
+        sharp += 0.9 * (sharp - cv2.GaussianBlur(sharp, (0, 0), 2.5)) + 0.25 * (
+            sharp - cv2.GaussianBlur(sharp, (0, 0), 12)
+        )
         side, middle = len(picture), len(picture) // 2
         half = int(side * SHARE * 0.72)
         part = np.clip(sharp, 0, 255).astype(np.uint8)[middle - half : middle + half, middle - half : middle + half]

@@ -150,7 +150,9 @@ class Painter:
                 self._capsule(alpha, shade, a, b, width / 2, light)
         if count > 2 or rng.random() < 0.4:
             self._capsule(alpha, shade, palm, palm + direction * width * 5, width * max(count, 3) * 0.55, light)
-        relief = cv2.resize(rng.normal(0, 1, (12, 12)).astype(np.float32), (self.side,) * 2, interpolation=cv2.INTER_CUBIC)
+        relief = cv2.resize(
+            rng.normal(0, 1, (12, 12)).astype(np.float32), (self.side,) * 2, interpolation=cv2.INTER_CUBIC
+        )
         grain = rng.normal(0, rng.uniform(0, 4), (self.side, self.side)).astype(np.float32)
         tone = 1 - rng.uniform(0.15, 0.55) * shade + 0.05 * relief
         self.lay(alpha, colour * tone[..., None] + grain[..., None])
@@ -175,7 +177,10 @@ class Painter:
         count = int(rng.integers(4, 12))
         angles = np.sort(rng.uniform(0, 2 * np.pi, count))
         radii = self.unit * rng.uniform(0.25, 1.1) * rng.uniform(0.5, 1.2, count)
-        points = self.near_face(1.1) + np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None] * [1, rng.uniform(0.5, 1.8)]
+        points = self.near_face(1.1) + np.stack([np.cos(angles), np.sin(angles)], 1) * radii[:, None] * [
+            1,
+            rng.uniform(0.5, 1.8),
+        ]
         alpha = self.canvas()
         cv2.fillPoly(alpha, [fixed(points)], 1.0, shift=SHIFT)
         if rng.random() < 0.5:
@@ -189,7 +194,14 @@ class Painter:
         direction = np.array([np.cos(angle), np.sin(angle)])
         radius = self.unit * rng.uniform(0.18, 0.5)
         alpha, shade = self.canvas(), self.canvas()
-        self._capsule(alpha, shade, head + direction * radius, head + direction * self.unit * 4, radius * rng.uniform(0.3, 0.7), rng.uniform(0, 6))
+        self._capsule(
+            alpha,
+            shade,
+            head + direction * radius,
+            head + direction * self.unit * 4,
+            radius * rng.uniform(0.3, 0.7),
+            rng.uniform(0, 6),
+        )
         self._capsule(alpha, shade, head, head + direction * radius * 0.6, radius, rng.uniform(0, 6))
         dots = rng.normal(0, rng.uniform(3, 25), (self.side, self.side, 1))
         colour = np.full(3, rng.uniform(10, 90)) if rng.random() < 0.7 else rng.uniform(0, 255, 3)
@@ -259,7 +271,9 @@ class Painter:
         points = self.mesh[rows, :2] + rng.normal(0, 0.05, (len(rows), 2)) * self.unit
         alpha = self.canvas()
         cv2.fillPoly(alpha, [fixed(points)], 1.0, shift=SHIFT)
-        colour = self.texture() if rng.random() < 0.4 else np.full((self.side,) * 2 + (3,), 1.0) * rng.uniform(30, 250, 3)
+        colour = (
+            self.texture() if rng.random() < 0.4 else np.full((self.side,) * 2 + (3,), 1.0) * rng.uniform(30, 250, 3)
+        )
         folds = 1 + 0.1 * np.sin(np.arange(self.side)[:, None, None] * rng.uniform(0.2, 0.6))
         self.lay(alpha, colour * folds)
 

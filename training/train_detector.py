@@ -25,8 +25,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from face_pool import HELD_OUT
 from augment import multiplies_bfloat16, update_average
+from face_pool import HELD_OUT
 from train_mesh import Residual, block
 
 STRIDE = 8

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -61,7 +62,7 @@ class FusionNet(nn.Module):
             for a, b, count in zip((10, *widths[:-1]), widths, (0, 1, 2, 2, 2), strict=True)
         )
         self.reduce = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(b, a, 1, bias=False), nn.BatchNorm2d(a)) for a, b in zip(widths, widths[1:])
+            nn.Sequential(nn.Conv2d(b, a, 1, bias=False), nn.BatchNorm2d(a)) for a, b in pairwise(widths)
         )
         self.join = nn.ModuleList(Residual(a) for a in widths[:-1])
         self.field = nn.Conv2d(widths[1], 6, 3, 1, 1)
@@ -128,7 +129,9 @@ def loss_of(found: torch.Tensor, goal: torch.Tensor, weight: torch.Tensor) -> to
 
 class Pairs:
     def __init__(self, pool: Path, seed: int = 0) -> None:
-        self.over, self.alpha, self.target = (np.load(pool / f"{n}.npy", mmap_mode="r") for n in ("over", "alpha", "target"))
+        self.over, self.alpha, self.target = (
+            np.load(pool / f"{n}.npy", mmap_mode="r") for n in ("over", "alpha", "target")
+        )
         ident = np.load(pool / "ident.npy")
         counts = {int(k): int((ident == k).sum()) for k in np.unique(ident)}
         chance = np.array([counts[int(k)] ** -0.6 for k in ident])
@@ -223,7 +226,9 @@ def main() -> None:
         found = fuse(over, alpha, target, field, keep)
         # A mask that is gone makes no mistakes: keeping it is worth something, as is a field that does little.
         lost = (alpha * (1 - F.interpolate(keep, size=SIDE, mode="bilinear"))).sum() / (alpha.sum() + 1)
-        rough = (field[..., 1:] - field[..., :-1]).pow(2).mean() + (field[..., 1:, :] - field[..., :-1, :]).pow(2).mean()
+        rough = (field[..., 1:] - field[..., :-1]).pow(2).mean() + (field[..., 1:, :] - field[..., :-1, :]).pow(
+            2
+        ).mean()
         loss = loss_of(found, target, alpha) + 0.15 * lost + 2.0 * rough
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -13,6 +13,7 @@ import argparse
 import math
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -61,7 +62,7 @@ class MaskNet(nn.Module):
             for a, b, count in zip((3, *widths[:-1]), widths, (0, 1, 2, 2, 2), strict=True)
         )
         self.reduce = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(b, a, 1, bias=False), nn.BatchNorm2d(a)) for a, b in zip(widths, widths[1:])
+            nn.Sequential(nn.Conv2d(b, a, 1, bias=False), nn.BatchNorm2d(a)) for a, b in pairwise(widths)
         )
         self.join = nn.ModuleList(Residual(a) for a in widths[:-1])
         self.head = nn.Conv2d(widths[0], len(CLASSES) * 4, 3, 1, 1)
@@ -96,7 +97,9 @@ class Batches:
         change[:, 2] = middle - change[:, :2] @ (middle, middle) + rng.normal(0, 2.5, 2) * jitter
         image_from_crop = align.compose(self.affines[k], change)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        pixels = cv2.warpAffine(self.images[k], image_from_crop, (SIZE, SIZE), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        pixels = cv2.warpAffine(
+            self.images[k], image_from_crop, (SIZE, SIZE), flags=flags, borderMode=cv2.BORDER_REPLICATE
+        )
         flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
         return pixels, cv2.warpAffine(self.labels[k], image_from_crop, (SIZE, SIZE), flags=flags)
 
@@ -119,7 +122,7 @@ def evaluate(net: nn.Module, pool: Path, count: int = 600) -> dict[str, float]:
     """Intersection over union on held-out people, at the crops the renderer cuts."""
     batches = Batches(pool, 1, 5)
     hits, unions = np.zeros(len(CLASSES)), np.zeros(len(CLASSES))
-    seen = covered = np.zeros(2)
+    seen, covered = np.zeros(2), np.zeros(2)
     for k in range(0, min(count, len(batches.images)), 50):
         cuts = [batches.cut(i, 0.4) for i in range(k, min(k + 50, len(batches.images)))]
         x = torch.from_numpy(np.stack([p for p, _ in cuts])[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -131,10 +134,10 @@ def evaluate(net: nn.Module, pool: Path, count: int = 600) -> dict[str, float]:
             hits[c] += ((found == c) & (labels == c)).sum()
             unions[c] += ((found == c) | (labels == c)).sum()
         a, b = visible(logits).numpy() > 0.5, ~np.isin(labels, COVERED)
-        seen = seen + ((a & b).sum(), (a | b).sum())
+        seen += [(a & b).sum(), (a | b).sum()]
         # Things before the face: what is drawn inside the outline.
         hull = np.stack([cv2.morphologyEx(m.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((31, 31))) for m in b]) > 0
-        covered = covered + ((hull & ~a & ~b).sum(), (hull & (~a | ~b)).sum())
+        covered += [(hull & ~a & ~b).sum(), (hull & (~a | ~b)).sum()]
     figures = {name: hits[c] / max(unions[c], 1) for c, name in enumerate(CLASSES)}
     return {"visible face": seen[0] / seen[1], "things before it": covered[0] / covered[1], **figures}
 

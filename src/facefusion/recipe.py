@@ -153,7 +153,10 @@ class Recipe(BaseModel):
     )
 
     face_mask_types: tuple[MaskType, ...] = _option(
-        ("box", "occlusion"), "masks, combined by minimum: box, occlusion, area, region", "--face-mask-types", group="masks"
+        ("box", "occlusion"),
+        "masks, combined by minimum: box, occlusion, area, region",
+        "--face-mask-types",
+        group="masks",
     )
     face_mask_blur: Share = _option(0.3, "softness of the mask's edge, 0 to 1", "--face-mask-blur", group="masks")
     face_mask_padding: tuple[Percent, ...] = _option(
@@ -169,7 +172,10 @@ class Recipe(BaseModel):
         MASK_REGIONS, "parts of the face that the region mask keeps", "--face-mask-regions", group="masks"
     )
     face_occluder_model: str = _option(
-        "embedded", "model of the occlusion mask: embedded, xseg_1 to 3, or many", "--face-occluder-model", group="masks"
+        "embedded",
+        "model of the occlusion mask: embedded, xseg_1 to 3, or many",
+        "--face-occluder-model",
+        group="masks",
     )
     face_parser_model: str = _option(
         "embedded", "model of the region mask: embedded, bisenet_resnet_18 or 34", "--face-parser-model", group="masks"
@@ -219,6 +225,12 @@ class Recipe(BaseModel):
         1.0,
         "how strongly the change is steadied along the motion of the target, 0 to 1; photos are not touched",
         "--motion-smoothing",
+        group="processing",
+    )
+    optical_flow_model: str = _option(
+        "dis",
+        "optical flow that steadies the change: dis, or a RAFT of yours",
+        "--optical-flow-model",
         group="processing",
     )
     face_detector_model: str = _option("embedded", "face detector", "--face-detector-model", group="analysis")

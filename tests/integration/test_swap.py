@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from facefusion.models.pose import estimate_pose
 from facefusion.imaging.crops import cut_native
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
 from facefusion.metrics.fidelity import compare_tracks
 from facefusion.metrics.likeness import Likeness
+from facefusion.models.pose import estimate_pose
 from facefusion.pipeline.runner import build_processors, choose_tracks
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from facefusion.analyse.analyser import Analyser
-from facefusion.models.pose import estimate_pose, estimate_poses
 from facefusion.analyse.smooth import savitzky_golay, smooth_meshes
 from facefusion.imaging.align import mesh_crop
 from facefusion.imaging.flow import measure_motion, motion_crop
 from facefusion.imaging.resample import is_cut, thumbnail
+from facefusion.models.pose import estimate_pose, estimate_poses
 from facefusion.testing.fakes import BrightSpotLandmarker, FakeDetector, make_mesh
 from facefusion.types.frame import Frame
 from facefusion.types.topology import LEFT_EYE

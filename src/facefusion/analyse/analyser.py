@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.analyse.people import link_people
-from facefusion.models.pose import estimate_poses
 from facefusion.analyse.smooth import smooth_meshes
 from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, transform
 from facefusion.imaging.boxes import overlap
@@ -20,6 +19,7 @@ from facefusion.imaging.flow import MOTION_SIDE, measure_motion, motion_crop
 from facefusion.imaging.resample import cut, is_cut, thumbnail
 from facefusion.imaging.templates import similarity
 from facefusion.models.mesh_topology import load_mesh_topology
+from facefusion.models.pose import estimate_poses
 from facefusion.plugins.protocols import Classifier, Detector, Identifier, Landmarker, PointLandmarker
 from facefusion.types.face import Attributes, Detection, Face, Pose
 from facefusion.types.frame import Frame, Pixels
@@ -420,7 +420,9 @@ def _extended(track: Track, bounds: Sequence[int]) -> Track:
     start = max(max(bound for bound in bounds if bound <= first), first - THOROUGH_REACH)
     stop = min(min(bound for bound in bounds if bound > last), last + 1 + THOROUGH_REACH)
     before, after = np.arange(start, first), np.arange(last + 1, stop)
-    rows = np.concatenate([np.zeros(len(before), int), np.arange(len(track.frames)), np.full(len(after), len(track.frames) - 1)])
+    rows = np.concatenate(
+        [np.zeros(len(before), int), np.arange(len(track.frames)), np.full(len(after), len(track.frames) - 1)]
+    )
     is_new = np.concatenate([np.ones(len(before), bool), np.zeros(len(track.frames), bool), np.ones(len(after), bool)])
     return replace(
         track,

@@ -23,7 +23,9 @@ def link_people(tracks: Sequence[Track], same_person_cosine: float) -> tuple[int
     Average linkage with cannot-link constraints: Davidson and Ravi, 2005.
     """
     groups: list[list[int]] = [[k] for k in range(len(tracks))]
-    vectors = [None if t.identity is None else t.identity / max(float(np.linalg.norm(t.identity)), 1e-9) for t in tracks]
+    vectors = [
+        None if t.identity is None else t.identity / max(float(np.linalg.norm(t.identity)), 1e-9) for t in tracks
+    ]
     cosine = np.full((len(tracks), len(tracks)), -1.0)
     for a, one in enumerate(vectors):
         for b, other in enumerate(vectors):
@@ -33,7 +35,11 @@ def link_people(tracks: Sequence[Track], same_person_cosine: float) -> tuple[int
                 cosine[a, b] = -np.inf  # a mean with it stays below any limit
     while True:
         best = max(
-            ((float(cosine[np.ix_(a, b)].mean()), i, j) for i, a in enumerate(groups) for j, b in enumerate(groups[:i])),
+            (
+                (float(cosine[np.ix_(a, b)].mean()), i, j)
+                for i, a in enumerate(groups)
+                for j, b in enumerate(groups[:i])
+            ),
             default=(-np.inf, 0, 0),
         )
         if best[0] < same_person_cosine:

@@ -51,6 +51,16 @@ def dense_inverse_search(before: Pixels, after: Pixels) -> FloatArray:
     return np.asarray(engine.calc(*greys, None), dtype=np.float32)
 
 
+def resize_flow(flow: FloatArray, side: int) -> FloatArray:
+    """A (S, S, 2) flow at another size; its lengths change with it."""
+    factor = side / flow.shape[0]
+    if factor == 1:
+        return flow
+    return np.asarray(cv2.resize(flow, (side, side), interpolation=cv2.INTER_LINEAR), dtype=np.float32) * np.float32(
+        factor
+    )
+
+
 MAX_RETURN_PX = 0.8
 """Forward and backward flow may miss each other by about this much."""
 MAX_DIFFERENCE = 6.0
@@ -142,14 +152,10 @@ def _grid(height: int, width: int) -> FloatArray:
 
 def follow(values: npt.NDArray[np.generic], flow: FloatArray) -> FloatArray:
     """Carry a picture or a map of up to four channels along a flow from `estimate_flow`."""
-    moved = cv2.remap(
-        values.astype(np.float32, copy=False),
-        _grid(*flow.shape[:2]) + flow,
-        None,  # type: ignore[arg-type]
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return np.asarray(moved, dtype=np.float32)
+    remap: Any = cv2.remap  # takes both maps in one, which its stubs do not know
+    where = _grid(*flow.shape[:2]) + flow
+    source = values.astype(np.float32, copy=False)
+    return np.asarray(remap(source, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.float32)
 
 
 def gradient(light: FloatArray) -> FloatArray:

@@ -109,9 +109,7 @@ def pixelate(pixels: Pixels, cell: int) -> Pixels:
     """Squares of one colour, ``cell`` pixels wide."""
     height, width = pixels.shape[:2]
     size = (-(-width // cell), -(-height // cell))
-    padded = cv2.copyMakeBorder(
-        pixels, 0, size[1] * cell - height, 0, size[0] * cell - width, cv2.BORDER_REPLICATE
-    )
+    padded = cv2.copyMakeBorder(pixels, 0, size[1] * cell - height, 0, size[0] * cell - width, cv2.BORDER_REPLICATE)
     small = cv2.resize(padded, size, interpolation=cv2.INTER_AREA)
     large = cv2.resize(small, (size[0] * cell, size[1] * cell), interpolation=cv2.INTER_NEAREST)
     return np.asarray(large[:height, :width], dtype=np.uint8)

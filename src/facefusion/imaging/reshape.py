@@ -67,8 +67,8 @@ def reshape(pixels: Pixels, mesh: FloatArray, goal: FloatArray, triangles: IntAr
     rows = (np.arange(low_h, dtype=np.float32) + 0.5) / factor[1] - 0.5
     here = np.stack(np.meshgrid(columns, rows), axis=-1)
     shifts = np.where((index >= 0)[..., None], where - here, 0).astype(np.float32)
-    shifts = cv2.blur(shifts, (3, 3))
-    full = np.asarray(cv2.resize(shifts, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
-    moved = cv2.remap(pixels, grid + full, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[arg-type]
-    return np.asarray(moved, dtype=np.uint8)
+    soft = cv2.blur(shifts, (3, 3))
+    full = np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    columns, rows = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
+    x, y = full[..., 0] + columns, full[..., 1] + rows
+    return np.asarray(cv2.remap(pixels, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)

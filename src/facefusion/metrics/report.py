@@ -92,11 +92,11 @@ class Row:
 
     def figures(self) -> dict[str, float]:
         """Means over the samples, by the names of `LIMITS`; nan where nothing was measured."""
-        found = {
-            name: _mean([getattr(s, name) for s in self.samples]) for name in LIMITS if hasattr(Sample, name)
-        }
+        found = {name: _mean([getattr(s, name) for s in self.samples]) for name in LIMITS if hasattr(Sample, name)}
         moved = _mean([s.flicker_output for s in self.samples])
-        found["flicker"] = moved / max(_mean([s.flicker_target for s in self.samples]), 1e-6) if moved == moved else np.nan
+        found["flicker"] = (
+            moved / max(_mean([s.flicker_target for s in self.samples]), 1e-6) if moved == moved else np.nan
+        )
         return {**found, "lost_share": self.lost_share, "guessed_share": self.guessed_share}
 
 
@@ -193,14 +193,14 @@ class Reporter:
             return
         low, high = mesh[:, :2].min(axis=0).astype(int) - 8, mesh[:, :2].max(axis=0).astype(int) + 8
         part = (slice(max(low[1], 0), max(high[1], 0)), slice(max(low[0], 0), max(high[0], 0)))
-        pictures = [
+        target_before, target_now, output_before, output_now = (
             np.ascontiguousarray(p[part]) for p in (before.frame.pixels, now.frame.pixels, before.pixels, now.pixels)
-        ]
-        if min(pictures[0].shape[:2]) < 24:
+        )
+        if min(target_now.shape[:2]) < 24:
             return
-        changed = np.abs(pictures[3].astype(int) - pictures[1]).max(axis=2) > 4
-        sample.flicker_target = warping_error(pictures[0], pictures[1], pictures[0], pictures[1], changed)
-        sample.flicker_output = warping_error(*pictures, changed)
+        changed = np.abs(output_now.astype(int) - target_now).max(axis=2) > 4
+        sample.flicker_target = warping_error(target_before, target_now, target_before, target_now, changed)
+        sample.flicker_output = warping_error(target_before, target_now, output_before, output_now, changed)
 
     def _keep(self, track: Track, row: int, sample: Sample, rendered: RenderedFrame) -> None:
         """Keep the frame where it is among the worst of its track."""
@@ -212,9 +212,8 @@ class Reporter:
             f"the output moves {unrest:.2f} times as much": unrest - 0.6,
             f"{sample.covered:.0%} of the face is covered": sample.covered * 1.2,
             f"the tracker is unsure ({track.scores[row]:.2f})": (LOW_SCORE - float(track.scores[row])) * 2,
-            "the face was not seen here, only near here": 1.2 * float(
-                track.guessed is not None and bool(track.guessed[row])
-            ),
+            "the face was not seen here, only near here": 1.2
+            * float(track.guessed is not None and bool(track.guessed[row])),
             "the face is small": float(np.ptp(track.meshes[row, :, 1]) < SMALL_PX),
         }
         reason, badness = max(((text, value) for text, value in reasons.items() if value == value), key=lambda x: x[1])
@@ -333,4 +332,3 @@ def read_limits(words: Sequence[str]) -> dict[str, float]:
 def _mean(values: Sequence[float]) -> float:
     known = [value for value in values if value == value]
     return float(np.mean(known)) if known else float("nan")
-

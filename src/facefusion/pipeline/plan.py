@@ -19,7 +19,14 @@ from facefusion.models.licences import check_licence
 from facefusion.models.providers import check_providers, core_count
 from facefusion.models.spec import ModelSpec
 from facefusion.models.store import missing
-from facefusion.pipeline.selection import Person, identifier_of, is_protective, load_face_map, wants_attributes, wants_identity
+from facefusion.pipeline.selection import (
+    Person,
+    identifier_of,
+    is_protective,
+    load_face_map,
+    wants_attributes,
+    wants_identity,
+)
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import check_model, check_processor
 from facefusion.recipe import Recipe
@@ -104,6 +111,8 @@ def capabilities_of_rendering(recipe: Recipe) -> list[str]:
     used = list(recipe.processors)
     for person in face_map_of(recipe):
         used += person.processors
+    if recipe.motion_smoothing > 0:
+        used.append("optical_flow")
     used += [capability for kind, capability in _MASK_MODELS.items() if kind in recipe.face_mask_types]
     return list(dict.fromkeys(used))
 

@@ -372,7 +372,8 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
     renderer = Renderer(chains, tracks, recipe.face_swapper_blend)
     # A mean over frames could bring back a trace of who is hidden.
     steadied = [k for k, chain in chains.items() if not any(processor.covers_fully for processor in chain)]
-    smoother = MotionSmoother(tracks, steadied, recipe.motion_smoothing)
+    flow = build_engine("optical_flow", recipe.optical_flow_model, EngineContext(recipe))
+    smoother = MotionSmoother(tracks, steadied, recipe.motion_smoothing, flow)
     reporter = _build_reporter(recipe, tracks, chains, cast)
     if plan.kind == "photo":
         photo = read_photo(recipe.target_path, recipe.allow_8bit)
@@ -481,6 +482,7 @@ def _render_clip(
         comment_of(plan),
     ) as writer:
         if writer.keeps_native and reporter is None:  # only what is changed needs to be converted
+
             def region(pts: int) -> tuple[int, int, int, int] | None:
                 return _joined(renderer.region(pts), smoother.region(pts))
 

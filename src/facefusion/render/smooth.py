@@ -182,7 +182,9 @@ class MotionSmoother:
                 assert rendered.patch is not None
                 x0, y0, x1, y1 = rendered.box
                 difference = subtract(rendered.patch, rendered.frame.pixels[y0:y1, x0:x1])
-                change = take(difference, square.x0 - x0, square.y0 - y0, square.side, square.block, is_border_black=True)
+                change = take(
+                    difference, square.x0 - x0, square.y0 - y0, square.side, square.block, is_border_black=True
+                )
                 views[track.track_id] = _view(square, target, change)
         return Look(rendered, views)
 

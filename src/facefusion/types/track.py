@@ -133,7 +133,9 @@ class Tracks:
         """Number of the person behind a track."""
         if not self.people:
             return track_id
-        return next(person for track, person in zip(self.tracks, self.people, strict=True) if track.track_id == track_id)
+        return next(
+            person for track, person in zip(self.tracks, self.people, strict=True) if track.track_id == track_id
+        )
 
     def prominent(self) -> tuple[int, ...]:
         """Track ids of the most prominent person of every shot."""

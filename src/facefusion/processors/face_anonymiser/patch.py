@@ -67,8 +67,8 @@ def _blur(pixels: Pixels, face_px: float, strength: float) -> Pixels:
 
 
 def _pixelate(pixels: Pixels, face_px: float, strength: float) -> Pixels:
-    """Down to 16 cells over the height of the face at strength 0, 8 at one half, 4 at 1."""
-    return pixelate(pixels, max(round(face_px / (16 * 0.25**strength)), 2))
+    """Down to 12 cells over the height of the face at strength 0, 5 at one half, 2 at 1."""
+    return pixelate(pixels, max(round(face_px / (12 * 0.17**strength)), 2))
 
 
 def _one_colour(pixels: Pixels, face_px: float, strength: float) -> Pixels:

@@ -12,17 +12,17 @@ from facefusion.types.topology import CHIN, FOREHEAD, LEFT_IRIS, NOSE_TIP, RIGHT
 FloatArray = npt.NDArray[np.float32]
 
 AMPLITUDES = {
-    "eye_spacing": 0.075,
-    "eye_height": 0.06,
-    "eye_size": 0.16,
-    "brow_height": 0.06,
-    "nose_width": 0.22,
-    "nose_length": 0.10,
-    "mouth_width": 0.20,
-    "mouth_height": 0.09,
-    "jaw_width": 0.16,
-    "chin_length": 0.13,
-    "face_width": 0.09,
+    "eye_spacing": 0.09,
+    "eye_height": 0.07,
+    "eye_size": 0.2,
+    "brow_height": 0.075,
+    "nose_width": 0.28,
+    "nose_length": 0.12,
+    "mouth_width": 0.24,
+    "mouth_height": 0.105,
+    "jaw_width": 0.19,
+    "chin_length": 0.15,
+    "face_width": 0.1,
 }
 """Largest change of each proportion: shifts in eye distances, widths and sizes as shares."""
 LEAST = 0.55
@@ -44,7 +44,7 @@ def offsets_of(proportions: dict[str, float]) -> FloatArray:
     mouth = (mean[13, 1] + mean[14, 1]) / 2
 
     def near(cx: float, cy: float, wide: float, high: float) -> npt.NDArray[np.float64]:
-        return np.exp(-(((np.abs(x) - cx) / wide) ** 2) - ((y - cy) / high) ** 2)
+        return np.asarray(np.exp(-(((np.abs(x) - cx) / wide) ** 2) - ((y - cy) / high) ** 2))
 
     p = proportions
     side = np.sign(x)
@@ -79,4 +79,4 @@ def reshaped(mesh: FloatArray, pose: Pose, offsets: FloatArray) -> FloatArray:
     about_z = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
     scale = float(np.linalg.norm(mesh[LEFT_IRIS] - mesh[RIGHT_IRIS]))
     turned = offsets.astype(np.float64) @ (about_z @ about_x @ about_y).T
-    return (mesh + scale * turned).astype(np.float32)
+    return np.asarray(mesh + scale * turned, dtype=np.float32)

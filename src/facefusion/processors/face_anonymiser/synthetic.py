@@ -1,7 +1,8 @@
 """Puts a face on that belongs to nobody. Expression, gaze, pose and light stay; who it was does not.
 
-For every person of a job one of the packaged mean faces is drawn by lot from those that look least like them, and the
-proportions of their features are changed by lot as well: a swap alone leaves the old geometry, which a recogniser reads.
+For every person of a job one of the packaged mean faces is drawn by lot from those that look least like them, and
+the proportions of their features are changed by lot as well: a swap alone leaves the old geometry, which a recogniser
+reads.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from dataclasses import replace
 import numpy as np
 
 from facefusion.imaging.masks import disc_around
-from facefusion.imaging.reshape import reshape
 from facefusion.imaging.resample import decode
+from facefusion.imaging.reshape import reshape
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.models.synthetic_faces import load_synthetic_faces
 from facefusion.plugins.protocols import EngineContext, FloatArray, Identifier
@@ -31,7 +32,7 @@ SOFTNESS = 0.03
 """Soft edge of the new face; a narrow one leaves least of the old."""
 CHOICE = 8
 """How many of the packaged faces, those least like a person, the lot is drawn from."""
-SURE = 3.0
+SURE = 8.0
 """Something before the face is kept in front only where the mask is very sure: better a hand painted over."""
 
 
@@ -75,7 +76,7 @@ class SyntheticAnonymiser:
         self._identities = {person: np.mean(vectors, axis=0) for person, vectors in found.items()}
 
     def _person(self, number: int) -> tuple[MeshSwapper, FloatArray]:
-        """The new face of a person, made when it is first asked for."""
+        """The new face of a person and its proportions, made when it is first asked for."""
         with self._lock:
             if number not in self._people:
                 rng = np.random.default_rng([self._seed, number])
@@ -102,7 +103,9 @@ class SyntheticAnonymiser:
         face, pixels = crop.face, crop.visible()
         goal = reshaped(face.mesh, face.pose, offsets)
         moved = reshape(pixels, face.mesh, goal, self._triangles, self._oval)
-        changed = swapper.process([Crop(moved, crop.crop_from_frame, replace(face, mesh=goal, points=None), crop.alpha)])
+        changed = swapper.process(
+            [Crop(moved, crop.crop_from_frame, replace(face, mesh=goal, points=None), crop.alpha)]
+        )
         layer = changed[0].visible()
         height, width = pixels.shape[:2]
         alpha = disc_around(face.mesh[self._oval, :2], height, width, 1.45, 0.06)

@@ -1,0 +1,323 @@
+"""Masks, identities, anonymised faces and reports, with the embedded models on people who do not exist."""
+
+import dataclasses
+import json
+import re
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from facefusion.analyse.analyser import Analyser
+from facefusion.errors import QualityTooLow, RecipeError, UnknownOption
+from facefusion.imaging.flow import warping_error
+from facefusion.media.image import read_photo
+from facefusion.media.reader import ClipReader
+from facefusion.models.synthetic_faces import load_synthetic_faces
+from facefusion.pipeline.plan import build_plan
+from facefusion.pipeline.runner import analyse_target, build_analyser, build_cast, build_processors, run
+from facefusion.pipeline.selection import distance
+from facefusion.plugins.protocols import EngineContext
+from facefusion.plugins.registry import build_engine
+from facefusion.processors.face_anonymiser.shape import AMPLITUDES, draw_proportions, offsets_of, reshaped
+from facefusion.recipe import Recipe, build_recipe
+from facefusion.render.renderer import Renderer
+from facefusion.testing.fakes import BrightSpotLandmarker, FakeDetector, make_mesh, sample_path
+from facefusion.types.frame import Frame
+from facefusion.types.topology import FACE_OVAL, LEFT_IRIS, RIGHT_IRIS
+
+CONTEXT = EngineContext(Recipe())
+MODES = ("synthetic", "blur", "pixelate", "mask", "blackout")
+
+
+@pytest.fixture(scope="module")
+def analyser():
+    return build_analyser(Recipe(), has_identity=False)
+
+
+@pytest.fixture(scope="module")
+def portrait(analyser):
+    pixels = read_photo(sample_path("target.jpg")).pixels
+    return pixels, analyser.find_faces(pixels)[0]
+
+
+def identity_of(pixels, face):
+    return build_engine("face_identifier", "embedded", CONTEXT).identify([pixels], [face.five_points])[0]
+
+
+def test_mask_is_open_on_a_bare_face_and_closed_where_something_lies_before_it(portrait):
+    pixels, face = portrait
+    masker = build_engine("face_occluder", "embedded", CONTEXT)
+    bare = masker.mask([pixels], [face])[0]
+    inside = cv2.fillConvexPoly(np.zeros(pixels.shape[:2], np.uint8), np.int32(face.mesh[list(FACE_OVAL), :2]), 1) > 0
+    assert bare[inside].mean() > 0.9
+    assert bare[:20].max() < 0.1
+    covered = pixels.copy()
+    mouth = face.mesh[13, :2].astype(int)
+    cv2.rectangle(covered, (mouth[0] - 60, mouth[1] - 15), (mouth[0] + 200, mouth[1] + 45), (40, 120, 60), -1)
+    mask = masker.mask([covered], [face])[0]
+    assert mask[mouth[1] : mouth[1] + 25, mouth[0] - 40 : mouth[0] + 40].mean() < 0.2
+    brow = face.mesh[10, :2].astype(int)
+    assert mask[brow[1] + 25, brow[0]] > 0.8
+
+
+def test_regions_lie_where_the_mesh_has_them(portrait):
+    pixels, face = portrait
+    for region, point in (("nose", 4), ("left-eye", LEFT_IRIS), ("right-eye", RIGHT_IRIS), ("skin", 50)):
+        context = EngineContext(Recipe(face_mask_regions=(region,)))
+        (mask,) = build_engine("face_parser", "embedded", context).mask([pixels], [face])
+        x, y = face.mesh[point, :2].astype(int)
+        assert mask[y, x] > 0.5, region
+        x, y = face.mesh[152, :2].astype(int)
+        assert region == "skin" or mask[y - 8, x] < 0.5, region
+
+
+def test_identities_are_near_for_one_person_and_far_for_two(portrait, analyser):
+    pixels, face = portrait
+    one = identity_of(pixels, face)
+    assert abs(float(np.linalg.norm(one)) - 1) < 1e-5
+    darker = (pixels * 0.6).astype(np.uint8)
+    again = identity_of(
+        np.ascontiguousarray(darker[:, ::-1]), analyser.find_faces(np.ascontiguousarray(darker[:, ::-1]))[0]
+    )
+    other_pixels = read_photo(sample_path("source.jpg")).pixels
+    other = identity_of(other_pixels, analyser.find_faces(other_pixels)[0])
+    same = build_engine("face_identifier", "embedded", CONTEXT).same_person_cosine
+    assert distance(one, again, same) < 0.15
+    assert distance(one, other, same) > 0.3
+
+
+def test_distance_is_scaled_so_that_people_always_begin_at_the_same_number():
+    one, other = np.array([1.0, 0.0], np.float32), np.array([0.55, np.sqrt(1 - 0.55**2)], np.float32)
+    assert abs(distance(one, other, 0.55) - 0.3) < 1e-5
+    assert abs(distance(one, other) - 0.225) < 1e-5
+
+
+def test_packaged_faces_are_found_as_faces(analyser):
+    from facefusion.imaging.resample import decode
+
+    faces = load_synthetic_faces()
+    assert len(faces) >= 20
+    for face in faces[::6]:
+        found = analyser.find_faces(decode(face.jpeg))
+        assert len(found) == 1
+        error = np.linalg.norm(found[0].mesh[:468, :2] - face.mesh[:468, :2], axis=1).mean()
+        assert error < 0.06 * np.linalg.norm(face.mesh[LEFT_IRIS] - face.mesh[RIGHT_IRIS])
+
+
+def test_proportions_change_and_the_hairline_stays():
+    offsets = offsets_of(dict.fromkeys(AMPLITUDES, 0.0) | {"mouth_width": 0.2, "eye_spacing": 0.05})
+    mesh = make_mesh((200.0, 200.0), 60.0)
+    moved = reshaped(mesh, make_pose(), offsets)
+    width = lambda m: m[291, 0] - m[61, 0]  # noqa: E731
+    assert width(moved) > 1.08 * width(mesh)
+    assert moved[RIGHT_IRIS, 0] - moved[LEFT_IRIS, 0] > 1.05 * (mesh[RIGHT_IRIS, 0] - mesh[LEFT_IRIS, 0])
+    np.testing.assert_allclose(moved[10], mesh[10], atol=1e-3)
+
+
+def clip_with_gap(is_thorough):
+    """A bright spot that is a face, seen in frames 15 to 20 and 29 to 39 of 60."""
+    frames = []
+    for k in range(60):
+        pixels = np.full((240, 320, 3), 40, np.uint8)
+        if 15 <= k < 21 or 29 <= k < 40:
+            cv2.circle(pixels, (150, 120), 6, (255, 255, 255), -1)
+        frames.append(Frame(pixels, k, k * 10, Fraction(1, 250)))
+    detector = SpotDetector()
+    return Analyser(detector, BrightSpotLandmarker(), 3, is_thorough=is_thorough).analyse(iter(frames)), frames
+
+
+class SpotDetector(FakeDetector):
+    """Sees the face only where the spot is."""
+
+    def __init__(self):
+        super().__init__([make_mesh((150.0, 120.0), 36.0)])
+
+    def detect(self, pixels):
+        return [
+            found if picture.max() > 200 else [] for found, picture in zip(super().detect(pixels), pixels, strict=True)
+        ]
+
+
+def make_pose(yaw=0.0):
+    from facefusion.types.face import Pose
+
+    return Pose(yaw, 0.0, 0.0)
+
+
+def test_proportions_turn_with_the_head():
+    offsets = offsets_of(draw_proportions(np.random.default_rng(3)))
+    flat = reshaped(make_mesh((0.0, 0.0), 60.0), make_pose(), offsets)
+    turned = reshaped(make_mesh((0.0, 0.0), 60.0, yaw=40.0), make_pose(40.0), offsets)
+    from facefusion.testing.fakes import rotation
+
+    np.testing.assert_allclose(turned, flat @ rotation(40.0, 0, 0).T, atol=0.05)
+
+
+def hidden(portrait, mode, seed=1):
+    pixels, _ = portrait
+    recipe = build_recipe(
+        {"processors": ["face_anonymiser"], "face_anonymiser_model": mode, "face_anonymiser_seed": seed}
+    )
+    frame = Frame(pixels, 0, 0, Fraction(1))
+    tracks = build_analyser(recipe).analyse(iter([frame]))
+    chain = build_processors(recipe, recipe.processors, [])
+    return Renderer({t.track_id: chain for t in tracks.tracks}, tracks).render(frame)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nobody_is_recognised_and_the_rest_of_the_picture_stays(portrait, mode):
+    pixels, face = portrait
+    rendered = hidden(portrait, mode)
+    before, after = identity_of(pixels, face), identity_of(rendered.pixels, face)
+    assert distance(before, after, 0.53) > 0.3
+    np.testing.assert_array_equal(rendered.pixels[:20], pixels[:20])
+    middle = face.mesh[[4, 50, 280, 9], :2].astype(int)
+    assert all((rendered.pixels[y, x] != pixels[y, x]).any() for x, y in middle)
+
+
+def test_the_synthetic_face_is_a_face_with_the_same_pose_and_depends_on_the_seed(portrait, analyser):
+    pixels, face = portrait
+    one, again, other = (hidden(portrait, "synthetic", seed).pixels for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert np.abs(one.astype(int) - other).max() > 30
+    found = analyser.find_faces(one)
+    assert len(found) == 1
+    assert abs(found[0].pose.yaw - face.pose.yaw) < 6
+    identities = [identity_of(x, analyser.find_faces(x)[0]) for x in (one, other)]
+    assert distance(*identities, 0.53) > 0.1
+
+
+def test_anonymising_asks_for_everyone_and_draws_a_seed(tmp_path, target_clip):
+    options = {"target_path": target_clip, "output_path": tmp_path / "o.mp4", "processors": ["face_anonymiser"]}
+    recipe = build_recipe(options)
+    assert recipe.faces == "all"
+    assert recipe.face_detector_score < 0.2
+    seeds = {build_plan(recipe).recipe.face_anonymiser_seed for _ in range(3)}
+    assert len(seeds) == 3
+    assert None not in seeds
+    assert build_recipe({**options, "faces": "largest"}).faces == "largest"
+
+
+def test_exempt_people_are_left_as_they_are(tmp_path, target_clip, source_photo):
+    options = {
+        "target_path": target_clip,
+        "output_path": tmp_path / "o.mp4",
+        "processors": ["face_anonymiser"],
+        "end_s": 0.4,
+    }
+    face = tmp_path / "face.png"
+    cv2.imwrite(str(face), next(iter(ClipReader(target_clip))).pixels[..., ::-1])
+    for extra, is_left in (
+        ({"exempt_paths": [face]}, True),
+        ({"exempt_faces": [0]}, True),
+        ({"exempt_paths": [source_photo]}, False),
+    ):
+        recipe = build_plan(build_recipe({**options, **extra})).recipe
+        analyser = build_analyser(recipe)
+        chains = build_cast(recipe, analyser).chains(recipe, analyse_target(recipe, analyser))
+        assert (len(chains) == 0) == is_left, extra
+
+
+def test_hidden_people_are_followed_over_gaps_and_beyond_their_ends():
+    tracks, frames = clip_with_gap(is_thorough=True)
+    seen = set(tracks.tracks[0].frames.tolist())
+    assert seen == set(range(5, 50))
+    guessed = tracks.tracks[0].frames[tracks.tracks[0].guessed]
+    assert set(guessed.tolist()) >= {*range(5, 15), *range(21, 29), *range(40, 50)}
+    assert len(frames) == 60
+
+
+def test_report_shows_figures_pictures_and_needs_nothing_else(tmp_path, source_photo, target_clip):
+    output, page = tmp_path / "o.mp4", tmp_path / "sub" / "r.html"
+    recipe = build_recipe(
+        {
+            "source_paths": [source_photo],
+            "target_path": target_clip,
+            "output_path": output,
+            "end_s": 1.0,
+            "report_path": page,
+        }
+    )
+    run(recipe)
+    text = page.read_text()
+    assert not re.search(r"(src|href)=\"(?!data:|#)", text)
+    assert "<svg" in text
+    assert "data:image/jpeg;base64," in text
+    found = json.loads(page.with_suffix(".json").read_text())
+    overall = found["overall"]
+    assert 0.2 < overall["similarity_source"] < 1
+    assert 0.2 < overall["similarity_target"] < 1
+    assert overall["covered"] < 0.2
+    assert overall["border"] < 12
+    assert 0.3 < overall["flicker"] < 1.5
+    assert overall["pose_error_deg"] < 3
+    assert found["rows"][0]["frames"] == 25
+    assert "embedding" not in text
+    assert "identity" not in found["rows"][0]
+
+
+def test_gate_keeps_the_output_and_names_what_is_worse(tmp_path, source_photo, target_photo):
+    options = {"source_paths": [source_photo], "target_path": target_photo, "output_path": tmp_path / "o.png"}
+    with pytest.raises(QualityTooLow, match="similarity_source"):
+        run(build_recipe({**options, "fail_under": ["similarity_source=0.999"]}))
+    assert (tmp_path / "o.png").exists()
+    run(build_recipe({**options, "fail_under": ["similarity_source=-1", "pose_error_deg=20"]}))
+    with pytest.raises(RecipeError, match="flikker"):
+        build_plan(build_recipe({**options, "fail_under": ["flikker=1"]}))
+    with pytest.raises(RecipeError, match="no number"):
+        build_plan(build_recipe({**options, "fail_under": ["flicker=low"]}))
+
+
+def test_people_numbers_count_people_and_unknown_ones_are_refused(tmp_path, source_photo, target_clip):
+    recipe = build_recipe(
+        {
+            "source_paths": [source_photo],
+            "target_path": target_clip,
+            "output_path": tmp_path / "o.mp4",
+            "end_s": 0.3,
+            "faces": 3,
+        }
+    )
+    with pytest.raises(UnknownOption, match="no face 3"):
+        run(recipe)
+
+
+def test_tracks_keep_people_and_what_was_guessed(tmp_path):
+    from facefusion.types.track import Tracks
+
+    tracks, _ = clip_with_gap(is_thorough=True)
+    tracks = dataclasses.replace(tracks, people=(0,) * len(tracks.tracks), contract="x", same_person_cosine=0.53)
+    tracks.save(tmp_path / "a.tracks")
+    again = Tracks.load(tmp_path / "a.tracks")
+    assert again.people == tracks.people
+    assert (again.contract, again.same_person_cosine) == ("x", 0.53)
+    np.testing.assert_array_equal(again.tracks[0].guessed, tracks.tracks[0].guessed)
+
+
+def test_smoothing_does_not_make_the_sample_flicker_more(source_photo, target_clip):
+    from facefusion.render.smooth import MotionSmoother
+
+    recipe = build_recipe(
+        {"source_paths": [source_photo], "target_path": target_clip, "output_path": "o.mp4", "end_s": 0.8}
+    )
+    analyser = build_analyser(recipe)
+    tracks = analyse_target(recipe, analyser)
+    chains = build_cast(recipe, analyser).chains(recipe, tracks)
+    renderer = Renderer(chains, tracks)
+    frames = list(ClipReader(target_clip, end_s=0.8))
+    plain = [renderer.render(frame) for frame in frames]
+    smoother = MotionSmoother(tracks, tuple(chains), 1.0)
+    steady = [smoother.smooth(window) for window in smoother.windows(map(smoother.look, plain))]
+
+    def unrest(outputs):
+        values = []
+        for k in range(2, len(frames), 3):
+            mask = np.abs(plain[k].pixels.astype(int) - frames[k].pixels).max(axis=2) > 4
+            values.append(
+                warping_error(frames[k - 1].pixels, frames[k].pixels, outputs[k - 1].pixels, outputs[k].pixels, mask)
+            )
+        return np.mean(values)
+
+    assert unrest(steady) < unrest(plain)
