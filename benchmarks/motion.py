@@ -23,16 +23,24 @@ from facefusion.media.reader import ClipReader
 from facefusion.metrics.border import border_distance
 from facefusion.pipeline.runner import analyse_target, build_analyser, build_processors, choose_tracks, read_sources
 from facefusion.recipe import build_recipe
+from facefusion.render.grain import GrainMatcher
 from facefusion.render.renderer import Renderer
 from facefusion.render.smooth import MotionSmoother
 from fidelity import Recogniser, contact_sheet, make_recogniser
 
+PLAIN: dict[str, object] = {
+    "motion_smoothing": 0.0, "face_mask_types": ("box",), "face_swapper_fusion": 0.0, "finish_matching": 0.0
+}  # fmt: skip
+FLOW: dict[str, object] = {"motion_smoothing": 0.5}
+MASK: dict[str, object] = {"face_mask_types": ("box", "occlusion")}
 VARIANTS: dict[str, dict[str, object]] = {
-    "plain": {"motion_smoothing": 0.0, "face_mask_types": ("box",), "face_swapper_fusion": 0.0},
-    "flow": {"motion_smoothing": 1.0, "face_mask_types": ("box",), "face_swapper_fusion": 0.0},
-    "mask": {"motion_smoothing": 0.0, "face_mask_types": ("box", "occlusion"), "face_swapper_fusion": 0.0},
-    "flow + mask": {"motion_smoothing": 1.0, "face_mask_types": ("box", "occlusion"), "face_swapper_fusion": 0.0},
-    "fusion": {"motion_smoothing": 0.0, "face_mask_types": ("box",), "face_swapper_fusion": 1.0},
+    "plain": PLAIN,
+    "flow": PLAIN | FLOW,
+    "mask": PLAIN | MASK,
+    "flow + mask": PLAIN | FLOW | MASK,
+    "fusion": PLAIN | {"face_swapper_fusion": 1.0},
+    "finish": PLAIN | {"finish_matching": 1.0},
+    "all but flow": {"motion_smoothing": 0.0},
     "all": {},
 }
 
@@ -53,20 +61,24 @@ def judge(
     for name, recipe in recipes.items():
         chain = build_processors(recipe, recipe.processors, sources)
         renderer = Renderer(dict.fromkeys(chosen, chain), tracks, recipe.face_swapper_blend)
-        makers[name] = (renderer, MotionSmoother(tracks, chosen, recipe.motion_smoothing))
+        makers[name] = (
+            renderer,
+            MotionSmoother(tracks, chosen, recipe.motion_smoothing),
+            GrainMatcher(tracks, chosen, recipe.finish_matching),
+        )
     spent = dict.fromkeys(names, 0.0)
     looks: dict[str, list] = {name: [] for name in names}
     for frame in frames:  # in turn, so that a busy moment of the machine hits all alike
-        for name, (renderer, smoother) in makers.items():
+        for name, (renderer, smoother, _) in makers.items():
             began = time.perf_counter()
             looks[name].append(smoother.look(renderer.render(frame)))
             spent[name] += time.perf_counter() - began
     outputs: dict[str, list] = {name: [] for name in names}
     streams = {name: makers[name][1].windows(looks[name]) for name in names}
     for _ in frames:
-        for name, (_, smoother) in makers.items():
+        for name, (_, smoother, grain) in makers.items():
             began = time.perf_counter()
-            outputs[name].append(smoother.smooth(next(streams[name])))
+            outputs[name].append(grain.match(smoother.smooth(next(streams[name]))))
             spent[name] += time.perf_counter() - began
     del looks, streams
     figures: dict[str, dict[str, float]] = {}

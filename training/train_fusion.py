@@ -88,15 +88,22 @@ class FusionNet(nn.Module):
             return torch.tanh(field * 0.5) * 0.6, torch.sigmoid(self.keep(x).float())
 
 
-def prepare(over: torch.Tensor, alpha: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Inputs of the network from pictures and masks of 0 to 1."""
-    radius = int(HIDDEN_PX * 2.5)
+def gauss(x: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Gaussian blur of (N, 3, H, W) with a repeated border."""
+    radius = int(sigma * 2.5)
     at = torch.arange(-radius, radius + 1).float()
-    kernel = torch.exp(-(at**2) / (2 * HIDDEN_PX**2))
+    kernel = torch.exp(-(at**2) / (2 * sigma**2))
     kernel = kernel / kernel.sum()
-    x = F.pad(target, (radius,) * 4, mode="replicate")
+    x = F.pad(x, (radius,) * 4, mode="replicate")
     x = F.conv2d(x, kernel.view(1, 1, 1, -1).expand(3, 1, 1, -1), groups=3)
-    blurred = F.conv2d(x, kernel.view(1, 1, -1, 1).expand(3, 1, -1, 1), groups=3)
+    return F.conv2d(x, kernel.view(1, 1, -1, 1).expand(3, 1, -1, 1), groups=3)
+
+
+def prepare(
+    over: torch.Tensor, alpha: torch.Tensor, target: torch.Tensor, blurred: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Inputs of the network from pictures and masks of 0 to 1."""
+    blurred = gauss(target, HIDDEN_PX) if blurred is None else blurred
     return torch.cat([over, target * (1 - alpha), blurred, alpha], dim=1) * 2 - 1
 
 

@@ -222,9 +222,15 @@ class Recipe(BaseModel):
     )
 
     motion_smoothing: Share = _option(
-        1.0,
+        0.5,
         "how strongly the change is steadied along the motion of the target, 0 to 1; photos are not touched",
         "--motion-smoothing",
+        group="processing",
+    )
+    finish_matching: Share = _option(
+        1.0,
+        "how far sharpness and grain of the new face are made those of the shot, 0 to 1",
+        "--finish-matching",
         group="processing",
     )
     optical_flow_model: str = _option(

@@ -267,6 +267,7 @@ def test_ctrl_c_leaves_nothing_and_keeps_the_old_output(tmp_path, source_photo, 
     output.write_bytes(b"old")
     code = (
         "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs without it\n"
         "from facefusion.pipeline import runner\n"
         "from facefusion.apps import show\n"
         "step = show.Show.progress\n"

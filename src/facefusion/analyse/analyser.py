@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.analyse.people import link_people
-from facefusion.analyse.smooth import smooth_meshes
+from facefusion.analyse.smooth import smooth_finishes, smooth_meshes
 from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, transform
 from facefusion.imaging.boxes import overlap
+from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.flow import MOTION_SIDE, measure_motion, motion_crop
 from facefusion.imaging.resample import cut, is_cut, thumbnail
 from facefusion.imaging.templates import similarity
@@ -45,6 +46,8 @@ THOROUGH_SCORE = 0.3
 """Score from which a detection counts although the mesh sees no face."""
 THOROUGH_REACH = 10
 """Frames by which every track is made longer at both ends."""
+FINISH_EVERY = 6
+"""Frames between two measurements of sharpness and grain."""
 SAMPLE_EVERY = 8
 """Frames between two looks that may be kept to tell who somebody is."""
 MAX_SAMPLES = 5
@@ -79,6 +82,7 @@ class _Follower:
     motions: list[Future[_Motion] | None] = field(default_factory=list)
     points: dict[int, tuple[FloatArray, float]] = field(default_factory=dict)
     samples: list[_Sample] = field(default_factory=list)
+    finishes: dict[int, tuple[float, float]] = field(default_factory=dict)
     is_lost: bool = False
 
     def add(self, frame: int, mesh: FloatArray, score: float, motion: Future[_Motion] | None = None) -> None:
@@ -311,7 +315,12 @@ class Analyser:
             known.append(follower)
 
     def _examine(self, seen: list[_Follower], pixels: Pixels, number: int) -> None:
-        """Read 68 points, and keep the best looks at everyone where somebody wants to know who they are."""
+        """Read sharpness, grain and 68 points; keep the best looks where somebody wants to know who is who."""
+        for follower in seen:
+            if (len(follower.frames) - 1) % FINISH_EVERY == 0:
+                finish = measure_finish(pixels, follower.meshes[-1])
+                if finish is not None:
+                    follower.finishes[number] = finish
         if self._point_landmarker is not None and seen:
             faces = [Face(f.meshes[-1], f.scores[-1], Pose(0, 0, 0)) for f in seen]
             for follower, found in zip(seen, self._point_landmarker.locate(pixels, faces), strict=True):
@@ -380,8 +389,18 @@ class Analyser:
                 identity = self._identifier.identify(pixels, fives).mean(axis=0).astype(np.float32)
             if self._classifier is not None:
                 attributes = _majority(self._classifier.classify(pixels, fives))
-        guessed = ~np.isin(frames, rows)
-        return Track(track_id, frames, meshes, scores, estimate_poses(meshes), points, identity, attributes, guessed)
+        return Track(
+            track_id,
+            frames,
+            meshes,
+            scores,
+            estimate_poses(meshes),
+            points,
+            identity,
+            attributes,
+            ~np.isin(frames, rows),
+            smooth_finishes(frames, follower.finishes),
+        )
 
     def _smooth_points(
         self,
@@ -431,6 +450,7 @@ def _extended(track: Track, bounds: Sequence[int]) -> Track:
         scores=track.scores[rows],
         poses=track.poses[rows],
         points=None if track.points is None else track.points[rows],
+        finishes=None if track.finishes is None else track.finishes[rows],
         guessed=is_new | (False if track.guessed is None else track.guessed[rows]),
     )
 
@@ -514,6 +534,7 @@ def _link(followers: list[_Follower], pts: npt.NDArray[np.int64], time_base: Fra
         if candidates:
             before = max(candidates, key=lambda f: f.frames[-1])
             before.points |= follower.points
+            before.finishes |= follower.finishes
             before.samples = _best_samples(before.samples + follower.samples)
             for name in ("frames", "meshes", "scores", "motions"):
                 getattr(before, name).extend(getattr(follower, name))

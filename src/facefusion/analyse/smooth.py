@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
@@ -122,3 +124,33 @@ def smooth_meshes(
     depth = result[..., 2]
     result[..., 2] += strength * (savitzky_golay(depth) - depth)
     return result.astype(np.float32)
+
+
+FINISH_MEDIAN = 5
+"""Measurements of sharpness and grain of which the middle one is taken: one blurred moment is no shot."""
+
+
+def smooth_finishes(
+    frames: npt.NDArray[np.int64], found: Mapping[int, tuple[float, float]]
+) -> npt.NDArray[np.float32] | None:
+    """Sharpness and grain of every frame from those of a few.
+
+    Parameters
+    ----------
+    frames
+        (N,) rising.
+    found
+        Blur and grain by frame.
+
+    Returns
+    -------
+    (N, 2) float32, or None where nothing was measured.
+    """
+    if not found:
+        return None
+    known = np.array(sorted(found))
+    values = np.array([found[k] for k in known.tolist()])
+    half = FINISH_MEDIAN // 2
+    padded = np.pad(values, ((half, half), (0, 0)), mode="edge")
+    steady = np.median(np.lib.stride_tricks.sliding_window_view(padded, FINISH_MEDIAN, axis=0), axis=-1)
+    return np.stack([np.interp(frames, known, steady[:, k]) for k in (0, 1)], axis=1).astype(np.float32)

@@ -60,4 +60,5 @@ def cut_native(pixels: Pixels, face: Face, room: float = MARGIN) -> Crop:
 def move_face(face: Face, affine: npt.NDArray[np.float32]) -> Face:
     """The same face in the pixels of a crop."""
     points = None if face.points is None else transform(affine, face.points)
-    return replace(face, mesh=transform(affine, face.mesh), points=points)
+    scale = float(np.sqrt(abs(np.linalg.det(affine[:, :2].astype(np.float64)))))
+    return replace(face, mesh=transform(affine, face.mesh), points=points, blur=face.blur * scale)

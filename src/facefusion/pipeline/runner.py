@@ -41,6 +41,7 @@ from facefusion.pipeline.selection import (
 from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray
 from facefusion.plugins.registry import build_engine
 from facefusion.recipe import Recipe, four_sides
+from facefusion.render.grain import GrainMatcher
 from facefusion.render.renderer import Renderer
 from facefusion.render.smooth import Look, MotionSmoother
 from facefusion.types.crop import SourceFace
@@ -374,11 +375,12 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
     steadied = [k for k, chain in chains.items() if not any(processor.covers_fully for processor in chain)]
     flow = build_engine("optical_flow", recipe.optical_flow_model, EngineContext(recipe))
     smoother = MotionSmoother(tracks, steadied, recipe.motion_smoothing, flow)
+    grain = GrainMatcher(tracks, steadied, recipe.finish_matching)
     reporter = _build_reporter(recipe, tracks, chains, cast)
     if plan.kind == "photo":
         photo = read_photo(recipe.target_path, recipe.allow_8bit)
         _check_size(tracks, photo.pixels.shape[1], photo.pixels.shape[0], recipe.target_path)
-        rendered = renderer.render(_photo_frame(photo))
+        rendered = grain.match(renderer.render(_photo_frame(photo)))
         result = Photo(rendered.pixels, photo.alpha, photo.exif, photo.icc_profile)
         if reporter is not None:
             reporter.add(rendered)
@@ -389,7 +391,7 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
         _copy(recipe.target_path, recipe.output_path)
         frame_count, changed = len(tracks.pts), 0
     else:
-        frame_count, changed = _render_clip(plan, tracks, renderer, smoother, reporter, on_progress)
+        frame_count, changed = _render_clip(plan, tracks, renderer, smoother, grain, reporter, on_progress)
     if reporter is not None:
         _save_report(recipe, reporter, _models_of(plan))
     return Outcome(
@@ -464,6 +466,7 @@ def _render_clip(
     tracks: Tracks,
     renderer: Renderer,
     smoother: MotionSmoother,
+    grain: GrainMatcher,
     reporter: Reporter | None,
     on_progress: OnProgress,
 ) -> tuple[int, int]:
@@ -490,6 +493,7 @@ def _render_clip(
 
         def finish(rendered: RenderedFrame) -> tuple[RenderedFrame, object]:
             # The encoder waits for one thread; what can be done beside it is done here.
+            rendered = grain.match(rendered)
             return rendered, writer.prepare(rendered)
 
         done = rendered_frames(reader, renderer, smoother, finish, plan.thread_count, recipe.execution_batch_size)

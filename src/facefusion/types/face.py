@@ -74,6 +74,10 @@ class Face:
         (D,) float32 embedding of the person, or None where nobody asked for it.
     person
         Number of the person in the clip, or None where faces are not followed.
+    blur
+        Standard deviation of the picture's blur at the face in its pixels; 0 where it is not known.
+    grain
+        Standard deviation of the picture's grain there, levels of 255.
     """
 
     mesh: FloatArray
@@ -82,6 +86,8 @@ class Face:
     points: FloatArray | None = None
     identity: FloatArray | None = None
     person: int | None = None
+    blur: float = 0.0
+    grain: float = 0.0
 
     def __post_init__(self) -> None:
         if self.mesh.shape != (POINT_COUNT, 3):

@@ -27,6 +27,7 @@ SAME_PERSON_COSINE = 0.4
 """Cosine above which ArcFace embeddings show one person; FaceFusion's distance of 0.3."""
 FORMAT = "facefusion-tracks-1"
 _COLUMNS = ("frames", "meshes", "scores", "poses")
+_OPTIONAL = ("points", "identity", "guessed", "finishes")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +54,8 @@ class Track:
         What a classifier estimates, or None where nobody asked for it.
     guessed
         (N,) bool: rows in which nothing was measured and the face is taken to be between or near its neighbours.
+    finishes
+        (N, 2) float32 blur in pixels and grain in levels of 255 of the picture at the face, or None.
     """
 
     track_id: int
@@ -64,6 +67,7 @@ class Track:
     identity: npt.NDArray[np.float32] | None = None
     attributes: Attributes | None = None
     guessed: npt.NDArray[np.bool_] | None = None
+    finishes: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.frames)
@@ -73,6 +77,8 @@ class Track:
             raise ValueError("scores and poses must have one row per frame")
         if self.points is not None and self.points.shape != (count, 68, 2):
             raise ValueError(f"points must be ({count}, 68, 2), not {self.points.shape}")
+        if self.finishes is not None and self.finishes.shape != (count, 2):
+            raise ValueError(f"finishes must be ({count}, 2), not {self.finishes.shape}")
         if count and (np.diff(self.frames) <= 0).any():
             raise ValueError("frames must rise")
 
@@ -89,6 +95,8 @@ class Track:
             Pose(*(float(v) for v in self.poses[row])),
             None if self.points is None else self.points[row],
             self.identity,
+            blur=0.0 if self.finishes is None else float(self.finishes[row, 0]),
+            grain=0.0 if self.finishes is None else float(self.finishes[row, 1]),
         )
 
 
@@ -166,7 +174,7 @@ class Tracks:
             "cuts": np.ascontiguousarray(self.cuts),
         }
         for track in self.tracks:
-            for name in (*_COLUMNS, "points", "identity", "guessed"):
+            for name in (*_COLUMNS, *_OPTIONAL):
                 values = getattr(track, name)
                 if values is not None:
                     tensors[f"{track.track_id}.{name}"] = np.ascontiguousarray(values)
@@ -214,9 +222,7 @@ class Tracks:
                     Track(
                         k,
                         **{name: file.get_tensor(f"{k}.{name}") for name in _COLUMNS},
-                        points=file.get_tensor(f"{k}.points") if f"{k}.points" in known else None,
-                        identity=file.get_tensor(f"{k}.identity") if f"{k}.identity" in known else None,
-                        guessed=file.get_tensor(f"{k}.guessed") if f"{k}.guessed" in known else None,
+                        **{name: file.get_tensor(f"{k}.{name}") for name in _OPTIONAL if f"{k}.{name}" in known},
                         attributes=_read_attributes(attributes.get(str(k))),
                     )
                     for k in json.loads(header["track_ids"])

@@ -37,7 +37,9 @@ class Fusion:
     def __init__(self, session: Session, strength: float) -> None:
         self._session, self._strength = session, strength
 
-    def fuse(self, over: Pixels, alpha: FloatArray, target: Pixels, mesh: FloatArray) -> tuple[Pixels, FloatArray]:
+    def fuse(
+        self, over: Pixels, alpha: FloatArray, target: Pixels, mesh: FloatArray, colourfulness: float = 1.0
+    ) -> tuple[Pixels, FloatArray]:
         """The swapped picture and its mask, both made to fit.
 
         Parameters
@@ -48,6 +50,8 @@ class Fusion:
             (H, W) float32, 0 to 1.
         mesh
             (478, 3) in crop pixels.
+        colourfulness
+            0 for a target without colour, whose face gets none either; 1 for any other.
         """
         small_from_crop = mesh_crop(mesh, SIZE, MARGIN)
         height, width = alpha.shape
@@ -60,6 +64,10 @@ class Fusion:
             }
         )
         planes = field[0].transpose(1, 2, 0) * np.float32(self._strength)
+        if colourfulness < 1:
+            three = planes.reshape(FIELD, FIELD, 2, 3)
+            grey = three.mean(axis=-1, keepdims=True)
+            planes = (grey + (three - grey) * np.float32(colourfulness)).reshape(FIELD, FIELD, 6)
         gains, offsets = np.exp(planes[..., :3]), planes[..., 3:] * np.float32(OFFSET * 255)
         back = invert(small_from_crop)
         wide = [

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.errors import NoFaceInSource
+from facefusion.imaging.finish import SHARPEST_PX, measure_finish, soften
 from facefusion.imaging.light import estimate_shading, from_log, to_log
 from facefusion.imaging.texture import (
     SurfaceGrid,
@@ -39,6 +40,7 @@ from facefusion.plugins.protocols import EngineContext
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
 from facefusion.processors.masking import CropMasks
 from facefusion.types.crop import Crop, CropShape, SourceFace
+from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import (
     FACE_OVAL,
@@ -60,6 +62,10 @@ MAX_GAIN = 1.6
 """Limit of brightening, natural logarithm: five times; beyond that a source has nothing left to show."""
 MAX_LOSS = 6.0
 """Limit of darkening: a face in the dark must not glow."""
+LEAST_BLUR_PX = 0.5
+"""Softer by less is not seen."""
+MAX_BLUR = 0.06
+"""Limit of softening over the height of the face."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,12 +83,15 @@ class _Prepared:
         (G, G, 3) logarithm of the source's own light.
     contrast
         Standard deviation of the middle frequencies of its skin.
+    blur
+        Standard deviation of the blur of its main photo over the height of the face.
     """
 
     levels: tuple[FloatArray, ...]
     covers: tuple[npt.NDArray[np.uint8], ...]
     shading: FloatArray
     contrast: float
+    blur: float
 
 
 class MeshSwapper:
@@ -98,6 +107,8 @@ class MeshSwapper:
         Masks of models that are laid over its own, or None.
     fusion
         Network that makes the face fit its frame, or None for the plain blend.
+    finish
+        How far the new face is made as soft as the picture around it, 0 to 1.
     """
 
     crop_shape: CropShape | None = CropShape("", 0, margin=0.14)
@@ -110,9 +121,10 @@ class MeshSwapper:
         softness: float = 0.3,
         masks: CropMasks | None = None,
         fusion: Fusion | None = None,
+        finish: float = 1.0,
     ) -> None:
         self._plane, self._grid = _surface()
-        self._light, self._masks, self._fusion = light, masks, fusion
+        self._light, self._masks, self._fusion, self._finish = light, masks, fusion, finish
         if fusion is None:
             self.crop_shape = None
         self._cover = self._build_cover(softness)
@@ -169,7 +181,7 @@ class MeshSwapper:
         """Unwrap the sources into one texture; each part is taken from the photo that shows it best."""
         if not sources:
             raise NoFaceInSource("The face swapper has no source face.", "Give one or more photos with --source.")
-        log_texture, known = self._merge(sources)
+        log_texture, known, main = self._merge(sources)
         coarse = np.stack([resize(np.ascontiguousarray(log_texture[..., c]), CELLS) for c in range(3)], axis=-1)
         shading, trust = estimate_shading(coarse, self._skin * resize(known, CELLS), SHADING_SIGMA)
         # The source's own fringe is not pasted: there the target's forehead stays.
@@ -188,14 +200,16 @@ class MeshSwapper:
             covers.append(halved(covers[-1]))
         skin = self._skin * trust * resize(known, CELLS)
         bytes_ = tuple(np.round(cover * 255).astype(np.uint8) for cover in covers)
-        self._prepared = _Prepared(tuple(levels), bytes_, shading, _contrast(coarse - shading, skin))
+        finish = measure_finish(main.pixels, main.face.mesh)
+        source_blur = 0.0 if finish is None else finish[0] / max(float(np.ptp(main.face.mesh[:, 1])), 1.0)
+        self._prepared = _Prepared(tuple(levels), bytes_, shading, _contrast(coarse - shading, skin), source_blur)
 
-    def _merge(self, sources: Sequence[SourceFace]) -> tuple[FloatArray, FloatArray]:
+    def _merge(self, sources: Sequence[SourceFace]) -> tuple[FloatArray, FloatArray, SourceFace]:
         """One texture from all sources.
 
         Returns
         -------
-        (S, S, 3) logarithm of linear light, and (S, S) where it is known.
+        (S, S, 3) logarithm of linear light, (S, S) where it is known, and the source that most of it is from.
         """
         unwrapped = [unwrap(source.pixels, source.face.mesh, self._plane) for source in sources]
         frontality = [-abs(source.face.pose.yaw) - 0.5 * abs(source.face.pose.pitch) for source in sources]
@@ -223,7 +237,7 @@ class MeshSwapper:
         weight = weight + lack * 2
         log_texture = (total / np.maximum(weight, 1e-4)[..., None]).astype(np.float32)
         known = np.clip(weight / 0.02, 0, 1).astype(np.float32)
-        return log_texture, known
+        return log_texture, known, sources[main]
 
     def _light_difference(self, goal: FloatArray, log: FloatArray, quality: FloatArray) -> FloatArray:
         """What to add to ``log`` so that its low frequencies are those of ``goal``."""
@@ -261,11 +275,22 @@ class MeshSwapper:
         cover = look_up(prepared.covers[number], view).astype(np.float32)
         alpha = cover * to_full(fade, view) * np.float32(1 / 255)
         over = from_log(log)
+        over = self._soften(over, np.asarray(cover * np.float32(1 / 255)), crop.face, prepared)
         if self._fusion is not None:
-            over, alpha = self._fusion.fuse(over, np.asarray(alpha, dtype=np.float32), pixels, mesh)
+            over, alpha = self._fusion.fuse(over, np.asarray(alpha, dtype=np.float32), pixels, mesh, colourfulness)
         if self._masks is not None:
             alpha = np.minimum(alpha, self._masks.mask(pixels, pixels, crop.face))
         return crop.with_layer(over, np.asarray(alpha, dtype=np.float32))
+
+    def _soften(self, over: Pixels, weight: FloatArray, face: Face, source: _Prepared) -> Pixels:
+        """The new face as soft as the picture around it; one that is softer already stays."""
+        height = float(np.ptp(face.mesh[:, 1]))
+        own = max(source.blur * height, SHARPEST_PX)
+        # The measure says a little too much of soft pictures.
+        missing = float(np.sqrt(max((0.9 * face.blur) ** 2 - own**2, 0.0))) * self._finish
+        if missing < LEAST_BLUR_PX:
+            return over
+        return soften(over, weight, min(missing, MAX_BLUR * height))
 
     def _measure_light(
         self, pixels: Pixels, mesh: FloatArray, source: _Prepared
@@ -341,4 +366,6 @@ def build(context: EngineContext) -> MeshSwapper:
     # Its own soft outline stands in for the box.
     kinds = [kind for kind in recipe.face_mask_types if kind != "box"]
     masks = CropMasks(context, kinds) if kinds else None
-    return MeshSwapper(recipe.face_swapper_light, recipe.face_mask_blur, masks, build_fusion(context))
+    return MeshSwapper(
+        recipe.face_swapper_light, recipe.face_mask_blur, masks, build_fusion(context), recipe.finish_matching
+    )

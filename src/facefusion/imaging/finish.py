@@ -1,0 +1,115 @@
+"""How sharp and how grainy a picture is at a face, and making a new face alike."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from facefusion.types.frame import Pixels
+
+FloatArray = npt.NDArray[np.float32]
+
+MAX_PX = 256
+"""Longest side of the part that is measured, pixels; it is cut out, not reduced: reduction would sharpen."""
+_MIN_PX = 24
+_BEFORE_PX = 0.6
+"""Blur before gradients are taken, so that grain does not pass for an edge."""
+_MORE_PX = 1.0
+_EDGES = 0.07
+"""Share of the strongest edges that is measured."""
+_FLAT = 0.4
+"""Share of the flattest pixels in which grain is measured."""
+_OWN_PX2 = 0.66
+"""Variance that an ideal edge shows by itself: the blur before, and that of the gradient."""
+_LAPLACIAN = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+SHARPEST_PX = 0.75
+"""What `measure_finish` says of faces whose edges are as sharp as their pixels."""
+_FINE_PX = 5
+"""Side of the mean that parts grain from the picture."""
+_TOLERATED = 1.7
+"""Local deviation over that of the grain from which a pixel shows drawing, not grain."""
+
+
+def measure_finish(pixels: Pixels, mesh: FloatArray) -> tuple[float, float] | None:
+    """Sharpness and grain of a picture at a face.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) uint8 RGB.
+    mesh
+        (478, 3) in its pixels.
+
+    Returns
+    -------
+    Standard deviation of the blur in pixels, that of the grain in levels of 255; None where the face is too small or
+    not in sight. An ideal picture of a face has `SHARPEST_PX` to twice that, for faces have few hard edges; what
+    counts is the difference of two faces.
+
+    References
+    ----------
+    Zhuo and Sim, Defocus map estimation from a single image, 2011 (ratio of gradients before and after more blur);
+    Immerkaer, Fast Noise Variance Estimation, 1996.
+    """
+    height, width = pixels.shape[:2]
+    low, high = mesh[:, :2].min(axis=0), mesh[:, :2].max(axis=0)
+    size = high - low
+    middle = (low + high) / 2 + size * (0.0, 0.02)
+    half = np.minimum(size * (0.38, 0.36), MAX_PX / 2)
+    x0, y0 = np.maximum((middle - half).astype(int), 0)
+    x1, y1 = np.minimum((middle + half).astype(int), (width, height))
+    if min(x1 - x0, y1 - y0) < _MIN_PX:
+        return None
+    grey = cv2.cvtColor(pixels[y0:y1, x0:x1], cv2.COLOR_RGB2GRAY).astype(np.float32)
+    slopes = [_slope(grey, float(np.hypot(_BEFORE_PX, more))) for more in (0.0, _MORE_PX)]
+    is_edge = slopes[1] >= np.quantile(slopes[1], 1 - _EDGES)
+    ratio = float(np.median(slopes[0][is_edge] / np.maximum(slopes[1][is_edge], 1e-3)))
+    blur = float(np.sqrt(max(_MORE_PX**2 / max(ratio**2 - 1, 1e-3) - _OWN_PX2, 0.01)))
+    is_flat = slopes[1] <= np.quantile(slopes[1], _FLAT)
+    rough = np.abs(cv2.filter2D(grey, cv2.CV_32F, _LAPLACIAN))[is_flat]
+    return min(blur, 0.1 * float(size.max())), float(np.median(rough)) / 0.6745 / 6
+
+
+def _slope(grey: FloatArray, sigma: float) -> FloatArray:
+    grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), sigma), dtype=np.float32)
+    across, down = (cv2.Sobel(grey, cv2.CV_32F, dx, 1 - dx, scale=0.125) for dx in (1, 0))
+    return np.asarray(cv2.magnitude(across, down), dtype=np.float32)
+
+
+def soften(pixels: Pixels, weight: FloatArray, sigma: float) -> Pixels:
+    """Blur the part of a picture that counts, without what lies outside of it.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) uint8.
+    weight
+        (H, W) float32, how far a pixel counts, 0 to 1.
+    sigma
+        Standard deviation in pixels.
+    """
+    values = cv2.GaussianBlur(pixels.astype(np.float32) * weight[..., None], (0, 0), sigma)
+    total = cv2.GaussianBlur(weight, (0, 0), sigma)
+    is_known = total > 0.02
+    soft = np.where(is_known[..., None], values / np.maximum(total, 0.02)[..., None], pixels)
+    return np.asarray(soft + 0.5, dtype=np.uint8)
+
+
+def grain_of(pixels: Pixels, sigma: float) -> FloatArray:
+    """(H, W, 3) float32 the grain of a picture, levels of 255: what is fine and nowhere stronger than grain is.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) uint8.
+    sigma
+        Standard deviation of the grain, as measured.
+    """
+    fine = pixels.astype(np.float32)
+    fine -= cv2.blur(fine, (_FINE_PX, _FINE_PX))
+    light = fine.mean(axis=-1)
+    around = np.sqrt(cv2.blur(light * light, (_FINE_PX, _FINE_PX)))
+    drawn = np.clip((around / max(sigma, 1e-3) - _TOLERATED) / _TOLERATED, 0, 1)
+    limit = np.float32(2.5 * sigma)
+    return np.asarray(np.clip(fine, -limit, limit) * (1 - drawn)[..., None], dtype=np.float32)
