@@ -2,13 +2,15 @@
 
     python training/make_synthetic.py FACEPACK MEDIA src/facefusion/models/embedded/synthetic_faces.safetensors
 
-Every face is the average of at least twelve people (pictures under permissive licences only, no two sets with more
-than half of their people in common), drawn on their mean shape. The anonymiser mixes them further.
+Every face is the average of twelve people who look alike to the embedded recogniser (pictures under permissive licences
+only, no two sets with more than half of their people in common), drawn on their mean shape. Means of people taken at
+random all look the same, and a recogniser then goes by what is left of the person underneath.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import cv2
@@ -18,19 +20,45 @@ from safetensors.numpy import load_file, save_file
 from face_pool import COVERED, ROOT, HeadWarp, load_faces
 from make_samples import SHARE, average, gather
 
+sys.path.insert(0, str(ROOT / "src"))
+from facefusion.plugins.protocols import EngineContext
+from facefusion.plugins.registry import build_engine
+from facefusion.recipe import Recipe
+from facefusion.types.topology import MESH_TO_68, five_from_68
+
 SIDE = 256
 PEOPLE = 12
 COUNT = 24
 
 
-def choose_sets(rows: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Sets of people that overlap by half at most."""
-    sets: list[np.ndarray] = []
-    while len(sets) < COUNT:
-        chosen = rng.choice(rows, PEOPLE, replace=False)
-        if all(len(np.intersect1d(chosen, other)) <= PEOPLE // 2 for other in sets):
-            sets.append(chosen)
-    return sets
+def encode(faces: dict[str, np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """(N, D) unit embeddings of one picture each."""
+    identifier = build_engine("face_identifier", "embedded", EngineContext(Recipe()))
+    codes = []
+    for row in rows:
+        pixels = np.ascontiguousarray(faces["image"][row][..., ::-1])
+        points = five_from_68(faces["mesh"][row][list(MESH_TO_68), :2].astype(np.float32))
+        codes.append(identifier.identify([pixels], [points])[0])
+    return np.stack(codes) / np.linalg.norm(codes, axis=1, keepdims=True)
+
+
+def choose_sets(rows: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
+    """Sets of people who look alike, as unlike one another as can be, that overlap by half at most."""
+    alike = codes @ codes.T
+    near = np.argsort(-alike, axis=1)[:, :PEOPLE]
+    middles = [codes[members].mean(axis=0) for members in near]
+    middles = np.stack(middles) / np.linalg.norm(middles, axis=1, keepdims=True)
+    likeness = middles @ middles.T
+    chosen = [int(np.argmin(likeness.mean(axis=1)))]
+    while len(chosen) < COUNT:
+        nearest = likeness[:, chosen].max(axis=1)
+        for k in np.argsort(nearest).tolist():
+            if all(len(np.intersect1d(near[k], near[other])) <= PEOPLE // 2 for other in chosen):
+                chosen.append(k)
+                break
+        else:
+            raise SystemExit(f"only {len(chosen)} sets can be made of {len(rows)} people")
+    return [rows[near[k]] for k in chosen]
 
 
 def main() -> None:
@@ -39,14 +67,13 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    rng = np.random.default_rng(17)
     faces = load_faces(arguments.facepack, arguments.media)
     rows = gather(faces)
     rows = rows[~np.isin(faces["ident"][rows], list(COVERED))]
     warp = HeadWarp(load_file(ROOT / "src/facefusion/models/embedded/face_mesh.safetensors"))
     coded: list[np.ndarray] = []
     meshes = []
-    for number, chosen in enumerate(choose_sets(rows, rng)):
+    for number, chosen in enumerate(choose_sets(rows, encode(faces, rows))):
         picture, shape = average(faces, chosen, warp)
         sharp = picture.astype(np.float32)
         # A mean of many is soft: the relief of its features is given back, skin needs none.

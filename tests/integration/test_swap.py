@@ -1,9 +1,12 @@
 """The embedded engines and the swapper together, on people who do not exist."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from facefusion.imaging.crops import cut_native
+from facefusion.imaging.finish import measure_finish
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
 from facefusion.metrics.fidelity import compare_tracks
@@ -12,6 +15,7 @@ from facefusion.models.pose import estimate_pose
 from facefusion.pipeline.runner import build_processors, choose_tracks
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
+from facefusion.processors.face_swapper.fusion import build_fusion
 from facefusion.processors.face_swapper.mesh import MeshSwapper
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.render.renderer import Renderer
@@ -61,7 +65,7 @@ def test_sample_faces_are_found_where_they_are(source, target):
         np.testing.assert_allclose(centre, 256, atol=40)
 
 
-@pytest.mark.parametrize("angle", [-45, -30, 30, 45])
+@pytest.mark.parametrize("angle", [-135, -90, -45, -30, 30, 45, 90, 135, 180])
 def test_rolled_faces_are_found_and_their_roll_is_read(analyser, target_photo, angle):
     from PIL import Image
 
@@ -125,6 +129,28 @@ def test_face_in_an_old_film_has_no_colour(source, target):
     mixed, alpha, _ = swap(source, SourceFace(grey, target.face))
     inside = mixed[alpha > 0.5].astype(int)
     assert (inside.max(axis=1) - inside.min(axis=1)).mean() < 3
+
+
+def test_fusion_brings_no_colour_into_an_old_film(source, target):
+    grey = np.repeat(target.pixels.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
+    fusion = build_fusion(EngineContext(Recipe()))
+    mixed, alpha, _ = swap(source, SourceFace(grey, target.face), fusion=fusion)
+    inside = mixed[alpha > 0.5].astype(int)
+    assert np.abs(inside.max(axis=1) - inside.min(axis=1)).mean() < 1.5
+
+
+def test_a_face_is_as_soft_as_the_picture_around_it(source, target):
+    import cv2
+
+    soft = SourceFace(cv2.GaussianBlur(target.pixels, (0, 0), 3.0), target.face)
+    blur, grain = measure_finish(soft.pixels, soft.face.mesh)
+    soft = SourceFace(soft.pixels, replace(soft.face, blur=blur, grain=grain))
+    measured = {}
+    for share in (0.0, 1.0):
+        mixed, _, face = swap(source, soft, finish=share)
+        measured[share] = measure_finish(mixed, face.mesh)[0]
+    assert abs(measured[1.0] - blur) < 0.6 * abs(measured[0.0] - blur)
+    assert measured[1.0] > measured[0.0] + 0.5
 
 
 @pytest.mark.parametrize("share", [0.3, 0.08])

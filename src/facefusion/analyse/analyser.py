@@ -46,6 +46,13 @@ THOROUGH_SCORE = 0.3
 """Score from which a detection counts although the mesh sees no face."""
 THOROUGH_REACH = 10
 """Frames by which every track is made longer at both ends."""
+SURELY_UPRIGHT = 0.999
+"""Score of a new face from which it need not be looked at upside down."""
+TURNED_SIZE_PX = 48.0
+TURNED_SCORE = 0.6
+"""Least size and score of a detection that is not upright."""
+TURNED_EVERY = 24
+"""Frames between two looks for faces that are not upright."""
 FINISH_EVERY = 6
 """Frames between two measurements of sharpness and grain."""
 SAMPLE_EVERY = 8
@@ -120,6 +127,8 @@ class Analyser:
     is_thorough
         Rather a wall too many than a face too few: doubtful and small faces count, long gaps are bridged, and every
         track goes on for a while before it starts and after it ends.
+    turned
+        Looks for faces that lie or stand on their head, where the detector finds nobody; when thorough, in any case.
     """
 
     def __init__(
@@ -133,12 +142,13 @@ class Analyser:
         identifier: Identifier | None = None,
         classifier: Classifier | None = None,
         is_thorough: bool = False,
+        turned: Detector | None = None,
     ) -> None:
         self._detector, self._landmarker = detector, landmarker
         self._interval, self._smoothing = interval, smoothing
         self._point_landmarker, self._min_point_score = point_landmarker, min_point_score
         self._identifier, self._classifier = identifier, classifier
-        self._is_thorough = is_thorough
+        self._is_thorough, self._turned = is_thorough, turned
         self._min_new_score = MIN_SCORE if is_thorough else MIN_NEW_SCORE
         self._min_size_px = THOROUGH_SIZE_PX if is_thorough else MIN_SIZE_PX
         self._max_gap = THOROUGH_GAP if is_thorough else MAX_GAP
@@ -153,6 +163,8 @@ class Analyser:
             (H, W, 3) uint8 RGB.
         """
         seen = self._look_at_detections(pixels, self._detector.detect([pixels])[0])
+        if not seen and self._turned is not None:
+            seen = self._look_at_detections(pixels, self._find_turned(pixels))
         if not seen:
             return []
         meshes = np.stack([mesh for mesh, _ in seen])
@@ -193,7 +205,7 @@ class Analyser:
         size, time_base = (0, 0), Fraction(1, 1)
         miniature: FloatArray | None = None
         before: Pixels | None = None
-        next_detection = 0
+        next_detection = next_turned = 0
         was_quick = False
         # Motion is needed only at the end, so it is measured beside the meshes of later frames.
         aside = ThreadPoolExecutor(1, thread_name_prefix="motion")
@@ -204,7 +216,7 @@ class Analyser:
             current = thumbnail(frame.pixels)
             if miniature is None or is_cut(miniature, current):
                 cuts.append(number)
-                next_detection = number
+                next_detection = next_turned = number
                 for follower in followers:
                     follower.is_lost = True
             miniature = current
@@ -213,9 +225,12 @@ class Analyser:
                 # While somebody is followed, the smallest faces are looked for every second time.
                 is_followed = not was_lost and any(not follower.is_lost for follower in followers)
                 was_quick = is_followed and not was_quick
-                self._detect(followers, frame.pixels, number, len(cuts), was_quick)
+                self._add_new(followers, frame.pixels, number, len(cuts), self._find(frame.pixels, was_quick))
                 # With nobody in sight look more often; a face may walk in.
                 is_empty = all(follower.is_lost for follower in followers)
+                if self._turned is not None and number >= next_turned and (is_empty or self._is_thorough):
+                    self._add_new(followers, frame.pixels, number, len(cuts), self._find_turned(frame.pixels))
+                    next_turned = number + TURNED_EVERY
                 next_detection = number + (max(self._interval // 3, 1) if is_empty else self._interval)
             self._examine([f for f in followers if f.frames and f.frames[-1] == number], frame.pixels, number)
             before = frame.pixels
@@ -283,13 +298,25 @@ class Analyser:
             younger.is_lost = True
         return was_lost
 
-    def _detect(
-        self, followers: list[_Follower], pixels: Pixels, number: int, shot: int, is_quick: bool = False
-    ) -> None:
+    def _find(self, pixels: Pixels, is_quick: bool) -> list[Detection]:
         detect = getattr(self._detector, "detect_large", self._detector.detect) if is_quick else self._detector.detect
+        return detect([pixels])[0]
+
+    def _find_turned(self, pixels: Pixels) -> list[Detection]:
+        """Faces that lie or stand on their head. Three more looks find three times as many things that are no faces."""
+        assert self._turned is not None
+        found = self._turned.detect([pixels])[0]
+        if self._is_thorough:
+            return found
+        return [d for d in found if d.score >= TURNED_SCORE and d.size_px >= TURNED_SIZE_PX]
+
+    def _add_new(
+        self, followers: list[_Follower], pixels: Pixels, number: int, shot: int, detections: list[Detection]
+    ) -> None:
+        """Follow faces that nobody follows yet."""
         known = [f for f in followers if not f.is_lost and f.frames[-1] == number]
         fresh = []
-        for detection in detect([pixels])[0]:
+        for detection in detections:
             if all(overlap(detection.box, _box(follower.meshes[-1])) < 0.25 for follower in known):
                 fresh.append(detection)
         for mesh, score in self._look_at_detections(pixels, fresh):
@@ -339,12 +366,34 @@ class Analyser:
         size = self._landmarker.crop_size
         first = self._look(pixels, [detection_crop(d.box, d.points, size, self._margin) for d in detections])
         second = self._look(pixels, [mesh_crop(mesh, size, self._margin) for mesh, _ in first], is_mirrored_too=True)
+        second = self._turned_back(pixels, detections, second)
         sure = [(mesh, score) if score >= self._min_new_score else None for mesh, score in second]
         if self._is_thorough:  # what only the detector believes in gets a mean face, for want of its own
             for k, detection in enumerate(detections):
                 if sure[k] is None and detection.score >= THOROUGH_SCORE:
                     sure[k] = _mean_face(detection.points), MIN_SCORE
         return [seen for seen in sure if seen is not None]
+
+    def _turned_back(
+        self, pixels: Pixels, detections: list[Detection], seen: list[tuple[FloatArray, float]]
+    ) -> list[tuple[FloatArray, float]]:
+        """The same faces, or those on their head where that is what they look like: detectors take them for upright."""
+        doubtful = [k for k, (_, score) in enumerate(seen) if score < SURELY_UPRIGHT]
+        if not doubtful:
+            return seen
+        size = self._landmarker.crop_size
+        crops = []
+        for k in doubtful:
+            box, points = detections[k].box, detections[k].points
+            crops.append(detection_crop(box, (box[:2] + box[2:] - points).astype(np.float32), size, self._margin))
+        looks = self._look(pixels, crops)
+        looks = self._look(pixels, [mesh_crop(mesh, size, self._margin) for mesh, _ in looks], is_mirrored_too=True)
+        result = list(seen)
+        for k, other in zip(doubtful, looks, strict=True):
+            # Scores near 1 are told apart by what they lack.
+            if 1 - other[1] < 0.3 * (1 - seen[k][1]):
+                result[k] = other
+        return result
 
     def _look(
         self, pixels: Pixels, affines: list[FloatArray], is_mirrored_too: bool = False

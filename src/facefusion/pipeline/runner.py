@@ -114,7 +114,7 @@ def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser
     context = EngineContext(recipe, thread_count=1)
     # The detector is the only model large enough to gain from more threads.
     wide = EngineContext(recipe, thread_count=recipe.execution_thread_count or core_count())
-    detector = build_engine("face_detector", recipe.face_detector_model, wide)
+    detector = upright = build_engine("face_detector", recipe.face_detector_model, wide)
     angles, margin = recipe.face_detector_angles, four_sides(recipe.face_detector_margin)
     if angles != (0,) or any(margin):
         detector = TurnedDetector(detector, angles, margin)
@@ -136,6 +136,7 @@ def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser
         identifier,
         classifier,
         is_protective(recipe, face_map_of(recipe)),
+        TurnedDetector(upright, (90, 180, 270), margin) if angles == (0,) else None,
     )
 
 
