@@ -30,7 +30,7 @@ from facefusion.types.track import Tracks
 
 SOFTNESS = 0.03
 """Soft edge of the new face; a narrow one leaves least of the old."""
-CHOICE = 8
+CHOICE = 3
 """How many of the packaged faces, those least like a person, the lot is drawn from."""
 SURE = 8.0
 """Something before the face is kept in front only where the mask is very sure: better a hand painted over."""
