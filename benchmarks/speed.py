@@ -107,21 +107,28 @@ def main() -> None:
         print(
             f"{info.width} x {info.height}, {count} frames, {len(tracks.tracks)} face of {face:.0f} px, {arguments.rounds} rounds"
         )
+        unsteadied = recipe.model_copy(update={"motion_smoothing": 0.0, "face_mask_types": ("box",)})
+        plain = unsteadied.model_copy(update={"face_swapper_fusion": 0.0, "finish_matching": 0.0})
         works = {
             "bare decode and encode": lambda: bare(recipe),
             "analyse": lambda: analyse_target(recipe),
             "render": lambda: render_target(recipe, tracks),
             "whole": lambda: run(recipe),
+            "render, no flow, no mask": lambda: render_target(unsteadied, tracks),
+            "render, nothing but swap": lambda: render_target(plain, tracks),
         }
         times: dict[str, list[float]] = {name: [] for name in works}
         for _ in range(arguments.rounds):  # interleaved, so that a slow minute hits all alike
             for part, work in works.items():
                 times[part].append(timed(work))
         base = statistics.median(times["bare decode and encode"])
-        print(f"{'':<24}{'frames/s':>10}{'ratio to bare':>16}")
+        print(f"{'':<28}{'frames/s':>10}{'ratio to bare':>16}")
         for part, values in times.items():
             middle = statistics.median(values)
-            print(f"{part:<24}{count / middle:>10.1f}{base / middle:>16.2f}")
+            print(f"{part:<28}{count / middle:>10.1f}{base / middle:>16.2f}")
+        middles = {part: statistics.median(values) for part, values in times.items()}
+        for part in ("render, no flow, no mask", "render, nothing but swap"):
+            print(f"the default takes {middles['render'] / middles[part] - 1:.0%} longer than '{part}'")
         if not arguments.skip_memory and arguments.clip is None:
             longer = make_large(sample_path("target.mp4"), folder / "longer.mp4", arguments.height, repeat=8)
             short_mb, long_mb = (peak_mb(c, arguments.source, folder) for c in (clip, longer))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from facefusion.analyse.smooth import smooth_finishes
-from facefusion.imaging.finish import grain_of, measure_finish, soften
+from facefusion.imaging.finish import grain_of, measure_finish
 from facefusion.models.pose import estimate_poses
 from facefusion.render.grain import GrainMatcher
 from facefusion.testing.fakes import make_mesh
@@ -61,15 +61,6 @@ def test_grain_does_not_pass_for_sharpness_and_is_measured(drawing, rng):
 def test_a_face_that_is_too_small_or_out_of_sight_is_not_measured(drawing):
     assert measure_finish(drawing, make_mesh((150.0, 150.0), 8.0)) is None
     assert measure_finish(drawing, make_mesh((-200.0, 150.0), 60.0)) is None
-
-
-def test_what_lies_outside_does_not_leak_in_when_a_face_is_softened():
-    pixels = np.full((60, 60, 3), 100, np.uint8)
-    pixels[:, 30:] = 255
-    weight = np.zeros((60, 60), np.float32)
-    weight[:, :30] = 1
-    soft = soften(pixels, weight, 3.0)
-    assert np.abs(soft[:, :30].astype(int) - 100).max() <= 1
 
 
 def test_grain_is_what_is_fine_and_weak(drawing, rng):

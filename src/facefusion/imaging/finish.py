@@ -77,23 +77,9 @@ def _slope(grey: FloatArray, sigma: float) -> FloatArray:
     return np.asarray(cv2.magnitude(across, down), dtype=np.float32)
 
 
-def soften(pixels: Pixels, weight: FloatArray, sigma: float) -> Pixels:
-    """Blur the part of a picture that counts, without what lies outside of it.
-
-    Parameters
-    ----------
-    pixels
-        (H, W, 3) uint8.
-    weight
-        (H, W) float32, how far a pixel counts, 0 to 1.
-    sigma
-        Standard deviation in pixels.
-    """
-    values = cv2.GaussianBlur(pixels.astype(np.float32) * weight[..., None], (0, 0), sigma)
-    total = cv2.GaussianBlur(weight, (0, 0), sigma)
-    is_known = total > 0.02
-    soft = np.where(is_known[..., None], values / np.maximum(total, 0.02)[..., None], pixels)
-    return np.asarray(soft + 0.5, dtype=np.uint8)
+def soften(pixels: Pixels, sigma: float) -> Pixels:
+    """A (H, W, 3) uint8 picture blurred by a standard deviation in pixels."""
+    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma), dtype=np.uint8)
 
 
 def grain_of(pixels: Pixels, sigma: float) -> FloatArray:

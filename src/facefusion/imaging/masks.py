@@ -44,6 +44,10 @@ def box_mask(height: int, width: int, blur: float, padding: tuple[int, int, int,
     return mask
 
 
+_ENOUGH_PX = 2.5
+"""Standard deviation of a smoothing that is wide enough to be done on a reduced copy."""
+
+
 def soften(mask: FloatArray, sigma_share: float = 5 / 256) -> FloatArray:
     """Smooth a mask and draw its edge inwards, so that nothing outside of it is let through.
 
@@ -54,7 +58,17 @@ def soften(mask: FloatArray, sigma_share: float = 5 / 256) -> FloatArray:
     sigma_share
         Width of the smoothing over the side of the crop; the same softness at every size.
     """
-    smooth = np.asarray(cv2.GaussianBlur(mask, (0, 0), max(sigma_share * mask.shape[1], 0.3)), dtype=np.float32)
+    height, width = mask.shape
+    sigma = max(sigma_share * width, 0.3)
+    # What is smoothed broadly holds no detail, so it is smoothed on a reduced copy.
+    factor = max(int(sigma / _ENOUGH_PX), 1)
+    small = mask
+    if factor > 1:
+        size = (max(width // factor, 1), max(height // factor, 1))
+        small = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+    smooth = cv2.GaussianBlur(small, (0, 0), sigma / factor)
+    if factor > 1:
+        smooth = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray((np.clip(smooth, 0.5, 1) - 0.5) * 2, dtype=np.float32)
 
 

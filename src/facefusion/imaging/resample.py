@@ -24,7 +24,7 @@ def cut(
     Parameters
     ----------
     pixels
-        (H, W, 3) uint8 or float32.
+        (H, W, 3) or (H, W), uint8 or float32.
     crop_from_frame
         (2, 3) affine from frame pixels to crop pixels.
     size
@@ -32,7 +32,7 @@ def cut(
 
     Returns
     -------
-    (size, size, 3) of the same type. Strong reductions are averaged first, so that nothing aliases.
+    (size, size, 3) or (size, size) of the same type. Strong reductions are averaged first, so that nothing aliases.
     """
     scale = math.sqrt(abs(float(np.linalg.det(crop_from_frame[:, :2].astype(np.float64)))))
     matrix = crop_from_frame.astype(np.float64)
@@ -146,6 +146,11 @@ def add(pixels: Pixels, values: FloatArray) -> Pixels:
     """A picture with something added, rounded and clipped."""
     added = cv2.add(np.ascontiguousarray(pixels), np.ascontiguousarray(values), dtype=cv2.CV_8U)
     return np.asarray(added, dtype=np.uint8)
+
+
+def enlarge_to(values: FloatArray, width: int, height: int) -> FloatArray:
+    """A smooth map at another size, interpolated."""
+    return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def warp(pixels: npt.NDArray[T], affine: FloatArray, width: int, height: int, is_border_black: bool) -> npt.NDArray[T]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from facefusion.imaging.align import compose, invert, mesh_crop
 from facefusion.imaging.light import regrade
-from facefusion.imaging.resample import cut, warp
+from facefusion.imaging.resample import cut, enlarge_to, warp
 from facefusion.imaging.tensors import to_tensor
 from facefusion.models.session import Session
 from facefusion.plugins.protocols import EngineContext, FloatArray
@@ -55,11 +55,11 @@ class Fusion:
         """
         small_from_crop = mesh_crop(mesh, SIZE, MARGIN)
         height, width = alpha.shape
-        small_alpha = cut(np.repeat(alpha[..., None], 3, axis=2), small_from_crop, SIZE, is_border_black=True)[..., :1]
+        small_alpha = cut(alpha, small_from_crop, SIZE, is_border_black=True)
         field, keep = self._session.run(
             {
                 "over": to_tensor([cut(over, small_from_crop, SIZE)]),
-                "alpha": np.ascontiguousarray(small_alpha.transpose(2, 0, 1)[None]),
+                "alpha": small_alpha[None, None],
                 "target": to_tensor([cut(target, small_from_crop, SIZE)]),
             }
         )
@@ -70,8 +70,17 @@ class Fusion:
             planes = (grey + (three - grey) * np.float32(colourfulness)).reshape(FIELD, FIELD, 6)
         gains, offsets = np.exp(planes[..., :3]), planes[..., 3:] * np.float32(OFFSET * 255)
         back = invert(small_from_crop)
+        # The field is smooth: it is turned at a quarter of the size and enlarged.
+        low_width, low_height = max(width // 4, 1), max(height // 4, 1)
+        step = np.array([width / low_width, height / low_height], dtype=np.float32)
+        low = np.array([[1 / step[0], 0, 0.5 / step[0] - 0.5], [0, 1 / step[1], 0.5 / step[1] - 0.5]], dtype=np.float32)
+        low_from_grid = compose(low, compose(back, _from_grid(FIELD)))
         wide = [
-            warp(np.ascontiguousarray(part), compose(back, _from_grid(FIELD)), width, height, is_border_black=False)
+            enlarge_to(
+                warp(np.ascontiguousarray(part), low_from_grid, low_width, low_height, is_border_black=False),
+                width,
+                height,
+            )
             for part in (gains, offsets)
         ]
         kept = warp(

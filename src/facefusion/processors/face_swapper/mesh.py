@@ -275,22 +275,25 @@ class MeshSwapper:
         cover = look_up(prepared.covers[number], view).astype(np.float32)
         alpha = cover * to_full(fade, view) * np.float32(1 / 255)
         over = from_log(log)
-        over = self._soften(over, np.asarray(cover * np.float32(1 / 255)), crop.face, prepared)
+        over = self._soften(over, crop.face, prepared)
         if self._fusion is not None:
             over, alpha = self._fusion.fuse(over, np.asarray(alpha, dtype=np.float32), pixels, mesh, colourfulness)
         if self._masks is not None:
             alpha = np.minimum(alpha, self._masks.mask(pixels, pixels, crop.face))
         return crop.with_layer(over, np.asarray(alpha, dtype=np.float32))
 
-    def _soften(self, over: Pixels, weight: FloatArray, face: Face, source: _Prepared) -> Pixels:
-        """The new face as soft as the picture around it; one that is softer already stays."""
+    def _soften(self, over: Pixels, face: Face, source: _Prepared) -> Pixels:
+        """The new face as soft as the picture around it; one that is softer already stays.
+
+        Outside of the texture ``over`` is plain light, so nothing strange comes in over the edge.
+        """
         height = float(np.ptp(face.mesh[:, 1]))
         own = max(source.blur * height, SHARPEST_PX)
         # The measure says a little too much of soft pictures.
         missing = float(np.sqrt(max((0.9 * face.blur) ** 2 - own**2, 0.0))) * self._finish
         if missing < LEAST_BLUR_PX:
             return over
-        return soften(over, weight, min(missing, MAX_BLUR * height))
+        return soften(over, min(missing, MAX_BLUR * height))
 
     def _measure_light(
         self, pixels: Pixels, mesh: FloatArray, source: _Prepared
