@@ -9,7 +9,8 @@ FaceFusionError
 │   ├── MediaMissing (FileNotFoundError)
 │   ├── MediaUnreadable
 │   ├── MediaUnsupported
-│   └── OutputRefused
+│   ├── OutputRefused
+│   └── SegmentDamaged
 ├── FaceError (ValueError)
 │   ├── NoFaceInSource
 │   └── NoFaceInTarget
@@ -25,6 +26,15 @@ FaceFusionError
 │   ├── StorageError
 │   └── BundleRefused
 ├── QualityTooLow
+├── JobError (RuntimeError)
+│   ├── UnknownJob
+│   ├── JobMismatch
+│   ├── IllegalMove
+│   ├── LeaseLost
+│   ├── SegmentFailed
+│   ├── WorkerLost
+│   ├── StoreUnreachable
+│   └── DiskLimitReached
 └── Stopped
 """
 
@@ -113,6 +123,13 @@ class OutputRefused(MediaError):
     """The output cannot be written: no permission, no room, or it would overwrite an input."""
 
     code = "output_refused"
+
+
+class SegmentDamaged(MediaError):
+    """A finished part of a clip is not what was recorded; it has to be made again."""
+
+    code = "segment_damaged"
+    retryable = True
 
 
 class FaceError(FaceFusionError, ValueError):
@@ -207,7 +224,63 @@ class QualityTooLow(FaceFusionError):
     code = "quality_too_low"
 
 
+class JobError(FaceFusionError, RuntimeError):
+    """A job cannot go on."""
+
+    code = "job"
+
+
+class UnknownJob(JobError):
+    """There is no job of this id."""
+
+    code = "unknown_job"
+
+
+class JobMismatch(JobError):
+    """A file that the job rests on is not the one it began with."""
+
+    code = "job_mismatch"
+
+
+class IllegalMove(JobError):
+    """A job or segment was told to do what it cannot do in its state; the history is in the message."""
+
+    code = "illegal_move"
+
+
+class LeaseLost(JobError):
+    """Somebody else has taken the work over, or it was cancelled: what this worker does no longer counts."""
+
+    code = "lease_lost"
+
+
+class SegmentFailed(JobError):
+    """A part of a job failed too often and was put aside, with the reason."""
+
+    code = "segment_failed"
+
+
+class WorkerLost(JobError):
+    """A process ended in the middle of its work."""
+
+    code = "worker_lost"
+    retryable = True
+
+
+class StoreUnreachable(JobError):
+    """The job store, broker or storage does not answer."""
+
+    code = "store_unreachable"
+    retryable = True
+
+
+class DiskLimitReached(JobError):
+    """The working files of a job would take more room than they may."""
+
+    code = "disk_limit"
+
+
 class Stopped(FaceFusionError):
-    """The user stopped the work; nothing was written."""
+    """The user stopped the work; what is finished is kept."""
 
     code = "stopped"

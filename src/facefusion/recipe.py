@@ -291,6 +291,12 @@ class Recipe(BaseModel):
     output_video_quality: Annotated[int, Field(ge=0, le=100)] = _option(
         80, "quality of the video, 0 to 100 (80 is visually lossless)", "--output-video-quality", group="output"
     )
+    segment_s: Annotated[float, Field(ge=1, le=600)] = _option(
+        8.0,
+        "length of the parts that a clip is rendered in, s; a part is what is lost at most when something breaks",
+        "--segment-length",
+        group="output",
+    )
     report_path: Path | None = _option(
         None,
         "HTML page with figures, plots and the frames to look at; a JSON file goes beside it",

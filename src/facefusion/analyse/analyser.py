@@ -11,8 +11,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.analyse.people import link_people
-from facefusion.analyse.smooth import smooth_finishes, smooth_meshes
+from facefusion.analyse.join import MAX_SAMPLES, JoinOptions, join
 from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, transform
 from facefusion.imaging.boxes import overlap
 from facefusion.imaging.finish import measure_finish
@@ -24,8 +23,9 @@ from facefusion.models.pose import estimate_poses
 from facefusion.plugins.protocols import Classifier, Detector, Identifier, Landmarker, PointLandmarker
 from facefusion.types.face import Attributes, Detection, Face, Pose
 from facefusion.types.frame import Frame, Pixels
-from facefusion.types.topology import LEFT_IRIS, MESH_TO_68, RIGHT_IRIS, five_from_68
-from facefusion.types.track import SAME_PERSON_COSINE, Track, Tracks
+from facefusion.types.observation import Observation, Sighting
+from facefusion.types.topology import LEFT_IRIS, MESH_TO_68, POINT_COUNT, RIGHT_IRIS, five_from_68
+from facefusion.types.track import SAME_PERSON_COSINE, Tracks
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -57,12 +57,7 @@ FINISH_EVERY = 6
 """Frames between two measurements of sharpness and grain."""
 SAMPLE_EVERY = 8
 """Frames between two looks that may be kept to tell who somebody is."""
-MAX_SAMPLES = 5
 SAMPLE_SIDE = 256
-POINT_REACH = 3
-"""Frames to each side over which the offsets of 68 points are smoothed."""
-MAX_LINK_S = 3.0
-"""Time within a shot over which a lost person is taken to be the same one."""
 
 
 _Motion = tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]
@@ -184,7 +179,7 @@ class Analyser:
         notes: Mapping[str, str] | None = None,
         on_frame: Callable[[Frame], None] | None = None,
     ) -> Tracks:
-        """Pass 1 over a clip; a photo is a clip of one frame.
+        """Pass 1 over a clip in one piece; a photo is a clip of one frame.
 
         Parameters
         ----------
@@ -198,6 +193,34 @@ class Analyser:
         Returns
         -------
         Smoothed tracks, the most prominent person first.
+        """
+        return self.join([self.observe(frames, on_frame=on_frame)], notes)
+
+    def join(self, observations: Sequence[Observation], notes: Mapping[str, str] | None = None) -> Tracks:
+        """Tracks over a whole clip from what was seen in its parts, in order."""
+        options = JoinOptions(
+            self._smoothing,
+            self._max_gap,
+            self._min_point_score,
+            THOROUGH_REACH if self._is_thorough else 0,
+            "" if self._identifier is None else self._identifier.contract,
+            SAME_PERSON_COSINE if self._identifier is None else self._identifier.same_person_cosine,
+        )
+        return join(observations, options, notes)
+
+    def observe(
+        self, frames: Iterable[Frame], overlaps: bool = False, on_frame: Callable[[Frame], None] | None = None
+    ) -> Observation:
+        """Look at a part of a clip.
+
+        Parameters
+        ----------
+        frames
+            All frames of the part in order, each looked at once and let go.
+        overlaps
+            Whether the last of them is the first of the next part.
+        on_frame
+            Called after each frame.
         """
         followers: list[_Follower] = []
         pts: list[int] = []
@@ -239,24 +262,48 @@ class Analyser:
             if on_frame is not None:
                 on_frame(frame)
         aside.shutdown()
-        times = np.array(pts, dtype=np.int64)
-        same = SAME_PERSON_COSINE if self._identifier is None else self._identifier.same_person_cosine
-        linked = _link(followers, times, time_base)
-        tracks = [self._finish(k, follower) for k, follower in enumerate(_by_prominence(linked, size))]
-        if self._is_thorough:
-            bounds = [*cuts, len(pts)]
-            tracks = [_extended(track, bounds) for track in tracks]
-        return Tracks(
+        return Observation(
             size[0],
             size[1],
             time_base,
-            times,
-            tuple(tracks),
-            dict(notes or {}),
+            np.array(pts, dtype=np.int64),
             np.array(cuts, dtype=np.int64),
-            link_people(tracks, same),
-            "" if self._identifier is None else self._identifier.contract,
-            same,
+            overlaps,
+            tuple(self._sighting(follower) for follower in followers if follower.frames),
+        )
+
+    def _sighting(self, follower: _Follower) -> Sighting:
+        """What is kept of a follower: no pictures, only numbers."""
+        count = len(follower.frames)
+        motions = np.zeros((count, POINT_COUNT, 2), np.float16)
+        trusts = np.zeros((count, POINT_COUNT), np.float16)
+        for row, measured in enumerate(follower.motions):
+            if measured is not None:
+                motions[row], trusts[row] = measured.result()
+        identities = np.zeros((len(follower.samples), 0), np.float32)
+        attributes: tuple[Attributes, ...] = ()
+        if follower.samples:
+            pixels, fives = [s.pixels for s in follower.samples], [s.points for s in follower.samples]
+            if self._identifier is not None:
+                identities = np.asarray(self._identifier.identify(pixels, fives), dtype=np.float32)
+            if self._classifier is not None:
+                attributes = tuple(self._classifier.classify(pixels, fives))
+        located, finished = sorted(follower.points), sorted(follower.finishes)
+        return Sighting(
+            np.array(follower.frames, dtype=np.int64),
+            np.stack(follower.meshes).astype(np.float32),
+            np.array(follower.scores, dtype=np.float32),
+            motions,
+            trusts,
+            np.array([measured is not None for measured in follower.motions]),
+            np.array(located, dtype=np.int64),
+            np.array([follower.points[k][0] for k in located], dtype=np.float32).reshape(-1, 68, 2),
+            np.array([follower.points[k][1] for k in located], dtype=np.float32),
+            np.array(finished, dtype=np.int64),
+            np.array([follower.finishes[k] for k in finished], dtype=np.float32).reshape(-1, 2),
+            np.array([s.quality for s in follower.samples], dtype=np.float32),
+            identities,
+            attributes,
         )
 
     def _follow(
@@ -414,65 +461,6 @@ class Analyser:
             for affine, mesh, score in zip(affines, meshes, scores, strict=True)
         ]
 
-    def _finish(self, track_id: int, follower: _Follower) -> Track:
-        frames = np.array(follower.frames, dtype=np.int64)
-        meshes = np.stack(follower.meshes).astype(np.float32)
-        scores = np.array(follower.scores, dtype=np.float32)
-        rows = frames
-        frames, meshes, scores = _bridge(frames, meshes, scores, self._max_gap)
-        # Bridged frames have no measured motion: nothing is trusted there.
-        motions = np.zeros((len(frames), meshes.shape[1], 2), np.float32)
-        trusts = np.zeros((len(frames), meshes.shape[1]), np.float32)
-        for row, measured in zip(np.searchsorted(frames, rows), follower.motions, strict=True):
-            if measured is not None:
-                motions[row], trusts[row] = measured.result()
-        breaks = np.flatnonzero(np.diff(frames) > 1) + 1
-        for part in np.split(np.arange(len(frames)), breaks):
-            meshes[part] = smooth_meshes(meshes[part], motions[part], trusts[part], self._smoothing)
-        raw = dict(zip(follower.frames, follower.meshes, strict=True))
-        points = None if not follower.points else self._smooth_points(frames, meshes, raw, follower.points)
-        identity = attributes = None
-        if follower.samples:
-            pixels, fives = [s.pixels for s in follower.samples], [s.points for s in follower.samples]
-            if self._identifier is not None:
-                identity = self._identifier.identify(pixels, fives).mean(axis=0).astype(np.float32)
-            if self._classifier is not None:
-                attributes = _majority(self._classifier.classify(pixels, fives))
-        return Track(
-            track_id,
-            frames,
-            meshes,
-            scores,
-            estimate_poses(meshes),
-            points,
-            identity,
-            attributes,
-            ~np.isin(frames, rows),
-            smooth_finishes(frames, follower.finishes),
-        )
-
-    def _smooth_points(
-        self,
-        frames: npt.NDArray[np.int64],
-        meshes: FloatArray,
-        raw: Mapping[int, FloatArray],
-        found: Mapping[int, tuple[FloatArray, float]],
-    ) -> FloatArray:
-        """68 points carried by the smoothed mesh: only their offset from it is measured, and smoothed."""
-        rows = list(MESH_TO_68)
-        offsets = np.zeros((len(frames), 68, 2), dtype=np.float32)
-        weights = np.zeros(len(frames), dtype=np.float32)
-        for k, frame in enumerate(frames.tolist()):
-            points, score = found.get(frame, (None, 0.0))
-            if points is not None and score >= self._min_point_score:
-                offsets[k], weights[k] = points - raw[frame][rows, :2], 1.0
-        kernel = np.exp(-(np.arange(-POINT_REACH, POINT_REACH + 1) ** 2) / (2 * (POINT_REACH / 2) ** 2))
-        spread = np.abs(frames[:, None] - frames[None])
-        shares = np.where(spread <= POINT_REACH, kernel[np.minimum(spread, POINT_REACH) + POINT_REACH], 0) * weights
-        total = shares.sum(axis=1)
-        smooth = np.einsum("ij,jkl->ikl", shares, offsets) / np.maximum(total, 1e-6)[:, None, None]
-        return np.asarray(meshes[:, rows, :2] + smooth, dtype=np.float32)
-
 
 def _mean_face(five: FloatArray) -> FloatArray:
     """(478, 3) the mean face where a detector saw five points."""
@@ -480,28 +468,6 @@ def _mean_face(five: FloatArray) -> FloatArray:
     affine = similarity(five_from_68(mean[list(MESH_TO_68), :2]), five)
     scale = float(np.hypot(affine[0, 0], affine[1, 0]))
     return np.concatenate([transform(affine, mean[:, :2]), mean[:, 2:] * scale], axis=1).astype(np.float32)
-
-
-def _extended(track: Track, bounds: Sequence[int]) -> Track:
-    """A track with more frames at both ends, within its shot, in which the face stays where it was."""
-    first, last = int(track.frames[0]), int(track.frames[-1])
-    start = max(max(bound for bound in bounds if bound <= first), first - THOROUGH_REACH)
-    stop = min(min(bound for bound in bounds if bound > last), last + 1 + THOROUGH_REACH)
-    before, after = np.arange(start, first), np.arange(last + 1, stop)
-    rows = np.concatenate(
-        [np.zeros(len(before), int), np.arange(len(track.frames)), np.full(len(after), len(track.frames) - 1)]
-    )
-    is_new = np.concatenate([np.ones(len(before), bool), np.zeros(len(track.frames), bool), np.ones(len(after), bool)])
-    return replace(
-        track,
-        frames=np.concatenate([before, track.frames, after]),
-        meshes=track.meshes[rows],
-        scores=track.scores[rows],
-        poses=track.poses[rows],
-        points=None if track.points is None else track.points[rows],
-        finishes=None if track.finishes is None else track.finishes[rows],
-        guessed=is_new | (False if track.guessed is None else track.guessed[rows]),
-    )
 
 
 def _sample(pixels: Pixels, follower: _Follower) -> _Sample:
@@ -515,12 +481,6 @@ def _sample(pixels: Pixels, follower: _Follower) -> _Sample:
 
 def _best_samples(samples: list[_Sample]) -> list[_Sample]:
     return sorted(samples, key=lambda sample: -sample.quality)[:MAX_SAMPLES]
-
-
-def _majority(found: Sequence[Attributes]) -> Attributes:
-    """The most frequent value of each attribute; of equals the one seen in the better look."""
-    ages, genders, races = ([getattr(one, name) for one in found] for name in ("ages", "gender", "race"))
-    return Attributes(*(max(values, key=values.count) for values in (ages, genders, races)))
 
 
 def _measure_motion(before: Pixels, pixels: Pixels, mesh: FloatArray) -> _Motion:
@@ -565,65 +525,3 @@ def _is_in_picture(mesh: FloatArray, pixels: Pixels) -> bool:
     height, width = pixels.shape[:2]
     inside = (mesh[:, 0] > 0) & (mesh[:, 0] < width) & (mesh[:, 1] > 0) & (mesh[:, 1] < height)
     return float(inside.mean()) > 0.4 and float(np.ptp(mesh[:, 1])) > 12
-
-
-def _link(followers: list[_Follower], pts: npt.NDArray[np.int64], time_base: Fraction) -> list[_Follower]:
-    """Join followers of one shot that never appear together, are near in time, place and size."""
-    linked: list[_Follower] = []
-    for follower in sorted((f for f in followers if f.frames), key=lambda f: f.frames[0]):
-        start = follower.frames[0]
-        candidates = [
-            f
-            for f in linked
-            if f.shot == follower.shot
-            and f.frames[-1] < start
-            and float((pts[start] - pts[f.frames[-1]]) * time_base) <= MAX_LINK_S
-            and _is_near(f.meshes[-1], follower.meshes[0])
-        ]
-        if candidates:
-            before = max(candidates, key=lambda f: f.frames[-1])
-            before.points |= follower.points
-            before.finishes |= follower.finishes
-            before.samples = _best_samples(before.samples + follower.samples)
-            for name in ("frames", "meshes", "scores", "motions"):
-                getattr(before, name).extend(getattr(follower, name))
-        else:
-            linked.append(follower)
-    return linked
-
-
-def _is_near(one: FloatArray, other: FloatArray) -> bool:
-    a, b = float(np.ptp(one[:, 1])), float(np.ptp(other[:, 1]))
-    distance = float(np.linalg.norm((one - other)[:, :2].mean(axis=0)))
-    return 0.6 < a / max(b, 1e-3) < 1.67 and distance < 1.2 * max(a, b)
-
-
-def _by_prominence(followers: list[_Follower], size: tuple[int, int]) -> list[_Follower]:
-    """Largest, longest and most central first."""
-
-    def prominence(follower: _Follower) -> float:
-        meshes = np.stack(follower.meshes)[:, ::16, :2]
-        area = np.ptp(meshes[..., 0], axis=1) * np.ptp(meshes[..., 1], axis=1)
-        offset = np.abs(meshes.mean(axis=1) / np.array(size) - 0.5).max(axis=1)
-        return float((area * (1.2 - np.clip(offset, 0, 1))).sum())
-
-    return sorted(followers, key=lambda f: -prominence(f))
-
-
-def _bridge(
-    frames: npt.NDArray[np.int64], meshes: FloatArray, scores: FloatArray, max_gap: int
-) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray]:
-    """Fill gaps of a few frames by interpolation, so that the old face does not flash up."""
-    rows: list[npt.NDArray[np.int64]] = [frames[:1]]
-    filled_meshes, filled_scores = [meshes[:1]], [scores[:1]]
-    for k in range(1, len(frames)):
-        gap = int(frames[k] - frames[k - 1]) - 1
-        if 0 < gap <= max_gap and _is_near(meshes[k - 1], meshes[k]):
-            share = (np.arange(1, gap + 1, dtype=np.float32) / (gap + 1))[:, None, None]
-            rows.append(np.arange(frames[k - 1] + 1, frames[k]))
-            filled_meshes.append(meshes[k - 1] * (1 - share) + meshes[k] * share)
-            filled_scores.append(np.full(gap, min(scores[k - 1], scores[k]), dtype=np.float32))
-        rows.append(frames[k : k + 1])
-        filled_meshes.append(meshes[k : k + 1])
-        filled_scores.append(scores[k : k + 1])
-    return np.concatenate(rows), np.concatenate(filled_meshes).astype(np.float32), np.concatenate(filled_scores)

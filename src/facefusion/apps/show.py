@@ -14,7 +14,7 @@ from facefusion.pipeline.runner import Outcome
 
 Mode = Literal["auto", "bar", "json", "quiet"]
 
-_TITLES = {"sources": "Sources", "analyse": "Analyse", "render": "Render"}
+_TITLES = {"sources": "Sources", "analyse": "Analyse", "render": "Render", "merge": "Merge", "measure": "Measure"}
 
 
 class Show:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -36,6 +37,10 @@ class ClipReader:
         Which part of a frame is wanted, by its pts: a half-open xyxy box in pixels, or None where nothing is. The
         rest of ``Frame.pixels`` is then undefined, which saves the time of converting it; ``Frame.native`` is whole.
         Clips that are not stored upright in 8-bit 4:2:0 are converted whole all the same.
+    span
+        Half-open pts of the frames to read, instead of the whole part; None at either end where it is open.
+    halo
+        Frames to read before and after the span, as far as the part has them.
 
     Raises
     ------
@@ -50,7 +55,10 @@ class ClipReader:
         end_s: float | None = None,
         allow_8bit: bool = False,
         region: Region | None = None,
+        span: tuple[int | None, int | None] | None = None,
+        halo: tuple[int, int] = (0, 0),
     ) -> None:
+        self._location = path
         self.info: ClipInfo = probe(path)
         if self.info.bit_depth > 8 and not allow_8bit:
             raise MediaUnsupported(
@@ -63,6 +71,11 @@ class ClipReader:
                 f"--start {start_s} s is beyond the end of {path} ({duration_s:.2f} s).", "Start earlier."
             )
         self.start_s, self.end_s, self._region = start_s, end_s, region
+        self._span, self._halo = span, halo
+
+    def open(self) -> Any:
+        """The clip as a PyAV container, to be closed by the caller."""
+        return open_clip(self._location)
 
     @property
     def frame_count(self) -> int:
@@ -86,29 +99,53 @@ class ClipReader:
         return to_pts(self.start_s), to_pts(self.end_s)
 
     def __iter__(self) -> Iterator[Frame]:
-        start, stop = self.span_pts()
+        first, last = self.span_pts()
+        start, stop = (first, last) if self._span is None else self._span
         # One for all frames: setting a conversion up costs as much as doing it. One thread: others have work.
         reformatter = VideoReformatter()
-        with open_clip(self.info.path) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            if start:
-                container.seek(max(start, 0), stream=stream, backward=True)
-            index, last_pts = 0, None
-            for picture in self._decode(container, stream):
-                pts = picture.pts
-                if pts is None:  # containers without times: count on at the frame rate
-                    step = 1 / ((self.info.frame_rate or Fraction(25)) * self.info.time_base)
-                    pts = 0 if last_pts is None else last_pts + max(int(step), 1)
-                if last_pts is not None and pts <= last_pts:
-                    continue  # a damaged stream repeats a time; two frames cannot share one
-                last_pts = pts
-                if start is not None and pts < start:
-                    continue
-                if stop is not None and pts >= stop:
-                    return
-                yield Frame(self._convert(picture, pts, reformatter), index, pts, self.info.time_base, picture)
+        before: deque[Any] = deque(maxlen=self._halo[0])
+        index, after = 0, 0
+        for picture, pts in self._from(start):
+            if (first is not None and pts < first) or (start is not None and pts < start):
+                if first is None or pts >= first:
+                    before.append((picture, pts))
+                continue
+            if last is not None and pts >= last:
+                break
+            if stop is not None and pts >= stop:
+                after += 1
+                if after > self._halo[1]:
+                    break
+            for one, time in (*before, (picture, pts)):
+                yield Frame(self._convert(one, time, reformatter), index, time, self.info.time_base, one)
                 index += 1
+            before.clear()
+
+    def _from(self, start: int | None) -> Iterator[tuple[Any, int]]:
+        """Decoded pictures with rising times, from before a time on."""
+        # One second earlier than asked for, since what stands right behind a key frame may lean on what is before it.
+        # Where no key frame is so near, from further back.
+        for margin_s in (1, 12, None) if start else (None,):
+            with self.open() as container:
+                stream = container.streams.video[0]
+                stream.thread_type = "AUTO"
+                if start and margin_s is not None:
+                    earlier = max(start - int(margin_s / self.info.time_base), 0)
+                    container.seek(earlier, stream=stream, backward=True)
+                last_pts = None
+                for picture in self._decode(container, stream):
+                    pts = picture.pts
+                    if pts is None:  # containers without times: count on at the frame rate
+                        step = 1 / ((self.info.frame_rate or Fraction(25)) * self.info.time_base)
+                        pts = 0 if last_pts is None else last_pts + max(int(step), 1)
+                    if last_pts is None and margin_s is not None and start is not None and pts >= start:
+                        break  # too late: nothing is known of what is before
+                    if last_pts is not None and pts <= last_pts:
+                        continue  # a damaged stream repeats a time; two frames cannot share one
+                    last_pts = pts
+                    yield picture, pts
+                else:
+                    return
 
     def _decode(self, container: Any, stream: Any) -> Iterator[Any]:
         last_s = 0.0

@@ -7,7 +7,7 @@ import threading
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import av
 import av.error
@@ -16,7 +16,6 @@ from av.video.reformatter import VideoReformatter
 
 from facefusion.errors import MediaUnsupported, OutputRefused
 from facefusion.media.files import partial_path, translate_os_error
-from facefusion.media.probe import open_clip
 from facefusion.media.reader import ALIGN_PX, ClipReader, plane_of
 from facefusion.types.frame import RenderedFrame
 
@@ -32,6 +31,8 @@ _PASSED_FORMATS = {
     "libsvtav1": ("yuv420p",),
 }
 _UNSPECIFIED = 2
+ENCODER_THREADS = 3
+"""Threads of every encoder. What an encoder writes depends on their number, so no machine may choose another one."""
 
 
 def quality_to_crf(quality: int, encoder: str) -> int:
@@ -66,8 +67,6 @@ class ClipWriter:
         Reader of the target: size, times, colour tags and all other tracks are taken from it.
     encoder, preset, quality
         As in the recipe.
-    thread_count
-        Encoder threads, 0 for as many as there are cores.
     comment
         Written to the container's comment tag where the target has none.
 
@@ -84,22 +83,27 @@ class ClipWriter:
         encoder: str = "libx264",
         preset: str = "veryfast",
         quality: int = 80,
-        thread_count: int = 0,
         comment: str = "",
     ) -> None:
-        check_clip_output(path, encoder)
+        self._check(path, encoder)
         self._path, self._target, self._partial = path, target, partial_path(path)
         self._encoder, self._comment = encoder, comment
-        self._preset, self._quality, self._threads = preset, quality, thread_count
+        self._preset, self._quality = preset, quality
         self._output: Any = None
         self._stream: Any = None
         self._passengers: _Passengers | None = None
         self._local = threading.local()
         self._is_exact = False
+        self._pixel_format, self._space, self._is_full, self._width, self._height = "", (2, 5), False, 0, 0
+        self._range = 0
         self._offset = 0
         self._offset_s = Fraction(0)
 
-    def __enter__(self) -> ClipWriter:
+    @staticmethod
+    def _check(path: Path, encoder: str) -> None:
+        check_clip_output(path, encoder)
+
+    def __enter__(self) -> Self:
         try:
             self._open()
         except av.error.FFmpegError as error:
@@ -111,12 +115,17 @@ class ClipWriter:
         return self
 
     def _open(self) -> None:
+        self._open_container()
+        self._add_video()
+        self._add_passengers()
+
+    def _open_container(self, name: str = "") -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         info = self._target.info
         suffix = self._path.suffix.lower()
-        options = {}
+        options = {"fflags": "+bitexact"}  # no random ids, no versions, no dates
         if suffix in (".mp4", ".m4v", ".mov"):
-            options = {
+            options |= {
                 "movflags": "+faststart",
                 "video_track_timescale": str(info.time_base.denominator),
                 "movie_timescale": str(min(info.time_base.denominator, 600_000)),
@@ -124,7 +133,11 @@ class ClipWriter:
         start, _ = self._target.span_pts()
         self._offset = start or 0
         self._offset_s = self._offset * info.time_base
-        self._output = av.open("file:" + str(self._partial), "w", format=_format_name(suffix), options=options)
+        name = name or _format_name(suffix)
+        self._output = av.open("file:" + str(self._partial), "w", format=name, options=options)
+
+    def _add_video(self) -> None:
+        info = self._target.info
         pixel_format = info.pixel_format if info.pixel_format in _PASSED_FORMATS[self._encoder] else "yuv420p"
         has_odd_side = bool(info.width % 2 or info.height % 2)
         # A touched area is written back into the decoder's own picture, so the rest stays exact.
@@ -135,10 +148,10 @@ class ClipWriter:
         context = stream.codec_context
         context.time_base = info.time_base
         stream.time_base = info.time_base
-        context.thread_count = self._threads
+        context.thread_count = ENCODER_THREADS
         context.options = self._encoder_options()
         self._stream = stream
-        with open_clip(info.path) as container:
+        with self._target.open() as container:
             source = container.streams.video[0]
             first = next(container.decode(source))
             context.color_primaries = int(first.color_primaries or _UNSPECIFIED)
@@ -148,7 +161,19 @@ class ClipWriter:
             if source.sample_aspect_ratio:
                 aspect = source.sample_aspect_ratio
                 context.sample_aspect_ratio = 1 / aspect if info.rotation_deg in (90, 270) else aspect
-            stream.metadata.update({k: v for k, v in source.metadata.items() if k.lower() not in ("rotate", "encoder")})
+        # Kept aside: pictures may be prepared while the stream is gone already.
+        self._pixel_format, self._width, self._height = pixel_format, stream.width, stream.height
+        space = context.colorspace if context.colorspace in (1, 4, 5, 6, 7, 9) else 5
+        self._space = (context.colorspace, 5 if space == 6 else space)
+        self._range = context.color_range
+        self._is_full = context.color_range == 2 or pixel_format.startswith("yuvj")
+
+    def _add_passengers(self) -> None:
+        """Everything of the target but its picture: names, chapters, sound, subtitles."""
+        with self._target.open() as container:
+            source = container.streams.video[0]
+            kept = {k: v for k, v in source.metadata.items() if k.lower() not in ("rotate", "encoder")}
+            self._stream.metadata.update(kept)
             tags = {k: v for k, v in container.metadata.items() if k not in _OWN_TAGS}
             if self._comment:
                 tags.setdefault("comment", self._comment)
@@ -164,7 +189,8 @@ class ClipWriter:
             return {"preset": _SVT_PRESETS[self._preset], "crf": crf, "svtav1-params": "lp=2"}
         options = {"preset": self._preset, "crf": crf}
         if self._encoder == "libx265":
-            options["x265-params"] = "log-level=none"
+            # Every segment must stand alone, and be the same on any machine.
+            options["x265-params"] = "log-level=none:open-gop=0:frame-threads=2"
         return options
 
     @property
@@ -206,21 +232,20 @@ class ClipWriter:
             raise translate_os_error(error, self._path) from error
 
     def _mux(self, packets: list[Any]) -> None:
-        assert self._passengers is not None
         for packet in packets:
-            if packet.dts is not None:
+            if packet.dts is not None and self._passengers is not None:
                 self._passengers.mux_until(packet.dts * packet.time_base)
             self._output.mux(packet)
 
     def _picture(self, rendered: RenderedFrame) -> Any:
         native: Any = rendered.frame.native
-        if self._is_exact and native is not None and native.format.name == self._stream.pix_fmt:
+        if self._is_exact and native is not None and native.format.name == self._pixel_format:
             if rendered.patch is not None:
                 native.make_writable()
                 self._patch(native, rendered)
             return native
         pixels = rendered.pixels
-        pad = (self._stream.height - pixels.shape[0], self._stream.width - pixels.shape[1])
+        pad = (self._height - pixels.shape[0], self._width - pixels.shape[1])
         if any(pad):
             pixels = np.pad(pixels, ((0, pad[0]), (0, pad[1]), (0, 0)), mode="edge")
         return self._to_yuv(pixels)
@@ -228,20 +253,17 @@ class ClipWriter:
     def _to_yuv(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
         """RGB to the stream's format with the matrix and range of the source picture."""
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        context = self._stream.codec_context
-        space = context.colorspace if context.colorspace in (1, 4, 5, 6, 7, 9) else 5
-        is_full = context.color_range == 2 or self._stream.pix_fmt.startswith("yuvj")
         if not hasattr(self._local, "reformatter"):  # it is not to be shared between threads
             self._local.reformatter = VideoReformatter()
         converted = self._local.reformatter.reformat(
             picture,
-            format=self._stream.pix_fmt,
-            dst_colorspace=5 if space == 6 else space,
-            dst_color_range=2 if is_full else 1,
+            format=self._pixel_format,
+            dst_colorspace=self._space[1],
+            dst_color_range=2 if self._is_full else 1,
             threads=1,
         )
-        converted.colorspace = context.colorspace
-        converted.color_range = context.color_range
+        converted.colorspace = self._space[0]
+        converted.color_range = self._range
         return converted
 
     def _patch(self, native: Any, rendered: RenderedFrame) -> None:
@@ -271,10 +293,10 @@ class ClipWriter:
             self._abandon()
             return
         try:
-            assert self._passengers is not None
-            self._mux(self._stream.encode(None))
-            self._passengers.mux_until(None)
-            self._passengers.close()
+            self._finish()
+            if self._passengers is not None:
+                self._passengers.mux_until(None)
+                self._passengers.close()
             self._output.close()
             with self._partial.open("rb") as file:
                 os.fsync(file.fileno())
@@ -282,6 +304,10 @@ class ClipWriter:
         except OSError as failure:
             self._abandon()
             raise translate_os_error(failure, self._path) from failure
+
+    def _finish(self) -> None:
+        """Write what the encoder still holds."""
+        self._mux(self._stream.encode(None))
 
     def _abandon(self) -> None:
         if self._passengers is not None:
@@ -305,7 +331,7 @@ class _Passengers:
         self._offset_s = offset_s
         self._end_s = None if target.end_s is None else Fraction(target.end_s).limit_denominator(1_000_000)
         self._output = output
-        self._container = open_clip(target.info.path)
+        self._container = target.open()
         self._streams: dict[int, Any] = {}
         self._waiting: Any = None
         for stream in self._container.streams:

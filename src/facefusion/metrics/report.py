@@ -132,6 +132,11 @@ class Reporter:
         self._before: RenderedFrame | None = None
         self.has_changed = False
 
+    @property
+    def track_ids(self) -> tuple[int, ...]:
+        """People who are measured."""
+        return self._ids
+
     def _row(self, track: Track) -> Row:
         pts, base = self._tracks.pts, self._tracks.time_base
         first, last = int(track.frames[0]), int(track.frames[-1])

@@ -231,6 +231,8 @@ class MotionSmoother:
 
 def _sides(track: Track) -> npt.NDArray[np.int64]:
     """(N,) side of the square around every row in frame pixels; it changes seldom, and in steps."""
+    if not len(track.frames):
+        return np.zeros(0, dtype=np.int64)
     extent = np.ptp(track.meshes[:, :, :2], axis=1).max(axis=1) * MARGIN
     padded = np.pad(extent, _STEADY_FRAMES, mode="edge")
     widest = np.lib.stride_tricks.sliding_window_view(padded, 2 * _STEADY_FRAMES + 1).max(axis=1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -127,3 +129,9 @@ class Attributes:
     ages: tuple[int, int]
     gender: str
     race: str
+
+
+def read_attributes(values: Mapping[str, Any]) -> Attributes:
+    """Attributes from what `dataclasses.asdict` made of them."""
+    low, high = values["ages"]
+    return Attributes((int(low), int(high)), str(values["gender"]), str(values["race"]))

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from facefusion.errors import MediaMissing, TracksError
-from facefusion.types.face import Attributes, Face, Pose
+from facefusion.types.face import Attributes, Face, Pose, read_attributes
 from facefusion.types.topology import POINT_COUNT
 
 SAME_PERSON_COSINE = 0.4
@@ -199,8 +199,15 @@ class Tracks:
             partial.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, path: Path) -> Tracks:
+    def load(cls, path: Path, rows: tuple[int, int] | None = None) -> Tracks:
         """Read a file written by `save`.
+
+        Parameters
+        ----------
+        path
+            The file.
+        rows
+            Half-open range of rows of ``pts``: of every track only what is seen in it is read. None reads all.
 
         Raises
         ------
@@ -218,14 +225,25 @@ class Tracks:
                     raise TracksError(f"{path} is not a tracks file.", "Make one with 'facefusion analyse'.")
                 known = set(file.keys())
                 attributes = json.loads(header.get("attributes", "{}"))
+
+                def column(number: int, name: str) -> Any:
+                    if name == "identity":
+                        return file.get_tensor(f"{number}.{name}")
+                    return file.get_slice(f"{number}.{name}")[parts[number]]
+
+                parts = dict.fromkeys(json.loads(header["track_ids"]), slice(None))
+                if rows is not None:
+                    for number in parts:
+                        low, high = np.searchsorted(file.get_tensor(f"{number}.frames"), rows)
+                        parts[number] = slice(int(low), int(high))
                 tracks = tuple(
                     Track(
                         k,
-                        **{name: file.get_tensor(f"{k}.{name}") for name in _COLUMNS},
-                        **{name: file.get_tensor(f"{k}.{name}") for name in _OPTIONAL if f"{k}.{name}" in known},
-                        attributes=_read_attributes(attributes.get(str(k))),
+                        **{name: column(k, name) for name in _COLUMNS},
+                        **{name: column(k, name) for name in _OPTIONAL if f"{k}.{name}" in known},
+                        attributes=read_attributes(attributes[str(k)]) if str(k) in attributes else None,
                     )
-                    for k in json.loads(header["track_ids"])
+                    for k in parts
                 )
                 return cls(
                     int(header["width"]),
@@ -243,10 +261,3 @@ class Tracks:
             if isinstance(error, TracksError):
                 raise
             raise TracksError(f"{path} is damaged: {error}.", "Analyse the target again.") from error
-
-
-def _read_attributes(values: dict[str, Any] | None) -> Attributes | None:
-    if values is None:
-        return None
-    low, high = values["ages"]
-    return Attributes((int(low), int(high)), str(values["gender"]), str(values["race"]))

@@ -1,0 +1,249 @@
+"""A clip in parts: where to cut it, one part written by itself, and the parts joined without encoding again.
+
+Where it is cut depends on the clip and the wanted length alone, and every part is encoded by a fresh encoder with the
+same settings. So the joined file is the same to the byte, whoever wrote the parts, in whatever order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+from av.codec.context import Flags
+
+from facefusion.errors import MediaUnreadable, SegmentDamaged
+from facefusion.media.reader import ClipReader
+from facefusion.media.writer import ClipWriter
+from facefusion.types.frame import RenderedFrame
+
+_INTACT = "Get an intact copy, or use --end for the part before."
+SUFFIX = ".nut"
+"""Parts are NUT files: it keeps any time base and any of our codecs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A half-open part of a clip in pts; None where it is open.
+
+    Attributes
+    ----------
+    start, stop
+        In units of the stream's time base. Frame times, except that a clip without times is one open span.
+    frame_count
+        Frames in it as the container lists them, for progress; 0 where unknown.
+    """
+
+    start: int | None
+    stop: int | None
+    frame_count: int = 0
+
+    def as_pair(self) -> tuple[int | None, int | None]:
+        """Start and stop."""
+        return self.start, self.stop
+
+
+def plan_spans(reader: ClipReader, length_s: float) -> tuple[Span, ...]:
+    """Cut a clip into spans of about equal length, at key frames where there are any near.
+
+    Parameters
+    ----------
+    reader
+        Of the whole part that is wanted.
+    length_s
+        Wanted length in seconds. Spans are between half and one and a half of it, but for the last, and for clips
+        that are shorter. A clip whose packets have no times, or the same ones twice, is one span.
+
+    Returns
+    -------
+    Spans in order, without gaps; the first begins and the last ends open.
+
+    Raises
+    ------
+    MediaUnreadable
+    """
+    first, last = reader.span_pts()
+    times: list[int] = []
+    keys: list[int] = []
+    try:
+        with reader.open() as container:
+            stream = container.streams.video[0]
+            if first:
+                container.seek(max(first, 0), stream=stream, backward=True)
+            for packet in container.demux(stream):
+                if not packet.size or packet.is_discard:
+                    continue
+                if packet.pts is None:
+                    return (Span(None, None, reader.frame_count),)
+                if last is not None and packet.dts is not None and packet.dts >= last:
+                    break
+                if (first is None or packet.pts >= first) and (last is None or packet.pts < last):
+                    times.append(packet.pts)
+                    if packet.is_keyframe:
+                        keys.append(packet.pts)
+    except av.error.FFmpegError as error:
+        raise MediaUnreadable(
+            f"{reader.info.path} cannot be read to its end: {error}.", "Get an intact copy."
+        ) from error
+    times.sort()
+    if len(set(times)) != len(times) or len(times) < 2:
+        return (Span(None, None, len(times)),)
+    length = max(int(length_s / reader.info.time_base), 1)
+    starts = [times[0]]
+    while True:
+        wanted = starts[-1] + length
+        if wanted > times[-1] - length // 2:
+            break
+        near = [key for key in keys if abs(key - wanted) <= length // 2 and key > starts[-1]]
+        starts.append(min(near, key=lambda key: abs(key - wanted)) if near else next(t for t in times if t >= wanted))
+    bounds = [None, *starts[1:], None]
+    spans = []
+    at = 0
+    for start, stop in pairwise(bounds):
+        stop_at = len(times) if stop is None else next(k for k in range(at, len(times)) if times[k] >= stop)
+        spans.append(Span(start, stop, stop_at - at))
+        at = stop_at
+    return tuple(spans)
+
+
+class SegmentWriter(ClipWriter):
+    """Writes the frames of one span: its own closed group of pictures, no sound, in a NUT file.
+
+    Parameters as of `ClipWriter`.
+
+    Attributes
+    ----------
+    pts, durations
+        Of every frame that was written, in the output's time: what `ClipMerger` needs to know.
+    """
+
+    def __init__(self, path: Path, target: ClipReader, encoder: str, preset: str, quality: int) -> None:
+        super().__init__(path, target, encoder, preset, quality)
+        self.pts: list[int] = []
+        self.durations: list[int] = []
+
+    @staticmethod
+    def _check(path: Path, encoder: str) -> None:
+        """Segments have names of our own."""
+
+    def _open(self) -> None:
+        self._open_container("nut")
+        self._add_video()
+        self._stream.codec_context.flags |= Flags.global_header
+
+    def write(self, rendered: RenderedFrame, prepared: object | None = None) -> None:
+        """Write one frame."""
+        self.pts.append(rendered.frame.pts - self._offset)
+        self.durations.append(int(getattr(rendered.frame.native, "duration", 0) or 0))
+        super().write(rendered, prepared)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A finished segment.
+
+    Attributes
+    ----------
+    path
+        Its file.
+    pts, durations
+        Of its frames in the output's time.
+    """
+
+    path: Path
+    pts: Sequence[int]
+    durations: Sequence[int]
+
+
+class ClipMerger(ClipWriter):
+    """Joins segments into a clip with the target's other tracks; used as `ClipWriter` is.
+
+    Parameters
+    ----------
+    path, target, encoder, comment
+        As of `ClipWriter`.
+    parts
+        All segments in order. Files are read one after the other.
+
+    Raises
+    ------
+    SegmentDamaged
+        When a segment does not hold the frames it should.
+    """
+
+    def __init__(self, path: Path, target: ClipReader, encoder: str, parts: Sequence[Part], comment: str = "") -> None:
+        super().__init__(path, target, encoder, comment=comment)
+        self._parts = parts
+
+    def _open(self) -> None:
+        self._open_container()
+        with _open_segment(self._parts[0].path) as first:
+            template = first.streams.video[0]
+            self._stream = self._output.add_stream_from_template(template, opaque=True)
+            context = self._stream.codec_context
+            if self._is_mp4:
+                context.codec_tag = {"libx264": "avc1", "libx265": "hvc1", "libsvtav1": "av01"}[self._encoder]
+            self._stream.time_base = self._target.info.time_base
+        self._add_passengers()
+
+    @property
+    def _is_mp4(self) -> bool:
+        return self._path.suffix.lower() in (".mp4", ".m4v", ".mov")
+
+    def merge(self) -> None:
+        """Copy all packets, with the times that the frames were to have."""
+        times = [time for part in self._parts for time in part.pts]
+        delay = max(self._delay(part) for part in self._parts)
+        step = (times[1] - times[0]) if len(times) > 1 else 1
+        # A packet may be decoded when the frame that is ``delay`` before it is shown. Matroska keeps no such times,
+        # and would move everything for the sake of those before the start.
+        early = [times[0] - (delay - k) * step if self._is_mp4 else times[0] for k in range(delay)]
+        decode = early + times
+        number = 0
+        for part in self._parts:
+            durations = dict(zip(part.pts, part.durations, strict=True))
+            for packet, pts in self._packets(part):
+                packet.stream = self._stream
+                packet.time_base = self._target.info.time_base
+                packet.pts, packet.dts = pts, decode[number]
+                packet.duration = durations[pts] or step
+                self._mux([packet])
+                number += 1
+
+    def _packets(self, part: Part) -> Any:
+        """Packets in decoding order, each with the time its frame was to have.
+
+        The container may have moved all times; their order is what it was.
+        """
+        with _open_segment(part.path) as container:
+            packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
+            ranks = {pts: rank for rank, pts in enumerate(sorted({packet.pts for packet in packets}))}
+            if not len(packets) == len(ranks) == len(part.pts):
+                raise SegmentDamaged(
+                    f"{part.path.name} holds {len(packets)} frames instead of {len(part.pts)}.",
+                    "Resume the job; the segment is rendered again.",
+                )
+            for packet in packets:
+                yield packet, part.pts[ranks[packet.pts]]
+
+    def _delay(self, part: Part) -> int:
+        """By how many frames decoding has to run ahead."""
+        rank = {pts: k for k, pts in enumerate(part.pts)}
+        return max((number - rank[pts] for number, (_, pts) in enumerate(self._packets(part))), default=0)
+
+    def _finish(self) -> None:
+        """Nothing is encoded here."""
+
+
+def _open_segment(path: Path) -> Any:
+    try:
+        return av.open("file:" + os.fspath(path), "r", format="nut")
+    except (av.error.FFmpegError, OSError) as error:
+        raise SegmentDamaged(
+            f"{path.name} cannot be read: {error}.", "Resume the job; the segment is rendered again."
+        ) from error

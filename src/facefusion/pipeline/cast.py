@@ -1,0 +1,223 @@
+"""Who takes part: engines of pass 1, sources, references, and the processors that they go into."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from facefusion.analyse.analyser import Analyser
+from facefusion.analyse.turned import TurnedDetector
+from facefusion.errors import NoFaceInSource, UnknownOption
+from facefusion.media.image import read_photo
+from facefusion.models.providers import core_count
+from facefusion.pipeline.plan import face_map_of
+from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
+from facefusion.pipeline.selection import (
+    Person,
+    choose_tracks,
+    identifier_of,
+    is_protective,
+    matching_tracks,
+    wants_attributes,
+    wants_identity,
+)
+from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray
+from facefusion.plugins.registry import build_engine
+from facefusion.recipe import Recipe, four_sides
+from facefusion.types.crop import SourceFace
+from facefusion.types.face import Attributes
+from facefusion.types.track import Tracks
+
+DEFAULT_LANDMARKER = "embedded"
+"""The mesh under landmarkers of other layouts."""
+
+
+def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser:
+    """Engines of pass 1 as a recipe names them.
+
+    Parameters
+    ----------
+    recipe
+        What is asked for.
+    has_identity
+        Whether people are told apart; None where the recipe's selection decides.
+    """
+    context = EngineContext(recipe, thread_count=1)
+    # The detector is the only model large enough to gain from more threads.
+    wide = EngineContext(recipe, thread_count=recipe.execution_thread_count or core_count())
+    detector = upright = build_engine("face_detector", recipe.face_detector_model, wide)
+    angles, margin = recipe.face_detector_angles, four_sides(recipe.face_detector_margin)
+    if angles != (0,) or any(margin):
+        detector = TurnedDetector(detector, angles, margin)
+    landmarker = build_engine("face_landmarker", recipe.face_landmarker_model, context)
+    is_mesh = hasattr(landmarker, "landmark")
+    mesh = landmarker if is_mesh else build_engine("face_landmarker", DEFAULT_LANDMARKER, context)
+    if has_identity is None:
+        has_identity = wants_identity(recipe, face_map_of(recipe))
+    identifier = build_engine("face_identifier", identifier_of(recipe), context) if has_identity else None
+    wants_looks = wants_attributes(recipe)
+    classifier = build_engine("face_classifier", recipe.face_classifier_model, context) if wants_looks else None
+    return Analyser(
+        detector,
+        mesh,
+        recipe.face_detector_interval,
+        recipe.face_tracker_smoothing,
+        None if is_mesh else landmarker,
+        recipe.face_landmarker_score,
+        identifier,
+        classifier,
+        is_protective(recipe, face_map_of(recipe)),
+        TurnedDetector(upright, (90, 180, 270), margin) if angles == (0,) else None,
+    )
+
+
+def read_sources(
+    paths: Sequence[Path], analyser: Analyser, on_progress: OnProgress = ignore_progress
+) -> list[SourceFace]:
+    """The largest face of every photo.
+
+    Raises
+    ------
+    NoFaceInSource
+        Naming the photo without a face.
+    """
+    sources = []
+    for number, path in enumerate(paths):
+        pixels = read_photo(path, allow_8bit=True).pixels
+        faces = analyser.find_faces(pixels)
+        if not faces:
+            raise NoFaceInSource(
+                f"No face is found in the source {path}.",
+                "Use a photo in which the face is at least 64 px high, or lower --face-detector-score.",
+            )
+        sources.append(SourceFace(pixels, faces[0]))
+        on_progress(Progress("sources", number + 1, len(paths)))
+    return sources
+
+
+def build_processors(recipe: Recipe, names: Sequence[str], sources: Sequence[SourceFace]) -> tuple[FaceProcessor, ...]:
+    """Processors in order, with the sources taken in."""
+    context = EngineContext(recipe, thread_count=1)
+    processors: list[FaceProcessor] = []
+    for name in names:
+        processor: FaceProcessor = build_engine(name, getattr(recipe, f"{name}_model"), context)
+        processor.prepare(sources)
+        processors.append(processor)
+    return tuple(processors)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cast:
+    """Everyone who takes part: sources taken in, references encoded.
+
+    Attributes
+    ----------
+    chain
+        Processors of everyone who is selected; empty with a mapping file.
+    people
+        Entries of the mapping file, each with its processors and the embedding of its reference.
+    reference
+        Embedding of the recipe's reference photo.
+    source
+        What the first source looks like, where a filter asks for it.
+    exempt
+        Embeddings of people who are left as they are.
+    sources
+        Photos that each chain took in.
+    """
+
+    chain: tuple[FaceProcessor, ...]
+    people: tuple[tuple[Person, tuple[FaceProcessor, ...], FloatArray | None], ...] = ()
+    reference: FloatArray | None = None
+    source: Attributes | None = None
+    exempt: tuple[FloatArray, ...] = ()
+    sources: tuple[tuple[tuple[FaceProcessor, ...], tuple[SourceFace, ...]], ...] = ()
+
+    @property
+    def all_chains(self) -> tuple[tuple[FaceProcessor, ...], ...]:
+        """Every chain of processors, in a fixed order."""
+        return tuple(chain for _, chain, _ in self.people) or (self.chain,)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the processors want to know about target faces."""
+        return frozenset(need for chain in self.all_chains for processor in chain for need in processor.needs)
+
+    def chains(self, recipe: Recipe, tracks: Tracks) -> dict[int, tuple[FaceProcessor, ...]]:
+        """Processors of every track that is changed."""
+        return {track_id: self.all_chains[number] for track_id, number in self.assign(recipe, tracks).items()}
+
+    def assign(self, recipe: Recipe, tracks: Tracks) -> dict[int, int]:
+        """Number in `all_chains` of the chain that changes a track, for every track that is changed.
+
+        Parameters
+        ----------
+        recipe
+            Who is selected.
+        tracks
+            Of the whole clip.
+        """
+        left_out = {k for face in self.exempt for k in matching_tracks(tracks, face, recipe.reference_face_distance)}
+        left_out |= {t.track_id for t in tracks.tracks if tracks.person_of(t.track_id) in recipe.exempt_faces}
+        return {k: number for k, number in self._assign(recipe, tracks).items() if k not in left_out}
+
+    def _assign(self, recipe: Recipe, tracks: Tracks) -> dict[int, int]:
+        if not self.people:
+            return dict.fromkeys(choose_tracks(recipe, tracks, self.reference, self.source), 0)
+        assigned: dict[int, int] = {}
+        known = {track.track_id for track in tracks.tracks}
+        for number, (person, _, reference) in enumerate(self.people):
+            if person.track is not None:
+                if person.track not in known:
+                    raise UnknownOption(
+                        f"{recipe.face_map_path} names track {person.track}, which {recipe.target_path} does not have.",
+                        f"It has {', '.join(map(str, sorted(known))) or 'none'}; see 'facefusion analyse'.",
+                    )
+                assigned[person.track] = number
+            elif reference is not None:
+                for track_id in matching_tracks(tracks, reference, recipe.reference_face_distance):
+                    assigned.setdefault(track_id, number)
+        return assigned
+
+
+def build_cast(recipe: Recipe, analyser: Analyser, on_progress: OnProgress = ignore_progress) -> Cast:
+    """Read sources and references and build the processors.
+
+    Raises
+    ------
+    NoFaceInSource, ModelError
+    """
+    if recipe.face_map_path is not None:
+        people, photos = [], []
+        for person in face_map_of(recipe):
+            sources = read_sources(person.sources, analyser, on_progress)
+            chain = build_processors(recipe, person.processors, sources)
+            photos.append((chain, tuple(sources)))
+            people.append((person, chain, _encode_reference(recipe, person.reference, analyser)))
+        return Cast((), tuple(people), exempt=_exempt(recipe, analyser), sources=tuple(photos))
+    sources = read_sources(recipe.source_paths, analyser, on_progress)
+    chain = build_processors(recipe, recipe.processors, sources)
+    reference = None
+    if recipe.face_selector_mode == "reference":
+        reference = _encode_reference(recipe, recipe.reference_face_path, analyser)
+    looks = None
+    if sources and "auto" in (recipe.face_selector_gender, recipe.face_selector_race):
+        classifier = build_engine("face_classifier", recipe.face_classifier_model, EngineContext(recipe))
+        looks = classifier.classify([sources[0].pixels], [sources[0].face.five_points])[0]
+    return Cast(chain, (), reference, looks, _exempt(recipe, analyser), ((chain, tuple(sources)),))
+
+
+def _exempt(recipe: Recipe, analyser: Analyser) -> tuple[FloatArray, ...]:
+    """Embeddings of people who are left as they are."""
+    found = (_encode_reference(recipe, path, analyser) for path in recipe.exempt_paths)
+    return tuple(face for face in found if face is not None)
+
+
+def _encode_reference(recipe: Recipe, path: Path | None, analyser: Analyser) -> FloatArray | None:
+    if path is None:
+        return None
+    (face,) = read_sources([path], analyser)
+    identifier = build_engine("face_identifier", identifier_of(recipe), EngineContext(recipe))
+    embedding: FloatArray = identifier.identify([face.pixels], [face.face.five_points])[0]
+    return embedding

@@ -1,0 +1,283 @@
+"""A clip, part by part: the same few steps for one process, a pool of them, and many machines.
+
+Observe every span, join what was seen, render every span, merge. What a step makes depends on the plan and on what the
+steps before made, never on who did it or what else was done in the same process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from facefusion.analyse.analyser import Analyser
+from facefusion.errors import MediaUnreadable, TracksError
+from facefusion.media.reader import ClipReader, Region
+from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, Span, plan_spans
+from facefusion.pipeline.cast import Cast
+from facefusion.pipeline.overlap import batched, map_in_order, prefetch
+from facefusion.pipeline.plan import Plan
+from facefusion.plugins.protocols import EngineContext
+from facefusion.plugins.registry import build_engine
+from facefusion.recipe import Recipe
+from facefusion.render.grain import GrainMatcher
+from facefusion.render.renderer import Renderer
+from facefusion.render.smooth import HALO, Look, MotionSmoother
+from facefusion.types.frame import Frame, RenderedFrame
+from facefusion.types.observation import Observation
+from facefusion.types.track import Tracks
+
+READ_AHEAD = 4
+ROWS_AROUND = 64
+"""Rows of the tracks that are read around a span: fades and squares of constant size look this far at most."""
+OnFrame = Callable[[int], None]
+"""Called with the number of frames done so far."""
+
+
+def ignore_frames(count: int) -> None:
+    """Tell nobody."""
+
+
+def plan_clip(recipe: Recipe) -> tuple[Span, ...]:
+    """The spans of a recipe's target: they depend on the target and the recipe alone."""
+    return plan_spans(read_clip(recipe), recipe.segment_s)
+
+
+def read_clip(
+    recipe: Recipe,
+    region: Region | None = None,
+    span: tuple[int | None, int | None] | None = None,
+    halo: tuple[int, int] = (0, 0),
+) -> ClipReader:
+    """A reader of a recipe's target."""
+    return ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit, region, span, halo)
+
+
+def observe_spans(
+    recipe: Recipe, analyser: Analyser, spans: Sequence[Span], numbers: range, on_frame: OnFrame = ignore_frames
+) -> Iterator[Observation]:
+    """Pass 1, first half: look at consecutive spans, each with the first frame of the next one.
+
+    Parameters
+    ----------
+    recipe, analyser
+        What to look for.
+    spans
+        All of the clip.
+    numbers
+        Which of them, consecutive.
+    on_frame
+        Called after each frame.
+    """
+    whole = spans[numbers[0]].start, spans[numbers[-1]].stop
+    frames = iter(prefetch(read_clip(recipe, span=whole, halo=(0, 1)), READ_AHEAD))
+    waiting: list[Frame] = []
+    done = 0
+
+    def part(stop: int | None) -> Iterator[Frame]:
+        if waiting:
+            yield waiting.pop()
+        for frame in frames:
+            is_next = stop is not None and frame.pts >= stop
+            if is_next:
+                waiting.append(frame)
+            yield frame
+            if is_next:
+                return
+
+    def count(frame: Frame) -> None:
+        nonlocal done
+        if frame not in waiting:
+            done += 1
+            on_frame(done)
+
+    for number in numbers:
+        found = analyser.observe(part(spans[number].stop), on_frame=count)
+        yield replace(found, overlaps=bool(waiting))
+
+
+def join_observations(analyser: Analyser, observations: Sequence[Observation], notes: Mapping[str, str]) -> Tracks:
+    """Pass 1, second half: tracks over the whole clip."""
+    seen = [one for one in observations if len(one.pts)]
+    if not seen:
+        raise MediaUnreadable("The target has no frame in this part.", "Check --start and --end.")
+    return analyser.join(seen, notes)
+
+
+def load_tracks(path: Path, spans: Sequence[Span], numbers: range) -> Tracks:
+    """As much of saved tracks as rendering some consecutive spans needs."""
+    pts = Tracks.load(path, (0, 0)).pts
+    start, stop = spans[numbers[0]].start, spans[numbers[-1]].stop
+    low = 0 if start is None else int(np.searchsorted(pts, start)) - ROWS_AROUND
+    high = len(pts) if stop is None else int(np.searchsorted(pts, stop)) + ROWS_AROUND
+    return Tracks.load(path, (max(low, 0), high))
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A span that was rendered.
+
+    Attributes
+    ----------
+    number
+        Of the span.
+    part
+        File and frame times.
+    changed_frame_count
+        Frames in which a face was changed.
+    """
+
+    number: int
+    part: Part
+    changed_frame_count: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """Everything that renders frames of some tracks.
+
+    Parameters
+    ----------
+    renderer, smoother, grain
+        The steps, in order.
+    """
+
+    renderer: Renderer
+    smoother: MotionSmoother
+    grain: GrainMatcher
+
+    def region(self, pts: int) -> tuple[int, int, int, int] | None:
+        """Part of the frame at a time that is looked at; not clipped."""
+        one, other = self.renderer.region(pts), self.smoother.region(pts)
+        if one is None or other is None:
+            return one or other
+        return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+
+
+def build_stage(recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[int, int]) -> Stage:
+    """Set up rendering.
+
+    Parameters
+    ----------
+    recipe, cast
+        What is asked for, and the processors.
+    tracks
+        All of them, or the part around the frames to render.
+    assigned
+        Which chain of the cast changes which track (`Cast.assign`).
+
+    Raises
+    ------
+    TracksError
+        When the tracks lack what the processors need.
+    """
+    chains = {track_id: cast.all_chains[number] for track_id, number in assigned.items()}
+    wanted = {getattr(processor, "identity_contract", "") for chain in chains.values() for processor in chain} - {""}
+    if "identity" in cast.needs and wanted - {tracks.contract}:
+        raise TracksError(
+            "The tracks carry no identities, which --face-swapper-weight needs.",
+            "Analyse the target again with the same options.",
+        )
+    renderer = Renderer(chains, tracks, recipe.face_swapper_blend)
+    # A mean over frames could bring back a trace of who is hidden.
+    steadied = [k for k, chain in chains.items() if not any(processor.covers_fully for processor in chain)]
+    flow = build_engine("optical_flow", recipe.optical_flow_model, EngineContext(recipe))
+    return Stage(
+        renderer,
+        MotionSmoother(tracks, steadied, recipe.motion_smoothing, flow),
+        GrainMatcher(tracks, steadied, recipe.finish_matching),
+    )
+
+
+def render_spans(
+    plan: Plan,
+    stage: Stage,
+    spans: Sequence[Span],
+    numbers: range,
+    folder: Path,
+    on_frame: OnFrame = ignore_frames,
+    on_rendered: Callable[[RenderedFrame], None] | None = None,
+) -> Iterator[Segment]:
+    """Pass 2 over consecutive spans, each into a file of its own.
+
+    Parameters
+    ----------
+    plan, stage
+        What to do.
+    spans, numbers
+        All spans of the clip, and which of them.
+    folder
+        Where the files go.
+    on_frame, on_rendered
+        Called after each frame.
+    """
+    recipe = plan.recipe
+    if len(numbers) > 1 and recipe.execution_batch_size > 1:
+        # Which frames go through a model together must not depend on who has how many spans.
+        for number in numbers:
+            yield from render_spans(plan, stage, spans, range(number, number + 1), folder, on_frame, on_rendered)
+        return
+    whole = spans[numbers[0]].start, spans[numbers[-1]].stop
+    target = read_clip(recipe)
+
+    def open_writer(number: int) -> SegmentWriter:
+        settings = recipe.output_video_encoder, recipe.output_video_preset, recipe.output_video_quality
+        return SegmentWriter(folder / f"{number:05d}{SUFFIX}", target, *settings).__enter__()
+
+    def close(number: int) -> Segment:
+        writer.__exit__(None, None, None)
+        return Segment(number, Part(folder / f"{number:05d}{SUFFIX}", writer.pts, writer.durations), changed)
+
+    number, changed, done = numbers[0], 0, 0
+    writer = maker = open_writer(number)
+    reader = read_clip(recipe, stage.region if maker.keeps_native else None, whole, (HALO, HALO))
+
+    def finish(window: object) -> tuple[RenderedFrame, object]:
+        # The encoder waits for one thread; what can be done beside it is done here.
+        rendered = stage.grain.match(stage.smoother.smooth(window))  # type: ignore[arg-type]
+        is_wanted = _is_inside(rendered.frame.pts, whole)
+        return rendered, maker.prepare(rendered) if is_wanted else None
+
+    def render(group: list[Frame]) -> list[Look]:
+        return [stage.smoother.look(rendered) for rendered in stage.renderer.render_many(group)]
+
+    try:
+        groups = batched(prefetch(reader, READ_AHEAD), recipe.execution_batch_size)
+        looks = (look for group in map_in_order(render, groups, plan.thread_count) for look in group)
+        for rendered, picture in map_in_order(finish, stage.smoother.windows(looks), plan.thread_count):
+            if not _is_inside(rendered.frame.pts, whole):
+                continue
+            while not _is_inside(rendered.frame.pts, spans[number].as_pair()):
+                yield close(number)
+                number, changed = number + 1, 0
+                writer = open_writer(number)
+            writer.write(rendered, picture)
+            changed += rendered.is_changed
+            done += 1
+            on_frame(done)
+            if on_rendered is not None:
+                on_rendered(rendered)
+        yield close(number)
+        while number < numbers[-1]:  # the container promised frames that do not decode
+            number, changed = number + 1, 0
+            writer = open_writer(number)
+            yield close(number)
+    except BaseException as error:
+        writer.__exit__(type(error), error, None)
+        raise
+
+
+def _is_inside(pts: int, span: tuple[int | None, int | None]) -> bool:
+    start, stop = span
+    return (start is None or pts >= start) and (stop is None or pts < stop)
+
+
+def merge_segments(plan: Plan, parts: Sequence[Part], comment: str, output: Path | None = None) -> None:
+    """Join all segments, in order, with everything else of the target."""
+    recipe = plan.recipe
+    filled = [part for part in parts if len(part.pts)]
+    path = output or recipe.output_path
+    with ClipMerger(path, read_clip(recipe), recipe.output_video_encoder, filled, comment) as merger:
+        merger.merge()

@@ -1,0 +1,156 @@
+"""What pass 1 saw in one part of a clip, before the parts are joined to tracks.
+
+Observations are biometric data. They stay with their job and are deleted as soon as the tracks are made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from facefusion.errors import TracksError
+from facefusion.types.face import Attributes, read_attributes
+
+FORMAT = "facefusion-observation-1"
+_COLUMNS = (
+    "frames", "meshes", "scores", "motions", "trusts", "is_moved", "point_frames", "points", "point_scores",
+    "finish_frames", "finishes", "qualities", "identities",
+)  # fmt: skip
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sighting:
+    """One person as followed through a part of a clip, as measured.
+
+    Attributes
+    ----------
+    frames
+        (N,) int64, rising: rows of `Observation.pts`.
+    meshes
+        (N, 478, 3) float32 in frame pixels.
+    scores
+        (N,) float32, 0 to 1.
+    motions, trusts
+        (N, 478, 2) float16 motion of the picture under the mesh since the frame before in pixels, and (N, 478)
+        float16 how far it can be trusted, 0 to 1.
+    is_moved
+        (N,) bool: rows for which motion was measured.
+    point_frames, points, point_scores
+        (M,) rows, (M, 68, 2) pixels and (M,) scores of a 68-point landmarker.
+    finish_frames, finishes
+        (K,) rows and (K, 2) blur in pixels and grain in levels of 255.
+    qualities, identities
+        (S,) how good the best looks are, and (S, D) their embeddings; D is 0 where nobody asked.
+    attributes
+        Of the same looks, or empty.
+    """
+
+    frames: npt.NDArray[np.int64]
+    meshes: FloatArray
+    scores: FloatArray
+    motions: npt.NDArray[np.float16]
+    trusts: npt.NDArray[np.float16]
+    is_moved: npt.NDArray[np.bool_]
+    point_frames: npt.NDArray[np.int64]
+    points: FloatArray
+    point_scores: FloatArray
+    finish_frames: npt.NDArray[np.int64]
+    finishes: FloatArray
+    qualities: FloatArray
+    identities: FloatArray
+    attributes: tuple[Attributes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observation:
+    """A part of a clip as seen.
+
+    Attributes
+    ----------
+    width, height
+        Size of the upright frames in pixels.
+    time_base
+        Seconds per unit of ``pts``.
+    pts
+        (F,) int64 exact times of the frames, rising.
+    cuts
+        (S,) int64 rows at which a shot starts. Row 0 counts only for the first part: whether there is a cut between
+        two parts is seen by the earlier one.
+    overlaps
+        Whether the last row is the first frame of the next part, looked at by both.
+    sightings
+        People.
+    """
+
+    width: int
+    height: int
+    time_base: Fraction
+    pts: npt.NDArray[np.int64]
+    cuts: npt.NDArray[np.int64]
+    overlaps: bool
+    sightings: tuple[Sighting, ...]
+
+    def save(self, path: Path) -> None:
+        """Write the file under a temporary name, then rename it."""
+        tensors: dict[str, npt.NDArray[np.generic]] = {"pts": self.pts, "cuts": self.cuts}
+        for number, sighting in enumerate(self.sightings):
+            for name in _COLUMNS:
+                tensors[f"{number}.{name}"] = np.ascontiguousarray(getattr(sighting, name))
+        header = {
+            "format": FORMAT,
+            "facts": json.dumps([self.width, self.height, str(self.time_base), self.overlaps, len(self.sightings)]),
+            "attributes": json.dumps([[asdict(a) for a in s.attributes] for s in self.sightings]),
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            save_file(tensors, partial, metadata=header)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> Observation:
+        """Read a file written by `save`.
+
+        Raises
+        ------
+        TracksError
+            When it is missing or damaged.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                header = file.metadata() or {}
+                if header.get("format") != FORMAT:
+                    raise TracksError(f"{path.name} is not an observation.", "Run the job again.")
+                width, height, base, overlaps, count = json.loads(header["facts"])
+                attributes = [tuple(map(read_attributes, one)) for one in json.loads(header["attributes"])]
+                sightings = tuple(
+                    Sighting(**{name: file.get_tensor(f"{k}.{name}") for name in _COLUMNS}, attributes=attributes[k])
+                    for k in range(count)
+                )
+                pts, cuts = file.get_tensor("pts"), file.get_tensor("cuts")
+                return cls(width, height, Fraction(base), pts, cuts, overlaps, sightings)
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            if isinstance(error, TracksError):
+                raise
+            raise TracksError(f"{path.name} is damaged: {error}.", "Run the job again.") from error
+
+
+def row_offsets(observations: Sequence[Observation]) -> list[int]:
+    """Row of the whole clip at which each part begins, and the number of all rows at the end."""
+    offsets = [0]
+    for observation in observations:
+        offsets.append(offsets[-1] + len(observation.pts) - observation.overlaps)
+    return offsets
