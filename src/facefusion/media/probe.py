@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -53,6 +55,29 @@ class ClipInfo:
     codec: str
 
 
+_mounts: dict[Path, tuple[int, Callable[[], Any]]] = {}
+
+
+@contextmanager
+def mount(path: Path, size_bytes: int, opener: Callable[[], Any]) -> Iterator[None]:
+    """Have clips at a path read through a function, such as one that reads ranges of an object far away.
+
+    Parameters
+    ----------
+    path
+        A name for it; nothing has to be there.
+    size_bytes
+        Of the clip.
+    opener
+        Gives a seekable binary file each time it is called.
+    """
+    _mounts[path] = (size_bytes, opener)
+    try:
+        yield
+    finally:
+        _mounts.pop(path, None)
+
+
 def open_clip(path: Path) -> Any:
     """Open a clip for reading and check that it has a video stream.
 
@@ -60,12 +85,21 @@ def open_clip(path: Path) -> Any:
     ------
     MediaMissing, MediaUnreadable
     """
-    check_file(path)
+    opener = _mounts.get(path)
+    if opener is None:
+        check_file(path)
     try:
+        if opener is not None:
+            return _checked(av.open(opener[1](), "r", metadata_errors="replace"), path)
         # "file:" keeps odd names such as "a:b.mp4" from being read as a protocol.
-        container = av.open("file:" + str(path), "r", metadata_errors="replace")
+        return _checked(av.open("file:" + str(path), "r", metadata_errors="replace"), path)
     except (av.error.FFmpegError, OSError, ValueError, UnicodeError) as error:
+        if isinstance(error, MediaUnreadable):
+            raise
         raise MediaUnreadable(f"{path} is not a photo or clip that can be read: {_reason(error)}.", _HINT) from error
+
+
+def _checked(container: Any, path: Path) -> Any:
     if not container.streams.video:
         container.close()
         raise MediaUnreadable(f"{path} has no picture.", _HINT)
@@ -95,6 +129,8 @@ def probe(path: Path) -> ClipInfo:
     ------
     MediaMissing, MediaUnreadable, MediaUnsupported
     """
+    if path in _mounts:
+        return _probe(path, _mounts[path][0], 0)
     check_file(path)
     state = path.stat()
     return _probe(path, state.st_size, state.st_mtime_ns)

@@ -195,8 +195,8 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
         write_photo(recipe.output_path, result, recipe.output_image_quality, comment_of(plan))
         on_progress(Progress("render", 1, 1))
         frame_count, changed = 1, int(rendered.is_changed)
-    elif not tracks.tracks and _can_copy(recipe):
-        _copy(recipe.target_path, recipe.output_path)
+    elif not tracks.tracks and can_copy(recipe, recipe.output_path):
+        copy_target(recipe.target_path, recipe.output_path)
         frame_count, changed = len(tracks.pts), 0
     else:
         frame_count, changed = _render_clip(plan, tracks, stage, on_progress)
@@ -299,12 +299,14 @@ def check_size(tracks: Tracks, width: int, height: int, path: Path) -> None:
         )
 
 
-def _can_copy(recipe: Recipe) -> bool:
-    is_same_kind = recipe.target_path.suffix.lower() == recipe.output_path.suffix.lower()
+def can_copy(recipe: Recipe, output: Path) -> bool:
+    """Whether an output without any change can be the target's own bytes."""
+    is_same_kind = recipe.target_path.suffix.lower() == output.suffix.lower()
     return recipe.start_s is None and recipe.end_s is None and is_same_kind
 
 
-def _copy(target: Path, output: Path) -> None:
+def copy_target(target: Path, output: Path) -> None:
+    """Copy a file, whole or not at all."""
     partial = partial_path(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,422 @@
+"""Jobs on one machine: created from a recipe, done here, resumed by asking again. No server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facefusion.errors import FaceFusionError, JobError, JobMismatch, OutputRefused, SegmentFailed, Stopped
+from facefusion.jobs.states import STAGES, Publish, StageName
+from facefusion.jobs.storage import FolderStorage, Storage, hash_file
+from facefusion.jobs.store import Job, JobStore
+from facefusion.jobs.work import Worker, hashes_of
+from facefusion.media.files import check_output
+from facefusion.models.providers import core_count
+from facefusion.pipeline.clip import plan_clip
+from facefusion.pipeline.plan import Plan, build_plan
+from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
+from facefusion.pipeline.runner import Outcome
+from facefusion.recipe import Recipe
+from facefusion.version import __version__
+
+OF_THE_MACHINE = (
+    "execution_thread_count", "execution_providers", "execution_device_ids", "models_paths", "licences", "report_path",
+    "fail_under",
+)  # fmt: skip
+"""Options that say how and not what: the same request with others is the same job."""
+WORKER_BYTES = 1_500_000_000
+"""Memory to reckon with for each process."""
+POLL_S = 0.2
+
+
+def job_id_of(recipe: Recipe, inputs: dict[str, str]) -> str:
+    """The id of a request: made of what is asked for and of what is in the input files."""
+    asked = recipe.model_dump(mode="json", exclude=set(OF_THE_MACHINE))
+    asked["output_path"] = str(recipe.output_path.absolute())
+    text = json.dumps([asked, sorted(inputs.values()), __version__], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def input_paths(recipe: Recipe) -> list[Path]:
+    """Files that a recipe reads."""
+    named = (recipe.reference_face_path, recipe.face_map_path)
+    return [recipe.target_path, *recipe.source_paths, *recipe.exempt_paths, *(path for path in named if path)]
+
+
+def hash_inputs(recipe: Recipe) -> dict[str, str]:
+    """SHA-256 of every file that a recipe reads, by path.
+
+    Raises
+    ------
+    MediaMissing
+    """
+    from facefusion.media.files import check_file
+
+    found = {}
+    for path in input_paths(recipe):
+        check_file(path)
+        found[str(path)] = hash_file(path)
+    return found
+
+
+def plan_of(plan: Plan, inputs: dict[str, str]) -> dict[str, Any]:
+    """What is decided before the first frame, as it is stored with the job."""
+    return {
+        "version": __version__,
+        "spans": [[span.start, span.stop, span.frame_count] for span in plan_clip(plan.recipe)],
+        "models": hashes_of(plan.recipe),
+        "hashes": inputs,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class LocalJobs:
+    """Where jobs of this machine are.
+
+    Attributes
+    ----------
+    folder
+        Holds the working files.
+    store
+        The truth.
+    storage
+        The working files.
+    """
+
+    folder: Path
+    store: JobStore
+    storage: Storage
+
+    @classmethod
+    def open(cls, folder: Path, store_url: str = "", limit_bytes: int | None = None) -> LocalJobs:
+        """Open, or make, the jobs of a folder.
+
+        Raises
+        ------
+        OutputRefused
+            When the folder cannot be written.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputRefused(f"{folder} cannot be made: {error.strerror}.", "Choose another --jobs-path.") from error
+        if not os.access(folder, os.W_OK):
+            raise OutputRefused(f"{folder} cannot be written.", "Choose another --jobs-path.")
+        store = JobStore(store_url or f"sqlite:///{(folder / 'jobs.db').absolute()}")
+        return cls(folder, store, FolderStorage(folder.absolute() / "files", limit_bytes))
+
+    def create(self, recipe: Recipe, max_attempts: int = 3) -> Job:
+        """The job of a recipe: the one that was begun, or a new one.
+
+        A job that is done is begun afresh; one that stopped goes on.
+
+        Raises
+        ------
+        FaceFusionError
+            Everything that `facefusion.pipeline.plan.build_plan` refuses.
+        """
+        plan = build_plan(recipe)
+        hashes = hash_inputs(recipe)
+        job_id = job_id_of(recipe, hashes)
+        job = self.store.find(job_id)
+        if job is not None and job.status == "done":
+            self.delete(job_id)
+            job = None
+        if job is None:
+            # A relative path means nothing to who goes on from elsewhere.
+            chosen = _absolute(plan.recipe)
+            stored = plan_of(Plan(chosen, plan.kind, plan.thread_count, plan.models), hashes)
+            counts = [count for _, _, count in stored["spans"]]
+            self.store.create(
+                job_id, chosen.model_dump(mode="json"), stored, self.storage.url, counts, max_attempts=max_attempts
+            )
+            job = self.store.get(job_id)
+        return job
+
+    def delete(self, job_id: str) -> None:
+        """Forget a job, and take away everything that it left but its output."""
+        self.store.get(job_id)
+        self.storage.delete(f"{job_id}/")
+        self.store.delete(job_id)
+
+    def run(
+        self,
+        job_id: str,
+        workers: int = 0,
+        memory_bytes: int | None = None,
+        on_progress: OnProgress = ignore_progress,
+        execution: dict[str, Any] | None = None,
+    ) -> Outcome:
+        """Do what is left of a job.
+
+        Parameters
+        ----------
+        job_id
+            Which.
+        workers
+            Processes; 0 takes one for every two cores, as far as memory and work go. One process works in this one.
+        memory_bytes
+            What all of them may take together; None is what is free now.
+        on_progress
+            Called now and then.
+        execution
+            Options of this machine that take the place of the job's.
+
+        Raises
+        ------
+        SegmentFailed
+            When an item failed too often; the job is kept and can be retried.
+        JobMismatch
+            When an input file has changed.
+        Stopped
+            When the job was cancelled meanwhile.
+        """
+        began = time.perf_counter()
+        with self._alone(job_id):
+            job = self.store.get(job_id)
+            if job.status == "done":
+                return self._outcome(job, 0.0)
+            self._check_inputs(job)
+            self.store.retry(job_id)  # nobody else can be at it: whatever is running has lost its process
+            self._mend(job_id)
+            spans = len(job.plan["spans"])
+            threads = int((execution or {}).get("execution_thread_count", job.recipe["execution_thread_count"]) or 0)
+            cores = threads or core_count()
+            count = workers or max(1, min(cores // 2, spans, int((memory_bytes or _free_bytes()) // WORKER_BYTES)))
+            if count == 1:
+                self._work_here(job_id, on_progress, threads, execution or {})
+            else:
+                self._work_in_pool(job_id, count, max(cores // count, 1), on_progress, execution or {})
+            job = self.store.get(job_id)
+            if job.status == "done":
+                self.storage.delete(f"{job_id}/")  # biometric data goes with the work
+                return self._outcome(job, time.perf_counter() - began)
+            if job.status == "cancelled":
+                raise Stopped(f"Job {job_id} was cancelled.", f"Go on with: facefusion jobs resume {job_id}")
+            raise SegmentFailed(
+                f"Job {job_id}: {job.error}", f"Mend what is wrong, then: facefusion jobs resume {job_id}"
+            )
+
+    @contextmanager
+    def _alone(self, job_id: str) -> Iterator[None]:
+        """Let one process at a time run a job; the lock goes with the process, however it ends."""
+        path = self.folder / "locks" / job_id
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            if not _lock(file):
+                raise JobError(
+                    f"Job {job_id} is running in another process.", f"Follow it with: facefusion jobs show {job_id}"
+                )
+            yield
+
+    def _check_inputs(self, job: Job) -> None:
+        recipe = Recipe(**job.recipe)
+        check_output(recipe.output_path, input_paths(recipe))
+        for path, sha256 in job.plan["hashes"].items():
+            if not Path(path).is_file():
+                raise JobMismatch(f"{path} is gone, and job {job.id} needs it.", "Bring it back, then resume the job.")
+            if hash_file(Path(path)) != sha256:
+                raise JobMismatch(
+                    f"{path} has changed since job {job.id} began.",
+                    f"Bring it back, or begin again: facefusion jobs delete {job.id}",
+                )
+
+    def _mend(self, job_id: str) -> None:
+        """Have files made again that are missing or damaged."""
+        self.storage.delete(".work")
+        worker = Worker(self.store, self.storage)
+        for key, reason in worker.find_damage(job_id):
+            self.store.invalidate(key, reason)
+
+    def _work_here(self, job_id: str, on_progress: OnProgress, threads: int, execution: dict[str, Any]) -> None:
+        worker = Worker(self.store, self.storage, thread_count=threads, execution=execution)
+        with _Reporter(self.store, job_id, on_progress):
+            try:
+                while True:
+                    stage, numbers = self._next(job_id)
+                    if stage is None:
+                        return
+                    if not numbers:
+                        time.sleep(POLL_S)  # a failed item waits for its next try
+                        continue
+                    worker.perform(job_id, stage, numbers)
+            finally:
+                worker.close()
+
+    def _next(self, job_id: str) -> tuple[StageName | None, list[int]]:
+        """The stage in hand, and its first consecutive items that wait."""
+        if self.store.get(job_id).status in ("done", "failed", "cancelled"):
+            return None, []
+        items = self.store.items(job_id)
+        stage = next((s for s in STAGES if any(i.stage == s and i.status != "done" for i in items)), None)
+        if stage is None:
+            return None, []
+        return stage, first_run([i.number for i in items if i.stage == stage and i.status == "queued"])
+
+    def _work_in_pool(
+        self, job_id: str, count: int, threads: int, on_progress: OnProgress, execution: dict[str, Any]
+    ) -> None:
+        """Spawned processes, each with sessions of its own; one that dies loses its item to the others."""
+        import multiprocessing
+
+        from pebble import ProcessExpired, ProcessPool
+
+        context = multiprocessing.get_context("spawn")
+        settings = (self.store.url, str(self.folder.absolute()), threads, execution)
+        pending: dict[Any, tuple[StageName, int]] = {}
+        with _Reporter(self.store, job_id, on_progress), ProcessPool(max_workers=count, context=context) as pool:
+            try:
+                while True:
+                    status = self.store.get(job_id).status
+                    if status in ("done", "failed", "cancelled"):
+                        return
+                    for item in self.store.items(job_id):
+                        place = (item.stage, item.number)
+                        # No more than one in hand and one waiting for each process.
+                        if item.status == "queued" and place not in pending.values() and len(pending) < 2 * count:
+                            pending[pool.schedule(_work_item, args=[job_id, item.stage, item.number, settings])] = place
+                    for future in [f for f in pending if f.done()]:
+                        stage, number = pending.pop(future)
+                        try:
+                            future.result(timeout=0)
+                        except (ProcessExpired, FutureTimeout):
+                            item = next(i for i in self.store.items(job_id) if (i.stage, i.number) == (stage, number))
+                            if item.status == "running":
+                                self.store.expire(item.key, is_known_dead=True)
+                    time.sleep(POLL_S / 4)
+            finally:
+                for future in pending:
+                    future.cancel()
+                pool.stop()
+
+    def _outcome(self, job: Job, seconds: float) -> Outcome:
+        found = self.store.outcomes(job.id, "merge")[0]
+        return Outcome(
+            Path(job.recipe["output_path"]), found["frames"], found["changed"], found["tracks"], 0.0, seconds,
+            tuple(found["models"]),
+        )  # fmt: skip
+
+    def check_report(self, job_id: str) -> None:
+        """Raise what the report of a finished job found too bad.
+
+        Raises
+        ------
+        QualityTooLow
+        """
+        from facefusion.errors import QualityTooLow
+
+        text = self.store.outcomes(job_id, "merge")[0].get("report")
+        if text:
+            found = json.loads(text)
+            raise QualityTooLow(found["message"], found["hint"])
+
+
+def first_run(numbers: Sequence[int]) -> list[int]:
+    """The consecutive numbers at the start of a rising sequence."""
+    run: list[int] = []
+    for number in numbers:
+        if run and number != run[-1] + 1:
+            break
+        run.append(number)
+    return run
+
+
+_worker: Worker | None = None
+
+
+def _work_item(job_id: str, stage: StageName, number: int, settings: tuple[str, str, int, dict[str, Any]]) -> int:
+    """What a process of the pool does."""
+    global _worker
+    if _worker is None:
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+        store_url, folder, threads, execution = settings
+        jobs = LocalJobs.open(Path(folder), store_url)
+        _worker = Worker(jobs.store, jobs.storage, thread_count=threads, execution=execution)
+    commands: list[Publish] = _worker.perform(job_id, stage, [number])
+    return len(commands)
+
+
+class _Reporter:
+    """Tells how far a job is, from what is recorded."""
+
+    def __init__(self, store: JobStore, job_id: str, on_progress: OnProgress) -> None:
+        import threading
+
+        self._store, self._job_id, self._on_progress = store, job_id, on_progress
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+        self._last: dict[str, int] = {}
+
+    def __enter__(self) -> _Reporter:
+        if self._on_progress is not ignore_progress:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+            self._tell()
+
+    def _run(self) -> None:
+        while not self._is_over.wait(POLL_S):
+            self._tell()
+
+    def _tell(self) -> None:
+        try:
+            stages = self._store.progress(self._job_id)
+        except FaceFusionError:
+            return
+        for stage in stages:
+            if stage.stage == "join" or (stage.stage == "merge" and not stage.frames_done):
+                continue
+            if self._last.get(stage.stage) != stage.frames_done:
+                self._last[stage.stage] = stage.frames_done
+                self._on_progress(Progress(stage.stage, stage.frames_done, stage.frames))
+
+
+def _absolute(recipe: Recipe) -> Recipe:
+    paths: dict[str, Any] = {
+        name: getattr(recipe, name).absolute()
+        for name in ("target_path", "output_path", "reference_face_path", "face_map_path", "report_path")
+        if getattr(recipe, name) is not None
+    }
+    for name in ("source_paths", "exempt_paths"):
+        paths[name] = tuple(path.absolute() for path in getattr(recipe, name))
+    return recipe.model_copy(update=paths)
+
+
+def _free_bytes() -> int:
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 8_000_000_000
+
+
+def _lock(file: Any) -> bool:
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows
+        import importlib
+
+        msvcrt: Any = importlib.import_module("msvcrt")
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

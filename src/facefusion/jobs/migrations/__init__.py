@@ -1,0 +1,1 @@
+"""Steps by which the tables of the job store change; run by the store itself."""

@@ -1,0 +1,554 @@
+"""The truth about jobs, in SQLite on one machine or PostgreSQL for many.
+
+Every change is one transaction: read the rows, ask `facefusion.jobs.states`, write what it says and a line of history.
+A job's row is locked first, so two workers that finish the last two items at once cannot both miss that the stage is
+complete.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from facefusion.errors import FaceFusionError, IllegalMove, StoreUnreachable, UnknownJob
+from facefusion.jobs.states import (
+    STAGES,
+    Beat,
+    Cancel,
+    Claim,
+    Event,
+    Expire,
+    Fail,
+    Finish,
+    Invalidate,
+    Item,
+    JobStatus,
+    Open,
+    Park,
+    Publish,
+    Retry,
+    StageName,
+    Status,
+    Wait,
+    job_status,
+    move_item,
+    stage_to_open,
+)
+
+HEAD = "0001"
+"""Newest step in ``migrations``."""
+PATIENCE_S = 60.0
+"""How long a call waits for a store that is away, such as while it is restarted."""
+_metadata = sa.MetaData()
+_jobs = sa.Table(
+    "jobs", _metadata,
+    sa.Column("id", sa.String(32), primary_key=True), sa.Column("status", sa.String(12)),
+    sa.Column("recipe", sa.JSON), sa.Column("plan", sa.JSON), sa.Column("outcome", sa.JSON),
+    sa.Column("error", sa.Text),
+    sa.Column("storage", sa.Text), sa.Column("queue", sa.String(40)), sa.Column("priority", sa.Integer),
+    sa.Column("max_attempts", sa.Integer), sa.Column("created_at", sa.Float), sa.Column("updated_at", sa.Float),
+)  # fmt: skip
+_items = sa.Table(
+    "items", _metadata,
+    sa.Column("job_id", sa.String(32), primary_key=True), sa.Column("stage", sa.String(8), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True), sa.Column("status", sa.String(12)),
+    sa.Column("attempts", sa.Integer), sa.Column("renders", sa.Integer), sa.Column("owner", sa.String(80)),
+    sa.Column("lease_until", sa.Float), sa.Column("available_at", sa.Float), sa.Column("published_at", sa.Float),
+    sa.Column("sha256", sa.String(64)), sa.Column("error", sa.Text), sa.Column("frame_count", sa.Integer),
+    sa.Column("progress", sa.Integer), sa.Column("outcome", sa.JSON),
+)  # fmt: skip
+_events = sa.Table(
+    "events", _metadata,
+    sa.Column("id", sa.Integer, primary_key=True), sa.Column("job_id", sa.String(32)), sa.Column("at", sa.Float),
+    sa.Column("what", sa.Text),
+)  # fmt: skip
+_ITEM_FIELDS = tuple(field.name for field in fields(Item))
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request, as stored.
+
+    Attributes
+    ----------
+    id
+        Made of what was asked for, so that the same request is the same job.
+    status
+        As its items make it.
+    recipe, plan
+        What was asked for, and what was decided before the first frame, as JSON.
+    outcome
+        What came of it.
+    error
+        Why it failed.
+    storage
+        URL of the folder with its working files.
+    queue, priority
+        Who may work on it, and how soon: larger first, 0 to 9.
+    max_attempts
+        Tries of an item.
+    created_at, updated_at
+        Seconds since 1970.
+    """
+
+    id: str
+    status: JobStatus
+    recipe: dict[str, Any]
+    plan: dict[str, Any]
+    outcome: dict[str, Any]
+    error: str
+    storage: str
+    queue: str
+    priority: int
+    max_attempts: int
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class StageProgress:
+    """How far a stage is: items and frames, done and in all."""
+
+    stage: StageName
+    items_done: int
+    items: int
+    frames_done: int
+    frames: int
+
+
+def _patient(function: Callable[P, R]) -> Callable[P, R]:
+    """Try again while the store is away."""
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        store: Any = args[0]
+        until, wait_s = time.monotonic() + store.patience_s, 0.05
+        while True:
+            try:
+                return function(*args, **kwargs)
+            except (exc.OperationalError, exc.InterfaceError, exc.InternalError) as error:
+                if time.monotonic() > until or _is_hopeless(error):
+                    raise StoreUnreachable(
+                        f"The job store {store.shown_url} does not answer: {error.orig}.",
+                        "Check that it runs and can be written; the job can then be resumed.",
+                    ) from error
+                time.sleep(wait_s)
+                wait_s = min(wait_s * 2, 2.0)
+
+    return call
+
+
+def _is_hopeless(error: exc.DBAPIError) -> bool:
+    text = str(error.orig)
+    return "readonly" in text or "read-only" in text or "unable to open" in text or "disk is full" in text
+
+
+class JobStore:
+    """Jobs and their items.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy URL: ``sqlite:///file`` or ``postgresql+psycopg://…``.
+    patience_s
+        How long every call waits for a store that is away.
+    clock
+        Seconds since 1970, for SQLite; PostgreSQL's own clock is used there, so that workers need not agree.
+
+    Raises
+    ------
+    StoreUnreachable
+        From any call, when the store does not answer in time.
+    """
+
+    def __init__(self, url: str, patience_s: float = PATIENCE_S, clock: Callable[[], float] = time.time) -> None:
+        self.url, self.patience_s, self._clock = url, patience_s, clock
+        self._is_sqlite = url.startswith("sqlite")
+        options: dict[str, Any] = {"pool_pre_ping": True}
+        if self._is_sqlite:
+            options["connect_args"] = {"timeout": 30, "check_same_thread": False}
+        try:
+            self._engine = sa.create_engine(url, **options)
+        except (exc.ArgumentError, ModuleNotFoundError, exc.NoSuchModuleError) as error:
+            raise StoreUnreachable(
+                f"There can be no job store at {url}: {error}.",
+                "Use sqlite:///FILE, or postgresql+psycopg://… after pip install 'facefusion[worker]'.",
+            ) from error
+        if self._is_sqlite:
+            Path(str(self._engine.url.database)).parent.mkdir(parents=True, exist_ok=True)
+            sa.event.listen(self._engine, "connect", _set_up_sqlite)
+            sa.event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        self._migrate()
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password."""
+        return self._engine.url.render_as_string(hide_password=True)
+
+    def close(self) -> None:
+        """Let all connections go."""
+        self._engine.dispose()
+
+    @_patient
+    def _migrate(self) -> None:
+        with self._engine.begin() as connection:
+            if sa.inspect(connection).has_table("alembic_version"):
+                known = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+                if known == HEAD:
+                    return
+            from alembic import command
+            from alembic.config import Config
+
+            if not self._is_sqlite:
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7310001)"))  # one at a time
+            config = Config()
+            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    @contextmanager
+    def _locked(self, job_id: str) -> Iterator[tuple[sa.Connection, Any, float]]:
+        """A transaction that holds the job's row."""
+        with self._engine.begin() as connection:
+            row = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id).with_for_update()).first()
+            if row is None:
+                raise UnknownJob(f"There is no job {job_id}.", "See 'facefusion jobs list'.")
+            yield connection, row, self._now(connection)
+
+    def _now(self, connection: sa.Connection) -> float:
+        if self._is_sqlite:
+            return self._clock()
+        return float(connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())")).scalar() or 0)
+
+    @_patient
+    def create(
+        self,
+        job_id: str,
+        recipe: dict[str, Any],
+        plan: dict[str, Any],
+        storage: str,
+        frame_counts: Sequence[int],
+        queue: str = "cpu",
+        priority: int = 5,
+        max_attempts: int = 3,
+    ) -> list[Item]:
+        """Add a job with all its items; its first stage is open.
+
+        Parameters
+        ----------
+        frame_counts
+            Frames of every span.
+
+        Returns
+        -------
+        Items to publish.
+        """
+        with self._engine.begin() as connection:
+            now = self._now(connection)
+            connection.execute(
+                sa.insert(_jobs).values(
+                    id=job_id, status="queued", recipe=recipe, plan=plan, outcome={}, error="", storage=storage,
+                    queue=queue, priority=priority, max_attempts=max_attempts, created_at=now, updated_at=now,
+                )
+            )  # fmt: skip
+            rows = []
+            for stage in STAGES:
+                numbers = frame_counts if stage in ("analyse", "render") else [sum(frame_counts)]
+                for number, count in enumerate(numbers):
+                    status = "queued" if stage == "analyse" else "waiting"
+                    rows.append({
+                        "job_id": job_id, "stage": stage, "number": number, "status": status, "attempts": 0,
+                        "renders": 0, "owner": "", "lease_until": 0.0, "available_at": now, "published_at": now,
+                        "sha256": "", "error": "", "frame_count": count, "progress": 0, "outcome": {},
+                    })  # fmt: skip
+            connection.execute(sa.insert(_items), rows)
+            self._note(connection, job_id, now, f"created with {len(frame_counts)} spans")
+            return [_item(row) for row in rows if row["status"] == "queued"]
+
+    @_patient
+    def get(self, job_id: str) -> Job:
+        """A job.
+
+        Raises
+        ------
+        UnknownJob
+        """
+        with self._engine.begin() as connection:
+            row = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).first()
+        if row is None:
+            raise UnknownJob(f"There is no job {job_id}.", "See 'facefusion jobs list'.")
+        return Job(**row._mapping)
+
+    @_patient
+    def find(self, job_id: str) -> Job | None:
+        """A job, or None."""
+        try:
+            return self.get(job_id)
+        except UnknownJob:
+            return None
+
+    @_patient
+    def list_jobs(self) -> list[Job]:
+        """All jobs, the newest first."""
+        with self._engine.begin() as connection:
+            rows = connection.execute(sa.select(_jobs).order_by(_jobs.c.created_at.desc())).all()
+        return [Job(**row._mapping) for row in rows]
+
+    @_patient
+    def items(self, job_id: str) -> list[Item]:
+        """All items of a job, in order."""
+        with self._engine.begin() as connection:
+            rows = connection.execute(sa.select(_items).where(_items.c.job_id == job_id)).all()
+        found = [_item(row._mapping) for row in rows]
+        return sorted(found, key=lambda item: (STAGES.index(item.stage), item.number))
+
+    @_patient
+    def outcomes(self, job_id: str, stage: StageName) -> list[dict[str, Any]]:
+        """What every item of a stage left beside its file, in order."""
+        query = sa.select(_items.c.outcome).where(_items.c.job_id == job_id, _items.c.stage == stage)
+        with self._engine.begin() as connection:
+            return [dict(row[0]) for row in connection.execute(query.order_by(_items.c.number)).all()]
+
+    @_patient
+    def history(self, job_id: str) -> list[tuple[float, str]]:
+        """What happened to a job, with times."""
+        query = sa.select(_events.c.at, _events.c.what).where(_events.c.job_id == job_id).order_by(_events.c.id)
+        with self._engine.begin() as connection:
+            return [(row[0], row[1]) for row in connection.execute(query).all()]
+
+    @_patient
+    def progress(self, job_id: str) -> list[StageProgress]:
+        """How far every stage is."""
+        with self._engine.begin() as connection:
+            rows = connection.execute(sa.select(_items).where(_items.c.job_id == job_id)).all()
+        result = []
+        for stage in STAGES:
+            own = [row for row in rows if row.stage == stage]
+            frames = sum(row.frame_count if row.status == "done" else row.progress for row in own)
+            done = sum(row.status == "done" for row in own)
+            result.append(StageProgress(stage, done, len(own), frames, sum(row.frame_count for row in own)))
+        return result
+
+    @_patient
+    def claim(self, key: tuple[str, str, int], owner: str, lease_s: float) -> Item | None:
+        """Take an item, or None where it is not to be had: taken, done, cancelled, not yet open."""
+        with self._locked(key[0]) as (connection, job, now):
+            row = self._row(connection, key)
+            if row is None or row.status != "queued" or now < row.available_at or job.status in ("failed", "cancelled"):
+                return None
+            item, _ = self._apply(connection, job, _item(row._mapping), Claim(owner, lease_s), now)
+            return item
+
+    @_patient
+    def beat(self, key: tuple[str, str, int], owner: str, lease_s: float, progress: int) -> None:
+        """Say that work goes on.
+
+        Raises
+        ------
+        LeaseLost
+            When it is to stop: cancelled, or taken over.
+        """
+        with self._engine.begin() as connection:
+            row = self._row(connection, key, is_locking=True)
+            now = self._now(connection)
+            if row is None:
+                raise UnknownJob(f"There is no job {key[0]}.", "It was deleted; nothing is to be done.")
+            moved, _ = move_item(_item(row._mapping), Beat(owner, lease_s), now, 1)
+            self._write(connection, moved, {"progress": progress})
+
+    @_patient
+    def finish(self, key: tuple[str, str, int], owner: str, sha256: str, outcome: dict[str, Any]) -> list[Publish]:
+        """Record that an item's file is in its place; open the next stage where it was the last."""
+        return self._change(key, Finish(owner, sha256), {"outcome": outcome})
+
+    @_patient
+    def fail(self, key: tuple[str, str, int], owner: str, error: FaceFusionError) -> list[Publish]:
+        """Record that an item went wrong."""
+        return self._change(key, Fail(owner, str(error), error.retryable))
+
+    @_patient
+    def wait(self, key: tuple[str, str, int], owner: str) -> list[Publish]:
+        """Put an item back until what it needs has been made again."""
+        return self._change(key, Wait(owner))
+
+    @_patient
+    def expire(self, key: tuple[str, str, int], is_known_dead: bool = False) -> list[Publish]:
+        """Take an item from a worker that is gone."""
+        return self._change(key, Expire(is_known_dead))
+
+    @_patient
+    def invalidate(self, key: tuple[str, str, int], reason: str) -> list[Publish]:
+        """Have an item made again, whose file is missing or damaged."""
+        return self._change(key, Invalidate(reason))
+
+    @_patient
+    def cancel(self, job_id: str) -> None:
+        """Stop a job; what is done is kept."""
+        with self._locked(job_id) as (connection, job, now):
+            for item in self._all(connection, job_id):
+                if item.status != "done":
+                    self._apply(connection, job, item, Cancel(), now)
+            self._settle(connection, job, now)
+
+    @_patient
+    def retry(self, job_id: str) -> list[Publish]:
+        """Let a job go on that failed, was cancelled or lost its process; every item has all its tries again."""
+        with self._locked(job_id) as (connection, job, now):
+            commands: list[Publish] = []
+            items = self._all(connection, job_id)
+            is_open = True
+            for stage in STAGES:
+                own = [item for item in items if item.stage == stage]
+                for item in own:
+                    if item.status != "done":
+                        commands += self._apply(connection, job, item, Retry(is_open), now)[1]
+                is_open = is_open and all(item.status == "done" for item in own)
+            connection.execute(sa.update(_jobs).where(_jobs.c.id == job_id).values(error=""))
+            return commands + self._settle(connection, job, now)
+
+    @_patient
+    def record(self, job_id: str, plan: dict[str, Any] | None = None, outcome: dict[str, Any] | None = None) -> None:
+        """Keep something that was found out on the way."""
+        with self._locked(job_id) as (connection, job, _):
+            values = {"plan": {**job.plan, **(plan or {})}, "outcome": {**job.outcome, **(outcome or {})}}
+            connection.execute(sa.update(_jobs).where(_jobs.c.id == job_id).values(**values))
+
+    @_patient
+    def delete(self, job_id: str) -> None:
+        """Forget a job."""
+        with self._locked(job_id) as (connection, _, _):
+            for table in (_events, _items):
+                connection.execute(sa.delete(table).where(table.c.job_id == job_id))
+            connection.execute(sa.delete(_jobs).where(_jobs.c.id == job_id))
+
+    @_patient
+    def expired(self) -> list[Item]:
+        """Items whose lease has run out."""
+        with self._engine.begin() as connection:
+            now = self._now(connection)
+            query = sa.select(_items).where(_items.c.status == "running", _items.c.lease_until < now)
+            return [_item(row._mapping) for row in connection.execute(query).all()]
+
+    @_patient
+    def forgotten(self, older_than_s: float) -> list[Item]:
+        """Items that wait although they were published that long ago; they are taken to be published now."""
+        with self._engine.begin() as connection:
+            now = self._now(connection)
+            is_due = sa.and_(
+                _items.c.status == "queued",
+                _items.c.available_at < now - older_than_s,
+                _items.c.published_at < now - older_than_s,
+            )
+            alive = sa.select(_jobs.c.id).where(_jobs.c.status.in_(("queued", "running")))
+            rows = connection.execute(sa.select(_items).where(is_due, _items.c.job_id.in_(alive))).all()
+            found = [_item(row._mapping) for row in rows]
+            for item in found:
+                connection.execute(_only(sa.update(_items), item.key).values(published_at=now))
+            return found
+
+    def _change(self, key: tuple[str, str, int], event: Event, values: dict[str, Any] | None = None) -> list[Publish]:
+        with self._locked(key[0]) as (connection, job, now):
+            row = self._row(connection, key)
+            if row is None:
+                raise IllegalMove(f"Job {key[0]} has no {key[1]} {key[2]}.", "See 'facefusion jobs show'.")
+            _, commands = self._apply(connection, job, _item(row._mapping), event, now, values)
+            return commands + self._settle(connection, job, now)
+
+    def _apply(
+        self,
+        connection: sa.Connection,
+        job: Any,
+        item: Item,
+        event: Event,
+        now: float,
+        values: dict[str, Any] | None = None,
+    ) -> tuple[Item, list[Publish]]:
+        try:
+            moved, commands = move_item(item, event, now, job.max_attempts)
+        except IllegalMove as error:
+            query = sa.select(_events.c.what).where(_events.c.job_id == item.job_id).order_by(_events.c.id.desc())
+            last = [row[0] for row in connection.execute(query.limit(6)).all()][::-1]
+            raise IllegalMove(f"{error.message} History: {'; '.join(last)}.", error.hint) from None
+        if moved == item:
+            return item, []
+        self._write(connection, moved, values or {})
+        self._note(connection, item.job_id, now, _sentence(item, moved, event))
+        for command in commands:
+            if isinstance(command, Park):
+                tries = f" {moved.attempts} times" if moved.attempts > 1 else ""
+                where = f"{item.stage} {item.number} failed{tries}"
+                connection.execute(
+                    sa.update(_jobs).where(_jobs.c.id == item.job_id).values(error=f"{where}: {moved.error}")
+                )
+        return moved, [command for command in commands if isinstance(command, Publish)]
+
+    def _settle(self, connection: sa.Connection, job: Any, now: float) -> list[Publish]:
+        """Open a stage whose turn has come, and write the status that the items make."""
+        commands: list[Publish] = []
+        items = self._all(connection, job.id)
+        counts: dict[StageName, dict[Status, int]] = defaultdict(lambda: defaultdict(int))
+        for item in items:
+            counts[item.stage][item.status] += 1
+        stage = stage_to_open(counts)
+        if stage is not None:
+            for item in items:
+                if item.stage == stage and item.status == "waiting":
+                    commands += self._apply(connection, job, item, Open(), now)[1]
+        status = job_status(counts)
+        connection.execute(sa.update(_jobs).where(_jobs.c.id == job.id).values(status=status, updated_at=now))
+        return commands
+
+    @staticmethod
+    def _row(connection: sa.Connection, key: tuple[str, str, int], is_locking: bool = False) -> Any:
+        query = _only(sa.select(_items), key)
+        return connection.execute(query.with_for_update() if is_locking else query).first()
+
+    @staticmethod
+    def _all(connection: sa.Connection, job_id: str) -> list[Item]:
+        return [_item(r._mapping) for r in connection.execute(sa.select(_items).where(_items.c.job_id == job_id)).all()]
+
+    @staticmethod
+    def _write(connection: sa.Connection, item: Item, values: dict[str, Any]) -> None:
+        own = {name: getattr(item, name) for name in _ITEM_FIELDS if name not in ("job_id", "stage", "number")}
+        connection.execute(_only(sa.update(_items), item.key).values(**own, **values))
+
+    @staticmethod
+    def _note(connection: sa.Connection, job_id: str, now: float, what: str) -> None:
+        connection.execute(sa.insert(_events).values(job_id=job_id, at=now, what=what))
+
+
+def _sentence(before: Item, after: Item, event: Event) -> str:
+    text = f"{before.stage} {before.number}: {before.status} to {after.status}"
+    if isinstance(event, Claim):
+        text += f" by {event.owner}, try {after.attempts}"
+    if isinstance(event, Fail | Expire | Invalidate):
+        text += f" ({after.error})"
+    return text
+
+
+def _only(statement: Any, key: tuple[str, str, int]) -> Any:
+    return statement.where(_items.c.job_id == key[0], _items.c.stage == key[1], _items.c.number == key[2])
+
+
+def _item(row: Any) -> Item:
+    return Item(**{name: row[name] for name in _ITEM_FIELDS})
+
+
+def _set_up_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by us
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

@@ -1,0 +1,479 @@
+"""Doing the items of a job: claim, work, put the file in its place, record. Anyone may do any item at any time."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facefusion.errors import (
+    FaceFusionError,
+    JobMismatch,
+    LeaseLost,
+    NoFaceInTarget,
+    SegmentDamaged,
+    TracksError,
+    UnknownJob,
+)
+from facefusion.jobs.states import Item, Publish, StageName
+from facefusion.jobs.storage import FolderStorage, Storage, hash_file
+from facefusion.jobs.store import Job, JobStore
+from facefusion.media.segments import SUFFIX, Part, Span
+from facefusion.models.providers import core_count
+from facefusion.pipeline.cast import build_analyser, build_cast
+from facefusion.pipeline.clip import (
+    build_stage,
+    join_observations,
+    load_tracks,
+    merge_segments,
+    observe_spans,
+    read_clip,
+    render_spans,
+)
+from facefusion.pipeline.plan import Plan, check_models
+from facefusion.pipeline.progress import Progress
+from facefusion.pipeline.runner import (
+    build_reporter,
+    can_copy,
+    check_size,
+    comment_of,
+    copy_target,
+    measure_output,
+    models_used,
+    notes_of,
+    save_report,
+)
+from facefusion.recipe import Recipe, build_recipe
+from facefusion.types.observation import Observation
+from facefusion.types.track import Tracks
+from facefusion.version import __version__
+
+LEASE_S = 30.0
+"""A worker that has not been heard of for so long is taken to be lost."""
+BEAT_S = 0.5
+"""A worker asks this often whether it is to stop."""
+Key = tuple[str, StageName, int]
+
+
+def owner_name() -> str:
+    """A name for a worker process that no other one has."""
+    return f"{platform.node()[:32]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+def key_of(job_id: str, stage: StageName, number: int) -> str:
+    """Where an item's file is."""
+    return {
+        "analyse": f"{job_id}/observations/{number:05d}.safetensors",
+        "join": f"{job_id}/tracks.safetensors",
+        "render": f"{job_id}/segments/{number:05d}{SUFFIX}",
+        "merge": f"{job_id}/output",
+    }[stage]
+
+
+@dataclass(eq=False)
+class _Bench:
+    """What a process keeps of the job it works on: recipe with local paths, engines, sources."""
+
+    job: Job
+    plan: Plan
+    spans: tuple[Span, ...]
+    analyser: Any = None
+    cast: Any = None
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.plan.recipe
+
+
+class Worker:
+    """Does items; one in each process.
+
+    Parameters
+    ----------
+    store
+        The truth.
+    storage
+        The files.
+    folder
+        For files while they are made. With `FolderStorage` a hidden folder in it: files are renamed, not copied.
+    thread_count
+        Threads for rendering, 0 for as many as there are cores.
+    execution
+        Options of this machine that take the place of the recipe's: providers, models paths, licences.
+    lease_s
+        How long the worker may be silent.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        storage: Storage,
+        folder: Path | None = None,
+        thread_count: int = 0,
+        execution: dict[str, Any] | None = None,
+        lease_s: float = LEASE_S,
+    ) -> None:
+        self.store, self.storage, self.owner = store, storage, owner_name()
+        self._is_shared = not isinstance(storage, FolderStorage)
+        base = storage.folder / ".work" if isinstance(storage, FolderStorage) else folder
+        self._folder = (base or Path(tempfile.gettempdir())) / self.owner.replace(":", "-")
+        self._threads, self._execution, self._lease_s = thread_count, execution or {}, lease_s
+        self._bench: _Bench | None = None
+        self._inputs = ExitStack()
+
+    def close(self) -> None:
+        """Take away what was kept."""
+        self._inputs.close()
+        import shutil
+
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def perform(self, job_id: str, stage: StageName, numbers: Sequence[int]) -> list[Publish]:
+        """Do some consecutive items of a stage, as many as can be claimed.
+
+        Returns
+        -------
+        What is to be told to workers now. Failures are recorded with the item, not raised.
+
+        Raises
+        ------
+        StoreUnreachable
+            When the store does not answer: nothing can be recorded then.
+        """
+        claimed: list[int] = []
+        for number in numbers:
+            if self.store.claim((job_id, stage, number), self.owner, self._lease_s) is None:
+                break
+            claimed.append(number)
+        if not claimed:
+            return []
+        commands: list[Publish] = []
+        left = list(claimed)
+        with self._heart(job_id, stage, left) as heart:
+            try:
+                bench = self._prepare(job_id)
+                for number, path, outcome in self._do(bench, stage, range(claimed[0], claimed[-1] + 1), heart.count):
+                    key = (job_id, stage, number)
+                    sha256 = hash_file(path) if path is not None else ""
+                    if path is not None:
+                        self.storage.put(key_of(job_id, stage, number), path)
+                    commands += self.store.finish(key, self.owner, sha256, outcome)
+                    left.remove(number)
+                    heart.next()
+            except (LeaseLost, UnknownJob):
+                pass  # cancelled, deleted, or somebody else's by now
+            except SegmentDamaged as error:
+                commands += self._mend(job_id, stage, left, error)
+            except FaceFusionError as error:
+                for number in list(left):
+                    commands += self._give_up((job_id, stage, number), error)
+            except MemoryError:
+                oom = FaceFusionError("There is not enough memory.", "Use fewer workers.")
+                for number in list(left):
+                    commands += self._give_up((job_id, stage, number), oom)
+        return commands
+
+    def _give_up(self, key: Key, error: FaceFusionError) -> list[Publish]:
+        try:
+            return self.store.fail(key, self.owner, error)
+        except (LeaseLost, UnknownJob):
+            return []
+
+    def _mend(self, job_id: str, stage: StageName, left: Sequence[int], error: SegmentDamaged) -> list[Publish]:
+        """Have damaged files made again, and this item after them."""
+        broken = self.find_damage(job_id)
+        if not broken:
+            return [c for number in left for c in self._give_up((job_id, stage, number), error)]
+        commands: list[Publish] = []
+        for number in left:
+            commands += self.store.wait((job_id, stage, number), self.owner)
+        for key, reason in broken:
+            commands += self.store.invalidate(key, reason)
+        return commands
+
+    def find_damage(self, job_id: str) -> list[tuple[Key, str]]:
+        """Items that are recorded as done and whose files are missing or not what was recorded."""
+        items = self.store.items(job_id)
+        is_joined = any(item.stage == "join" and item.status == "done" for item in items)
+        is_merged = any(item.stage == "merge" and item.status == "done" for item in items)
+        found: list[tuple[Key, str]] = []
+        for item in items:
+            if item.status != "done" or not item.sha256 or item.stage == "merge" or is_merged:
+                continue
+            if item.stage == "analyse" and is_joined:
+                continue  # taken away when the tracks were made
+            reason = self._damage(item)
+            if reason:
+                found.append((item.key, reason))  # type: ignore[arg-type]
+        return found
+
+    def _damage(self, item: Item) -> str:
+        try:
+            with self.storage.local(key_of(*item.key)) as path:  # type: ignore[arg-type]
+                return "" if hash_file(path) == item.sha256 else "its file is not what was recorded"
+        except FileNotFoundError:
+            return "its file is missing"
+
+    def _prepare(self, job_id: str) -> _Bench:
+        if self._bench is not None and self._bench.job.id == job_id:
+            return self._bench
+        self._inputs.close()
+        job = self.store.get(job_id)
+        recipe = build_recipe({**job.recipe, **self._execution})
+        recipe = self._localised(job, recipe)
+        specs = check_models(recipe)
+        notes = hashes_of(recipe)
+        if job.plan["version"] != __version__:
+            raise JobMismatch(
+                f"Job {job_id} was begun with FaceFusion {job.plan['version']}; this is {__version__}.",
+                "Finish it with that version, or delete it and begin again.",
+            )
+        changed = sorted(name for name, sha in job.plan["models"].items() if notes.get(name) != sha)
+        if changed:
+            raise JobMismatch(
+                f"{changed[0]} is not the file that job {job_id} began with.",
+                "Give this worker the same models, or delete the job and begin again.",
+            )
+        spans = tuple(Span(*span) for span in job.plan["spans"])
+        plan = Plan(recipe, "clip", self._threads or core_count(), tuple(specs))
+        self._bench = _Bench(job, plan, spans)
+        return self._bench
+
+    def _localised(self, job: Job, recipe: Recipe) -> Recipe:
+        """The recipe with inputs that this machine can read."""
+        inputs: dict[str, str] = job.plan.get("inputs", {})
+        if not inputs:
+            return recipe
+        folder = self._folder / "inputs"
+
+        def local(path: Path) -> Path:
+            key = inputs[str(path)]
+            if isinstance(self.storage, FolderStorage):
+                return self.storage.path(key)
+            import shutil
+
+            goal = folder / key
+            if not goal.exists():
+                goal.parent.mkdir(parents=True, exist_ok=True)
+                with self.storage.local(key) as copy:
+                    shutil.copyfile(copy, goal)
+            return goal
+
+        from facefusion.media.probe import mount
+
+        values: dict[str, Any] = {
+            "source_paths": tuple(local(path) for path in recipe.source_paths),
+            "exempt_paths": tuple(local(path) for path in recipe.exempt_paths),
+        }
+        if recipe.reference_face_path is not None:
+            values["reference_face_path"] = local(recipe.reference_face_path)
+        target = inputs[str(recipe.target_path)]
+        if isinstance(self.storage, FolderStorage):
+            values["target_path"] = self.storage.path(target)
+        else:  # read in ranges: no worker needs the whole film
+            storage = self.storage
+            path = folder / target
+            self._inputs.enter_context(mount(path, job.plan["target_bytes"], lambda: storage.open_range(target)))
+            values["target_path"] = path
+        return recipe.model_copy(update=values)
+
+    def _do(
+        self, bench: _Bench, stage: StageName, numbers: range, count: Callable[[int], None]
+    ) -> Iterator[tuple[int, Path | None, dict[str, Any]]]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if stage == "analyse":
+            yield from self._observe(bench, numbers, count)
+        elif stage == "join":
+            yield self._join(bench)
+        elif stage == "render":
+            yield from self._render(bench, numbers, count)
+        else:
+            yield self._merge(bench, count)
+
+    def _observe(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Iterator[Any]:
+        if bench.analyser is None:
+            bench.analyser = build_analyser(bench.recipe)
+        found = observe_spans(bench.recipe, bench.analyser, bench.spans, numbers, count)
+        for number, observation in zip(numbers, found, strict=True):
+            path = self._folder / f"{number:05d}.safetensors"
+            observation.save(path)
+            yield number, path, {}
+
+    def _join(self, bench: _Bench) -> tuple[int, Path, dict[str, Any]]:
+        job_id = bench.job.id
+        observations = []
+        for item in self.store.items(job_id):
+            if item.stage == "analyse":
+                observations.append(self._load(item, Observation.load))
+        if bench.analyser is None:
+            bench.analyser = build_analyser(bench.recipe)
+        # Names of this machine say nothing about the tracks.
+        notes = {**notes_of(bench.recipe), "target": Path(bench.job.recipe["target_path"]).name}
+        tracks = join_observations(bench.analyser, observations, notes)
+        if not tracks.tracks and not bench.recipe.allow_empty:
+            raise NoFaceInTarget(
+                f"No face is found in the target {notes['target']}.",
+                "Lower --face-detector-score or raise --face-detector-size. Add --allow-empty to get a copy.",
+            )
+        info = read_clip(bench.recipe).info
+        check_size(tracks, info.width, info.height, bench.recipe.target_path)
+        cast = self._cast(bench)
+        assigned = cast.assign(bench.recipe, tracks)
+        path = self._folder / "tracks.safetensors"
+        tracks.save(path)
+        people = [int(track.track_id) for track in tracks.tracks]
+        return 0, path, {"assigned": {str(k): v for k, v in assigned.items()}, "tracks": len(people)}
+
+    def _cast(self, bench: _Bench) -> Any:
+        if bench.cast is None:
+            bench.cast = build_cast(bench.recipe, build_analyser(bench.recipe, has_identity=False))
+        return bench.cast
+
+    def _load(self, item: Item, load: Callable[[Path], Any]) -> Any:
+        try:
+            with self.storage.local(key_of(*item.key)) as path:  # type: ignore[arg-type]
+                return load(path)
+        except (FileNotFoundError, TracksError) as error:
+            raise SegmentDamaged(f"{item.stage} {item.number} is damaged: {error}.", "It is made again.") from error
+
+    def _assigned(self, job_id: str) -> dict[int, int]:
+        found = self.store.outcomes(job_id, "join")[0]["assigned"]
+        return {int(k): int(v) for k, v in found.items()}
+
+    def _render(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Iterator[Any]:
+        job_id = bench.job.id
+        cast = self._cast(bench)
+        item = next(item for item in self.store.items(job_id) if item.stage == "join")
+        tracks = self._load(item, lambda path: load_tracks(path, bench.spans, numbers))
+        stage = build_stage(bench.recipe, cast, tracks, self._assigned(job_id))
+        for segment in render_spans(bench.plan, stage, bench.spans, numbers, self._folder, count):
+            part = segment.part
+            outcome = {
+                "pts": [int(v) for v in part.pts],
+                "durations": [int(v) for v in part.durations],
+                "changed": segment.changed_frame_count,
+            }
+            yield segment.number, part.path, outcome
+
+    def _merge(self, bench: _Bench, count: Callable[[int], None]) -> tuple[int, Path | None, dict[str, Any]]:
+        job_id, recipe = bench.job.id, bench.recipe
+        items = [item for item in self.store.items(job_id) if item.stage == "render"]
+        outcomes = self.store.outcomes(job_id, "render")
+        asked = Path(bench.job.recipe["output_path"])
+        output = asked if not bench.job.plan.get("inputs") else self._folder / f"output{asked.suffix}"
+        joined = self.store.outcomes(job_id, "join")[0]
+        frames, changed = sum(len(o["pts"]) for o in outcomes), sum(o["changed"] for o in outcomes)
+        if not joined["tracks"] and can_copy(recipe, asked):
+            copy_target(recipe.target_path, output)
+        else:
+            with ExitStack() as stack:
+                parts = []
+                for item, outcome in zip(items, outcomes, strict=True):
+                    try:
+                        path = stack.enter_context(self.storage.local(key_of(*item.key)))  # type: ignore[arg-type]
+                    except FileNotFoundError as error:
+                        raise SegmentDamaged(f"Segment {item.number} is missing.", "It is made again.") from error
+                    if hash_file(path) != item.sha256:
+                        raise SegmentDamaged(f"Segment {item.number} is damaged.", "It is made again.")
+                    parts.append(Part(path, outcome["pts"], outcome["durations"]))
+                merge_segments(bench.plan, parts, comment_of(bench.plan), output)
+        sha256 = hash_file(output)
+        outcome = {
+            "frames": frames, "changed": changed, "tracks": joined["tracks"], "models": list(models_used(bench.plan)),
+            "sha256": sha256, "size_bytes": output.stat().st_size,
+        }  # fmt: skip
+        if recipe.report_path is not None or recipe.fail_under:
+            outcome["report"] = self._report(bench, output, count)
+        return 0, output if bench.job.plan.get("inputs") else None, outcome
+
+    def _report(self, bench: _Bench, output: Path, count: Callable[[int], None]) -> str:
+        """Measure the output; what is worse than allowed is said, and the output stays."""
+        recipe = bench.recipe
+        item = next(item for item in self.store.items(bench.job.id) if item.stage == "join")
+        tracks = self._load(item, Tracks.load)
+        reporter = build_reporter(recipe, tracks, self._cast(bench), self._assigned(bench.job.id))
+        assert reporter is not None
+
+        def measured(progress: Progress) -> None:
+            count(progress.done)
+
+        measure_output(recipe, tracks, reporter, output, measured)
+        try:
+            save_report(recipe, reporter, models_used(bench.plan))
+        except FaceFusionError as error:
+            return json.dumps({"message": error.message, "hint": error.hint, "code": error.code})
+        return ""
+
+    @contextmanager
+    def _heart(self, job_id: str, stage: StageName, left: Sequence[int]) -> Iterator[_Heart]:
+        heart = _Heart(self.store, self.owner, job_id, stage, left, self._lease_s)
+        heart.start()
+        try:
+            yield heart
+        finally:
+            heart.stop()
+
+
+class _Heart:
+    """Keeps the lease of some items alive from a thread of its own, and hears when they are to be dropped."""
+
+    def __init__(
+        self, store: JobStore, owner: str, job_id: str, stage: StageName, left: Sequence[int], lease_s: float
+    ) -> None:
+        self._store, self._owner, self._job_id, self._stage = store, owner, job_id, stage
+        self._left, self._lease_s = left, lease_s
+        self._done = self._before = 0
+        self._lost: BaseException | None = None
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def count(self, done: int) -> None:
+        """Called after each frame; raises when the work is not wanted any more."""
+        self._done = done
+        if self._lost is not None:
+            raise self._lost
+
+    def next(self) -> None:
+        """An item is finished."""
+        self._before = self._done
+
+    def _run(self) -> None:
+        while not self._is_over.wait(BEAT_S):
+            for place, number in enumerate(list(self._left)):
+                try:
+                    progress = self._done - self._before if place == 0 else 0
+                    self._store.beat((self._job_id, self._stage, number), self._owner, self._lease_s, max(progress, 0))
+                except (LeaseLost, UnknownJob) as error:
+                    if number in self._left:  # else it was finished a moment ago
+                        self._lost = error
+                        return
+                except FaceFusionError:
+                    break  # the store is away; work goes on, the lease may run out
+
+
+def hashes_of(recipe: Recipe) -> dict[str, str]:
+    """Hash of every model that a recipe runs, by its name."""
+    from facefusion.pipeline.plan import capabilities_of_analysis, capabilities_of_rendering, models_of
+    from facefusion.plugins.protocols import EngineContext
+
+    store = EngineContext(recipe).store
+    found = {}
+    for spec in models_of(recipe, [*capabilities_of_analysis(recipe), *capabilities_of_rendering(recipe)]):
+        path = store.find(spec)
+        found[spec.key] = "" if path is None else store.hash_of(path)
+    return found
