@@ -14,7 +14,6 @@ MISSING: dict[str, str] = {
     "temp_path": _NO_FILES,
     "temp_frame_format": _NO_FILES,
     "temp_pixel_format": _NO_FILES,
-    "jobs_path": _LATER,
     "face_tracker_score": "People are always tracked here; leave it out.",
     "voice_extractor_model": _LATER,
     "trim_frame_start": "Use --start with seconds.",

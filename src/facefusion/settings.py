@@ -16,12 +16,78 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.facefusion3 import check_not_missing, read_ini
 from facefusion.recipe import Recipe, suggest
 
 PREFIX = "FACEFUSION_"
+
+
+def _setting(default: Any, text: str, *flags: str, **constraints: Any) -> Any:
+    return Field(default, description=text, json_schema_extra={"flags": list(flags), "group": "jobs"}, **constraints)
+
+
+class JobSettings(BaseModel):
+    """Where jobs are and who works on them. Says nothing about what comes out, so it is no part of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    jobs_path: Path = _setting(
+        Path(),
+        "folder with the jobs of this machine and their working files (default: in the user's data folder)",
+        "--jobs-path",
+    )
+    job_store: str = _setting(
+        "", "URL of the job store, such as postgresql+psycopg://… (default: SQLite in the jobs folder)", "--job-store"
+    )
+    broker: str = _setting("", "URL of RabbitMQ or Redis: work goes to workers instead of being done here", "--broker")
+    storage: str = _setting(
+        "", "URL of the working files that workers share: file://, s3://, gs:// or az://", "--storage"
+    )
+    worker_count: int = _setting(
+        0, "processes that work on this machine; 0 chooses by cores and memory", "--workers", ge=0, le=256
+    )
+    queue: str = _setting("cpu", "which workers may take the work: cpu, gpu, gpu.large or a name of yours", "--queue")
+    priority: int = _setting(5, "how soon it is taken, 0 to 9", "--priority", ge=0, le=9)
+    memory_limit_gb: float | None = _setting(
+        None, "memory that all processes may take together, GB (default: what is free)", "--memory-limit", gt=0
+    )
+    disk_limit_gb: float | None = _setting(
+        None, "room that working files may take, GB (default: no limit)", "--disk-limit", gt=0
+    )
+    job_tries: int = _setting(3, "tries of a part of a clip before the job is put aside", "--job-tries", ge=1, le=100)
+    keep_days: float = _setting(
+        30.0, "days after which jobs that nobody touched are deleted with their files", "--keep-days", gt=0
+    )
+
+    @property
+    def folder(self) -> Path:
+        """Where jobs are."""
+        return self.jobs_path if self.jobs_path != Path() else platformdirs.user_data_path("facefusion") / "jobs"
+
+
+def _fields() -> dict[str, Any]:
+    return {**Recipe.model_fields, **JobSettings.model_fields}
+
+
+def build_job_settings(options: Mapping[str, Any]) -> JobSettings:
+    """Settings from options that are theirs.
+
+    Raises
+    ------
+    RecipeError
+    """
+    try:
+        return JobSettings(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = str(first["loc"][0])
+        raise RecipeError(
+            f"Option '{where}': {first['msg']} (given: {first.get('input')!r}).",
+            f"{JobSettings.model_fields[where].description}." if where in JobSettings.model_fields else "",
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +164,12 @@ def load_options(
 
 def _check_name(name: str, origin: str) -> None:
     check_not_missing(name, origin)
-    if name not in Recipe.model_fields:
-        raise UnknownOption(f"There is no option '{name}' ({origin}).", suggest(name, list(Recipe.model_fields)))
+    if name not in _fields():
+        raise UnknownOption(f"There is no option '{name}' ({origin}).", suggest(name, list(_fields())))
 
 
 def _from_text(name: str, text: str) -> Any:
     """Lists are JSON or words; everything else is left to the recipe to read."""
-    if "tuple" in str(Recipe.model_fields[name].annotation) and name != "faces":
+    if "tuple" in str(_fields()[name].annotation) and name != "faces":
         return json.loads(text) if text.startswith("[") else text.split()
     return text

@@ -6,11 +6,14 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
+from facefusion.apps.jobs import run_recipe
 from facefusion.apps.show import Show
 from facefusion.errors import FaceFusionError, RecipeError, Stopped
+from facefusion.jobs.local import hash_inputs, job_id_of
+from facefusion.jobs.storage import hash_file
 from facefusion.pipeline.plan import NEEDS_SOURCE
-from facefusion.pipeline.runner import run
 from facefusion.recipe import Recipe
+from facefusion.settings import JobSettings
 
 FIELDS = ("index", "source_name", "target_name", "target_extension")
 
@@ -68,8 +71,15 @@ def find_files(pattern: str, kind: str) -> list[Path]:
     return found
 
 
-def run_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_pattern: str, show: Show) -> int:
-    """Do all runs; one that fails does not stop the others, and what is finished stays.
+def run_batch(
+    recipe: Recipe,
+    settings: JobSettings,
+    source_pattern: str,
+    target_pattern: str,
+    output_pattern: str,
+    show: Show,
+) -> int:
+    """Do all runs; one that fails does not stop the others, what is finished is skipped, what was begun goes on.
 
     Returns
     -------
@@ -82,18 +92,44 @@ def run_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_p
         raise RecipeError("No source is given.", "Name photos with --source-pattern.")
     runs = pair(sources, find_files(target_pattern, "target"), output_pattern)
     failures: list[FaceFusionError] = []
+    skipped = 0
+
+    def mark_of(one: Recipe) -> Path:
+        """Names the request and its inputs, so that only the same output is skipped."""
+        return settings.folder / "finished" / job_id_of(one, hash_inputs(one))
+
+    def is_finished(one: Recipe) -> bool:
+        mark = mark_of(one)
+        return one.output_path.is_file() and mark.is_file() and mark.read_text() == hash_file(one.output_path)
+
+    def mark_finished(one: Recipe) -> None:
+        mark = mark_of(one)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(hash_file(one.output_path))
+
     for number, (source, target, output) in enumerate(runs):
         one = recipe.model_copy(
             update={"source_paths": (source,) if source else (), "target_path": target, "output_path": output}
         )
-        show.restart(f"{number + 1}/{len(runs)}")
+        title = f"{number + 1}/{len(runs)} {output}"
+        if is_finished(one):
+            skipped += 1
+            show.message(f"{title}: skipped, it is there already", run=title, status="skipped", output=str(output))
+            continue
+        show.restart(title)
         try:
-            show.outcome(run(one, show.progress))
+            show.outcome(run_recipe(one, settings, show))
+            mark_finished(one)
         except Stopped:
             raise
         except FaceFusionError as error:
             failures.append(error)
             show.error(error)
-    done = len(runs) - len(failures)
-    show.message(f"{done} of {len(runs)} done, {len(failures)} failed", done=done, failed=len(failures))
+    done = len(runs) - len(failures) - skipped
+    show.message(
+        f"{done} of {len(runs)} done, {skipped} skipped, {len(failures)} failed",
+        done=done,
+        skipped=skipped,
+        failed=len(failures),
+    )
     return exit_code(failures[0]) if failures else 0

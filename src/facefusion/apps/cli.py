@@ -21,12 +21,13 @@ EXIT_NO_FACE = 4
 EXIT_OUTPUT = 5
 EXIT_MODEL = 6
 EXIT_QUALITY = 7
+EXIT_JOB = 8
 EXIT_STOPPED = 130
 
 _EXIT_TEXT = """exit codes:
   0 done   2 wrong request   3 input cannot be read   4 no face found
   5 output cannot be written   6 model or provider   7 worse than --fail-under
-  130 stopped   1 a fault of ours"""
+  8 a job cannot go on   130 stopped   1 a fault of ours"""
 
 _COMMANDS = {
     "run": "change faces in a photo or clip (the default command)",
@@ -34,12 +35,26 @@ _COMMANDS = {
     "batch-run": "change faces in many targets, or with many sources",
     "analyse": "pass 1 only: find and follow faces, write a tracks file",
     "render": "pass 2 only: change faces from a tracks file",
+    "jobs": "list, show, resume, cancel, retry, delete, report and clean up jobs",
+    "worker": "do the work of a cluster's jobs (needs --broker, --job-store, --storage)",
     "models": "list, show, fetch, verify, import, export and time models",
     "doctor": "show what is installed and what really works",
 }
 
 
+_JOB_ACTIONS = ("list", "show", "resume", "cancel", "retry", "delete", "report", "sweep", "preview")
+_JOB_HELP = """list; show ID; resume ID; cancel ID; retry ID (give every part all its tries again); delete ID;
+report ID (figures so far as JSON); sweep (delete old jobs and stray files, wake up what was forgotten);
+preview ID --at SECONDS -o PICTURE (a frame as it will be, from the tracks)"""
+_DRAFT_ACTIONS = (
+    "job-list", "job-create", "job-submit", "job-submit-all", "job-delete", "job-delete-all", "job-add-step",
+    "job-remix-step", "job-insert-step", "job-remove-step", "job-run", "job-run-all", "job-retry", "job-retry-all",
+)  # fmt: skip
 _MODEL_ACTIONS = ("list", "show", "fetch", "verify", "pin", "import", "export", "key", "bench")
+_JOB_FIELDS = (
+    "jobs_path", "job_store", "broker", "storage", "worker_count", "queue", "priority", "memory_limit_gb",
+    "disk_limit_gb", "job_tries", "keep_days",
+)  # fmt: skip
 _MODEL_HELP = """list; show ID; fetch ID; verify [ID]; pin ID (accept a file without a published hash as it is now);
 import FOLDER or BUNDLE; export BUNDLE ID; key (the public key of your bundles); bench [ID]"""
 
@@ -65,6 +80,7 @@ def exit_code(error: BaseException) -> int:
         (errors.RecipeError, EXIT_USAGE),
         (errors.ModelError, EXIT_MODEL),
         (errors.QualityTooLow, EXIT_QUALITY),
+        (errors.JobError, EXIT_JOB),
         (errors.Stopped, EXIT_STOPPED),
     ]
     return next((code for kind, code in table if isinstance(error, kind)), EXIT_UNEXPECTED)
@@ -72,9 +88,10 @@ def exit_code(error: BaseException) -> int:
 
 def _add_recipe_flags(parser: argparse.ArgumentParser, skip: Sequence[str] = (), only: Sequence[str] = ()) -> None:
     from facefusion.recipe import Recipe
+    from facefusion.settings import JobSettings
 
     groups: dict[str, Any] = {}
-    for name, field in Recipe.model_fields.items():
+    for name, field in {**Recipe.model_fields, **JobSettings.model_fields}.items():
         extra: Any = field.json_schema_extra
         if name in skip or (only and extra["group"] not in only):
             continue
@@ -123,7 +140,7 @@ def _help_parser() -> argparse.ArgumentParser:
 def _command_parser(command: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"facefusion {command}",
-        description=_COMMANDS[command].capitalize() + ".",
+        description=_COMMANDS.get(command, "FaceFusion 3's jobs, which are lists of steps").capitalize() + ".",
         epilog=_EXIT_TEXT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -142,11 +159,35 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
             help="where results go, with {index}, {source_name}, {target_name}, {target_extension}",
         )
     elif command == "analyse":
-        _add_recipe_flags(parser, skip=("source_paths", "output_path"))
+        _add_recipe_flags(parser, skip=("source_paths", "output_path", *_JOB_FIELDS))
         parser.add_argument("-o", "--output", dest="tracks_path", type=Path, required=True, help="tracks file to write")
     elif command == "render":
-        _add_recipe_flags(parser)
+        _add_recipe_flags(parser, skip=_JOB_FIELDS)
         parser.add_argument("--tracks", dest="tracks_path", type=Path, required=True, help="tracks file to read")
+    elif command == "jobs":
+        parser.add_argument("action", choices=_JOB_ACTIONS, nargs="?", default="list", metavar="action", help=_JOB_HELP)
+        parser.add_argument("names", nargs="*", metavar="ID", help="job ids, or their beginnings")
+        parser.add_argument("--at", type=float, default=0.0, dest="at_s", help="time of the frame to preview, s")
+        parser.add_argument("-o", "--output", type=Path, dest="picture_path", help="picture to write")
+        _add_recipe_flags(parser, only=("jobs", "execution", "models"))
+    elif command == "worker":
+        parser.add_argument("--queues", nargs="+", default=["cpu"], help="queues to take work from (default: cpu)")
+        parser.add_argument("--name", default="", help="name of the worker")
+        parser.add_argument("--drain", action="store_true", help="tell the workers of --name, or all, to leave")
+        _add_recipe_flags(parser, only=("jobs", "execution", "models"))
+    elif command in _DRAFT_ACTIONS:
+        takes = {
+            "job-list": "?",
+            "job-submit-all": "?",
+            "job-delete-all": "?",
+            "job-run-all": "?",
+            "job-retry-all": "?",
+        }
+        parser.add_argument(
+            "names", nargs=takes.get(command, "+"), metavar="NAME", help="job, and step where there is one"
+        )
+        is_step = command in ("job-add-step", "job-remix-step", "job-insert-step")
+        _add_recipe_flags(parser, only=() if is_step else ("jobs", "execution", "models"))
     elif command == "models":
         parser.add_argument(
             "action", choices=_MODEL_ACTIONS, nargs="?", default="list", metavar="action", help=_MODEL_HELP
@@ -202,7 +243,7 @@ def main(words: Sequence[str] | None = None) -> None:
     if words[0].startswith("-"):
         words = ["run", *words]
     command = words[0]
-    if command not in _COMMANDS:
+    if command not in _COMMANDS and command not in _DRAFT_ACTIONS:
         import difflib
 
         near = difflib.get_close_matches(command, _COMMANDS, n=1)
@@ -229,7 +270,15 @@ def _run_command(command: str, values: dict[str, Any]) -> int:
         show.error(error)
         return exit_code(error)
     except KeyboardInterrupt:
-        print("facefusion: Stopped; nothing was written.", file=sys.stderr)
+        from facefusion.apps.jobs import job_in_hand
+
+        job_id = job_in_hand()
+        what = (
+            f"run the same command again to go on, or: facefusion jobs resume {job_id}"
+            if job_id
+            else "nothing was written"
+        )
+        print(f"facefusion: Stopped; {what}.", file=sys.stderr)
         return EXIT_STOPPED
 
 
@@ -247,24 +296,35 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     config_path = values.pop("config_path", None)
     show_config = values.pop("show_config", False)
     from facefusion.recipe import build_recipe
-    from facefusion.settings import load_options
+    from facefusion.settings import JobSettings, build_job_settings, load_options
 
-    model_words = {name: values.pop(name) for name in ("action", "names", "key", "trust") if name in values}
+    words: dict[str, Any] = {
+        name: values.pop(name)
+        for name in ("action", "names", "key", "trust", "at_s", "picture_path", "queues", "name", "drain")
+        if name in values
+    }
     tracks_path: Path | None = values.pop("tracks_path", None)
     patterns = [str(values.pop(f"{name}_pattern", "")) for name in ("source", "target", "output")]
     options = load_options(values, os.environ, Path.cwd(), config_path)
-    recipe = build_recipe({name: sourced.value for name, sourced in options.items()})
+    recipe = build_recipe({name: s.value for name, s in options.items() if name not in JobSettings.model_fields})
+    settings = build_job_settings({name: s.value for name, s in options.items() if name in JobSettings.model_fields})
     if show_config:
-        for name in type(recipe).model_fields:
-            origin = options[name].origin if name in options else "default"
-            print(f"{name} = {getattr(recipe, name)!r}  ({origin})")
+        for model in (recipe, settings):
+            for name in type(model).model_fields:
+                origin = options[name].origin if name in options else "default"
+                print(f"{name} = {getattr(model, name)!r}  ({origin})")
         return EXIT_OK
 
     if command == "models":
         from facefusion.apps.models import run_models
 
-        action, names, key, trusted = model_words.values()
+        action, names, key, trusted = words.values()
         return run_models(action, names, recipe, key, trusted, show.transfer)
+    if command in ("jobs", "worker") or command in _DRAFT_ACTIONS:
+        from facefusion.apps import jobs
+
+        given = {name: sourced.value for name, sourced in options.items() if sourced.origin == "command line"}
+        return jobs.run_command(command, words, recipe, settings, given, show)
     if command == "doctor":
         from facefusion.apps.doctor import examine
 
@@ -273,7 +333,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     if command == "batch-run":
         from facefusion.apps.batch import run_batch
 
-        return run_batch(recipe, patterns[0], patterns[1], patterns[2], show)
+        return run_batch(recipe, settings, patterns[0], patterns[1], patterns[2], show)
 
     from facefusion.pipeline import runner
 
@@ -298,6 +358,8 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         assert tracks_path is not None
         outcome = runner.render_target(recipe, Tracks.load(tracks_path), show.progress)
     else:
-        outcome = runner.run(recipe, show.progress)
+        from facefusion.apps.jobs import run_recipe
+
+        outcome = run_recipe(recipe, settings, show)
     show.outcome(outcome)
     return EXIT_OK

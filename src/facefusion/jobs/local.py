@@ -18,7 +18,7 @@ from facefusion.jobs.states import STAGES, Publish, StageName
 from facefusion.jobs.storage import FolderStorage, Storage, hash_file
 from facefusion.jobs.store import Job, JobStore
 from facefusion.jobs.work import Worker, hashes_of
-from facefusion.media.files import check_output
+from facefusion.media.files import check_output, remove_partials
 from facefusion.models.providers import core_count
 from facefusion.pipeline.clip import plan_clip
 from facefusion.pipeline.plan import Plan, build_plan
@@ -232,6 +232,7 @@ class LocalJobs:
     def _mend(self, job_id: str) -> None:
         """Have files made again that are missing or damaged."""
         self.storage.delete(".work")
+        remove_partials(Path(self.store.get(job_id).recipe["output_path"]))
         worker = Worker(self.store, self.storage)
         for key, reason in worker.find_damage(job_id):
             self.store.invalidate(key, reason)
@@ -295,7 +296,8 @@ class LocalJobs:
             finally:
                 for future in pending:
                     future.cancel()
-                pool.stop()
+                stop: Any = pool.stop
+                stop()
 
     def _outcome(self, job: Job, seconds: float) -> Outcome:
         found = self.store.outcomes(job.id, "merge")[0]

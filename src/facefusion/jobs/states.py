@@ -8,6 +8,7 @@ Items of a stage are opened when all of the stage before are done.
                       ├──fail, expire──┤                │
                       └────────── invalidate ◄──────────┘
     running ─wait─► waiting             when something it needs has to be made again
+    running ─refuse─► queued            when this worker may not do it, and another one may
     running ─fail, expire─► failed      when it may not be tried again, or was tried too often
     anything but done ─cancel─► cancelled;   failed, cancelled ─retry─► queued or waiting
 """
@@ -24,6 +25,8 @@ StageName = Literal["analyse", "join", "render", "merge"]
 Status = Literal["waiting", "queued", "running", "done", "failed", "cancelled"]
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 STAGES: tuple[StageName, ...] = ("analyse", "join", "render", "merge")
+REFUSED_S = 1.0
+"""Wait after a worker has refused an item."""
 BACK_OFF_S, MAX_BACK_OFF_S = 1.0, 60.0
 """Wait before the second try, twice as long before each further one, at most this long."""
 
@@ -116,6 +119,14 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Refuse:
+    """This worker may not or cannot do it; another one may. This was no try."""
+
+    owner: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Expire:
     """Nobody has heard of its worker; with ``is_known_dead`` at once, else when the lease has run out."""
 
@@ -141,7 +152,7 @@ class Retry:
     is_open: bool
 
 
-Event = Open | Claim | Beat | Finish | Fail | Wait | Expire | Invalidate | Cancel | Retry
+Event = Open | Claim | Beat | Finish | Fail | Wait | Refuse | Expire | Invalidate | Cancel | Retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +209,9 @@ def move_item(item: Item, event: Event, now: float, max_attempts: int) -> tuple[
                 attempts=item.attempts + 1, renders=item.renders + 1,
             )  # fmt: skip
             return moved, ()
-        case ((Beat() | Finish() | Fail() | Wait()), _) if item.status != "running" or item.owner != event.owner:
+        case ((Beat() | Finish() | Fail() | Wait() | Refuse()), _) if (
+            item.status != "running" or item.owner != event.owner
+        ):
             raise LeaseLost(
                 f"{item.stage} {item.number} of job {item.job_id} is {item.status}, not in the hands of {event.owner}.",
                 "Nothing is to be done; whoever has it now goes on.",
@@ -211,6 +224,8 @@ def move_item(item: Item, event: Event, now: float, max_attempts: int) -> tuple[
             return _again(replace(item, error=error), now, max_attempts if retryable else 0)
         case Wait(), _:
             return replace(item, status="waiting", owner="", attempts=item.attempts - 1), ()
+        case Refuse(_, why), _:
+            return _queued(replace(item, attempts=item.attempts - 1, error=why), now, REFUSED_S)
         case Expire(is_known_dead), "running":
             if not is_known_dead and now < item.lease_until:
                 raise _illegal(item, event)
@@ -225,6 +240,10 @@ def move_item(item: Item, event: Event, now: float, max_attempts: int) -> tuple[
             fresh = replace(item, attempts=0, owner="", error="", status="waiting")
             return _queued(fresh, now) if is_open else (fresh, ())
     raise _illegal(item, event)
+
+
+def _is_owner(item: Item, owner: str) -> bool:
+    return item.status == "running" and item.owner == owner
 
 
 def _queued(item: Item, now: float, delay_s: float = 0.0) -> tuple[Item, tuple[Command, ...]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import wraps
@@ -35,6 +35,7 @@ from facefusion.jobs.states import (
     Open,
     Park,
     Publish,
+    Refuse,
     Retry,
     StageName,
     Status,
@@ -384,6 +385,40 @@ class JobStore:
         return self._change(key, Wait(owner))
 
     @_patient
+    def refuse(self, key: tuple[str, str, int], owner: str, why: str) -> list[Publish]:
+        """Leave an item to workers that may do it."""
+        return self._change(key, Refuse(owner, why))
+
+    @_patient
+    def most_urgent(self, queue: str, without: Collection[str] = ()) -> Item | None:
+        """The item of a queue that is to be done next: by priority, then by age of the job, then in order.
+
+        Parameters
+        ----------
+        queue
+            Name of the queue.
+        without
+            Jobs that are left out.
+        """
+        with self._engine.begin() as connection:
+            now = self._now(connection)
+            query = (
+                sa.select(_items)
+                .join(_jobs, _jobs.c.id == _items.c.job_id)
+                .where(
+                    _jobs.c.queue == queue,
+                    _jobs.c.status.in_(("queued", "running")),
+                    _jobs.c.id.not_in(list(without)),
+                    _items.c.status == "queued",
+                    _items.c.available_at <= now,
+                )
+                .order_by(_jobs.c.priority.desc(), _jobs.c.created_at, _items.c.number)
+                .limit(1)
+            )
+            row = connection.execute(query).first()
+            return None if row is None else _item(row._mapping)
+
+    @_patient
     def expire(self, key: tuple[str, str, int], is_known_dead: bool = False) -> list[Publish]:
         """Take an item from a worker that is gone."""
         return self._change(key, Expire(is_known_dead))
@@ -443,13 +478,16 @@ class JobStore:
 
     @_patient
     def forgotten(self, older_than_s: float) -> list[Item]:
-        """Items that wait although they were published that long ago; they are taken to be published now."""
+        """Items that wait although they were published that long ago, or that have become due since.
+
+        They are taken to be published now.
+        """
         with self._engine.begin() as connection:
             now = self._now(connection)
             is_due = sa.and_(
                 _items.c.status == "queued",
-                _items.c.available_at < now - older_than_s,
-                _items.c.published_at < now - older_than_s,
+                _items.c.available_at <= now,
+                sa.or_(_items.c.published_at < _items.c.available_at, _items.c.published_at < now - older_than_s),
             )
             alive = sa.select(_jobs.c.id).where(_jobs.c.status.in_(("queued", "running")))
             rows = connection.execute(sa.select(_items).where(is_due, _items.c.job_id.in_(alive))).all()
@@ -483,7 +521,8 @@ class JobStore:
             raise IllegalMove(f"{error.message} History: {'; '.join(last)}.", error.hint) from None
         if moved == item:
             return item, []
-        self._write(connection, moved, values or {})
+        is_told = any(isinstance(command, Publish) and not command.delay_s for command in commands)
+        self._write(connection, moved, {**(values or {}), **({"published_at": now} if is_told else {})})
         self._note(connection, item.job_id, now, _sentence(item, moved, event))
         for command in commands:
             if isinstance(command, Park):
@@ -533,7 +572,7 @@ def _sentence(before: Item, after: Item, event: Event) -> str:
     text = f"{before.stage} {before.number}: {before.status} to {after.status}"
     if isinstance(event, Claim):
         text += f" by {event.owner}, try {after.attempts}"
-    if isinstance(event, Fail | Expire | Invalidate):
+    if isinstance(event, Fail | Expire | Invalidate | Refuse):
         text += f" ({after.error})"
     return text
 

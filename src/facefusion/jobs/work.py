@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import tempfile
 import threading
 import uuid
@@ -18,7 +19,10 @@ from facefusion.errors import (
     FaceFusionError,
     JobMismatch,
     LeaseLost,
+    LicenceRefused,
+    ModelMissing,
     NoFaceInTarget,
+    ProviderRefused,
     SegmentDamaged,
     TracksError,
     UnknownJob,
@@ -26,6 +30,7 @@ from facefusion.errors import (
 from facefusion.jobs.states import Item, Publish, StageName
 from facefusion.jobs.storage import FolderStorage, Storage, hash_file
 from facefusion.jobs.store import Job, JobStore
+from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part, Span
 from facefusion.models.providers import core_count
 from facefusion.pipeline.cast import build_analyser, build_cast
@@ -56,7 +61,7 @@ from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
 
-LEASE_S = 30.0
+LEASE_S = 15.0
 """A worker that has not been heard of for so long is taken to be lost."""
 BEAT_S = 0.5
 """A worker asks this often whether it is to stop."""
@@ -110,6 +115,13 @@ class Worker:
         Options of this machine that take the place of the recipe's: providers, models paths, licences.
     lease_s
         How long the worker may be silent.
+    is_one_of_many
+        Whether other workers may do what this one must refuse for its licences, providers or models.
+
+    Attributes
+    ----------
+    refused
+        Jobs that this worker does not take again.
     """
 
     def __init__(
@@ -120,7 +132,10 @@ class Worker:
         thread_count: int = 0,
         execution: dict[str, Any] | None = None,
         lease_s: float = LEASE_S,
+        is_one_of_many: bool = False,
     ) -> None:
+        self._is_one_of_many = is_one_of_many
+        self.refused: set[str] = set()
         self.store, self.storage, self.owner = store, storage, owner_name()
         self._is_shared = not isinstance(storage, FolderStorage)
         base = storage.folder / ".work" if isinstance(storage, FolderStorage) else folder
@@ -132,8 +147,6 @@ class Worker:
     def close(self) -> None:
         """Take away what was kept."""
         self._inputs.close()
-        import shutil
-
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def perform(self, job_id: str, stage: StageName, numbers: Sequence[int]) -> list[Publish]:
@@ -172,14 +185,26 @@ class Worker:
                 pass  # cancelled, deleted, or somebody else's by now
             except SegmentDamaged as error:
                 commands += self._mend(job_id, stage, left, error)
+            except (LicenceRefused, ProviderRefused, ModelMissing, JobMismatch) as error:
+                for number in list(left):
+                    if self._is_one_of_many:
+                        self.refused.add(job_id)
+                        commands += self.store.refuse((job_id, stage, number), self.owner, str(error))
+                    else:
+                        commands += self._give_up((job_id, stage, number), error)
             except FaceFusionError as error:
-                for number in list(left):
-                    commands += self._give_up((job_id, stage, number), error)
+                commands += self._put_back(job_id, stage, left, error)
             except MemoryError:
-                oom = FaceFusionError("There is not enough memory.", "Use fewer workers.")
-                for number in list(left):
-                    commands += self._give_up((job_id, stage, number), oom)
+                error = FaceFusionError("There is not enough memory.", "Use fewer workers.")
+                commands += self._put_back(job_id, stage, left, error)
         return commands
+
+    def _put_back(self, job_id: str, stage: StageName, left: Sequence[int], error: FaceFusionError) -> list[Publish]:
+        """The first item is the one that went wrong; those behind it have not been tried."""
+        commands: list[Publish] = []
+        for number in left[1:]:
+            commands += self.store.refuse((job_id, stage, number), self.owner, "the one before failed")
+        return commands + self._give_up((job_id, stage, left[0]), error) if left else commands
 
     def _give_up(self, key: Key, error: FaceFusionError) -> list[Publish]:
         try:
@@ -258,16 +283,12 @@ class Worker:
             key = inputs[str(path)]
             if isinstance(self.storage, FolderStorage):
                 return self.storage.path(key)
-            import shutil
-
             goal = folder / key
             if not goal.exists():
                 goal.parent.mkdir(parents=True, exist_ok=True)
                 with self.storage.local(key) as copy:
                     shutil.copyfile(copy, goal)
             return goal
-
-        from facefusion.media.probe import mount
 
         values: dict[str, Any] = {
             "source_paths": tuple(local(path) for path in recipe.source_paths),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 from pathlib import Path
 
@@ -55,6 +56,12 @@ def check_output(output: Path, inputs: list[Path]) -> None:
 def partial_path(path: Path) -> Path:
     """Temporary name beside a file, with the same ending."""
     return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+
+
+def remove_partials(path: Path) -> None:
+    """Take away what processes that were killed left of a file; nobody else may be writing it."""
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+        left.unlink(missing_ok=True)
 
 
 def translate_os_error(error: Exception, path: Path) -> MediaError:

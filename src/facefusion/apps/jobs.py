@@ -1,0 +1,311 @@
+"""``facefusion run`` as a job, ``facefusion jobs``, and FaceFusion 3's ``job-*`` verbs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from facefusion.apps.show import Show
+from facefusion.errors import FaceFusionError, JobError, RecipeError, UnknownJob
+from facefusion.pipeline.runner import Outcome
+from facefusion.recipe import Recipe, build_recipe
+from facefusion.settings import JobSettings
+
+_in_hand: list[str] = []
+
+
+def job_in_hand() -> str:
+    """The job that this process works on, or nothing."""
+    return _in_hand[-1] if _in_hand else ""
+
+
+def open_jobs(settings: JobSettings) -> Any:
+    """The jobs of this machine."""
+    from facefusion.jobs.local import LocalJobs
+
+    limit = settings.disk_limit_gb
+    return LocalJobs.open(settings.folder, settings.job_store, None if limit is None else int(limit * 1e9))
+
+
+def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
+    """Do what a recipe asks for: photos at once, clips as a job that can be resumed.
+
+    Raises
+    ------
+    FaceFusionError
+    """
+    from facefusion.pipeline import runner
+    from facefusion.pipeline.plan import find_kind
+
+    if recipe.target_path == Path() or recipe.output_path == Path() or find_kind(recipe.target_path) == "photo":
+        return runner.run(recipe, show.progress)
+    if settings.broker:
+        from facefusion.apps.cluster import run_in_cluster
+
+        return run_in_cluster(recipe, settings, show)
+    jobs = open_jobs(settings)
+    job = jobs.create(recipe, settings.job_tries)
+    done = [item for item in jobs.store.items(job.id) if item.status == "done"]
+    if done:
+        show.message(f"Job {job.id} goes on: {len(done)} parts are there already.", job=job.id, parts_done=len(done))
+    return _run(jobs, job.id, recipe, settings, show)
+
+
+def _run(jobs: Any, job_id: str, recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
+    from facefusion.jobs.local import OF_THE_MACHINE
+
+    _in_hand.append(job_id)
+    limit = settings.memory_limit_gb
+    # What says how and not what may differ from when the job began.
+    execution = {name: getattr(recipe, name) for name in OF_THE_MACHINE}
+    outcome: Outcome = jobs.run(
+        job_id, settings.worker_count, None if limit is None else int(limit * 1e9), show.progress, execution
+    )
+    _in_hand.pop()
+    jobs.check_report(job_id)
+    return outcome
+
+
+def run_command(
+    command: str, words: Mapping[str, Any], recipe: Recipe, settings: JobSettings, given: Mapping[str, Any], show: Show
+) -> int:
+    """``jobs``, ``worker`` and the verbs of FaceFusion 3."""
+    if command == "worker":
+        from facefusion.apps.cluster import run_worker
+
+        return run_worker(settings, recipe, words["queues"], words["name"], words["drain"], show)
+    if command.startswith("job-"):
+        names = words["names"]
+        return Drafts(settings, show).run(command, [names] if isinstance(names, str) else list(names or ()), given)
+    action, names = words["action"], list(words["names"])
+    jobs = open_jobs(settings)
+    if action == "list":
+        return _list(jobs, show)
+    if action == "sweep":
+        from facefusion.jobs.sweep import sweep
+
+        swept = sweep(jobs.store, jobs.storage, settings.keep_days)
+        text = f"{swept.deleted} old jobs, {swept.orphans} stray files taken away, {swept.woken} parts woken up"
+        show.message(text, **swept.as_fields())
+        return 0
+    if not names:
+        raise RecipeError(f"Which job is to be told '{action}'?", "See 'facefusion jobs list'.")
+    for name in names:
+        job_id = _full_id(jobs, name)
+        if action == "show":
+            _show(jobs, job_id, show)
+        elif action == "cancel":
+            jobs.store.cancel(job_id)
+            show.message(f"Job {job_id} is cancelled.", job=job_id, status="cancelled")
+        elif action == "delete":
+            jobs.delete(job_id)
+            show.message(f"Job {job_id} is deleted, with its working files.", job=job_id, status="deleted")
+        elif action == "report":
+            show.message(json.dumps(_report(jobs, job_id), indent=1), **_report(jobs, job_id))
+        elif action == "preview":
+            _preview(jobs, job_id, words["at_s"], words["picture_path"], show)
+        else:  # resume, retry
+            stored = build_recipe(jobs.store.get(job_id).recipe)
+            fresh = {name: value for name, value in given.items() if name in type(stored).model_fields}
+            show.outcome(_run(jobs, job_id, stored.model_copy(update=fresh), settings, show))
+    return 0
+
+
+def _full_id(jobs: Any, name: str) -> str:
+    found = [job.id for job in jobs.store.list_jobs() if job.id.startswith(name)]
+    if len(found) != 1:
+        many = f"{len(found)} jobs begin with {name}." if found else f"There is no job {name}."
+        raise UnknownJob(many, "See 'facefusion jobs list'.")
+    return str(found[0])
+
+
+def _list(jobs: Any, show: Show) -> int:
+    found = jobs.store.list_jobs()
+    if not found:
+        show.message("No jobs.", jobs=[])
+        return 0
+    rows, lines = [], []
+    for job in found:
+        stages = {stage.stage: stage for stage in jobs.store.progress(job.id)}
+        rendered = stages["render"]
+        share = rendered.frames_done / max(rendered.frames, 1)
+        began = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
+        output = job.recipe["output_path"]
+        lines.append(
+            f"{job.id}  {job.status:<10}{share:>5.0%}  {began}  {output}" + (f"  {job.error}" if job.error else "")
+        )
+        rows.append(
+            {"id": job.id, "status": job.status, "share": round(share, 4), "output": output, "error": job.error}
+        )
+    show.message("\n".join(lines), jobs=rows)
+    return 0
+
+
+def _report(jobs: Any, job_id: str) -> dict[str, Any]:
+    job = jobs.store.get(job_id)
+    items = jobs.store.items(job_id)
+    return {
+        "id": job.id,
+        "status": job.status,
+        "error": job.error,
+        "target": job.recipe["target_path"],
+        "output": job.recipe["output_path"],
+        "models": job.plan["models"],
+        "stages": {
+            stage.stage: {
+                "parts": stage.items, "done": stage.items_done, "frames": stage.frames,
+                "frames_done": stage.frames_done,
+            }
+            for stage in jobs.store.progress(job_id)
+        },
+        "tries": {f"{item.stage} {item.number}": item.renders for item in items if item.renders > 1},
+        "outcome": jobs.store.outcomes(job_id, "merge")[0],
+    }  # fmt: skip
+
+
+def _show(jobs: Any, job_id: str, show: Show) -> None:
+    report = _report(jobs, job_id)
+    lines = [f"{job_id}  {report['status']}", f"  target  {report['target']}", f"  output  {report['output']}"]
+    for name, stage in report["stages"].items():
+        width = 30
+        filled = round(width * stage["frames_done"] / max(stage["frames"], 1))
+        lines.append(f"  {name:<8} {'█' * filled}{'·' * (width - filled)} {stage['done']} of {stage['parts']} parts")
+    if report["error"]:
+        lines.append(f"  {report['error']}")
+    lines.append("  history")
+    for at, what in jobs.store.history(job_id)[-20:]:
+        lines.append(f"    {datetime.fromtimestamp(at).strftime('%H:%M:%S')}  {what}")
+    show.message("\n".join(lines), **report)
+
+
+def _preview(jobs: Any, job_id: str, at_s: float, path: Path | None, show: Show) -> None:
+    from facefusion.jobs.preview import preview
+
+    if path is None:
+        raise RecipeError("Where is the picture to go?", "Add -o preview.png.")
+    time_s = preview(jobs, job_id, at_s, path)
+    show.message(f"{path}: the frame at {time_s:.3f} s", output=str(path), time_s=time_s)
+
+
+class Drafts:
+    """FaceFusion 3's jobs: named lists of steps, drafted, then submitted, then run.
+
+    Parameters
+    ----------
+    settings
+        Where they are.
+    show
+        Who tells.
+    """
+
+    def __init__(self, settings: JobSettings, show: Show) -> None:
+        self._settings, self._show = settings, show
+        self._folder = settings.folder / "drafts"
+
+    def run(self, verb: str, names: list[str], given: Mapping[str, Any]) -> int:
+        """Do what a verb says."""
+        if verb == "job-list":
+            wanted = names[0] if names else ""
+            rows = [d for d in self._all() if not wanted or d["status"] == wanted]
+            text = "\n".join(f"{d['name']:<24}{d['status']:<11}{len(d['steps'])} steps" for d in rows)
+            self._show.message(text or "No jobs.", jobs=rows)
+            return 0
+        if verb.endswith("-all"):
+            status = {"job-submit-all": "drafted", "job-run-all": "queued", "job-retry-all": "failed"}.get(verb)
+            chosen = [d["name"] for d in self._all() if status is None or d["status"] == status]
+            return max((self.run(verb.removesuffix("-all"), [name], given) for name in chosen), default=0)
+        name = names[0]
+        if verb == "job-create":
+            if self._path(name).exists():
+                raise JobError(f"There is a job '{name}' already.", "Use another name, or job-delete it.")
+            self._save({"name": name, "status": "drafted", "steps": []})
+            return self._tell(f"Job '{name}' is drafted; add steps with job-add-step {name}.")
+        draft = self._load(name)
+        if verb == "job-delete":
+            self._path(name).unlink()
+            return self._tell(f"Job '{name}' is deleted.")
+        if verb in ("job-run", "job-retry"):
+            return self._run(draft, {"job-run": "queued", "job-retry": "failed"}[verb])
+        if draft["status"] != "drafted":
+            raise JobError(f"Job '{name}' is {draft['status']}, not drafted.", "Create another one.")
+        if verb == "job-submit":
+            if not draft["steps"]:
+                raise JobError(f"Job '{name}' has no steps.", f"Add one with job-add-step {name}.")
+            draft["status"] = "queued"
+            self._save(draft)
+            return self._tell(f"Job '{name}' is queued; run it with job-run {name}.")
+        return self._edit(verb, draft, names[1:], given)
+
+    def _edit(self, verb: str, draft: dict[str, Any], places: list[str], given: Mapping[str, Any]) -> int:
+        step = {k: v for k, v in given.items() if k in Recipe.model_fields}
+        steps: list[dict[str, Any]] = draft["steps"]
+        place = len(steps)
+        has = f"Job '{draft['name']}' has {len(steps)}, from 0."
+        if verb != "job-add-step":
+            if not places or not places[0].lstrip("-").isdigit():
+                raise RecipeError(
+                    f"{verb} needs the number of a step.", f"Job '{draft['name']}' has {len(steps)}, from 0."
+                )
+            place = int(places[0]) + (len(steps) if int(places[0]) < 0 else 0)
+            if not 0 <= place < len(steps) + (verb == "job-insert-step"):
+                raise RecipeError(f"There is no step {places[0]}.", has)
+        if verb == "job-remove-step":
+            del steps[place]
+        else:
+            if verb == "job-remix-step":  # works on what the step makes
+                step = {"target_path": steps[place]["output_path"], **step}
+                place += 1
+            recipe = build_recipe(step).model_dump(mode="json", include=set(step))
+            for key in ("target_path", "output_path"):
+                if key not in recipe:
+                    raise RecipeError(f"The step has no {key.replace('_', ' ')}.", "Add --target and --output.")
+            steps.insert(place, recipe)
+        self._save(draft)
+        return self._tell(f"Job '{draft['name']}' has {len(steps)} steps.")
+
+    def _run(self, draft: dict[str, Any], wanted: str) -> int:
+        if draft["status"] != wanted:
+            raise JobError(
+                f"Job '{draft['name']}' is {draft['status']}, not {wanted}.",
+                f"A drafted job is submitted first: job-submit {draft['name']}",
+            )
+        try:
+            for number, step in enumerate(draft["steps"]):
+                self._show.restart(f"{draft['name']} {number + 1}/{len(draft['steps'])}")
+                self._show.outcome(run_recipe(build_recipe(step), self._settings, self._show))
+        except FaceFusionError:
+            draft["status"] = "failed"
+            self._save(draft)
+            raise
+        draft["status"] = "completed"
+        self._save(draft)
+        return 0
+
+    def _tell(self, text: str) -> int:
+        self._show.message(text, text_only=True)
+        return 0
+
+    def _path(self, name: str) -> Path:
+        if not name or "/" in name or name.startswith("."):
+            raise RecipeError(f"'{name}' cannot be the name of a job.", "Use letters, digits, dots and dashes.")
+        return self._folder / f"{name}.json"
+
+    def _load(self, name: str) -> dict[str, Any]:
+        if not self._path(name).is_file():
+            raise UnknownJob(f"There is no job '{name}'.", "See job-list.")
+        found: dict[str, Any] = json.loads(self._path(name).read_text(encoding="utf-8"))
+        return found
+
+    def _save(self, draft: dict[str, Any]) -> None:
+        path = self._path(draft["name"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{time.monotonic_ns()}.part")
+        partial.write_text(json.dumps(draft, indent=1), encoding="utf-8")
+        partial.replace(path)
+
+    def _all(self) -> list[dict[str, Any]]:
+        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self._folder.glob("*.json"))]

@@ -1,0 +1,66 @@
+"""One frame of a job as it will be, from its tracks, without running it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+from facefusion.errors import JobError
+from facefusion.jobs.local import LocalJobs
+from facefusion.jobs.work import key_of
+from facefusion.media.image import Photo, write_photo
+from facefusion.media.segments import Span
+from facefusion.pipeline.cast import build_analyser, build_cast
+from facefusion.pipeline.clip import build_stage, load_tracks, read_clip
+from facefusion.recipe import build_recipe
+from facefusion.render.smooth import HALO
+
+
+def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
+    """Write a picture of one frame.
+
+    Parameters
+    ----------
+    jobs, job_id
+        Which job; its tracks must have been made.
+    at_s
+        Time in the output, seconds.
+    path
+        Picture to write.
+
+    Returns
+    -------
+    Exact time of the frame in seconds.
+
+    Raises
+    ------
+    JobError
+        When there are no tracks yet or no more, or no frame.
+    """
+    recipe = build_recipe(jobs.store.get(job_id).recipe)
+    joined = jobs.store.outcomes(job_id, "join")[0]
+    key = key_of(job_id, "join", 0)
+    if not joined or not jobs.storage.has(key):
+        raise JobError(
+            f"Job {job_id} has no tracks.", "They are there from the end of the first pass to the end of the job."
+        )
+    reader = read_clip(recipe)
+    first = reader.span_pts()[0] or 0
+    wanted = first + int(Fraction(at_s).limit_denominator(1_000_000) / reader.info.time_base)
+    around = read_clip(recipe, span=(wanted, wanted + 1), halo=(0, 1))
+    frame = next(iter(around), None)
+    if frame is None:
+        raise JobError(f"There is no frame at {at_s} s.", f"The clip has {reader.info.duration_s:.2f} s.")
+    span = Span(frame.pts, frame.pts + 1)
+    with jobs.storage.local(key) as file:
+        tracks = load_tracks(file, [span], range(1))
+    cast = build_cast(recipe, build_analyser(recipe, has_identity=False))
+    stage = build_stage(recipe, cast, tracks, {int(k): int(v) for k, v in joined["assigned"].items()})
+    # The frame and its neighbours, exactly as the job itself renders them.
+    frames = list(read_clip(recipe, span=span.as_pair(), halo=(HALO, HALO)))
+    looks = [stage.smoother.look(rendered) for rendered in map(stage.renderer.render, frames)]
+    for window in stage.smoother.windows(looks):
+        if window.now.rendered.frame.pts == frame.pts:
+            rendered = stage.grain.match(stage.smoother.smooth(window))
+            write_photo(path, Photo(rendered.pixels, None, None, None), 95, "A preview of synthetic media")
+    return float((frame.pts - first) * frame.time_base)
