@@ -58,6 +58,9 @@ class JobSettings(BaseModel):
         None, "room that working files may take, GB (default: no limit)", "--disk-limit", gt=0
     )
     job_tries: int = _setting(3, "tries of a part of a clip before the job is put aside", "--job-tries", ge=1, le=100)
+    lease_s: float = _setting(
+        15.0, "a worker that has been silent for so long is taken to be lost, s", "--lease", ge=2, le=3600
+    )
     keep_days: float = _setting(
         30.0, "days after which jobs that nobody touched are deleted with their files", "--keep-days", gt=0
     )

@@ -53,7 +53,7 @@ _DRAFT_ACTIONS = (
 _MODEL_ACTIONS = ("list", "show", "fetch", "verify", "pin", "import", "export", "key", "bench")
 _JOB_FIELDS = (
     "jobs_path", "job_store", "broker", "storage", "worker_count", "queue", "priority", "memory_limit_gb",
-    "disk_limit_gb", "job_tries", "keep_days",
+    "disk_limit_gb", "job_tries", "lease_s", "keep_days",
 )  # fmt: skip
 _MODEL_HELP = """list; show ID; fetch ID; verify [ID]; pin ID (accept a file without a published hash as it is now);
 import FOLDER or BUNDLE; export BUNDLE ID; key (the public key of your bundles); bench [ID]"""

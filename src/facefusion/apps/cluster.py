@@ -131,7 +131,7 @@ class _Process:
             self.workers = {
                 job.storage: Worker(
                     self.store, open_storage(job.storage, cache), cache, self.recipe.execution_thread_count,
-                    self.execution, is_one_of_many=True,
+                    self.execution, self.settings.lease_s, is_one_of_many=True,
                 )
             }  # fmt: skip
         return self.workers[job.storage]

@@ -195,8 +195,8 @@ class Worker:
             except FaceFusionError as error:
                 commands += self._put_back(job_id, stage, left, error)
             except MemoryError:
-                error = FaceFusionError("There is not enough memory.", "Use fewer workers.")
-                commands += self._put_back(job_id, stage, left, error)
+                oom = FaceFusionError("There is not enough memory.", "Use fewer workers.")
+                commands += self._put_back(job_id, stage, left, oom)
         return commands
 
     def _put_back(self, job_id: str, stage: StageName, left: Sequence[int], error: FaceFusionError) -> list[Publish]:

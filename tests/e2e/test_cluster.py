@@ -1,0 +1,154 @@
+"""Jobs on two workers with real servers, which are broken on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from tests.chaos import Cluster, digest, make_minute, make_recipe, render_alone, run_seed
+from tests.servers import Ceph, PostgreSQL, RabbitMQ, Redis
+
+from facefusion.apps.cluster import submit
+from facefusion.errors import RecipeError
+from facefusion.jobs.storage import open_storage
+from facefusion.jobs.store import JobStore
+from facefusion.settings import JobSettings
+
+SEEDS = 20 if os.environ.get("CI") == "true" else 3
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return make_minute(tmp_path_factory.mktemp("clip") / "minute.mp4")
+
+
+@pytest.fixture(scope="module")
+def wanted(clip, tmp_path_factory):
+    return render_alone(clip, tmp_path_factory.mktemp("alone"))
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("servers")
+    made = {}
+
+    def get(kind):
+        if kind not in made:
+            made[kind] = kind(folder / kind.__name__)
+            made[kind].start()
+        return made[kind]
+
+    yield get
+    for server in made.values():
+        server.stop()
+
+
+@pytest.fixture
+def cluster(servers, tmp_path, monkeypatch):
+    ceph = servers(Ceph)
+    bucket = f"jobs-{abs(hash(str(tmp_path))) % 10**8}"
+    ceph.make_bucket(bucket)
+    for name, value in ceph.environment_of_clients.items():
+        monkeypatch.setenv(name, value)
+    made = Cluster(
+        tmp_path / "cluster", servers(RabbitMQ), servers(PostgreSQL), f"s3://{bucket}/ff", ceph.environment_of_clients
+    )
+    yield made
+    made.stop_workers()
+
+
+def wait_until(is_so, patience_s=90):
+    until = time.monotonic() + patience_s
+    while not is_so():
+        assert time.monotonic() < until, "it took too long"
+        time.sleep(0.1)
+
+
+def test_a_job_survives_killed_workers_and_restarted_servers(cluster, clip, wanted):
+    for seed in range(SEEDS):
+        run_seed(cluster, seed, clip, wanted)
+
+
+def test_redis_and_a_shared_folder_do_as_well(servers, tmp_path, clip, wanted):
+    folder = tmp_path / "shared"
+    made = Cluster(tmp_path / "cluster", servers(Redis), servers(PostgreSQL), folder.as_uri(), {})
+    try:
+        run_seed(made, 1001, clip, wanted, kills=1)
+        run_seed(made, 1002, clip, wanted, kills=1)
+    finally:
+        made.stop_workers()
+
+
+def test_a_drained_worker_finishes_what_it_has_and_loses_nothing(cluster, clip):
+    name = cluster.start_worker()
+    job_id = submit(make_recipe(clip, cluster.folder / "o.mp4"), cluster.settings)
+    store = JobStore(cluster.settings.job_store)
+    wait_until(lambda: any(item.status == "running" for item in store.items(job_id)))
+    os.kill(cluster.workers[name].pid, signal.SIGTERM)
+    assert cluster.workers.pop(name).wait(60) == 0
+    items = store.items(job_id)
+    assert all(item.status != "running" for item in items)
+    assert all(item.renders == (item.status == "done") for item in items)
+    assert any(item.status == "done" for item in items)
+    store.cancel(job_id)
+    store.delete(job_id)
+    store.close()
+
+
+def test_cancelling_reaches_a_worker_within_a_second(cluster, clip):
+    cluster.start_worker()
+    job_id = submit(make_recipe(clip, cluster.folder / "o.mp4"), cluster.settings)
+    store = JobStore(cluster.settings.job_store)
+    wait_until(lambda: any(item.stage == "render" and item.status == "running" for item in store.items(job_id)))
+    store.cancel(job_id)
+    time.sleep(1.5)  # half a second to hear of it, and room for a busy machine
+    before = store.history(job_id)
+    time.sleep(2)
+    assert store.history(job_id) == before  # nobody finishes or takes anything any more
+    assert store.get(job_id).status == "cancelled"
+    store.delete(job_id)
+    store.close()
+
+
+def test_a_worker_leaves_work_that_its_licences_do_not_allow(cluster, clip):
+    cluster.start_worker()
+    recipe = make_recipe(clip, cluster.folder / "o.mp4")
+    job_id = submit(recipe, cluster.settings)
+    store = JobStore(cluster.settings.job_store)
+    try:
+        # As a job would be that was planned where other models are installed.
+        plan = store.get(job_id).plan
+        store.record(job_id, plan={"models": {**plan["models"], "face_detector_embedded@1": "0" * 64}})
+        refused = "is not the file that job"
+        wait_until(lambda: any(refused in what for _, what in store.history(job_id)))
+        items = store.items(job_id)
+        assert {item.status for item in items} <= {"queued", "waiting", "running"}
+        assert all(item.attempts == 0 for item in items if item.status == "queued")
+        assert store.get(job_id).status != "failed"
+    finally:
+        store.cancel(job_id)
+        store.delete(job_id)
+        store.close()
+
+
+def test_the_command_line_follows_a_job_and_fetches_the_output(cluster, clip, wanted, tmp_path):
+    cluster.start_worker()
+    recipe, settings = make_recipe(clip, tmp_path / "o.mp4"), cluster.settings
+    done = subprocess.run(
+        [sys.executable, "-m", "facefusion", "run", "-s", str(recipe.source_paths[0]), "-t", str(clip), "-o",
+         str(recipe.output_path), "--segment-length", "5", "--output-video-preset", "ultrafast", "--broker",
+         settings.broker, "--job-store", settings.job_store, "--storage", settings.storage],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert digest(recipe.output_path) == wanted
+    assert open_storage(settings.storage, tmp_path).list() == []
+
+
+def test_work_for_others_needs_all_three_places(tmp_path, clip):
+    with pytest.raises(RecipeError, match="needs storage"):
+        submit(make_recipe(clip, tmp_path / "o.mp4"), JobSettings(broker="redis://127.0.0.1/0", job_store="sqlite://"))

@@ -1,0 +1,289 @@
+"""Real servers for tests, each on a free loopback port, started and stopped by whoever asks for them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def need(*programs: str) -> list[str]:
+    """Paths of programs; skips where one is missing, and fails where CI asks for all."""
+    # RabbitMQ's own script first: the one on the path changes to another user.
+    places = ["/usr/lib/rabbitmq/bin", *os.environ.get("PATH", "").split(":"), "/usr/sbin", *_postgres()]
+    found = [shutil.which(name, path=":".join(places)) for name in programs]
+    missing = [name for name, path in zip(programs, found, strict=True) if path is None]
+    if missing:
+        text = f"{', '.join(missing)} not installed; tests/install_servers.sh installs it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(text)
+        pytest.skip(text)
+    return [str(path) for path in found]
+
+
+def _postgres() -> list[str]:
+    return [str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)]
+
+
+class Server:
+    """A process that listens on a port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.process: subprocess.Popen | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def command(self) -> Sequence[str]:
+        raise AssertionError("each server has its own")
+
+    def environment(self) -> dict[str, str]:
+        return {}
+
+    def is_ready(self) -> bool:
+        with socket.create_connection(("127.0.0.1", self.port), 0.5):
+            return True
+
+    def start(self, patience_s: float = 60) -> None:
+        self.process = spawn(self.folder, *self.command(), **self.environment())
+        wait_for(self.is_ready, patience_s, lambda: (self.folder / "log").read_text(errors="replace")[-2000:])
+
+    def kill(self) -> None:
+        """As a power cut does it."""
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def stop(self) -> None:
+        self.kill()
+
+    def restart(self) -> None:
+        self.kill()
+        self.start()
+
+
+def spawn(folder: Path, *words: str, **environment: str) -> subprocess.Popen:
+    """Start a process whose output goes to the folder's log."""
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
+            words, stdout=log, stderr=log, env={**os.environ, **environment}, start_new_session=True
+        )
+
+
+def wait_for(is_ready: Callable[[], bool], patience_s: float, explain: Callable[[], str] = str) -> None:
+    until = time.monotonic() + patience_s
+    while True:
+        try:
+            if is_ready():
+                return
+        except (OSError, subprocess.SubprocessError):
+            pass
+        if time.monotonic() > until:
+            raise AssertionError(f"not ready within {patience_s} s: {explain()}")
+        time.sleep(0.05)
+
+
+class Redis(Server):
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def command(self) -> Sequence[str]:
+        (program,) = need("redis-server")
+        where = "--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)
+        return [program, *where, "--appendonly", "yes", "--save", ""]
+
+
+class RabbitMQ(Server):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.dist, self.epmd = free_port(), free_port()
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def command(self) -> Sequence[str]:
+        return need("rabbitmq-server")
+
+    def environment(self) -> dict[str, str]:
+        (self.folder / "plugins").write_text("[].")
+        (self.folder / "r.conf").write_text("disk_free_limit.absolute = 1MB\n")
+        return {
+            "RABBITMQ_NODENAME": f"f{self.port}@localhost", "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port), "RABBITMQ_DIST_PORT": str(self.dist),
+            "ERL_EPMD_ADDRESS": "127.0.0.1", "ERL_EPMD_PORT": str(self.epmd),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "mnesia"), "RABBITMQ_LOG_BASE": str(self.folder / "logs"),
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "r.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "plugins"), "HOME": str(self.folder),
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+        }  # fmt: skip
+
+    def is_ready(self) -> bool:
+        with socket.create_connection(("127.0.0.1", self.port), 0.5) as sock:
+            sock.settimeout(2)
+            sock.sendall(b"AMQP\x00\x00\x09\x01")
+            return len(sock.recv(8)) > 0
+
+    def stop(self) -> None:
+        self.kill()
+        subprocess.run(["pkill", "-f", f"epmd.*{self.epmd}"], check=False)
+
+
+class PostgreSQL(Server):
+    @property
+    def url(self) -> str:
+        return f"postgresql+psycopg://facefusion@127.0.0.1:{self.port}/postgres"
+
+    def command(self) -> Sequence[str]:
+        initdb, postgres = need("initdb", "postgres")
+        cluster = self.folder / "cluster"
+        as_other = []
+        if os.getuid() == 0:  # it refuses to be root
+            as_other = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+            for path in [self.folder, *self.folder.parents]:
+                if path == Path("/tmp") or path == path.parent:
+                    break
+                path.chmod(path.stat().st_mode | 0o011)
+            shutil.chown(self.folder, "postgres", "postgres")
+        if not cluster.exists():
+            subprocess.run(
+                [*as_other, initdb, "-D", str(cluster), "-U", "facefusion", "-A", "trust", "--no-sync"],
+                check=True, capture_output=True, cwd="/",
+            )  # fmt: skip
+        (cluster / "postmaster.pid").unlink(missing_ok=True)
+        return [*as_other, postgres, "-D", str(cluster), "-p", str(self.port), "-h", "127.0.0.1", "-k", "", "-F"]
+
+    def is_ready(self) -> bool:
+        import psycopg
+
+        try:
+            psycopg.connect(
+                f"host=127.0.0.1 port={self.port} user=facefusion dbname=postgres", connect_timeout=1
+            ).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+class Ceph(Server):
+    """A Ceph of one monitor, one OSD and a RADOS gateway: a real S3."""
+
+    KEYS = ("facefusiontestkey", "facefusiontestsecret")
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.mon_port = free_port()
+        self.parts: list[subprocess.Popen] = []
+
+    @property
+    def environment_of_clients(self) -> dict[str, str]:
+        return {
+            "AWS_ACCESS_KEY_ID": self.KEYS[0], "AWS_SECRET_ACCESS_KEY": self.KEYS[1], "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false",
+        }  # fmt: skip
+
+    def start(self, patience_s: float = 120) -> None:
+        mon, osd, gateway, admin, monmap, _ = need(
+            "ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "monmaptool", "ceph"
+        )
+        conf, fsid = self.folder / "ceph.conf", "7b3cf4a2-1c5e-4a34-9d7e-1a2b3c4d5e6f"
+        address = f"[v1:127.0.0.1:{self.mon_port}]"
+        conf.write_text(f"""[global]
+fsid = {fsid}
+mon_host = {address}
+auth_cluster_required = none
+auth_service_required = none
+auth_client_required = none
+osd_pool_default_size = 1
+osd_pool_default_min_size = 1
+osd_pool_default_pg_num = 4
+osd_pool_default_pg_autoscale_mode = off
+mon_allow_pool_size_one = true
+mon_allow_pool_delete = true
+osd_crush_chooseleaf_type = 0
+ms_bind_msgr2 = false
+public_addr = 127.0.0.1
+run_dir = {self.folder}
+admin_socket = {self.folder}/$name.asok
+pid_file = {self.folder}/$name.pid
+log_file = {self.folder}/$name.log
+mon_data = {self.folder}/mon
+osd_data = {self.folder}/osd
+osd_objectstore = bluestore
+bluestore_block_size = 4294967296
+bluestore_fsck_on_mount = false
+osd_memory_target = 939524096
+mon_data_avail_crit = 1
+mon_warn_on_pool_no_redundancy = false
+mon_max_pg_per_osd = 1000
+[client.rgw]
+rgw_frontends = beast endpoint=127.0.0.1:{self.port}
+rgw_data = {self.folder}/rgw
+""")
+
+        def run(*words: str) -> str:
+            done = subprocess.run(
+                [*words, "-c", str(conf)], check=True, capture_output=True, text=True, timeout=90, cwd=self.folder
+            )
+            return done.stdout
+
+        def start(*words: str) -> None:
+            self.parts.append(spawn(self.folder, *words, "-c", str(conf), "-f"))
+
+        for name in ("mon", "osd", "rgw"):
+            (self.folder / name).mkdir(exist_ok=True)
+        subprocess.run(
+            [monmap, "--create", "--addv", "a", address, "--fsid", fsid, str(self.folder / "monmap")],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        run(mon, "--mkfs", "-i", "a", "--monmap", str(self.folder / "monmap"))
+        start(mon, "-i", "a")
+        wait_for(
+            lambda: bool(run("ceph", "--connect-timeout", "5", "osd", "new", "1b3cf4a2-1c5e-4a34-9d7e-1a2b3c4d5e60")),
+            60,
+        )
+        run(osd, "-i", "0", "--mkfs", "--osd-uuid", "1b3cf4a2-1c5e-4a34-9d7e-1a2b3c4d5e60")
+        start(osd, "-i", "0")
+        wait_for(lambda: " 1 up" in run("ceph", "osd", "stat"), 60)
+        start(gateway, "-n", "client.rgw")
+        wait_for(self._answers, patience_s, lambda: (self.folder / "log").read_text(errors="replace")[-2000:])
+        keys = "--access-key", self.KEYS[0], "--secret-key", self.KEYS[1]
+        run(admin, "-n", "client.rgw", "user", "create", "--uid", "t", "--display-name", "t", *keys)
+
+    def _answers(self) -> bool:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{self.port}", timeout=2).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+        return True
+
+    def make_bucket(self, name: str) -> None:
+        import boto3
+        from botocore.config import Config
+
+        boto3.client(
+            "s3", endpoint_url=f"http://127.0.0.1:{self.port}", aws_access_key_id=self.KEYS[0],
+            aws_secret_access_key=self.KEYS[1], region_name="us-east-1", config=Config(s3={"addressing_style": "path"}),
+        ).create_bucket(Bucket=name)  # fmt: skip
+
+    def stop(self) -> None:
+        for part in reversed(self.parts):
+            os.killpg(part.pid, signal.SIGKILL)
+            part.wait()
+        self.parts.clear()
