@@ -142,7 +142,14 @@ class RabbitMQ(Server):
 
     def stop(self) -> None:
         self.kill()
-        subprocess.run(["pkill", "-f", f"epmd.*{self.epmd}"], check=False)
+        # Its name service is a process of its own, known by the port that its environment names.
+        wanted = f"ERL_EPMD_PORT={self.epmd}".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if wanted in (process / "environ").read_bytes():
+                    os.kill(int(process.name), signal.SIGKILL)
+            except OSError:
+                continue
 
 
 class PostgreSQL(Server):

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -244,7 +245,12 @@ class ObjectStorage(Storage):
         """An object that is read in ranges."""
         import obstore
 
-        return _Ranged(self._call(key, lambda: obstore.open_reader(self._store, key, buffer_size=4 << 20)))
+        size = self._call(key, lambda: int(obstore.head(self._store, key)["size"]))
+
+        def fetch(start: int, stop: int) -> bytes:
+            return self._call(key, lambda: bytes(obstore.get_range(self._store, key, start=start, end=stop)))
+
+        return _Ranged(size, fetch)
 
     def _call(self, key: str, function: Callable[[], R]) -> R:
         """Call obstore; wait while the storage does not answer."""
@@ -269,23 +275,46 @@ class ObjectStorage(Storage):
                 wait_s = min(wait_s * 2, 5.0)
 
 
-class _Ranged:
-    """obstore's reader with the methods that PyAV calls."""
+BLOCK_BYTES, BLOCKS = 1 << 20, 24
+"""Objects are read in blocks of this size, and so many are remembered: a demuxer jumps to and fro."""
 
-    def __init__(self, reader: Any) -> None:
-        self._reader = reader
+
+class _Ranged:
+    """A seekable file over an object, read in blocks."""
+
+    def __init__(self, size_bytes: int, fetch: Callable[[int, int], bytes]) -> None:
+        self._size, self._fetch = size_bytes, fetch
+        self._at = 0
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
 
     def read(self, count: int = -1) -> bytes:
-        return bytes(self._reader.read(count) if count >= 0 else self._reader.read())
+        stop = self._size if count < 0 else min(self._at + count, self._size)
+        parts = []
+        while self._at < stop:
+            number, start = divmod(self._at, BLOCK_BYTES)
+            part = self._block(number)[start : start + stop - self._at]
+            parts.append(part)
+            self._at += len(part)
+        return b"".join(parts)
+
+    def _block(self, number: int) -> bytes:
+        if number not in self._blocks:
+            start = number * BLOCK_BYTES
+            self._blocks[number] = self._fetch(start, min(start + BLOCK_BYTES, self._size))
+            if len(self._blocks) > BLOCKS:
+                self._blocks.popitem(last=False)
+        self._blocks.move_to_end(number)
+        return self._blocks[number]
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self._reader.seek(offset, whence))
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
 
     def tell(self) -> int:
-        return int(self._reader.tell())
+        return self._at
 
     def close(self) -> None:
-        self._reader.close()
+        self._blocks.clear()
 
 
 def open_storage(url: str, cache: Path, limit_bytes: int | None = None) -> Storage:
