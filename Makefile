@@ -13,6 +13,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m facefusion.apps.demo out
 
 test: $(VENV)/.dev
+	bash tests/install_servers.sh
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.dev

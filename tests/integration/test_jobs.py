@@ -1,0 +1,528 @@
+"""Jobs on one machine: store, files, resume, damage, limits."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from facefusion.errors import (
+    DiskLimitReached,
+    IllegalMove,
+    JobError,
+    JobMismatch,
+    LeaseLost,
+    NoFaceInTarget,
+    OutputRefused,
+    SegmentFailed,
+    Stopped,
+    StoreUnreachable,
+    UnknownJob,
+)
+from facefusion.jobs import local, work
+from facefusion.jobs.local import LocalJobs, first_run, job_id_of
+from facefusion.jobs.preview import preview
+from facefusion.jobs.storage import FolderStorage, _Ranged, open_storage
+from facefusion.jobs.store import JobStore
+from facefusion.jobs.sweep import sweep, wake
+from facefusion.jobs.work import Worker
+from facefusion.media.image import read_photo
+from facefusion.media.probe import mount
+from facefusion.media.reader import ClipReader
+from facefusion.pipeline.runner import run
+from facefusion.recipe import build_recipe
+from facefusion.testing.clips import make_clip
+from facefusion.testing.fakes import sample_path
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def clock():
+    class Clock:
+        now = 1000.0
+
+        def __call__(self):
+            return self.now
+
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path, clock):
+    made = JobStore(f"sqlite:///{tmp_path / 'jobs.db'}", clock=clock)
+    yield made
+    made.close()
+
+
+def add(store, job_id="j", spans=2, **options):
+    return store.create(job_id, {"output_path": "o"}, {"spans": []}, "file:///x", [10] * spans, **options)
+
+
+def do(store, stage, number, owner="a", job_id="j"):
+    assert store.claim((job_id, stage, number), owner, 30) is not None
+    return store.finish((job_id, stage, number), owner, "abc", {"n": number})
+
+
+def recipe_for(tmp_path, **options):
+    return build_recipe(
+        {
+            "source_paths": [sample_path("source.jpg")], "target_path": sample_path("target.mp4"), "end_s": 2.0,
+            "output_path": tmp_path / "out.mp4", "segment_s": 1.0, "output_video_preset": "ultrafast", **options,
+        }
+    )  # fmt: skip
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    made = LocalJobs.open(tmp_path / "jobs")
+    yield made
+    made.store.close()
+
+
+@pytest.fixture(scope="module")
+def wanted(tmp_path_factory):
+    """Hash of the output of a single, undisturbed process."""
+    folder = tmp_path_factory.mktemp("wanted")
+    run(recipe_for(folder))
+    return digest(folder / "out.mp4")
+
+
+# The store
+
+
+def test_a_job_opens_its_stages_one_after_the_other(store):
+    assert [item.key for item in add(store)] == [("j", "analyse", 0), ("j", "analyse", 1)]
+    assert store.claim(("j", "join", 0), "a", 30) is None
+    assert do(store, "analyse", 1) == []
+    (opened,) = do(store, "analyse", 0)
+    assert opened.item.key == ("j", "join", 0)
+    assert len(do(store, "join", 0)) == 2
+    do(store, "render", 0)
+    assert store.get("j").status == "running"
+    do(store, "render", 1)
+    do(store, "merge", 0)
+    assert store.get("j").status == "done"
+    assert store.outcomes("j", "render") == [{"n": 0}, {"n": 1}]
+
+
+def test_two_workers_cannot_claim_one_item(store):
+    add(store)
+    got = []
+
+    def take(owner):
+        got.append(store.claim(("j", "analyse", 0), owner, 30))
+
+    threads = [threading.Thread(target=take, args=[str(k)]) for k in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(item is not None for item in got) == 1
+    assert store.items("j")[0].attempts == 1
+
+
+def test_a_lost_worker_is_found_by_its_lease_and_its_item_offered_again(store, clock):
+    add(store)
+    store.claim(("j", "analyse", 0), "a", 30)
+    assert store.expired() == []
+    clock.now += 31
+    assert ("j", "analyse", 0) in [command.item.key for command in wake(store)]
+    with pytest.raises(LeaseLost):
+        store.finish(("j", "analyse", 0), "a", "x", {})
+    assert store.claim(("j", "analyse", 0), "b", 30).attempts == 2
+
+
+def test_a_clock_that_jumps_costs_a_try_and_nothing_else(store, clock):
+    add(store, spans=1)
+    store.claim(("j", "analyse", 0), "a", 30)
+    clock.now += 86400  # as a laptop that slept
+    wake(store)
+    clock.now -= 172800  # and a clock that was set back
+    assert store.claim(("j", "analyse", 0), "b", 30) is None  # not due yet by this clock
+    clock.now += 172800
+    do(store, "analyse", 0, "b")
+    assert store.items("j")[0].status == "done"
+
+
+def test_a_message_that_got_lost_is_published_again(store, clock):
+    add(store)
+    assert store.forgotten(20) == []
+    clock.now += 21
+    assert len(store.forgotten(20)) == 2
+    assert store.forgotten(20) == []
+
+
+def test_a_failed_item_becomes_due_after_its_wait(store, clock):
+    add(store, spans=1)
+    store.claim(("j", "analyse", 0), "a", 30)
+    store.fail(("j", "analyse", 0), "a", StoreUnreachable("away"))
+    assert store.forgotten(20) == []
+    clock.now += 1.1
+    assert [item.key for item in store.forgotten(20)] == [("j", "analyse", 0)]
+
+
+def test_the_most_urgent_item_comes_first_and_only_from_its_queue(store, clock):
+    add(store, "old")
+    clock.now += 1
+    add(store, "urgent", priority=9)
+    add(store, "elsewhere", queue="gpu", priority=9)
+    assert store.most_urgent("cpu").job_id == "urgent"
+    assert store.most_urgent("cpu", {"urgent"}).job_id == "old"
+    assert store.most_urgent("gpu").job_id == "elsewhere"
+    assert store.most_urgent("gpu.large") is None
+
+
+def test_a_poison_segment_parks_the_job_with_its_reason(store, clock):
+    add(store, spans=1, max_attempts=2)
+    for _ in range(2):
+        store.claim(("j", "analyse", 0), "a", 30)
+        store.fail(("j", "analyse", 0), "a", StoreUnreachable("Lightning.", "Wait."))
+        clock.now += 100
+    job = store.get("j")
+    assert job.status == "failed"
+    assert job.error == "analyse 0 failed 2 times: Lightning. Wait."
+    assert store.claim(("j", "analyse", 0), "a", 30) is None
+    store.retry("j")
+    assert store.claim(("j", "analyse", 0), "a", 30).attempts == 1
+
+
+def test_an_illegal_move_tells_the_history(store):
+    add(store)
+    with pytest.raises(IllegalMove, match="History: created with 2 spans"):
+        store.invalidate(("j", "analyse", 0), "x")
+
+
+def test_cancelling_is_heard_by_the_worker(store):
+    add(store)
+    store.claim(("j", "analyse", 0), "a", 30)
+    store.cancel("j")
+    with pytest.raises(LeaseLost):
+        store.beat(("j", "analyse", 0), "a", 30, 5)
+    assert store.get("j").status == "cancelled"
+
+
+def test_a_deleted_job_is_gone(store):
+    add(store)
+    store.delete("j")
+    with pytest.raises(UnknownJob, match="no job j"):
+        store.get("j")
+    assert store.find("j") is None
+    assert store.history("j") == []
+
+
+def test_the_store_of_another_time_is_opened_again(store, tmp_path):
+    add(store)
+    again = JobStore(f"sqlite:///{tmp_path / 'jobs.db'}")
+    assert again.get("j").status == "queued"
+    again.close()
+
+
+def test_a_store_that_is_away_says_so_and_hides_the_password():
+    with pytest.raises(StoreUnreachable, match=r"://me:\*\*\*@") as caught:
+        JobStore("postgresql+psycopg://me:secret@127.0.0.1:9/x", patience_s=0.2)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(StoreUnreachable, match="There can be no job store"):
+        JobStore("nonsense://x")
+
+
+# Files
+
+
+def test_a_range_reader_reads_what_the_file_holds(tmp_path):
+    data = np.random.default_rng(1).integers(0, 256, 3_500_000, dtype=np.uint8).tobytes()
+    asked = []
+
+    def fetch(start, stop):
+        asked.append((start, stop))
+        return data[start:stop]
+
+    file = _Ranged(len(data), fetch)
+    file.seek(-10, 2)
+    assert file.read() == data[-10:]
+    file.seek(1_048_570)
+    assert file.read(20) == data[1_048_570:1_048_590]
+    assert file.tell() == 1_048_590
+    assert file.read(0) == b""
+    assert max(stop - start for start, stop in asked) <= 1 << 20
+    count = len(asked)
+    file.seek(0, 0)
+    file.read(100)
+    file.seek(1_048_576)
+    file.read(100)
+    assert len(asked) == count  # remembered
+
+
+def test_a_clip_is_read_in_ranges_without_the_whole_of_it(tmp_path):
+    clip = sample_path("target.mp4")
+    data = clip.read_bytes()
+    name = tmp_path / "far.mp4"
+    with mount(name, len(data), lambda: _Ranged(len(data), lambda a, b: data[a:b])):
+        far = [frame.pixels for frame in ClipReader(name, start_s=1, end_s=1.5)]
+    near = [frame.pixels for frame in ClipReader(clip, start_s=1, end_s=1.5)]
+    assert all(np.array_equal(a, b) for a, b in zip(far, near, strict=True))
+
+
+def test_object_storage_and_folder_do_the_same(tmp_path):
+    pytest.importorskip("obstore")
+    import obstore.store
+
+    from facefusion.jobs.storage import ObjectStorage
+
+    (tmp_path / "objects").mkdir()
+    objects = ObjectStorage("memory:///", tmp_path / "cache")
+    objects._store = obstore.store.MemoryStore()
+    photo = sample_path("source.jpg")
+    for storage in (objects, open_storage(str(tmp_path / "folder"), tmp_path)):
+        storage.put("a/b.jpg", photo)
+        assert storage.has("a/b.jpg")
+        assert not storage.has("a/c.jpg")
+        assert [(s.key, s.size_bytes) for s in storage.list("a/")] == [("a/b.jpg", photo.stat().st_size)]
+        with storage.local("a/b.jpg") as path:
+            assert path.read_bytes() == photo.read_bytes()
+        with pytest.raises(FileNotFoundError), storage.local("a/c.jpg"):
+            pass
+        file = storage.open_range("a/b.jpg")
+        file.seek(100)
+        assert file.read(9) == photo.read_bytes()[100:109]
+        file.close()
+        storage.delete("a/")
+        assert storage.list() == []
+
+
+def test_a_limit_of_room_is_kept(tmp_path):
+    storage = FolderStorage(tmp_path / "files", limit_bytes=1000)
+    with pytest.raises(DiskLimitReached, match="the limit is"):
+        storage.put("a", sample_path("source.jpg"))
+    assert storage.list() == []
+
+
+# Jobs
+
+
+def test_a_job_makes_what_a_single_process_makes_and_leaves_nothing_behind(jobs, tmp_path, wanted):
+    job = jobs.create(recipe_for(tmp_path))
+    outcome = jobs.run(job.id, workers=1)
+    assert digest(tmp_path / "out.mp4") == wanted
+    assert (outcome.frame_count, outcome.changed_frame_count, outcome.track_count) == (50, 50, 1)
+    assert [stored.key for stored in jobs.storage.list() if not stored.key.startswith(".work")] == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["jobs", "out.mp4"]
+
+
+def test_a_pool_loses_nothing_when_a_process_is_killed(jobs, tmp_path, wanted):
+    job = jobs.create(recipe_for(tmp_path))
+    killed = []
+
+    def kill_somebody(progress):
+        running = [item for item in jobs.store.items(job.id) if item.status == "running"]
+        if progress.stage == "render" and running and not killed:
+            killed.append(int(running[0].owner.split(":")[1]))
+            os.kill(killed[0], signal.SIGKILL)
+
+    jobs.run(job.id, workers=2, on_progress=kill_somebody)
+    assert killed
+    assert digest(tmp_path / "out.mp4") == wanted
+    assert any("its worker was lost" in what for _, what in jobs.store.history(job.id))
+
+
+def test_missing_and_damaged_files_are_made_again(jobs, tmp_path, wanted, monkeypatch):
+    job = jobs.create(recipe_for(tmp_path))
+    broken = []
+    merge = Worker._merge
+
+    def breaks(self, bench, count):
+        first, second = (jobs.storage.path(work.key_of(job.id, "render", k)) for k in (0, 1))
+        if not broken:
+            broken.append(True)
+            first.unlink()
+            data = bytearray(second.read_bytes())
+            data[len(data) // 2] ^= 1
+            second.write_bytes(bytes(data))
+        return merge(self, bench, count)
+
+    monkeypatch.setattr(Worker, "_merge", breaks)
+    jobs.run(job.id, workers=1)
+    assert digest(tmp_path / "out.mp4") == wanted
+    history = [what for _, what in jobs.store.history(job.id)]
+    assert "render 0: done to queued (its file is missing)" in history
+    assert "render 1: done to queued (its file is not what was recorded)" in history
+
+
+def test_a_job_that_stopped_goes_on_where_it_was(jobs, tmp_path, wanted):
+    recipe = recipe_for(tmp_path)
+    job = jobs.create(recipe)
+
+    def stop(progress):
+        if any(item.stage == "render" and item.status == "running" for item in jobs.store.items(job.id)):
+            jobs.store.cancel(job.id)
+
+    with pytest.raises(Stopped, match="jobs resume"):
+        jobs.run(job.id, workers=1, on_progress=stop)
+    assert not (tmp_path / "out.mp4").exists()
+    assert jobs.create(recipe).id == job.id
+    before = len(jobs.store.history(job.id))
+    jobs.run(job.id, workers=1)
+    assert digest(tmp_path / "out.mp4") == wanted
+    again = [what for _, what in jobs.store.history(job.id)[before:]]
+    assert not any("analyse 0: queued to running" in what for what in again)
+
+
+def test_a_changed_input_is_found_before_anything_is_done(jobs, tmp_path):
+    source = tmp_path / "me.jpg"
+    source.write_bytes(sample_path("source.jpg").read_bytes())
+    job = jobs.create(recipe_for(tmp_path, source_paths=[source]))
+    source.write_bytes(source.read_bytes() + b" ")
+    with pytest.raises(JobMismatch, match=r"me\.jpg has changed since job"):
+        jobs.run(job.id)
+    source.unlink()
+    with pytest.raises(JobMismatch, match="is gone"):
+        jobs.run(job.id)
+
+
+def test_the_same_request_is_the_same_job_whatever_machine_options_it_has(tmp_path):
+    recipe = recipe_for(tmp_path)
+    threads = recipe.model_copy(update={"execution_thread_count": 7})
+    other = recipe.model_copy(update={"face_swapper_light": 0.5})
+    assert job_id_of(recipe, {"a": "1"}) == job_id_of(threads, {"b": "1"})
+    assert job_id_of(recipe, {"a": "1"}) != job_id_of(other, {"a": "1"})
+    assert job_id_of(recipe, {"a": "1"}) != job_id_of(recipe, {"a": "2"})
+
+
+def test_two_processes_do_not_run_one_job(jobs, tmp_path):
+    job = jobs.create(recipe_for(tmp_path))
+    with jobs._alone(job.id), pytest.raises(JobError, match="running in another process"):
+        jobs.run(job.id)
+
+
+def test_a_segment_that_always_fails_puts_the_job_aside_and_keeps_the_rest(jobs, tmp_path, wanted, monkeypatch):
+    from facefusion.pipeline import clip
+
+    job = jobs.create(recipe_for(tmp_path), max_attempts=2)
+    writer = clip.SegmentWriter
+
+    class Failing(writer):
+        def write(self, rendered, prepared=None):
+            if rendered.frame.pts >= 12800:
+                raise OutputRefused("Lightning.", "Wait.")
+            super().write(rendered, prepared)
+
+    monkeypatch.setattr(clip, "SegmentWriter", Failing)
+    with pytest.raises(SegmentFailed, match=r"render 1 failed: Lightning\. Wait\."):
+        jobs.run(job.id, workers=1)
+    statuses = {item.key[1:]: item.status for item in jobs.store.items(job.id)}
+    assert statuses[("render", 0)] == "done"
+    assert statuses[("render", 1)] == "failed"
+    monkeypatch.setattr(clip, "SegmentWriter", writer)
+    jobs.run(job.id, workers=1)
+    assert digest(tmp_path / "out.mp4") == wanted
+
+
+def test_nobody_in_the_target_is_said_and_nothing_is_written(jobs, tmp_path):
+    clip = make_clip(tmp_path / "empty.mp4", pts=[k * 512 for k in range(60)])
+    recipe = recipe_for(tmp_path, target_path=clip)
+    job = jobs.create(recipe)
+    with pytest.raises(SegmentFailed, match="No face is found in the target"):
+        jobs.run(job.id, workers=1)
+    assert not (tmp_path / "out.mp4").exists()
+    with pytest.raises(NoFaceInTarget):
+        run(recipe)
+
+
+def test_too_little_room_stops_the_job_which_goes_on_when_there_is_more(tmp_path, wanted):
+    small = LocalJobs.open(tmp_path / "jobs", limit_bytes=100_000)
+    job = small.create(recipe_for(tmp_path))
+    with pytest.raises(SegmentFailed, match="--disk-limit"):
+        small.run(job.id, workers=1)
+    small.store.close()
+    roomy = LocalJobs.open(tmp_path / "jobs", limit_bytes=10**9)
+    roomy.run(job.id, workers=1)
+    assert digest(tmp_path / "out.mp4") == wanted
+    roomy.store.close()
+
+
+def test_a_full_disk_is_said_and_the_job_can_be_resumed(jobs, tmp_path, wanted, monkeypatch):
+    import errno
+
+    job = jobs.create(recipe_for(tmp_path))
+    replace = os.replace
+
+    def full(source, goal):
+        if "/segments/00001" in str(goal):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, goal)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(SegmentFailed, match="There is no room left"):
+        jobs.run(job.id, workers=1)
+    monkeypatch.setattr(os, "replace", replace)
+    jobs.run(job.id, workers=1)
+    assert digest(tmp_path / "out.mp4") == wanted
+
+
+def test_a_jobs_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(OutputRefused, match="--jobs-path"):
+        LocalJobs.open(tmp_path / "jobs")
+
+
+def test_a_preview_is_the_frame_as_the_job_renders_it(jobs, tmp_path, monkeypatch):
+    # As good as no loss, so that the written frame can be compared.
+    job = jobs.create(recipe_for(tmp_path, output_video_quality=100))
+    made = []
+    render = Worker._render
+
+    def peeks(self, bench, numbers, count):
+        if not made:
+            made.append(preview(jobs, job.id, 0.84, tmp_path / "p.png"))
+        return render(self, bench, numbers, count)
+
+    monkeypatch.setattr(Worker, "_render", peeks)
+    jobs.run(job.id, workers=1)
+    assert made == [pytest.approx(0.84)]
+    written = next(frame for frame in ClipReader(tmp_path / "out.mp4") if frame.index == 21)
+    apart = np.abs(read_photo(tmp_path / "p.png").pixels.astype(int) - written.pixels)
+    assert np.quantile(apart, 0.99) <= 4
+    with pytest.raises(JobError, match="has no tracks"):
+        preview(jobs, job.id, 0.5, tmp_path / "q.png")
+
+
+def test_sweeping_takes_old_jobs_and_stray_files_away(jobs, tmp_path):
+    job = jobs.create(recipe_for(tmp_path))
+    jobs.storage.put(f"{job.id}/segments/00000.nut", sample_path("source.jpg"))
+    jobs.storage.put("nobody/segments/00000.nut", sample_path("source.jpg"))
+    swept = sweep(jobs.store, jobs.storage, keep_days=30, stray_s=-1)
+    assert (swept.deleted, swept.orphans) == (0, 1)
+    assert [stored.key for stored in jobs.storage.list()] == [f"{job.id}/segments/00000.nut"]
+    time.sleep(0.02)
+    swept = sweep(jobs.store, jobs.storage, keep_days=1e-7)
+    assert swept.deleted == 1
+    assert jobs.storage.list() == []
+
+
+def test_no_more_than_the_memory_allows_and_the_work_needs(jobs, tmp_path, monkeypatch):
+    job = jobs.create(recipe_for(tmp_path))
+    asked = []
+    monkeypatch.setattr(local, "core_count", lambda: 64)
+    monkeypatch.setattr(LocalJobs, "_work_in_pool", lambda self, job_id, count, *_: asked.append(count))
+    monkeypatch.setattr(LocalJobs, "_work_here", lambda *_: asked.append(1))
+    for memory, expected in ((10**12, 2), (3.2e9, 2), (1e9, 1)):
+        with pytest.raises(SegmentFailed):
+            jobs.run(job.id, memory_bytes=int(memory))
+        assert asked[-1] == expected
+
+
+def test_consecutive_numbers_are_done_together():
+    assert first_run([2, 3, 4, 7]) == [2, 3, 4]
+    assert first_run([]) == []
+
+
+def test_storage_by_path_and_by_url_is_the_same(tmp_path):
+    assert open_storage(str(tmp_path), tmp_path).url == open_storage(Path(tmp_path).as_uri(), tmp_path).url
