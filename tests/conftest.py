@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +19,15 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 @pytest.fixture(autouse=True)
-def _no_outside_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _no_outside_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for name in list(os.environ):
         if name.startswith("FACEFUSION_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "no-configuration"))
+    # Jobs of a test are its own, and leave nothing in its folder.
+    with tempfile.TemporaryDirectory(prefix="facefusion-test-jobs-") as folder:
+        monkeypatch.setenv("FACEFUSION_JOBS_PATH", folder)
+        yield
 
 
 @pytest.fixture

@@ -415,7 +415,7 @@ def test_a_segment_that_always_fails_puts_the_job_aside_and_keeps_the_rest(jobs,
             super().write(rendered, prepared)
 
     monkeypatch.setattr(clip, "SegmentWriter", Failing)
-    with pytest.raises(SegmentFailed, match=r"render 1 failed: Lightning\. Wait\."):
+    with pytest.raises(OutputRefused, match=r"Lightning\. Wait\. Job .* is kept: facefusion jobs resume"):
         jobs.run(job.id, workers=1)
     statuses = {item.key[1:]: item.status for item in jobs.store.items(job.id)}
     assert statuses[("render", 0)] == "done"
@@ -429,7 +429,7 @@ def test_nobody_in_the_target_is_said_and_nothing_is_written(jobs, tmp_path):
     clip = make_clip(tmp_path / "empty.mp4", pts=[k * 512 for k in range(60)])
     recipe = recipe_for(tmp_path, target_path=clip)
     job = jobs.create(recipe)
-    with pytest.raises(SegmentFailed, match="No face is found in the target"):
+    with pytest.raises(NoFaceInTarget, match="No face is found in the target"):
         jobs.run(job.id, workers=1)
     assert not (tmp_path / "out.mp4").exists()
     with pytest.raises(NoFaceInTarget):
@@ -439,7 +439,7 @@ def test_nobody_in_the_target_is_said_and_nothing_is_written(jobs, tmp_path):
 def test_too_little_room_stops_the_job_which_goes_on_when_there_is_more(tmp_path, wanted):
     small = LocalJobs.open(tmp_path / "jobs", limit_bytes=100_000)
     job = small.create(recipe_for(tmp_path))
-    with pytest.raises(SegmentFailed, match="--disk-limit"):
+    with pytest.raises(DiskLimitReached, match="--disk-limit"):
         small.run(job.id, workers=1)
     small.store.close()
     roomy = LocalJobs.open(tmp_path / "jobs", limit_bytes=10**9)
@@ -460,7 +460,7 @@ def test_a_full_disk_is_said_and_the_job_can_be_resumed(jobs, tmp_path, wanted, 
         replace(source, goal)
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(SegmentFailed, match="There is no room left"):
+    with pytest.raises(OutputRefused, match="There is no room left"):
         jobs.run(job.id, workers=1)
     monkeypatch.setattr(os, "replace", replace)
     jobs.run(job.id, workers=1)

@@ -21,8 +21,8 @@ from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 
 from facefusion.apps.show import Show
-from facefusion.errors import FaceFusionError, RecipeError, SegmentFailed, Stopped, StoreUnreachable
-from facefusion.jobs.local import hash_inputs, input_paths, job_id_of, plan_of
+from facefusion.errors import FaceFusionError, RecipeError, Stopped, StoreUnreachable
+from facefusion.jobs.local import failure_of, hash_inputs, input_paths, job_id_of, plan_of
 from facefusion.jobs.states import Publish
 from facefusion.jobs.storage import Storage, hash_file, open_storage
 from facefusion.jobs.store import Job, JobStore
@@ -281,7 +281,7 @@ def run_in_cluster(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome
         if job.status == "done":
             break
         if job.status == "failed":
-            raise SegmentFailed(f"Job {job_id}: {job.error}", "Mend what is wrong, then run the same command again.")
+            raise failure_of(job)
         if job.status == "cancelled":
             raise Stopped(f"Job {job_id} was cancelled.", "Run the same command again to go on.")
         time.sleep(0.3)

@@ -201,9 +201,7 @@ class LocalJobs:
                 return self._outcome(job, time.perf_counter() - began)
             if job.status == "cancelled":
                 raise Stopped(f"Job {job_id} was cancelled.", f"Go on with: facefusion jobs resume {job_id}")
-            raise SegmentFailed(
-                f"Job {job_id}: {job.error}", f"Mend what is wrong, then: facefusion jobs resume {job_id}"
-            )
+            raise failure_of(job)
 
     @contextmanager
     def _alone(self, job_id: str) -> Iterator[None]:
@@ -319,6 +317,22 @@ class LocalJobs:
         if text:
             found = json.loads(text)
             raise QualityTooLow(found["message"], found["hint"])
+
+
+def failure_of(job: Job) -> FaceFusionError:
+    """Why a job failed: the error itself where trying again would not have helped."""
+    way_on = f"Job {job.id} is kept: facefusion jobs resume {job.id}"
+    told = job.outcome.get("error")
+    kinds = {kind.code: kind for kind in _all_kinds(FaceFusionError)}
+    if told is not None and told["code"] in kinds:
+        return kinds[told["code"]](told["message"], f"{told['hint']} {way_on}".strip())
+    return SegmentFailed(f"Job {job.id}: {job.error}", f"Mend what is wrong. {way_on}")
+
+
+def _all_kinds(kind: type[FaceFusionError]) -> Iterator[type[FaceFusionError]]:
+    yield kind
+    for other in kind.__subclasses__():
+        yield from _all_kinds(other)
 
 
 def first_run(numbers: Sequence[int]) -> list[int]:

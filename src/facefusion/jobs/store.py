@@ -450,7 +450,8 @@ class JobStore:
                     if item.status != "done":
                         commands += self._apply(connection, job, item, Retry(is_open), now)[1]
                 is_open = is_open and all(item.status == "done" for item in own)
-            connection.execute(sa.update(_jobs).where(_jobs.c.id == job_id).values(error=""))
+            outcome = {name: value for name, value in job.outcome.items() if name != "error"}
+            connection.execute(sa.update(_jobs).where(_jobs.c.id == job_id).values(error="", outcome=outcome))
             return commands + self._settle(connection, job, now)
 
     @_patient

@@ -208,7 +208,11 @@ class Worker:
 
     def _give_up(self, key: Key, error: FaceFusionError) -> list[Publish]:
         try:
-            return self.store.fail(key, self.owner, error)
+            commands = self.store.fail(key, self.owner, error)
+            if not error.retryable:
+                told = {"code": error.code, "message": error.message, "hint": error.hint}
+                self.store.record(key[0], outcome={"error": told})
+            return commands
         except (LeaseLost, UnknownJob):
             return []
 
