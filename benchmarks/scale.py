@@ -2,14 +2,16 @@
 
     python benchmarks/scale.py [--seconds 32] [--height 720] [--rounds 3]
 
-- two processes with one thread each over one process with one thread, the same job;
-- one process over the same clip in one span: the cost of segments and merge;
+- two workers on two cores over one worker on one core, each with one thread for rendering, the same job;
+- one worker over the same clip in one span: the cost of segments and merge;
 - a model of 1, 2, 4 and 8 workers from the measured time of each stage.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import statistics
 import tempfile
 import time
@@ -22,7 +24,19 @@ from speed import make_large
 
 
 def timed_job(folder: Path, recipe: Recipe, workers: int) -> tuple[float, dict[str, float]]:
-    """Wall time of a job in seconds, and of each stage."""
+    """Wall time of a job in seconds, and of each stage; in a process of its own with as many cores as workers."""
+    with multiprocessing.get_context("spawn").Pool(1, initializer=pin, initargs=[workers]) as pool:
+        return pool.apply(measure, [folder, recipe, workers])
+
+
+def pin(count: int) -> None:
+    """Keep this process, and all it starts, to some cores."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+    # Pools of the pool: a daemon may not have children.
+    multiprocessing.current_process()._config["daemon"] = False
+
+
+def measure(folder: Path, recipe: Recipe, workers: int) -> tuple[float, dict[str, float]]:
     jobs = LocalJobs.open(folder)
     began = time.perf_counter()
     job = jobs.create(recipe)

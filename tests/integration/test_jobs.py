@@ -161,6 +161,12 @@ def test_a_message_that_got_lost_is_published_again(store, clock):
     assert store.forgotten(20) == []
 
 
+def test_what_could_not_be_published_is_published_as_soon_as_possible(store):
+    items = add(store)
+    store.unpublished(items[:1])
+    assert [item.number for item in store.forgotten(20)] == [0]
+
+
 def test_a_failed_item_becomes_due_after_its_wait(store, clock):
     add(store, spans=1)
     store.claim(("j", "analyse", 0), "a", 30)

@@ -101,15 +101,15 @@ def build_app(broker: str, queues: Iterable[str] = ("cpu",)) -> Any:
 def publish(app: Any, store: JobStore, commands: Iterable[Publish]) -> None:
     """Say that there is something to do. Where the broker is away the sweeper says it later."""
     queues: dict[str, str] = {}
-    for command in commands:
-        if command.delay_s > 0:
-            continue  # the sweeper publishes it when it is due
+    due = [command for command in commands if command.delay_s <= 0]  # the others when they are
+    for number, command in enumerate(due):
         job_id = command.item.job_id
         try:
             if job_id not in queues:
                 queues[job_id] = store.get(job_id).queue
             app.send_task(TASK, args=[queues[job_id]], queue=queues[job_id], retry=False)
         except (OperationalError, OSError):
+            store.unpublished([command.item for command in due[number:]])
             return
 
 

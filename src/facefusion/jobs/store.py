@@ -497,6 +497,13 @@ class JobStore:
                 connection.execute(_only(sa.update(_items), item.key).values(published_at=now))
             return found
 
+    @_patient
+    def unpublished(self, items: Sequence[Item]) -> None:
+        """Note that items could not be published: the sweeper does it as soon as it can."""
+        with self._engine.begin() as connection:
+            for item in items:
+                connection.execute(_only(sa.update(_items), item.key).values(published_at=0.0))
+
     def _change(self, key: tuple[str, str, int], event: Event, values: dict[str, Any] | None = None) -> list[Publish]:
         with self._locked(key[0]) as (connection, job, now):
             row = self._row(connection, key)

@@ -10,7 +10,7 @@ from facefusion.jobs.states import Publish
 from facefusion.jobs.storage import Storage
 from facefusion.jobs.store import JobStore
 
-FORGOTTEN_S = 20.0
+FORGOTTEN_S = 10.0
 """An item that nobody has claimed for so long after it was published is published again: messages can be lost."""
 STRAY_S = 3600.0
 """Files of no job are taken away when they are this old: younger ones may be of a job that is just being made."""
