@@ -1,6 +1,6 @@
 """What more workers bring, what cutting a clip costs, and what that means for ten minutes of 1080p.
 
-    python benchmarks/scale.py [--seconds 32] [--height 720] [--rounds 3]
+    python benchmarks/scale.py [--seconds 48] [--height 540] [--rounds 3]
 
 - two workers on two cores over one worker on one core, each with one thread for rendering, the same job;
 - one worker over the same clip in one span: the cost of segments and merge;
@@ -53,8 +53,8 @@ def measure(folder: Path, recipe: Recipe, workers: int) -> tuple[float, dict[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=32)
-    parser.add_argument("--height", type=int, default=720)
+    parser.add_argument("--seconds", type=int, default=48)
+    parser.add_argument("--height", type=int, default=540)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="facefusion-scale-") as name:
