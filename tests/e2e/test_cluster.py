@@ -17,6 +17,7 @@ from facefusion.errors import RecipeError
 from facefusion.jobs.storage import open_storage
 from facefusion.jobs.store import JobStore
 from facefusion.settings import JobSettings
+from facefusion.testing.clips import make_clip
 
 SEEDS = 20 if os.environ.get("CI") == "true" else 3
 
@@ -81,6 +82,36 @@ def test_redis_and_a_shared_folder_do_as_well(servers, tmp_path, clip, wanted):
         run_seed(made, 1002, clip, wanted, kills=1)
     finally:
         made.stop_workers()
+
+
+def test_a_clip_without_faces_is_copied_by_workers_too(cluster, tmp_path):
+    cluster.start_worker()
+    clip = make_clip(tmp_path / "empty.mp4", pts=[k * 512 for k in range(60)])
+    recipe = make_recipe(clip, tmp_path / "o.mp4")
+    store = JobStore(cluster.settings.job_store)
+    job_id = submit(recipe, cluster.settings)
+    wait_until(lambda: store.get(job_id).status == "failed")
+    assert "No face is found" in store.get(job_id).error
+    store.delete(job_id)
+    allowed = recipe.model_copy(update={"allow_empty": True})
+    job_id = submit(allowed, cluster.settings)
+    wait_until(lambda: store.get(job_id).status == "done")
+    assert store.outcomes(job_id, "merge")[0]["sha256"] == digest(clip)
+    store.delete(job_id)
+    store.close()
+
+
+def test_draining_by_name_lets_one_worker_leave(cluster):
+    names = [cluster.start_worker(), cluster.start_worker()]
+    wait_until(lambda: all("ready" in (cluster.folder / f"{name}.log").read_text() for name in names))
+    words = ["--broker", cluster.settings.broker, "--job-store", cluster.settings.job_store]
+    subprocess.run(
+        [sys.executable, "-m", "facefusion", "worker", "--drain", "--name", names[0], *words, "--storage",
+         cluster.settings.storage],
+        check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert cluster.workers.pop(names[0]).wait(60) == 0
+    assert cluster.workers[names[1]].poll() is None
 
 
 def test_a_drained_worker_finishes_what_it_has_and_loses_nothing(cluster, clip):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -202,6 +203,7 @@ def _run_sweeper(app: Any, settings: JobSettings) -> None:
                 continue  # the store is away; try again
 
     def start(**_: Any) -> None:
+        print("facefusion: The worker is ready.", file=sys.stderr, flush=True)
         threading.Thread(target=run, name="sweeper", daemon=True).start()
 
     signals.worker_ready.connect(start, weak=False)

@@ -397,7 +397,12 @@ class Worker:
         joined = self.store.outcomes(job_id, "join")[0]
         frames, changed = sum(len(o["pts"]) for o in outcomes), sum(o["changed"] for o in outcomes)
         if not joined["tracks"] and can_copy(recipe, asked):
-            copy_target(recipe.target_path, output)
+            inputs = bench.job.plan.get("inputs")
+            if inputs:
+                with self.storage.local(inputs[bench.job.recipe["target_path"]]) as target:
+                    copy_target(target, output)
+            else:
+                copy_target(recipe.target_path, output)
         else:
             with ExitStack() as stack:
                 parts = []
