@@ -29,7 +29,7 @@ MAX_LINK_S = 3.0
 """Time within a shot over which a lost person is taken to be the same one."""
 SAME_PLACE = 0.4
 """Overlap from which two parts see one person in the frame that both look at."""
-SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 2000, 100
+SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
 """Frames of a track that are smoothed together, and frames to each side that are looked at for it."""
 
 
@@ -84,13 +84,14 @@ def join(observations: Sequence[Observation], options: JoinOptions, notes: Mappi
         cuts += [
             offset + row for row in observation.cuts.tolist() if (row > 0 or number == 0) and offset + row < len(times)
         ]
-    runs: list[Sighting] = []
+    pieces: list[list[Sighting]] = []
     open_runs: list[int] = []
     for number, (observation, offset) in enumerate(zip(observations, offsets, strict=False)):
         moved = [_shifted(sighting, offset) for sighting in observation.sightings]
         seam = offset if number and offset not in cuts else -1
-        open_runs, runs = _continue(runs, open_runs, moved, seam, offsets[number + 1] if observation.overlaps else -1)
-    runs = [run for run in runs if len(run.frames)]
+        open_runs = _continue(pieces, open_runs, moved, seam, offsets[number + 1] if observation.overlaps else -1)
+    runs = [run for run in map(_sum, pieces) if len(run.frames)]
+    pieces.clear()
     first = observations[0]
     linked = _link(runs, times, first.time_base, cuts)
     ordered = _by_prominence(linked, (first.width, first.height))
@@ -114,56 +115,57 @@ def _shifted(sighting: Sighting, offset: int) -> Sighting:
 
 
 def _continue(
-    runs: list[Sighting], open_runs: list[int], found: Sequence[Sighting], seam: int, next_seam: int
-) -> tuple[list[int], list[Sighting]]:
+    pieces: list[list[Sighting]], open_runs: Sequence[int], found: Sequence[Sighting], seam: int, next_seam: int
+) -> list[int]:
     """Go on with runs of the part before in the frame that both parts looked at.
 
     Parameters
     ----------
-    runs
-        What is there so far; not changed.
+    pieces
+        Runs so far, each a list of sightings; those of this part are added.
     open_runs
-        Those that reach the seam.
+        Runs that reach the seam.
     found
-        Sightings of the next part.
+        Sightings of this part.
     seam
-        Row of that frame, or -1 where there is a cut or nothing before.
+        Row of the frame that both looked at, or -1 where there is a cut or nothing before.
     next_seam
-        Row of the frame after the part that was looked at too, or -1.
+        Row of the frame after this part that was looked at too, or -1.
 
     Returns
     -------
-    Runs that reach the next seam, and all runs.
+    Runs that reach the next seam.
     """
-    runs = list(runs)
     places = []
     free = list(open_runs)
     for sighting in found:
         best = None
         if seam >= 0 and int(sighting.frames[0]) == seam:
-            shares = {k: overlap(_box(runs[k].meshes[-1]), _box(sighting.meshes[0])) for k in free}
+            shares = {k: overlap(_box(pieces[k][-1].meshes[-1]), _box(sighting.meshes[0])) for k in free}
             best = max(shares, key=lambda k: shares[k], default=None)
             if best is not None and shares[best] < SAME_PLACE:
                 best = None
         if best is None:
-            runs.append(sighting)
-            places.append(len(runs) - 1)
+            pieces.append([sighting])
+            places.append(len(pieces) - 1)
         else:
             free.remove(best)
-            runs[best] = _chained(runs[best], sighting)
+            before = pieces[best][-1]
+            pieces[best][-1] = _without_last(before)
+            pieces[best].append(_with_first_motion(sighting, before))
             places.append(best)
     if seam < 0:
         # A new shot: what the part before saw of its first frame belongs to nobody.
         for k in free:
-            runs[k] = _without_last(runs[k])
-    return [k for k in places if int(runs[k].frames[-1]) == next_seam], runs
+            pieces[k][-1] = _without_last(pieces[k][-1])
+    return [k for k in places if int(pieces[k][-1].frames[-1]) == next_seam]
 
 
-def _chained(before: Sighting, after: Sighting) -> Sighting:
-    """One run of two that share a frame: its mesh is the later one's, its motion the earlier one's."""
+def _with_first_motion(after: Sighting, before: Sighting) -> Sighting:
+    """A sighting whose first mesh is its own, with the motion that the part before measured up to it."""
     motions, trusts, is_moved = after.motions.copy(), after.trusts.copy(), after.is_moved.copy()
     motions[0], trusts[0], is_moved[0] = before.motions[-1], before.trusts[-1], before.is_moved[-1]
-    return _sum(_without_last(before), replace(after, motions=motions, trusts=trusts, is_moved=is_moved))
+    return replace(after, motions=motions, trusts=trusts, is_moved=is_moved)
 
 
 def _without_last(run: Sighting) -> Sighting:
@@ -177,20 +179,22 @@ def _without_last(run: Sighting) -> Sighting:
     )
 
 
-def _sum(one: Sighting, other: Sighting) -> Sighting:
-    """Two runs of one person, the earlier one first; of the looks the best."""
-    qualities = np.concatenate([one.qualities, other.qualities])
+def _sum(runs: Sequence[Sighting]) -> Sighting:
+    """Consecutive runs of one person as one; of the looks the best."""
+    if len(runs) == 1:
+        return runs[0]
+    qualities = np.concatenate([run.qualities for run in runs])
     best = np.argsort(-qualities, kind="stable")[:MAX_SAMPLES]
-    looks = (*one.attributes, *other.attributes)
+    looks = [look for run in runs for look in run.attributes]
     joined = (
         "frames", "meshes", "scores", "motions", "trusts", "is_moved", "point_frames", "points", "point_scores",
         "finish_frames", "finishes",
     )  # fmt: skip
     return replace(
-        one,
-        **{name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in joined},
+        runs[0],
+        **{name: np.concatenate([getattr(run, name) for run in runs]) for name in joined},
         qualities=qualities[best],
-        identities=np.concatenate([one.identities, other.identities])[best],
+        identities=np.concatenate([run.identities for run in runs])[best],
         attributes=tuple(looks[k] for k in best) if looks else (),
     )
 
@@ -214,7 +218,7 @@ def _link(runs: Sequence[Sighting], pts: IntArray, time_base: Fraction, cuts: Se
         ]
         if candidates:
             latest = max(candidates, key=lambda k: int(linked[k].frames[-1]))
-            linked[latest] = _sum(linked[latest], run)
+            linked[latest] = _sum([linked[latest], run])
         else:
             linked.append(run)
     return linked
@@ -267,7 +271,9 @@ def _finish(track_id: int, run: Sighting, options: JoinOptions) -> Track:
         frames,
         smooth,
         scores,
-        estimate_poses(smooth),
+        np.concatenate(
+            [estimate_poses(smooth[k : k + SMOOTHED_AT_ONCE]) for k in range(0, len(smooth), SMOOTHED_AT_ONCE)]
+        ),
         points,
         run.identities.mean(axis=0).astype(np.float32) if known_people else None,
         _majority(run.attributes) if run.attributes else None,
@@ -336,6 +342,8 @@ def _bridge(
 ) -> tuple[IntArray, FloatArray, FloatArray]:
     """Fill gaps of a few frames by interpolation, so that the old face does not flash up."""
     gaps = np.flatnonzero(np.diff(frames) > 1)
+    if not gaps.size:
+        return frames, meshes, scores
     parts: list[tuple[IntArray, FloatArray, FloatArray]] = []
     start = 0
     for k in gaps.tolist():

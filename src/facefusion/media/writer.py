@@ -301,6 +301,7 @@ class ClipWriter:
             with self._partial.open("rb") as file:
                 os.fsync(file.fileno())
             os.replace(self._partial, self._path)
+            self._stream = self._output = None  # an encoder keeps dozens of pictures as long as it lives
         except OSError as failure:
             self._abandon()
             raise translate_os_error(failure, self._path) from failure
