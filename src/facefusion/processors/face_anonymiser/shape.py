@@ -12,20 +12,20 @@ from facefusion.types.topology import CHIN, FOREHEAD, LEFT_IRIS, NOSE_TIP, RIGHT
 FloatArray = npt.NDArray[np.float32]
 
 AMPLITUDES = {
-    "eye_spacing": 0.101,
-    "eye_height": 0.078,
-    "eye_size": 0.224,
-    "brow_height": 0.084,
-    "nose_width": 0.314,
-    "nose_length": 0.134,
-    "mouth_width": 0.269,
-    "mouth_height": 0.118,
-    "jaw_width": 0.213,
-    "chin_length": 0.168,
-    "face_width": 0.112,
+    "eye_spacing": 0.09,
+    "eye_height": 0.07,
+    "eye_size": 0.2,
+    "brow_height": 0.075,
+    "nose_width": 0.28,
+    "nose_length": 0.12,
+    "mouth_width": 0.24,
+    "mouth_height": 0.105,
+    "jaw_width": 0.19,
+    "chin_length": 0.15,
+    "face_width": 0.1,
 }
 """Largest change of each proportion: shifts in eye distances, widths and sizes as shares."""
-LEAST = 0.8
+LEAST = 0.55
 """Least share of those amplitudes that is used: small changes hide nobody."""
 
 
