@@ -276,7 +276,7 @@ class ObjectStorage(Storage):
 
 
 BLOCK_BYTES, BLOCKS = 1 << 20, 24
-"""Objects are read in blocks of this size, and so many are remembered: a demuxer jumps to and fro."""
+"""Objects are read in blocks of this size, and so many are remembered: a demuxer jumps back and forth."""
 
 
 class _Ranged:
