@@ -525,6 +525,18 @@ def test_no_more_than_the_memory_allows_and_the_work_needs(jobs, tmp_path, monke
         assert asked[-1] == expected
 
 
+def test_what_a_cluster_needs_is_said_where_it_is_not_installed(monkeypatch):
+    import sys
+
+    from facefusion.apps import jobs as door
+
+    monkeypatch.setitem(sys.modules, "celery", None)
+    monkeypatch.delitem(sys.modules, "facefusion.apps.cluster", raising=False)
+    monkeypatch.delattr("facefusion.apps.cluster", raising=False)
+    with pytest.raises(JobError, match=r"facefusion\[worker\]"):
+        door._cluster()
+
+
 def test_consecutive_numbers_are_done_together():
     assert first_run([2, 3, 4, 7]) == [2, 3, 4]
     assert first_run([]) == []

@@ -31,6 +31,23 @@ def open_jobs(settings: JobSettings) -> Any:
     return LocalJobs.open(settings.folder, settings.job_store, None if limit is None else int(limit * 1e9))
 
 
+def _cluster() -> Any:
+    """The part that needs Celery.
+
+    Raises
+    ------
+    JobError
+        Saying what to install.
+    """
+    try:
+        from facefusion.apps import cluster
+    except ModuleNotFoundError as error:
+        raise JobError(
+            f"Work on other machines needs the package {error.name}.", "Run: pip install 'facefusion[worker]'"
+        ) from error
+    return cluster
+
+
 def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
     """Do what a recipe asks for: photos at once, clips as a job that can be resumed.
 
@@ -44,9 +61,8 @@ def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
     if recipe.target_path == Path() or recipe.output_path == Path() or find_kind(recipe.target_path) == "photo":
         return runner.run(recipe, show.progress)
     if settings.broker:
-        from facefusion.apps.cluster import run_in_cluster
-
-        return run_in_cluster(recipe, settings, show)
+        outcome: Outcome = _cluster().run_in_cluster(recipe, settings, show)
+        return outcome
     jobs = open_jobs(settings)
     job = jobs.create(recipe, settings.job_tries)
     done = [item for item in jobs.store.items(job.id) if item.status == "done"]
@@ -75,9 +91,7 @@ def run_command(
 ) -> int:
     """``jobs``, ``worker`` and the verbs of FaceFusion 3."""
     if command == "worker":
-        from facefusion.apps.cluster import run_worker
-
-        return run_worker(settings, recipe, words["queues"], words["name"], words["drain"], show)
+        return int(_cluster().run_worker(settings, recipe, words["queues"], words["name"], words["drain"], show))
     if command.startswith("job-"):
         names = words["names"]
         return Drafts(settings, show).run(command, [names] if isinstance(names, str) else list(names or ()), given)
