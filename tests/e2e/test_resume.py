@@ -64,13 +64,13 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, call, workers):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["jobs", "killed.mp4", "whole.mp4"]
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path, call):
+def test_a_run_that_is_stopped_says_how_to_go_on(tmp_path, call):
     command = [sys.executable, "-m", "facefusion", *words(tmp_path / "o.mp4"), "--jobs-path", str(tmp_path / "jobs")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for line in process.stdout:
         if '"render"' in line:
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)  # as Ctrl-C, which background jobs of a shell do not get
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     (job,) = events(call("jobs", "list", "--json").stdout)[0]["jobs"]
