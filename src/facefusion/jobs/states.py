@@ -15,7 +15,7 @@ Items of a stage are opened when all of the stage before are done.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -295,8 +295,3 @@ def job_status(counts: Mapping[StageName, Mapping[Status, int]]) -> JobStatus:
     if present <= {"done"}:
         return "done"
     return "running" if "running" in present or "done" in present else "queued"
-
-
-def missing_numbers(items: Sequence[Item], stage: StageName) -> list[int]:
-    """Numbers of a stage that are not done."""
-    return [item.number for item in items if item.stage == stage and item.status != "done"]

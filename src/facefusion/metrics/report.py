@@ -130,7 +130,6 @@ class Reporter:
         self._rows = {t.track_id: self._row(t) for t in tracks.tracks if t.track_id in self._ids and len(t.frames)}
         self._next: dict[int, float] = {}
         self._before: RenderedFrame | None = None
-        self.has_changed = False
 
     @property
     def track_ids(self) -> tuple[int, ...]:
@@ -157,7 +156,6 @@ class Reporter:
         frame = rendered.frame
         time_s = float(frame.pts * self._tracks.time_base)
         before, self._before = self._before, rendered
-        self.has_changed |= rendered.is_changed
         for track, row in self._tracks.at(frame.pts, self._ids):
             if time_s < self._next.get(track.track_id, -1.0):
                 continue

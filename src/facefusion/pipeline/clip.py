@@ -198,7 +198,6 @@ def render_spans(
     numbers: range,
     folder: Path,
     on_frame: OnFrame = ignore_frames,
-    on_rendered: Callable[[RenderedFrame], None] | None = None,
 ) -> Iterator[Segment]:
     """Pass 2 over consecutive spans, each into a file of its own.
 
@@ -210,14 +209,14 @@ def render_spans(
         All spans of the clip, and which of them.
     folder
         Where the files go.
-    on_frame, on_rendered
+    on_frame
         Called after each frame.
     """
     recipe = plan.recipe
     if len(numbers) > 1 and recipe.execution_batch_size > 1:
         # Which frames go through a model together must not depend on who has how many spans.
         for number in numbers:
-            yield from render_spans(plan, stage, spans, range(number, number + 1), folder, on_frame, on_rendered)
+            yield from render_spans(plan, stage, spans, range(number, number + 1), folder, on_frame)
         return
     whole = spans[numbers[0]].start, spans[numbers[-1]].stop
     target = read_clip(recipe)
@@ -257,8 +256,6 @@ def render_spans(
             changed += rendered.is_changed
             done += 1
             on_frame(done)
-            if on_rendered is not None:
-                on_rendered(rendered)
         yield close(number)
         while number < numbers[-1]:  # the container promised frames that do not decode
             number, changed = number + 1, 0
