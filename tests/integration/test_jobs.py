@@ -26,8 +26,9 @@ from facefusion.errors import (
     UnknownJob,
 )
 from facefusion.jobs import local, work
-from facefusion.jobs.local import LocalJobs, first_run, job_id_of
+from facefusion.jobs.local import LocalJobs, job_id_of, next_run
 from facefusion.jobs.preview import preview
+from facefusion.jobs.states import Item
 from facefusion.jobs.storage import FolderStorage, _Ranged, open_storage
 from facefusion.jobs.store import JobStore
 from facefusion.jobs.sweep import sweep, wake
@@ -537,9 +538,34 @@ def test_what_a_cluster_needs_is_said_where_it_is_not_installed(monkeypatch):
         door._cluster()
 
 
-def test_consecutive_numbers_are_done_together():
-    assert first_run([2, 3, 4, 7]) == [2, 3, 4]
-    assert first_run([]) == []
+def items_of(statuses, **values):
+    names = {"q": "queued", "r": "running", "d": "done"}
+    return [Item("job", "render", number, names[letter], **values) for number, letter in enumerate(statuses)]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "taken", "expected"),
+    [
+        ("qqqqqq", [], (0, 6)),  # alone: all of it on end
+        ("qqqqqq", [0], (3, 6)),  # beside one who has been sent to the first: the second half
+        ("ddrqqq", [], (4, 6)),
+        ("drqq", [], (3, 4)),
+        ("drqqqdqq", [], (6, 8)),  # towards which nobody works
+        ("rqrqqq", [], (4, 6)),
+        ("drq", [], (2, 3)),
+        ("ddr", [], None),
+        ("q" * 40, [], (0, 16)),
+    ],
+)
+def test_a_free_process_takes_what_others_get_to_last(statuses, taken, expected):
+    run = next_run(items_of(statuses), {("render", number) for number in taken})
+    assert run == (expected and ("render", range(*expected)))
+
+
+def test_an_item_that_may_not_be_tried_yet_is_not_taken():
+    items = items_of("qq", available_at=50.0)
+    assert next_run(items, now=49.0) is None
+    assert next_run(items, now=50.0) == ("render", range(2))
 
 
 def test_storage_by_path_and_by_url_is_the_same(tmp_path):

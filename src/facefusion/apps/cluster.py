@@ -145,7 +145,9 @@ class _Process:
         item = self.store.most_urgent(queue, refused)
         if item is not None:
             job = self.store.get(item.job_id)
-            publish(app, self.store, self.worker(job).perform(item.job_id, item.stage, [item.number]))
+            publish(
+                app, self.store, self.worker(job).perform(item.job_id, item.stage, range(item.number, item.number + 1))
+            )
 
 
 def run_worker(

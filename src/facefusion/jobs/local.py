@@ -6,15 +6,14 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import TimeoutError as FutureTimeout
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from facefusion.errors import FaceFusionError, JobError, JobMismatch, OutputRefused, SegmentFailed, Stopped
-from facefusion.jobs.states import STAGES, Publish, StageName
+from facefusion.jobs.states import Item, Publish, StageName
 from facefusion.jobs.storage import FolderStorage, Storage, hash_file
 from facefusion.jobs.store import Job, JobStore
 from facefusion.jobs.work import Worker, hashes_of
@@ -34,7 +33,10 @@ OF_THE_MACHINE = (
 """Options that say how and not what: the same request with others is the same job."""
 WORKER_BYTES = 1_500_000_000
 """Memory to reckon with for each process."""
+MAX_RUN = 16
+"""Spans that a process does on end: it reads the tracks of all of them at once."""
 POLL_S = 0.2
+Run = tuple[StageName, range]
 
 
 def job_id_of(recipe: Recipe, inputs: dict[str, str]) -> str:
@@ -239,63 +241,65 @@ class LocalJobs:
         worker = Worker(self.store, self.storage, thread_count=threads, execution=execution)
         with _Reporter(self.store, job_id, on_progress):
             try:
-                while True:
-                    stage, numbers = self._next(job_id)
-                    if stage is None:
-                        return
-                    if not numbers:
+                while self.store.get(job_id).status in ("queued", "running"):
+                    run = next_run(self._stage_in_hand(job_id))
+                    if run:
+                        worker.perform(job_id, *run)
+                    else:
                         time.sleep(POLL_S)  # a failed item waits for its next try
-                        continue
-                    worker.perform(job_id, stage, numbers)
             finally:
                 worker.close()
 
-    def _next(self, job_id: str) -> tuple[StageName | None, list[int]]:
-        """The stage in hand, and its first consecutive items that wait."""
-        if self.store.get(job_id).status in ("done", "failed", "cancelled"):
-            return None, []
+    def _stage_in_hand(self, job_id: str) -> list[Item]:
+        """Items of the first stage that is not done."""
         items = self.store.items(job_id)
-        stage = next((s for s in STAGES if any(i.stage == s and i.status != "done" for i in items)), None)
-        if stage is None:
-            return None, []
-        return stage, first_run([i.number for i in items if i.stage == stage and i.status == "queued"])
+        stage = next((i.stage for i in items if i.status != "done"), None)
+        return [i for i in items if i.stage == stage]
 
     def _work_in_pool(
         self, job_id: str, count: int, threads: int, on_progress: OnProgress, execution: dict[str, Any]
     ) -> None:
         """Spawned processes, each with sessions of its own; one that dies loses its item to the others."""
         import multiprocessing
+        from concurrent.futures import FIRST_COMPLETED, wait
 
         from pebble import ProcessExpired, ProcessPool
 
         context = multiprocessing.get_context("spawn")
         settings = (self.store.url, str(self.folder.absolute()), threads, execution)
-        pending: dict[Any, tuple[StageName, int]] = {}
+        at_work: dict[Any, tuple[StageName, int]] = {}
         with _Reporter(self.store, job_id, on_progress), ProcessPool(max_workers=count, context=context) as pool:
             try:
-                while True:
-                    status = self.store.get(job_id).status
-                    if status in ("done", "failed", "cancelled"):
-                        return
-                    for item in self.store.items(job_id):
-                        place = (item.stage, item.number)
-                        # No more than one in hand and one waiting for each process.
-                        if item.status == "queued" and place not in pending.values() and len(pending) < 2 * count:
-                            pending[pool.schedule(_work_item, args=[job_id, item.stage, item.number, settings])] = place
-                    for future in [f for f in pending if f.done()]:
-                        stage, number = pending.pop(future)
-                        try:
-                            future.result(timeout=0)
-                        except (ProcessExpired, FutureTimeout):
-                            item = next(i for i in self.store.items(job_id) if (i.stage, i.number) == (stage, number))
-                            if item.status == "running":
-                                self.store.expire(item.key, is_known_dead=True)
-                    time.sleep(POLL_S / 4)
+                while self.store.get(job_id).status in ("queued", "running"):
+                    items = self._stage_in_hand(job_id)
+                    while len(at_work) < count:
+                        run = next_run(items, set(at_work.values()))
+                        if not run:
+                            break
+                        stage, numbers = run
+                        at_work[pool.schedule(_work_run, args=[job_id, stage, numbers, settings])] = stage, numbers[0]
+                    # What is done opens what comes next; only a failed item that waits for its next try needs a clock.
+                    wait(at_work, timeout=POLL_S, return_when=FIRST_COMPLETED)
+                    for future in [f for f in at_work if f.done()]:
+                        del at_work[future]
+                        error = future.exception()
+                        if isinstance(error, ProcessExpired):
+                            self._take_back(job_id, error.pid)
+                        elif error is not None:
+                            raise error
+                    if not at_work:
+                        time.sleep(POLL_S / 4)
             finally:
-                for future in pending:
+                for future in at_work:
                     future.cancel()
                 stop: Any = pool.stop
                 stop()
+
+    def _take_back(self, job_id: str, pid: int | None) -> None:
+        """Offer again what a dead process had."""
+        for item in self.store.items(job_id):
+            if item.status == "running" and pid_of(item.owner) == pid:
+                self.store.expire(item.key, is_known_dead=True)
 
     def _outcome(self, job: Job, seconds: float) -> Outcome:
         found = self.store.outcomes(job.id, "merge")[0]
@@ -335,20 +339,55 @@ def _all_kinds(kind: type[FaceFusionError]) -> Iterator[type[FaceFusionError]]:
         yield from _all_kinds(other)
 
 
-def first_run(numbers: Sequence[int]) -> list[int]:
-    """The consecutive numbers at the start of a rising sequence."""
-    run: list[int] = []
-    for number in numbers:
-        if run and number != run[-1] + 1:
-            break
-        run.append(number)
-    return run
+def next_run(
+    items: Sequence[Item], taken: Collection[tuple[StageName, int]] = (), now: float | None = None
+) -> Run | None:
+    """What a process that has nothing to do takes next.
+
+    Parameters
+    ----------
+    items
+        Of one stage, in order.
+    taken
+        Where others have been sent, though they may not have begun.
+    now
+        Time of the store; None takes this machine's.
+
+    Returns
+    -------
+    Stage and consecutive numbers, or None where nothing waits. Where somebody is working towards the items, it is the
+    second half of those before them, so that everyone reads on for as long as possible.
+    """
+    now = time.time() if now is None else now
+    runs: list[tuple[bool, list[Item]]] = []
+    is_going_on = is_followed = False
+    for item in items:
+        if item.status == "queued" and (item.stage, item.number) not in taken and item.available_at <= now:
+            if not is_going_on:
+                runs.append((is_followed, []))
+            runs[-1][1].append(item)
+            is_going_on = True
+        else:
+            is_going_on = False
+            is_followed = item.status == "running" or (item.stage, item.number) in taken
+    if not runs:
+        return None
+    is_followed, run = min(runs, key=lambda found: (found[0], -len(found[1])))
+    if is_followed:
+        run = run[len(run) // 2 :]
+    run = run[:MAX_RUN]
+    return run[0].stage, range(run[0].number, run[-1].number + 1)
+
+
+def pid_of(owner: str) -> int:
+    """Process id in the name of an owner (`facefusion.jobs.work.owner_name`)."""
+    return int(owner.split(":")[-2])
 
 
 _worker: Worker | None = None
 
 
-def _work_item(job_id: str, stage: StageName, number: int, settings: tuple[str, str, int, dict[str, Any]]) -> int:
+def _work_run(job_id: str, stage: StageName, numbers: range, settings: tuple[str, str, int, dict[str, Any]]) -> int:
     """What a process of the pool does."""
     global _worker
     if _worker is None:
@@ -358,7 +397,7 @@ def _work_item(job_id: str, stage: StageName, number: int, settings: tuple[str, 
         store_url, folder, threads, execution = settings
         jobs = LocalJobs.open(Path(folder), store_url)
         _worker = Worker(jobs.store, jobs.storage, thread_count=threads, execution=execution)
-    commands: list[Publish] = _worker.perform(job_id, stage, [number])
+    commands: list[Publish] = _worker.perform(job_id, stage, numbers)
     return len(commands)
 
 

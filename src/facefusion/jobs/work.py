@@ -9,8 +9,8 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,8 +149,11 @@ class Worker:
         self._inputs.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def perform(self, job_id: str, stage: StageName, numbers: Sequence[int]) -> list[Publish]:
-        """Do some consecutive items of a stage, as many as can be claimed.
+    def perform(self, job_id: str, stage: StageName, numbers: range) -> list[Publish]:
+        """Do consecutive items of a stage, up to the first that somebody else has.
+
+        Each is claimed when the one before is done, so others may take from the end of the run meanwhile; reading goes
+        on from one to the next without a seek.
 
         Returns
         -------
@@ -161,50 +164,43 @@ class Worker:
         StoreUnreachable
             When the store does not answer: nothing can be recorded then.
         """
-        claimed: list[int] = []
-        for number in numbers:
-            if self.store.claim((job_id, stage, number), self.owner, self._lease_s) is None:
-                break
-            claimed.append(number)
-        if not claimed:
-            return []
         commands: list[Publish] = []
-        left = list(claimed)
-        with self._heart(job_id, stage, left) as heart:
+        if not numbers or not self._claim(job_id, stage, numbers[0]):
+            return commands
+        in_hand = [numbers[0]]
+        with self._heart(job_id, stage, in_hand) as heart:
             try:
-                bench = self._prepare(job_id)
-                for number, path, outcome in self._do(bench, stage, range(claimed[0], claimed[-1] + 1), heart.count):
-                    key = (job_id, stage, number)
-                    sha256 = hash_file(path) if path is not None else ""
-                    if path is not None:
-                        self.storage.put(key_of(job_id, stage, number), path)
-                    commands += self.store.finish(key, self.owner, sha256, outcome)
-                    left.remove(number)
-                    heart.next()
+                with closing(self._do(self._prepare(job_id), stage, numbers, heart.count)) as found:
+                    for number, path, outcome in found:
+                        sha256 = hash_file(path) if path is not None else ""
+                        if path is not None:
+                            self.storage.put(key_of(job_id, stage, number), path)
+                        commands += self.store.finish((job_id, stage, number), self.owner, sha256, outcome)
+                        in_hand.clear()
+                        heart.next()
+                        if number == numbers[-1] or not self._claim(job_id, stage, number + 1):
+                            break
+                        in_hand.append(number + 1)
             except (LeaseLost, UnknownJob):
                 pass  # cancelled, deleted, or somebody else's by now
-            except SegmentDamaged as error:
-                commands += self._mend(job_id, stage, left, error)
-            except (LicenceRefused, ProviderRefused, ModelMissing, JobMismatch) as error:
-                for number in list(left):
-                    if self._is_one_of_many:
-                        self.refused.add(job_id)
-                        commands += self.store.refuse((job_id, stage, number), self.owner, str(error))
-                    else:
-                        commands += self._give_up((job_id, stage, number), error)
             except FaceFusionError as error:
-                commands += self._put_back(job_id, stage, left, error)
+                commands += [c for number in in_hand for c in self._fail((job_id, stage, number), error)]
             except MemoryError:
                 oom = FaceFusionError("There is not enough memory.", "Use fewer workers.")
-                commands += self._put_back(job_id, stage, left, oom)
+                commands += [c for number in in_hand for c in self._fail((job_id, stage, number), oom)]
         return commands
 
-    def _put_back(self, job_id: str, stage: StageName, left: Sequence[int], error: FaceFusionError) -> list[Publish]:
-        """The first item is the one that went wrong; those behind it have not been tried."""
-        commands: list[Publish] = []
-        for number in left[1:]:
-            commands += self.store.refuse((job_id, stage, number), self.owner, "the one before failed")
-        return commands + self._give_up((job_id, stage, left[0]), error) if left else commands
+    def _claim(self, job_id: str, stage: StageName, number: int) -> bool:
+        return self.store.claim((job_id, stage, number), self.owner, self._lease_s) is not None
+
+    def _fail(self, key: Key, error: FaceFusionError) -> list[Publish]:
+        if isinstance(error, SegmentDamaged):
+            return self._mend(key, error)
+        is_refusal = isinstance(error, (LicenceRefused, ProviderRefused, ModelMissing, JobMismatch))
+        if is_refusal and self._is_one_of_many:
+            self.refused.add(key[0])
+            return self.store.refuse(key, self.owner, str(error))
+        return self._give_up(key, error)
 
     def _give_up(self, key: Key, error: FaceFusionError) -> list[Publish]:
         try:
@@ -216,16 +212,14 @@ class Worker:
         except (LeaseLost, UnknownJob):
             return []
 
-    def _mend(self, job_id: str, stage: StageName, left: Sequence[int], error: SegmentDamaged) -> list[Publish]:
+    def _mend(self, key: Key, error: SegmentDamaged) -> list[Publish]:
         """Have damaged files made again, and this item after them."""
-        broken = self.find_damage(job_id)
+        broken = self.find_damage(key[0])
         if not broken:
-            return [c for number in left for c in self._give_up((job_id, stage, number), error)]
-        commands: list[Publish] = []
-        for number in left:
-            commands += self.store.wait((job_id, stage, number), self.owner)
-        for key, reason in broken:
-            commands += self.store.invalidate(key, reason)
+            return self._give_up(key, error)
+        commands = self.store.wait(key, self.owner)
+        for other, reason in broken:
+            commands += self.store.invalidate(other, reason)
         return commands
 
     def find_damage(self, job_id: str) -> list[tuple[Key, str]]:
@@ -312,7 +306,7 @@ class Worker:
 
     def _do(
         self, bench: _Bench, stage: StageName, numbers: range, count: Callable[[int], None]
-    ) -> Iterator[tuple[int, Path | None, dict[str, Any]]]:
+    ) -> Generator[tuple[int, Path | None, dict[str, Any]]]:
         self._folder.mkdir(parents=True, exist_ok=True)
         if stage == "analyse":
             yield from self._observe(bench, numbers, count)
@@ -323,14 +317,14 @@ class Worker:
         else:
             yield self._merge(bench, count)
 
-    def _observe(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Iterator[Any]:
+    def _observe(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
         if bench.analyser is None:
             bench.analyser = build_analyser(bench.recipe)
-        found = observe_spans(bench.recipe, bench.analyser, bench.spans, numbers, count)
-        for number, observation in zip(numbers, found, strict=True):
-            path = self._folder / f"{number:05d}.safetensors"
-            observation.save(path)
-            yield number, path, {}
+        with closing(observe_spans(bench.recipe, bench.analyser, bench.spans, numbers, count)) as found:
+            for number, observation in zip(numbers, found, strict=True):
+                path = self._folder / f"{number:05d}.safetensors"
+                observation.save(path)
+                yield number, path, {}
 
     def _join(self, bench: _Bench) -> tuple[int, Path, dict[str, Any]]:
         job_id = bench.job.id
@@ -373,20 +367,21 @@ class Worker:
         found = self.store.outcomes(job_id, "join")[0]["assigned"]
         return {int(k): int(v) for k, v in found.items()}
 
-    def _render(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Iterator[Any]:
+    def _render(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
         job_id = bench.job.id
         cast = self._cast(bench)
         item = next(item for item in self.store.items(job_id) if item.stage == "join")
         tracks = self._load(item, lambda path: load_tracks(path, bench.spans, numbers))
         stage = build_stage(bench.recipe, cast, tracks, self._assigned(job_id))
-        for segment in render_spans(bench.plan, stage, bench.spans, numbers, self._folder, count):
-            part = segment.part
-            outcome = {
-                "pts": [int(v) for v in part.pts],
-                "durations": [int(v) for v in part.durations],
-                "changed": segment.changed_frame_count,
-            }
-            yield segment.number, part.path, outcome
+        with closing(render_spans(bench.plan, stage, bench.spans, numbers, self._folder, count)) as segments:
+            for segment in segments:
+                part = segment.part
+                outcome = {
+                    "pts": [int(v) for v in part.pts],
+                    "durations": [int(v) for v in part.durations],
+                    "changed": segment.changed_frame_count,
+                }
+                yield segment.number, part.path, outcome
 
     def _merge(self, bench: _Bench, count: Callable[[int], None]) -> tuple[int, Path | None, dict[str, Any]]:
         job_id, recipe = bench.job.id, bench.recipe

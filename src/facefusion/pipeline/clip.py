@@ -6,7 +6,7 @@ steps before made, never on who did it or what else was done in the same process
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def read_clip(
 
 def observe_spans(
     recipe: Recipe, analyser: Analyser, spans: Sequence[Span], numbers: range, on_frame: OnFrame = ignore_frames
-) -> Iterator[Observation]:
+) -> Generator[Observation]:
     """Pass 1, first half: look at consecutive spans, each with the first frame of the next one.
 
     Parameters
@@ -198,7 +198,7 @@ def render_spans(
     numbers: range,
     folder: Path,
     on_frame: OnFrame = ignore_frames,
-) -> Iterator[Segment]:
+) -> Generator[Segment]:
     """Pass 2 over consecutive spans, each into a file of its own.
 
     Parameters
