@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -196,8 +197,13 @@ class Analyser:
         """
         return self.join([self.observe(frames, on_frame=on_frame)], notes)
 
-    def join(self, observations: Sequence[Observation], notes: Mapping[str, str] | None = None) -> Tracks:
-        """Tracks over a whole clip from what was seen in its parts, in order."""
+    def join(
+        self,
+        observations: Sequence[Observation],
+        notes: Mapping[str, str] | None = None,
+        path: Path | None = None,
+    ) -> Tracks:
+        """Tracks over a whole clip from what was seen in its parts, in order (`facefusion.analyse.join.join`)."""
         options = JoinOptions(
             self._smoothing,
             self._max_gap,
@@ -206,7 +212,7 @@ class Analyser:
             "" if self._identifier is None else self._identifier.contract,
             SAME_PERSON_COSINE if self._identifier is None else self._identifier.same_person_cosine,
         )
-        return join(observations, options, notes)
+        return join(observations, options, notes, path)
 
     def observe(
         self, frames: Iterable[Frame], overlaps: bool = False, on_frame: Callable[[Frame], None] | None = None

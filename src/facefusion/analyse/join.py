@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +17,11 @@ from facefusion.analyse.smooth import smooth_finishes, smooth_meshes
 from facefusion.imaging.boxes import overlap
 from facefusion.models.pose import estimate_poses
 from facefusion.types.face import Attributes
+from facefusion.types.observation import LONG as LONG_SEEN
 from facefusion.types.observation import Observation, Sighting, row_offsets
-from facefusion.types.topology import MESH_TO_68
-from facefusion.types.track import SAME_PERSON_COSINE, Track, Tracks
+from facefusion.types.rows import Rows, absent
+from facefusion.types.topology import MESH_TO_68, POINT_COUNT
+from facefusion.types.track import LONG, SAME_PERSON_COSINE, Track, Tracks
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -59,7 +64,32 @@ class JoinOptions:
     same_person_cosine: float = SAME_PERSON_COSINE
 
 
-def join(observations: Sequence[Observation], options: JoinOptions, notes: Mapping[str, str] | None = None) -> Tracks:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """One person as followed without a break: a sighting, or several; names as there. Long columns are not read."""
+
+    frames: IntArray
+    scores: FloatArray
+    is_moved: npt.NDArray[np.bool_]
+    point_frames: IntArray
+    point_scores: FloatArray
+    finish_frames: IntArray
+    finishes: FloatArray
+    qualities: FloatArray
+    identities: FloatArray
+    attributes: tuple[Attributes, ...]
+    meshes: Rows
+    motions: Rows
+    trusts: Rows
+    points: Rows
+
+
+def join(
+    observations: Sequence[Observation],
+    options: JoinOptions,
+    notes: Mapping[str, str] | None = None,
+    path: Path | None = None,
+) -> Tracks:
     """Tracks of a whole clip.
 
     Parameters
@@ -70,6 +100,9 @@ def join(observations: Sequence[Observation], options: JoinOptions, notes: Mappi
         How.
     notes
         Stored with the tracks.
+    path
+        A file to write the tracks to: long columns are then in memory a piece at a time, and are read from the file
+        when they are touched.
 
     Returns
     -------
@@ -84,38 +117,55 @@ def join(observations: Sequence[Observation], options: JoinOptions, notes: Mappi
         cuts += [
             offset + row for row in observation.cuts.tolist() if (row > 0 or number == 0) and offset + row < len(times)
         ]
-    pieces: list[list[Sighting]] = []
+    pieces: list[list[_Run]] = []
     open_runs: list[int] = []
     for number, (observation, offset) in enumerate(zip(observations, offsets, strict=False)):
-        moved = [_shifted(sighting, offset) for sighting in observation.sightings]
+        moved = [_run(sighting, offset) for sighting in observation.sightings]
         seam = offset if number and offset not in cuts else -1
         open_runs = _continue(pieces, open_runs, moved, seam, offsets[number + 1] if observation.overlaps else -1)
     runs = [run for run in map(_sum, pieces) if len(run.frames)]
     pieces.clear()
     first = observations[0]
     linked = _link(runs, times, first.time_base, cuts)
-    ordered = _by_prominence(linked, (first.width, first.height))
-    tracks = [_finish(number, run, options) for number, run in enumerate(ordered)]
+    drafts = [_draft(run, options) for run in _by_prominence(linked, (first.width, first.height))]
     if options.reach:
-        tracks = [_extended(track, [*cuts, len(times)], options.reach) for track in tracks]
+        drafts = [_extended(draft, [*cuts, len(times)], options.reach) for draft in drafts]
+    tracks = [draft.outline(number) for number, draft in enumerate(drafts)]
     people = link_people(tracks, options.same_person_cosine)
-    return Tracks(
+    result = Tracks(
         first.width, first.height, first.time_base, times, tuple(tracks), dict(notes or {}),
         np.array(cuts, dtype=np.int64), people, options.contract, options.same_person_cosine,
     )  # fmt: skip
-
-
-def _shifted(sighting: Sighting, offset: int) -> Sighting:
-    return replace(
-        sighting,
-        frames=sighting.frames + offset,
-        point_frames=sighting.point_frames + offset,
-        finish_frames=sighting.finish_frames + offset,
+    found = (
+        (f"{number}.{name}", row, values)
+        for number, draft in enumerate(drafts)
+        for row, long in _smooth(draft, options)
+        for name, values in long.items()
     )
+    if path is not None:
+        result.save(path, found)
+        return Tracks.load(path, is_mapped=True)
+    filled = []
+    for track in tracks:
+        long: dict[str, Any] = {n: np.array(getattr(track, n)) for n in LONG if getattr(track, n) is not None}
+        filled.append(replace(track, **long))
+    for place, row, values in found:
+        track_id, name = place.split(".")
+        getattr(filled[int(track_id)], name)[row : row + len(values)] = values
+    return replace(result, tracks=tuple(filled))
+
+
+def _run(sighting: Sighting, offset: int) -> _Run:
+    """A sighting in rows of the whole clip."""
+    return _Run(
+        sighting.frames + offset, sighting.scores, sighting.is_moved, sighting.point_frames + offset,
+        sighting.point_scores, sighting.finish_frames + offset, sighting.finishes, sighting.qualities,
+        sighting.identities, sighting.attributes, *(Rows.of(getattr(sighting, name)) for name in LONG_SEEN),
+    )  # fmt: skip
 
 
 def _continue(
-    pieces: list[list[Sighting]], open_runs: Sequence[int], found: Sequence[Sighting], seam: int, next_seam: int
+    pieces: list[list[_Run]], open_runs: Sequence[int], found: Sequence[_Run], seam: int, next_seam: int
 ) -> list[int]:
     """Go on with runs of the part before in the frame that both parts looked at.
 
@@ -141,7 +191,7 @@ def _continue(
     for sighting in found:
         best = None
         if seam >= 0 and int(sighting.frames[0]) == seam:
-            shares = {k: overlap(_box(pieces[k][-1].meshes[-1]), _box(sighting.meshes[0])) for k in free}
+            shares = {k: overlap(_box(pieces[k][-1].meshes.row(-1)), _box(sighting.meshes.row(0))) for k in free}
             best = max(shares, key=lambda k: shares[k], default=None)
             if best is not None and shares[best] < SAME_PLACE:
                 best = None
@@ -161,65 +211,72 @@ def _continue(
     return [k for k in places if int(pieces[k][-1].frames[-1]) == next_seam]
 
 
-def _with_first_motion(after: Sighting, before: Sighting) -> Sighting:
-    """A sighting whose first mesh is its own, with the motion that the part before measured up to it."""
-    motions, trusts, is_moved = after.motions.copy(), after.trusts.copy(), after.is_moved.copy()
-    motions[0], trusts[0], is_moved[0] = before.motions[-1], before.trusts[-1], before.is_moved[-1]
-    return replace(after, motions=motions, trusts=trusts, is_moved=is_moved)
-
-
-def _without_last(run: Sighting) -> Sighting:
-    last = int(run.frames[-1])
-    points, finishes = run.point_frames < last, run.finish_frames < last
+def _with_first_motion(after: _Run, before: _Run) -> _Run:
+    """A run whose first mesh is its own, with the motion that the part before measured up to it."""
+    last, count = len(before.frames) - 1, len(after.frames)
     return replace(
-        run,
-        **{name: getattr(run, name)[:-1] for name in ("frames", "meshes", "scores", "motions", "trusts", "is_moved")},
-        **{name: getattr(run, name)[points] for name in ("point_frames", "points", "point_scores")},
-        **{name: getattr(run, name)[finishes] for name in ("finish_frames", "finishes")},
+        after,
+        motions=before.motions.cut(last, last + 1) + after.motions.cut(1, count),
+        trusts=before.trusts.cut(last, last + 1) + after.trusts.cut(1, count),
+        is_moved=np.concatenate([before.is_moved[-1:], after.is_moved[1:]]),
     )
 
 
-def _sum(runs: Sequence[Sighting]) -> Sighting:
+def _without_last(run: _Run) -> _Run:
+    last, count = int(run.frames[-1]), len(run.frames) - 1
+    points, finishes = int(np.searchsorted(run.point_frames, last)), run.finish_frames < last
+    return replace(
+        run,
+        **{name: getattr(run, name)[:-1] for name in ("frames", "scores", "is_moved")},
+        **{name: getattr(run, name)[:points] for name in ("point_frames", "point_scores")},
+        **{name: getattr(run, name)[finishes] for name in ("finish_frames", "finishes")},
+        **{name: getattr(run, name).cut(0, count) for name in ("meshes", "motions", "trusts")},
+        points=run.points.cut(0, points),
+    )
+
+
+def _sum(runs: Sequence[_Run]) -> _Run:
     """Consecutive runs of one person as one; of the looks the best."""
     if len(runs) == 1:
         return runs[0]
     qualities = np.concatenate([run.qualities for run in runs])
     best = np.argsort(-qualities, kind="stable")[:MAX_SAMPLES]
     looks = [look for run in runs for look in run.attributes]
-    joined = (
-        "frames", "meshes", "scores", "motions", "trusts", "is_moved", "point_frames", "points", "point_scores",
-        "finish_frames", "finishes",
-    )  # fmt: skip
+    short = ("frames", "scores", "is_moved", "point_frames", "point_scores", "finish_frames", "finishes")
+    joined: dict[str, Any] = {name: np.concatenate([getattr(run, name) for run in runs]) for name in short}
+    joined |= {name: Rows.sum(getattr(run, name) for run in runs) for name in LONG_SEEN}
     return replace(
         runs[0],
-        **{name: np.concatenate([getattr(run, name) for run in runs]) for name in joined},
+        **joined,
         qualities=qualities[best],
         identities=np.concatenate([run.identities for run in runs])[best],
         attributes=tuple(looks[k] for k in best) if looks else (),
     )
 
 
-def _link(runs: Sequence[Sighting], pts: IntArray, time_base: Fraction, cuts: Sequence[int]) -> list[Sighting]:
+def _link(runs: Sequence[_Run], pts: IntArray, time_base: Fraction, cuts: Sequence[int]) -> list[_Run]:
     """Join runs of one shot that never appear together, are near in time, place and size."""
-    linked: list[Sighting] = []
+    linked: list[_Run] = []
 
     def shot(frame: int) -> int:
         return int(np.searchsorted(cuts, frame, side="right"))
 
+    recent: list[int] = []
     for run in sorted(runs, key=lambda run: int(run.frames[0])):
         start = int(run.frames[0])
+        recent = [k for k in recent if float((pts[start] - pts[linked[k].frames[-1]]) * time_base) <= MAX_LINK_S]
         candidates = [
             k
-            for k, other in enumerate(linked)
-            if shot(int(other.frames[0])) == shot(start)
-            and other.frames[-1] < start
-            and float((pts[start] - pts[other.frames[-1]]) * time_base) <= MAX_LINK_S
-            and _is_near(other.meshes[-1], run.meshes[0])
+            for k in recent
+            if shot(int(linked[k].frames[0])) == shot(start)
+            and linked[k].frames[-1] < start
+            and _is_near(linked[k].meshes.row(-1), run.meshes.row(0))
         ]
         if candidates:
             latest = max(candidates, key=lambda k: int(linked[k].frames[-1]))
             linked[latest] = _sum([linked[latest], run])
         else:
+            recent.append(len(linked))
             linked.append(run)
     return linked
 
@@ -230,100 +287,177 @@ def _is_near(one: FloatArray, other: FloatArray) -> bool:
     return 0.6 < a / max(b, 1e-3) < 1.67 and distance < 1.2 * max(a, b)
 
 
-def _by_prominence(runs: Sequence[Sighting], size: tuple[int, int]) -> list[Sighting]:
+def _by_prominence(runs: Sequence[_Run], size: tuple[int, int]) -> list[_Run]:
     """Largest, longest and most central first."""
 
-    def prominence(run: Sighting) -> float:
-        meshes = run.meshes[:, ::16, :2]
-        area = np.ptp(meshes[..., 0], axis=1) * np.ptp(meshes[..., 1], axis=1)
-        offset = np.abs(meshes.mean(axis=1) / np.array(size) - 0.5).max(axis=1)
-        return float((area * (1.2 - np.clip(offset, 0, 1))).sum())
+    def prominence(run: _Run) -> float:
+        total = 0.0
+        for low in range(0, len(run.frames), SMOOTHED_AT_ONCE):
+            meshes = run.meshes.read(low, min(low + SMOOTHED_AT_ONCE, len(run.frames)))[:, ::16, :2]
+            area = np.ptp(meshes[..., 0], axis=1) * np.ptp(meshes[..., 1], axis=1)
+            offset = np.abs(meshes.mean(axis=1) / np.array(size) - 0.5).max(axis=1)
+            total += float((area * (1.2 - np.clip(offset, 0, 1))).sum())
+        return total
 
     return sorted(runs, key=lambda run: -prominence(run))
 
 
-def _finish(track_id: int, run: Sighting, options: JoinOptions) -> Track:
-    frames, meshes, scores = _bridge(run.frames, run.meshes, run.scores, options.max_gap)
-    # Bridged frames have no measured motion: nothing is trusted there.
-    source = np.full(len(frames), -1)
-    rows = np.searchsorted(frames, run.frames)
-    source[rows[run.is_moved]] = np.flatnonzero(run.is_moved)
-    smooth = meshes.copy()
-    for part in np.split(np.arange(len(frames)), np.flatnonzero(np.diff(frames) > 1) + 1):
-        for start in range(0, len(part), SMOOTHED_AT_ONCE):
-            inner = part[start : start + SMOOTHED_AT_ONCE]
-            low = max(start - SMOOTHED_AROUND, 0)
-            wide = part[low : start + SMOOTHED_AT_ONCE + SMOOTHED_AROUND]
-            known = (source[wide] >= 0)[:, None]
-            motions = np.where(known[..., None], run.motions[source[wide]], 0).astype(np.float32)
-            trusts = np.where(known, run.trusts[source[wide]], 0).astype(np.float32)
-            done = smooth_meshes(meshes[wide], motions, trusts, options.smoothing)
-            smooth[inner] = done[start - low : start - low + len(inner)]
-    points = None
-    if len(run.point_frames):
-        points = _smooth_points(frames, smooth, run, options.min_point_score)
-    known_people = run.identities.shape[1] if len(run.identities) else 0
-    finishes = {
-        int(k): (float(blur), float(grain)) for k, (blur, grain) in zip(run.finish_frames, run.finishes, strict=True)
-    }
-    return Track(
-        track_id,
-        frames,
-        smooth,
-        scores,
-        np.concatenate(
-            [estimate_poses(smooth[k : k + SMOOTHED_AT_ONCE]) for k in range(0, len(smooth), SMOOTHED_AT_ONCE)]
-        ),
-        points,
-        run.identities.mean(axis=0).astype(np.float32) if known_people else None,
-        _majority(run.attributes) if run.attributes else None,
-        ~np.isin(frames, run.frames),
-        smooth_finishes(frames, finishes),
-    )
+@dataclass(frozen=True, slots=True, eq=False)
+class _Draft:
+    """A track before its long columns are made.
+
+    Attributes
+    ----------
+    run
+        What was seen.
+    frames, scores
+        Of every row, those between two sightings included.
+    lefts, shares
+        (N,) row of ``run`` at or before, and how far on the way to the next one, 0 to 1.
+    before, after
+        Rows added at both ends in which the face stays where it was.
+    """
+
+    run: _Run
+    frames: IntArray
+    scores: FloatArray
+    lefts: IntArray
+    shares: FloatArray
+    before: int = 0
+    after: int = 0
+
+    def outline(self, track_id: int) -> Track:
+        """The track without its long columns."""
+        run = self.run
+        first, last = int(self.frames[0]), int(self.frames[-1])
+        added = np.arange(first - self.before, first), np.arange(last + 1, last + 1 + self.after)
+        frames = np.concatenate([added[0], self.frames, added[1]])
+        rows = np.clip(np.arange(len(frames)) - self.before, 0, len(self.frames) - 1)
+        finishes = smooth_finishes(
+            self.frames,
+            {int(k): (float(b), float(g)) for k, (b, g) in zip(run.finish_frames, run.finishes, strict=True)},
+        )
+        known_people = run.identities.shape[1] if len(run.identities) else 0
+        return Track(
+            track_id,
+            frames,
+            absent((len(frames), POINT_COUNT, 3)),
+            self.scores[rows],
+            absent((len(frames), 3)),
+            absent((len(frames), 68, 2)) if len(run.point_frames) else None,
+            run.identities.mean(axis=0).astype(np.float32) if known_people else None,
+            _majority(run.attributes) if run.attributes else None,
+            ~np.isin(frames, run.frames),
+            None if finishes is None else finishes[rows],
+        )
+
+    def meshes(self, low: int, high: int) -> FloatArray:
+        """Measured and bridged meshes of some rows."""
+        lefts, shares = self.lefts[low:high], self.shares[low:high]
+        start = int(lefts[0])
+        seen = self.run.meshes.read(start, min(int(lefts[-1]) + 2, len(self.run.frames)))
+        at = lefts - start
+        share = shares[:, None, None]
+        nexts = np.minimum(at + 1, len(seen) - 1)
+        return np.where(share > 0, seen[at] * (1 - share) + seen[nexts] * share, seen[at]).astype(np.float32)
+
+    def motions(self, low: int, high: int) -> tuple[FloatArray, FloatArray]:
+        """Motion of some rows and its trust; nothing is trusted where there is no measurement."""
+        lefts = self.lefts[low:high]
+        start, stop = int(lefts[0]), int(lefts[-1]) + 1
+        is_known = ((self.shares[low:high] == 0) & self.run.is_moved[lefts])[:, None]
+        motions = self.run.motions.read(start, stop)[lefts - start]
+        trusts = self.run.trusts.read(start, stop)[lefts - start]
+        return (
+            np.where(is_known[..., None], motions, 0).astype(np.float32),
+            np.where(is_known, trusts, 0).astype(np.float32),
+        )
 
 
-def _smooth_points(frames: IntArray, meshes: FloatArray, run: Sighting, min_score: float) -> FloatArray:
+def _draft(run: _Run, options: JoinOptions) -> _Draft:
+    """Fill gaps of a few frames by interpolation, so that the old face does not flash up."""
+    frames, scores = [run.frames[:1]], [run.scores[:1]]
+    lefts, shares = [np.zeros(1, np.int64)], [np.zeros(1, np.float32)]
+    start = 0  # the last row that is taken in
+    gaps = np.diff(run.frames) - 1
+    for k in [*np.flatnonzero(gaps > 0).tolist(), len(run.frames) - 1]:
+        frames.append(run.frames[start + 1 : k + 1])
+        scores.append(run.scores[start + 1 : k + 1])
+        lefts.append(np.arange(start + 1, k + 1))
+        shares.append(np.zeros(k - start, np.float32))
+        start = k
+        gap = int(gaps[k]) if k < len(gaps) else 0
+        if 0 < gap <= options.max_gap and _is_near(run.meshes.row(k), run.meshes.row(k + 1)):
+            frames.append(np.arange(run.frames[k] + 1, run.frames[k + 1]))
+            scores.append(np.full(gap, min(run.scores[k], run.scores[k + 1]), np.float32))
+            lefts.append(np.full(gap, k))
+            shares.append((np.arange(1, gap + 1) / (gap + 1)).astype(np.float32))
+        if k < len(gaps):
+            frames.append(run.frames[k + 1 : k + 2])
+            scores.append(run.scores[k + 1 : k + 2])
+            lefts.append(np.array([k + 1]))
+            shares.append(np.zeros(1, np.float32))
+            start = k + 1
+    return _Draft(run, np.concatenate(frames), np.concatenate(scores), np.concatenate(lefts), np.concatenate(shares))
+
+
+def _smooth(draft: _Draft, options: JoinOptions) -> Iterator[tuple[int, dict[str, FloatArray]]]:
+    """Long columns of a track: first row and rows, piece by piece."""
+    bounds = [0, *(np.flatnonzero(np.diff(draft.frames) > 1) + 1).tolist(), len(draft.frames)]
+    for start, stop in pairwise(bounds):
+        for low in range(start, stop, SMOOTHED_AT_ONCE):
+            high = min(low + SMOOTHED_AT_ONCE, stop)
+            wide = max(low - SMOOTHED_AROUND, start), min(high + SMOOTHED_AROUND, stop)
+            done = smooth_meshes(draft.meshes(*wide), *draft.motions(*wide), options.smoothing)
+            meshes = done[low - wide[0] : high - wide[0]]
+            found = {"meshes": meshes, "poses": estimate_poses(meshes)}
+            if len(draft.run.point_frames):
+                found["points"] = _smooth_points(draft, low, high, meshes, options.min_point_score)
+            yield draft.before + low, found
+            if low == 0 and draft.before:
+                yield 0, {name: np.repeat(values[:1], draft.before, axis=0) for name, values in found.items()}
+            if high == len(draft.frames) and draft.after:
+                yield (
+                    draft.before + high,
+                    {name: np.repeat(values[-1:], draft.after, axis=0) for name, values in found.items()},
+                )
+
+
+def _smooth_points(draft: _Draft, low: int, high: int, meshes: FloatArray, min_score: float) -> FloatArray:
     """68 points carried by the smoothed mesh: only their offset from it is measured, and smoothed."""
-    landmarks = list(MESH_TO_68)
+    landmarks, run = list(MESH_TO_68), draft.run
+    wide = max(low - POINT_REACH, 0), min(high + POINT_REACH, len(draft.frames))
+    frames = draft.frames[slice(*wide)]
     offsets = np.zeros((len(frames), 68, 2), dtype=np.float32)
     weights = np.zeros(len(frames), dtype=np.float32)
-    at = np.searchsorted(frames, run.point_frames)
-    raw = run.meshes[np.searchsorted(run.frames, run.point_frames)][:, landmarks, :2]
-    is_good = run.point_scores >= min_score
-    offsets[at[is_good]], weights[at[is_good]] = (run.points - raw)[is_good], 1.0
+    first, end = np.searchsorted(run.point_frames, (frames[0], frames[-1] + 1)).tolist()
+    if end > first:
+        known = run.point_frames[first:end]
+        seen = np.searchsorted(run.frames, known)
+        raw = run.meshes.read(int(seen[0]), int(seen[-1]) + 1)[seen - seen[0]][:, landmarks, :2]
+        is_good = run.point_scores[first:end] >= min_score
+        at = np.searchsorted(frames, known)
+        offsets[at[is_good]], weights[at[is_good]] = (run.points.read(first, end) - raw)[is_good], 1.0
     kernel = np.exp(-(np.arange(-POINT_REACH, POINT_REACH + 1) ** 2) / (2 * (POINT_REACH / 2) ** 2))
-    total = np.zeros(len(frames), dtype=np.float32)
-    added = np.zeros_like(offsets)
+    own = draft.frames[low:high]
+    total = np.zeros(len(own), dtype=np.float32)
+    added = np.zeros((len(own), 68, 2), dtype=np.float32)
     for step, share in zip(range(-POINT_REACH, POINT_REACH + 1), kernel, strict=True):
-        near = np.searchsorted(frames, frames + step)
+        near = np.searchsorted(frames, own + step)
         is_there = near < len(frames)
         near = np.minimum(near, len(frames) - 1)
-        weight = np.where(is_there & (frames[near] == frames + step), share * weights[near], 0).astype(np.float32)
+        weight = np.where(is_there & (frames[near] == own + step), share * weights[near], 0).astype(np.float32)
         total += weight
         added += weight[:, None, None] * offsets[near]
     return np.asarray(meshes[:, landmarks, :2] + added / np.maximum(total, 1e-6)[:, None, None], dtype=np.float32)
 
 
-def _extended(track: Track, bounds: Sequence[int], reach: int) -> Track:
-    """A track with more frames at both ends, within its shot, in which the face stays where it was."""
-    first, last = int(track.frames[0]), int(track.frames[-1])
+def _extended(draft: _Draft, bounds: Sequence[int], reach: int) -> _Draft:
+    """A track with more frames at both ends, within its shot."""
+    first, last = int(draft.frames[0]), int(draft.frames[-1])
     start = max(max(bound for bound in bounds if bound <= first), first - reach)
     stop = min(min(bound for bound in bounds if bound > last), last + 1 + reach)
-    before, after = np.arange(start, first), np.arange(last + 1, stop)
-    rows = np.concatenate(
-        [np.zeros(len(before), int), np.arange(len(track.frames)), np.full(len(after), len(track.frames) - 1)]
-    )
-    is_new = np.concatenate([np.ones(len(before), bool), np.zeros(len(track.frames), bool), np.ones(len(after), bool)])
-    return replace(
-        track,
-        frames=np.concatenate([before, track.frames, after]),
-        meshes=track.meshes[rows],
-        scores=track.scores[rows],
-        poses=track.poses[rows],
-        points=None if track.points is None else track.points[rows],
-        finishes=None if track.finishes is None else track.finishes[rows],
-        guessed=is_new | (False if track.guessed is None else track.guessed[rows]),
-    )
+    return replace(draft, before=first - start, after=stop - last - 1)
 
 
 def _majority(found: Sequence[Attributes]) -> Attributes:
@@ -335,26 +469,3 @@ def _majority(found: Sequence[Attributes]) -> Attributes:
 def _box(mesh: FloatArray) -> FloatArray:
     points = mesh[:, :2]
     return np.concatenate([points.min(axis=0), points.max(axis=0)])
-
-
-def _bridge(
-    frames: IntArray, meshes: FloatArray, scores: FloatArray, max_gap: int
-) -> tuple[IntArray, FloatArray, FloatArray]:
-    """Fill gaps of a few frames by interpolation, so that the old face does not flash up."""
-    gaps = np.flatnonzero(np.diff(frames) > 1)
-    if not gaps.size:
-        return frames, meshes, scores
-    parts: list[tuple[IntArray, FloatArray, FloatArray]] = []
-    start = 0
-    for k in gaps.tolist():
-        parts.append((frames[start : k + 1], meshes[start : k + 1], scores[start : k + 1]))
-        start = k + 1
-        gap = int(frames[k + 1] - frames[k]) - 1
-        if gap <= max_gap and _is_near(meshes[k], meshes[k + 1]):
-            share = (np.arange(1, gap + 1, dtype=np.float32) / (gap + 1))[:, None, None]
-            between = (meshes[k] * (1 - share) + meshes[k + 1] * share).astype(np.float32)
-            low = np.full(gap, min(scores[k], scores[k + 1]), dtype=np.float32)
-            parts.append((np.arange(frames[k] + 1, frames[k + 1]), between, low))
-    parts.append((frames[start:], meshes[start:], scores[start:]))
-    found = tuple(np.concatenate(column) for column in zip(*parts, strict=True))
-    return found[0], found[1], found[2]

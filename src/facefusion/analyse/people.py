@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.types.track import Track
-
 FloatArray = npt.NDArray[np.float32]
 
 
-def link_people(tracks: Sequence[Track], same_person_cosine: float) -> tuple[int, ...]:
+class Seen(Protocol):
+    """When somebody is seen, and an embedding, if there is one."""
+
+    @property
+    def frames(self) -> npt.NDArray[np.int64]:
+        """(N,) rows in which somebody is seen."""
+
+    @property
+    def identity(self) -> FloatArray | None:
+        """(D,) embedding, or None."""
+
+
+def link_people(tracks: Sequence[Seen], same_person_cosine: float) -> tuple[int, ...]:
     """Number of the person behind every track; 0 is the most prominent.
 
     Tracks are joined best first, by the mean cosine between all their embeddings, and never where two of them show
@@ -22,30 +33,36 @@ def link_people(tracks: Sequence[Track], same_person_cosine: float) -> tuple[int
     ----------
     Average linkage with cannot-link constraints: Davidson and Ravi, 2005.
     """
-    groups: list[list[int]] = [[k] for k in range(len(tracks))]
-    vectors = [
-        None if t.identity is None else t.identity / max(float(np.linalg.norm(t.identity)), 1e-9) for t in tracks
-    ]
-    cosine = np.full((len(tracks), len(tracks)), -1.0)
-    for a, one in enumerate(vectors):
-        for b, other in enumerate(vectors):
-            if one is not None and other is not None and not np.intersect1d(tracks[a].frames, tracks[b].frames).size:
-                cosine[a, b] = float(one @ other)
-            else:
-                cosine[a, b] = -np.inf  # a mean with it stays below any limit
-    while True:
-        best = max(
-            (
-                (float(cosine[np.ix_(a, b)].mean()), i, j)
-                for i, a in enumerate(groups)
-                for j, b in enumerate(groups[:i])
-            ),
-            default=(-np.inf, 0, 0),
-        )
-        if best[0] < same_person_cosine:
-            break
-        groups[best[2]] += groups.pop(best[1])
+    count = len(tracks)
+    people = np.arange(count)
+    known = [k for k, track in enumerate(tracks) if track.identity is not None]
+    if len(known) > 1:
+        vectors = np.stack([np.asarray(tracks[k].identity, dtype=np.float64) for k in known])
+        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        cosine = vectors @ vectors.T
+        np.fill_diagonal(cosine, -np.inf)
+        for a, b in _together([tracks[k].frames for k in known]):
+            cosine[a, b] = cosine[b, a] = -np.inf  # a mean with it stays below any limit
+        sizes = np.ones(len(known))
+        while True:
+            a, b = sorted(divmod(int(np.argmax(cosine)), len(known)))
+            if cosine[a, b] < same_person_cosine:
+                break
+            mean = (sizes[a] * cosine[a] + sizes[b] * cosine[b]) / (sizes[a] + sizes[b])
+            cosine[a], cosine[:, a] = mean, mean
+            cosine[a, a] = cosine[b] = cosine[:, b] = -np.inf
+            sizes[a] += sizes[b]
+            people[people == people[known[b]]] = people[known[a]]
     # Tracks come most prominent first, so the first track of a group tells its place.
-    order = sorted(min(group) for group in groups)
-    person_of = {k: order.index(min(group)) for group in groups for k in group}
-    return tuple(person_of[k] for k in range(len(tracks)))
+    _, numbers = np.unique(people, return_inverse=True)
+    return tuple(numbers.tolist())
+
+
+def _together(frames: Sequence[npt.NDArray[np.int64]]) -> Iterator[tuple[int, int]]:
+    """Pairs that share a frame."""
+    order = sorted((k for k in range(len(frames)) if len(frames[k])), key=lambda k: int(frames[k][0]))
+    going_on: list[int] = []
+    for k in order:
+        going_on = [other for other in going_on if frames[other][-1] >= frames[k][0]]
+        yield from ((k, other) for other in going_on if np.intersect1d(frames[k], frames[other]).size)
+        going_on.append(k)

@@ -327,16 +327,21 @@ class Worker:
                 yield number, path, {}
 
     def _join(self, bench: _Bench) -> tuple[int, Path, dict[str, Any]]:
-        job_id = bench.job.id
-        observations = []
-        for item in self.store.items(job_id):
-            if item.stage == "analyse":
-                observations.append(self._load(item, Observation.load))
         if bench.analyser is None:
             bench.analyser = build_analyser(bench.recipe)
         # Names of this machine say nothing about the tracks.
         notes = {**notes_of(bench.recipe), "target": Path(bench.job.recipe["target_path"]).name}
-        tracks = join_observations(bench.analyser, observations, notes)
+        path = self._folder / "tracks.safetensors"
+        with ExitStack() as stack:
+            observations = [
+                self._open(stack, item, Observation.load)
+                for item in self.store.items(bench.job.id)
+                if item.stage == "analyse"
+            ]
+            try:
+                tracks = join_observations(bench.analyser, observations, notes, path)
+            except TracksError as error:
+                raise SegmentDamaged(f"A part of the analysis is damaged: {error}.", "It is made again.") from error
         if not tracks.tracks and not bench.recipe.allow_empty:
             raise NoFaceInTarget(
                 f"No face is found in the target {notes['target']}.",
@@ -344,12 +349,8 @@ class Worker:
             )
         info = read_clip(bench.recipe).info
         check_size(tracks, info.width, info.height, bench.recipe.target_path)
-        cast = self._cast(bench)
-        assigned = cast.assign(bench.recipe, tracks)
-        path = self._folder / "tracks.safetensors"
-        tracks.save(path)
-        people = [int(track.track_id) for track in tracks.tracks]
-        return 0, path, {"assigned": {str(k): v for k, v in assigned.items()}, "tracks": len(people)}
+        assigned = self._cast(bench).assign(bench.recipe, tracks)
+        return 0, path, {"assigned": {str(k): v for k, v in assigned.items()}, "tracks": len(tracks.tracks)}
 
     def _cast(self, bench: _Bench) -> Any:
         if bench.cast is None:
@@ -357,9 +358,13 @@ class Worker:
         return bench.cast
 
     def _load(self, item: Item, load: Callable[[Path], Any]) -> Any:
+        with ExitStack() as stack:
+            return self._open(stack, item, load)
+
+    def _open(self, stack: ExitStack, item: Item, load: Callable[[Path], Any]) -> Any:
+        """What is in the file of an item, which stays where it is as long as the stack is open."""
         try:
-            with self.storage.local(key_of(*item.key)) as path:  # type: ignore[arg-type]
-                return load(path)
+            return load(stack.enter_context(self.storage.local(key_of(*item.key))))  # type: ignore[arg-type]
         except (FileNotFoundError, TracksError) as error:
             raise SegmentDamaged(f"{item.stage} {item.number} is damaged: {error}.", "It is made again.") from error
 

@@ -98,12 +98,14 @@ def observe_spans(
         yield replace(found, overlaps=bool(waiting))
 
 
-def join_observations(analyser: Analyser, observations: Sequence[Observation], notes: Mapping[str, str]) -> Tracks:
-    """Pass 1, second half: tracks over the whole clip."""
+def join_observations(
+    analyser: Analyser, observations: Sequence[Observation], notes: Mapping[str, str], path: Path | None = None
+) -> Tracks:
+    """Pass 1, second half: tracks over the whole clip; with a path they are written to it and stay there."""
     seen = [one for one in observations if len(one.pts)]
     if not seen:
         raise MediaUnreadable("The target has no frame in this part.", "Check --start and --end.")
-    return analyser.join(seen, notes)
+    return analyser.join(seen, notes, path)
 
 
 def load_tracks(path: Path, spans: Sequence[Span], numbers: range) -> Tracks:
@@ -173,7 +175,8 @@ def build_stage(recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[in
     TracksError
         When the tracks lack what the processors need.
     """
-    chains = {track_id: cast.all_chains[number] for track_id, number in assigned.items()}
+    seen = {track.track_id for track in tracks.tracks if len(track.frames)}
+    chains = {track_id: cast.all_chains[number] for track_id, number in assigned.items() if track_id in seen}
     wanted = {getattr(processor, "identity_contract", "") for chain in chains.values() for processor in chain} - {""}
     if "identity" in cast.needs and wanted - {tracks.contract}:
         raise TracksError(

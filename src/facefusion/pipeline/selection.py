@@ -17,6 +17,8 @@ from facefusion.types.track import SAME_PERSON_COSINE, Track, Tracks
 
 FloatArray = npt.NDArray[np.float32]
 
+MEDIAN_OF = 500
+"""Rows of a track whose median tells where and how large somebody is."""
 SWAPPER_IDENTIFIER = "arcface_w600k_r50"
 """The recogniser whose embeddings swappers of other people are fed with."""
 
@@ -214,10 +216,15 @@ def matching_tracks(tracks: Tracks, reference: FloatArray, max_distance: float) 
 
 def order_tracks(tracks: Sequence[Track], order: str) -> list[Track]:
     """Tracks in one of FaceFusion's eight orders, by their medians over time."""
+
+    def some(track: Track) -> FloatArray:
+        """Meshes at even distances: enough for a median, however long the track is."""
+        return np.asarray(track.meshes[:: max(len(track.frames) // MEDIAN_OF, 1)])
+
     keys = {
-        "left-right": lambda t: float(np.median(t.meshes[:, :, 0].mean(axis=1))),
-        "top-bottom": lambda t: float(np.median(t.meshes[:, :, 1].mean(axis=1))),
-        "small-large": lambda t: float(np.median(np.prod(np.ptp(t.meshes[:, :, :2], axis=1), axis=1))),
+        "left-right": lambda t: float(np.median(some(t)[:, :, 0].mean(axis=1))),
+        "top-bottom": lambda t: float(np.median(some(t)[:, :, 1].mean(axis=1))),
+        "small-large": lambda t: float(np.median(np.prod(np.ptp(some(t)[:, :, :2], axis=1), axis=1))),
         "worst-best": lambda t: float(np.median(t.scores)),
     }
     backwards = {

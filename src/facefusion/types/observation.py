@@ -11,20 +11,22 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from facefusion.errors import TracksError
 from facefusion.types.face import Attributes, read_attributes
+from facefusion.types.rows import Rows, find_columns, write_columns
 
 FORMAT = "facefusion-observation-1"
 _COLUMNS = (
     "frames", "meshes", "scores", "motions", "trusts", "is_moved", "point_frames", "points", "point_scores",
     "finish_frames", "finishes", "qualities", "identities",
 )  # fmt: skip
+LONG = ("meshes", "motions", "trusts", "points")
+"""Columns that are large for every frame."""
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -54,16 +56,18 @@ class Sighting:
         (S,) how good the best looks are, and (S, D) their embeddings; D is 0 where nobody asked.
     attributes
         Of the same looks, or empty.
+
+    The long ones may lie in a file.
     """
 
     frames: npt.NDArray[np.int64]
-    meshes: FloatArray
+    meshes: FloatArray | Rows
     scores: FloatArray
-    motions: npt.NDArray[np.float16]
-    trusts: npt.NDArray[np.float16]
+    motions: npt.NDArray[np.float16] | Rows
+    trusts: npt.NDArray[np.float16] | Rows
     is_moved: npt.NDArray[np.bool_]
     point_frames: npt.NDArray[np.int64]
-    points: FloatArray
+    points: FloatArray | Rows
     point_scores: FloatArray
     finish_frames: npt.NDArray[np.int64]
     finishes: FloatArray
@@ -103,10 +107,11 @@ class Observation:
 
     def save(self, path: Path) -> None:
         """Write the file under a temporary name, then rename it."""
-        tensors: dict[str, npt.NDArray[np.generic]] = {"pts": self.pts, "cuts": self.cuts}
+        columns: dict[str, npt.NDArray[Any]] = {"pts": self.pts, "cuts": self.cuts}
         for number, sighting in enumerate(self.sightings):
             for name in _COLUMNS:
-                tensors[f"{number}.{name}"] = np.ascontiguousarray(getattr(sighting, name))
+                values = getattr(sighting, name)
+                columns[f"{number}.{name}"] = values.read() if isinstance(values, Rows) else values
         header = {
             "format": FORMAT,
             "facts": json.dumps([self.width, self.height, str(self.time_base), self.overlaps, len(self.sightings)]),
@@ -115,14 +120,15 @@ class Observation:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            save_file(tensors, partial, metadata=header)
+            with partial.open("wb") as file:
+                write_columns(file, columns, header)
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> Observation:
-        """Read a file written by `save`.
+        """Read a file written by `save`; the long columns stay in it, and it must stay where it is.
 
         Raises
         ------
@@ -130,19 +136,23 @@ class Observation:
             When it is missing or damaged.
         """
         try:
-            with safe_open(path, framework="numpy") as file:
-                header = file.metadata() or {}
-                if header.get("format") != FORMAT:
-                    raise TracksError(f"{path.name} is not an observation.", "Run the job again.")
-                width, height, base, overlaps, count = json.loads(header["facts"])
-                attributes = [tuple(map(read_attributes, one)) for one in json.loads(header["attributes"])]
-                sightings = tuple(
-                    Sighting(**{name: file.get_tensor(f"{k}.{name}") for name in _COLUMNS}, attributes=attributes[k])
-                    for k in range(count)
-                )
-                pts, cuts = file.get_tensor("pts"), file.get_tensor("cuts")
-                return cls(width, height, Fraction(base), pts, cuts, overlaps, sightings)
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            columns, header = find_columns(path)
+            if header.get("format") != FORMAT:
+                raise TracksError(f"{path.name} is not an observation.", "Run the job again.")
+            width, height, base, overlaps, count = json.loads(header["facts"])
+            attributes = [tuple(map(read_attributes, one)) for one in json.loads(header["attributes"])]
+
+            def column(name: str) -> Any:
+                stored = columns[name]
+                is_long = name.split(".")[-1] in LONG
+                return Rows.of(stored) if is_long else stored.read(0, stored.shape[0])
+
+            sightings = tuple(
+                Sighting(**{name: column(f"{k}.{name}") for name in _COLUMNS}, attributes=attributes[k])
+                for k in range(count)
+            )
+            return cls(width, height, Fraction(base), column("pts"), column("cuts"), overlaps, sightings)
+        except (OSError, KeyError, ValueError, TypeError) as error:
             if isinstance(error, TracksError):
                 raise
             raise TracksError(f"{path.name} is damaged: {error}.", "Run the job again.") from error

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from facefusion.errors import MediaMissing, TracksError
 from facefusion.types.face import Attributes, Face, Pose, read_attributes
+from facefusion.types.rows import find_columns, write_columns
 from facefusion.types.topology import POINT_COUNT
 
 SAME_PERSON_COSINE = 0.4
@@ -28,6 +27,8 @@ SAME_PERSON_COSINE = 0.4
 FORMAT = "facefusion-tracks-1"
 _COLUMNS = ("frames", "meshes", "scores", "poses")
 _OPTIONAL = ("points", "identity", "guessed", "finishes")
+LONG = ("meshes", "poses", "points")
+"""Columns that are large for every frame, or made from those that are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,6 +137,11 @@ class Tracks:
     people: tuple[int, ...] = ()
     contract: str = ""
     same_person_cosine: float = SAME_PERSON_COSINE
+    _seen: tuple[Track, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # Of an hour's tracks few have rows in the part that is read.
+        object.__setattr__(self, "_seen", tuple(track for track in self.tracks if len(track.frames)))
 
     def person_of(self, track_id: int) -> int:
         """Number of the person behind a track."""
@@ -161,23 +167,29 @@ class Tracks:
         if frame >= len(self.pts) or self.pts[frame] != pts:
             return []
         found = []
-        for track in self.tracks:
+        for track in self._seen:
             row = track.find(frame) if track.track_id in track_ids else None
             if row is not None:
                 found.append((track, row))
         return found
 
-    def save(self, path: Path) -> None:
-        """Write the file under a temporary name, then rename it."""
-        tensors: dict[str, npt.NDArray[np.generic]] = {
-            "pts": np.ascontiguousarray(self.pts),
-            "cuts": np.ascontiguousarray(self.cuts),
-        }
+    def save(self, path: Path, pieces: Iterable[tuple[str, int, npt.NDArray[Any]]] = ()) -> None:
+        """Write the file under a temporary name, then rename it.
+
+        Parameters
+        ----------
+        path
+            Where to.
+        pieces
+            Rows of columns that are not in memory (`facefusion.types.rows.absent`): name as ``<track id>.<column>``,
+            first row, rows.
+        """
+        columns: dict[str, npt.NDArray[Any]] = {"pts": self.pts, "cuts": self.cuts}
         for track in self.tracks:
             for name in (*_COLUMNS, *_OPTIONAL):
                 values = getattr(track, name)
                 if values is not None:
-                    tensors[f"{track.track_id}.{name}"] = np.ascontiguousarray(values)
+                    columns[f"{track.track_id}.{name}"] = values
         header = {
             "format": FORMAT,
             "width": str(self.width),
@@ -193,13 +205,14 @@ class Tracks:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.part")
         try:
-            save_file(tensors, partial, metadata=header)
+            with partial.open("wb") as file:
+                write_columns(file, columns, header, pieces)
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, path: Path, rows: tuple[int, int] | None = None) -> Tracks:
+    def load(cls, path: Path, rows: tuple[int, int] | None = None, is_mapped: bool = False) -> Tracks:
         """Read a file written by `save`.
 
         Parameters
@@ -208,6 +221,8 @@ class Tracks:
             The file.
         rows
             Half-open range of rows of ``pts``: of every track only what is seen in it is read. None reads all.
+        is_mapped
+            Read meshes, poses and points only when they are touched; the file must stay where it is.
 
         Raises
         ------
@@ -219,45 +234,50 @@ class Tracks:
         if not path.is_file():
             raise MediaMissing(f"There is no tracks file {path}.", "Make one with 'facefusion analyse'.")
         try:
-            with safe_open(path, framework="numpy") as file:
-                header = file.metadata() or {}
-                if header.get("format") != FORMAT:
-                    raise TracksError(f"{path} is not a tracks file.", "Make one with 'facefusion analyse'.")
-                known = set(file.keys())
-                attributes = json.loads(header.get("attributes", "{}"))
+            columns, header = find_columns(path)
+            if header.get("format") != FORMAT:
+                raise TracksError(f"{path} is not a tracks file.", "Make one with 'facefusion analyse'.")
+            attributes = json.loads(header.get("attributes", "{}"))
 
-                def column(number: int, name: str) -> Any:
-                    if name == "identity":
-                        return file.get_tensor(f"{number}.{name}")
-                    return file.get_slice(f"{number}.{name}")[parts[number]]
+            def column(number: int, name: str) -> Any:
+                stored = columns[f"{number}.{name}"]
+                if is_mapped and name in LONG:
+                    return stored.map()
+                return stored.read(*(parts[number] or (0, stored.shape[0])))
 
-                parts = dict.fromkeys(json.loads(header["track_ids"]), slice(None))
-                if rows is not None:
-                    for number in parts:
-                        low, high = np.searchsorted(file.get_tensor(f"{number}.frames"), rows)
-                        parts[number] = slice(int(low), int(high))
-                tracks = tuple(
-                    Track(
-                        k,
-                        **{name: column(k, name) for name in _COLUMNS},
-                        **{name: column(k, name) for name in _OPTIONAL if f"{k}.{name}" in known},
-                        attributes=read_attributes(attributes[str(k)]) if str(k) in attributes else None,
-                    )
-                    for k in parts
-                )
-                return cls(
-                    int(header["width"]),
-                    int(header["height"]),
-                    Fraction(header["time_base"]),
-                    file.get_tensor("pts"),
-                    tracks,
-                    json.loads(header["notes"]),
-                    file.get_tensor("cuts"),
-                    tuple(json.loads(header.get("people", "[]"))),
-                    header.get("contract", ""),
-                    float(header.get("same_person_cosine", SAME_PERSON_COSINE)),
-                )
-        except (SafetensorError, KeyError, ValueError) as error:
+            parts: dict[int, tuple[int, int] | None] = dict.fromkeys(json.loads(header["track_ids"]))
+            if rows is not None:
+                for number in parts:
+                    frames = columns[f"{number}.frames"]
+                    low, high = np.searchsorted(frames.read(0, frames.shape[0]), rows)
+                    parts[number] = int(low), int(high)
+            tracks = []
+            for k in parts:
+                found = {
+                    name: column(k, name)
+                    for name in (*_COLUMNS, *_OPTIONAL)
+                    if f"{k}.{name}" in columns and name != "identity"
+                }
+                if f"{k}.identity" in columns:
+                    identity = columns[f"{k}.identity"]
+                    found["identity"] = identity.read(0, identity.shape[0])
+                if str(k) in attributes:
+                    found["attributes"] = read_attributes(attributes[str(k)])
+                tracks.append(Track(k, **found))
+            pts, cuts = columns["pts"], columns["cuts"]
+            return cls(
+                int(header["width"]),
+                int(header["height"]),
+                Fraction(header["time_base"]),
+                pts.read(0, pts.shape[0]),
+                tuple(tracks),
+                json.loads(header["notes"]),
+                cuts.read(0, cuts.shape[0]),
+                tuple(json.loads(header.get("people", "[]"))),
+                header.get("contract", ""),
+                float(header.get("same_person_cosine", SAME_PERSON_COSINE)),
+            )
+        except (OSError, KeyError, ValueError, TypeError) as error:
             if isinstance(error, TracksError):
                 raise
             raise TracksError(f"{path} is damaged: {error}.", "Analyse the target again.") from error

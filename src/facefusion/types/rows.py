@@ -1,0 +1,197 @@
+"""Columns that need not be in memory: rows of arrays and of files, and files that are written piece by piece.
+
+Files are safetensors (https://github.com/huggingface/safetensors#format): eight bytes of length, a JSON header, the
+data. Its library writes them whole; an hour of film does not fit into memory that way.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from facefusion.errors import TracksError
+
+Array = npt.NDArray[Any]
+
+_NAMES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "BOOL": np.bool_}
+_CODES = {np.dtype(kind): code for code, kind in _NAMES.items()}
+ALIGNMENT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class StoredColumn:
+    """An array in a file.
+
+    Attributes
+    ----------
+    path
+        The file.
+    dtype, shape
+        Of the array.
+    offset
+        Of its first byte in the file.
+    """
+
+    path: Path
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int
+
+    def read(self, low: int, high: int) -> Array:
+        """Some consecutive rows."""
+        if low == high:
+            return np.zeros((0, *self.shape[1:]), self.dtype)
+        width = math.prod(self.shape[1:])
+        at = self.offset + low * width * self.dtype.itemsize
+        values = np.fromfile(self.path, self.dtype, (high - low) * width, offset=at)
+        if len(values) != (high - low) * width:
+            raise TracksError(f"{self.path.name} has become shorter.", "Run the job again.")
+        return values.reshape(high - low, *self.shape[1:])
+
+    def map(self) -> Array:
+        """The array as memory that is read from the file when it is touched."""
+        if not math.prod(self.shape):
+            return np.zeros(self.shape, self.dtype)
+        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+
+
+def find_columns(path: Path) -> tuple[dict[str, StoredColumn], dict[str, str]]:
+    """Columns of a file and its metadata.
+
+    Raises
+    ------
+    OSError
+    ValueError
+        When it is not such a file, or is cut off.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
+        if not 2 <= length <= size - 8:
+            raise ValueError("its header is not one")
+        header = json.loads(file.read(length))
+    metadata: dict[str, str] = header.pop("__metadata__", {})
+    columns = {}
+    for name, told in header.items():
+        start, stop = told["data_offsets"]
+        column = StoredColumn(path, np.dtype(_NAMES[told["dtype"]]), tuple(told["shape"]), 8 + length + start)
+        if 8 + length + stop > size or stop - start != math.prod(column.shape) * column.dtype.itemsize:
+            raise ValueError("it is cut off")
+        columns[name] = column
+    return columns, metadata
+
+
+def write_columns(
+    file: Any, columns: Mapping[str, Array], metadata: Mapping[str, str], pieces: Iterable[tuple[str, int, Array]] = ()
+) -> None:
+    """Write a file in pieces.
+
+    Parameters
+    ----------
+    file
+        Open for writing bytes.
+    columns
+        Arrays by name. Of those that come in pieces only type and shape count: `absent` makes them without memory.
+    metadata
+        Texts.
+    pieces
+        Name, first row and rows, in any order; what is not in them is taken from ``columns``.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    offsets, at = {}, 0
+    for name in sorted(columns, key=lambda name: (-columns[name].dtype.itemsize, name)):
+        values = columns[name]
+        offsets[name] = at
+        header[name] = {
+            "dtype": _CODES[values.dtype], "shape": list(values.shape), "data_offsets": [at, at + values.nbytes]
+        }  # fmt: skip
+        at += values.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    file.write(struct.pack("<Q", len(text)) + text)
+    base = 8 + len(text)
+    file.truncate(base + at)
+    for name, values in columns.items():
+        if not is_absent(values):
+            file.seek(base + offsets[name])
+            file.write(np.ascontiguousarray(values).tobytes())
+    for name, row, values in pieces:
+        file.seek(base + offsets[name] + row * (columns[name].nbytes // max(len(columns[name]), 1)))
+        file.write(np.ascontiguousarray(values, columns[name].dtype).tobytes())
+
+
+def absent(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
+    """An array of zeros that takes no memory: it has a type and a shape, and its values come later."""
+    return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+def is_absent(values: Array) -> bool:
+    """Whether an array is one of `absent`."""
+    return values.size > 1 and not any(values.strides)
+
+
+class Rows:
+    """Consecutive rows out of arrays and files.
+
+    Parameters
+    ----------
+    parts
+        At least one: an array or a column of a file, first row and end of the rows taken.
+    """
+
+    __slots__ = ("_count", "_parts")
+
+    def __init__(self, parts: Sequence[tuple[Array | StoredColumn, int, int]]) -> None:
+        self._parts = tuple(part for part in parts if part[2] > part[1]) or (*parts[:1],)
+        self._count = sum(high - low for _, low, high in self._parts)
+
+    @classmethod
+    def of(cls, values: Array | StoredColumn | Rows) -> Rows:
+        """All rows of something."""
+        return values if isinstance(values, Rows) else cls([(values, 0, values.shape[0])])
+
+    def __len__(self) -> int:
+        return self._count
+
+    @classmethod
+    def sum(cls, all_rows: Iterable[Rows]) -> Rows:
+        """One after the other."""
+        return cls([part for rows in all_rows for part in rows._parts])
+
+    def __add__(self, other: Rows) -> Rows:
+        return Rows.sum((self, other))
+
+    def cut(self, low: int, high: int) -> Rows:
+        """Some of the rows; nothing is read."""
+        parts, at = [], 0
+        for values, first, end in self._parts:
+            start, stop = max(low - at, 0), min(high - at, end - first)
+            if stop > start:
+                parts.append((values, first + start, first + stop))
+            at += end - first
+        values, first, _ = self._parts[0]
+        return Rows(parts or [(values, first, first)])
+
+    def read(self, low: int = 0, high: int | None = None) -> Array:
+        """Some of the rows as an array."""
+        wanted = self.cut(low, len(self) if high is None else high)
+        found = [
+            values.read(first, end) if isinstance(values, StoredColumn) else values[first:end]
+            for values, first, end in wanted._parts
+        ]
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def row(self, number: int) -> Array:
+        """One row; negative numbers count from the end."""
+        at = number % len(self)
+        found: Array = self.read(at, at + 1)[0]
+        return found

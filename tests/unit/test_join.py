@@ -1,0 +1,124 @@
+"""Tracks from made-up observations: in memory and by way of a file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from facefusion.analyse import join as join_module
+from facefusion.analyse.join import JoinOptions, join
+from facefusion.analyse.people import link_people
+from facefusion.testing.fakes import make_mesh
+from facefusion.types.observation import Observation, Sighting
+from facefusion.types.rows import Rows
+from facefusion.types.topology import MESH_TO_68
+from facefusion.types.track import Tracks
+
+
+def make_sighting(rows, first, rng):
+    """Somebody who walks slowly to the right, with points two pixels below the mesh's in every other row."""
+    rows = np.array(rows)
+    meshes = np.stack([make_mesh((100.0 + row + first, 100.0), 40.0) for row in rows]).astype(np.float32)
+    meshes += rng.normal(0, 0.2, meshes.shape).astype(np.float32)
+    pointed = rows[::2]
+    points = meshes[::2][:, list(MESH_TO_68), :2] + np.array([0, 2], np.float32)
+    n = len(rows)
+    return Sighting(
+        rows, meshes, np.full(n, 0.9, np.float32), np.ones((n, 478, 2), np.float16) * np.array([1, 0], np.float16),
+        np.full((n, 478), 0.7, np.float16), np.arange(n) > 0, pointed, points, np.full(len(pointed), 0.9, np.float32),
+        rows[:1], np.array([[1.0, 2.0]], np.float32), np.array([first + 1.0], np.float32),
+        rng.normal(size=(1, 8)).astype(np.float32),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def observations():
+    """Three parts of 20 frames; the face is away for three frames (bridged), then for ten."""
+    rng = np.random.default_rng(1)
+    rows = [list(range(21)), [*range(12), *range(15, 21)], [0, 1, *range(12, 18)]]
+    parts = []
+    for number, seen in enumerate(rows):
+        is_last = number == 2
+        pts = np.arange(20 + (not is_last)) + 20 * number
+        cuts = np.array([0])
+        sightings = (make_sighting(seen, 20 * number, rng),)
+        parts.append(Observation(640, 360, Fraction(1, 25), pts, cuts, not is_last, sightings))
+    return parts
+
+
+@pytest.mark.parametrize("reach", [0, 4])
+def test_the_file_way_gives_the_same_tracks(tmp_path, observations, monkeypatch, reach):
+    monkeypatch.setattr(join_module, "SMOOTHED_AT_ONCE", 7)  # many pieces
+    monkeypatch.setattr(join_module, "SMOOTHED_AROUND", 3)
+    options = JoinOptions(max_gap=5, reach=reach, contract="made-up")
+    for number, part in enumerate(observations):
+        part.save(tmp_path / f"{number}")
+    stored = [Observation.load(tmp_path / f"{number}") for number in range(3)]
+    assert isinstance(stored[0].sightings[0].meshes, Rows)
+    mapped = join(stored, options, {"a": "b"}, tmp_path / "file")
+    join(observations, options, {"a": "b"}).save(tmp_path / "memory")
+    assert (tmp_path / "file").read_bytes() == (tmp_path / "memory").read_bytes()
+    assert isinstance(mapped.tracks[0].meshes, np.memmap)
+    whole = Tracks.load(tmp_path / "file")
+    assert np.array_equal(mapped.tracks[0].meshes, whole.tracks[0].meshes)
+    assert [len(track.frames) for track in whole.tracks] == [len(track.frames) for track in mapped.tracks]
+
+
+def test_gaps_are_bridged_or_not_and_points_ride_on_the_mesh(observations):
+    (track,) = join(observations, JoinOptions(max_gap=5)).tracks
+    assert track.frames.tolist() == [*range(42), *range(52, 58)]
+    assert track.guessed.nonzero()[0].tolist() == [32, 33, 34]
+    # It walks one pixel a frame, through the gap too.
+    middle = track.meshes[:, :, 0].mean(axis=1)
+    assert np.allclose(np.diff(middle[:42]), 1, atol=0.35)
+    below = (track.points - track.meshes[:, list(MESH_TO_68), :2]).mean(axis=1)
+    assert np.allclose(below[track.guessed == 0], [0, 2], atol=0.1)
+
+
+def test_a_face_stays_where_it_was_at_both_ends_within_its_shot(observations):
+    late = [replace(observations[0], cuts=np.array([0])), *observations[1:]]
+    late[0] = replace(late[0], sightings=(make_sighting(range(2, 21), 0, np.random.default_rng(2)),))
+    (track,) = join(late, JoinOptions(max_gap=5, reach=4)).tracks
+    assert track.frames[0] == 0  # two frames were free before it
+    assert track.frames[-1] == 59  # and two after it
+    assert np.array_equal(track.meshes[0], track.meshes[2])
+    assert np.array_equal(track.poses[-1], track.poses[-3])
+    assert track.guessed[[0, 1, -1, -2]].all()
+
+
+def people_by_definition(tracks, limit):
+    """Average linkage written as it is defined."""
+    groups = [[k] for k in range(len(tracks))]
+
+    def nearness(a, b):
+        pairs = [(tracks[i], tracks[j]) for i in a for j in b]
+        if any(np.intersect1d(one.frames, other.frames).size for one, other in pairs):
+            return -np.inf
+        units = [(o.identity / np.linalg.norm(o.identity), p.identity / np.linalg.norm(p.identity)) for o, p in pairs]
+        return float(np.mean([float(one @ other) for one, other in units]))
+
+    while len(groups) > 1:
+        best = max((nearness(a, b), i, j) for i, a in enumerate(groups) for j, b in enumerate(groups[:i]))
+        if best[0] < limit:
+            break
+        groups[best[2]] += groups.pop(best[1])
+    order = sorted(min(group) for group in groups)
+    return tuple(next(order.index(min(group)) for group in groups if k in group) for k in range(len(tracks)))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_people_are_linked_as_average_linkage_is_defined(seed):
+    rng = np.random.default_rng(seed)
+
+    class Seen:
+        def __init__(self):
+            start = int(rng.integers(0, 60))
+            self.frames = np.arange(start, start + int(rng.integers(1, 9)))
+            self.identity = np.eye(4)[rng.integers(4)] + rng.normal(0, 0.35, 4)
+
+    tracks = [Seen() for _ in range(24)]
+    assert link_people(tracks, 0.5) == people_by_definition(tracks, 0.5)
+    assert len(set(link_people(tracks, 0.5))) < 24
