@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +13,17 @@ import pytest
 from tests.chaos import Cluster, digest, make_minute, make_recipe, render_alone, run_seed
 from tests.servers import Ceph, PostgreSQL, RabbitMQ, Redis
 
-from facefusion.apps.cluster import submit
-from facefusion.errors import RecipeError
+from facefusion.apps.cluster import run_in_cluster, submit
+from facefusion.apps.show import Show
+from facefusion.errors import QualityTooLow, RecipeError
+from facefusion.jobs.local import input_paths
 from facefusion.jobs.storage import open_storage
 from facefusion.jobs.store import JobStore
+from facefusion.pipeline.runner import run
+from facefusion.recipe import build_recipe
 from facefusion.settings import JobSettings
 from facefusion.testing.clips import make_clip
+from facefusion.testing.fakes import sample_path
 
 SEEDS = 20 if os.environ.get("CI") == "true" else 3
 
@@ -99,6 +105,43 @@ def test_a_clip_without_faces_is_copied_by_workers_too(cluster, tmp_path):
     assert store.outcomes(job_id, "merge")[0]["sha256"] == digest(clip)
     store.delete(job_id)
     store.close()
+
+
+def test_a_mapping_file_and_a_report_go_with_the_job(cluster, tmp_path):
+    cluster.start_worker()
+    (tmp_path / "photos").mkdir()
+    shutil.copy(sample_path("source.jpg"), tmp_path / "photos" / "anna.jpg")
+    mapping = tmp_path / "map.toml"
+    mapping.write_text('[[person]]\ntrack = 0\nsources = ["photos/anna.jpg"]\n')
+    asked = {
+        "target_path": sample_path("target.mp4"), "face_map_path": mapping, "end_s": 2.5, "segment_s": 1.0,
+        "fail_under": ["similarity_source=0.999"],
+    }  # fmt: skip
+    far, near = (
+        build_recipe(
+            {**asked, "output_path": tmp_path / f"{name}.mp4", "report_path": tmp_path / "reports" / f"{name}.html"}
+        )
+        for name in ("far", "near")
+    )
+    with pytest.raises(QualityTooLow, match=r"far\.mp4 was written, but") as told:
+        run_in_cluster(far, cluster.settings, Show("quiet"))
+    with pytest.raises(QualityTooLow) as wanted:
+        run(near)
+    assert str(told.value).replace("far", "near") == str(wanted.value)
+    assert digest(tmp_path / "far.mp4") == digest(tmp_path / "near.mp4")
+    reports = {path.name: path.read_text() for path in (tmp_path / "reports").iterdir()}
+    assert reports["far.json"] == reports["near.json"]
+    assert "target.mp4" in reports["far.html"]
+    storage = open_storage(cluster.settings.storage, tmp_path / "cache")
+    assert storage.list() == []
+
+
+def test_a_photo_that_a_mapping_file_names_counts_as_input(tmp_path):
+    shutil.copy(sample_path("source.jpg"), tmp_path / "anna.jpg")
+    mapping = tmp_path / "map.toml"
+    mapping.write_text('[[person]]\ntrack = 0\nsources = ["anna.jpg"]\n')
+    recipe = build_recipe({"target_path": sample_path("target.mp4"), "face_map_path": mapping})
+    assert tmp_path / "anna.jpg" in input_paths(recipe)
 
 
 def test_draining_by_name_lets_one_worker_leave(cluster):

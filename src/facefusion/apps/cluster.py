@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ from kombu.exceptions import OperationalError
 
 from facefusion.apps.show import Show
 from facefusion.errors import FaceFusionError, RecipeError, Stopped, StoreUnreachable
-from facefusion.jobs.local import failure_of, hash_inputs, input_paths, job_id_of, plan_of
+from facefusion.jobs.local import check_report, failure_of, hash_inputs, input_paths, job_id_of, plan_of
 from facefusion.jobs.states import Publish
 from facefusion.jobs.storage import Storage, hash_file, open_storage
 from facefusion.jobs.store import Job, JobStore
 from facefusion.jobs.sweep import sweep, wake
-from facefusion.jobs.work import Worker, key_of
+from facefusion.jobs.work import Worker, key_of, report_key
 from facefusion.media.files import check_output, partial_path, translate_os_error
+from facefusion.metrics.report import report_files
 from facefusion.pipeline.plan import Plan, build_plan
 from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.runner import Outcome
@@ -224,16 +226,11 @@ def submit(recipe: Recipe, settings: JobSettings, show: Show | None = None) -> s
         Everything that planning refuses.
     """
     check_cluster(settings)
-    if recipe.face_map_path is not None:
-        raise RecipeError(
-            "A mapping file names files that other machines do not have.",
-            "Run it on this machine (without --broker), or one person at a time with --source and --faces.",
-        )
-    if recipe.report_path is not None:
-        raise RecipeError("A report is written on this machine only.", "Leave --report out, or leave --broker out.")
     plan = build_plan(recipe)
     hashes = hash_inputs(recipe)
-    job_id = job_id_of(recipe, hashes)
+    # Workers measure before they clear up, so a job with a report is another one than a job without.
+    measured = {"report": str([recipe.report_path and recipe.report_path.suffix, recipe.fail_under])}
+    job_id = job_id_of(recipe, {**hashes, **measured})
     store = JobStore(settings.job_store)
     storage = open_storage(settings.storage, Path(tempfile.gettempdir()) / f"facefusion-{os.getpid()}")
     app = build_app(settings.broker, [settings.queue])
@@ -276,23 +273,24 @@ def run_in_cluster(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome
     began = time.perf_counter()
     job_id = submit(recipe, settings, show)
     show.message(f"Job {job_id} is with the workers; it goes on if this stops.", job=job_id)
-    store = JobStore(settings.job_store)
-    while True:
-        job = store.get(job_id)
-        for stage in store.progress(job_id):
-            if stage.stage != "join" and (stage.frames_done or stage.stage == "analyse"):
-                show.progress(Progress(stage.stage, stage.frames_done, stage.frames))
-        if job.status == "done":
-            break
-        if job.status == "failed":
-            raise failure_of(job)
-        if job.status == "cancelled":
-            raise Stopped(f"Job {job_id} was cancelled.", "Run the same command again to go on.")
-        time.sleep(0.3)
-    found = store.outcomes(job_id, "merge")[0]
+    with closing(JobStore(settings.job_store)) as store:
+        while (job := store.get(job_id)).status != "done":
+            for stage in store.progress(job_id):
+                if stage.stage != "join" and (stage.frames_done or stage.stage == "analyse"):
+                    show.progress(Progress(stage.stage, stage.frames_done, stage.frames))
+            if job.status == "failed":
+                raise failure_of(job)
+            if job.status == "cancelled":
+                raise Stopped(f"Job {job_id} was cancelled.", "Run the same command again to go on.")
+            time.sleep(0.3)
+        found = store.outcomes(job_id, "merge")[0]
     storage = open_storage(settings.storage, Path(tempfile.gettempdir()) / f"facefusion-{os.getpid()}")
     fetch_output(storage, job_id, found["sha256"], recipe.output_path)
+    if recipe.report_path is not None:
+        for path in report_files(recipe.report_path):
+            fetch(storage, report_key(job_id, path), path)
     storage.delete(f"{job_id}/")  # biometric data goes with the work
+    check_report(found)
     return Outcome(
         recipe.output_path, found["frames"], found["changed"], found["tracks"], 0.0, time.perf_counter() - began,
         tuple(found["models"]),
@@ -306,16 +304,26 @@ def fetch_output(storage: Storage, job_id: str, sha256: str, path: Path) -> None
     ------
     OutputRefused, StoreUnreachable
     """
+    fetch(storage, key_of(job_id, "merge", 0), path, sha256)
+
+
+def fetch(storage: Storage, key: str, path: Path, sha256: str = "") -> None:
+    """Copy a file to its place, whole or not at all.
+
+    Raises
+    ------
+    OutputRefused, StoreUnreachable
+    """
     partial = partial_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with storage.local(key_of(job_id, "merge", 0)) as copy:
+        with storage.local(key) as copy:
             shutil.copyfile(copy, partial)
-        if hash_file(partial) != sha256:
-            raise StoreUnreachable(f"The output of job {job_id} arrived damaged.", "Run the same command again.")
+        if sha256 and hash_file(partial) != sha256:
+            raise StoreUnreachable(f"{path.name} arrived damaged.", "Run the same command again.")
         partial.replace(path)
     except FileNotFoundError as error:
-        raise StoreUnreachable(f"The output of job {job_id} is gone.", "Run the same command again.") from error
+        raise StoreUnreachable(f"{path.name} is gone from the storage.", "Run the same command again.") from error
     except OSError as error:
         if isinstance(error, FaceFusionError):
             raise

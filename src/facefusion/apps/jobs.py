@@ -72,7 +72,7 @@ def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
 
 
 def _run(jobs: Any, job_id: str, recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
-    from facefusion.jobs.local import OF_THE_MACHINE
+    from facefusion.jobs.local import OF_THE_MACHINE, check_report
 
     _in_hand.append(job_id)
     limit = settings.memory_limit_gb
@@ -82,7 +82,7 @@ def _run(jobs: Any, job_id: str, recipe: Recipe, settings: JobSettings, show: Sh
         job_id, settings.worker_count, None if limit is None else int(limit * 1e9), show.progress, execution
     )
     _in_hand.pop()
-    jobs.check_report(job_id)
+    check_report(jobs.store.outcomes(job_id, "merge")[0])
     return outcome
 
 

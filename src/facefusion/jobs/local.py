@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facefusion.errors import FaceFusionError, JobError, JobMismatch, OutputRefused, SegmentFailed, Stopped
+from facefusion.errors import (
+    FaceFusionError,
+    JobError,
+    JobMismatch,
+    OutputRefused,
+    QualityTooLow,
+    SegmentFailed,
+    Stopped,
+)
 from facefusion.jobs.states import Item, Publish, StageName
 from facefusion.jobs.storage import FolderStorage, Storage, hash_file
 from facefusion.jobs.store import Job, JobStore
@@ -20,7 +28,7 @@ from facefusion.jobs.work import Worker, hashes_of
 from facefusion.media.files import check_output, remove_partials
 from facefusion.models.providers import core_count
 from facefusion.pipeline.clip import plan_clip
-from facefusion.pipeline.plan import Plan, build_plan
+from facefusion.pipeline.plan import Plan, build_plan, face_map_of
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import Outcome
 from facefusion.recipe import Recipe
@@ -48,9 +56,11 @@ def job_id_of(recipe: Recipe, inputs: dict[str, str]) -> str:
 
 
 def input_paths(recipe: Recipe) -> list[Path]:
-    """Files that a recipe reads."""
-    named = (recipe.reference_face_path, recipe.face_map_path)
-    return [recipe.target_path, *recipe.source_paths, *recipe.exempt_paths, *(path for path in named if path)]
+    """Files that a recipe reads, those that a mapping file names included."""
+    people = face_map_of(recipe)
+    named = (recipe.reference_face_path, recipe.face_map_path, *(person.reference for person in people))
+    sources = [*recipe.source_paths, *(path for person in people for path in person.sources)]
+    return [recipe.target_path, *sources, *recipe.exempt_paths, *(path for path in named if path)]
 
 
 def hash_inputs(recipe: Recipe) -> dict[str, str]:
@@ -308,19 +318,22 @@ class LocalJobs:
             tuple(found["models"]),
         )  # fmt: skip
 
-    def check_report(self, job_id: str) -> None:
-        """Raise what the report of a finished job found too bad.
 
-        Raises
-        ------
-        QualityTooLow
-        """
-        from facefusion.errors import QualityTooLow
+def check_report(merged: dict[str, Any]) -> None:
+    """Raise what the report of a finished job found too bad.
 
-        text = self.store.outcomes(job_id, "merge")[0].get("report")
-        if text:
-            found = json.loads(text)
-            raise QualityTooLow(found["message"], found["hint"])
+    Parameters
+    ----------
+    merged
+        Outcome of its last item.
+
+    Raises
+    ------
+    QualityTooLow
+    """
+    if merged.get("report"):
+        found = json.loads(merged["report"])
+        raise QualityTooLow(found["message"], found["hint"])
 
 
 def failure_of(job: Job) -> FaceFusionError:

@@ -11,7 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from facefusion.jobs.storage import FolderStorage, Storage, hash_file
 from facefusion.jobs.store import Job, JobStore
 from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part, Span
+from facefusion.metrics.report import report_files
 from facefusion.models.providers import core_count
 from facefusion.pipeline.cast import build_analyser, build_cast
 from facefusion.pipeline.clip import (
@@ -56,6 +57,7 @@ from facefusion.pipeline.runner import (
     notes_of,
     save_report,
 )
+from facefusion.pipeline.selection import load_face_map, save_face_map
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
@@ -81,6 +83,11 @@ def key_of(job_id: str, stage: StageName, number: int) -> str:
         "render": f"{job_id}/segments/{number:05d}{SUFFIX}",
         "merge": f"{job_id}/output",
     }[stage]
+
+
+def report_key(job_id: str, path: Path) -> str:
+    """Where workers leave a file of a report."""
+    return f"{job_id}/report{path.suffix}"
 
 
 @dataclass(eq=False)
@@ -146,8 +153,14 @@ class Worker:
 
     def close(self) -> None:
         """Take away what was kept."""
-        self._inputs.close()
+        self._forget()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _forget(self) -> None:
+        """Let go of a job, and of the photos that were fetched for it."""
+        self._bench = None
+        self._inputs.close()
+        shutil.rmtree(self._folder / "inputs", ignore_errors=True)
 
     def perform(self, job_id: str, stage: StageName, numbers: range) -> list[Publish]:
         """Do consecutive items of a stage, up to the first that somebody else has.
@@ -188,6 +201,8 @@ class Worker:
             except MemoryError:
                 oom = FaceFusionError("There is not enough memory.", "Use fewer workers.")
                 commands += [c for number in in_hand for c in self._fail((job_id, stage, number), oom)]
+        if stage == "merge":
+            self._forget()
         return commands
 
     def _claim(self, job_id: str, stage: StageName, number: int) -> bool:
@@ -248,7 +263,7 @@ class Worker:
     def _prepare(self, job_id: str) -> _Bench:
         if self._bench is not None and self._bench.job.id == job_id:
             return self._bench
-        self._inputs.close()
+        self._forget()
         job = self.store.get(job_id)
         recipe = build_recipe({**job.recipe, **self._execution})
         recipe = self._localised(job, recipe)
@@ -294,6 +309,22 @@ class Worker:
         }
         if recipe.reference_face_path is not None:
             values["reference_face_path"] = local(recipe.reference_face_path)
+        if recipe.face_map_path is not None:
+            values["face_map_path"] = folder / "face_map.toml"
+            people = load_face_map(local(recipe.face_map_path), recipe.processors, recipe.face_map_path.parent)
+            save_face_map(
+                values["face_map_path"],
+                [
+                    replace(
+                        person,
+                        reference=person.reference and local(person.reference),
+                        sources=tuple(local(path) for path in person.sources),
+                    )
+                    for person in people
+                ],
+            )
+        if recipe.report_path is not None:
+            values["report_path"] = self._folder / f"report{recipe.report_path.suffix}"
         target = inputs[str(recipe.target_path)]
         if isinstance(self.storage, FolderStorage):
             values["target_path"] = self.storage.path(target)
@@ -426,21 +457,27 @@ class Worker:
 
     def _report(self, bench: _Bench, output: Path, count: Callable[[int], None]) -> str:
         """Measure the output; what is worse than allowed is said, and the output stays."""
-        recipe = bench.recipe
-        item = next(item for item in self.store.items(bench.job.id) if item.stage == "join")
-        tracks = self._load(item, Tracks.load)
-        reporter = build_reporter(recipe, tracks, self._cast(bench), self._assigned(bench.job.id))
-        assert reporter is not None
+        recipe, job = bench.recipe, bench.job
+        item = next(item for item in self.store.items(job.id) if item.stage == "join")
 
         def measured(progress: Progress) -> None:
             count(progress.done)
 
-        measure_output(recipe, tracks, reporter, output, measured)
+        with ExitStack() as stack:
+            tracks = self._open(stack, item, lambda path: Tracks.load(path, is_mapped=True))
+            reporter = build_reporter(recipe, tracks, self._cast(bench), self._assigned(job.id))
+            assert reporter is not None
+            measure_output(recipe, tracks, reporter, output, measured)
+        failure = ""
         try:
-            save_report(recipe, reporter, models_used(bench.plan))
+            asked = recipe.model_copy(update={"output_path": Path(job.recipe["output_path"])})
+            save_report(asked, reporter, models_used(bench.plan), Path(job.recipe["target_path"]).name)
         except FaceFusionError as error:
-            return json.dumps({"message": error.message, "hint": error.hint, "code": error.code})
-        return ""
+            failure = json.dumps({"message": error.message, "hint": error.hint, "code": error.code})
+        if recipe.report_path is not None and job.plan.get("inputs"):
+            for path in report_files(recipe.report_path):
+                self.storage.put(report_key(job.id, path), path)
+        return failure
 
     @contextmanager
     def _heart(self, job_id: str, stage: StageName, left: Sequence[int]) -> Iterator[_Heart]:

@@ -312,6 +312,11 @@ class Report:
             path.write_text(render_page(self, failures), encoding="utf-8")
 
 
+def report_files(path: Path) -> list[Path]:
+    """Files that `Report.save` writes."""
+    return list(dict.fromkeys([path, path.with_suffix(".json")]))
+
+
 def read_limits(words: Sequence[str]) -> dict[str, float]:
     """Limits such as ``flicker=1.1``.
 

@@ -249,8 +249,16 @@ def measure_output(
         on_progress(Progress("measure", number + 1, len(tracks.pts)))
 
 
-def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...]) -> None:
-    report = reporter.finish(recipe.target_path.name, models)
+def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...], title: str = "") -> None:
+    """Write what was measured where the recipe says.
+
+    Raises
+    ------
+    QualityTooLow
+        When it is worse than the recipe allows; the report is written.
+    OutputRefused
+    """
+    report = reporter.finish(title or recipe.target_path.name, models)
     failures = tuple(report.failures(read_limits(recipe.fail_under)))
     if recipe.report_path is not None:
         try:

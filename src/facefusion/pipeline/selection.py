@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Person:
     processors: tuple[str, ...]
 
 
-def load_face_map(path: Path, processors: tuple[str, ...]) -> tuple[Person, ...]:
+def load_face_map(path: Path, processors: tuple[str, ...], folder: Path | None = None) -> tuple[Person, ...]:
     """Read a mapping file.
 
     Parameters
@@ -55,6 +56,8 @@ def load_face_map(path: Path, processors: tuple[str, ...]) -> tuple[Person, ...]
         from the recipe's, ``processors``. Paths are relative to the file.
     processors
         Those of the recipe.
+    folder
+        What paths are relative to, if not the folder of the file.
 
     Raises
     ------
@@ -67,6 +70,7 @@ def load_face_map(path: Path, processors: tuple[str, ...]) -> tuple[Person, ...]
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not valid TOML: {error}.", "Mend that line.") from error
+    folder = folder or path.parent
     entries = values.get("person")
     if set(values) != {"person"} or not isinstance(entries, list) or not entries:
         raise RecipeError(f"{path} must hold [[person]] tables and nothing else.", _EXAMPLE)
@@ -85,8 +89,8 @@ def load_face_map(path: Path, processors: tuple[str, ...]) -> tuple[Person, ...]
         people.append(
             Person(
                 track,
-                path.parent / str(entry["reference"]) if "reference" in entry else None,
-                tuple(path.parent / name for name in sources),
+                folder / str(entry["reference"]) if "reference" in entry else None,
+                tuple(folder / name for name in sources),
                 tuple(_words(entry.get("processors", list(processors)), f"{where}: processors")),
             )
         )
@@ -94,6 +98,21 @@ def load_face_map(path: Path, processors: tuple[str, ...]) -> tuple[Person, ...]
     if len(set(tracks)) != len(tracks):
         raise RecipeError(f"{path} names one track twice.", "Give every track to one person.")
     return tuple(people)
+
+
+def save_face_map(path: Path, people: Sequence[Person]) -> None:
+    """Write a mapping file that `load_face_map` reads back."""
+    lines = []
+    for person in people:
+        lines.append("[[person]]")
+        if person.track is not None:
+            lines.append(f"track = {person.track}")
+        if person.reference is not None:
+            lines.append(f"reference = {json.dumps(str(person.reference))}")
+        lines.append(f"sources = {json.dumps([str(path) for path in person.sources])}")
+        lines.append(f"processors = {json.dumps(list(person.processors))}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 _EXAMPLE = 'For example: [[person]] track = 0 sources = ["anna.jpg"]; see docs/selection.md.'
