@@ -59,8 +59,13 @@ class Server:
             return True
 
     def start(self, patience_s: float = 60) -> None:
-        self.process = spawn(self.folder, *self.command(), **self.environment())
-        wait_for(self.is_ready, patience_s, lambda: (self.folder / "log").read_text(errors="replace")[-2000:])
+        def is_up() -> bool:
+            # After a kill, what it left (PostgreSQL's children hold its memory) may keep it from starting for a moment.
+            if self.process is None or self.process.poll() is not None:
+                self.process = spawn(self.folder, *self.command(), **self.environment())
+            return self.is_ready()
+
+        wait_for(is_up, patience_s, lambda: (self.folder / "log").read_text(errors="replace")[-2000:])
 
     def kill(self) -> None:
         """As a power cut does it."""
@@ -95,7 +100,7 @@ def wait_for(is_ready: Callable[[], bool], patience_s: float, explain: Callable[
             pass
         if time.monotonic() > until:
             raise AssertionError(f"not ready within {patience_s} s: {explain()}")
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 class Redis(Server):

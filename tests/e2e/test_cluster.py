@@ -7,13 +7,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
 from tests.chaos import Cluster, digest, make_minute, make_recipe, render_alone, run_seed
 from tests.servers import Ceph, PostgreSQL, RabbitMQ, Redis
 
-from facefusion.apps.cluster import run_in_cluster, submit
+from facefusion.apps.cluster import clear_caches, run_in_cluster, submit
 from facefusion.apps.show import Show
 from facefusion.errors import QualityTooLow, RecipeError
 from facefusion.jobs.local import input_paths
@@ -134,6 +135,16 @@ def test_a_mapping_file_and_a_report_go_with_the_job(cluster, tmp_path):
     assert "target.mp4" in reports["far.html"]
     storage = open_storage(cluster.settings.storage, tmp_path / "cache")
     assert storage.list() == []
+
+
+def test_what_a_killed_worker_fetched_is_taken_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    for pid in (process.pid, os.getpid()):
+        (tmp_path / f"facefusion-cache-{pid}" / "inputs").mkdir(parents=True)
+    assert clear_caches() == 1
+    assert [path.name for path in tmp_path.iterdir()] == [f"facefusion-cache-{os.getpid()}"]
 
 
 def test_a_photo_that_a_mapping_file_names_counts_as_input(tmp_path):

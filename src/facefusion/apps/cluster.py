@@ -41,6 +41,7 @@ from facefusion.settings import JobSettings
 TASK = "facefusion.work"
 WAKE_EVERY_S = 1.0
 SWEEP_EVERY_S = 3600.0
+CACHE = "facefusion-cache-"
 
 
 def check_cluster(settings: JobSettings) -> None:
@@ -116,6 +117,39 @@ def publish(app: Any, store: JobStore, commands: Iterable[Publish]) -> None:
             return
 
 
+def cache_folder() -> Path:
+    """Where this process keeps what it fetches."""
+    return Path(tempfile.gettempdir()) / f"{CACHE}{os.getpid()}"
+
+
+def clear_caches() -> int:
+    """Take away what processes left that were killed: there may be photos in it.
+
+    Returns
+    -------
+    How many there were.
+    """
+    if os.name == "nt":
+        return 0  # no way to ask for a process there is harmless
+    found = 0
+    for folder in Path(tempfile.gettempdir()).glob(f"{CACHE}*"):
+        pid = folder.name.removeprefix(CACHE)
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
+            found += 1
+    return found
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # somebody else's
+    return True
+
+
 class _Process:
     """What a worker process keeps between messages."""
 
@@ -129,7 +163,7 @@ class _Process:
         if job.storage not in self.workers:
             for other in self.workers.values():
                 other.close()
-            cache = Path(tempfile.gettempdir()) / f"facefusion-{os.getpid()}"
+            cache = cache_folder()
             assert self.store is not None
             self.workers = {
                 job.storage: Worker(
@@ -177,6 +211,7 @@ def run_worker(
     def work(queue: str) -> None:
         process.work(app, queue)
 
+    clear_caches()
     _run_sweeper(app, settings)
     count = settings.worker_count or 1
     show.message(f"Worker for {', '.join(queues)}: {count} at a time.", queues=queues, processes=count)
@@ -232,7 +267,7 @@ def submit(recipe: Recipe, settings: JobSettings, show: Show | None = None) -> s
     measured = {"report": str([recipe.report_path and recipe.report_path.suffix, recipe.fail_under])}
     job_id = job_id_of(recipe, {**hashes, **measured})
     store = JobStore(settings.job_store)
-    storage = open_storage(settings.storage, Path(tempfile.gettempdir()) / f"facefusion-{os.getpid()}")
+    storage = open_storage(settings.storage, cache_folder())
     app = build_app(settings.broker, [settings.queue])
     job = store.find(job_id)
     if job is not None and job.status == "done":
@@ -284,7 +319,7 @@ def run_in_cluster(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome
                 raise Stopped(f"Job {job_id} was cancelled.", "Run the same command again to go on.")
             time.sleep(0.3)
         found = store.outcomes(job_id, "merge")[0]
-    storage = open_storage(settings.storage, Path(tempfile.gettempdir()) / f"facefusion-{os.getpid()}")
+    storage = open_storage(settings.storage, cache_folder())
     fetch_output(storage, job_id, found["sha256"], recipe.output_path)
     if recipe.report_path is not None:
         for path in report_files(recipe.report_path):
