@@ -1,6 +1,6 @@
 """What more workers bring, what cutting a clip costs, and what that means for ten minutes of 1080p.
 
-    python benchmarks/scale.py [--seconds 48] [--height 540] [--rounds 3]
+    python benchmarks/scale.py [--seconds 96] [--height 540] [--rounds 3]
 
 - two workers on two cores over one worker on one core, each with one thread for rendering, the same job;
 - one worker over the same clip in one span: the cost of segments and merge;
@@ -53,7 +53,7 @@ def measure(folder: Path, recipe: Recipe, workers: int) -> tuple[float, dict[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=48)
+    parser.add_argument("--seconds", type=int, default=96)
     parser.add_argument("--height", type=int, default=540)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
@@ -72,7 +72,7 @@ def main() -> None:
         works = {"one worker": (recipe, 1), "two workers": (recipe, 2), "one span": (one_span, 1)}
         times: dict[str, list[float]] = {what: [] for what in works}
         stages: dict[str, float] = {}
-        for _ in range(arguments.rounds):  # interleaved, so that a slow minute hits all alike
+        for _ in range(arguments.rounds):
             for what, (asked, workers) in works.items():
                 seconds, found = timed_job(folder / "jobs", asked, workers)
                 times[what].append(seconds)
@@ -82,8 +82,15 @@ def main() -> None:
         frames = arguments.seconds * 25
         for what, seconds in middle.items():
             print(f"{what:<14}{seconds:8.2f} s  {frames / seconds:6.1f} frames/s")
-        print(f"two workers over one: {middle['one worker'] / middle['two workers']:.2f} (goal 1.8)")
-        print(f"segments and merge: {middle['one worker'] / middle['one span'] - 1:+.1%} of one span (goal 5 %)")
+        # Within each round, so that a machine that slows down over minutes does not count.
+        gains = [one / two for one, two in zip(times["one worker"], times["two workers"], strict=True)]
+        costs = [one / whole - 1 for one, whole in zip(times["one worker"], times["one span"], strict=True)]
+        for what, values, form in (
+            ("two workers over one (goal 1.8)", gains, ".2f"),
+            ("segments and merge, of one span (goal 5 %)", costs, "+.1%"),
+        ):
+            each = ", ".join(format(value, form) for value in values)
+            print(f"{what}: median {format(statistics.median(values), form)} of {each}")
         shares = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in stages.items())
         print(f"\none worker, stages: {shares}")
         start_s = max(middle["one worker"] - sum(stages.values()), 0.0)

@@ -65,7 +65,7 @@ class Server:
                 self.process = spawn(self.folder, *self.command(), **self.environment())
             return self.is_ready()
 
-        wait_for(is_up, patience_s, lambda: (self.folder / "log").read_text(errors="replace")[-2000:])
+        wait_for(is_up, patience_s, lambda: read_tail(self.folder / "log"))
 
     def kill(self) -> None:
         """As a power cut does it."""
@@ -88,6 +88,11 @@ def spawn(folder: Path, *words: str, **environment: str) -> subprocess.Popen:
         return subprocess.Popen(
             words, stdout=log, stderr=log, env={**os.environ, **environment}, start_new_session=True
         )
+
+
+def read_tail(path: Path) -> str:
+    """The end of a log, for an error message."""
+    return path.read_text(errors="replace")[-2000:] if path.exists() else ""
 
 
 def wait_for(is_ready: Callable[[], bool], patience_s: float, explain: Callable[[], str] = str) -> None:
@@ -272,9 +277,9 @@ rgw_data = {self.folder}/rgw
         )
         run(osd, "-i", "0", "--mkfs", "--osd-uuid", "1b3cf4a2-1c5e-4a34-9d7e-1a2b3c4d5e60")
         start(osd, "-i", "0")
-        wait_for(lambda: " 1 up" in run("ceph", "osd", "stat"), 60)
+        wait_for(lambda: " 1 up" in run("ceph", "osd", "stat"), 180, lambda: read_tail(self.folder / "osd.0.log"))
         start(gateway, "-n", "client.rgw")
-        wait_for(self._answers, patience_s, lambda: (self.folder / "log").read_text(errors="replace")[-2000:])
+        wait_for(self._answers, patience_s, lambda: read_tail(self.folder / "log"))
         keys = "--access-key", self.KEYS[0], "--secret-key", self.KEYS[1]
         run(admin, "-n", "client.rgw", "user", "create", "--uid", "t", "--display-name", "t", *keys)
 

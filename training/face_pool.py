@@ -126,16 +126,21 @@ def base_warp(image: np.ndarray, points: np.ndarray, goal: np.ndarray, side: int
     return cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
 
 
-def turn(points: np.ndarray, yaw: float, pitch: float, roll: float) -> np.ndarray:
-    """Rotate a mesh about its own middle; angles in degrees."""
+def turn_matrix(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """(3, 3) rotation by angles in degrees."""
     cy, sy = math.cos(math.radians(yaw)), math.sin(math.radians(yaw))
     cp, sp = math.cos(math.radians(pitch)), math.sin(math.radians(pitch))
     cr, sr = math.cos(math.radians(roll)), math.sin(math.radians(roll))
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
     about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return about_z @ about_x @ about_y
+
+
+def turn(points: np.ndarray, yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """Rotate a mesh about its own middle; angles in degrees."""
     middle = points[:468].mean(axis=0)
-    return (points - middle) @ (about_z @ about_x @ about_y).T + middle
+    return (points - middle) @ turn_matrix(yaw, pitch, roll).T + middle
 
 
 def fit_box(points: np.ndarray, side: int, share: float) -> np.ndarray:
