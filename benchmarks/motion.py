@@ -41,7 +41,9 @@ VARIANTS: dict[str, dict[str, object]] = {
     "fusion": PLAIN | {"face_swapper_fusion": 1.0},
     "finish": PLAIN | {"finish_matching": 1.0},
     "all but flow": {"motion_smoothing": 0.0},
+    "all but fusion": {"face_swapper_fusion": 0.0},
     "all": {},
+    "all, fusion 0.5": {"face_swapper_fusion": 0.5},
 }
 
 

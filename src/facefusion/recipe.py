@@ -94,7 +94,7 @@ class Recipe(BaseModel):
         group="processing",
     )
     face_swapper_fusion: Share = _option(
-        0.5,
+        0.3,
         "how much the fusion network fits light, colour and edge of the embedded swapper, 0 to 1",
         "--face-swapper-fusion",
         group="processing",

@@ -19,6 +19,9 @@ SIZE = 128
 CLASSES = ("other", *MASK_REGIONS, "hair")
 """Channels of the network's output: everything that is not face, FaceFusion's regions, hair over the face."""
 _COVERED = ("other", "glasses", "hair")
+ENOUGH = 0.6
+"""Chance of uncovered face that counts as all of it. Masks are drawn inwards where they are used
+(`facefusion.imaging.masks.soften`), so without this brows, beard and outline would be lost with what is doubtful."""
 _HALF = (0.5, 0.5, 0.5)
 
 
@@ -31,10 +34,12 @@ class EmbeddedMasker:
         A session of ``face_occluder_embedded`` or ``face_parser_embedded``, which share one file.
     names
         Classes that count.
+    enough
+        Sum of chances that counts as 1.
     """
 
-    def __init__(self, session: Session, names: Sequence[str]) -> None:
-        self._session = session
+    def __init__(self, session: Session, names: Sequence[str], enough: float = 1.0) -> None:
+        self._session, self._enough = session, enough
         self._rows = [CLASSES.index(name) for name in names]
 
     def mask(self, crops: Sequence[Pixels], faces: Sequence[Face]) -> list[FloatArray]:
@@ -42,9 +47,9 @@ class EmbeddedMasker:
         affines = [mesh_crop(face.mesh, SIZE) for face in faces]
         small = [cut(crop, affine, SIZE) for crop, affine in zip(crops, affines, strict=True)]
         (chances,) = self._session.run({"image": to_tensor(small, _HALF, _HALF)})
-        found = np.ascontiguousarray(chances[:, self._rows].sum(axis=1))
+        found = np.clip(chances[:, self._rows].sum(axis=1) / np.float32(self._enough), 0, 1)
         return [
-            warp(np.clip(mask, 0, 1), invert(affine), crop.shape[1], crop.shape[0], is_border_black=True)
+            warp(np.ascontiguousarray(mask), invert(affine), crop.shape[1], crop.shape[0], is_border_black=True)
             for mask, affine, crop in zip(found, affines, crops, strict=True)
         ]
 
@@ -52,7 +57,7 @@ class EmbeddedMasker:
 def build_occluder(context: EngineContext) -> EmbeddedMasker:
     """Builder of the mask of uncovered face."""
     names = [name for name in CLASSES if name not in _COVERED]
-    return EmbeddedMasker(context.session("face_occluder_embedded"), names)
+    return EmbeddedMasker(context.session("face_occluder_embedded"), names, ENOUGH)
 
 
 def build_parser(context: EngineContext) -> EmbeddedMasker:
