@@ -305,6 +305,27 @@ def test_object_storage_and_folder_do_the_same(tmp_path):
         assert storage.list() == []
 
 
+@pytest.mark.parametrize(
+    ("name", "url", "is_allowed"),
+    [
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:1", True),
+        ("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:1/account", True),
+        ("AWS_ENDPOINT_URL", "https://s3.example.org", False),
+    ],
+)
+def test_an_address_without_tls_is_used_where_it_is_asked_for(tmp_path, monkeypatch, name, url, is_allowed):
+    store = pytest.importorskip("obstore.store")
+    from facefusion.jobs.storage import ObjectStorage
+
+    for other in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, url)
+    asked = []
+    monkeypatch.setattr(store, "from_url", lambda url, **options: asked.append(options))
+    ObjectStorage("s3://bucket/prefix", tmp_path)
+    assert (asked[0].get("client_options") == {"allow_http": True}) == is_allowed
+
+
 def test_a_limit_of_room_is_kept(tmp_path):
     storage = FolderStorage(tmp_path / "files", limit_bytes=1000)
     with pytest.raises(DiskLimitReached, match="the limit is"):

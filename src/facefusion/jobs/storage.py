@@ -155,6 +155,10 @@ class FolderStorage(Storage):
         return self.path(key).open("rb")
 
 
+_ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
+"""Where obstore looks for an address of one's own; one without TLS is meant as it is written."""
+
+
 class ObjectStorage(Storage):
     """Object storage through obstore: ``s3://``, ``gs://``, ``az://``.
 
@@ -162,7 +166,7 @@ class ObjectStorage(Storage):
     ----------
     url
         Bucket and prefix. Keys, endpoint and region come from the environment variables that obstore reads, such as
-        ``AWS_ACCESS_KEY_ID`` and ``AWS_ENDPOINT_URL``.
+        ``AWS_ACCESS_KEY_ID`` and ``AWS_ENDPOINT_URL``, or ``AZURE_STORAGE_ACCOUNT_NAME``.
     cache
         Folder for files while they are used.
     options
@@ -178,7 +182,7 @@ class ObjectStorage(Storage):
             ) from error
         self.url, self._cache = url, cache
         settings = dict(options or {})
-        if os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://"):
+        if any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS):
             settings.setdefault("client_options", {"allow_http": True})
         try:
             self._store: Any = obstore.store.from_url(url, **settings)
