@@ -23,6 +23,7 @@ from facefusion.plugins.registry import build_engine
 from facefusion.processors.face_anonymiser.shape import draw_proportions, offsets_of, reshaped
 from facefusion.processors.face_swapper.mesh import MeshSwapper
 from facefusion.processors.masking import CropMasks
+from facefusion.recipe import MASK_REGIONS
 from facefusion.types.crop import Crop, CropShape, SourceFace
 from facefusion.types.face import Face, Pose
 from facefusion.types.topology import FACE_OVAL
@@ -131,7 +132,13 @@ def _sources() -> list[SourceFace]:
 def build(context: EngineContext) -> SyntheticAnonymiser:
     """Builder named in the entry point."""
     recipe = context.recipe
-    kinds = [kind for kind in recipe.face_mask_types if kind == "occlusion"]
-    masks = CropMasks(context, kinds) if kinds else None
+    masks = None
+    if "occlusion" in recipe.face_mask_types:
+        if recipe.face_occluder_model == "embedded":
+            # Glasses tell who somebody is: for once they count as face.
+            everything = recipe.model_copy(update={"face_mask_regions": MASK_REGIONS, "face_parser_model": "embedded"})
+            masks = CropMasks(EngineContext(everything), ["region"])
+        else:
+            masks = CropMasks(context, ["occlusion"])
     identifier = build_engine("face_identifier", recipe.face_identifier_model, context)
     return SyntheticAnonymiser(recipe.face_anonymiser_seed or 0, identifier, masks)
