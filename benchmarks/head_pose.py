@@ -28,7 +28,7 @@ from safetensors.numpy import load_file
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "training"))
 from face_pool import HeadWarp, fit_box, is_held_out, load_faces, turn, turn_matrix
-from facefusion.models.pose import estimate_poses
+from facefusion.models.pose import angles_of, estimate_poses
 from facefusion.pipeline.runner import build_analyser
 from facefusion.recipe import Recipe
 from facefusion.types.frame import Frame
@@ -45,29 +45,6 @@ def report(name: str, errors: np.ndarray) -> None:
         f"{name}: {len(errors)} pictures, within 5 degrees {np.mean(errors.max(axis=1) <= 5):.2%}, "
         f"mean error yaw {errors[:, 0].mean():.2f}, pitch {errors[:, 1].mean():.2f}, roll {errors[:, 2].mean():.2f}"
     )
-
-
-def rotations(poses: np.ndarray) -> np.ndarray:
-    """(N, 3, 3) matrices of yaw, pitch and roll as `facefusion.models.pose` reads them."""
-    yaw, pitch, roll = np.radians(poses).T
-    one, none = np.ones(len(poses)), np.zeros(len(poses))
-
-    def stack(*rows: list[np.ndarray]) -> np.ndarray:
-        return np.stack([np.stack(row, axis=-1) for row in rows], axis=1)
-
-    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
-    about_z = stack([cr, -sr, none], [sr, cr, none], [none, none, one])
-    about_x = stack([one, none, none], [none, cp, sp], [none, -sp, cp])
-    about_y = stack([cy, none, -sy], [none, one, none], [sy, none, cy])
-    return about_z @ about_x @ about_y
-
-
-def angles_of(matrices: np.ndarray) -> np.ndarray:
-    """Yaw, pitch and roll of rotation matrices."""
-    pitch = np.arcsin(np.clip(-matrices[:, 2, 1], -1, 1))
-    yaw = np.arctan2(matrices[:, 2, 0], matrices[:, 2, 2])
-    roll = np.arctan2(-matrices[:, 0, 1], matrices[:, 1, 1])
-    return np.degrees(np.stack([yaw, pitch, roll], axis=1))
 
 
 def common_zero(turns: np.ndarray, found: np.ndarray) -> np.ndarray:
@@ -120,7 +97,8 @@ def main() -> None:
         numbers = sorted(rows)
         poses = tracks[0].poses[[rows[number] for number in numbers]].astype(np.float64)
         turns = np.stack([turn_matrix(*path[n]) for n in numbers])
-        found = rotations(poses)
+        # The same order of axes; yaw and pitch have the other sign (`facefusion.models.pose`).
+        found = np.stack([turn_matrix(-yaw, -pitch, roll) for yaw, pitch, roll in poses])
         zeros = {
             truths[0]: angles_of(turns @ common_zero(turns, found)),
             truths[1]: angles_of(turns @ found[0]),

@@ -137,21 +137,20 @@ def join(
         np.array(cuts, dtype=np.int64), people, options.contract, options.same_person_cosine,
     )  # fmt: skip
     found = (
-        (f"{number}.{name}", row, values)
+        (number, name, row, values)
         for number, draft in enumerate(drafts)
         for row, long in _smooth(draft, options)
         for name, values in long.items()
     )
     if path is not None:
-        result.save(path, found)
+        result.save(path, ((f"{number}.{name}", row, values) for number, name, row, values in found))
         return Tracks.load(path, is_mapped=True)
     filled = []
     for track in tracks:
         long: dict[str, Any] = {n: np.array(getattr(track, n)) for n in LONG if getattr(track, n) is not None}
         filled.append(replace(track, **long))
-    for place, row, values in found:
-        track_id, name = place.split(".")
-        getattr(filled[int(track_id)], name)[row : row + len(values)] = values
+    for track_id, name, row, values in found:
+        getattr(filled[track_id], name)[row : row + len(values)] = values
     return replace(result, tracks=tuple(filled))
 
 
@@ -160,7 +159,8 @@ def _run(sighting: Sighting, offset: int) -> _Run:
     return _Run(
         sighting.frames + offset, sighting.scores, sighting.is_moved, sighting.point_frames + offset,
         sighting.point_scores, sighting.finish_frames + offset, sighting.finishes, sighting.qualities,
-        sighting.identities, sighting.attributes, *(Rows.of(getattr(sighting, name)) for name in LONG_SEEN),
+        sighting.identities, sighting.attributes, Rows.of(sighting.meshes), Rows.of(sighting.motions),
+        Rows.of(sighting.trusts), Rows.of(sighting.points),
     )  # fmt: skip
 
 

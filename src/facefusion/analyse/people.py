@@ -33,8 +33,7 @@ def link_people(tracks: Sequence[Seen], same_person_cosine: float) -> tuple[int,
     ----------
     Average linkage with cannot-link constraints: Davidson and Ravi, 2005.
     """
-    count = len(tracks)
-    people = np.arange(count)
+    people = np.arange(len(tracks))
     known = [k for k, track in enumerate(tracks) if track.identity is not None]
     if len(known) > 1:
         vectors = np.stack([np.asarray(tracks[k].identity, dtype=np.float64) for k in known])

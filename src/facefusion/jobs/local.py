@@ -73,7 +73,7 @@ def hash_inputs(recipe: Recipe) -> dict[str, str]:
     from facefusion.media.files import check_file
 
     found = {}
-    for path in input_paths(recipe):
+    for path in dict.fromkeys(input_paths(recipe)):
         check_file(path)
         found[str(path)] = hash_file(path)
     return found
@@ -368,8 +368,8 @@ def next_run(
 
     Returns
     -------
-    Stage and consecutive numbers, or None where nothing waits. Where somebody is working towards the items, it is the
-    second half of those before them, so that everyone reads on for as long as possible.
+    Stage and consecutive numbers, or None where nothing waits. Of items towards which somebody is working it is the
+    second half, so that everyone reads on for as long as possible.
     """
     now = time.time() if now is None else now
     runs: list[tuple[bool, list[Item]]] = []

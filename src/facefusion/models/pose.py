@@ -43,11 +43,16 @@ def estimate_poses(meshes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     sign = np.sign(np.linalg.det(u @ vt))
     u[:, :, 2] *= sign[:, None]
     rotation = np.transpose(u @ vt, (0, 2, 1))  # mesh = rotation @ mean
+    return angles_of(rotation).astype(np.float32)
+
+
+def angles_of(rotations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(N, 3) yaw, pitch and roll in degrees of (N, 3, 3) rotations, by the convention of `estimate_poses`."""
     # R = Rz(roll) Rx(-pitch) Ry(-yaw), written out and solved for its angles.
-    pitch = np.degrees(np.arcsin(np.clip(-rotation[:, 2, 1], -1, 1)))
-    yaw = np.degrees(np.arctan2(rotation[:, 2, 0], rotation[:, 2, 2]))
-    roll = np.degrees(np.arctan2(-rotation[:, 0, 1], rotation[:, 1, 1]))
-    return np.stack([yaw, pitch, roll], axis=1).astype(np.float32)
+    pitch = np.degrees(np.arcsin(np.clip(-rotations[:, 2, 1], -1, 1)))
+    yaw = np.degrees(np.arctan2(rotations[:, 2, 0], rotations[:, 2, 2]))
+    roll = np.degrees(np.arctan2(-rotations[:, 0, 1], rotations[:, 1, 1]))
+    return np.stack([yaw, pitch, roll], axis=1)
 
 
 def estimate_pose(mesh: npt.NDArray[np.float32]) -> Pose:

@@ -6,7 +6,6 @@ Observations are biometric data. They stay with their job and are deleted as soo
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from facefusion.errors import TracksError
 from facefusion.types.face import Attributes, read_attributes
-from facefusion.types.rows import Rows, find_columns, write_columns
+from facefusion.types.rows import Rows, find_columns, save_columns
 
 FORMAT = "facefusion-observation-1"
 _COLUMNS = (
@@ -117,14 +116,7 @@ class Observation:
             "facts": json.dumps([self.width, self.height, str(self.time_base), self.overlaps, len(self.sightings)]),
             "attributes": json.dumps([[asdict(a) for a in s.attributes] for s in self.sightings]),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with partial.open("wb") as file:
-                write_columns(file, columns, header)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        save_columns(path, columns, header)
 
     @classmethod
     def load(cls, path: Path) -> Observation:
@@ -145,7 +137,7 @@ class Observation:
             def column(name: str) -> Any:
                 stored = columns[name]
                 is_long = name.split(".")[-1] in LONG
-                return Rows.of(stored) if is_long else stored.read(0, stored.shape[0])
+                return Rows.of(stored) if is_long else stored.read()
 
             sightings = tuple(
                 Sighting(**{name: column(f"{k}.{name}") for name in _COLUMNS}, attributes=attributes[k])

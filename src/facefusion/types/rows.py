@@ -46,8 +46,9 @@ class StoredColumn:
     shape: tuple[int, ...]
     offset: int
 
-    def read(self, low: int, high: int) -> Array:
-        """Some consecutive rows."""
+    def read(self, low: int = 0, high: int | None = None) -> Array:
+        """Some consecutive rows; all of them where nothing is said."""
+        high = self.shape[0] if high is None else high
         if low == high:
             return np.zeros((0, *self.shape[1:]), self.dtype)
         width = math.prod(self.shape[1:])
@@ -127,6 +128,20 @@ def write_columns(
     for name, row, values in pieces:
         file.seek(base + offsets[name] + row * (columns[name].nbytes // max(len(columns[name]), 1)))
         file.write(np.ascontiguousarray(values, columns[name].dtype).tobytes())
+
+
+def save_columns(
+    path: Path, columns: Mapping[str, Array], metadata: Mapping[str, str], pieces: Iterable[tuple[str, int, Array]] = ()
+) -> None:
+    """`write_columns` under a temporary name, which is then renamed: the file is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as file:
+            write_columns(file, columns, metadata, pieces)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def absent(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:

@@ -6,7 +6,6 @@ Tracks are biometric data. They stay with their job, are deleted with it and are
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 from facefusion.errors import MediaMissing, TracksError
 from facefusion.types.face import Attributes, Face, Pose, read_attributes
-from facefusion.types.rows import find_columns, write_columns
+from facefusion.types.rows import find_columns, save_columns
 from facefusion.types.topology import POINT_COUNT
 
 SAME_PERSON_COSINE = 0.4
@@ -202,14 +201,7 @@ class Tracks:
             "same_person_cosine": repr(self.same_person_cosine),
             "attributes": json.dumps({t.track_id: asdict(t.attributes) for t in self.tracks if t.attributes}),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.part")
-        try:
-            with partial.open("wb") as file:
-                write_columns(file, columns, header, pieces)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        save_columns(path, columns, header, pieces)
 
     @classmethod
     def load(cls, path: Path, rows: tuple[int, int] | None = None, is_mapped: bool = False) -> Tracks:
@@ -243,36 +235,30 @@ class Tracks:
                 stored = columns[f"{number}.{name}"]
                 if is_mapped and name in LONG:
                     return stored.map()
-                return stored.read(*(parts[number] or (0, stored.shape[0])))
+                return stored.read() if name == "identity" else stored.read(*parts[number])
 
-            parts: dict[int, tuple[int, int] | None] = dict.fromkeys(json.loads(header["track_ids"]))
+            parts: dict[int, tuple[int, int | None]] = dict.fromkeys(json.loads(header["track_ids"]), (0, None))
             if rows is not None:
                 for number in parts:
-                    frames = columns[f"{number}.frames"]
-                    low, high = np.searchsorted(frames.read(0, frames.shape[0]), rows)
+                    low, high = np.searchsorted(columns[f"{number}.frames"].read(), rows)
                     parts[number] = int(low), int(high)
-            tracks = []
-            for k in parts:
-                found = {
-                    name: column(k, name)
-                    for name in (*_COLUMNS, *_OPTIONAL)
-                    if f"{k}.{name}" in columns and name != "identity"
-                }
-                if f"{k}.identity" in columns:
-                    identity = columns[f"{k}.identity"]
-                    found["identity"] = identity.read(0, identity.shape[0])
-                if str(k) in attributes:
-                    found["attributes"] = read_attributes(attributes[str(k)])
-                tracks.append(Track(k, **found))
-            pts, cuts = columns["pts"], columns["cuts"]
+            tracks = tuple(
+                Track(
+                    k,
+                    **{name: column(k, name) for name in _COLUMNS},
+                    **{name: column(k, name) for name in _OPTIONAL if f"{k}.{name}" in columns},
+                    attributes=read_attributes(attributes[str(k)]) if str(k) in attributes else None,
+                )
+                for k in parts
+            )
             return cls(
                 int(header["width"]),
                 int(header["height"]),
                 Fraction(header["time_base"]),
-                pts.read(0, pts.shape[0]),
-                tuple(tracks),
+                columns["pts"].read(),
+                tracks,
                 json.loads(header["notes"]),
-                cuts.read(0, cuts.shape[0]),
+                columns["cuts"].read(),
                 tuple(json.loads(header.get("people", "[]"))),
                 header.get("contract", ""),
                 float(header.get("same_person_cosine", SAME_PERSON_COSINE)),

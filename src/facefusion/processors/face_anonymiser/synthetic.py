@@ -137,7 +137,7 @@ def build(context: EngineContext) -> SyntheticAnonymiser:
         if recipe.face_occluder_model == "embedded":
             # Glasses tell who somebody is: for once they count as face.
             everything = recipe.model_copy(update={"face_mask_regions": MASK_REGIONS, "face_parser_model": "embedded"})
-            masks = CropMasks(EngineContext(everything), ["region"])
+            masks = CropMasks(replace(context, recipe=everything), ["region"])
         else:
             masks = CropMasks(context, ["occlusion"])
     identifier = build_engine("face_identifier", recipe.face_identifier_model, context)
