@@ -91,6 +91,10 @@ def main() -> None:
         ):
             each = ", ".join(format(value, form) for value in values)
             print(f"{what}: median {format(statistics.median(values), form)} of {each}")
+        span_count = -(-arguments.seconds // 8)
+        if span_count % 2 or span_count < 8:
+            most = span_count / -(-span_count // 2)
+            print(f"  {span_count} spans on two workers can gain {most:.2f} at most: take --seconds 96 for that figure")
         shares = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in stages.items())
         print(f"\none worker, stages: {shares}")
         start_s = max(middle["one worker"] - sum(stages.values()), 0.0)

@@ -10,7 +10,9 @@ and classifier on every frame, swapper and enhancer on every face, each crop cut
 eight threads over sessions with ONNX Runtime's own thread pools. Prints frames/s of both as a ratio within this run,
 and the share of our render time that is spent outside ONNX Runtime.
 
-On a machine with an NVIDIA card: pip install 'facefusion[cuda]', then --providers cuda (or tensorrt). It then also
+On a machine with an NVIDIA card: pip install 'facefusion[cuda]', then --providers cuda (or tensorrt). On a CPU with
+bfloat16: pip install 'facefusion[openvino]' (in place of onnxruntime), then --providers openvino_cpu --precision half
+--loop-providers cpu, which is what FaceFusion 3 would run there. It then also
 prints frames/s over what the models alone could do, and times by batch size.
 """
 
@@ -39,7 +41,7 @@ from facefusion.imaging.masks import box_mask
 from facefusion.imaging.templates import align_to
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter
-from facefusion.models.providers import PROVIDERS
+from facefusion.models.providers import PROVIDERS, provider_options
 from facefusion.models.session import Session
 from facefusion.models.store import UnknownHashWarning
 from facefusion.pipeline.runner import analyse_target, run
@@ -184,7 +186,8 @@ class Loop:
 
     def __init__(self, folder: Path, face: Face, providers: list[str]) -> None:
         names = ("yoloface_8n", "2dfan4", "arcface_w600k_r50", "fairface", "hyperswap_1a_256", "gfpgan_1.4")
-        full = [PROVIDERS[name] for name in providers]
+        # As FaceFusion sets them; OpenVINO it knows on GPUs only.
+        full = [(PROVIDERS[name], provider_options(name, 0, thread_count=8)) for name in providers]
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         self.models = {
@@ -273,6 +276,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--providers", nargs="+", default=["cpu"])
+    parser.add_argument("--loop-providers", nargs="+", help="of the loop; those of ours where it is not given")
+    parser.add_argument("--precision", default="model", choices=("model", "half"), help="of our side")
     parser.add_argument("--batch", type=int, default=1)
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", UnknownHashWarning)
@@ -293,7 +298,7 @@ def main() -> None:
                 "source_paths": [photo], "target_path": target, "output_path": folder / "ours.mp4",
                 "processors": ["face_swapper", "face_enhancer"], "face_swapper_model": "hyperswap_1a_256",
                 "face_detector_model": "yolo_face", "models_paths": [name], "licences": "any",
-                "execution_providers": arguments.providers, "execution_batch_size": arguments.batch,
+                "execution_providers": arguments.providers, "execution_precision": arguments.precision, "execution_batch_size": arguments.batch,
             }
         )  # fmt: skip
         outcome = run(recipe)
@@ -305,7 +310,7 @@ def main() -> None:
         for model, spent in meter.spent.items():
             print(f"  {model:<28}{meter.calls[model]:5d} calls  {spent / meter.calls[model] * 1000:8.1f} ms each")
 
-        loop = Loop(folder, face, arguments.providers)
+        loop = Loop(folder, face, arguments.loop_providers or arguments.providers)
         began = time.perf_counter()
         count = loop.clip(target, folder / "loop.mp4", arguments.seconds)
         theirs = count / (time.perf_counter() - began)

@@ -324,7 +324,13 @@ class Recipe(BaseModel):
         0, "threads; 0 takes as many as there are cores", "--execution-thread-count", group="execution"
     )
     execution_device_ids: tuple[Annotated[int, Field(ge=0, le=63)], ...] = _option(
-        (0,), "device of the provider", "--execution-device-ids", group="execution"
+        (0,), "devices of the provider; processes take them in turn", "--execution-device-ids", group="execution"
+    )
+    execution_precision: Literal["model", "half"] = _option(
+        "model",
+        "arithmetic of models that make pictures: as their file says, or 16 bits (tensorrt, openvino, openvino_cpu)",
+        "--execution-precision",
+        group="execution",
     )
     execution_batch_size: Annotated[int, Field(ge=1, le=64)] = _option(
         1, "frames whose faces go through a model together", "--execution-batch-size", group="execution"

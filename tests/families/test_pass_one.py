@@ -272,3 +272,29 @@ def test_wrong_graphs_are_refused_when_they_are_loaded(zoo, capability, model, f
 def test_five_points_of_68_are_eyes_nose_and_mouth():
     five = five_from_68(FACE.points_68)
     assert np.abs(five - FACE.five_points).max() < 8
+
+
+@pytest.mark.parametrize(
+    ("option", "first", "second"),
+    [("face_landmarker_model", "2dfan4", "peppa_wutz"), ("face_occluder_model", "xseg_1", "xseg_2")],
+)
+def test_a_plan_knows_the_models_of_many_before_the_first_frame(zoo, option, first, second, source_photo):
+    from facefusion.errors import ModelMissing
+    from facefusion.pipeline.plan import check_models
+    from facefusion.recipe import build_recipe
+
+    wanted = {
+        option: "many", "models_paths": [str(zoo.folder)], "licences": "any", "source_paths": [source_photo],
+        "processors": ["face_swapper"], "face_mask_types": ["occlusion"],
+    }  # fmt: skip
+    with pytest.raises(ModelMissing, match=first):
+        check_models(build_recipe(wanted))
+    for name in ("2dfan4", "peppa_wutz", "xseg_1", "xseg_2"):
+        zoo.put(f"{name}.onnx", constant_outputs([1, 3, 256, 256], {"output": np.zeros((1, 68 * 3), np.float32)}))
+    if option == "face_occluder_model":
+        with pytest.raises(ModelMissing, match="xseg_3"):
+            check_models(build_recipe(wanted))
+        zoo.put("xseg_3.onnx", constant_outputs([1, 3, 256, 256], {"output": np.zeros((1, 68 * 3), np.float32)}))
+    names = [spec.id for spec in check_models(build_recipe(wanted))]
+    assert first in names
+    assert second in names

@@ -547,6 +547,40 @@ def test_no_more_than_the_memory_allows_and_the_work_needs(jobs, tmp_path, monke
         assert asked[-1] == expected
 
 
+def test_every_process_of_the_pool_has_a_device_of_its_own(jobs, tmp_path, wanted, monkeypatch):
+    """Two processes over devices 3 and 5: each works with one of them, and neither with both."""
+    job = jobs.create(recipe_for(tmp_path))
+    noted = tmp_path / "devices"
+    noted.mkdir()
+    plugin = tmp_path / "note"
+    plugin.mkdir()
+    (plugin / "sitecustomize.py").write_text(
+        "import os, pathlib\n"
+        "from facefusion.models.session import SessionCache\n"
+        "get = SessionCache.get\n"
+        "def note(self, spec, store, providers=('cpu',), thread_count=1, device_id=0, is_half=False):\n"
+        f"    pathlib.Path({str(noted)!r}, f'{{os.getpid()}}-{{device_id}}').touch()\n"
+        "    return get(self, spec, store, providers, thread_count, device_id, is_half)\n"
+        "SessionCache.get = note\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(plugin))
+    jobs.run(job.id, workers=2, execution={"execution_device_ids": (3, 5)})
+    assert digest(tmp_path / "out.mp4") == wanted
+    pids, devices = zip(*(path.name.split("-") for path in noted.iterdir()), strict=True)
+    assert len(set(pids)) == len(pids) == 2
+    assert set(devices) == {"3", "5"}
+
+
+def test_there_is_a_process_for_each_device(jobs, tmp_path, monkeypatch):
+    job = jobs.create(recipe_for(tmp_path))
+    asked = []
+    monkeypatch.setattr(local, "core_count", lambda: 2)
+    monkeypatch.setattr(LocalJobs, "_work_in_pool", lambda self, job_id, count, *_: asked.append(count))
+    with pytest.raises(SegmentFailed):
+        jobs.run(job.id, execution={"execution_device_ids": (0, 1)}, memory_bytes=10**12)
+    assert asked == [2]
+
+
 def test_what_a_cluster_needs_is_said_where_it_is_not_installed(monkeypatch):
     import sys
 

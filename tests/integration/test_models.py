@@ -178,7 +178,9 @@ def test_profile_counts_time_and_not_nodes(tmp_path):
     assert time_shares(profile) == {"A": 0.9, "B": 0.1}
 
 
-@pytest.mark.parametrize("name", ["cuda", "tensorrt", "migraphx", "coreml", "openvino", "qnn", "directml", "rocm"])
+@pytest.mark.parametrize(
+    "name", ["cuda", "tensorrt", "migraphx", "coreml", "openvino", "openvino_cpu", "qnn", "directml", "rocm"]
+)
 def test_every_provider_is_told_its_device_or_its_cache(name, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     options = provider_options(name, 1)

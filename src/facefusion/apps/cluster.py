@@ -18,6 +18,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from billiard.process import current_process
 from celery import Celery, signals
 from kombu.entity import Queue
 from kombu.exceptions import OperationalError
@@ -165,10 +166,14 @@ class _Process:
                 other.close()
             cache = cache_folder()
             assert self.store is not None
+            execution = dict(self.execution)
+            if devices := execution.get("execution_device_ids"):
+                # One device for each process of the worker, in turn.
+                execution["execution_device_ids"] = (devices[getattr(current_process(), "index", 0) % len(devices)],)
             self.workers = {
                 job.storage: Worker(
                     self.store, open_storage(job.storage, cache), cache, self.recipe.execution_thread_count,
-                    self.execution, self.settings.lease_s, is_one_of_many=True,
+                    execution, self.settings.lease_s, is_one_of_many=True,
                 )
             }  # fmt: skip
         return self.workers[job.storage]

@@ -18,6 +18,7 @@ _PACKAGES = (
     "opencv-python-headless",
     "onnxruntime",
     "onnxruntime-gpu",
+    "onnxruntime-openvino",
     "av",
     "pillow",
     "pydantic",
@@ -54,14 +55,14 @@ def examine(recipe: Recipe) -> int:
     probe = specs["face_landmarker_embedded"]
     for name, is_offered in describe_providers().items():
         if not is_offered:
-            print(f"  {name:<10}not in this ONNX Runtime")
+            print(f"  {name:<14}not in this ONNX Runtime")
             continue
         try:
             works = f"runs ({SESSIONS.get(probe, store, [name]).provider})"
         except FaceFusionError as error:
             works = f"does not run: {error.message}"
             is_well = is_well and name != "cpu"
-        print(f"  {name:<10}{works}")
+        print(f"  {name:<14}{works}")
     print("\nvideo encoders")
     from facefusion.media.encoders import describe_encoders
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from pathlib import Path
 
 import platformdirs
 
-from facefusion.errors import FaceFusionError, ModelError, RecipeError
+from facefusion.errors import FaceFusionError, ModelError, ProviderRefused, RecipeError
 from facefusion.models.licences import is_allowed
 from facefusion.models.spec import ModelSpec
 from facefusion.models.store import ModelStore, OnBytes
@@ -178,16 +179,24 @@ def _export(names: list[str], store: ModelStore, key: Path, on_bytes: OnBytes) -
 
 def _bench(spec: ModelSpec, store: ModelStore, recipe: Recipe) -> None:
     """Time every installed provider on this model and say which is fastest."""
-    from facefusion.models.providers import describe_providers, warm_up_inputs
+    from facefusion.models.providers import check_precision, describe_providers, warm_up_inputs
     from facefusion.models.session import SESSIONS
+    from facefusion.models.spec import MAKES_PICTURES
 
     times = {}
-    for name, is_there in describe_providers().items():
-        if not is_there:
+    precisions = ("model", "half") if spec.capability in MAKES_PICTURES else ("model",)
+    here = [name for name, is_there in describe_providers().items() if is_there]
+    for provider, precision in itertools.product(here, precisions):
+        name = provider if precision == "model" else f"{provider} in half precision"
+        is_half = precision == "half"
+        try:
+            if is_half:
+                check_precision([provider], precision)
+        except ProviderRefused:
             continue
         try:
             session = SESSIONS.get(
-                spec, store, [name], recipe.execution_thread_count or 1, recipe.execution_device_ids[0]
+                spec, store, [provider], recipe.execution_thread_count or 1, recipe.execution_device_ids[0], is_half
             )
             inputs = warm_up_inputs(session.graph)
             session.graph.run(None, inputs)
@@ -198,7 +207,7 @@ def _bench(spec: ModelSpec, store: ModelStore, recipe: Recipe) -> None:
                 spent.append(time.perf_counter() - began)
             times[name] = statistics.median(spent)
         except FaceFusionError as error:
-            print(f"{spec.id:<28}{name:<10}{error.message}")
+            print(f"{spec.id:<28}{name}: {error.message}")
     if times:
         best = min(times, key=lambda name: times[name])
         shown = ", ".join(f"{name} {spent * 1000:.2f} ms" for name, spent in times.items())

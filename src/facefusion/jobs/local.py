@@ -202,11 +202,14 @@ class LocalJobs:
             spans = len(job.plan["spans"])
             threads = int((execution or {}).get("execution_thread_count", job.recipe["execution_thread_count"]) or 0)
             cores = threads or core_count()
-            count = workers or max(1, min(cores // 2, spans, int((memory_bytes or _free_bytes()) // WORKER_BYTES)))
+            devices = (execution or {}).get("execution_device_ids") or job.recipe["execution_device_ids"]
+            wanted = max(cores // 2, len(devices))  # a process for each device at least
+            count = workers or max(1, min(wanted, spans, int((memory_bytes or _free_bytes()) // WORKER_BYTES)))
             if count == 1:
                 self._work_here(job_id, on_progress, threads, execution or {})
             else:
-                self._work_in_pool(job_id, count, max(cores // count, 1), on_progress, execution or {})
+                execution = {**(execution or {}), "execution_device_ids": tuple(devices)}
+                self._work_in_pool(job_id, count, max(cores // count, 1), on_progress, execution)
             job = self.store.get(job_id)
             if job.status == "done":
                 self.storage.delete(f"{job_id}/")  # biometric data goes with the work
@@ -420,29 +423,37 @@ def _work_run(job_id: str, stage: StageName, numbers: range, share: _Share) -> i
         import signal
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-        _take_cores(share)
+        place = _take_place(share)
         jobs = LocalJobs.open(share.folder, share.store_url)
-        _worker = Worker(jobs.store, jobs.storage, thread_count=share.threads, execution=share.execution)
+        devices = share.execution["execution_device_ids"]
+        execution = {**share.execution, "execution_device_ids": (devices[place % len(devices)],)}
+        _worker = Worker(jobs.store, jobs.storage, thread_count=share.threads, execution=execution)
     commands: list[Publish] = _worker.perform(job_id, stage, numbers)
     return len(commands)
 
 
-def _take_cores(share: _Share) -> None:
-    """Keep to cores that no other process of the pool uses: threads that wander between all of them cost a tenth."""
+def _take_place(share: _Share) -> int:
+    """Take a place in the pool that no other process has, and keep to its cores.
+
+    Threads that wander between all cores cost a tenth.
+    """
     global _place
-    if not hasattr(os, "sched_setaffinity"):
-        return
-    cores, count = sorted(os.sched_getaffinity(0)), share.process_count
-    if count > len(cores):
-        return
-    for number in range(count):
-        # The lock goes with the process, so one that takes the place of another gets its cores.
+    for number in range(share.process_count):
+        # The lock goes with the process, so one that takes the place of another gets its cores and its device.
         file = (share.folder / "locks" / f"{share.job_id}.{number}").open("w")
         if _lock(file):
             _place = file
-            os.sched_setaffinity(0, cores[number * len(cores) // count : (number + 1) * len(cores) // count])
-            return
+            _keep_to_cores(number, share.process_count)
+            return number
         file.close()
+    return 0
+
+
+def _keep_to_cores(place: int, count: int) -> None:
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        if count <= len(cores):
+            os.sched_setaffinity(0, cores[place * len(cores) // count : (place + 1) * len(cores) // count])
 
 
 class _Reporter:

@@ -23,11 +23,15 @@ PROVIDERS = {
     "directml": "DmlExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
     "openvino": "OpenVINOExecutionProvider",
+    "openvino_cpu": "OpenVINOExecutionProvider",
     "rocm": "ROCMExecutionProvider",
     "migraphx": "MIGraphXExecutionProvider",
     "qnn": "QNNExecutionProvider",
 }
-"""Our names of execution providers, and ONNX Runtime's."""
+"""Our names of execution providers, and ONNX Runtime's. OpenVINO alone means a GPU, as in FaceFusion."""
+
+HALF_PROVIDERS = ("tensorrt", "openvino", "openvino_cpu")
+"""Providers that can run a model of 32 bits in 16: float16, on CPUs bfloat16."""
 
 MIN_SHARE = 0.5
 """Share of the time in a warm-up that the requested provider must have, or it does not really run."""
@@ -71,7 +75,45 @@ def check_providers(names: Sequence[str]) -> None:
         )
 
 
-def provider_options(name: str, device_id: int, is_half: bool = False) -> dict[str, str]:
+def check_precision(names: Sequence[str], precision: str) -> None:
+    """Refuse half precision where it would not be had.
+
+    Parameters
+    ----------
+    names
+        Providers, ours.
+    precision
+        ``model`` or ``half``.
+
+    Raises
+    ------
+    ProviderRefused
+    """
+    if precision != "half":
+        return
+    if names[0] not in HALF_PROVIDERS:
+        raise ProviderRefused(
+            f"Execution provider '{names[0]}' runs a model as its file says, not in half precision.",
+            f"Use {', '.join(HALF_PROVIDERS)}, or a model of 16 bits with --execution-precision model.",
+        )
+    if names[0] == "openvino_cpu" and has_bfloat16() is False:
+        raise ProviderRefused(
+            "This CPU has no instructions for bfloat16, so half precision would not be faster.",
+            "Leave --execution-precision at 'model'.",
+        )
+
+
+def has_bfloat16() -> bool | None:
+    """Whether the CPU computes in bfloat16; None where nobody says so."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    words = set(text.split())
+    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def provider_options(name: str, device_id: int, is_half: bool = False, thread_count: int = 1) -> dict[str, str]:
     """What a provider is told.
 
     Parameters
@@ -82,6 +124,8 @@ def provider_options(name: str, device_id: int, is_half: bool = False) -> dict[s
         Number of the device.
     is_half
         Whether the model computes in half precision.
+    thread_count
+        Threads inside one call.
     """
     device = str(device_id)
     if name == "cuda":
@@ -112,6 +156,16 @@ def provider_options(name: str, device_id: int, is_half: bool = False) -> dict[s
     if name == "openvino":
         # FaceFusion's device numbers mean GPUs; without one OpenVINO itself says so.
         return {"device_type": "GPU" if device_id == 0 else f"GPU.{device}", "precision": "FP16" if is_half else "FP32"}
+    if name == "openvino_cpu":
+        # As many calls side by side as there are cores for; otherwise they queue up for one.
+        cores = core_count()
+        streams, hint = max(cores // max(thread_count, 1), 1), "bf16" if is_half else "f32"
+        return {
+            "device_type": "CPU",
+            "num_of_threads": str(cores),
+            "num_streams": str(streams),
+            "load_config": json.dumps({"CPU": {"INFERENCE_PRECISION_HINT": hint}}),
+        }
     if name == "qnn":
         return {"device_id": device, "backend_type": "htp"}
     if name in ("directml", "rocm"):

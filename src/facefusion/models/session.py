@@ -38,6 +38,8 @@ class Session:
         Threads inside one call.
     device_id
         Which device of the provider.
+    is_half
+        Whether a model of 32 bits is run in 16, by providers that can.
 
     Raises
     ------
@@ -51,8 +53,11 @@ class Session:
         providers: Sequence[str] = ("cpu",),
         thread_count: int = 1,
         device_id: int = 0,
+        is_half: bool = False,
     ) -> None:
         check_providers(providers)
+        # A graph of 8 bits gains nothing, and OpenVINO 2025.4 never comes back from some of them.
+        is_half = (is_half and b"QuantizeLinear" not in content) or spec.precision == "fp16"
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = max(thread_count, 1)
         options.inter_op_num_threads = 1
@@ -61,7 +66,7 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         available = onnxruntime.get_available_providers()
         wanted = [
-            (PROVIDERS[name], provider_options(name, device_id, spec.precision == "fp16"))
+            (PROVIDERS[name], provider_options(name, device_id, is_half, thread_count))
             for name in providers
             if PROVIDERS[name] in available
         ]
@@ -211,6 +216,7 @@ class SessionCache:
         providers: Sequence[str] = ("cpu",),
         thread_count: int = 1,
         device_id: int = 0,
+        is_half: bool = False,
     ) -> Session:
         """The session of a model; loaded by the first thread that asks, waited for by the others.
 
@@ -220,7 +226,7 @@ class SessionCache:
         ------
         ModelError
         """
-        key = (spec.key, store.stamp(spec), store.licences, tuple(providers), thread_count, device_id)
+        key = (spec.key, store.stamp(spec), store.licences, tuple(providers), thread_count, device_id, is_half)
         with self._lock:
             known = self._sessions.get(key)
             mine: Future[Session] = Future() if known is None else known
@@ -229,7 +235,7 @@ class SessionCache:
             self._sessions.move_to_end(key)
         if known is None:
             try:
-                mine.set_result(Session(spec, store.read(spec), providers, thread_count, device_id))
+                mine.set_result(Session(spec, store.read(spec), providers, thread_count, device_id, is_half))
             except BaseException as error:
                 with self._lock:
                     self._sessions.pop(key, None)

@@ -16,7 +16,7 @@ from facefusion.media.reader import ClipReader
 from facefusion.media.writer import check_clip_output
 from facefusion.metrics.report import read_limits
 from facefusion.models.licences import check_licence
-from facefusion.models.providers import check_providers, core_count
+from facefusion.models.providers import check_precision, check_providers, core_count
 from facefusion.models.spec import ModelSpec
 from facefusion.models.store import missing
 from facefusion.pipeline.selection import (
@@ -28,7 +28,7 @@ from facefusion.pipeline.selection import (
     wants_identity,
 )
 from facefusion.plugins.protocols import EngineContext
-from facefusion.plugins.registry import check_model, check_processor
+from facefusion.plugins.registry import check_model, check_processor, models_of_engine
 from facefusion.recipe import Recipe
 
 Kind = Literal["photo", "clip"]
@@ -133,18 +133,16 @@ def models_of(recipe: Recipe, capabilities: Sequence[str]) -> list[ModelSpec]:
     for capability in capabilities:
         name = identifier_of(recipe) if capability == "face_identifier" else getattr(recipe, f"{capability}_model")
         spec = check_model(capability, name, context)
-        if spec is None and name == "embedded":
-            spec = store.get(f"{capability}_embedded")
-        elif capability == "face_anonymiser" and name == "synthetic":
-            spec = store.get("face_identifier_embedded")  # tells which packaged faces are least like a person
-        elif capability == "face_swapper" and name == "mesh" and recipe.face_swapper_fusion > 0:
-            spec = store.get("face_fusion_embedded")
-        elif capability == "face_landmarker" and (spec is None or spec.family not in MESH_FAMILIES):
+        if capability == "face_landmarker" and (spec is None or spec.family not in MESH_FAMILIES):
             specs.append(store.get("face_landmarker_embedded"))  # the mesh under landmarkers of other layouts
-        if spec is None:
-            continue
-        specs.append(spec)
-        specs += [store.get(needed) for needed in spec.needs]
+        if spec is not None:
+            found = [spec]
+        elif name == "embedded":
+            found = [store.get(f"{capability}_embedded")]
+        else:
+            found = [store.get(id_) for id_ in models_of_engine(capability, name, context)]
+        for spec in found:
+            specs += [spec, *(store.get(needed) for needed in spec.needs)]
     return list({spec.key: spec for spec in specs}.values())
 
 
@@ -185,6 +183,7 @@ def check_models(recipe: Recipe, is_rendering: bool = True) -> list[ModelSpec]:
             if store.find(spec, file) is None:
                 raise missing(spec, file)
     check_providers(recipe.execution_providers)
+    check_precision(recipe.execution_providers, recipe.execution_precision)
     return specs
 
 

@@ -7,15 +7,15 @@ group of its capability (``facefusion.detectors`` …); one that runs the models
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from facefusion.models.session import SESSIONS, Session, SessionCache
-from facefusion.models.spec import ModelSpec
+from facefusion.models.spec import MAKES_PICTURES, ModelSpec
 from facefusion.models.store import ModelStore
 from facefusion.recipe import Recipe
 from facefusion.types.crop import Crop, CropShape, SourceFace
@@ -74,8 +74,31 @@ class EngineContext:
         """
         store = self.store
         wanted = store.get(spec) if isinstance(spec, str) else spec
-        device = self.recipe.execution_device_ids[0]
-        return self.sessions.get(wanted, store, self.recipe.execution_providers, self.thread_count, device)
+        recipe = self.recipe
+        # What decides where faces are and whose they are stays exact; pictures bear the rounding.
+        is_half = recipe.execution_precision == "half" and wanted.capability in MAKES_PICTURES
+        return self.sessions.get(
+            wanted, store, recipe.execution_providers, self.thread_count, recipe.execution_device_ids[0], is_half
+        )
+
+
+Builder = TypeVar("Builder", bound=Callable[..., object])
+
+
+def opens(find: Callable[[EngineContext], Sequence[str]]) -> Callable[[Builder], Builder]:
+    """Declare which catalogue entries a builder's engine opens, so that a plan can check and record them.
+
+    Parameters
+    ----------
+    find
+        Gives their ids under a recipe.
+    """
+
+    def declare(builder: Builder) -> Builder:
+        builder.models_of = find  # type: ignore[attr-defined]
+        return builder
+
+    return declare
 
 
 class Detector(Protocol):

@@ -70,6 +70,19 @@ def build_engine(capability: str, name: str, context: EngineContext) -> Any:
     return family.load()(replace(context, spec=spec))
 
 
+def models_of_engine(capability: str, name: str, context: EngineContext) -> list[str]:
+    """Ids of the catalogue entries that an engine with a model of its own opens, as its builder declares them.
+
+    Raises
+    ------
+    ModelMissing
+        Where an engine takes what is there, and nothing is.
+    """
+    entry = find_entry(f"facefusion.{capability}", name)
+    find = getattr(entry.load(), "models_of", None) if entry is not None else None
+    return list(find(context)) if find is not None else []
+
+
 def check_model(capability: str, name: str, context: EngineContext) -> Any:
     """Refuse a model that does not exist, suggesting the nearest.
 

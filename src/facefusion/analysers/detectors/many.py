@@ -8,7 +8,7 @@ import numpy as np
 
 from facefusion.errors import ModelMissing
 from facefusion.imaging.boxes import suppress
-from facefusion.plugins.protocols import Detector, EngineContext
+from facefusion.plugins.protocols import Detector, EngineContext, opens
 from facefusion.plugins.registry import build_engine
 from facefusion.types.face import Detection
 from facefusion.types.frame import Pixels
@@ -36,8 +36,8 @@ class ManyDetectors:
         return joined
 
 
-def build(context: EngineContext) -> ManyDetectors:
-    """Builder named in the entry point: the embedded detector and every other one that is here and allowed.
+def find_models(context: EngineContext) -> list[str]:
+    """The embedded detector and every other one that is here and allowed.
 
     Raises
     ------
@@ -58,4 +58,16 @@ def build(context: EngineContext) -> ManyDetectors:
             f"Detector 'many' joins the embedded one with {', '.join(MODELS)}, and none of them is here.",
             f"Get one with: facefusion models fetch {MODELS[-1]}",
         )
-    return ManyDetectors([build_engine("face_detector", name, context) for name in ("embedded", *here)])
+    return ["face_detector_embedded", *here]
+
+
+@opens(find_models)
+def build(context: EngineContext) -> ManyDetectors:
+    """Builder named in the entry point.
+
+    Raises
+    ------
+    ModelMissing
+    """
+    names = ["embedded" if name == "face_detector_embedded" else name for name in find_models(context)]
+    return ManyDetectors([build_engine("face_detector", name, context) for name in names])

@@ -9,7 +9,7 @@ import numpy as np
 from facefusion.analysers.landmarkers.cropped import CropLandmarker
 from facefusion.imaging.align import mesh_roll
 from facefusion.imaging.resample import brighten_dark
-from facefusion.plugins.protocols import EngineContext, FloatArray
+from facefusion.plugins.protocols import EngineContext, FloatArray, opens
 from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
 
@@ -88,6 +88,7 @@ def build_peppa(context: EngineContext) -> PeppaLandmarker:
     return PeppaLandmarker(context.session(context.model))
 
 
+@opens(lambda _: ("2dfan4", "peppa_wutz"))
 def build_many(context: EngineContext) -> ManyLandmarkers:
     """Builder of the two together."""
     return ManyLandmarkers(FanLandmarker(context.session("2dfan4")), PeppaLandmarker(context.session("peppa_wutz")))

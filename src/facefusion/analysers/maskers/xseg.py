@@ -10,7 +10,7 @@ from facefusion.imaging.masks import resize_mask
 from facefusion.imaging.resample import resize_pixels
 from facefusion.imaging.tensors import to_tensor
 from facefusion.models.session import Session
-from facefusion.plugins.protocols import EngineContext, FloatArray
+from facefusion.plugins.protocols import EngineContext, FloatArray, opens
 from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
 
@@ -54,6 +54,10 @@ def build(context: EngineContext) -> XsegMasker:
     return XsegMasker(context.session(context.model))
 
 
+ALL = ("xseg_1", "xseg_2", "xseg_3")
+
+
+@opens(lambda _: ALL)
 def build_many(context: EngineContext) -> ManyMaskers:
     """Builder of the three together."""
-    return ManyMaskers([XsegMasker(context.session(f"xseg_{k}")) for k in (1, 2, 3)])
+    return ManyMaskers([XsegMasker(context.session(name)) for name in ALL])

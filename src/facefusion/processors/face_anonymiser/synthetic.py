@@ -18,7 +18,7 @@ from facefusion.imaging.resample import decode
 from facefusion.imaging.reshape import reshape
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.models.synthetic_faces import load_synthetic_faces
-from facefusion.plugins.protocols import EngineContext, FloatArray, Identifier
+from facefusion.plugins.protocols import EngineContext, FloatArray, Identifier, opens
 from facefusion.plugins.registry import build_engine
 from facefusion.processors.face_anonymiser.shape import draw_proportions, offsets_of, reshaped
 from facefusion.processors.face_swapper.mesh import MeshSwapper
@@ -129,6 +129,17 @@ def _sources() -> list[SourceFace]:
     return _SOURCES
 
 
+def find_models(context: EngineContext) -> list[str]:
+    """What tells which packaged faces are least like a person, and what lies before a face."""
+    recipe = context.recipe
+    name = recipe.face_identifier_model
+    found = ["face_identifier_embedded" if name == "embedded" else name]
+    if "occlusion" in recipe.face_mask_types and recipe.face_occluder_model == "embedded":
+        found.append("face_parser_embedded")
+    return found
+
+
+@opens(find_models)
 def build(context: EngineContext) -> SyntheticAnonymiser:
     """Builder named in the entry point."""
     recipe = context.recipe

@@ -36,7 +36,7 @@ from facefusion.imaging.texture import (
     view_surface,
 )
 from facefusion.models.mesh_topology import load_mesh_topology
-from facefusion.plugins.protocols import EngineContext
+from facefusion.plugins.protocols import EngineContext, opens
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
 from facefusion.processors.masking import CropMasks
 from facefusion.types.crop import Crop, CropShape, SourceFace
@@ -363,6 +363,7 @@ def _smoothstep(values: npt.NDArray[np.floating]) -> FloatArray:
     return np.asarray(clipped * clipped * (3 - 2 * clipped), dtype=np.float32)
 
 
+@opens(lambda context: ["face_fusion_embedded"] if context.recipe.face_swapper_fusion > 0 else [])
 def build(context: EngineContext) -> MeshSwapper:
     """Builder named in the entry point."""
     recipe = context.recipe
