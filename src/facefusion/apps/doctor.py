@@ -26,6 +26,14 @@ _PACKAGES = (
 )
 
 
+def _is_installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def examine(recipe: Recipe) -> int:
     """``facefusion doctor``: print a report; 0 where the embedded default works."""
     print(f"facefusion {__version__}, Python {sys.version.split()[0]}, {platform.platform()}, {core_count()} cores")
@@ -35,6 +43,13 @@ def examine(recipe: Recipe) -> int:
             print(f"  {name:<24}{version(name)}")
         except PackageNotFoundError:
             print(f"  {name:<24}not installed")
+    runtimes = [name for name in _PACKAGES if name.startswith("onnxruntime") and _is_installed(name)]
+    if len(runtimes) > 1:
+        best = runtimes[-1]
+        print(
+            f"  {' and '.join(runtimes)} lie in one folder, and the last one installed has overwritten the others.\n"
+            f"  To have {best}: pip uninstall -y {' '.join(runtimes)} && pip install {best}"
+        )
     print("\nmodels")
     is_well = True
     store = ModelStore(recipe.models_paths, recipe.licences)
