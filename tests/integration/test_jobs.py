@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facefusion.errors import (
     DiskLimitReached,
@@ -18,6 +19,7 @@ from facefusion.errors import (
     JobError,
     JobMismatch,
     LeaseLost,
+    NoFaceInSource,
     NoFaceInTarget,
     OutputRefused,
     SegmentFailed,
@@ -36,6 +38,7 @@ from facefusion.jobs.work import Worker
 from facefusion.media.image import read_photo
 from facefusion.media.probe import mount
 from facefusion.media.reader import ClipReader
+from facefusion.pipeline.cast import PoorSourceWarning
 from facefusion.pipeline.runner import run
 from facefusion.recipe import build_recipe
 from facefusion.testing.clips import make_clip
@@ -451,6 +454,28 @@ def test_a_segment_that_always_fails_puts_the_job_aside_and_keeps_the_rest(jobs,
     monkeypatch.setattr(clip, "SegmentWriter", writer)
     jobs.run(job.id, workers=1)
     assert digest(tmp_path / "out.mp4") == wanted
+
+
+def test_a_source_without_a_face_is_refused_before_anything_is_done(jobs, tmp_path):
+    path = tmp_path / "wall.png"
+    Image.fromarray(np.full((200, 200, 3), 127, np.uint8)).save(path)
+    for options in (
+        {"source_paths": [path]}, {"exempt_paths": [path]},
+        {"face_selector_mode": "reference", "reference_face_path": path},
+    ):  # fmt: skip
+        with pytest.raises(NoFaceInSource, match=r"wall\.png"):
+            jobs.create(recipe_for(tmp_path, **options))
+    assert jobs.store.list_jobs() == []
+
+
+def test_a_poor_source_is_told_about_once_and_the_job_goes_on(jobs, tmp_path):
+    path = tmp_path / "small.png"
+    Image.open(sample_path("source.jpg")).resize((90, 90)).save(path)
+    with pytest.warns(PoorSourceWarning, match=r"small\.png shows a face of only \d\d pixels") as told:
+        job = jobs.create(recipe_for(tmp_path, source_paths=[path]))
+        jobs.run(job.id, workers=1)
+    assert len(told) == 1
+    assert (tmp_path / "out.mp4").exists()
 
 
 def test_nobody_in_the_target_is_said_and_nothing_is_written(jobs, tmp_path):

@@ -12,6 +12,7 @@ from facefusion.media.reader import ClipReader
 from facefusion.metrics.fidelity import compare_tracks
 from facefusion.metrics.likeness import Likeness
 from facefusion.models.pose import estimate_pose
+from facefusion.pipeline.cast import find_weakness
 from facefusion.pipeline.runner import build_processors, choose_tracks
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
@@ -298,3 +299,12 @@ def test_choice_of_faces(analyser, source, target):
 def test_processors_are_built_by_name(source):
     processors = build_processors(Recipe(), ["face_swapper"], [source])
     assert [type(p).__name__ for p in processors] == ["MeshSwapper"]
+
+
+def test_what_is_wrong_with_a_source_is_found(source):
+    assert find_weakness(source) == ""
+    turned = replace(source, face=replace(source.face, pose=replace(source.face.pose, yaw=-52.0)))
+    assert "turned aside by 52 degrees" in find_weakness(turned)
+    assert "in the dark" in find_weakness(replace(source, pixels=(source.pixels * 0.2).astype(np.uint8)))
+    small = replace(source, face=replace(source.face, mesh=source.face.mesh * 0.15))
+    assert "face of only" in find_weakness(small)

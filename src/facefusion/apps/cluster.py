@@ -33,6 +33,7 @@ from facefusion.jobs.sweep import sweep, wake
 from facefusion.jobs.work import Worker, key_of, report_key
 from facefusion.media.files import check_output, partial_path, translate_os_error
 from facefusion.metrics.report import report_files
+from facefusion.pipeline.cast import check_faces
 from facefusion.pipeline.plan import Plan, build_plan
 from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.runner import Outcome
@@ -282,6 +283,7 @@ def submit(recipe: Recipe, settings: JobSettings, show: Show | None = None) -> s
     if job is not None:
         commands = store.retry(job_id) if job.status in ("failed", "cancelled") else []
     else:
+        check_faces(plan.recipe)
         inputs = {}
         for number, path in enumerate(dict.fromkeys(input_paths(recipe))):
             key = f"{job_id}/inputs/{number:03d}{path.suffix.lower()}"

@@ -27,6 +27,7 @@ from facefusion.jobs.store import Job, JobStore
 from facefusion.jobs.work import Worker, hashes_of
 from facefusion.media.files import check_output, remove_partials
 from facefusion.models.providers import core_count
+from facefusion.pipeline.cast import check_faces
 from facefusion.pipeline.clip import plan_clip
 from facefusion.pipeline.plan import Plan, build_plan, face_map_of
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
@@ -143,6 +144,7 @@ class LocalJobs:
             self.delete(job_id)
             job = None
         if job is None:
+            check_faces(plan.recipe)
             # A relative path means nothing to who goes on from elsewhere.
             chosen = _absolute(plan.recipe)
             stored = plan_of(Plan(chosen, plan.kind, plan.thread_count, plan.models), hashes)

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import threading
 import uuid
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part, Span
 from facefusion.metrics.report import report_files
 from facefusion.models.providers import core_count
-from facefusion.pipeline.cast import build_analyser, build_cast
+from facefusion.pipeline.cast import PoorSourceWarning, build_analyser, build_cast
 from facefusion.pipeline.clip import (
     build_stage,
     join_observations,
@@ -385,7 +386,9 @@ class Worker:
 
     def _cast(self, bench: _Bench) -> Any:
         if bench.cast is None:
-            bench.cast = build_cast(bench.recipe, build_analyser(bench.recipe, has_identity=False))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", PoorSourceWarning)  # said when the job was made
+                bench.cast = build_cast(bench.recipe, build_analyser(bench.recipe, has_identity=False))
         return bench.cast
 
     def _load(self, item: Item, load: Callable[[Path], Any]) -> Any:

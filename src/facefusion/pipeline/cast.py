@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.analyse.turned import TurnedDetector
@@ -31,6 +34,12 @@ from facefusion.types.track import Tracks
 
 DEFAULT_LANDMARKER = "embedded"
 """The mesh under landmarkers of other layouts."""
+SMALL_PX, TURNED_DEG, DARK = 64, 40.0, 40
+"""Sources with less height of the face, turned further or darker (mean of 255) than that are told about."""
+
+
+class PoorSourceWarning(UserWarning):
+    """A source shows too little of a face for a good likeness."""
 
 
 def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser:
@@ -92,8 +101,50 @@ def read_sources(
                 "Use a photo in which the face is at least 64 px high, or lower --face-detector-score.",
             )
         sources.append(SourceFace(pixels, faces[0]))
+        if weakness := find_weakness(sources[-1]):
+            warnings.warn(
+                f"{path} {weakness}, so the result will look little like it. Add photos that are larger, from the front "
+                "and evenly lit.",
+                PoorSourceWarning,
+                stacklevel=2,
+            )
         on_progress(Progress("sources", number + 1, len(paths)))
     return sources
+
+
+def find_weakness(source: SourceFace) -> str:
+    """What keeps a photo from being a good source, in words; empty where nothing does."""
+    points = source.face.mesh[:, :2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    height, width = source.pixels.shape[:2]
+    (x0, y0), (x1, y1) = np.maximum(low, 0).astype(int), np.minimum(high, (width, height)).astype(int)
+    if high[1] - low[1] < SMALL_PX:
+        return f"shows a face of only {high[1] - low[1]:.0f} pixels"
+    if abs(source.face.pose.yaw) > TURNED_DEG:
+        return f"shows a face that is turned aside by {abs(source.face.pose.yaw):.0f} degrees"
+    if y1 > y0 and x1 > x0 and source.pixels[y0:y1, x0:x1].mean() < DARK:
+        return "shows a face in the dark"
+    return ""
+
+
+def check_faces(recipe: Recipe) -> None:
+    """Refuse photos without a face before a clip is worked on for hours, and tell about those that show little of one.
+
+    Raises
+    ------
+    NoFaceInSource
+    """
+    people = face_map_of(recipe)
+    photos = [*(path for person in people for path in person.sources), *(recipe.source_paths if not people else ())]
+    others = [*(person.reference for person in people), recipe.reference_face_path, *recipe.exempt_paths]
+    known = [path for path in others if path is not None]
+    if not photos and not known:
+        return
+    analyser = build_analyser(recipe, has_identity=False)
+    read_sources(photos, analyser)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PoorSourceWarning)  # to know somebody by, less will do
+        read_sources(known, analyser)
 
 
 def build_processors(recipe: Recipe, names: Sequence[str], sources: Sequence[SourceFace]) -> tuple[FaceProcessor, ...]:
@@ -217,7 +268,9 @@ def _exempt(recipe: Recipe, analyser: Analyser) -> tuple[FloatArray, ...]:
 def _encode_reference(recipe: Recipe, path: Path | None, analyser: Analyser) -> FloatArray | None:
     if path is None:
         return None
-    (face,) = read_sources([path], analyser)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PoorSourceWarning)
+        (face,) = read_sources([path], analyser)
     identifier = build_engine("face_identifier", identifier_of(recipe), EngineContext(recipe))
     embedding: FloatArray = identifier.identify([face.pixels], [face.face.five_points])[0]
     return embedding
