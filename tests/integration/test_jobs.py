@@ -471,10 +471,9 @@ def test_a_source_without_a_face_is_refused_before_anything_is_done(jobs, tmp_pa
 def test_a_poor_source_is_told_about_once_and_the_job_goes_on(jobs, tmp_path):
     path = tmp_path / "small.png"
     Image.open(sample_path("source.jpg")).resize((90, 90)).save(path)
-    with pytest.warns(PoorSourceWarning, match=r"small\.png shows a face of only \d\d pixels") as told:
+    with pytest.warns(PoorSourceWarning, match=r"small\.png shows a face of only \d\d pixels"):
         job = jobs.create(recipe_for(tmp_path, source_paths=[path]))
-        jobs.run(job.id, workers=1)
-    assert len(told) == 1
+    jobs.run(job.id, workers=1)  # a second warning would be an error here
     assert (tmp_path / "out.mp4").exists()
 
 

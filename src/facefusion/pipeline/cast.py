@@ -103,8 +103,8 @@ def read_sources(
         sources.append(SourceFace(pixels, faces[0]))
         if weakness := find_weakness(sources[-1]):
             warnings.warn(
-                f"{path} {weakness}, so the result will look little like it. Add photos that are larger, from the front "
-                "and evenly lit.",
+                f"{path} {weakness}, so the result will look little like it. Add photos that are larger, from the "
+                "front and evenly lit.",
                 PoorSourceWarning,
                 stacklevel=2,
             )
