@@ -7,6 +7,7 @@ import pytest
 
 from facefusion.imaging.crops import cut_native
 from facefusion.imaging.finish import measure_finish
+from facefusion.imaging.masks import disc_around
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
 from facefusion.metrics.fidelity import compare_tracks
@@ -24,7 +25,7 @@ from facefusion.testing.fakes import PaintProcessor
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Face
 from facefusion.types.frame import Frame
-from facefusion.types.topology import LEFT_EYE, RIGHT_EYE
+from facefusion.types.topology import FACE_OVAL, LEFT_EYE, RIGHT_EYE
 
 
 @pytest.fixture(scope="session")
@@ -308,3 +309,15 @@ def test_what_is_wrong_with_a_source_is_found(source):
     assert "in the dark" in find_weakness(replace(source, pixels=(source.pixels * 0.2).astype(np.uint8)))
     small = replace(source, face=replace(source.face, mesh=source.face.mesh * 0.15))
     assert "face of only" in find_weakness(small)
+
+
+def test_broad_light_leaves_the_outline_and_takes_the_old_relief_off_the_middle(source, target):
+    plain, alpha, face = swap(source, target)
+    broad, _, _ = swap(source, target, broadness=6.0)
+    apart = np.abs(plain.astype(int) - broad).mean(axis=2)
+    height, width = alpha.shape
+    oval = face.mesh[list(FACE_OVAL), :2]
+    middle = disc_around(oval, height, width, 0.6, 0.01) > 0.5
+    rim = (disc_around(oval, height, width, 1.0, 0.01) > 0.5) & (disc_around(oval, height, width, 0.95, 0.01) < 0.5)
+    assert apart[middle].mean() > 0.8
+    assert apart[rim].mean() < 0.4 * apart[middle].mean()

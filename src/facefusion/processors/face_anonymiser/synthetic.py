@@ -31,6 +31,8 @@ from facefusion.types.track import Tracks
 
 SOFTNESS = 0.03
 """Soft edge of the new face; a narrow one leaves least of the old."""
+BROADNESS = 6.0
+"""Smoothing of the light that is kept, in cells of the face's grid: its detail shows the relief of the old face."""
 CHOICE = 3
 """How many of the packaged faces, those least like a person, the lot is drawn from."""
 SURE = 8.0
@@ -81,7 +83,7 @@ class SyntheticAnonymiser:
         with self._lock:
             if number not in self._people:
                 rng = np.random.default_rng([self._seed, number])
-                swapper = MeshSwapper(softness=SOFTNESS)
+                swapper = MeshSwapper(softness=SOFTNESS, broadness=BROADNESS)
                 swapper.prepare([_sources()[int(rng.choice(self._candidates(number)))]])
                 self._people[number] = swapper, offsets_of(draw_proportions(rng))
             return self._people[number]

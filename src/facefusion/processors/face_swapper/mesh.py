@@ -109,6 +109,9 @@ class MeshSwapper:
         Network that makes the face fit its frame, or None for the plain blend.
     finish
         How far the new face is made as soft as the picture around it, 0 to 1.
+    broadness
+        Smoothing of the light that is taken over, in cells of the grid, away from the outline: light with
+        detail in it shows the relief of the face it fell on.
     """
 
     crop_shape: CropShape | None = CropShape("", 0, margin=0.14)
@@ -122,9 +125,11 @@ class MeshSwapper:
         masks: CropMasks | None = None,
         fusion: Fusion | None = None,
         finish: float = 1.0,
+        broadness: float = 0.0,
     ) -> None:
         self._plane, self._grid = _surface()
         self._light, self._masks, self._fusion, self._finish = light, masks, fusion, finish
+        self._broadness, self._inner = broadness, self._build_inner()
         if fusion is None:
             self.crop_shape = None
         self._cover = self._build_cover(softness)
@@ -167,6 +172,11 @@ class MeshSwapper:
             inside = (inner_distance(self._polygon(ring), SIZE) > 0).astype(np.float32)
             rim *= 1 - np.clip(resize(blur(inside, SIZE * 0.025), CELLS) * 4, 0, 1)
         return rim
+
+    def _build_inner(self) -> FloatArray:
+        """(G, G) 0 at the outline, 1 well inside."""
+        depth = inner_distance(self._polygon(FACE_OVAL), SIZE)
+        return resize(_smoothstep((depth - SIZE * 0.02) / (SIZE * 0.16)), CELLS)
 
     def _build_upper(self) -> FloatArray:
         """(G, G) where hair may hang in: the forehead above the brows and the temples."""
@@ -318,6 +328,8 @@ class MeshSwapper:
         log = to_log(colour)
         shading, trust = estimate_shading(log, weight, SHADING_SIGMA)
         change = np.clip(shading - source.shading, -MAX_LOSS, MAX_GAIN) * self._light
+        if self._broadness > 0:
+            change = change + (blur(change, self._broadness) - change) * self._inner[..., None]
         # Hair over the forehead: darker than the light explains, and away from the brows.
         is_dark = _smoothstep(((shading - log).mean(axis=-1) - 0.35) / 0.4)
         hair = (1 - trust) * is_dark * self._upper * (seen > 0.15)
