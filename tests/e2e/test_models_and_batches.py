@@ -12,6 +12,7 @@ from tests.graphs import channel_means, inverting, painting_swapper
 
 from facefusion.apps import cli
 from facefusion.apps.batch import pair
+from facefusion.apps.models import advise
 from facefusion.errors import RecipeError
 from facefusion.media.image import read_photo, write_photo
 
@@ -71,6 +72,18 @@ def test_models_export_and_import_carry_a_model_over(zoo, tmp_path, monkeypatch,
     assert "arcface_w600k_r50" in capsys.readouterr().out
     assert call("models", "export", path) == 2
     assert call("models", "show") == 2
+
+
+def test_bench_advises_what_is_fastest_over_all_models():
+    detector = {("cpu", "model"): 0.01, ("openvino_cpu", "model"): 0.02}
+    swapper = {("cpu", "model"): 0.5, ("openvino_cpu", "model"): 0.4, ("openvino_cpu", "half"): 0.2}
+    assert advise([detector, swapper]).startswith(
+        "fastest for all of them: --execution-providers openvino_cpu --execution-precision half "
+    )
+    assert "--execution-providers cpu (" in advise([detector])
+    # A provider that could not run one of them is no advice.
+    assert "--execution-providers cpu (" in advise([{("cpu", "model"): 0.01}, swapper])
+    assert advise([]) == advise([{}, swapper]) == ""
 
 
 def test_models_bench_times_what_is_here(zoo, capsys):

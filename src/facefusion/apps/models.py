@@ -63,6 +63,7 @@ def run_models(
     chosen = [store.get(name) for name in names]
     if not chosen and action != "bench":
         raise RecipeError("No model is named.", f"Use: facefusion models {action} ID; ids: facefusion models list.")
+    measured: list[Times] = []
     for spec in chosen or _here(store):
         if action == "show":
             _show(spec, store)
@@ -73,9 +74,11 @@ def run_models(
                     store.pin(spec, file, store.hash_of(path))
                     print(f"{spec.id}: {file.name} is pinned to {store.hash_of(path)}")
         elif action == "bench":
-            _bench(spec, store, recipe)
+            measured.append(_bench(spec, store, recipe))
         else:
             _fetch(spec, store, on_bytes)
+    if advice := advise(measured):
+        print(advice)
     return 0
 
 
@@ -177,27 +180,29 @@ def _export(names: list[str], store: ModelStore, key: Path, on_bytes: OnBytes) -
     return 0
 
 
-def _bench(spec: ModelSpec, store: ModelStore, recipe: Recipe) -> None:
+Times = dict[tuple[str, str], float]
+"""Seconds of one call, by provider and precision."""
+
+
+def _bench(spec: ModelSpec, store: ModelStore, recipe: Recipe) -> Times:
     """Time every installed provider on this model and say which is fastest."""
     from facefusion.models.providers import check_precision, describe_providers, warm_up_inputs
     from facefusion.models.session import SESSIONS
     from facefusion.models.spec import MAKES_PICTURES
 
-    times = {}
+    times: Times = {}
     precisions = ("model", "half") if spec.capability in MAKES_PICTURES else ("model",)
     here = [name for name, is_there in describe_providers().items() if is_there]
     for provider, precision in itertools.product(here, precisions):
-        name = provider if precision == "model" else f"{provider} in half precision"
-        is_half = precision == "half"
         try:
-            if is_half:
-                check_precision([provider], precision)
+            check_precision([provider], precision)
         except ProviderRefused:
-            continue
+            continue  # there is no such thing to measure
         try:
             session = SESSIONS.get(
-                spec, store, [provider], recipe.execution_thread_count or 1, recipe.execution_device_ids[0], is_half
-            )
+                spec, store, [provider], recipe.execution_thread_count or 1, recipe.execution_device_ids[0],
+                precision == "half",
+            )  # fmt: skip
             inputs = warm_up_inputs(session.graph)
             session.graph.run(None, inputs)
             spent = []
@@ -205,10 +210,31 @@ def _bench(spec: ModelSpec, store: ModelStore, recipe: Recipe) -> None:
                 began = time.perf_counter()
                 session.graph.run(None, inputs)
                 spent.append(time.perf_counter() - began)
-            times[name] = statistics.median(spent)
+            times[provider, precision] = statistics.median(spent)
         except FaceFusionError as error:
-            print(f"{spec.id:<28}{name}: {error.message}")
+            print(f"{spec.id:<28}{_name(provider, precision)}: {error.message}")
     if times:
-        best = min(times, key=lambda name: times[name])
-        shown = ", ".join(f"{name} {spent * 1000:.2f} ms" for name, spent in times.items())
-        print(f"{spec.id:<28}{shown}; fastest: {best}")
+        shown = ", ".join(f"{_name(*key)} {spent * 1000:.2f} ms" for key, spent in times.items())
+        print(f"{spec.id:<28}{shown}; fastest: {_name(*min(times, key=lambda key: times[key]))}")
+    return times
+
+
+def _name(provider: str, precision: str) -> str:
+    return provider if precision == "model" else f"{provider} in half precision"
+
+
+def advise(measured: list[Times]) -> str:
+    """Options that were fastest over all models together, one call of each; empty where nothing could be measured."""
+    totals: Times = {}
+    for provider, precision in sorted({key for times in measured for key in times}):
+        # What does not make pictures has no half.
+        calls = [times.get((provider, precision), times.get((provider, "model"))) for times in measured]
+        known = [spent for spent in calls if spent is not None]
+        if len(known) == len(measured):
+            totals[provider, precision] = sum(known)
+    if not totals:
+        return ""
+    provider, precision = min(totals, key=lambda key: totals[key])
+    options = f"--execution-providers {provider}" + (" --execution-precision half" if precision == "half" else "")
+    others = ", ".join(f"{_name(*key)} {spent * 1000:.1f} ms" for key, spent in totals.items())
+    return f"fastest for all of them: {options} ({others})"
