@@ -590,6 +590,7 @@ def test_every_process_of_the_pool_has_a_device_of_its_own(jobs, tmp_path, wante
     monkeypatch.setenv("PYTHONPATH", str(plugin))
     jobs.run(job.id, workers=2, execution={"execution_device_ids": (3, 5)})
     assert digest(tmp_path / "out.mp4") == wanted
+    assert list((jobs.folder / "locks").iterdir()) == []
     pids, devices = zip(*(path.name.split("-") for path in noted.iterdir()), strict=True)
     assert len(set(pids)) == len(pids) == 2
     assert set(devices) == {"3", "5"}

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -215,6 +215,8 @@ class LocalJobs:
             job = self.store.get(job_id)
             if job.status == "done":
                 self.storage.delete(f"{job_id}/")  # biometric data goes with the work
+                with suppress(OSError):  # whoever still waits for this lock finds the job done
+                    self._lock_path(job_id).unlink()
                 return self._outcome(job, time.perf_counter() - began)
             if job.status == "cancelled":
                 raise Stopped(f"Job {job_id} was cancelled.", f"Go on with: facefusion jobs resume {job_id}")
@@ -223,7 +225,7 @@ class LocalJobs:
     @contextmanager
     def _alone(self, job_id: str) -> Iterator[None]:
         """Let one process at a time run a job; the lock goes with the process, however it ends."""
-        path = self.folder / "locks" / job_id
+        path = self._lock_path(job_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as file:
             if not _lock(file):
@@ -231,6 +233,9 @@ class LocalJobs:
                     f"Job {job_id} is running in another process.", f"Follow it with: facefusion jobs show {job_id}"
                 )
             yield
+
+    def _lock_path(self, job_id: str) -> Path:
+        return self.folder / "locks" / job_id
 
     def _check_inputs(self, job: Job) -> None:
         recipe = Recipe(**job.recipe)
@@ -309,6 +314,9 @@ class LocalJobs:
                     future.cancel()
                 stop: Any = pool.stop
                 stop()
+                for number in range(count):
+                    with suppress(OSError):  # on Windows while its process is still dying
+                        place_path(self.folder, job_id, number).unlink()
 
     def _take_back(self, job_id: str, pid: int | None) -> None:
         """Offer again what a dead process had."""
@@ -434,6 +442,11 @@ def _work_run(job_id: str, stage: StageName, numbers: range, share: _Share) -> i
     return len(commands)
 
 
+def place_path(folder: Path, job_id: str, number: int) -> Path:
+    """Lock that stands for a place in the pool of a job."""
+    return folder / "locks" / f"{job_id}.{number}"
+
+
 def _take_place(share: _Share) -> int:
     """Take a place in the pool that no other process has, and keep to its cores.
 
@@ -442,7 +455,7 @@ def _take_place(share: _Share) -> int:
     global _place
     for number in range(share.process_count):
         # The lock goes with the process, so one that takes the place of another gets its cores and its device.
-        file = (share.folder / "locks" / f"{share.job_id}.{number}").open("w")
+        file = place_path(share.folder, share.job_id, number).open("w")
         if _lock(file):
             _place = file
             _keep_to_cores(number, share.process_count)
