@@ -120,6 +120,15 @@ def test_a_moving_face_is_one_track_and_is_detected_only_now_and_then():
     assert np.diff(centres).mean() == pytest.approx(2.0, abs=0.2)
 
 
+@pytest.mark.parametrize("limit", [None, 2.0])
+def test_a_face_found_within_a_followed_one_is_nobody_new(limit, monkeypatch):
+    if limit is not None:  # without the rule there would be two
+        monkeypatch.setattr("facefusion.analyse.analyser.IN_A_FACE", limit)
+    detector = FakeDetector([make_mesh((100.0, 120.0), 36.0), make_mesh((100.0, 122.0), 12.0)])
+    tracks = Analyser(detector, BrightSpotLandmarker(), interval=4).analyse(_frames([(100, 120)] * 12))
+    assert len(tracks.tracks) == (1 if limit is None else 2)
+
+
 def test_a_short_loss_is_bridged_and_a_long_one_is_not():
     spots = [(100, 120)] * 10 + [None] * 3 + [(100, 120)] * 10 + [None] * 20 + [(100, 120)] * 5
     detector = FakeDetector([make_mesh((100.0, 120.0), 36.0)])

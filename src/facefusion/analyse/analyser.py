@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from facefusion.analyse.join import MAX_SAMPLES, JoinOptions, join
 from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, transform
-from facefusion.imaging.boxes import overlap
+from facefusion.imaging.boxes import overlap, share_inside
 from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.flow import MOTION_SIDE, measure_motion, motion_crop
 from facefusion.imaging.resample import cut, is_cut, thumbnail
@@ -47,6 +47,8 @@ THOROUGH_SCORE = 0.3
 """Score from which a detection counts although the mesh sees no face."""
 THOROUGH_REACH = 10
 """Frames by which every track is made longer at both ends."""
+IN_A_FACE = 0.8
+"""A new face of which so much lies in one that is followed is a part of it: nobody's face is in another's."""
 SURELY_UPRIGHT = 0.999
 """Score of a new face from which it need not be looked at upside down."""
 TURNED_SIZE_PX = 48.0
@@ -374,6 +376,8 @@ class Analyser:
                 fresh.append(detection)
         for mesh, score in self._look_at_detections(pixels, fresh):
             if any(overlap(_box(mesh), _box(follower.meshes[-1])) > 0.4 for follower in known):
+                continue
+            if any(share_inside(_box(mesh), _box(follower.meshes[-1])) > IN_A_FACE for follower in known):
                 continue
             again = next(
                 (

@@ -45,3 +45,10 @@ def overlap(a: FloatArray, b: FloatArray) -> float:
     both = float(np.prod(sides))
     total = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - both
     return both / total if total > 0 else 0.0
+
+
+def share_inside(inner: FloatArray, outer: FloatArray) -> float:
+    """Share of one box that lies in another, both xyxy; 0 to 1."""
+    sides = np.clip(np.minimum(inner[2:], outer[2:]) - np.maximum(inner[:2], outer[:2]), 0, None)
+    own = float(np.prod(inner[2:] - inner[:2]))
+    return float(np.prod(sides)) / own if own > 0 else 0.0
