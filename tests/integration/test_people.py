@@ -14,6 +14,7 @@ from facefusion.errors import QualityTooLow, RecipeError, UnknownOption
 from facefusion.imaging.flow import warping_error
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
+from facefusion.metrics.report import Report, Row, Sample
 from facefusion.models.synthetic_faces import load_synthetic_faces
 from facefusion.pipeline.plan import build_plan
 from facefusion.pipeline.runner import analyse_target, build_analyser, build_cast, build_processors, run
@@ -321,3 +322,13 @@ def test_smoothing_does_not_make_the_sample_flicker_more(source_photo, target_cl
         return np.mean(values)
 
     assert unrest(steady) < unrest(plain)
+
+
+def test_somebody_who_hardly_moves_does_not_make_the_flicker_of_all():
+    rows = tuple(
+        Row(0, k, k, 0.0, 1.0, frames, [Sample(0.0, flicker_target=target, flicker_output=output)])
+        for k, (frames, target, output) in enumerate([(100, 0.5, 0.5), (100, 0.001, 0.02)])
+    )
+    assert rows[1].figures()["flicker"] == pytest.approx(20)
+    assert Report("a", (), rows).overall()["flicker"] == pytest.approx(0.52 / 0.501)
+    assert np.isnan(Report("a", (), (Row(0, 0, 0, 0.0, 1.0, 9, [Sample(0.0)]),)).overall()["flicker"])

@@ -93,11 +93,13 @@ class Row:
     def figures(self) -> dict[str, float]:
         """Means over the samples, by the names of `LIMITS`; nan where nothing was measured."""
         found = {name: _mean([getattr(s, name) for s in self.samples]) for name in LIMITS if hasattr(Sample, name)}
-        moved = _mean([s.flicker_output for s in self.samples])
-        found["flicker"] = (
-            moved / max(_mean([s.flicker_target for s in self.samples]), 1e-6) if moved == moved else np.nan
-        )
+        output, target = self.unrest()
+        found["flicker"] = output / max(target, 1e-6) if output == output else np.nan
         return {**found, "lost_share": self.lost_share, "guessed_share": self.guessed_share}
+
+    def unrest(self) -> tuple[float, float]:
+        """Mean warping error of output and target; nan where nothing was measured."""
+        return _mean([s.flicker_output for s in self.samples]), _mean([s.flicker_target for s in self.samples])
 
 
 class Reporter:
@@ -254,13 +256,19 @@ class Report:
     rows: tuple[Row, ...]
 
     def overall(self) -> dict[str, float]:
-        """Means over all rows, weighted by their frames."""
+        """Means over all rows, weighted by their frames; flicker is the ratio of such means."""
         found = [(row.figures(), row.frames) for row in self.rows]
         result = {}
         for name in LIMITS:
             pairs = [(figures[name], frames) for figures, frames in found if figures[name] == figures[name]]
             total = sum(frames for _, frames in pairs)
             result[name] = sum(value * frames for value, frames in pairs) / total if total else float("nan")
+        # The ratio of all, not the mean of ratios: beside somebody who hardly moves a small error is a large ratio.
+        unrest = [(*row.unrest(), row.frames) for row in self.rows]
+        known = [(output * frames, target * frames) for output, target, frames in unrest if output == output]
+        if known:
+            outputs, targets = (sum(values) for values in zip(*known, strict=True))
+            result["flicker"] = outputs / max(targets, 1e-6)
         return result
 
     def failures(self, limits: Mapping[str, float]) -> list[str]:
