@@ -10,9 +10,9 @@ and classifier on every frame, swapper and enhancer on every face, each crop cut
 eight threads over sessions with ONNX Runtime's own thread pools. Prints frames/s of both as a ratio within this run,
 and the share of our render time that is spent outside ONNX Runtime.
 
-On a CPU with bfloat16: pip install 'facefusion[openvino]' (in place of onnxruntime), then --providers openvino_cpu
---precision half --loop-providers cpu, which is what FaceFusion 3 would run there. On a machine with an NVIDIA card: pip
-install 'facefusion[cuda]', then --providers cuda (or tensorrt); --batch gives several frames to a model at once.
+On a CPU with bfloat16: pip uninstall -y onnxruntime && pip install onnxruntime-openvino, then --providers openvino_cpu
+--precision half --loop-providers cpu, which is what FaceFusion 3 would run there. On a machine with an NVIDIA card the
+same with onnxruntime-gpu and --providers cuda (or tensorrt). --batch gives several frames to a model at once.
 """
 
 from __future__ import annotations

@@ -71,7 +71,8 @@ def check_providers(names: Sequence[str]) -> None:
     if not any(name in installed for name in names):
         raise ProviderRefused(
             f"Execution provider {' or '.join(repr(name) for name in names)} is not installed here.",
-            f"Installed: {', '.join(installed)}. For NVIDIA: pip install 'facefusion[cuda]'. See 'facefusion doctor'.",
+            f"Installed: {', '.join(installed)}. For NVIDIA: pip uninstall -y onnxruntime && pip install "
+            "onnxruntime-gpu. See 'facefusion doctor'.",
         )
 
 
