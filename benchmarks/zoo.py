@@ -297,7 +297,8 @@ def main() -> None:
                 "source_paths": [photo], "target_path": target, "output_path": folder / "ours.mp4",
                 "processors": ["face_swapper", "face_enhancer"], "face_swapper_model": "hyperswap_1a_256",
                 "face_detector_model": "yolo_face", "models_paths": [name], "licences": "any",
-                "execution_providers": arguments.providers, "execution_precision": arguments.precision, "execution_batch_size": arguments.batch,
+                "execution_providers": arguments.providers, "execution_precision": arguments.precision,
+                "execution_batch_size": arguments.batch,
             }
         )  # fmt: skip
         outcome = run(recipe)

@@ -375,9 +375,8 @@ class Analyser:
             if all(overlap(detection.box, _box(follower.meshes[-1])) < 0.25 for follower in known):
                 fresh.append(detection)
         for mesh, score in self._look_at_detections(pixels, fresh):
-            if any(overlap(_box(mesh), _box(follower.meshes[-1])) > 0.4 for follower in known):
-                continue
-            if any(share_inside(_box(mesh), _box(follower.meshes[-1])) > IN_A_FACE for follower in known):
+            box, others = _box(mesh), [_box(follower.meshes[-1]) for follower in known]
+            if any(overlap(box, other) > 0.4 or share_inside(box, other) > IN_A_FACE for other in others):
                 continue
             again = next(
                 (
@@ -387,7 +386,7 @@ class Analyser:
                     and f.shot == shot
                     and number - f.frames[-1] <= self._max_gap + 1
                     and f.frames[-1] < number
-                    and overlap(_box(f.meshes[-1]), _box(mesh)) > 0.3
+                    and overlap(_box(f.meshes[-1]), box) > 0.3
                 ),
                 None,
             )

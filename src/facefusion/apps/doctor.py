@@ -26,24 +26,18 @@ _PACKAGES = (
 )
 
 
-def _is_installed(name: str) -> bool:
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True
-
-
 def examine(recipe: Recipe) -> int:
     """``facefusion doctor``: print a report; 0 where the embedded default works."""
     print(f"facefusion {__version__}, Python {sys.version.split()[0]}, {platform.platform()}, {core_count()} cores")
     print("\npackages")
+    runtimes = []
     for name in _PACKAGES:
         try:
             print(f"  {name:<24}{version(name)}")
+            if name.startswith("onnxruntime"):
+                runtimes.append(name)
         except PackageNotFoundError:
             print(f"  {name:<24}not installed")
-    runtimes = [name for name in _PACKAGES if name.startswith("onnxruntime") and _is_installed(name)]
     if len(runtimes) > 1:
         best = runtimes[-1]
         print(

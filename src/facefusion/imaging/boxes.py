@@ -41,14 +41,16 @@ def suppress(boxes: FloatArray, scores: FloatArray, max_overlap: float = MAX_OVE
 
 def overlap(a: FloatArray, b: FloatArray) -> float:
     """Intersection over union of two xyxy boxes."""
-    sides = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None)
-    both = float(np.prod(sides))
+    both = _shared_area(a, b)
     total = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - both
     return both / total if total > 0 else 0.0
 
 
 def share_inside(inner: FloatArray, outer: FloatArray) -> float:
     """Share of one box that lies in another, both xyxy; 0 to 1."""
-    sides = np.clip(np.minimum(inner[2:], outer[2:]) - np.maximum(inner[:2], outer[:2]), 0, None)
     own = float(np.prod(inner[2:] - inner[:2]))
-    return float(np.prod(sides)) / own if own > 0 else 0.0
+    return _shared_area(inner, outer) / own if own > 0 else 0.0
+
+
+def _shared_area(a: FloatArray, b: FloatArray) -> float:
+    return float(np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None)))

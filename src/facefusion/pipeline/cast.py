@@ -81,7 +81,7 @@ def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser
     )
 
 
-def read_sources(
+def read_faces(
     paths: Sequence[Path], analyser: Analyser, on_progress: OnProgress = ignore_progress
 ) -> list[SourceFace]:
     """The largest face of every photo.
@@ -91,24 +91,33 @@ def read_sources(
     NoFaceInSource
         Naming the photo without a face.
     """
-    sources = []
+    faces = []
     for number, path in enumerate(paths):
         pixels = read_photo(path, allow_8bit=True).pixels
-        faces = analyser.find_faces(pixels)
-        if not faces:
+        found = analyser.find_faces(pixels)
+        if not found:
             raise NoFaceInSource(
                 f"No face is found in the source {path}.",
                 "Use a photo in which the face is at least 64 px high, or lower --face-detector-score.",
             )
-        sources.append(SourceFace(pixels, faces[0]))
-        if weakness := find_weakness(sources[-1]):
+        faces.append(SourceFace(pixels, found[0]))
+        on_progress(Progress("sources", number + 1, len(paths)))
+    return faces
+
+
+def read_sources(
+    paths: Sequence[Path], analyser: Analyser, on_progress: OnProgress = ignore_progress
+) -> list[SourceFace]:
+    """`read_faces`, and a `PoorSourceWarning` for each that shows too little for a good likeness."""
+    sources = read_faces(paths, analyser, on_progress)
+    for path, source in zip(paths, sources, strict=True):
+        if weakness := find_weakness(source):
             warnings.warn(
                 f"{path} {weakness}, so the result will look little like it. Add photos that are larger, from the "
                 "front and evenly lit.",
                 PoorSourceWarning,
                 stacklevel=2,
             )
-        on_progress(Progress("sources", number + 1, len(paths)))
     return sources
 
 
@@ -142,9 +151,7 @@ def check_faces(recipe: Recipe) -> None:
         return
     analyser = build_analyser(recipe, has_identity=False)
     read_sources(photos, analyser)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PoorSourceWarning)  # to know somebody by, less will do
-        read_sources(known, analyser)
+    read_faces(known, analyser)  # to know somebody by, less will do
 
 
 def build_processors(recipe: Recipe, names: Sequence[str], sources: Sequence[SourceFace]) -> tuple[FaceProcessor, ...]:
@@ -268,9 +275,7 @@ def _exempt(recipe: Recipe, analyser: Analyser) -> tuple[FloatArray, ...]:
 def _encode_reference(recipe: Recipe, path: Path | None, analyser: Analyser) -> FloatArray | None:
     if path is None:
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PoorSourceWarning)
-        (face,) = read_sources([path], analyser)
+    (face,) = read_faces([path], analyser)
     identifier = build_engine("face_identifier", identifier_of(recipe), EngineContext(recipe))
     embedding: FloatArray = identifier.identify([face.pixels], [face.face.five_points])[0]
     return embedding

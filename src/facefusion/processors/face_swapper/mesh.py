@@ -129,7 +129,7 @@ class MeshSwapper:
     ) -> None:
         self._plane, self._grid = _surface()
         self._light, self._masks, self._fusion, self._finish = light, masks, fusion, finish
-        self._broadness, self._inner = broadness, self._build_inner()
+        self._broadness, self._inner = broadness, self._build_inner() if broadness > 0 else None
         if fusion is None:
             self.crop_shape = None
         self._cover = self._build_cover(softness)
@@ -328,7 +328,7 @@ class MeshSwapper:
         log = to_log(colour)
         shading, trust = estimate_shading(log, weight, SHADING_SIGMA)
         change = np.clip(shading - source.shading, -MAX_LOSS, MAX_GAIN) * self._light
-        if self._broadness > 0:
+        if self._inner is not None:
             change = change + (blur(change, self._broadness) - change) * self._inner[..., None]
         # Hair over the forehead: darker than the light explains, and away from the brows.
         is_dark = _smoothstep(((shading - log).mean(axis=-1) - 0.35) / 0.4)
