@@ -310,6 +310,31 @@ class Recipe(BaseModel):
         "--fail-under",
         group="output",
     )
+    output_audio: Literal["keep", "convert", "none"] = _option(
+        "keep",
+        "sound of the target: keep it as it is, convert what the output's container cannot hold, or none",
+        "--audio",
+        "--output-audio",
+        group="output",
+    )
+    drop_tracks: tuple[str, ...] = _option(
+        (),
+        "other tracks of the target that are left out: audio, subtitle, data, attachment, picture, or their numbers",
+        "--drop-tracks",
+        group="output",
+    )
+    keep_metadata: bool = _option(
+        False,
+        "keep what tells who and where (place, owner, serial numbers, dates) when people are anonymised",
+        "--keep-metadata",
+        group="output",
+    )
+    strict: bool = _option(
+        False,
+        "refuse targets that are damaged or incomplete instead of doing what can be done",
+        "--strict",
+        group="output",
+    )
     allow_8bit: bool = _option(
         False, "accept targets of more than 8 bits and reduce them", "--allow-8bit", group="output"
     )
@@ -351,6 +376,7 @@ class Recipe(BaseModel):
         "exempt_paths",
         "exempt_faces",
         "fail_under",
+        "drop_tracks",
         "processors",
         "execution_providers",
         "models_paths",

@@ -335,7 +335,7 @@ def run_in_cluster(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome
     check_report(found)
     return Outcome(
         recipe.output_path, found["frames"], found["changed"], found["tracks"], 0.0, time.perf_counter() - began,
-        tuple(found["models"]),
+        tuple(found["models"]), tuple(found.get("notes", ())),
     )  # fmt: skip
 
 

@@ -117,6 +117,7 @@ class Show:
                 analyse_s=round(outcome.analyse_s, 3),
                 render_s=round(outcome.render_s, 3),
                 models=list(outcome.models),
+                notes=list(outcome.notes),
                 frames_per_s=round(outcome.frames_per_s, 2),
             )
         elif self._mode == "bar":
@@ -125,6 +126,8 @@ class Show:
                 f"{outcome.output_path}: {outcome.changed_frame_count} of {outcome.frame_count} {what} changed, "
                 f"{outcome.frames_per_s:.1f} frames/s"
             )
+            for note in outcome.notes:
+                print(f"  {note}")
 
     def message(self, text: str, **fields: Any) -> None:
         """Show a line of text, or an event with its fields."""

@@ -328,7 +328,7 @@ class LocalJobs:
         found = self.store.outcomes(job.id, "merge")[0]
         return Outcome(
             Path(job.recipe["output_path"]), found["frames"], found["changed"], found["tracks"], 0.0, seconds,
-            tuple(found["models"]),
+            tuple(found["models"]), tuple(found.get("notes", ())),
         )  # fmt: skip
 
 

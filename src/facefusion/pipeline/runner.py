@@ -76,6 +76,8 @@ class Outcome:
         Wall time of the two passes in seconds.
     models
         What ran: id, version and licence of every model.
+    notes
+        Sentences on what is not as one would expect: frames that are missing, tracks that were left out.
     """
 
     output_path: Path
@@ -85,6 +87,7 @@ class Outcome:
     analyse_s: float
     render_s: float
     models: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def frames_per_s(self) -> float:
