@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tests.patience import wait_until
 from tests.servers import Server
 
 from facefusion.apps.cluster import fetch_output, submit
@@ -139,11 +140,12 @@ def run_seed(
             cluster.broker.restart()
         else:
             cluster.database.restart()
-    while store.get(job_id).status not in ("done", "failed"):
-        if time.monotonic() - began > 240:
-            history = "\n".join(f"{at:.1f} {what}" for at, what in store.history(job_id)[-40:])
-            raise AssertionError(f"seed {seed}: not done\n{history}\n{cluster.logs()}")
-        time.sleep(0.1)
+
+    def explain() -> str:
+        history = "\n".join(f"{at:.1f} {what}" for at, what in store.history(job_id)[-40:])
+        return f"seed {seed} is not done\n{history}\n{cluster.logs()}"
+
+    wait_until(lambda: store.get(job_id).status in ("done", "failed"), explain)
     job = store.get(job_id)
     assert job.status == "done", f"seed {seed}: {job.error}"
     storage = open_storage(cluster.settings.storage, cluster.folder / "cache")
@@ -158,11 +160,13 @@ def run_seed(
     for item in items:
         assert item.status == "done"
         assert claims[f"{item.stage} {item.number}"] == item.renders <= TRIES
-    time.sleep(0.2)
     storage.delete(f"{job_id}/")
     store.delete(job_id)
-    left = [stored.key for stored in storage.list() if stored.key.startswith(job_id)]
-    assert not left, f"seed {seed}: {left} left behind"
+
+    def left() -> list[str]:
+        return [stored.key for stored in storage.list() if stored.key.startswith(job_id)]
+
+    wait_until(lambda: not left(), lambda: f"seed {seed}: {left()} left behind")
     output.unlink()
     store.close()
     return Report(seed, time.monotonic() - began, done_kills, sum(item.renders for item in items), len(items))

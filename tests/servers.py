@@ -7,13 +7,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from tests.patience import PATIENCE_S, wait_until
 
 
 def free_port() -> int:
@@ -58,14 +58,14 @@ class Server:
         with socket.create_connection(("127.0.0.1", self.port), 0.5):
             return True
 
-    def start(self, patience_s: float = 60) -> None:
+    def start(self) -> None:
         def is_up() -> bool:
             # After a kill, what it left (PostgreSQL's children hold its memory) may keep it from starting for a moment.
             if self.process is None or self.process.poll() is not None:
                 self.process = spawn(self.folder, *self.command(), **self.environment())
             return self.is_ready()
 
-        wait_for(is_up, patience_s, lambda: read_tail(self.folder / "log"))
+        wait_for(is_up, lambda: read_tail(self.folder / "log"))
 
     def kill(self) -> None:
         """As a power cut does it."""
@@ -95,17 +95,16 @@ def read_tail(path: Path) -> str:
     return path.read_text(errors="replace")[-2000:] if path.exists() else ""
 
 
-def wait_for(is_ready: Callable[[], bool], patience_s: float, explain: Callable[[], str] = str) -> None:
-    until = time.monotonic() + patience_s
-    while True:
+def wait_for(is_ready: Callable[[], bool], explain: Callable[[], str] = str) -> None:
+    """Return as soon as something answers; what it raises meanwhile means that it does not yet."""
+
+    def answers() -> bool:
         try:
-            if is_ready():
-                return
+            return is_ready()
         except (OSError, subprocess.SubprocessError):
-            pass
-        if time.monotonic() > until:
-            raise AssertionError(f"not ready within {patience_s} s: {explain()}")
-        time.sleep(0.1)
+            return False
+
+    wait_until(answers, explain)
 
 
 class Redis(Server):
@@ -215,7 +214,7 @@ class Ceph(Server):
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "false",
         }  # fmt: skip
 
-    def start(self, patience_s: float = 120) -> None:
+    def start(self) -> None:
         mon, osd, gateway, admin, monmap, _ = need(
             "ceph-mon", "ceph-osd", "radosgw", "radosgw-admin", "monmaptool", "ceph"
         )
@@ -256,7 +255,12 @@ rgw_data = {self.folder}/rgw
 
         def run(*words: str) -> str:
             done = subprocess.run(
-                [*words, "-c", str(conf)], check=True, capture_output=True, text=True, timeout=90, cwd=self.folder
+                [*words, "-c", str(conf)],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+                cwd=self.folder,
             )
             return done.stdout
 
@@ -272,8 +276,7 @@ rgw_data = {self.folder}/rgw
         run(mon, "--mkfs", "-i", "a", "--monmap", str(self.folder / "monmap"))
         start(mon, "-i", "a")
         wait_for(
-            lambda: bool(run("ceph", "--connect-timeout", "5", "osd", "new", "1b3cf4a2-1c5e-4a34-9d7e-1a2b3c4d5e60")),
-            60,
+            lambda: bool(run("ceph", "--connect-timeout", "5", "osd", "new", "1b3cf4a2-1c5e-4a34-9d7e-1a2b3c4d5e60"))
         )
         run(osd, "-i", "0", "--mkfs", "--osd-uuid", "1b3cf4a2-1c5e-4a34-9d7e-1a2b3c4d5e60")
         start(osd, "-i", "0")
@@ -285,9 +288,9 @@ rgw_data = {self.folder}/rgw
                 start(osd, "-i", "0")
             return " 1 up" in run("ceph", "osd", "stat")
 
-        wait_for(is_up, 180, lambda: read_tail(self.folder / "osd.0.log"))
+        wait_for(is_up, lambda: read_tail(self.folder / "osd.0.log"))
         start(gateway, "-n", "client.rgw")
-        wait_for(self._answers, patience_s, lambda: read_tail(self.folder / "log"))
+        wait_for(self._answers, lambda: read_tail(self.folder / "log"))
         keys = "--access-key", self.KEYS[0], "--secret-key", self.KEYS[1]
         run(admin, "-n", "client.rgw", "user", "create", "--uid", "t", "--display-name", "t", *keys)
 

@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from tests.patience import PATIENCE_S
 
 import facefusion
 from facefusion.apps import cli
@@ -279,7 +280,7 @@ def test_ctrl_c_leaves_nothing_and_keeps_the_old_output(tmp_path, source_photo, 
         "main(sys.argv[1:])"
     )
     words = ["-s", str(source_photo), "-t", str(target_clip), "-o", str(output), "--quiet"]
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 130, done.stderr
     assert output.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["o.mp4"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -11,13 +12,14 @@ import sys
 
 import pytest
 from tests.chaos import digest
+from tests.patience import PATIENCE_S
 
 from facefusion.testing.fakes import sample_path
 
 
 @pytest.fixture
 def call(tmp_path):
-    def run(*words, timeout=120, check=True):
+    def run(*words, timeout=PATIENCE_S, check=True):
         done = subprocess.run(
             [sys.executable, "-m", "facefusion", *words, "--jobs-path", str(tmp_path / "jobs")],
             capture_output=True, text=True, timeout=timeout, check=False, cwd=tmp_path,
@@ -46,17 +48,19 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, call, workers):
     rng, kills = random.Random(int(workers)), 0
     command = [sys.executable, "-m", "facefusion", *words(tmp_path / "killed.mp4", workers)]
     for _ in range(6):
+        # By what it has done, not by the clock: while starting, at a frame of either pass, or between two.
+        seen = rng.choice([0, 1, 1, 2, 3, 4, 6, 8])
         process = subprocess.Popen(
-            [*command, "--jobs-path", str(tmp_path / "jobs")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [*command, "--jobs-path", str(tmp_path / "jobs")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
-        try:
-            process.wait(rng.uniform(0.5, 3.5))
-            break
-        except subprocess.TimeoutExpired:
+        lines = [line for line in itertools.islice(process.stdout, seen) if line]
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
+        kills += process.wait() == -signal.SIGKILL
+        process.stdout.close()
+        if len(lines) < seen:
+            break  # it was done before
     assert kills
     done = call(*words(tmp_path / "killed.mp4", workers))
     assert digest(tmp_path / "killed.mp4") == digest(tmp_path / "whole.mp4")
@@ -65,13 +69,24 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, call, workers):
 
 
 def test_a_run_that_is_stopped_says_how_to_go_on(tmp_path, call):
-    command = [sys.executable, "-m", "facefusion", *words(tmp_path / "o.mp4"), "--jobs-path", str(tmp_path / "jobs")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if '"render"' in line:
-            break
-    process.send_signal(signal.SIGTERM)  # as Ctrl-C, which background jobs of a shell do not get
-    _, errors = process.communicate(timeout=60)
+    # It stops itself when the first part is there, as SIGTERM from outside would do, however busy the machine is.
+    code = (
+        "import os, signal, sys\n"
+        "from facefusion.jobs.work import Worker\n"
+        "render = Worker._render\n"
+        "def stop_in_the_middle(*arguments):\n"
+        "    for part in render(*arguments):\n"
+        "        yield part\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "Worker._render = stop_in_the_middle\n"
+        "from facefusion.apps.cli import main\n"
+        "main(sys.argv[1:])"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code, *words(tmp_path / "o.mp4"), "--jobs-path", str(tmp_path / "jobs")],
+        capture_output=True, text=True, timeout=PATIENCE_S, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    errors = process.stderr
     assert process.returncode == 130
     (job,) = events(call("jobs", "list", "--json").stdout)[0]["jobs"]
     assert f"facefusion jobs resume {job['id']}" in errors

@@ -21,7 +21,10 @@ from facefusion.models.store import ModelStore, UnknownHashWarning
 
 CONTENT = np.random.default_rng(3).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
 SHA = hashlib.sha256(CONTENT).hexdigest()
-QUICK = httpx.Timeout(5.0, read=0.6)
+PATIENT = httpx.Timeout(60.0)
+"""A busy machine may take long to answer."""
+QUICK = httpx.Timeout(60.0, read=0.6)
+"""For a server that never says more."""
 
 
 class Server(ThreadingHTTPServer):
@@ -33,6 +36,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked = []
         self.cut_once = False
+        self.is_over = threading.Event()
 
     def url(self, kind):
         return f"http://127.0.0.1:{self.server_port}/{kind}"
@@ -56,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
         elif kind == "slow":
             self.answer(CONTENT[:1000], whole=len(CONTENT))
-            threading.Event().wait(3)
+            self.server.is_over.wait()  # nothing more comes
         elif kind == "wrong":
             self.answer(bytes(len(CONTENT)))
         elif kind == "short":
@@ -99,6 +103,7 @@ def server():
     thread = threading.Thread(target=running.serve_forever, daemon=True)
     thread.start()
     yield running
+    running.is_over.set()
     running.shutdown()
     running.server_close()
     thread.join()
@@ -137,15 +142,15 @@ def part(store):
 
 def test_file_is_fetched_hashed_and_named_and_progress_is_told(server, store):
     steps = []
-    (path,) = fetch(spec(server.url("good")), store, lambda *step: steps.append(step), QUICK)
+    (path,) = fetch(spec(server.url("good")), store, lambda *step: steps.append(step), PATIENT)
     assert path.read_bytes() == CONTENT
     assert steps[-1] == ("toy.onnx", len(CONTENT), len(CONTENT))
-    assert fetch(spec(server.url("good")), store, quiet, QUICK) == []
+    assert fetch(spec(server.url("good")), store, quiet, PATIENT) == []
     assert len(server.asked) == 1
 
 
 def test_cut_transfer_goes_on_where_it_was_cut(server, store):
-    (path,) = fetch(spec(server.url("cut")), store, quiet, QUICK)
+    (path,) = fetch(spec(server.url("cut")), store, quiet, PATIENT)
     assert path.read_bytes() == CONTENT
     assert server.asked[0] == ("cut", None)
     assert server.asked[1][1] == "bytes=100000-"
@@ -154,7 +159,7 @@ def test_cut_transfer_goes_on_where_it_was_cut(server, store):
 def test_transfer_goes_on_after_the_program_was_stopped(server, store):
     store.home.mkdir()
     part(store).write_bytes(CONTENT[:50_000])
-    (path,) = fetch(spec(server.url("cut")), store, quiet, QUICK)
+    (path,) = fetch(spec(server.url("cut")), store, quiet, PATIENT)
     assert path.read_bytes() == CONTENT
     assert server.asked == [("cut", "bytes=50000-")]
 
@@ -162,14 +167,14 @@ def test_transfer_goes_on_after_the_program_was_stopped(server, store):
 def test_server_without_ranges_starts_again(server, store):
     store.home.mkdir()
     part(store).write_bytes(b"x" * 50_000)
-    (path,) = fetch(spec(server.url("no_ranges")), store, quiet, QUICK)
+    (path,) = fetch(spec(server.url("no_ranges")), store, quiet, PATIENT)
     assert path.read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("kind", ["wrong", "short", "endless"])
 def test_wrong_file_never_gets_the_name(server, store, kind):
     with pytest.raises(HashMismatch, match=r"SHA-256|bytes"):
-        fetch(spec(server.url(kind)), store, quiet, QUICK)
+        fetch(spec(server.url(kind)), store, quiet, PATIENT)
     assert not (store.home / "toy.onnx").exists()
     assert not part(store).exists()
 
@@ -177,7 +182,7 @@ def test_wrong_file_never_gets_the_name(server, store, kind):
 @pytest.mark.parametrize(("kind", "said"), [("404", "404"), ("loop", "circle"), ("slow", "in time")])
 def test_failures_are_named_and_what_arrived_is_kept(server, store, kind, said):
     with pytest.raises(FetchFailed, match=said) as caught:
-        fetch(spec(server.url(kind)), store, quiet, QUICK)
+        fetch(spec(server.url(kind)), store, quiet, QUICK if kind == "slow" else PATIENT)
     assert "try again" in caught.value.hint
     assert caught.value.retryable
     if kind == "slow":
@@ -186,12 +191,12 @@ def test_failures_are_named_and_what_arrived_is_kept(server, store, kind, said):
 
 def test_offline_is_said_plainly(store):
     with pytest.raises(FetchFailed, match="offline"):
-        fetch(spec("http://127.0.0.1:1/toy.onnx"), store, quiet, QUICK)
+        fetch(spec("http://127.0.0.1:1/toy.onnx"), store, quiet, PATIENT)
 
 
 def test_next_mirror_is_tried_when_one_is_wrong_or_gone(server, store):
     (path,) = fetch(
-        spec(server.url("404"), server.url("wrong"), server.url("loop"), server.url("good")), store, quiet, QUICK
+        spec(server.url("404"), server.url("wrong"), server.url("loop"), server.url("good")), store, quiet, PATIENT
     )
     assert path.read_bytes() == CONTENT
     assert [kind for kind, _ in server.asked][-1] == "good"
@@ -199,19 +204,19 @@ def test_next_mirror_is_tried_when_one_is_wrong_or_gone(server, store):
 
 def test_licence_is_asked_before_a_byte_is_fetched(server, store):
     with pytest.raises(LicenceRefused, match="licences research"):
-        fetch(spec(server.url("good"), commercial="no"), store, quiet, QUICK)
+        fetch(spec(server.url("good"), commercial="no"), store, quiet, PATIENT)
     assert server.asked == []
 
 
 def test_file_without_a_published_hash_is_pinned_with_a_warning(server, store):
     with pytest.warns(UnknownHashWarning):
-        fetch(spec(server.url("good"), sha256="", size=0), store, quiet, QUICK)
+        fetch(spec(server.url("good"), sha256="", size=0), store, quiet, PATIENT)
     assert SHA in (store.home / "pins.json").read_text()
 
 
 def test_model_that_nobody_offers_says_where_to_put_it(store):
     with pytest.raises(FetchFailed, match="Nobody has said"):
-        fetch(spec(), store, quiet, QUICK)
+        fetch(spec(), store, quiet, PATIENT)
 
 
 # Bundles

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.patience import PATIENCE_S
 
 from facefusion.errors import ProviderRefused
 from facefusion.models.providers import check_precision, has_bfloat16, provider_options
@@ -34,7 +35,7 @@ def openvino():
 def call(environment, *words):
     return subprocess.run(
         [sys.executable, "-m", "facefusion", *map(str, words)], env=environment, capture_output=True, text=True,
-        check=False, timeout=240,
+        check=False, timeout=PATIENCE_S,
     )  # fmt: skip
 
 
@@ -112,7 +113,7 @@ print(json.dumps([float(np.abs(a - b).max()) / span for a, b in ((0, 1), (0, 2),
 @pytest.mark.skipif(has_bfloat16() is not True, reason="this CPU has no bfloat16")
 def test_half_precision_is_another_arithmetic_and_close(openvino):
     done = subprocess.run(
-        [sys.executable, "-c", CODE], env=openvino, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", CODE], env=openvino, capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     full, half, quantised = json.loads(done.stdout)
     assert full < 1e-5
