@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 from pathlib import Path
 
+from facefusion.documents import border, load_text
 from facefusion.errors import RecipeError, UnknownOption
 
 _LATER = "It is planned; leave it out for now."
@@ -102,8 +103,7 @@ def read_ini(path: Path) -> dict[str, str]:
     RecipeError
     """
     parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read_string(path.read_text(encoding="utf-8"))
-    except (configparser.Error, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not a valid ini file: {error}.", "Mend that line.") from error
+    text = load_text(path, RecipeError, "a configuration file")
+    with border(RecipeError, f"{path} is not a valid ini file", "Mend that line."):
+        parser.read_string(text)
     return {key: value for name in parser.sections() for key, value in parser[name].items() if value.strip()}

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import re
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +18,7 @@ from facefusion.models import bundle
 from facefusion.models.fetch import fetch
 from facefusion.models.importing import import_folder
 from facefusion.models.spec import ModelFile, ModelSpec
-from facefusion.models.store import ModelStore, UnknownHashWarning
+from facefusion.models.store import ModelStore
 
 CONTENT = np.random.default_rng(3).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -208,10 +209,9 @@ def test_licence_is_asked_before_a_byte_is_fetched(server, store):
     assert server.asked == []
 
 
-def test_file_without_a_published_hash_is_pinned_with_a_warning(server, store):
-    with pytest.warns(UnknownHashWarning):
-        fetch(spec(server.url("good"), sha256="", size=0), store, quiet, PATIENT)
-    assert SHA in (store.home / "pins.json").read_text()
+def test_file_without_a_published_hash_is_not_trusted_before_it_has_worked(server, store):
+    fetch(spec(server.url("good"), sha256="", size=0), store, quiet, PATIENT)
+    assert not (store.home / "pins.json").exists()
 
 
 def test_model_that_nobody_offers_says_where_to_put_it(store):
@@ -350,11 +350,45 @@ def test_licence_is_asked_before_a_bundle_is_unpacked(store, tmp_path):
         bundle.export_bundle(path, [spec(commercial="no")], store, key, quiet)
 
 
+@pytest.mark.parametrize("name", ["pins.json", "face_detector_embedded.toml", "Other.TOML", "readme.txt"])
+def test_a_signed_bundle_brings_models_and_nothing_else(store, tmp_path, made, name):
+    path, key, other = made
+    private = bundle.load_or_make_key(tmp_path / "key.pem")
+    with zipfile.ZipFile(path) as archive:
+        manifest = json.loads(archive.read(bundle.MANIFEST))
+    manifest["files"][name] = {"sha256": hashlib.sha256(b"{}").hexdigest(), "size_bytes": 2}
+    content = json.dumps(manifest).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(bundle.MANIFEST, content)
+        archive.writestr(bundle.SIGNATURE, f"{key} {private.sign(content).hex()}")
+        archive.writestr("toy.onnx", CONTENT)
+        archive.writestr(name, b"{}")
+    with pytest.raises(BundleRefused, match=re.escape(name)):
+        bundle.import_bundle(path, other, [key], quiet)
+    assert not other.home.exists() or not list(other.home.iterdir())
+
+
+def test_a_bundle_cannot_change_what_is_known_here(store, tmp_path):
+    """A research model does not become a commercial one by a bundle, and the built-in ones come with the package."""
+    store.home.mkdir()
+    key = bundle.load_or_make_key(tmp_path / "key.pem")
+    other = ModelStore((), "commercial", tmp_path / "other")
+    for model_id, file, refusal in (
+        ("inswapper_128", "inswapper_128.onnx", LicenceRefused), ("face_detector_embedded", "toy.onnx", BundleRefused),
+    ):  # fmt: skip
+        (store.home / file).write_bytes(CONTENT)
+        lying = dataclasses.replace(spec(), id=model_id, files=(ModelFile(file),))
+        bundle.export_bundle(tmp_path / "b.ffbundle", [lying], store, key, quiet)
+        with pytest.raises(refusal, match=model_id):
+            bundle.import_bundle(tmp_path / "b.ffbundle", other, [bundle.public_text(key)], quiet)
+    assert not other.home.exists()
+
+
 def test_no_bundle_and_no_archive_are_named(store, tmp_path):
     with pytest.raises(ModelMissing, match=r"none\.ffbundle"):
         bundle.import_bundle(tmp_path / "none.ffbundle", store, [], quiet)
     (tmp_path / "text").write_text("hello")
-    with pytest.raises(BundleRefused, match="not a bundle"):
+    with pytest.raises(BundleRefused, match="not a zip file"):
         bundle.import_bundle(tmp_path / "text", store, [], quiet)
 
 

@@ -1,11 +1,13 @@
 import dataclasses
 import hashlib
+import os
 import threading
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from tests.graphs import graph
 
 from facefusion.errors import (
     HashMismatch,
@@ -16,11 +18,13 @@ from facefusion.errors import (
     SpecError,
     UnknownModel,
 )
-from facefusion.models.catalog import get_spec, load_catalog
+from facefusion.models.catalog import EntryLeftOutWarning, get_spec, load_catalog
 from facefusion.models.providers import check_providers, measure_shares, provider_options, time_shares
 from facefusion.models.session import Session, SessionCache, _check_really_runs
-from facefusion.models.spec import ModelFile, ModelSpec
+from facefusion.models.spec import ModelFile, ModelSpec, parse_spec
 from facefusion.models.store import ModelStore, UnknownHashWarning
+from facefusion.pipeline.plan import check_models
+from facefusion.recipe import build_recipe
 
 EMBEDDED = sorted(spec.id for spec in load_catalog().values() if spec.origin == "embedded")
 MESH = "face_landmarker_embedded"
@@ -32,14 +36,14 @@ def store(tmp_path):
 
 
 def doubling_graph(factor=2.0):
-    graph = helper.make_graph(
+    made = helper.make_graph(
         [helper.make_node("Mul", ["x", "factor"], ["y"])],
         "double",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
         [helper.make_tensor("factor", TensorProto.FLOAT, [1], [factor])],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return model.SerializeToString()
 
 
@@ -237,16 +241,59 @@ def test_least_recently_used_session_goes_first_when_memory_is_short(store):
     assert cache.get(specs[1], store) is not second
 
 
-def test_file_without_a_published_hash_is_pinned_with_a_warning_and_then_held_to_it(store):
+def test_file_without_a_published_hash_is_pinned_with_a_warning_when_it_works_and_then_held_to_it(store):
     path = put(store, doubling_graph())
     with pytest.warns(UnknownHashWarning, match=r"double\.onnx"):
-        store.read(doubling_spec())
-    store.read(doubling_spec())  # no second warning: warnings are errors here
+        SessionCache().get(doubling_spec(), store)
+    SessionCache().get(doubling_spec(), store)  # no second warning: warnings are errors here
     path.write_bytes(doubling_graph(5.0))
     with pytest.raises(HashMismatch, match="models pin double"):
         store.read(doubling_spec())
     store.pin(doubling_spec(), doubling_spec().graph, store.hash_of(path))
     assert store.read(doubling_spec()) == doubling_graph(5.0)
+
+
+@pytest.mark.parametrize("content", [b"", b"no graph", doubling_graph()[:-7]])
+def test_a_file_that_does_not_work_is_not_pinned_and_the_right_one_is_taken_after_it(store, content):
+    path = put(store, content)
+    with pytest.raises(ModelMismatch, match="double"):
+        SessionCache().get(doubling_spec(), store)
+    path.write_bytes(doubling_graph())
+    with pytest.warns(UnknownHashWarning):
+        SessionCache().get(doubling_spec(), store)
+
+
+def test_a_model_that_answers_with_no_numbers_is_refused_by_name_before_it_is_used(store):
+    put(store, graph("g (float[n, 2] x) => (float[n, 2] y) { zero = Sub(x, x)  y = Div(zero, zero) }"))
+    with pytest.raises(ModelMismatch, match=r"double.*no numbers"):
+        SessionCache().get(doubling_spec(), store)
+    assert not (store.home / "pins.json").exists()
+
+
+def test_a_model_that_never_answers_is_ended_and_refused_by_name(store):
+    endless = graph(
+        """
+        g (float[n, 2] x) => (float[n, 2] y)
+        <bool yes = {1}>
+        {
+            limit = Constant <value = int64 {9223372036854775807}> ()
+            y = Loop (limit, yes, x) <body = turn (int64 k, bool go, float[n, 2] a) => (bool on, float[n, 2] b) {
+                on = Identity(go)
+                b = Neg(a)
+            }>
+        }"""
+    )
+    put(store, endless)
+    session = Session(doubling_spec(), endless)
+    with pytest.raises(ModelMismatch, match=r"double has not answered"):
+        session.warm_up(limit_s=0.5)
+
+
+def test_an_input_that_the_graph_has_not_is_named(store):
+    put(store, doubling_graph())
+    session = Session(doubling_spec(), doubling_graph())
+    with pytest.raises(ModelMismatch, match="no input 'z'"):
+        session.run({"z": np.zeros((1, 2))})
 
 
 def test_damaged_pins_are_named_and_not_thrown_away(store):
@@ -357,14 +404,51 @@ def test_users_add_models_by_dropping_an_entry_in_a_folder(tmp_path):
 def test_wrong_entries_are_named(tmp_path, change, named):
     (tmp_path / "mine.toml").write_text(LOCAL.replace(*change))
     with pytest.raises(SpecError, match=named):
-        load_catalog([tmp_path])
+        parse_spec(LOCAL.replace(*change), "mine.toml", "local")
+    with pytest.warns(EntryLeftOutWarning, match=named):
+        assert "mine" not in load_catalog([tmp_path])
 
 
-def test_two_entries_of_one_id_in_a_folder_are_refused(tmp_path):
+def test_of_two_entries_of_one_id_in_a_folder_one_is_left_out_and_named(tmp_path):
     (tmp_path / "a.toml").write_text(LOCAL)
-    (tmp_path / "b.toml").write_text(LOCAL)
-    with pytest.raises(SpecError, match="mine"):
-        load_catalog([tmp_path])
+    (tmp_path / "b.toml").write_text(LOCAL.replace('version = "2"', 'version = "3"'))
+    with pytest.warns(EntryLeftOutWarning, match="mine"):
+        assert load_catalog([tmp_path])["mine"].version == "2"
+
+
+@pytest.mark.parametrize("built_in", ["face_detector_embedded", "inswapper_128"])
+def test_what_is_built_in_cannot_be_replaced_from_a_folder(tmp_path, built_in):
+    (tmp_path / "mine.toml").write_text(LOCAL.replace('"mine"', f'"{built_in}"'))
+    with pytest.warns(EntryLeftOutWarning, match="built-in"):
+        found = load_catalog([tmp_path])[built_in]
+    assert found == load_catalog()[built_in]
+
+
+def test_strange_things_in_a_models_folder_are_named_and_break_nothing(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "loop.toml").symlink_to(tmp_path / "loop.toml")
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "folder.dfm").mkdir()
+    os.mkfifo(tmp_path / "pipe.dfm")
+    (tmp_path / "latin.toml").write_bytes(b'id = "\xe9"')
+    (tmp_path / "endless.toml").write_bytes(b"#" * (5 << 20))
+    (tmp_path / "deep.toml").write_bytes(b"a = " + b"[" * 5000)
+    (tmp_path / "project.toml").write_text('[project]\nname = "other"\n')
+    (tmp_path / "good.toml").write_text(LOCAL)
+    with pytest.warns(EntryLeftOutWarning) as told:
+        catalog = load_catalog([tmp_path])
+    assert set(catalog) - set(load_catalog()) == {"mine"}
+    said = " ".join(str(warning.message) for warning in told)
+    for name in ("pipe", "loop", "folder", "latin", "endless", "deep", "project"):
+        assert f"{name}.toml is left out" in said
+
+
+def test_an_alignment_template_that_there_is_not_is_refused_with_the_name_of_the_model(tmp_path):
+    (tmp_path / "mine.toml").write_text(LOCAL + '[preprocess]\ntemplate = "arcface_113"\n')
+    (tmp_path / "mine.onnx").write_bytes(doubling_graph())
+    recipe = build_recipe({"face_detector_model": "mine", "models_paths": [str(tmp_path)]})
+    with pytest.raises(ModelMismatch, match=r"mine names the alignment template 'arcface_113'"):
+        check_models(recipe)
 
 
 def test_graph_is_valid_onnx():

@@ -8,10 +8,13 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated
 
+import tomli_w
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
@@ -21,8 +24,10 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+from pydantic import BaseModel, ConfigDict, Field
 
-from facefusion.errors import BundleRefused, ModelMissing
+from facefusion.documents import border
+from facefusion.errors import BundleRefused, FaceFusionError, ModelMissing, OutputRefused
 from facefusion.models.licences import check_licence
 from facefusion.models.spec import ModelSpec, parse_spec
 from facefusion.models.store import ModelStore, OnBytes, missing
@@ -145,37 +150,84 @@ def import_bundle(path: Path, store: ModelStore, trusted: Sequence[str], on_byte
     """
     if not path.is_file():
         raise ModelMissing(f"There is no bundle {path}.", "Check the path.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            manifest = _read_manifest(archive, trusted, path)
-            specs = [
-                parse_spec(model["spec"], f"{path}: {model['id']}", "local", store.home) for model in manifest["models"]
-            ]
-            for spec in specs:
-                check_licence(spec, store.licences)
-                lacking = [file.name for file in spec.files if file.name not in manifest["files"]]
-                if lacking:
-                    raise BundleRefused(f"{path} lacks {lacking[0]} of {spec.id}.", _AGAIN)
-            _check_members(archive, manifest["files"], store.home, path)
-            store.home.mkdir(parents=True, exist_ok=True)
-            for name, entry in manifest["files"].items():
-                _unpack(archive, name, entry, store.home, on_bytes, path)
-    except zipfile.BadZipFile as error:
-        raise BundleRefused(f"{path} is not a bundle: {error}.", _AGAIN) from error
     known = store.catalog()
-    for spec, model in zip(specs, manifest["models"], strict=True):
-        if spec.id not in known:
-            (store.home / f"{spec.id.replace('/', '__')}.toml").write_text(model["spec"], encoding="utf-8")
-        for file in known.get(spec.id, spec).files:
-            if not file.sha256 and file.name in manifest["files"]:
-                store.pin(known.get(spec.id, spec), file, manifest["files"][file.name]["sha256"])
+    with border(BundleRefused, f"{path} is damaged", _AGAIN), zipfile.ZipFile(path) as archive:
+        manifest = _read_manifest(archive, trusted, path)
+        specs = [parse_spec(model.spec, f"{path}: {model.id}", "local", store.home) for model in manifest.models]
+        for spec, model in zip(specs, manifest.models, strict=True):
+            if spec.id != model.id:
+                raise BundleRefused(f"{path} calls a model {model.id!r} and {spec.id!r}.", _AGAIN)
+            # Of a model that is known here, what is known here counts: its licence and its files.
+            spec = known.get(spec.id, spec)
+            check_licence(spec, store.licences)
+            if spec.origin == "embedded":
+                raise BundleRefused(f"{path} brings {spec.id}, which is built in.", "Leave it out of the bundle.")
+            lacking = [file.name for file in spec.files if file.name not in manifest.files]
+            if lacking:
+                raise BundleRefused(f"{path} lacks {lacking[0]} of {spec.id}.", _AGAIN)
+            for file in spec.files:
+                if file.sha256 and file.sha256 != manifest.files[file.name].sha256:
+                    raise BundleRefused(f"{file.name} in {path} is not the file that {spec.id} has.", _AGAIN)
+        _check_members(archive, manifest.files, store.home, path)
+        strange = set(manifest.files) - {file.name for spec in specs for file in spec.files}
+        if strange:
+            raise BundleRefused(f"{path} brings {sorted(strange)[0]}, which is no file of its models.", _AGAIN)
+        with _writing(store.home):
+            for name, entry in manifest.files.items():
+                _unpack(archive, name, entry, store.home, on_bytes, path)
+    with _writing(store.home):
+        for spec, model in zip(specs, manifest.models, strict=True):
+            if spec.id not in known:
+                (store.home / f"{spec.id.replace('/', '__')}.toml").write_text(model.spec, encoding="utf-8")
+            for file in known.get(spec.id, spec).files:
+                if not file.sha256:
+                    store.pin(known.get(spec.id, spec), file, manifest.files[file.name].sha256)
     return specs
+
+
+class _Listed(BaseModel):
+    """A file as a manifest lists it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size_bytes: Annotated[int, Field(ge=0, le=1 << 40)]
+
+
+class _Model(BaseModel):
+    """A model as a manifest lists it: its entry as TOML."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    id: str
+    spec: str
+
+
+class _Manifest(BaseModel):
+    """What is in a bundle."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    format: str
+    models: list[_Model]
+    files: dict[str, _Listed]
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Our words for what keeps a folder from being written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        if isinstance(error, FaceFusionError):
+            raise
+        raise OutputRefused(
+            f"{folder} cannot be written: {error.strerror or error}.", "Make room, or choose another folder."
+        ) from error
 
 
 _AGAIN = "Make the bundle again with 'facefusion models export'."
 
 
-def _read_manifest(archive: zipfile.ZipFile, trusted: Sequence[str], path: Path) -> dict[str, Any]:
+def _read_manifest(archive: zipfile.ZipFile, trusted: Sequence[str], path: Path) -> _Manifest:
     names = archive.namelist()
     if names.count(MANIFEST) != 1 or names.count(SIGNATURE) != 1:
         raise BundleRefused(f"{path} has no signed manifest.", _AGAIN)
@@ -196,43 +248,40 @@ def _read_manifest(archive: zipfile.ZipFile, trusted: Sequence[str], path: Path)
             f"{path} is signed by {signer}, which is not trusted here.",
             f"If that is the key of the people you have it from: --trust {signer}",
         )
-    try:
-        manifest: dict[str, Any] = json.loads(content)
-        is_ours = manifest["format"] == FORMAT and isinstance(manifest["files"], dict)
-    except (ValueError, KeyError, TypeError) as error:
-        raise BundleRefused(f"The manifest of {path} cannot be read.", _AGAIN) from error
-    if not is_ours:
-        raise BundleRefused(f"{path} has another format than {FORMAT}.", "Update facefusion.")
-    return manifest
+    with border(BundleRefused, f"The manifest of {path} cannot be read", _AGAIN):
+        told = json.loads(content)
+        if isinstance(told, dict) and told.get("format", FORMAT) != FORMAT:
+            raise BundleRefused(f"{path} has another format than {FORMAT}.", "Update facefusion.")
+        return _Manifest.model_validate(told)
 
 
-def _check_members(archive: zipfile.ZipFile, files: dict[str, Any], folder: Path, path: Path) -> None:
+def _check_members(archive: zipfile.ZipFile, files: Mapping[str, _Listed], folder: Path, path: Path) -> None:
     found = [info for info in archive.infolist() if info.filename not in (MANIFEST, SIGNATURE)]
     names = [info.filename for info in found]
     if len(set(names)) != len(names) or set(names) != set(files):
         raise BundleRefused(f"What is in {path} is not what its manifest lists.", _AGAIN)
     for info in found:
         is_plain = bool(_PLAIN.fullmatch(info.filename)) and ".." not in info.filename
+        if info.filename.lower() == "pins.json" or info.filename.lower().endswith(".toml"):
+            raise BundleRefused(f"{path} has a file {info.filename!r}.", "Bundles hold model files and nothing else.")
         if not is_plain or info.is_dir():
             raise BundleRefused(f"{path} has a file with the name {info.filename!r}.", "Names may not hold folders.")
-        if info.file_size != files[info.filename]["size_bytes"]:
+        if info.file_size != files[info.filename].size_bytes:
             raise BundleRefused(f"{info.filename} in {path} has another size than its manifest says.", _AGAIN)
     total = sum(info.file_size for info in found)
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
+    with _writing(folder):
+        free = shutil.disk_usage(folder).free
     if total > free - _ROOM:
         raise BundleRefused(f"{path} unpacks to {total} bytes; {free} are free in {folder}.", "Make room.")
 
 
-def _unpack(
-    archive: zipfile.ZipFile, name: str, entry: dict[str, Any], folder: Path, on_bytes: OnBytes, path: Path
-) -> None:
+def _unpack(archive: zipfile.ZipFile, name: str, entry: _Listed, folder: Path, on_bytes: OnBytes, path: Path) -> None:
     partial = folder / f".{name}.part"
     try:
         with archive.open(name) as member, partial.open("wb") as out:
             # A member that unpacks to more than it says is cut off here.
-            digest = _copy(member, out, name, int(entry["size_bytes"]), on_bytes)
-        if digest != entry["sha256"]:
+            digest = _copy(member, out, name, entry.size_bytes, on_bytes)
+        if digest != entry.sha256:
             raise BundleRefused(f"{name} in {path} is not the file its manifest names.", _AGAIN)
         partial.replace(folder / name)
     finally:
@@ -251,35 +300,17 @@ def _copy(source: IO[bytes], out: IO[bytes], name: str, size: int, on_bytes: OnB
 
 def write_spec(spec: ModelSpec, hashes: dict[str, str]) -> str:
     """A specification as TOML, with the hashes that were found."""
-    number = json.dumps
-    lines = [
-        f"{name} = {number(getattr(spec, name))}"
-        for name in (
-            "id",
-            "version",
-            "capability",
-            "family",
-            "licence",
-            "licence_source",
-            "commercial",
-            "vendor",
-            "year",
-            "precision",
-        )
+    names = (
+        "id", "version", "capability", "family", "licence", "licence_source", "commercial", "vendor", "year",
+        "precision",
+    )  # fmt: skip
+    files = [
+        {"name": f.name, "sha256": hashes[f.name], "size_bytes": f.size_bytes, "urls": list(f.urls)} for f in spec.files
     ]
-    for file in spec.files:
-        lines += ["", "[[files]]", f"name = {number(file.name)}", f"sha256 = {number(hashes[file.name])}"]
-        if file.size_bytes:
-            lines.append(f"size_bytes = {file.size_bytes}")
-        lines.append(f"urls = {number(list(file.urls))}")
-    prepared = spec.preprocess
-    lines += ["", "[preprocess]", f"template = {number(prepared.template)}", f"size = {prepared.size}"]
-    lines += [f"colour = {number(prepared.colour)}", f"mean = {list(prepared.mean)}", f"std = {list(prepared.std)}"]
-    for side in ("inputs", "outputs"):
-        table = getattr(spec, side)
-        lines += ["", f"[{side}]"]
-        lines += [f"{number(name)} = {[-1 if n is None else n for n in shape]}" for name, shape in table.items()]
-    for table_name in ("options", "figures"):
-        lines += ["", f"[{table_name}]"]
-        lines += [f"{number(name)} = {number(value)}" for name, value in getattr(spec, table_name).items()]
-    return "\n".join(lines) + "\n"
+    sides = {
+        side: {name: [-1 if n is None else n for n in shape] for name, shape in getattr(spec, side).items()}
+        for side in ("inputs", "outputs")
+    }
+    tables = {"options": dict(spec.options), "figures": dict(spec.figures)}
+    told = {name: getattr(spec, name) for name in names}
+    return tomli_w.dumps({**told, "files": files, "preprocess": asdict(spec.preprocess), **sides, **tables})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -10,6 +11,7 @@ from importlib.metadata import entry_points
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from facefusion.documents import load_text
 from facefusion.errors import SpecError, UnknownModel
 from facefusion.models.spec import ModelFile, ModelSpec, Origin, Preprocess, parse_spec
 
@@ -18,28 +20,46 @@ GROUP = "facefusion.models"
 """Entry points of this group name a package with TOML files (and model files) in it."""
 
 
+class EntryLeftOutWarning(UserWarning):
+    """A file in a models folder is no entry that can be used; everything else goes on without it."""
+
+
 def load_catalog(folders: Sequence[Path] = ()) -> dict[str, ModelSpec]:
     """Every model by id.
 
     Parameters
     ----------
     folders
-        Folders of the user; their entries replace built-in ones of the same id.
+        Folders of the user. What is no entry, or one that is wrong, is left out with an `EntryLeftOutWarning`: a stray
+        file breaks nobody's work. What is built in cannot be replaced, since it is what others rely on: who is hidden
+        and whose licence is asked must not depend on a file that somebody put beside the models.
 
     Raises
     ------
     SpecError
-        For an entry that is wrong, or two of one id in one place.
+        For a wrong entry of an installed package.
     """
-    catalog: dict[str, ModelSpec] = {}
-    for source in (_built_in(), _from_packages(), *(_from_folder(folder) for folder in folders)):
+    built_in = {spec.id: spec for spec in _built_in()}
+    catalog = dict(built_in)
+    for source in (_from_packages(), *(_from_folder(folder) for folder in folders)):
         seen: dict[str, ModelSpec] = {}
         for spec in source:
-            if spec.id in seen:
-                raise SpecError(f"Two entries call themselves {spec.id}.", "Rename one of them.")
-            seen[spec.id] = spec
+            if spec.id in built_in:
+                _leave_out(spec, "that is the name of a built-in model")
+            elif spec.id in seen:
+                _leave_out(spec, "another entry beside it has the same name")
+            else:
+                seen[spec.id] = spec
         catalog |= seen
     return catalog
+
+
+def _leave_out(spec: ModelSpec, why: str) -> None:
+    warnings.warn(
+        f"The model '{spec.id}' in {spec.folder} is left out: {why}. Give it another id.",
+        EntryLeftOutWarning,
+        stacklevel=3,
+    )
 
 
 def get_spec(model_id: str, folders: Sequence[Path] = ()) -> ModelSpec:
@@ -60,8 +80,7 @@ def get_spec(model_id: str, folders: Sequence[Path] = ()) -> ModelSpec:
 def _read(entries: Iterator[Traversable], origin: Origin, folder: Path | None) -> Iterator[ModelSpec]:
     for entry in sorted(entries, key=lambda item: item.name):
         if entry.name.endswith(".toml"):
-            text = entry.read_text(encoding="utf-8")
-            yield parse_spec(text, str(entry) if folder else entry.name, origin, folder)
+            yield parse_spec(entry.read_text(encoding="utf-8"), entry.name, origin, folder)
 
 
 @cache
@@ -79,9 +98,15 @@ def _from_packages() -> Iterator[ModelSpec]:
 def _from_folder(folder: Path) -> Iterator[ModelSpec]:
     if not folder.is_dir():
         return
-    yield from _read(iter(folder.glob("*.toml")), "local", folder)
+    for path in sorted(folder.glob("*.toml")):
+        try:
+            yield parse_spec(load_text(path, SpecError, "a model's entry"), str(path), "local", folder)
+        except SpecError as error:
+            warnings.warn(f"{path.name} is left out: {error}", EntryLeftOutWarning, stacklevel=4)
     # One-person swappers carry all they need to say in their name and graph.
     for path in sorted({*folder.glob("*.dfm"), *folder.glob("*/*.dfm")}):
+        if not path.is_file() or not path.name.isprintable():
+            continue
         scope = path.parent.name if path.parent != folder else "custom"
         yield ModelSpec(
             id=f"{scope}/{path.stem}",

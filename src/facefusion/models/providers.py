@@ -217,9 +217,11 @@ def measure_shares(content: bytes, options: Any, providers: Sequence[tuple[str, 
 
 
 def warm_up_inputs(session: Any) -> dict[str, np.ndarray[Any, Any]]:
-    """Zeros for every input; free lengths are 1, free heights and widths 64."""
+    """The same noise every time for every input; free lengths are 1, free heights and widths 64."""
     inputs = {}
+    noise = np.random.default_rng(0)
     for value in session.get_inputs():
         shape = [n if isinstance(n, int) and n > 0 else (64 if k >= 2 else 1) for k, n in enumerate(value.shape)]
-        inputs[value.name] = np.zeros(shape, dtype=DTYPES.get(value.type, np.float32))
+        # No zeros: an embedding without a length, or a flat picture, makes some good models divide by nothing.
+        inputs[value.name] = noise.uniform(0.1, 0.9, shape).astype(DTYPES.get(value.type, np.float32))
     return inputs

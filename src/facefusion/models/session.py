@@ -12,14 +12,25 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from facefusion.documents import reason_of
 from facefusion.errors import ModelMismatch, ProviderRefused
-from facefusion.models.providers import DTYPES, MIN_SHARE, PROVIDERS, check_providers, measure_shares, provider_options
+from facefusion.models.providers import (
+    DTYPES,
+    MIN_SHARE,
+    PROVIDERS,
+    check_providers,
+    measure_shares,
+    provider_options,
+    warm_up_inputs,
+)
 from facefusion.models.spec import ModelSpec
 from facefusion.models.store import ModelStore
 
 FloatArray = npt.NDArray[np.float32]
 ON_DEVICE = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 MAX_BATCH = 16
+WARM_UP_S = 600.0
+"""Time for the first answer of a model: providers that compile take minutes, a model that hangs for ever."""
 
 
 class Session:
@@ -120,10 +131,60 @@ class Session:
         float32 outputs in the order of the specification.
         """
         named = {self.inputs.get(name, name): value for name, value in inputs.items()}
+        strange = set(named) - set(self._types)
+        if strange:
+            raise ModelMismatch(f"Model {self.spec.id} has no input '{sorted(strange)[0]}'.", _WRONG)
         feed = {name: np.ascontiguousarray(value, dtype=self._types[name]) for name, value in named.items()}
         names = list(self.outputs.values())
-        results = self._run_bound(feed, names) if self._is_bound else self._session.run(names, feed)
-        return [np.asarray(result, dtype=np.float32) for result in results]
+        try:
+            results = self._run_bound(feed, names) if self._is_bound else self._session.run(names, feed)
+        except Exception as error:  # ONNX Runtime raises its own untyped errors
+            raise ModelMismatch(f"Model {self.spec.id} cannot be run: {reason_of(error)}.", _WRONG) from error
+        return self._checked([np.asarray(result, dtype=np.float32) for result in results])
+
+    def _checked(self, results: list[FloatArray]) -> list[FloatArray]:
+        """Refuse answers that are no numbers; what ships with the package is known to give none."""
+        if self.spec.origin != "embedded":
+            for name, result in zip(self.outputs, results, strict=True):
+                if result.size and not np.isfinite(result.sum(dtype=np.float64)):
+                    raise ModelMismatch(
+                        f"Model {self.spec.id}: output '{name}' holds values that are no numbers.", _WRONG
+                    )
+        return results
+
+    def warm_up(self, limit_s: float = WARM_UP_S) -> None:
+        """Run once with noise: a model that never answers, or not with numbers, is refused before the first frame.
+
+        Parameters
+        ----------
+        limit_s
+            Time after which the run is ended.
+
+        Raises
+        ------
+        ModelMismatch
+        """
+        limit = onnxruntime.RunOptions()
+        is_late = threading.Event()
+
+        def end() -> None:
+            is_late.set()
+            limit.terminate = True
+
+        clock = threading.Timer(limit_s, end)
+        clock.daemon = True
+        clock.start()
+        try:
+            results = self._session.run(list(self.outputs.values()), warm_up_inputs(self._session), limit)
+        except Exception as error:  # ONNX Runtime raises its own untyped errors
+            if is_late.is_set():
+                raise ModelMismatch(
+                    f"Model {self.spec.id} has not answered within {limit_s:.0f} s.", "It is damaged, or far too large."
+                ) from error
+            raise ModelMismatch(f"Model {self.spec.id} cannot be run: {reason_of(error)}.", _WRONG) from error
+        finally:
+            clock.cancel()
+        self._checked([np.asarray(result, dtype=np.float32) for result in results])
 
     def run_batch(self, inputs: Mapping[str, npt.NDArray[Any]]) -> list[FloatArray]:
         """Run over the first axis: at once where the graph allows it, one by one where its batch is fixed."""
@@ -235,7 +296,12 @@ class SessionCache:
             self._sessions.move_to_end(key)
         if known is None:
             try:
-                mine.set_result(Session(spec, store.read(spec), providers, thread_count, device_id, is_half))
+                content = store.read(spec)
+                session = Session(spec, content, providers, thread_count, device_id, is_half)
+                if spec.origin != "embedded":
+                    session.warm_up()
+                    store.trust(spec, content)
+                mine.set_result(session)
             except BaseException as error:
                 with self._lock:
                     self._sessions.pop(key, None)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from facefusion.documents import parse_toml
 from facefusion.errors import SpecError
 
 EMBEDDED = resources.files("facefusion.models") / "embedded"
@@ -21,7 +23,6 @@ Origin = Literal["embedded", "catalog", "local", "package"]
 MAKES_PICTURES = frozenset({"face_swapper", "deep_swapper", "face_enhancer"})
 """Capabilities whose models answer with pictures and not with numbers that something is decided by."""
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\- ]*")
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)?")
 
@@ -141,20 +142,64 @@ class ModelSpec:
 
 _NEEDS = ("identifier", "converter")
 
-_TOP = {
-    "id": str,
-    "version": str,
-    "capability": str,
-    "family": str,
-    "licence": str,
-    "licence_source": str,
-    "commercial": str,
-    "vendor": str,
-    "year": int,
-    "precision": str,
-}
-_OPTIONAL = {"precision"}
-_TABLES = {"files", "inputs", "outputs", "preprocess", "options", "figures"}
+_Hash = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+_Length = Annotated[int, Field(ge=-1, le=1 << 24)]
+_Triple = tuple[float, float, float]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _File(_Strict):
+    name: Annotated[str, Field(pattern=f"^{_PLAIN_NAME.pattern}$", max_length=200)]
+    sha256: _Hash = ""
+    size_bytes: Annotated[int, Field(ge=0)] = 0
+    urls: list[str] = []
+
+
+class _Preprocess(_Strict):
+    template: str = ""
+    size: Annotated[int, Field(ge=0, le=8192)] = 0
+    colour: Literal["RGB", "BGR"] = "RGB"
+    mean: Annotated[_Triple, Field(strict=False)] = (0.0, 0.0, 0.0)
+    std: Annotated[_Triple, Field(strict=False)] = (1.0, 1.0, 1.0)
+
+    @field_validator("std")
+    @classmethod
+    def _check_divisor(cls, value: _Triple) -> _Triple:
+        if 0.0 in value:
+            raise ValueError("must not hold zero")
+        return value
+
+
+class _Entry(_Strict):
+    """A catalogue entry as it stands in its file."""
+
+    id: Annotated[str, Field(pattern=f"^{_ID.pattern}$", max_length=200)]
+    version: Annotated[str, Field(max_length=40)]
+    capability: str
+    family: str
+    licence: str
+    licence_source: str
+    commercial: Commercial
+    vendor: str
+    year: int
+    precision: Literal["fp32", "fp16"] = "fp32"
+    files: Annotated[list[_File], Field(min_length=1, max_length=100)]
+    inputs: dict[str, list[_Length]] = {}
+    outputs: dict[str, list[_Length]] = {}
+    preprocess: _Preprocess = _Preprocess()
+    options: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
+
+    @field_validator("inputs", "outputs")
+    @classmethod
+    def _check_places(cls, value: dict[str, list[int]]) -> dict[str, list[int]]:
+        for name in value:
+            if name.startswith("#") and not name[1:].isdecimal():
+                raise ValueError(f"has {name!r}, and a place is '#' and a number")
+        return value
 
 
 def parse_spec(text: str, where: str, origin: Origin, folder: Path | None = None) -> ModelSpec:
@@ -174,59 +219,47 @@ def parse_spec(text: str, where: str, origin: Origin, folder: Path | None = None
     SpecError
         Naming the key that is missing, unknown or of the wrong kind.
     """
+    values = parse_toml(text, where, SpecError)
     try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{where} is not valid TOML: {error}.", "Mend that line.") from error
-    unknown = set(values) - set(_TOP) - _TABLES
-    if unknown:
-        raise SpecError(
-            f"{where}: unknown key '{sorted(unknown)[0]}'.", f"Known: {', '.join([*_TOP, *sorted(_TABLES)])}."
-        )
-    for name, kind in _TOP.items():
-        if name not in values and name not in _OPTIONAL:
-            raise SpecError(f"{where}: '{name}' is missing.", _HELP)
-        if name in values and not isinstance(values[name], kind):
-            raise SpecError(f"{where}: '{name}' must be a {kind.__name__}, not {values[name]!r}.", _HELP)
-    if not _ID.fullmatch(values["id"]):
-        raise SpecError(f"{where}: id {values['id']!r} is not a plain name.", "Use letters, digits, '_', '-' and '.'.")
-    if values["commercial"] not in ("yes", "no", "unclear"):
-        raise SpecError(f"{where}: commercial must be yes, no or unclear.", _HELP)
-    files = tuple(_read_file(entry, where) for entry in values.pop("files", ()))
-    if not files:
-        raise SpecError(f"{where}: no [[files]] entry.", _HELP)
-    inputs, outputs = (_read_shapes(values.pop(side, {}), f"{where}: {side}") for side in ("inputs", "outputs"))
-    preprocess = _read_preprocess(values.pop("preprocess", {}), where)
+        entry = _Entry(**values)
+    except ValidationError as error:
+        raise SpecError(f"{where}: {_say(error.errors()[0])}", _HELP) from error
+    except TypeError as error:  # a key that is no name
+        raise SpecError(f"{where}: {error}.", _HELP) from error
     return ModelSpec(
-        **values, files=files, inputs=inputs, outputs=outputs, preprocess=preprocess, origin=origin, folder=folder
+        **{name: getattr(entry, name) for name in _SAME},
+        files=tuple(ModelFile(f.name, f.sha256, f.size_bytes, tuple(f.urls)) for f in entry.files),
+        inputs=_shapes(entry.inputs),
+        outputs=_shapes(entry.outputs),
+        preprocess=Preprocess(**entry.preprocess.model_dump()),
+        origin=origin,
+        folder=folder,
     )
 
 
 _HELP = "See docs/models/index.md."
+_SAME = (
+    "id", "version", "capability", "family", "licence", "licence_source", "commercial", "vendor", "year", "precision",
+    "options", "figures",
+)  # fmt: skip
+_WORDS = {
+    "missing": "it is missing",
+    "extra_forbidden": f"there is no such key; known are {', '.join(_Entry.model_fields)}",
+}
 
 
-def _read_file(entry: dict[str, Any], where: str) -> ModelFile:
-    unknown = set(entry) - {"name", "sha256", "size_bytes", "urls"}
-    name, sha256 = entry.get("name", ""), entry.get("sha256", "")
-    if unknown or not isinstance(name, str) or not _PLAIN_NAME.fullmatch(name):
-        raise SpecError(f"{where}: a file needs a plain name, and may have sha256, size_bytes and urls.", _HELP)
-    if sha256 and not _SHA256.fullmatch(sha256):
-        raise SpecError(f"{where}: sha256 of {name} is not 64 lower-case hexadecimal digits.", _HELP)
-    return ModelFile(name, sha256, int(entry.get("size_bytes", 0)), tuple(entry.get("urls", ())))
+def _say(error: Any) -> str:
+    """What is wrong with a value, in our words where pydantic's are not plain."""
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "string_pattern_mismatch":
+        kind = (
+            "64 lower-case hexadecimal digits" if place.endswith("sha256") else "a plain name of letters, digits, _ - ."
+        )
+        return f"'{place}' must be {kind}, not {error['input']!r}."
+    if "int" in error["type"] and place.startswith(("inputs", "outputs")):
+        return f"'{place}' must be whole numbers, -1 for any length, not {error['input']!r}."
+    return f"'{place}': {_WORDS.get(error['type'], error['msg'])}."
 
 
-def _read_shapes(table: dict[str, list[int]], where: str) -> dict[str, tuple[int | None, ...]]:
-    if not all(isinstance(shape, list) and all(isinstance(n, int) for n in shape) for shape in table.values()):
-        raise SpecError(f"{where} must be lists of whole numbers, -1 for any length.", _HELP)
+def _shapes(table: Mapping[str, list[int]]) -> dict[str, tuple[int | None, ...]]:
     return {name: tuple(None if n < 0 else n for n in shape) for name, shape in table.items()}
-
-
-def _read_preprocess(table: dict[str, Any], where: str) -> Preprocess:
-    unknown = set(table) - {"template", "size", "colour", "mean", "std"}
-    if unknown or table.get("colour", "RGB") not in ("RGB", "BGR"):
-        raise SpecError(f"{where}: preprocess has template, size, colour (RGB or BGR), mean and std.", _HELP)
-    triples = {name: tuple(float(v) for v in table[name]) for name in ("mean", "std") if name in table}
-    if any(len(triple) != 3 for triple in triples.values()) or 0.0 in triples.get("std", (1.0,)):
-        raise SpecError(f"{where}: mean and std are three numbers, std not zero.", _HELP)
-    given = {name: table[name] for name in ("template", "size", "colour") if name in table}
-    return Preprocess(**given, **cast(dict[str, Any], triples))

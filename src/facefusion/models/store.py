@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
+from facefusion.documents import load_json
 from facefusion.errors import HashMismatch, ModelMissing, StorageError
 from facefusion.models.catalog import load_catalog
 from facefusion.models.licences import LicencePolicy, check_licence
@@ -28,7 +29,7 @@ _CHUNK = 1 << 20
 
 
 class UnknownHashWarning(UserWarning):
-    """A file whose SHA-256 nobody has published was taken on trust and pinned."""
+    """A file whose SHA-256 nobody has published works, was taken on trust, and is pinned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +132,12 @@ class ModelStore:
         self.check_hash(spec, file, hashlib.sha256(content).hexdigest(), path)
         return content
 
-    def check_hash(self, spec: ModelSpec, file: ModelFile, found: str, path: Path) -> None:
-        """Compare with the specification, or with what was pinned; pin what nobody knows.
+    def check_hash(self, spec: ModelSpec, file: ModelFile, found: str, path: Path) -> bool:
+        """Compare with the specification, or with what was pinned.
+
+        Returns
+        -------
+        Whether anybody knows what the hash should be.
 
         Raises
         ------
@@ -149,13 +154,22 @@ class ModelStore:
                 + ("" if file.sha256 else f" - or, if you changed it yourself: facefusion models pin {spec.id}")
             )
             raise HashMismatch(f"The file {file.name} of model {spec.id} does not match {by}.", where)
-        if not wanted:
-            warnings.warn(
-                f"Nobody has published the SHA-256 of {file.name} ({spec.id}); {found[:12]}… is pinned from now on.",
-                UnknownHashWarning,
-                stacklevel=2,
-            )
-            self.pin(spec, file, found)
+        return bool(wanted)
+
+    def trust(self, spec: ModelSpec, content: bytes) -> None:
+        """Pin a graph that was loaded, that works, and whose hash nobody has published.
+
+        A file that does not work is never pinned: the right one, put in its place, would be refused.
+        """
+        found = hashlib.sha256(content).hexdigest()
+        if spec.graph.sha256 or self._pins().get(self._pin_name(spec, spec.graph)):
+            return
+        warnings.warn(
+            f"Nobody has published the SHA-256 of {spec.graph.name} ({spec.id}); {found[:12]}… is pinned from now on.",
+            UnknownHashWarning,
+            stacklevel=2,
+        )
+        self.pin(spec, spec.graph, found)
 
     def hash_of(self, path: Path) -> str:
         """SHA-256 of a file, remembered as long as the file does not change."""
@@ -195,14 +209,11 @@ class ModelStore:
         return self.home / "pins.json"
 
     def _pins(self) -> dict[str, str]:
-        try:
-            pins: dict[str, str] = json.loads(self._pin_path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        if not self._pin_path.exists():
             return {}
-        except ValueError as error:
-            raise HashMismatch(
-                f"{self._pin_path} is damaged: {error}.", "Restore it, or delete it to pin anew."
-            ) from error
+        pins = load_json(self._pin_path, HashMismatch, "a list of hashes")
+        if not isinstance(pins, dict) or not all(isinstance(pin, str) for pin in pins.values()):
+            raise HashMismatch(f"{self._pin_path} is damaged.", "Restore it, or delete it to pin anew.")
         return pins
 
 

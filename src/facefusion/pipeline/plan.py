@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from facefusion.errors import NoFaceInSource, RecipeError
+from facefusion.errors import ModelMismatch, NoFaceInSource, RecipeError
+from facefusion.imaging.templates import TEMPLATES
 from facefusion.media.files import check_file, check_output
 from facefusion.media.image import check_photo_output, is_photo, read_photo
 from facefusion.media.probe import probe
@@ -29,7 +30,7 @@ from facefusion.pipeline.selection import (
 )
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import check_model, check_processor, models_of_engine
-from facefusion.recipe import Recipe
+from facefusion.recipe import Recipe, suggest
 
 Kind = Literal["photo", "clip"]
 MESH_FAMILIES = {"mediapipe"}
@@ -179,6 +180,11 @@ def check_models(recipe: Recipe, is_rendering: bool = True) -> list[ModelSpec]:
     store = EngineContext(recipe).store
     for spec in specs:
         check_licence(spec, recipe.licences)
+        if spec.preprocess.template and spec.preprocess.template not in TEMPLATES:
+            raise ModelMismatch(
+                f"Model {spec.id} names the alignment template '{spec.preprocess.template}', which there is not.",
+                suggest(spec.preprocess.template, list(TEMPLATES)),
+            )
         for file in spec.files:
             if store.find(spec, file) is None:
                 raise missing(spec, file)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import tomli_w
 
+from facefusion.documents import load_toml
 from facefusion.errors import MediaMissing, NoFaceInTarget, RecipeError, TracksError, UnknownOption
 from facefusion.recipe import Recipe
 from facefusion.types.face import Attributes
@@ -66,10 +67,7 @@ def load_face_map(path: Path, processors: tuple[str, ...], folder: Path | None =
     """
     if not path.is_file():
         raise MediaMissing(f"There is no mapping file {path}.", "Check --face-map.")
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path} is not valid TOML: {error}.", "Mend that line.") from error
+    values = load_toml(path, RecipeError, "a mapping file")
     folder = folder or path.parent
     entries = values.get("person")
     if set(values) != {"person"} or not isinstance(entries, list) or not entries:
@@ -77,6 +75,8 @@ def load_face_map(path: Path, processors: tuple[str, ...], folder: Path | None =
     people = []
     for number, entry in enumerate(entries):
         where = f"{path}, person {number}"
+        if not isinstance(entry, dict):
+            raise RecipeError(f"{where} is no table.", _EXAMPLE)
         unknown = set(entry) - {"track", "reference", "sources", "processors"}
         if unknown:
             raise RecipeError(f"{where}: unknown key '{sorted(unknown)[0]}'.", _EXAMPLE)
@@ -89,7 +89,7 @@ def load_face_map(path: Path, processors: tuple[str, ...], folder: Path | None =
         people.append(
             Person(
                 track,
-                folder / str(entry["reference"]) if "reference" in entry else None,
+                folder / _word(entry["reference"], f"{where}: reference") if "reference" in entry else None,
                 tuple(folder / name for name in sources),
                 tuple(_words(entry.get("processors", list(processors)), f"{where}: processors")),
             )
@@ -102,17 +102,14 @@ def load_face_map(path: Path, processors: tuple[str, ...], folder: Path | None =
 
 def save_face_map(path: Path, people: Sequence[Person]) -> None:
     """Write a mapping file that `load_face_map` reads back."""
-    lines = []
+    entries = []
     for person in people:
-        lines.append("[[person]]")
-        if person.track is not None:
-            lines.append(f"track = {person.track}")
+        entry: dict[str, Any] = {} if person.track is None else {"track": person.track}
         if person.reference is not None:
-            lines.append(f"reference = {json.dumps(str(person.reference))}")
-        lines.append(f"sources = {json.dumps([str(path) for path in person.sources])}")
-        lines.append(f"processors = {json.dumps(list(person.processors))}")
+            entry["reference"] = str(person.reference)
+        entries.append(entry | {"sources": [*map(str, person.sources)], "processors": [*person.processors]})
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text(tomli_w.dumps({"person": entries}), encoding="utf-8")
 
 
 _EXAMPLE = 'For example: [[person]] track = 0 sources = ["anna.jpg"]; see docs/selection.md.'
@@ -120,9 +117,15 @@ _EXAMPLE = 'For example: [[person]] track = 0 sources = ["anna.jpg"]; see docs/s
 
 def _words(value: object, where: str) -> list[str]:
     words = [value] if isinstance(value, str) else value
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+    if not isinstance(words, list):
         raise RecipeError(f"{where} must be a list of words.", _EXAMPLE)
-    return words
+    return [_word(word, where) for word in words]
+
+
+def _word(value: object, where: str) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise RecipeError(f"{where}: {value!r} is not a name.", _EXAMPLE)
+    return value
 
 
 def wants_identity(recipe: Recipe, people: Sequence[Person]) -> bool:

@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.documents import border
 from facefusion.errors import TracksError
 from facefusion.types.face import Attributes, read_attributes
-from facefusion.types.rows import Rows, find_columns, save_columns
+from facefusion.types.rows import Rows, check_column, check_rising, find_columns, save_columns
+from facefusion.types.topology import POINT_COUNT
 
 FORMAT = "facefusion-observation-1"
 _COLUMNS = (
@@ -74,6 +76,41 @@ class Sighting:
     identities: FloatArray
     attributes: tuple[Attributes, ...] = ()
 
+    def check(self, frame_count: int) -> None:
+        """Refuse columns that do not belong together.
+
+        Parameters
+        ----------
+        frame_count
+            Rows of `Observation.pts`.
+
+        Raises
+        ------
+        ValueError
+        """
+        rows, located, finished = len(self.frames), len(self.point_frames), len(self.finish_frames)
+        if not rows:
+            raise ValueError("somebody is seen in no frame")
+        check_column(self.frames, "frames", np.int64, None)
+        check_column(self.meshes, "meshes", np.float32, rows, POINT_COUNT, 3)
+        check_column(self.scores, "scores", np.float32, rows)
+        check_column(self.motions, "motions", np.float16, rows, POINT_COUNT, 2)
+        check_column(self.trusts, "trusts", np.float16, rows, POINT_COUNT)
+        check_column(self.is_moved, "is_moved", np.bool_, rows)
+        check_column(self.point_frames, "point_frames", np.int64, None)
+        check_column(self.points, "points", np.float32, located, 68, 2)
+        check_column(self.point_scores, "point_scores", np.float32, located)
+        check_column(self.finish_frames, "finish_frames", np.int64, None)
+        check_column(self.finishes, "finishes", np.float32, finished, 2)
+        check_column(self.qualities, "qualities", np.float32, None)
+        check_column(self.identities, "identities", np.float32, len(self.qualities), None)
+        for values, name in (
+            (self.frames, "frames"), (self.point_frames, "point_frames"), (self.finish_frames, "finish_frames"),
+        ):  # fmt: skip
+            check_rising(values, name, frame_count)
+        if self.attributes and len(self.attributes) != len(self.qualities):
+            raise ValueError("not every look has its attributes")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Observation:
@@ -127,11 +164,13 @@ class Observation:
         TracksError
             When it is missing or damaged.
         """
-        try:
+        with border(TracksError, f"{path.name} is damaged", "Run the job again."):
             columns, header = find_columns(path)
             if header.get("format") != FORMAT:
                 raise TracksError(f"{path.name} is not an observation.", "Run the job again.")
             width, height, base, overlaps, count = json.loads(header["facts"])
+            if not all(type(n) is int and n >= 0 for n in (width, height, count)) or type(overlaps) is not bool:
+                raise ValueError("its header is not one")
             attributes = [tuple(map(read_attributes, one)) for one in json.loads(header["attributes"])]
 
             def column(name: str) -> Any:
@@ -143,11 +182,14 @@ class Observation:
                 Sighting(**{name: column(f"{k}.{name}") for name in _COLUMNS}, attributes=attributes[k])
                 for k in range(count)
             )
-            return cls(width, height, Fraction(base), column("pts"), column("cuts"), overlaps, sightings)
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            if isinstance(error, TracksError):
-                raise
-            raise TracksError(f"{path.name} is damaged: {error}.", "Run the job again.") from error
+            found = cls(width, height, Fraction(base), column("pts"), column("cuts"), overlaps, sightings)
+            check_column(found.pts, "pts", np.int64, None)
+            check_column(found.cuts, "cuts", np.int64, None)
+            check_rising(found.pts, "pts")
+            check_rising(found.cuts, "cuts", len(found.pts))
+            for sighting in sightings:
+                sighting.check(len(found.pts))
+            return found
 
 
 def row_offsets(observations: Sequence[Observation]) -> list[int]:

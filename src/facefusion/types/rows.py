@@ -25,6 +25,9 @@ Array = npt.NDArray[Any]
 _NAMES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "BOOL": np.bool_}
 _CODES = {np.dtype(kind): code for code, kind in _NAMES.items()}
 ALIGNMENT = 8
+MAX_HEADER_BYTES = 64 << 20
+MAX_NUMBER = 1e6
+"""Coordinates, degrees and levels are far smaller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class StoredColumn:
         values = np.fromfile(self.path, self.dtype, (high - low) * width, offset=at)
         if len(values) != (high - low) * width:
             raise TracksError(f"{self.path.name} has become shorter.", "Run the job again.")
+        check_numbers(values, self.path.name)
         return values.reshape(high - low, *self.shape[1:])
 
     def map(self) -> Array:
@@ -77,18 +81,65 @@ def find_columns(path: Path) -> tuple[dict[str, StoredColumn], dict[str, str]]:
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
-        if not 2 <= length <= size - 8:
+        if not 2 <= length <= min(size - 8, MAX_HEADER_BYTES):
             raise ValueError("its header is not one")
         header = json.loads(file.read(length))
-    metadata: dict[str, str] = header.pop("__metadata__", {})
+    if not isinstance(header, dict):
+        raise ValueError("its header is not one")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError("its header is not one")
     columns = {}
     for name, told in header.items():
-        start, stop = told["data_offsets"]
-        column = StoredColumn(path, np.dtype(_NAMES[told["dtype"]]), tuple(told["shape"]), 8 + length + start)
+        shape, (start, stop) = told["shape"], told["data_offsets"]
+        if not shape or not all(type(n) is int and 0 <= n < 1 << 48 for n in (*shape, start, stop)):
+            raise ValueError(f"the shape of {name} is not one")
+        column = StoredColumn(path, np.dtype(_NAMES[told["dtype"]]), tuple(shape), 8 + length + start)
         if 8 + length + stop > size or stop - start != math.prod(column.shape) * column.dtype.itemsize:
             raise ValueError("it is cut off")
         columns[name] = column
     return columns, metadata
+
+
+def check_numbers(values: Array, where: str) -> None:
+    """Refuse numbers that no picture gives: a flipped bit makes them, and everything after it would be wrong.
+
+    Raises
+    ------
+    TracksError
+    """
+    if values.dtype.kind == "f" and values.size:
+        low, high = float(values.min()), float(values.max())
+        if not (low >= -MAX_NUMBER and high <= MAX_NUMBER):  # not so either where one is not a number
+            raise TracksError(f"{where} is damaged: it holds numbers that cannot be.", "Make it again.")
+
+
+def check_column(values: Array | Rows | StoredColumn, name: str, dtype: npt.DTypeLike, *shape: int | None) -> None:
+    """Refuse a column of another type or shape; None stands for any length.
+
+    Raises
+    ------
+    ValueError
+    """
+    found = values.shape
+    if len(found) != len(shape) or any(n is not None and n != m for n, m in zip(shape, found, strict=True)):
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ValueError(f"{name} must be ({wanted}), not {found}")
+    if values.dtype != np.dtype(dtype):
+        raise ValueError(f"{name} must be {np.dtype(dtype)}, not {values.dtype}")
+
+
+def check_rising(values: Array, name: str, limit: int | None = None) -> None:
+    """Refuse whole numbers that do not rise, or that lie outside of 0 to a limit.
+
+    Raises
+    ------
+    ValueError
+    """
+    if len(values) > 1 and (values[1:] <= values[:-1]).any():
+        raise ValueError(f"{name} must rise")
+    if limit is not None and len(values) and (values[0] < 0 or values[-1] >= limit):
+        raise ValueError(f"{name} must lie between 0 and {limit}")
 
 
 def write_columns(
@@ -176,6 +227,16 @@ class Rows:
 
     def __len__(self) -> int:
         return self._count
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all rows together."""
+        return self._count, *self._parts[0][0].shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return np.dtype(self._parts[0][0].dtype)
 
     @classmethod
     def sum(cls, all_rows: Iterable[Rows]) -> Rows:

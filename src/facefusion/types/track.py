@@ -16,14 +16,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.documents import border
 from facefusion.errors import MediaMissing, TracksError
 from facefusion.types.face import Attributes, Face, Pose, read_attributes
-from facefusion.types.rows import find_columns, save_columns
+from facefusion.types.rows import check_column, check_rising, find_columns, save_columns
 from facefusion.types.topology import POINT_COUNT
 
 SAME_PERSON_COSINE = 0.4
 """Cosine above which ArcFace embeddings show one person; FaceFusion's distance of 0.3."""
 FORMAT = "facefusion-tracks-1"
+MAX_SIDE = 1 << 16
+"""No picture has a longer side, px."""
 _COLUMNS = ("frames", "meshes", "scores", "poses")
 _OPTIONAL = ("points", "identity", "guessed", "finishes")
 LONG = ("meshes", "poses", "points")
@@ -71,16 +74,19 @@ class Track:
 
     def __post_init__(self) -> None:
         count = len(self.frames)
-        if self.meshes.shape != (count, POINT_COUNT, 3):
-            raise ValueError(f"meshes must be ({count}, {POINT_COUNT}, 3), not {self.meshes.shape}")
-        if self.scores.shape != (count,) or self.poses.shape != (count, 3):
-            raise ValueError("scores and poses must have one row per frame")
-        if self.points is not None and self.points.shape != (count, 68, 2):
-            raise ValueError(f"points must be ({count}, 68, 2), not {self.points.shape}")
-        if self.finishes is not None and self.finishes.shape != (count, 2):
-            raise ValueError(f"finishes must be ({count}, 2), not {self.finishes.shape}")
-        if count and (np.diff(self.frames) <= 0).any():
-            raise ValueError("frames must rise")
+        check_column(self.frames, "frames", np.int64, None)
+        check_column(self.meshes, "meshes", np.float32, count, POINT_COUNT, 3)
+        check_column(self.scores, "scores", np.float32, count)
+        check_column(self.poses, "poses", np.float32, count, 3)
+        if self.points is not None:
+            check_column(self.points, "points", np.float32, count, 68, 2)
+        if self.identity is not None:
+            check_column(self.identity, "identity", np.float32, None)
+        if self.guessed is not None:
+            check_column(self.guessed, "guessed", np.bool_, count)
+        if self.finishes is not None:
+            check_column(self.finishes, "finishes", np.float32, count, 2)
+        check_rising(self.frames, "frames")
 
     def find(self, frame: int) -> int | None:
         """Row of a frame, or None where the person is not seen."""
@@ -139,6 +145,18 @@ class Tracks:
     _seen: tuple[Track, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if not (0 < self.width <= MAX_SIDE and 0 < self.height <= MAX_SIDE and self.time_base > 0):
+            raise ValueError(f"there is no picture of {self.width} x {self.height} px at {self.time_base} s")
+        check_column(self.pts, "pts", np.int64, None)
+        check_column(self.cuts, "cuts", np.int64, None)
+        check_rising(self.pts, "pts")
+        check_rising(self.cuts, "cuts", len(self.pts))
+        for track in self.tracks:
+            check_rising(track.frames, "frames", len(self.pts))
+        if len({track.track_id for track in self.tracks}) != len(self.tracks):
+            raise ValueError("two tracks have one number")
+        if self.people and len(self.people) != len(self.tracks):
+            raise ValueError("not every track has its person")
         # Of an hour's tracks few have rows in the part that is read.
         object.__setattr__(self, "_seen", tuple(track for track in self.tracks if len(track.frames)))
 
@@ -225,7 +243,7 @@ class Tracks:
         """
         if not path.is_file():
             raise MediaMissing(f"There is no tracks file {path}.", "Make one with 'facefusion analyse'.")
-        try:
+        with border(TracksError, f"{path} is damaged", "Analyse the target again."):
             columns, header = find_columns(path)
             if header.get("format") != FORMAT:
                 raise TracksError(f"{path} is not a tracks file.", "Make one with 'facefusion analyse'.")
@@ -237,7 +255,11 @@ class Tracks:
                     return stored.map()
                 return stored.read() if name == "identity" else stored.read(*parts[number])
 
-            parts: dict[int, tuple[int, int | None]] = dict.fromkeys(json.loads(header["track_ids"]), (0, None))
+            numbers, people = json.loads(header["track_ids"]), json.loads(header.get("people", "[]"))
+            notes = json.loads(header["notes"])
+            if not all(type(k) is int and k >= 0 for k in (*numbers, *people)) or not isinstance(notes, dict):
+                raise ValueError("its header is not one")
+            parts: dict[int, tuple[int, int | None]] = dict.fromkeys(numbers, (0, None))
             if rows is not None:
                 for number in parts:
                     low, high = np.searchsorted(columns[f"{number}.frames"].read(), rows)
@@ -257,13 +279,9 @@ class Tracks:
                 Fraction(header["time_base"]),
                 columns["pts"].read(),
                 tracks,
-                json.loads(header["notes"]),
+                notes,
                 columns["cuts"].read(),
-                tuple(json.loads(header.get("people", "[]"))),
+                tuple(people),
                 header.get("contract", ""),
                 float(header.get("same_person_cosine", SAME_PERSON_COSINE)),
             )
-        except (OSError, KeyError, ValueError, TypeError) as error:
-            if isinstance(error, TracksError):
-                raise
-            raise TracksError(f"{path} is damaged: {error}.", "Analyse the target again.") from error

@@ -18,6 +18,8 @@ from facefusion.types.face import Detection
 from facefusion.types.frame import Pixels
 
 MAX_OVERLAP = 0.4
+MAX_SHARE, MANY = 0.25, 500
+"""Share of all places that may see a face, from so many on: only a broken detector fires everywhere."""
 STRIDES = (8, 16, 32)
 
 Candidates = tuple[FloatArray, FloatArray, FloatArray]
@@ -67,6 +69,11 @@ class CanvasDetector(ABC):
         scores, boxes, points = scores[good], boxes[good], points[good]
         if not len(scores):
             return []
+        if len(scores) > max(MANY, MAX_SHARE * len(good)):
+            raise ModelMismatch(
+                f"Model {self.session.spec.id} sees {len(scores)} faces in one picture.",
+                "This is another graph than its entry describes, or it is damaged; use another --face-detector-model.",
+            )
         # Half a pixel, because pixel centres are integers on both sides.
         factor = np.array([factor_x, factor_y], dtype=np.float32)
         boxes = (boxes.reshape(-1, 2, 2) + 0.5) * factor - 0.5
