@@ -56,6 +56,7 @@ from facefusion.pipeline.runner import (
     measure_output,
     models_used,
     notes_of,
+    privacy_notes,
     save_report,
 )
 from facefusion.pipeline.selection import load_face_map, save_face_map
@@ -452,7 +453,7 @@ class Worker:
         sha256 = hash_file(output)
         outcome = {
             "frames": frames, "changed": changed, "tracks": joined["tracks"], "models": list(models_used(bench.plan)),
-            "sha256": sha256, "size_bytes": output.stat().st_size,
+            "sha256": sha256, "size_bytes": output.stat().st_size, "notes": list(privacy_notes(recipe)),
         }  # fmt: skip
         if recipe.report_path is not None or recipe.fail_under:
             outcome["report"] = self._report(bench, output, count)

@@ -165,7 +165,7 @@ class ClipMerger(ClipWriter):
 
     Parameters
     ----------
-    path, target, encoder, comment
+    path, target, encoder, comment, is_private
         As of `ClipWriter`.
     parts
         All segments in order. Files are read one after the other.
@@ -176,8 +176,16 @@ class ClipMerger(ClipWriter):
         When a segment does not hold the frames it should.
     """
 
-    def __init__(self, path: Path, target: ClipReader, encoder: str, parts: Sequence[Part], comment: str = "") -> None:
-        super().__init__(path, target, encoder, comment=comment)
+    def __init__(
+        self,
+        path: Path,
+        target: ClipReader,
+        encoder: str,
+        parts: Sequence[Part],
+        comment: str = "",
+        is_private: bool = False,
+    ) -> None:
+        super().__init__(path, target, encoder, comment=comment, is_private=is_private)
         self._parts = parts
 
     def _open(self) -> None:

@@ -16,6 +16,7 @@ from av.video.reformatter import VideoReformatter
 
 from facefusion.errors import MediaUnsupported, OutputRefused
 from facefusion.media.files import partial_path, translate_os_error
+from facefusion.media.privacy import clean_chapters, clean_extradata, clean_tags
 from facefusion.media.reader import ALIGN_PX, ClipReader, plane_of
 from facefusion.types.frame import RenderedFrame
 
@@ -69,6 +70,8 @@ class ClipWriter:
         As in the recipe.
     comment
         Written to the container's comment tag where the target has none.
+    is_private
+        Leave out what tells who, where and when: tags, titles of chapters. See `facefusion.media.privacy`.
 
     Raises
     ------
@@ -84,8 +87,10 @@ class ClipWriter:
         preset: str = "veryfast",
         quality: int = 80,
         comment: str = "",
+        is_private: bool = False,
     ) -> None:
         self._check(path, encoder)
+        self._is_private = is_private
         self._path, self._target, self._partial = path, target, partial_path(path)
         self._encoder, self._comment = encoder, comment
         self._preset, self._quality = preset, quality
@@ -172,16 +177,17 @@ class ClipWriter:
         """Everything of the target but its picture: names, chapters, sound, subtitles."""
         with self._target.open() as container:
             source = container.streams.video[0]
-            kept = {k: v for k, v in source.metadata.items() if k.lower() not in ("rotate", "encoder")}
+            allowed = clean_tags if self._is_private else dict
+            kept = {k: v for k, v in allowed(source.metadata).items() if k.lower() not in ("rotate", "encoder")}
             self._stream.metadata.update(kept)
-            tags = {k: v for k, v in container.metadata.items() if k not in _OWN_TAGS}
+            tags = {k: v for k, v in allowed(container.metadata).items() if k not in _OWN_TAGS}
             if self._comment:
                 tags.setdefault("comment", self._comment)
             self._output.metadata.update(tags)
             chapters = container.chapters()
             if chapters and not self._offset and self._target.end_s is None:
-                self._output.set_chapters(chapters)
-        self._passengers = _Passengers(self._target, self._output, self._path, self._offset_s)
+                self._output.set_chapters(clean_chapters(chapters) if self._is_private else chapters)
+        self._passengers = _Passengers(self._target, self._output, self._path, self._offset_s, self._is_private)
 
     def _encoder_options(self) -> dict[str, str]:
         crf = str(quality_to_crf(self._quality, self._encoder))
@@ -328,7 +334,9 @@ def _format_name(suffix: str) -> str:
 class _Passengers:
     """Sound, subtitles and other tracks of the target, copied packet by packet beside the video."""
 
-    def __init__(self, target: ClipReader, output: Any, path: Path, offset_s: Fraction) -> None:
+    def __init__(
+        self, target: ClipReader, output: Any, path: Path, offset_s: Fraction, is_private: bool = False
+    ) -> None:
         self._offset_s = offset_s
         self._end_s = None if target.end_s is None else Fraction(target.end_s).limit_denominator(1_000_000)
         self._output = output
@@ -348,7 +356,11 @@ class _Passengers:
                 )
                 self.close()  # only now: a stream of a closed container must not be touched
                 raise refusal from error
-            copy.metadata.update(stream.metadata)
+            copy.metadata.update(clean_tags(stream.metadata) if is_private else stream.metadata)
+            if is_private and stream.codec_context is not None:
+                bare = clean_extradata(name, stream.codec_context.extradata)
+                if bare != stream.codec_context.extradata:
+                    copy.codec_context.extradata = bare
             self._streams[stream.index] = copy
         chosen = [stream for stream in self._container.streams if stream.index in self._streams]
         self._packets = self._container.demux(chosen) if chosen else iter(())
