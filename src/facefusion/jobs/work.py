@@ -42,6 +42,7 @@ from facefusion.pipeline.clip import (
     load_tracks,
     merge_segments,
     observe_spans,
+    privacy_notes,
     read_clip,
     render_spans,
 )
@@ -56,7 +57,6 @@ from facefusion.pipeline.runner import (
     measure_output,
     models_used,
     notes_of,
-    privacy_notes,
     save_report,
 )
 from facefusion.pipeline.selection import load_face_map, save_face_map

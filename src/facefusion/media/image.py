@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import warnings
 from collections.abc import Iterator
@@ -152,9 +153,8 @@ class _Reading:
     def photo(self) -> Photo:
         opened = self._opened
         self._check()
-        exif = opened.getexif() if self._kind == "TIFF" else None  # it is read from the file, bit by bit
         opened.load()
-        exif = opened.getexif() if exif is None else exif
+        exif = self._exif()
         is_turned = self._kind in ("HEIF", "PSD")  # by its decoder, or never
         orientation = 1 if is_turned else metadata.orientation_of(exif)
         pixels, alpha, profile = self._pixels(orientation)
@@ -177,6 +177,13 @@ class _Reading:
             comment if isinstance(comment, bytes) else None,
             tuple(self._notes),
         )
+
+    def _exif(self) -> Image.Exif:
+        try:
+            return self._opened.getexif()
+        except metadata.BROKEN:
+            self._notes.append(f"Damaged EXIF of {self._path.name} was left out.")
+            return Image.Exif()
 
     def _check(self) -> None:
         """Everything that is found before a pixel is decoded."""
@@ -394,7 +401,7 @@ class _Reading:
         words = xmp if isinstance(xmp, bytes) else str(xmp or "").encode("utf-8", "replace")
         found = []
         count = getattr(opened, "n_frames", 1) if self._kind in ("MPO", "HEIF") else 1
-        if b"hdr-gain-map" in words or b"HDRGainMap" in words or "gainmap" in str(info.get("aux", "")).lower():
+        if re.search(rb"(?<!xmlns:)(hdrgm|HDRGainMap):", words) or "gainmap" in str(info.get("aux", "")).lower():
             found.append("a gain map")
         elif self._kind == "MPO" and count > 1:
             found.append("a second picture (gain map, stereo or preview)")

@@ -247,7 +247,8 @@ def _depth(raw: bytes) -> int:
 
 def _prune(element: Any) -> None:
     for attribute in list(element.attributes.values()):
-        if _is_stale(attribute.namespaceURI, attribute.localName):
+        is_declaration = attribute.name.startswith("xmlns:") and attribute.value.startswith(_STALE_NAMESPACES)
+        if is_declaration or _is_stale(attribute.namespaceURI, attribute.localName):
             element.removeAttributeNode(attribute)
     for child in list(element.childNodes):
         if child.nodeType != child.ELEMENT_NODE:
