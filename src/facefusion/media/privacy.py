@@ -6,6 +6,7 @@ Only what is needed to show a photo or clip stays, by lists of what is allowed: 
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -76,22 +77,24 @@ def clean_exif(block: bytes | None) -> tuple[bytes | None, tuple[str, ...]]:
     exif = Image.Exif()
     kept = Image.Exif()
     try:
-        exif.load(block)
-        tags = set(exif) - {EXIF_IFD, GPS_IFD}
-        about = dict(exif.get_ifd(EXIF_IFD)) if EXIF_IFD in exif else {}
-        kinds = {kind for kind, names in _NAMES if (tags | set(about)) & set(names)}
-        if GPS_IFD in exif:
-            kinds.add("GPS position")
-        named = {tag for _, names in _NAMES for tag in names}
-        if (tags - set(_SHOWN) - named) or (set(about) - set(_SHOWN_EXIF) - named):
-            kinds.add("other tags")
-        for tag in _SHOWN:
-            if _is_number(exif.get(tag)):
-                kept[tag] = exif[tag]
-        shown = {tag: about[tag] for tag in _SHOWN_EXIF if _is_harmless(tag, about.get(tag))}
-        if shown:
-            kept[EXIF_IFD] = shown
-        return (kept.tobytes() if len(kept) else None), tuple(sorted(kinds))
+        with warnings.catch_warnings():  # Pillow warns about damage
+            warnings.simplefilter("ignore")
+            exif.load(block)
+            tags = set(exif) - {EXIF_IFD, GPS_IFD}
+            about = dict(exif.get_ifd(EXIF_IFD)) if EXIF_IFD in exif else {}
+            kinds = {kind for kind, names in _NAMES if (tags | set(about)) & set(names)}
+            if GPS_IFD in exif:
+                kinds.add("GPS position")
+            named = {tag for _, names in _NAMES for tag in names}
+            if (tags - set(_SHOWN) - named) or (set(about) - set(_SHOWN_EXIF) - named):
+                kinds.add("other tags")
+            for tag in _SHOWN:
+                if _is_number(exif.get(tag)):
+                    kept[tag] = exif[tag]
+            shown = {tag: about[tag] for tag in _SHOWN_EXIF if _is_harmless(tag, about.get(tag))}
+            if shown:
+                kept[EXIF_IFD] = shown
+            return (kept.tobytes() if len(kept) else None), tuple(sorted(kinds))
     except BROKEN:
         return None, ("other tags",)
 
