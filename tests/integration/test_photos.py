@@ -308,6 +308,42 @@ def test_grey_photos_with_a_grey_profile_become_srgb(tmp_path: Path, suffix, mod
         assert (written.mode, written.info.get("icc_profile")) == ("RGB", None)
 
 
+def _cmyk_profile() -> bytes:
+    """A print profile of a plain ink model: paper minus inks, in a table of 16 corners."""
+    lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    ramp = bytes(range(256))
+    corners = b""
+    for inks in np.ndindex(2, 2, 2, 2):
+        colour = tuple(255 * (1 - ink) * (1 - inks[3]) for ink in inks[:3])
+        lightness, a, b = ImageCms.applyTransform(Image.new("RGB", (1, 1), colour), lab).getpixel((0, 0))
+        corners += bytes([lightness, a, b])
+    matrix = struct.pack(">9i", *(65536 * (k % 4 == 0) for k in range(9)))
+    table = b"mft1" + struct.pack(">I4B", 0, 4, 3, 2, 0) + matrix + ramp * 4 + corners + ramp * 3
+    head = bytearray(128)
+    head[8:12], head[12:24], head[36:40] = b"\x02\x10\0\0", b"prtrCMYKLab ", b"acsp"
+    head[68:80] = struct.pack(">3i", 63190, 65536, 54061)
+    white = b"XYZ " + struct.pack(">I3i", 0, 63190, 65536, 54061)
+    whole = bytes(head) + struct.pack(">I4sII4sII", 2, b"wtpt", 156, 20, b"A2B0", 176, len(table)) + white + table
+    return struct.pack(">I", len(whole)) + whole[4:]
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_cmyk_with_a_profile_is_converted(tmp_path: Path, suffix):
+    inks = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    inks.paste((0, 0, 0, 0), (0, 0, 8, 16))
+    options = {"quality": 100} if suffix == ".jpg" else {}
+    inks.save(tmp_path / f"a{suffix}", icc_profile=_cmyk_profile(), **options)
+    photo = read_photo(tmp_path / f"a{suffix}")
+    assert photo.icc_profile is None
+    assert "CMYK" in photo.notes[0]
+    assert photo.pixels[2, 2].min() > 245
+    red = photo.pixels[12, 14].astype(int)
+    assert red[0] > 220 and red[1:].max() < 60
+    inks.save(tmp_path / f"a{suffix}", icc_profile=build_profile(P3), **options)
+    with pytest.raises(MediaUnsupported, match="cannot be used"):
+        read_photo(tmp_path / f"a{suffix}")
+
+
 def test_a_profile_of_another_kind_of_picture_is_left_out(tmp_path: Path, pixels):
     Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=_grey_profile(1.0))
     photo = read_photo(tmp_path / "a.png")

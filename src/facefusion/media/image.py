@@ -525,9 +525,10 @@ def _save_options(kind: str, photo: Photo, quality: int, exif: bytes, path: Path
         if photo.comment and len(photo.comment) <= metadata.MAX_EXIF_BYTES:
             options["comment"] = photo.comment
     if kind == "AVIF":
-        options |= {"subsampling": "4:4:4" if quality >= 90 else "4:2:0", "max_threads": _AVIF_THREADS}
+        options |= {"subsampling": "4:4:4" if quality >= 90 else "4:2:0", "max_threads": _AVIF_THREADS, "speed": 8}
     if kind == "HEIF":
-        options["chroma"] = 420  # phones decode nothing else
+        # Phones decode no other chroma. The slower presets take three times as long for files that are 1 % smaller.
+        options |= {"chroma": 420, "enc_params": {"preset": "fast"}}
     if photo.icc_profile:
         options["icc_profile"] = photo.icc_profile
     if kind == "TIFF":
