@@ -595,6 +595,17 @@ def test_raw_data_of_cameras_is_refused(tmp_path: Path, pixels):
     Image.fromarray(pixels).save(tmp_path / "a.dng", "TIFF", tiffinfo={50706: bytes([1, 4, 0, 0])})
     with pytest.raises(MediaUnsupported, match="Develop"):
         read_photo(tmp_path / "a.dng")
+    heads = {
+        b"II*\0\x10\0\0\0CR\x02\0": "raw",
+        b"\0\0\0\x18ftypcrx \0\0\0\1": "raw",
+        b"IIU\0": "raw",
+        b"\xff\x0a": "XL",
+    }
+    for head, name in heads.items():
+        (tmp_path / "b").write_bytes(head + bytes(80))
+        assert is_photo(tmp_path / "b")
+        with pytest.raises(MediaUnsupported, match=name):
+            read_photo(tmp_path / "b")
 
 
 def test_a_file_that_begins_as_a_photo_is_a_damaged_photo(tmp_path: Path):

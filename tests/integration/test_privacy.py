@@ -9,11 +9,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from facefusion.jobs.local import LocalJobs
-from facefusion.media.colour import build_profile
+from facefusion.media.colour import bare_profile, build_profile, convert_to_srgb
 from facefusion.media.image import Photo, read_photo, write_photo
 from facefusion.media.metadata import add_to_tiff
 from facefusion.media.privacy import (
@@ -32,7 +32,36 @@ from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
 
 LATITUDE = (Fraction(48), Fraction(51), Fraction(29597, 1000))
-PROFILE = build_profile((0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060))
+P3 = build_profile((0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060))
+
+
+def telling_profile() -> bytes:
+    """The profile of a screen with the name of its owner and its serial number."""
+    (count,) = struct.unpack_from(">I", P3, 128)
+    table = b""
+    for number in range(count):
+        name, offset, size = struct.unpack_from(">4sII", P3, 132 + 12 * number)
+        table += struct.pack(">4sII", name, offset + 24, size)
+    words = "SECRET screen".encode("utf-16-be")
+    told = b"mluc" + struct.pack(">III4sII", 0, 1, 12, b"enUS", len(words), 28) + words + b"\0\0"
+    place = len(P3) + 24
+    table += struct.pack(">4sII4sII", b"dmdd", place, len(told), b"mmod", place + len(told), 40)
+    head = (
+        struct.pack(">I", place + len(told) + 40) + b"SECR" + P3[8:48] + b"SECRSECR" + P3[56:80] + b"SECR" + P3[84:128]
+    )
+    return (
+        head
+        + struct.pack(">I", count + 2)
+        + table
+        + P3[132 + 12 * count :]
+        + told
+        + b"mmod\0\0\0\0"
+        + b"SECRET" * 5
+        + bytes(2)
+    )
+
+
+PROFILE = telling_profile()
 FORMATS = [".jpg", ".png", ".webp", ".tif", ".heic", ".avif"]
 
 
@@ -133,11 +162,22 @@ def test_a_clean_photo_has_its_picture_and_profile_and_nothing_else(tmp_path: Pa
     raw = (tmp_path / f"b{target}").read_bytes()
     assert find_secrets(raw) == []
     last = read_photo(tmp_path / f"b{target}")
-    assert last.icc_profile == PROFILE
+    assert last.icc_profile == bare_profile(PROFILE) and b"SECR" not in raw
     kept = Image.Exif()
     kept.load(last.exif or b"")
     assert set(kept) == {0x011A, 0x0128, 0x0131, 0x8769}
     assert set(kept.get_ifd(0x8769)) <= {0x9000, 0xA001}
+
+
+def test_a_bare_profile_means_the_same_colours(pixels):
+    for profile in (PROFILE, P3, ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()):
+        bare = bare_profile(profile)
+        assert bare is not None and bare_profile(bare) == bare
+        before, after = convert_to_srgb(profile, "RGB"), convert_to_srgb(bare, "RGB")
+        assert before is not None and after is not None
+        np.testing.assert_array_equal(before(Image.fromarray(pixels)), after(Image.fromarray(pixels)))
+    for broken in (b"", b"profile bytes", P3[:140], P3[:128] + b"\xff" * 60):
+        assert bare_profile(broken) is None
 
 
 def test_exif_that_is_damaged_is_left_out_of_private_photos():

@@ -26,6 +26,26 @@ _CICP_PRIMARIES = {
 }
 _CICP_GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0, 17: 2.6}
 _PQ, _HLG = 16, 18
+_COLOUR_TAGS = {
+    *(
+        b"wtpt",
+        b"bkpt",
+        b"rXYZ",
+        b"gXYZ",
+        b"bXYZ",
+        b"rTRC",
+        b"gTRC",
+        b"bTRC",
+        b"kTRC",
+        b"chad",
+        b"chrm",
+        b"lumi",
+        b"cicp",
+    ),
+    *(kind + number for kind in (b"A2B", b"B2A", b"D2B", b"B2D") for number in (b"0", b"1", b"2", b"3")),
+    b"gamt",
+}
+_COLOUR_TYPES = {b"XYZ ", b"curv", b"para", b"sf32", b"chrm", b"cicp", b"mft1", b"mft2", b"mAB ", b"mBA ", b"mpet"}
 HDR_TRANSFERS = {_PQ: "PQ", _HLG: "HLG"}
 _WHITE_NITS = 203.0
 """Brightness of paper white in HDR pictures, ITU-R BT.2408."""
@@ -123,6 +143,52 @@ def build_profile(primaries: tuple[float, ...], gamma: float | None = None) -> b
         b"", 0, b"", b"", 0, 0, *_fixed(*_D50), b"", b"",
     )  # fmt: skip
     return head + struct.pack(">I", len(places)) + table + body
+
+
+def bare_profile(profile: bytes) -> bytes | None:
+    """A profile that says the same about colours and nothing else.
+
+    Profiles of screens hold their names and serial numbers, those of programs dates and names.
+
+    Returns
+    -------
+    A profile, or None where it cannot be read.
+    """
+    if not space_of(profile):
+        return None
+    tags: dict[bytes, bytes] = {}
+    try:
+        for number in range(min(struct.unpack_from(">I", profile, 128)[0], 200)):
+            name, offset, size = struct.unpack_from(">4sII", profile, 132 + 12 * number)
+            value = profile[offset : offset + size]
+            if len(value) != size:
+                return None
+            if name in _COLOUR_TAGS and value[:4] in _COLOUR_TYPES:
+                tags[name] = value
+    except struct.error:
+        return None
+    if not tags:
+        return None
+    is_new = profile[8] >= 4
+    words = b"Colours of the original"
+    old = b"desc" + struct.pack(">II", 0, len(words) + 1) + words + bytes(1 + 78)
+    tags[b"desc"] = _text(words.decode()) if is_new else old
+    tags[b"cprt"] = _text("No copyright") if is_new else b"text\0\0\0\0No copyright\0"
+    places: dict[bytes, tuple[int, int]] = {}
+    known: dict[bytes, tuple[int, int]] = {}
+    start, body = 132 + 12 * len(tags), b""
+    for name in sorted(tags):
+        value = tags[name]
+        if value not in known:
+            known[value] = start + len(body), len(value)
+            body += value + bytes(-len(value) % 4)
+        places[name] = known[value]
+    table = b"".join(struct.pack(">4sII", name, *place) for name, place in places.items())
+    # Size, no maker, version, kind and spaces, a fixed date, no platform, maker, model, creator and checksum.
+    date = struct.pack(">6H", 2024, 1, 1, 0, 0, 0)
+    rest = profile[64:80]  # intent and white
+    head = struct.pack(">I4x", start + len(body)) + profile[8:24] + date + b"acsp" + bytes(24) + rest + bytes(48)
+    return head + struct.pack(">I", len(tags)) + table + body
 
 
 def _fixed(*numbers: float) -> tuple[int, ...]:

@@ -45,7 +45,16 @@ _WEAK_FORMATS = ("BMP", "DIB", "GIF", "ICO", "ICNS", "PSD", "PPM", "PCX", "SGI",
 """Formats of which the first bytes alone prove little."""
 _ANIMATED = {"GIF", "PNG", "WEBP", "AVIF"}
 """Formats in which several pictures are a film. In others they are pages, sizes, or a second view of the same thing."""
-_RAW_HEADS = (b"CR\x02", b"RW2")
+_RAW_HEADS = (
+    (0, b"IIU\0"),
+    (0, b"IIRO"),
+    (0, b"IIRS"),
+    (0, b"MMOR"),
+    (0, b"FUJIFILMCCD-RAW"),
+    (4, b"ftypcrx "),
+    (8, b"CR\x02"),
+)
+_JXL_HEADS = ((0, b"\xff\x0a"), (0, b"\0\0\0\x0cJXL "))
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"mif2"}
 _SEQUENCE_BRANDS = {b"hevc", b"hevx", b"hevm", b"hevs", b"msf1"}
 _AVIF_THREADS = 4
@@ -136,6 +145,10 @@ def read_photo(path: Path, allow_8bit: bool = False) -> Photo:
     with _our_errors(path), path.open("rb") as file:
         kind = _format_of(file.read(64))
         file.seek(0)
+        if kind == "raw":
+            raise _raw_refused(path)
+        if kind == "JPEG XL":
+            raise MediaUnsupported(f"{path} is JPEG XL, which is not read.", "Convert it to JPEG, PNG or AVIF first.")
         if kind == "HEIF":
             _register_heif()
         with _quiet(), Image.open(file, formats=[kind] if kind else _weak_formats(path)) as opened:
@@ -201,8 +214,8 @@ class _Reading:
         if is_film or not _SEQUENCE_BRANDS.isdisjoint(brands[:1]):
             raise MediaUnsupported(f"{path} is animated.", "Convert it to a clip (.mp4) first.")
         tags: Any = getattr(opened, "tag_v2", {})
-        if self._kind == "TIFF" and (50706 in tags or head[8:11] in _RAW_HEADS or _number(tags.get(254)) & 1):
-            raise MediaUnsupported(f"{path} is raw data of a camera.", "Develop it first, to JPEG, TIFF or PNG.")
+        if self._kind == "TIFF" and (50706 in tags or _number(tags.get(254)) & 1):
+            raise _raw_refused(path)
         if opened.mode == "CMYK" and not opened.info.get("icc_profile"):
             raise MediaUnsupported(
                 f"{path} is CMYK, made for print, and has no colour profile.", "Convert it to RGB first."
@@ -491,12 +504,11 @@ def write_photo(path: Path, photo: Photo, quality: int = 92, software: str = "")
     partial = partial_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        exif = metadata.with_software(photo.exif, software)
-        if kind == "JPEG":
-            exif, left_out = metadata.fit_exif(exif)
-            notes += [f"There is no room in {path.name} for {name}." for name in left_out]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
+            exif = metadata.with_software(photo.exif, software)
+            if kind == "JPEG":
+                exif, left_out = metadata.fit_exif(exif)
+                notes += [f"There is no room in {path.name} for {name}." for name in left_out]
             image.save(partial, kind, **_save_options(kind, photo, quality, exif, path, notes))
             if kind == "TIFF":
                 _add_tiff_tags(partial, exif, photo.xmp)
@@ -581,14 +593,17 @@ def _without_profile(photo: Photo) -> Photo:
 
 
 def _format_of(head: bytes) -> str | None:
-    """Format of a file whose first bytes leave no doubt, as Pillow names it."""
+    """Format of a file whose first bytes leave no doubt, as Pillow names it, or ``raw`` or ``JPEG XL``."""
+    for name, heads in (("raw", _RAW_HEADS), ("JPEG XL", _JXL_HEADS)):
+        if any(head[at : at + len(magic)] == magic for at, magic in heads):
+            return name
     if head[:3] == b"\xff\xd8\xff":
         return "JPEG"
     if head[:8] == b"\x89PNG\r\n\x1a\n":
         return "PNG"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"IIU\0"):
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "TIFF"
     if head[:6] in (b"GIF87a", b"GIF89a"):
         return "GIF"
@@ -606,6 +621,10 @@ def _brands_of(head: bytes) -> list[bytes]:
         return []
     stop = min(int.from_bytes(head[:4], "big"), len(head))
     return [head[8:12], *(head[at : at + 4] for at in range(16, stop - 3, 4))]
+
+
+def _raw_refused(path: Path) -> MediaUnsupported:
+    return MediaUnsupported(f"{path} is raw data of a camera.", "Develop it first, to JPEG, TIFF or PNG.")
 
 
 def _weak_formats(path: Path) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from facefusion.media.colour import bare_profile
 from facefusion.media.image import Photo
 from facefusion.media.metadata import BROKEN, EXIF_IFD, GPS_IFD
 
@@ -54,7 +55,8 @@ def clean_photo(photo: Photo) -> tuple[Photo, tuple[str, ...]]:
 
     Returns
     -------
-    The photo, with pixels, alpha, colour profile and resolution only, and kinds of what was removed, for `say_removed`.
+    The photo, with pixels, alpha, resolution and what its profile says about colours only, and kinds of what was
+    removed, for `say_removed`.
     """
     block, removed = clean_exif(photo.exif)
     kinds = set(removed)
@@ -62,7 +64,8 @@ def clean_photo(photo: Photo) -> tuple[Photo, tuple[str, ...]]:
         kinds.add("XMP")
     if photo.text or photo.comment:
         kinds.add("comments")
-    return replace(photo, exif=block, xmp=None, text=(), comment=None), tuple(sorted(kinds))
+    profile = bare_profile(photo.icc_profile) if photo.icc_profile else None
+    return replace(photo, exif=block, xmp=None, text=(), comment=None, icc_profile=profile), tuple(sorted(kinds))
 
 
 def clean_exif(block: bytes | None) -> tuple[bytes | None, tuple[str, ...]]:
