@@ -1,5 +1,7 @@
 import io
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -654,3 +656,60 @@ def test_bombs_in_chunks_are_refused_in_little_memory(tmp_path: Path, pixels):
             assert "damaged" in error.message
         else:
             assert len(photo.icc_profile or b"") + sum(len(value) for _, value in photo.text) < 10_000_000
+
+
+MUTATE = """
+import random, sys, warnings
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from facefusion.errors import FaceFusionError
+from facefusion.media.image import FORMATS, Photo, is_photo, read_photo, write_photo
+from facefusion.media.privacy import clean_photo
+
+warnings.simplefilter("ignore")
+folder, chance, endings = Path(sys.argv[1]), random.Random(5), sorted(FORMATS)
+sound = {path: path.read_bytes() for path in sorted(folder.glob("sound*"))}
+read = 0
+for number in range(300):
+    path = list(sound)[number % len(sound)]
+    raw = bytearray(sound[path])
+    for _ in range(chance.randrange(1, 3)):
+        at = chance.randrange(len(raw))
+        what = chance.randrange(8)
+        if what <= 3:
+            raw[at] = chance.randrange(256)
+        elif what <= 5:
+            raw[at : at + 4] = chance.choice([b"\\xff\\xff\\xff\\xff", b"\\x7f\\xff\\xff\\xff", bytes(4)])
+        elif what == 6:
+            del raw[at : at + chance.randrange(1, 40)]
+        elif len(raw) > 40:
+            raw = raw[: max(at, 30)]
+    broken = folder / f"broken{path.suffix}"
+    broken.write_bytes(raw)
+    try:
+        if is_photo(broken):
+            photo = read_photo(broken, allow_8bit=True)
+            read += 1
+            write_photo(folder / f"out{chance.choice(endings)}", clean_photo(photo)[0])
+            write_photo(folder / f"out{chance.choice(endings)}", photo)
+    except FaceFusionError as error:
+        assert error.message and error.hint
+print("read", read)
+"""
+
+
+def test_mutated_photos_end_in_our_errors_or_in_photos(tmp_path: Path, pixels):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112], exif[0x8769] = "maker", 6, {0x927C: b"note" * 20, 0xA002: 60, 0xA005: {1: "R98"}}
+    told = Photo(pixels[:24, :32], pixels[:24, :32, 0], exif.tobytes(), build_profile(P3), _xmp('xmp:Label="kept"'))
+    for suffix in FORMATS:
+        write_photo(tmp_path / f"sound{suffix}", told)
+    cv2.imwrite(str(tmp_path / "sound16.png"), pixels.astype(np.uint16) * 257)
+    cv2.imwrite(str(tmp_path / "sound16.tif"), pixels.astype(np.uint16) * 257)
+    Image.fromarray(pixels).convert("1").save(tmp_path / "soundfax.tif", compression="group4")
+    Image.fromarray(pixels).save(tmp_path / "sound.gif")
+    Image.fromarray(pixels).save(tmp_path / "sound.jp2")
+    done = subprocess.run([sys.executable, "-c", MUTATE, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert int(done.stdout.split()[-1]) > 50
