@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from facefusion.errors import (
+    MEMORY_HINT,
     FaceFusionError,
     Fault,
     IllegalMove,
@@ -26,7 +27,7 @@ from facefusion.errors import (
     UnknownJob,
     own_error,
 )
-from facefusion.jobs.pool import Done, Gone, Pool
+from facefusion.jobs.pool import LACK_OF_MEMORY, Done, Gone, Pool
 from facefusion.jobs.states import Item, StageName, is_due
 from facefusion.jobs.storage import FolderStorage, Storage, hash_file
 from facefusion.jobs.store import Job, JobStore
@@ -410,7 +411,8 @@ def failure_of(job: Job) -> FaceFusionError:
     told = job.outcome.get("error")
     if told is not None:
         return error_of({**told, "hint": f"{told['hint']} {way_on(job.id)}".strip()})
-    return SegmentFailed(f"Job {job.id}: {job.error}", f"Mend what is wrong. {way_on(job.id)}")
+    what_to_do = MEMORY_HINT if LACK_OF_MEMORY in job.error else "Mend what is wrong."
+    return SegmentFailed(f"Job {job.id}: {job.error}", f"{what_to_do} {way_on(job.id)}")
 
 
 def error_of(told: Mapping[str, str]) -> FaceFusionError:

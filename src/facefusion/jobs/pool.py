@@ -44,6 +44,8 @@ GAP_S = 1.0
 """Of a longer pause between two looks the parent itself was not there."""
 MAX_MESSAGE = 3000
 """Bytes of a message: up to 4096 a pipe takes it whole, so one that is stopped never leaves half of it."""
+LACK_OF_MEMORY = "lack of memory"
+"""Why Linux kills processes by SIGKILL when nobody asks for it."""
 Task = tuple[Any, ...]
 
 
@@ -351,7 +353,7 @@ def describe_end(code: int | None) -> str:
         name = signal.Signals(-code).name
     except ValueError:
         name = f"signal {-code}"
-    return f"was killed ({name})" + (", perhaps for lack of memory" if name == "SIGKILL" else "")
+    return f"was killed ({name})" + (f", perhaps for {LACK_OF_MEMORY}" if name == "SIGKILL" else "")
 
 
 def _is_dead(child: _Child) -> bool:
