@@ -14,8 +14,6 @@ class Hand:
     def __init__(self, folder: Path, place: int) -> None:
         self.notes, self.place = folder, place
         self.owner = f"{place}:{os.getpid()}"
-        self.folder = folder / "work" / str(os.getpid())
-        self.folder.mkdir(parents=True)
         self.signs = 0
         self._is_stopped = False
 

@@ -327,7 +327,7 @@ class LocalJobs:
         """Processes, each with sessions of its own; one that dies loses its item to the others."""
         share = Share(self.store.url, self.folder.absolute(), threads, execution, count)
         barren, before = 0, 0
-        with Pool(count, hire, share) as pool:
+        with self._cleared(job_id), Pool(count, hire, share) as pool:
             while self._is_wanted(job_id, reporter):
                 items = self._stage_in_hand(job_id)
                 taken = {(stage, numbers[0]) for _, stage, numbers in pool.tasks}
@@ -355,9 +355,17 @@ class LocalJobs:
         for item in found:
             with suppress(IllegalMove, UnknownJob):  # cancelled or deleted just now
                 self.store.expire(item.key, is_known_dead=True, how=gone.how)
-            if item.stage == "merge":
-                remove_partials(Path(self.store.get(job_id).recipe["output_path"]))
         return bool(found)
+
+    @contextmanager
+    def _cleared(self, job_id: str) -> Iterator[None]:
+        """Take away what processes left that had no time to put things away."""
+        try:
+            yield
+        finally:
+            self.storage.delete(".work")
+            with suppress(FaceFusionError):
+                remove_partials(Path(self.store.get(job_id).recipe["output_path"]))
 
     def _despair(self, job_id: str, gone: Gone) -> None:
         """Put an item aside whose processes die before they begin it."""

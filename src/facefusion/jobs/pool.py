@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import pickle
 import queue
-import shutil
 import signal
 import sys
 import threading
@@ -21,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import connection
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -56,18 +54,12 @@ class Hand(Protocol):
     ----------
     owner
         Its name in the store.
-    folder
-        Where it leaves files while it works, taken away when it is gone.
     signs
         A number that grows as long as it gets on.
     """
 
     owner: str
     signs: int
-
-    @property
-    def folder(self) -> Path:
-        """See above."""
 
     def perform(self, *task: Any) -> Any:
         """Do a task."""
@@ -128,7 +120,6 @@ class _Child:
     worked_at: float
     task: Task | None = None
     owner: str = ""
-    folder: Path | None = None
     has_beaten: bool = False
     signs: int = 0
     cpu_s: float = 0.0
@@ -309,7 +300,7 @@ class Pool:
                 if word == "beat":
                     self._feel(child, *values)
                 elif word == "ready":
-                    child.owner, child.folder = values[0], Path(values[1])
+                    child.owner = values[0]
                 elif word == "told":
                     child.told = values[0]
                 elif child.task is not None:
@@ -325,16 +316,13 @@ class Pool:
             child.signs, child.cpu_s, child.worked_at = signs, cpu_s, self._awake_s
 
     def _bury(self, child: _Child) -> str:
-        """Let go of a dead process and what it left; how it ended, in words."""
+        """Let go of a dead process; how it ended, in words."""
         self._children.remove(child)
         child.orders.close()
         child.news.close()
         with suppress(Exception):  # somebody else may have asked the system for its end
             child.process.join(STOP_S)
-        code = child.process.exitcode
-        if child.folder is not None:
-            shutil.rmtree(child.folder, ignore_errors=True)
-        return describe_end(code)
+        return describe_end(child.process.exitcode)
 
 
 def describe_end(code: int | None) -> str:
@@ -407,7 +395,7 @@ def _live(orders: Any, news: Any, parent_pid: int, place: int, parcel: bytes) ->
         voice.say("told", f"could not begin: {_short(str(own_error(error)))}")
         os._exit(1)
     hands.append(hand)
-    voice.say("ready", hand.owner, str(hand.folder))
+    voice.say("ready", hand.owner)
     while (task := tasks.get()) is not None:
         told = None
         try:

@@ -183,11 +183,6 @@ class Worker:
         self._is_stopping = threading.Event()
         self.signs = 0
 
-    @property
-    def folder(self) -> Path:
-        """Where files are while they are made."""
-        return self._folder
-
     def stop(self) -> None:
         """Drop what is in hand at the next frame; called from another thread. It stays claimed."""
         self._is_stopping.set()
