@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import av.error
 from av.codec.context import Flags
 
 from facefusion.errors import MediaUnreadable, SegmentDamaged
+from facefusion.media.border import writing
+from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter
 from facefusion.types.frame import RenderedFrame
@@ -165,7 +168,7 @@ class ClipMerger(ClipWriter):
 
     Parameters
     ----------
-    path, target, encoder, comment
+    path, target, encoder, comment, tracks
         As of `ClipWriter`.
     parts
         All segments in order. Files are read one after the other.
@@ -176,12 +179,22 @@ class ClipMerger(ClipWriter):
         When a segment does not hold the frames it should.
     """
 
-    def __init__(self, path: Path, target: ClipReader, encoder: str, parts: Sequence[Part], comment: str = "") -> None:
-        super().__init__(path, target, encoder, comment=comment)
+    def __init__(
+        self,
+        path: Path,
+        target: ClipReader,
+        encoder: str,
+        parts: Sequence[Part],
+        comment: str = "",
+        tracks: TrackOptions | None = None,
+    ) -> None:
+        super().__init__(path, target, encoder, comment=comment, tracks=tracks)
         self._parts = parts
 
     def _open(self) -> None:
+        listed = list_passengers(self._target, self._path.suffix, self._encoder, self._tracks)
         self._open_container()
+        frame_rate = self._frame_rate()
         with _open_segment(self._parts[0].path) as first:
             template = first.streams.video[0]
             self._stream = self._output.add_stream_from_template(template, opaque=True)
@@ -189,7 +202,23 @@ class ClipMerger(ClipWriter):
             if self._is_mp4:
                 context.codec_tag = {"libx264": "avc1", "libx265": "hvc1", "libsvtav1": "av01"}[self._encoder]
             self._stream.time_base = self._target.info.time_base
-        self._add_passengers()
+            context.framerate = frame_rate  # a template has none, and containers and timecodes need one
+        self._add_passengers(listed, frame_rate)
+        self._output.start_encoding()
+
+    def _frame_rate(self) -> Fraction:
+        """Frames per second to be written: the target's own where its frames stand so, else the average."""
+        times = [time for part in self._parts for time in part.pts]
+        nominal, base = self._target.info.frame_rate, self._target.info.time_base
+        if len(times) < 2:
+            return nominal or Fraction(25)
+        steps = sorted(after - before for before, after in pairwise(times))
+        average = Fraction(len(times) - 1) / ((times[-1] - times[0]) * base)
+        if nominal:
+            is_usual = abs(steps[len(steps) // 2] - 1 / (nominal * base)) <= 1
+            if is_usual or abs(average / nominal - 1) < Fraction(1, 200):
+                return Fraction(nominal)
+        return average.limit_denominator(1001)
 
     @property
     def _is_mp4(self) -> bool:
@@ -212,7 +241,8 @@ class ClipMerger(ClipWriter):
                 packet.time_base = self._target.info.time_base
                 packet.pts, packet.dts = pts, decode[number]
                 packet.duration = durations[pts] or step
-                self._mux([packet])
+                with writing(self._path):
+                    self._mux([packet])
                 number += 1
 
     def _packets(self, part: Part) -> Any:
