@@ -430,6 +430,7 @@ class Worker:
         output = asked if not bench.job.plan.get("inputs") else self._folder / f"output{asked.suffix}"
         joined = self.store.outcomes(job_id, "join")[0]
         frames, changed = sum(len(o["pts"]) for o in outcomes), sum(o["changed"] for o in outcomes)
+        notes: tuple[str, ...] = ()
         if not joined["tracks"] and can_copy(recipe, asked):
             inputs = bench.job.plan.get("inputs")
             if inputs:
@@ -448,11 +449,11 @@ class Worker:
                     if hash_file(path) != item.sha256:
                         raise SegmentDamaged(f"Segment {item.number} is damaged.", "It is made again.")
                     parts.append(Part(path, outcome["pts"], outcome["durations"]))
-                merge_segments(bench.plan, parts, comment_of(bench.plan), output)
+                notes = merge_segments(bench.plan, parts, comment_of(bench.plan), output)
         sha256 = hash_file(output)
         outcome = {
             "frames": frames, "changed": changed, "tracks": joined["tracks"], "models": list(models_used(bench.plan)),
-            "sha256": sha256, "size_bytes": output.stat().st_size,
+            "sha256": sha256, "size_bytes": output.stat().st_size, "notes": list(notes),
         }  # fmt: skip
         if recipe.report_path is not None or recipe.fail_under:
             outcome["report"] = self._report(bench, output, count)

@@ -663,6 +663,7 @@ class Passengers:
         self._ends_s: dict[int, Fraction] = {}
         self._lost: dict[int, int] = {}
         self._damage = ""
+        self._has_no_edits = output.format.name not in _MP4
         self._waiting: Any = None
         self._pictures: list[Any] = []
         self.has_failed_packets = False
@@ -765,8 +766,8 @@ class Passengers:
             if packet is None:
                 self._packets = iter(())
                 return None
-            # What an edit list cuts away is marked, and must not come back.
-            if packet.size and not packet.is_discard:
+            # What an edit list cuts away is marked. MP4 cuts it away again; elsewhere it would come back.
+            if packet.size and not (packet.is_discard and self._has_no_edits):
                 return packet
 
     def _time_of(self, packet: Any) -> Fraction | None:

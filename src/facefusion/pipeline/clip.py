@@ -18,7 +18,7 @@ from facefusion.media.reader import ClipReader, Region
 from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, Span, plan_spans
 from facefusion.pipeline.cast import Cast
 from facefusion.pipeline.overlap import batched, map_in_order, prefetch
-from facefusion.pipeline.plan import Plan
+from facefusion.pipeline.plan import Plan, track_options
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
 from facefusion.recipe import Recipe
@@ -274,10 +274,17 @@ def _is_inside(pts: int, span: tuple[int | None, int | None]) -> bool:
     return (start is None or pts >= start) and (stop is None or pts < stop)
 
 
-def merge_segments(plan: Plan, parts: Sequence[Part], comment: str, output: Path | None = None) -> None:
-    """Join all segments, in order, with everything else of the target."""
+def merge_segments(plan: Plan, parts: Sequence[Part], comment: str, output: Path | None = None) -> tuple[str, ...]:
+    """Join all segments, in order, with everything else of the target.
+
+    Returns
+    -------
+    Sentences on what the output lacks or has in another form.
+    """
     recipe = plan.recipe
     filled = [part for part in parts if len(part.pts)]
     path = output or recipe.output_path
-    with ClipMerger(path, read_clip(recipe), recipe.output_video_encoder, filled, comment) as merger:
+    options = track_options(recipe)
+    with ClipMerger(path, read_clip(recipe), recipe.output_video_encoder, filled, comment, options) as merger:
         merger.merge()
+    return tuple(merger.notes)

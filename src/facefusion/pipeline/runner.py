@@ -35,7 +35,7 @@ from facefusion.pipeline.clip import (
     render_spans,
 )
 from facefusion.pipeline.overlap import prefetch
-from facefusion.pipeline.plan import Plan, build_plan, capabilities_of_analysis, find_kind, models_of
+from facefusion.pipeline.plan import Plan, build_plan, capabilities_of_analysis, find_kind, models_of, track_options
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.selection import choose_tracks
 from facefusion.plugins.protocols import EngineContext
@@ -185,6 +185,7 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
             f"No face is found in the target {recipe.target_path}.",
             f"Lower --face-detector-score or raise --face-detector-size.{way_out}",
         )
+    notes: tuple[str, ...] = ()
     assigned = cast.assign(recipe, tracks)
     stage = build_stage(recipe, cast, tracks, assigned)
     reporter = build_reporter(recipe, tracks, cast, assigned)
@@ -202,7 +203,7 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
         copy_target(recipe.target_path, recipe.output_path)
         frame_count, changed = len(tracks.pts), 0
     else:
-        frame_count, changed = _render_clip(plan, tracks, stage, on_progress)
+        frame_count, changed, notes = _render_clip(plan, tracks, stage, on_progress)
     if reporter is not None:
         if plan.kind == "clip":
             measure_output(recipe, tracks, reporter)
@@ -215,6 +216,7 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
         analyse_s,
         time.perf_counter() - began,
         models_used(plan),
+        notes,
     )
 
 
@@ -275,7 +277,7 @@ def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...], tit
         )
 
 
-def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgress) -> tuple[int, int]:
+def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgress) -> tuple[int, int, tuple[str, ...]]:
     recipe = plan.recipe
     reader = read_clip(recipe)
     check_size(tracks, reader.info.width, reader.info.height, recipe.target_path)
@@ -289,7 +291,7 @@ def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgre
     try:
         folder.mkdir(parents=True, exist_ok=True)
         segments = list(render_spans(plan, stage, spans, range(len(spans)), folder, count))
-        merge_segments(plan, [segment.part for segment in segments], comment_of(plan))
+        notes = merge_segments(plan, [segment.part for segment in segments], comment_of(plan))
     except OSError as error:
         if isinstance(error, FaceFusionError):
             raise
@@ -297,7 +299,7 @@ def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgre
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     changed = sum(segment.changed_frame_count for segment in segments)
-    return sum(len(segment.part.pts) for segment in segments), changed
+    return sum(len(segment.part.pts) for segment in segments), changed, notes
 
 
 def check_size(tracks: Tracks, width: int, height: int, path: Path) -> None:
@@ -313,7 +315,9 @@ def check_size(tracks: Tracks, width: int, height: int, path: Path) -> None:
 def can_copy(recipe: Recipe, output: Path) -> bool:
     """Whether an output without any change can be the target's own bytes."""
     is_same_kind = recipe.target_path.suffix.lower() == output.suffix.lower()
-    return recipe.start_s is None and recipe.end_s is None and is_same_kind
+    options = track_options(recipe)
+    keeps_tracks = options.audio != "none" and not options.drop and not options.hides_places
+    return recipe.start_s is None and recipe.end_s is None and is_same_kind and keeps_tracks
 
 
 def copy_target(target: Path, output: Path) -> None:
