@@ -140,6 +140,12 @@ def film_of(container: Any) -> Any:
     return container.streams.video[0]
 
 
+def has_alpha(film: Any, pixel_format: str) -> bool:
+    """Whether a film is transparent somewhere: in its pixels, or in a layer beside them as in WebM."""
+    layer = {name.lower(): value for name, value in film.metadata.items()}.get("alpha_mode", "0")
+    return layer == "1" or any(part.is_alpha for part in av.VideoFormat(pixel_format).components)
+
+
 def kept_tags(metadata: Mapping[str, str], *own: str) -> dict[str, str]:
     """Tags that still hold for a copy.
 
@@ -275,11 +281,17 @@ class _Chooser:
             self._film = film_of(container).index
             self._tracks = read_tracks(container)
             self._timecode = find_timecode(container)
+            self._has_alpha = has_alpha(film_of(container), target.info.pixel_format)
 
     def choose(self, suffix: str) -> PassengerList:
         options = self._options
         self._check_words(options.drop)
         wanted, hidden = self._wanted(options)
+        if self._has_alpha and options.is_strict:
+            raise MediaUnsupported(
+                f"{self._target.info.path} is transparent, which {self._encoder} video cannot be.",
+                "Leave out --strict to have it without transparency.",
+            )
         choice = self._choice(suffix, wanted, options.audio)
         if choice.refused or (options.is_strict and choice.lost):
             raise self._refusal(suffix, choice)
@@ -294,6 +306,8 @@ class _Chooser:
             for track in hidden
         ]
         notes += [f"{_upper(track)} is left out: {self._why_lost(suffix, track)}." for track in choice.lost]
+        if self._has_alpha:
+            notes.append(f"The film's transparency is lost: {self._encoder} video has none.")
         keeps_timecode = bool(self._timecode) and not options.hides_places
         if keeps_timecode and not any(track.is_timecode for track in wanted):
             # Where it is a track of its own it can be dropped like any other.
@@ -662,6 +676,7 @@ class Passengers:
         self._last: dict[int, int] = {}
         self._ends_s: dict[int, Fraction] = {}
         self._lost: dict[int, int] = {}
+        self._quiet: list[int] = []
         self._damage = ""
         self._has_no_edits = output.format.name not in _MP4
         self._waiting: Any = None
@@ -680,6 +695,8 @@ class Passengers:
                 stream = self._container.streams[one.track.number]
                 copy, converter = add_track(self._output, stream, one.codec, self._offset_s, self._stop_s)
                 self._streams[stream.index] = copy
+                if stream.type == "subtitle" and not int(stream.disposition) & int(Disposition.default):
+                    self._quiet.append(copy.index + 1)
                 if converter is not None:
                     self._converters[stream.index] = converter
         chosen = [
@@ -829,6 +846,11 @@ class Passengers:
             if converter.failed_count:
                 self._lost[number] = self._lost.get(number, 0) + converter.failed_count
         self._converters = {}
+
+    @property
+    def quiet_subtitles(self) -> list[int]:
+        """Track numbers in an MP4 file of subtitles that are not shown by default."""
+        return self._quiet
 
     @property
     def notes(self) -> list[str]:

@@ -17,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 from facefusion.errors import OutputRefused
 from facefusion.media.border import writing
 from facefusion.media.files import partial_path
+from facefusion.media.mp4 import switch_off
 from facefusion.media.passengers import (
     FORMATS,
     PassengerList,
@@ -345,6 +346,9 @@ class ClipWriter:
                     self._passengers.mux_until(None)
                     self._passengers.close()
                 self._output.close()
+                if self._passengers is not None and FORMATS.get(self._path.suffix.lower()) in ("mp4", "mov"):
+                    # libav plays the first subtitles where none are to be played unasked.
+                    switch_off(self._partial, self._passengers.quiet_subtitles)
                 if self._passengers is not None:
                     self.notes += self._passengers.notes
                     if self._passengers.has_failed_packets:
