@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -11,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 from av.subtitles.subtitle import SubtitleSet
+from PIL import Image
 
 from facefusion.media.passengers import TrackOptions
 from facefusion.media.reader import ClipReader
@@ -19,7 +21,11 @@ from facefusion.testing.clips import moving_square
 from facefusion.types.frame import RenderedFrame
 
 ASS_HEADER = (
-    b"[Script Info]\nScriptType: v4.00+\n\n[V4+ Styles]\nFormat: Name, Fontname, Fontsize\nStyle: Default,Arial,16\n\n"
+    b"[Script Info]\nScriptType: v4.00+\nPlayResX: 384\nPlayResY: 288\n\n[V4+ Styles]\n"
+    b"Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, "
+    b"Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, "
+    b"MarginV, Encoding\n"
+    b"Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,1\n\n"
     b"[Events]\nFormat: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text\n"
 )
 
@@ -149,11 +155,14 @@ def make_film(
         word_streams = [add_words(output, one) for one in words]
         telemetry = output.add_data_stream("klv") if data else None
         cover = None
-        if has_cover:
+        if has_cover and path.suffix == ".mkv":
+            with io.BytesIO() as file:
+                Image.fromarray(moving_square(64, 48, 0)).save(file, "JPEG")
+                output.add_attachment("cover.jpg", "image/jpeg", file.getvalue())
+        elif has_cover:
             cover = output.add_stream("mjpeg", rate=1)
             cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
             cover.disposition = int(av.stream.Disposition.attached_pic)
-            cover.metadata.update({"filename": "cover.jpg", "mimetype": "image/jpeg"})
         for name, content in fonts:
             output.add_attachment(name, "application/x-truetype-font", content)
         packets = []
@@ -201,7 +210,7 @@ def send_through(
     source: Path, output: Path, options: TrackOptions | None = None, *, encoder: str = "libx264", **span: Any
 ) -> list[str]:
     """Spans and merging without any change; the notes that come of it."""
-    parts = make_parts(source, output.parent / f".parts-{output.name}", encoder, **span)
+    parts = make_parts(source, output.parent / f"segments-{output.name}", encoder, **span)
     reader = ClipReader(source, allow_8bit=True, **span)
     with ClipMerger(output, reader, encoder, parts, "changed", options) as merger:
         merger.merge()
@@ -227,6 +236,11 @@ def _full(name: str) -> float:
 
 def sound_length_s(path: Path, number: int = 0) -> float:
     """Length of what is decoded of a sound track."""
+    length_s = 0.0
     with av.open(str(path)) as container:
-        frames = list(container.decode(container.streams.audio[number]))
-    return sum(frame.samples / frame.sample_rate for frame in frames)
+        for packet in container.demux(container.streams.audio[number]):
+            try:
+                length_s += sum(frame.samples / frame.sample_rate for frame in packet.decode())
+            except av.error.FFmpegError:
+                pass  # damaged
+    return length_s

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ KINDS: tuple[TrackKind, ...] = ("audio", "subtitle", "data", "attachment", "pict
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Endings and libav's name for their container."""
 _MP4 = ("mp4", "mov")
+FILM_CODECS = {"libx264": "h264", "libx265": "hevc", "libsvtav1": "av1"}
+"""What encoders of films make."""
 _SOUND_CODECS = {"mp4": ("aac",), "mov": ("aac",), "webm": ("libopus",), "matroska": ("flac",)}
 _TEXT_CODECS = {"mp4": "mov_text", "mov": "mov_text", "webm": "webvtt", "matroska": "subrip"}
 _SPOKEN = {"libopus": "opus"}
@@ -138,6 +141,27 @@ class PassengerList:
 def film_of(container: Any) -> Any:
     """The stream that is the film."""
     return container.streams.video[0]
+
+
+@lru_cache
+def holds_film(suffix: str, encoder: str) -> bool:
+    """Whether a container holds what an encoder of films makes; it is asked of libav where it can be."""
+    name, codec = FORMATS[suffix], FILM_CODECS[encoder]
+    if name == "webm":
+        return codec in ("av1", "vp8", "vp9")
+    if name not in _MP4:
+        return True  # Matroska wants to see the codec's header first
+    output = av.open(io.BytesIO(), "w", format=name)
+    try:
+        film = output.add_mux_stream(codec, rate=25, width=64, height=64)
+        film.time_base = Fraction(1, 25)
+        output.start_encoding()
+        output.close()
+    except FOREIGN:
+        return False
+    finally:
+        close_quietly(output)
+    return True
 
 
 def has_alpha(film: Any, pixel_format: str) -> bool:
@@ -406,6 +430,9 @@ class _Chooser:
                 copies = {}
                 for one in passengers:
                     stream = container.streams[one.track.number]
+                    if one.track.kind == "picture" and name == "matroska":
+                        attach_picture(output, one.track, read_picture(self._target, one.track.number))
+                        continue
                     copy, converter = add_track(output, stream, one.codec, Fraction(0), None)
                     copies[stream.index] = copy
                     if converter is not None:
@@ -435,6 +462,8 @@ class _Chooser:
         if not streams:
             return
         ends: dict[int, int] = {}
+        taken: set[int] = set()
+        failed: dict[int, BaseException] = {}
         seen_bytes = 0
         packets = container.demux(streams)
         for number, packet in enumerate(packets):
@@ -450,8 +479,15 @@ class _Chooser:
                     del left[index]
             copy = copies[index]
             packet.stream = copy
-            settle(packet, copy, ends)
-            output.mux(packet)
+            try:
+                settle(packet, copy, ends)
+                output.mux(packet)
+                taken.add(index)
+            except FOREIGN as error:  # one that is damaged says nothing about the container
+                failed[index] = error
+        for index, refusal in failed.items():
+            if index not in taken:
+                raise refusal
 
     def _refusal(self, suffix: str, choice: _Choice) -> MediaUnsupported:
         """What cannot be held, and ways out that were tried."""
@@ -461,8 +497,7 @@ class _Chooser:
         endings = [
             other
             for other in (".mkv", ".mov", ".mp4", ".webm")
-            if other != suffix and FORMATS[other] != FORMATS[suffix]
-            if other != ".webm" or self._encoder == "libsvtav1"
+            if other != suffix and FORMATS[other] != FORMATS[suffix] and holds_film(other, self._encoder)
             if self._is_held(other, options)
         ]
         if endings:
@@ -511,6 +546,31 @@ def _upper(track: Track) -> str:
 def _listed(tracks: Sequence[Track]) -> str:
     words = [str(track) for track in tracks]
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + f" and {words[-1]}"
+
+
+def read_picture(target: ClipReader, number: int) -> Any:
+    """The packet of an attached picture; None where it cannot be read."""
+    with target.open() as container:
+        try:
+            return next((one for one in container.demux(container.streams[number]) if one.size), None)
+        except FOREIGN:
+            return None
+
+
+def attach_picture(output: Any, track: Track, packet: Any) -> None:
+    """Attach a picture to a Matroska file, where pictures are files beside the tracks.
+
+    Raises
+    ------
+    ValueError
+        When there is none, or one of a kind that Matroska does not know.
+    """
+    kind = {"mjpeg": "jpeg", "png": "png", "gif": "gif", "tiff": "tiff"}.get(track.codec)
+    if packet is None or kind is None:
+        raise ValueError(f"no picture of {track.codec} can be attached")
+    ending = {"jpeg": "jpg", "tiff": "tif"}.get(kind, kind)
+    name = track.title if track.title.lower().endswith(f".{ending}") else f"cover.{ending}"
+    output.add_attachment(name, f"image/{kind}", bytes(packet))
 
 
 def close_quietly(output: Any) -> None:
@@ -625,6 +685,11 @@ def settle(packet: Any, stream: Any, last: dict[int, int]) -> None:
     if before is not None and (dts < before or (dts == before and not is_loose)):
         dts = before if is_loose else before + 1
     last[stream.index] = dts
+    if not duration and stream.type == "audio" and not is_loose:
+        # Without one the last packet is not there: MP4 ends where it begins.
+        rate = stream.codec_context.sample_rate
+        size = stream.codec_context.frame_size
+        duration = dts - before if before is not None else round(Fraction(size, rate) / base) if size and rate else 0
     packet.time_base = base
     packet.pts, packet.dts, packet.duration = max(pts, dts), dts, max(duration or 0, 0)
 
@@ -693,6 +758,9 @@ class Passengers:
         with writing(self._path):
             for one in listed.passengers:
                 stream = self._container.streams[one.track.number]
+                if one.track.kind == "picture" and self._output.format.name == "matroska":
+                    attach_picture(self._output, one.track, read_picture(target, one.track.number))
+                    continue
                 copy, converter = add_track(self._output, stream, one.codec, self._offset_s, self._stop_s)
                 self._streams[stream.index] = copy
                 if stream.type == "subtitle" and not int(stream.disposition) & int(Disposition.default):
@@ -718,20 +786,15 @@ class Passengers:
     def _read_pictures(self, target: ClipReader) -> list[Any]:
         found = []
         for number, track in self._tracks.items():
-            if track.kind != "picture":
+            if track.kind != "picture" or number not in self._streams:
                 continue
-            with target.open() as container:
-                try:
-                    packets = container.demux(container.streams[number])
-                    packet = next((one for one in packets if one.size), None)
-                except FOREIGN:
-                    packet = None
-                if packet is None:
-                    self._lost[number] = 1
-                    continue
-                packet.pts = packet.dts = 0
-                packet.stream = self._streams[number]
-                found.append(packet)
+            packet = read_picture(target, number)
+            if packet is None:
+                self._lost[number] = 1
+                continue
+            packet.pts = packet.dts = 0
+            packet.stream = self._streams[number]
+            found.append(packet)
         return found
 
     def mux_until(self, time_s: Fraction | None) -> None:

@@ -19,6 +19,7 @@ from facefusion.media.border import writing
 from facefusion.media.files import partial_path
 from facefusion.media.mp4 import switch_off
 from facefusion.media.passengers import (
+    FILM_CODECS,
     FORMATS,
     PassengerList,
     Passengers,
@@ -26,6 +27,7 @@ from facefusion.media.passengers import (
     close_quietly,
     film_of,
     find_timecode,
+    holds_film,
     kept_tags,
     list_passengers,
     track_tags,
@@ -66,10 +68,12 @@ def check_clip_output(path: Path, encoder: str) -> None:
     suffix = path.suffix.lower()
     if suffix not in CONTAINERS:
         raise OutputRefused(f"A clip cannot be written as '{path.name}'.", f"End it in {', '.join(CONTAINERS)}.")
-    if suffix == ".webm" and encoder != "libsvtav1":
-        raise OutputRefused(f"WebM cannot hold {encoder} video.", "Add --output-video-encoder libsvtav1 or use .mkv.")
     if encoder not in av.codecs_available:
         raise OutputRefused(f"This PyAV has no encoder {encoder}.", "Use --output-video-encoder libx264.")
+    if not holds_film(suffix, encoder):
+        other = next(one for one in FILM_CODECS if holds_film(suffix, one))
+        name = {".webm": "WebM"}.get(suffix, suffix)
+        raise OutputRefused(f"{name} cannot hold {encoder} video.", f"Add --output-video-encoder {other} or use .mkv.")
 
 
 class ClipWriter:
