@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import av
 import av.error
+from av.stream import Disposition
 
 from facefusion.errors import MediaUnreadable, MediaUnsupported
 from facefusion.media.files import check_file
@@ -100,10 +102,65 @@ def open_clip(path: Path) -> Any:
 
 
 def _checked(container: Any, path: Path) -> Any:
-    if not container.streams.video:
+    try:
+        film_of(container)
+    except MediaUnreadable as error:
         container.close()
-        raise MediaUnreadable(f"{path} has no picture.", _HINT)
+        raise MediaUnreadable(f"{path} has no picture that moves.", _HINT) from error
     return container
+
+
+_NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_STILL_CODECS = ("mjpeg", "png", "bmp", "tiff", "webp", "gif", "jpeg2000", "targa")
+
+
+def film_of(container: Any) -> Any:
+    """The video stream that a player shows.
+
+    Covers and thumbnails are no film, nor is a still beside one. Of several films the one that is marked as the
+    default is taken, then the longest, then the largest, then the first.
+
+    Parameters
+    ----------
+    container
+        An open PyAV input.
+
+    Returns
+    -------
+    The stream.
+
+    Raises
+    ------
+    MediaUnreadable
+        When there is none.
+    """
+    films = [s for s in container.streams.video if s.codec_context is not None and not s.disposition & _NO_FILM]
+    if not films:
+        raise MediaUnreadable("There is no picture that moves.", _HINT)
+    longest_s = max(_length_s(stream) for stream in films)
+
+    def rank(stream: Any) -> tuple[Any, ...]:
+        length_s, context = _length_s(stream), stream.codec_context
+        is_still = context.name in _STILL_CODECS and (length_s < longest_s / 2 or not length_s)
+        is_default = bool(stream.disposition & Disposition.default)
+        return not is_still, is_default, length_s, context.width * context.height, -stream.index
+
+    return max(films, key=rank)
+
+
+def _length_s(stream: Any) -> float:
+    """Length as the container says it, 0 where it does not."""
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    if stream.frames and stream.average_rate:
+        return float(stream.frames / stream.average_rate)
+    return _tagged_s(stream) or 0.0
+
+
+def _tagged_s(stream: Any) -> float | None:
+    """Length in the tag that Matroska writers leave, such as 00:00:01.543000000."""
+    found = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
 
 
 _HINT = "Check that the file is complete and is a photo (JPEG, PNG, ...) or a clip (MP4, MOV, MKV, WebM, ...)."
@@ -140,7 +197,7 @@ def probe(path: Path) -> ClipInfo:
 def _probe(path: Path, size_bytes: int, changed_ns: int) -> ClipInfo:
     """`probe`, remembered as long as the file does not change; errors are not remembered."""
     with open_clip(path) as container:
-        stream = container.streams.video[0]
+        stream = film_of(container)
         try:
             first = next(container.decode(stream), None)
         except (av.error.FFmpegError, ValueError, OSError) as error:

@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from facefusion.errors import MediaUnreadable, MediaUnsupported
-from facefusion.media.probe import ClipInfo, open_clip, probe
+from facefusion.media.probe import ClipInfo, film_of, open_clip, probe
 from facefusion.types.frame import Frame, Pixels
 
 Region = Callable[[int], tuple[int, int, int, int] | None]
@@ -127,7 +127,7 @@ class ClipReader:
         # Where no key frame is so near, from further back.
         for margin_s in (1, 12, None) if start else (None,):
             with self.open() as container:
-                stream = container.streams.video[0]
+                stream = film_of(container)
                 stream.thread_type = "AUTO"
                 if start and margin_s is not None:
                     earlier = max(start - int(margin_s / self.info.time_base), 0)

@@ -18,6 +18,7 @@ import av.error
 from av.codec.context import Flags
 
 from facefusion.errors import MediaUnreadable, SegmentDamaged
+from facefusion.media.probe import film_of
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter
 from facefusion.types.frame import RenderedFrame
@@ -72,7 +73,7 @@ def plan_spans(reader: ClipReader, length_s: float) -> tuple[Span, ...]:
     keys: list[int] = []
     try:
         with reader.open() as container:
-            stream = container.streams.video[0]
+            stream = film_of(container)
             if first:
                 container.seek(max(first, 0), stream=stream, backward=True)
             for packet in container.demux(stream):
