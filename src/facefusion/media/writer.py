@@ -16,6 +16,7 @@ from av.video.reformatter import VideoReformatter
 
 from facefusion.errors import MediaUnsupported, OutputRefused
 from facefusion.media.files import partial_path, translate_os_error
+from facefusion.media.probe import film_of
 from facefusion.media.reader import ALIGN_PX, ClipReader, plane_of
 from facefusion.types.frame import RenderedFrame
 
@@ -30,7 +31,6 @@ _PASSED_FORMATS = {
     "libx265": ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"),
     "libsvtav1": ("yuv420p",),
 }
-_UNSPECIFIED = 2
 ENCODER_THREADS = 3
 """Threads of every encoder. What an encoder writes depends on their number, so no machine may choose another one."""
 
@@ -130,9 +130,7 @@ class ClipWriter:
                 "video_track_timescale": str(info.time_base.denominator),
                 "movie_timescale": str(min(info.time_base.denominator, 600_000)),
             }
-        start, _ = self._target.span_pts()
-        self._offset = start or 0
-        self._offset_s = self._offset * info.time_base
+        self._offset, self._offset_s = self._target.offset, self._target.offset_s
         name = name or _format_name(suffix)
         self._output = av.open("file:" + str(self._partial), "w", format=name, options=options)
 
@@ -141,7 +139,7 @@ class ClipWriter:
         pixel_format = info.pixel_format if info.pixel_format in _PASSED_FORMATS[self._encoder] else "yuv420p"
         has_odd_side = bool(info.width % 2 or info.height % 2)
         # A touched area is written back into the decoder's own picture, so the rest stays exact.
-        self._is_exact = pixel_format == info.pixel_format and not info.rotation_deg and not has_odd_side
+        self._is_exact = pixel_format == info.pixel_format and info.is_upright and not has_odd_side
         stream = self._output.add_stream(self._encoder, rate=info.frame_rate or Fraction(25))
         stream.width, stream.height = info.width + info.width % 2, info.height + info.height % 2
         stream.pix_fmt = pixel_format
@@ -151,16 +149,10 @@ class ClipWriter:
         context.thread_count = ENCODER_THREADS
         context.options = self._encoder_options()
         self._stream = stream
-        with self._target.open() as container:
-            source = container.streams.video[0]
-            first = next(container.decode(source))
-            context.color_primaries = int(first.color_primaries or _UNSPECIFIED)
-            context.color_trc = int(first.color_trc or _UNSPECIFIED)
-            context.colorspace = int(first.colorspace or _UNSPECIFIED)
-            context.color_range = int(first.color_range or 0)
-            if source.sample_aspect_ratio:
-                aspect = source.sample_aspect_ratio
-                context.sample_aspect_ratio = 1 / aspect if info.rotation_deg in (90, 270) else aspect
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = info.colour
+        if info.sample_aspect:
+            aspect = info.sample_aspect
+            context.sample_aspect_ratio = 1 / aspect if info.rotation_deg in (90, 270) else aspect
         # Kept aside: pictures may be prepared while the stream is gone already.
         self._pixel_format, self._width, self._height = pixel_format, stream.width, stream.height
         space = context.colorspace if context.colorspace in (1, 4, 5, 6, 7, 9) else 5
@@ -171,7 +163,7 @@ class ClipWriter:
     def _add_passengers(self) -> None:
         """Everything of the target but its picture: names, chapters, sound, subtitles."""
         with self._target.open() as container:
-            source = container.streams.video[0]
+            source = film_of(container)
             kept = {k: v for k, v in source.metadata.items() if k.lower() not in ("rotate", "encoder")}
             self._stream.metadata.update(kept)
             tags = {k: v for k, v in container.metadata.items() if k not in _OWN_TAGS}
@@ -329,8 +321,7 @@ class _Passengers:
     """Sound, subtitles and other tracks of the target, copied packet by packet beside the video."""
 
     def __init__(self, target: ClipReader, output: Any, path: Path, offset_s: Fraction) -> None:
-        self._offset_s = offset_s
-        self._end_s = None if target.end_s is None else Fraction(target.end_s).limit_denominator(1_000_000)
+        self._target, self._offset_s = target, offset_s
         self._output = output
         self._container = target.open()
         self._streams: dict[int, Any] = {}
@@ -351,10 +342,9 @@ class _Passengers:
             copy.metadata.update(stream.metadata)
             self._streams[stream.index] = copy
         chosen = [stream for stream in self._container.streams if stream.index in self._streams]
-        self._packets = self._container.demux(chosen) if chosen else iter(())
-        if chosen and offset_s:
+        if chosen and target.offset and not target.info.joins:
             self._container.seek(int(offset_s * 1_000_000))
-            self._packets = self._container.demux(chosen)
+        self._packets = target.packets(self._container, chosen) if chosen else iter(())
 
     def mux_until(self, time_s: Fraction | None) -> None:
         """Copy every packet that is due before a time of the output, or all that are left."""
@@ -366,9 +356,9 @@ class _Passengers:
             if packet.dts is None or packet.size == 0:
                 continue
             at = (packet.pts if packet.pts is not None else packet.dts) * packet.time_base
-            if at < self._offset_s and self._offset_s:
+            if at < self._offset_s and self._target.offset:
                 continue
-            if self._end_s is not None and at >= self._end_s + self._start_shift():
+            if self._target.stop_s is not None and at >= self._target.stop_s:
                 continue
             if time_s is not None and at - self._offset_s > time_s:
                 self._waiting = packet
@@ -380,10 +370,6 @@ class _Passengers:
                     packet.pts -= shift
             packet.stream = self._streams[packet.stream_index]
             self._output.mux(packet)
-
-    def _start_shift(self) -> Fraction:
-        start = self._container.start_time
-        return Fraction(start or 0, 1_000_000)
 
     def close(self) -> None:
         self._container.close()

@@ -29,6 +29,7 @@ from facefusion.pipeline.clip import (
     build_stage,
     join_observations,
     merge_segments,
+    notes_on_target,
     observe_spans,
     plan_clip,
     read_clip,
@@ -188,6 +189,7 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
     assigned = cast.assign(recipe, tracks)
     stage = build_stage(recipe, cast, tracks, assigned)
     reporter = build_reporter(recipe, tracks, cast, assigned)
+    notes: tuple[str, ...] = ()
     if plan.kind == "photo":
         photo = read_photo(recipe.target_path, recipe.allow_8bit)
         check_size(tracks, photo.pixels.shape[1], photo.pixels.shape[0], recipe.target_path)
@@ -202,7 +204,7 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
         copy_target(recipe.target_path, recipe.output_path)
         frame_count, changed = len(tracks.pts), 0
     else:
-        frame_count, changed = _render_clip(plan, tracks, stage, on_progress)
+        frame_count, changed, notes = _render_clip(plan, tracks, stage, on_progress)
     if reporter is not None:
         if plan.kind == "clip":
             measure_output(recipe, tracks, reporter)
@@ -215,6 +217,7 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
         analyse_s,
         time.perf_counter() - began,
         models_used(plan),
+        notes,
     )
 
 
@@ -275,7 +278,7 @@ def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...], tit
         )
 
 
-def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgress) -> tuple[int, int]:
+def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgress) -> tuple[int, int, tuple[str, ...]]:
     recipe = plan.recipe
     reader = read_clip(recipe)
     check_size(tracks, reader.info.width, reader.info.height, recipe.target_path)
@@ -289,7 +292,8 @@ def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgre
     try:
         folder.mkdir(parents=True, exist_ok=True)
         segments = list(render_spans(plan, stage, spans, range(len(spans)), folder, count))
-        merge_segments(plan, [segment.part for segment in segments], comment_of(plan))
+        parts = [segment.part for segment in segments]
+        merge_segments(plan, parts, comment_of(plan))
     except OSError as error:
         if isinstance(error, FaceFusionError):
             raise
@@ -297,7 +301,8 @@ def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgre
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     changed = sum(segment.changed_frame_count for segment in segments)
-    return sum(len(segment.part.pts) for segment in segments), changed
+    times = [time for part in parts for time in part.pts]
+    return len(times), changed, notes_on_target(recipe, times, [segment.defects for segment in segments])
 
 
 def check_size(tracks: Tracks, width: int, height: int, path: Path) -> None:
