@@ -37,6 +37,10 @@ _LISTS = {
     "asx": (b"<asx", b"<ASX"), "pls": (b"[playlist]",),
 }  # fmt: skip
 _MAY_BE_JOINED = ("mpegts", "mpeg")
+_STREAMED = ("mpegts", "mpeg", "mpegvideo", "m4v")
+"""Containers whose times do not begin at 0."""
+MAX_DELAY_S = 10
+"""A clip of any other container that begins later than this was cut from a stream."""
 _UNORDERED = ("avi", "asf")
 """Containers that keep frames in the order of decoding, at times that only count them."""
 _LOOKED_AT = 64
@@ -71,8 +75,7 @@ class ClipInfo:
     sample_aspect
         Width of a stored pixel by its height, None where it is not said.
     zero
-        The container's time that is the beginning of the clip, in units of ``time_base``: when the first picture or
-        sound is due.
+        The container's time that is the beginning of the clip, in units of ``time_base``.
     timing, joins
         How frames get their times.
     cut_off
@@ -413,12 +416,17 @@ def orientation_of(picture: Any) -> tuple[int, bool]:
 
 
 def _zero(container: Any, film: Any, time_base: Fraction, earliest: int | None) -> int:
-    """When the first picture or sound is due, in the film's units, rounded down."""
+    """When the clip begins, in the film's units, rounded down.
+
+    Files begin at 0, and what is due later is so on purpose. Recordings of a stream begin at any time.
+    """
     streams = [film, *container.streams.audio]
     starts = [s.start_time * Fraction(s.time_base) for s in streams if s.start_time is not None and s.time_base]
-    if film.start_time is None and earliest is not None:
-        starts.append(earliest * time_base)
-    return int(min(starts) // time_base) if starts else 0
+    if not starts and earliest is not None:
+        starts = [earliest * time_base]
+    if not starts or (container.format.name not in _STREAMED and abs(min(starts)) < MAX_DELAY_S):
+        return 0
+    return int(min(starts) // time_base)
 
 
 def _look_at_times(path: Path) -> tuple[Timing, tuple[Join, ...], int | None]:
@@ -435,10 +443,10 @@ def _look_at_times(path: Path) -> tuple[Timing, tuple[Join, ...], int | None]:
                 for packet in container.demux(stream, *container.streams.audio):
                     if packet.dts is not None and packet.size:
                         ticks = TICKS_PER_S * packet.time_base
-                        rows.append((packet.stream_index, int(packet.dts * ticks), int((packet.duration or 0) * ticks)))
+                        rows.append((packet.stream.index, int(packet.dts * ticks), int((packet.duration or 0) * ticks)))
                     else:
                         rows.append((-1, 0, 0))  # it counts, and tells nothing
-                    if packet.stream_index == stream.index and packet.size and len(times) < _LOOKED_AT:
+                    if packet.stream.index == stream.index and packet.size and len(times) < _LOOKED_AT:
                         times.append(packet.pts)
                 joins = find_joins(rows)
             else:
@@ -456,7 +464,7 @@ def _look_at_times(path: Path) -> tuple[Timing, tuple[Join, ...], int | None]:
         if known != sorted(known) or not stream.codec_context.has_b_frames:
             return "stamped", joins, min(known)
         if name in _UNORDERED:
-            return "counted", joins, min(known)
+            return "counted", joins, None
     return _compare_times(path), joins, min(known)
 
 

@@ -49,7 +49,7 @@ class _Event:
 class ClipReader:
     """Reads the frames of a clip, or of a part of it.
 
-    Times are counted from the beginning of the clip, where a player shows 0: the first picture or sound that is due.
+    Times are counted from the beginning of the clip, where a player shows 0.
     Frames that cannot be decoded are left out, those that a decoder gives as damaged are kept, as players do. Pictures
     of another size or kind than the first of the part are fitted to it.
 
@@ -205,18 +205,18 @@ class ClipReader:
                 return
             if joins and packet.size:
                 shift_s = shift_at(joins, number)
-                number += packet.stream_index in counted
-                if shift_s and packet.stream_index in wanted:
+                number += packet.stream.index in counted
+                if shift_s and packet.stream.index in wanted:
                     shift = round(shift_s / packet.time_base)
                     packet.pts = None if packet.pts is None else packet.pts + shift
                     packet.dts = None if packet.dts is None else packet.dts + shift
-            if packet.stream_index not in wanted or (packet.is_discard and not self._is_needed(packet, film)):
+            if packet.stream.index not in wanted or (packet.is_discard and not self._is_needed(packet, film)):
                 continue
             yield packet
 
     def _is_needed(self, packet: Any, film: Any) -> bool:
         """Whether a packet that is not shown leads to one that is."""
-        if packet.stream_index == film.index:
+        if packet.stream.index == film.index:
             return True
         # Sound is begun one packet early, so that the first one that is heard is whole.
         start = self.info.zero * self.info.time_base

@@ -75,6 +75,7 @@ def plan_spans(reader: ClipReader, length_s: float) -> tuple[Span, ...]:
     info = reader.info
     times: list[int] = []
     keys: list[int] = []
+    untimed = 0
     with reader.open() as container:
         stream = film_of(container)
         if first and info.has_seekable_times:
@@ -83,7 +84,8 @@ def plan_spans(reader: ClipReader, length_s: float) -> tuple[Span, ...]:
             if not packet.size or packet.is_discard or (packet.is_corrupt and info.cut_off):
                 continue
             if packet.pts is None:
-                return (Span(None, None, reader.frame_count),)
+                untimed += 1
+                continue
             if last is not None and packet.dts is not None and packet.dts - info.zero >= last:
                 break
             pts = packet.pts - info.zero
@@ -93,8 +95,8 @@ def plan_spans(reader: ClipReader, length_s: float) -> tuple[Span, ...]:
                     keys.append(pts)
     is_disordered = any(abs(k - at) > _MAX_REORDERED for k, at in enumerate(np.argsort(times, kind="stable")))
     times.sort()
-    if not info.has_seekable_times or is_disordered or len(set(times)) != len(times) or len(times) < 2:
-        return (Span(None, None, len(times)),)
+    if untimed or not info.has_seekable_times or is_disordered or len(set(times)) != len(times) or len(times) < 2:
+        return (Span(None, None, len(times) + untimed),)
     length = max(int(length_s / info.time_base), 1)
     starts = [times[0]]
     while True:
