@@ -164,8 +164,7 @@ def open_clip(path: Path) -> Any:
     except (av.error.FFmpegError, OSError, ValueError, UnicodeError) as error:
         if isinstance(error, MediaError):
             raise
-        if isinstance(error, av.error.ArgumentError) or opener is None:
-            _refuse_list(path, opener[1] if opener else lambda: path.open("rb"), error)
+        _refuse_list(path, error)
         raise MediaUnreadable(f"{path} is not a photo or clip that can be read: {_reason(error)}.", _HINT) from error
 
 
@@ -266,10 +265,29 @@ def file_state(path: Path) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
-def _refuse_list(path: Path, opener: Callable[[], Any], error: BaseException) -> None:
+def _read_head(path: Path) -> bytes:
+    with _mounts[path][1]() if path in _mounts else path.open("rb") as file:
+        return bytes(file.read(8192))
+
+
+def _avi_length_s(path: Path) -> float | None:
+    """Length of the first film as an AVI file's header states it; FFmpeg tells what the file's size allows.
+
+    References
+    ----------
+    AVI RIFF File Reference, AVISTREAMHEADER.
+    """
+    head = _read_head(path)
+    at = head.find(b"vids", 0, len(head) - 40)
+    if at < 8 or head[at - 8 : at - 4] != b"strh":
+        return None
+    scale, rate, _, length = struct.unpack("<4I", head[at + 20 : at + 36])
+    return length * scale / rate if rate else None
+
+
+def _refuse_list(path: Path, error: BaseException) -> None:
     """Name what only points to other media."""
-    with opener() as file:
-        head = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
+    head = _read_head(path).lstrip(b"\xef\xbb\xbf \t\r\n")
     for name, marks in _LISTS.items():
         if any(head.startswith(mark) or (mark[:1] == b"<" and mark in head) for mark in marks):
             raise MediaUnsupported(
@@ -304,7 +322,7 @@ def _probe(path: Path, size_bytes: int, changed_ns: int) -> ClipInfo:
             delay = (stream.start_time or 0) - min((entry.timestamp for entry in entries), default=0)
             cut_off = tuple(e.timestamp + delay - zero for e in entries if e.pos + e.size > size_bytes)
             count = len(entries) or count
-        tagged_s = _tagged_s(stream) if "matroska" in names else None
+        promised_s = _tagged_s(stream) if "matroska" in names else _avi_length_s(path) if "avi" in names else None
         info = ClipInfo(
             path=path,
             width=first.width,
@@ -322,9 +340,9 @@ def _probe(path: Path, size_bytes: int, changed_ns: int) -> ClipInfo:
             timing=timing,
             joins=joins,
             cut_off=cut_off,
-            promised_s=duration_s if "avi" in names else tagged_s or 0.0,
+            promised_s=promised_s or 0.0,
         )
-        return with_picture(info, first, stream.codec_context.sample_aspect_ratio or stream.sample_aspect_ratio)
+        return with_picture(info, first, stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio)
 
 
 def check_pixels(path: Path, width: int, height: int) -> None:
@@ -359,6 +377,8 @@ def _first_picture(path: Path, container: Any, stream: Any) -> Any:
         if isinstance(error, MediaError):
             raise
         raise MediaUnreadable(f"{path} cannot be decoded: {_reason(error)}.", _HINT) from error
+    if not stream.codec_context.width:
+        reason += "; pictures of more than 12288 x 6480 px are not read"
     raise MediaUnreadable(f"{path} has no decodable frame{reason}.", _HINT)
 
 

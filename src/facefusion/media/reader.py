@@ -39,10 +39,23 @@ class _Damaged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """Something that is not as it should be, at the time of a frame."""
+    """Something that is not as it should be.
 
-    kind: Literal["lost", "spoilt", "leading", "change"]
+    Attributes
+    ----------
+    kind
+        A ``late`` frame was taken to be lost.
+    pts
+        Of the frame with which it shows.
+    due
+        When the frame was due.
+    text
+        What pictures are from there on.
+    """
+
+    kind: Literal["lost", "late", "spoilt", "leading", "change"]
     pts: int
+    due: int
     text: str = ""
 
 
@@ -113,7 +126,7 @@ class ClipReader:
         if strict and self.missing_count:
             raise MediaUnreadable(
                 f"{path} is cut off: {self.missing_count} of {self.info.frame_count} promised frames are missing.",
-                f"Get an intact copy, leave out --strict, or {self._way_out(None, min(self.info.cut_off))}.",
+                self._ways_out(min(self.info.cut_off) - self._step, min(self.info.cut_off)),
             )
 
     def open(self) -> Any:
@@ -128,6 +141,11 @@ class ClipReader:
             return self.info.frame_count
         stop = min(self.end_s or duration_s, duration_s)
         return max(int(round((stop - (self.start_s or 0.0)) * float(rate))), 1)
+
+    @property
+    def _step(self) -> int:
+        """Usual duration of a frame in pts."""
+        return max(int(1 / ((self.info.frame_rate or Fraction(25)) * self.info.time_base)), 1)
 
     @property
     def missing_count(self) -> int:
@@ -235,13 +253,13 @@ class ClipReader:
         first, last = self.span_pts()
         bounds = [(first, last), span]
         found = [e for e in list(self._events) if all(_is_inside(e.pts, bound) for bound in bounds)]
-        bad = [event.pts for event in found if event.kind in ("lost", "spoilt")]
+        bad = [event.due for event in found if event.kind in ("lost", "spoilt")]
 
         def count(kind: str) -> int:
             return sum(event.kind == kind for event in found)
 
         return Defects(
-            count("lost"),
+            count("lost") - count("late"),
             count("spoilt"),
             count("leading"),
             float(min(bad) * self.info.time_base) if bad else -1.0,
@@ -280,7 +298,7 @@ class ClipReader:
             if first is None or pts >= first:
                 now = _kind_of((picture.width, picture.height), picture.format.name)
                 if kind and now != kind:
-                    self._note(_Event("change", pts, now), earlier)
+                    self._note(_Event("change", pts, pts, now), earlier)
                 kind, earlier = now, pts
             if (first is not None and pts < first) or (start is not None and pts < start):
                 if first is None or pts >= first:
@@ -318,7 +336,7 @@ class ClipReader:
 
     def _attempt(self, start: int | None, margin_s: int | None, is_threaded: bool) -> Iterator[tuple[Any, int]]:
         info = self.info
-        step = int(1 / ((info.frame_rate or Fraction(25)) * info.time_base))
+        step = self._step
         clock = Clock(info.timing, info.zero, step, -int(-Fraction(1, 1000) // info.time_base))
         watch = _Watch(info.timing == "stamped")
         with self.open() as container:
@@ -343,13 +361,11 @@ class ClipReader:
                     if has_begun and is_threaded:
                         raise _Damaged
                     clock.drop(due)
-                    at = due if due is not None else watch.last
-                    watch.failed = True
-                    if has_begun:
-                        watch.suspect_from(at)
-                        self._note(_Event("lost", at), max(watch.last, at - step))
-                    elif margin_s is None:
-                        self._note(_Event("leading", at), None)
+                    watch.fail(due)
+                    if not has_begun and margin_s is None:
+                        self._note(_Event("leading", watch.last, watch.last), None)
+                    elif has_begun and (due is None or info.timing == "counted"):
+                        self._note(_Event("lost", watch.last, watch.last), watch.last - step)
                     continue
                 if packet.size and not packet.is_discard:
                     watch.send(due)
@@ -362,10 +378,12 @@ class ClipReader:
                         raise _Damaged
                     has_begun = True
                     earlier = watch.last_or_none
+                    if picture.pts is not None and watch.find(picture.pts - info.zero):
+                        self._note(_Event("late", pts, pts), None)
                     for lost in watch.show(pts, bool(picture.key_frame), bool(picture.is_corrupt)):
-                        self._note(_Event("lost", lost), earlier)
+                        self._note(_Event("lost", pts, lost), earlier)
                     if picture.is_corrupt:
-                        self._note(_Event("spoilt", pts), earlier)
+                        self._note(_Event("spoilt", pts, pts), earlier)
                     self._aspect = context.sample_aspect_ratio
                     yield picture, pts
             if not has_begun and margin_s is not None and watch.failed:
@@ -373,7 +391,7 @@ class ClipReader:
             if is_threaded and watch.waiting and has_begun and not watch.has_fields:
                 raise _Damaged  # an error while the last pictures come out of the threads hides them
             for lost in watch.finish():
-                self._note(_Event("lost", lost), watch.last_or_none)
+                self._note(_Event("lost", lost, lost), watch.last_or_none)
 
     def _decode(self, packet: Any) -> list[Any] | None:
         """Pictures that come out, None where the packet cannot be decoded."""
@@ -391,9 +409,9 @@ class ClipReader:
         if event not in self._known:  # what is read again has the same defects
             self._known.add(event)
             self._events.append(event)
-        if not self._strict or event.kind == "leading" or not _is_inside(event.pts, self.span_pts()):
+        if not self._strict or event.kind in ("leading", "late") or not _is_inside(event.due, self.span_pts()):
             return
-        at_s = float(event.pts * self.info.time_base)
+        at_s = float(event.due * self.info.time_base)
         if event.kind == "change":
             place = self._place(earlier, event.pts)
             raise MediaUnsupported(
@@ -402,15 +420,18 @@ class ClipReader:
             )
         raise MediaUnreadable(
             f"{self.info.path} is damaged at {at_s:.2f} s.",
-            f"Get an intact copy, leave out --strict, or {self._way_out(earlier, event.pts)}.",
+            self._ways_out(earlier, event.due),
         )
 
     def _place(self, earlier: int | None, pts: int) -> str:
         base = self.info.time_base
         return decimal_between(None if earlier is None or earlier >= pts else earlier * base, pts * base)
 
-    def _way_out(self, earlier: int | None, pts: int) -> str:
-        return f"use --end {self._place(earlier, pts)} for the part before"
+    def _ways_out(self, earlier: int | None, pts: int) -> str:
+        if pts <= 0:
+            return "Get an intact copy, or leave out --strict."
+        place = self._place(earlier, pts)
+        return f"Get an intact copy, leave out --strict, or use --end {place} for the part before."
 
     def _fitted(self, picture: Any, reformatter: VideoReformatter) -> Any:
         """The picture in the size, format and colours of the first one of the part."""
@@ -479,20 +500,25 @@ class _Watch:
         self.has_fields = False
         self._is_stamped, self._has_shown = is_stamped, False
         self._suspect: int | None = None
+        self._lost: set[int] = set()
 
     @property
     def last_or_none(self) -> int | None:
         """Time of the frame that was shown last."""
         return self.last if self._has_shown else None
 
-    def suspect_from(self, at: int) -> None:
-        """From here on frames may be missing because of damage, until a key frame is shown."""
-        self._suspect = at if self._suspect is None else max(self._suspect, at)
-
     def send(self, due: int | None) -> None:
         """A packet went in."""
         if due is not None and self._is_stamped:
             heapq.heappush(self.waiting, due)
+
+    def fail(self, due: int | None) -> None:
+        """A packet could not be decoded. From here on others may be missing, until a key frame is shown."""
+        self.failed = True
+        at = self.last if due is None else due
+        self._suspect = at if self._suspect is None else max(self._suspect, at)
+        if self._has_shown:
+            self.send(due)
 
     def show(self, at: int, is_key: bool, is_spoilt: bool) -> list[int]:
         """A frame came out; times of those before it that never will."""
@@ -502,11 +528,18 @@ class _Watch:
             if due < at and self._suspect is not None:
                 lost.append(due)
         if is_spoilt:
-            self.suspect_from(at)
+            self._suspect = at if self._suspect is None else max(self._suspect, at)
         elif self._suspect is not None and is_key and at > self._suspect:
             self._suspect = None
         self.last, self._has_shown = at, True
+        self._lost.update(lost)
         return lost
+
+    def find(self, due: int) -> bool:
+        """Whether a frame that was taken to be lost comes after all."""
+        is_late = due in self._lost
+        self._lost.discard(due)
+        return is_late
 
     def finish(self) -> list[int]:
         """Times of what is lost at the end."""
@@ -534,7 +567,8 @@ def _probe_part(info: ClipInfo, start_s: float, state: tuple[int, int]) -> ClipI
     first = -int(-(Fraction(start_s).limit_denominator(1_000_000) / info.time_base) // 1)
     for picture, pts in reader._from(first):
         if pts >= first:
-            return with_picture(info, picture, reader._aspect)
+            is_same_size = (picture.width, picture.height) == info.stored_size
+            return with_picture(info, picture, info.sample_aspect if is_same_size else reader._aspect)
     return info
 
 

@@ -78,6 +78,8 @@ def find_joins(rows: Sequence[tuple[int, int, int]]) -> tuple[Join, ...]:
                 joins.append(Join(begin, Fraction(shift, TICKS_PER_S)))
         if joins:
             joined.add(track)
+        if track in ends and not duration:  # demuxers that leave it out
+            duration = max(at - ends[track][0], 0)
         ends[track] = at, duration
         front = at if front is None else max(front, at)
     return tuple(joins)
