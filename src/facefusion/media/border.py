@@ -31,6 +31,8 @@ def is_of_disk(error: BaseException) -> bool:
 
 def reason_of(error: BaseException) -> str:
     """What a foreign error says, without its trimmings."""
+    if isinstance(error, FaceFusionError):
+        return error.message.rstrip(".")
     return str(getattr(error, "strerror", None) or error or type(error).__name__).rstrip(".")
 
 

@@ -21,6 +21,7 @@ from av.stream import Disposition
 
 from facefusion.errors import MediaError, MediaUnreadable, MediaUnsupported, RecipeError
 from facefusion.media.border import FOREIGN, is_of_disk, reason_of, writing
+from facefusion.media.probe import film_of
 from facefusion.media.reader import ClipReader
 from facefusion.media.sound import SoundConverter, choose_format, is_lossless, set_up
 from facefusion.media.timecode import move_timecode
@@ -136,11 +137,6 @@ class PassengerList:
     passengers: tuple[Passenger, ...]
     keeps_timecode: bool
     notes: tuple[str, ...]
-
-
-def film_of(container: Any) -> Any:
-    """The stream that is the film."""
-    return container.streams.video[0]
 
 
 @lru_cache
@@ -465,7 +461,7 @@ class _Chooser:
         taken: set[int] = set()
         failed: dict[int, BaseException] = {}
         seen_bytes = 0
-        packets = container.demux(streams)
+        packets = _as_far_as_it_goes(self._target.packets(container, streams))
         for number, packet in enumerate(packets):
             seen_bytes += packet.size
             if not left or number > TRIAL_READ or seen_bytes > TRIAL_BYTES:
@@ -536,6 +532,14 @@ class _Chooser:
         wanted, _ = self._wanted(options)
         choice = self._choice(suffix, wanted, options.audio)
         return not choice.refused and not (options.is_strict and choice.lost)
+
+
+def _as_far_as_it_goes(packets: Iterator[Any]) -> Iterator[Any]:
+    """Packets up to where the target is damaged, which says nothing about the container."""
+    try:
+        yield from packets
+    except FOREIGN:
+        return
 
 
 def _upper(track: Track) -> str:
@@ -733,7 +737,7 @@ class Passengers:
         is_strict: bool = False,
     ) -> None:
         self._output, self._path, self._is_strict = output, path, is_strict
-        self._offset_s, self._stop_s, self._is_cut = offset_s, stop_s, target.start_s is not None
+        self._offset_s, self._stop_s, self._is_cut = offset_s, stop_s, bool(target.offset)
         self._target_path = target.info.path
         self._tracks = {one.track.number: one.track for one in listed.passengers}
         self._streams: dict[int, Any] = {}
@@ -777,11 +781,11 @@ class Passengers:
         if not chosen:
             return
         try:
-            if self._is_cut and self._offset_s:
+            if target.offset and not target.info.joins:
                 self._container.seek(int(self._offset_s * 1_000_000))
         except FOREIGN:
             pass  # then what comes before is read and left out
-        self._packets = self._container.demux(chosen)
+        self._packets = target.packets(self._container, chosen)
 
     def _read_pictures(self, target: ClipReader) -> list[Any]:
         found = []

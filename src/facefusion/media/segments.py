@@ -16,16 +16,19 @@ from typing import Any
 
 import av
 import av.error
+import numpy as np
 from av.codec.context import Flags
 
-from facefusion.errors import MediaUnreadable, SegmentDamaged
+from facefusion.errors import SegmentDamaged
 from facefusion.media.border import writing
 from facefusion.media.passengers import TrackOptions, list_passengers
+from facefusion.media.probe import film_of
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter
 from facefusion.types.frame import RenderedFrame
 
-_INTACT = "Get an intact copy, or use --end for the part before."
+_MAX_REORDERED = 64
+"""Packets stand at most so far from where their frames are shown; else some time is wrong."""
 SUFFIX = ".nut"
 """Parts are NUT files: it keeps any time base and any of our codecs."""
 
@@ -60,7 +63,8 @@ def plan_spans(reader: ClipReader, length_s: float) -> tuple[Span, ...]:
         Of the whole part that is wanted.
     length_s
         Wanted length in seconds. Spans are between half and one and a half of it, but for the last, and for clips
-        that are shorter. A clip whose packets have no times, or the same ones twice, is one span.
+        that are shorter. A clip whose packets have no times, or the same ones twice, is one span, and so are joined
+        recordings.
 
     Returns
     -------
@@ -71,32 +75,32 @@ def plan_spans(reader: ClipReader, length_s: float) -> tuple[Span, ...]:
     MediaUnreadable
     """
     first, last = reader.span_pts()
+    info = reader.info
     times: list[int] = []
     keys: list[int] = []
-    try:
-        with reader.open() as container:
-            stream = container.streams.video[0]
-            if first:
-                container.seek(max(first, 0), stream=stream, backward=True)
-            for packet in container.demux(stream):
-                if not packet.size or packet.is_discard:
-                    continue
-                if packet.pts is None:
-                    return (Span(None, None, reader.frame_count),)
-                if last is not None and packet.dts is not None and packet.dts >= last:
-                    break
-                if (first is None or packet.pts >= first) and (last is None or packet.pts < last):
-                    times.append(packet.pts)
-                    if packet.is_keyframe:
-                        keys.append(packet.pts)
-    except av.error.FFmpegError as error:
-        raise MediaUnreadable(
-            f"{reader.info.path} cannot be read to its end: {error}.", "Get an intact copy."
-        ) from error
+    untimed = 0
+    with reader.open() as container:
+        stream = film_of(container)
+        if first and info.has_seekable_times:
+            container.seek(first + info.zero, stream=stream, backward=True)
+        for packet in reader.packets(container, [stream]):
+            if not packet.size or packet.is_discard or (packet.is_corrupt and info.cut_off):
+                continue
+            if packet.pts is None:
+                untimed += 1
+                continue
+            if last is not None and packet.dts is not None and packet.dts - info.zero >= last:
+                break
+            pts = packet.pts - info.zero
+            if _is_inside(pts, (first, last)):
+                times.append(pts)
+                if packet.is_keyframe:
+                    keys.append(pts)
+    is_disordered = any(abs(k - at) > _MAX_REORDERED for k, at in enumerate(np.argsort(times, kind="stable")))
     times.sort()
-    if len(set(times)) != len(times) or len(times) < 2:
-        return (Span(None, None, len(times)),)
-    length = max(int(length_s / reader.info.time_base), 1)
+    if untimed or not info.has_seekable_times or is_disordered or len(set(times)) != len(times) or len(times) < 2:
+        return (Span(None, None, len(times) + untimed),)
+    length = max(int(length_s / info.time_base), 1)
     starts = [times[0]]
     while True:
         wanted = starts[-1] + length
@@ -112,6 +116,11 @@ def plan_spans(reader: ClipReader, length_s: float) -> tuple[Span, ...]:
         spans.append(Span(start, stop, stop_at - at))
         at = stop_at
     return tuple(spans)
+
+
+def _is_inside(pts: int, span: tuple[int | None, int | None]) -> bool:
+    start, stop = span
+    return (start is None or pts >= start) and (stop is None or pts < stop)
 
 
 class SegmentWriter(ClipWriter):

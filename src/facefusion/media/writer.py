@@ -25,13 +25,13 @@ from facefusion.media.passengers import (
     Passengers,
     TrackOptions,
     close_quietly,
-    film_of,
     find_timecode,
     holds_film,
     kept_tags,
     list_passengers,
     track_tags,
 )
+from facefusion.media.probe import film_of
 from facefusion.media.reader import ALIGN_PX, ClipReader, plane_of
 from facefusion.media.timecode import move_timecode
 from facefusion.types.frame import RenderedFrame
@@ -48,7 +48,6 @@ _PASSED_FORMATS = {
     "libx265": ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"),
     "libsvtav1": ("yuv420p",),
 }
-_UNSPECIFIED = 2
 ENCODER_THREADS = 3
 """Threads of every encoder. What an encoder writes depends on their number, so no machine may choose another one."""
 
@@ -163,9 +162,7 @@ class ClipWriter:
                 "video_track_timescale": str(info.time_base.denominator),
                 "movie_timescale": str(min(info.time_base.denominator, 600_000)),
             }
-        start, _ = self._target.span_pts()
-        self._offset = start or 0
-        self._offset_s = self._offset * info.time_base
+        self._offset, self._offset_s = self._target.offset, self._target.offset_s
         name = name or FORMATS[suffix]
         if name == "matroska" and self._has_defaults():
             options["default_mode"] = "passthrough"  # else the first track of a kind is made the default
@@ -176,7 +173,7 @@ class ClipWriter:
         pixel_format = info.pixel_format if info.pixel_format in _PASSED_FORMATS[self._encoder] else "yuv420p"
         has_odd_side = bool(info.width % 2 or info.height % 2)
         # A touched area is written back into the decoder's own picture, so the rest stays exact.
-        self._is_exact = pixel_format == info.pixel_format and not info.rotation_deg and not has_odd_side
+        self._is_exact = pixel_format == info.pixel_format and info.is_upright and not has_odd_side
         stream = self._output.add_stream(self._encoder, rate=info.frame_rate or Fraction(25))
         stream.width, stream.height = info.width + info.width % 2, info.height + info.height % 2
         stream.pix_fmt = pixel_format
@@ -186,16 +183,10 @@ class ClipWriter:
         context.thread_count = ENCODER_THREADS
         context.options = self._encoder_options()
         self._stream = stream
-        with self._target.open() as container:
-            source = film_of(container)
-            first = next(container.decode(source))
-            context.color_primaries = int(first.color_primaries or _UNSPECIFIED)
-            context.color_trc = int(first.color_trc or _UNSPECIFIED)
-            context.colorspace = int(first.colorspace or _UNSPECIFIED)
-            context.color_range = int(first.color_range or 0)
-            if source.sample_aspect_ratio:
-                aspect = source.sample_aspect_ratio
-                context.sample_aspect_ratio = 1 / aspect if info.rotation_deg in (90, 270) else aspect
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = info.colour
+        if info.sample_aspect:
+            aspect = info.sample_aspect
+            context.sample_aspect_ratio = 1 / aspect if info.rotation_deg in (90, 270) else aspect
         # Kept aside: pictures may be prepared while the stream is gone already.
         self._pixel_format, self._width, self._height = pixel_format, stream.width, stream.height
         space = context.colorspace if context.colorspace in (1, 4, 5, 6, 7, 9) else 5
@@ -209,8 +200,7 @@ class ClipWriter:
 
     def _add_passengers(self, listed: PassengerList, frame_rate: Fraction | None) -> None:
         """Everything of the target but its picture: names, chapters, sound, subtitles."""
-        _, stop = self._target.span_pts()
-        stop_s = None if stop is None else stop * self._target.info.time_base
+        stop_s = self._target.stop_s
         with self._target.open() as container:
             source = film_of(container)
             self._stream.disposition = int(source.disposition) & ~int(Disposition.attached_pic)
@@ -223,7 +213,7 @@ class ClipWriter:
             if listed.keeps_timecode:
                 rate = frame_rate or self._target.info.frame_rate or Fraction(25)
                 timecode = find_timecode(container)
-                moved = move_timecode(timecode, round(self._offset_s * rate) if self._is_cut else 0, rate)
+                moved = move_timecode(timecode, round(self._offset * self._target.info.time_base * rate), rate)
                 self._stream.metadata["timecode"] = moved or timecode
             chapters = _moved_chapters(container.chapters(), self._offset_s, stop_s)
             if chapters:
@@ -231,10 +221,6 @@ class ClipWriter:
         self.notes += listed.notes
         is_strict = self._tracks.is_strict
         self._passengers = Passengers(self._target, self._output, self._path, listed, self._offset_s, stop_s, is_strict)
-
-    @property
-    def _is_cut(self) -> bool:
-        return self._target.start_s is not None
 
     def _encoder_options(self) -> dict[str, str]:
         crf = str(quality_to_crf(self._quality, self._encoder))

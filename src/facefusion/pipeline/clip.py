@@ -14,6 +14,7 @@ import numpy as np
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.errors import MediaUnreadable, TracksError
+from facefusion.media.defects import NO_DEFECTS, Defects, join_defects
 from facefusion.media.reader import ClipReader, Region
 from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, Span, plan_spans
 from facefusion.pipeline.cast import Cast
@@ -52,7 +53,9 @@ def read_clip(
     halo: tuple[int, int] = (0, 0),
 ) -> ClipReader:
     """A reader of a recipe's target."""
-    return ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit, region, span, halo)
+    return ClipReader(
+        recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit, region, span, halo, recipe.strict
+    )
 
 
 def observe_spans(
@@ -129,11 +132,14 @@ class Segment:
         File and frame times.
     changed_frame_count
         Frames in which a face was changed.
+    defects
+        What was wrong with its frames.
     """
 
     number: int
     part: Part
     changed_frame_count: int
+    defects: Defects = NO_DEFECTS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -230,7 +236,8 @@ def render_spans(
 
     def close(number: int) -> Segment:
         writer.__exit__(None, None, None)
-        return Segment(number, Part(folder / f"{number:05d}{SUFFIX}", writer.pts, writer.durations), changed)
+        part = Part(folder / f"{number:05d}{SUFFIX}", writer.pts, writer.durations)
+        return Segment(number, part, changed, reader.defects(spans[number].as_pair()))
 
     number, changed, done = numbers[0], 0, 0
     writer = maker = open_writer(number)
@@ -288,3 +295,18 @@ def merge_segments(plan: Plan, parts: Sequence[Part], comment: str, output: Path
     with ClipMerger(path, read_clip(recipe), recipe.output_video_encoder, filled, comment, options) as merger:
         merger.merge()
     return tuple(merger.notes)
+
+
+def notes_on_target(recipe: Recipe, times: Sequence[int], defects: Sequence[Defects]) -> tuple[str, ...]:
+    """Sentences on what was wrong with a clip that was rendered.
+
+    Parameters
+    ----------
+    recipe
+        What was asked for.
+    times
+        Of all frames that were written, in the output's time.
+    defects
+        Of all spans, in order.
+    """
+    return read_clip(recipe).describe(join_defects(defects), times)

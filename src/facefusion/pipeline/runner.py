@@ -29,6 +29,7 @@ from facefusion.pipeline.clip import (
     build_stage,
     join_observations,
     merge_segments,
+    notes_on_target,
     observe_spans,
     plan_clip,
     read_clip,
@@ -291,7 +292,8 @@ def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgre
     try:
         folder.mkdir(parents=True, exist_ok=True)
         segments = list(render_spans(plan, stage, spans, range(len(spans)), folder, count))
-        notes = merge_segments(plan, [segment.part for segment in segments], comment_of(plan))
+        parts = [segment.part for segment in segments]
+        notes = merge_segments(plan, parts, comment_of(plan))
     except OSError as error:
         if isinstance(error, FaceFusionError):
             raise
@@ -299,7 +301,9 @@ def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgre
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     changed = sum(segment.changed_frame_count for segment in segments)
-    return sum(len(segment.part.pts) for segment in segments), changed, notes
+    times = [time for part in parts for time in part.pts]
+    notes += notes_on_target(recipe, times, [segment.defects for segment in segments])
+    return len(times), changed, notes
 
 
 def check_size(tracks: Tracks, width: int, height: int, path: Path) -> None:
