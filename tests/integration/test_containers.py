@@ -19,7 +19,9 @@ from facefusion.media.passengers import TrackOptions, list_passengers, read_trac
 from facefusion.media.reader import ClipReader
 from facefusion.media.segments import ClipMerger
 from facefusion.media.timecode import move_timecode
-from facefusion.pipeline.plan import build_plan
+from facefusion.media.writer import check_clip_output
+from facefusion.pipeline.plan import build_plan, track_options
+from facefusion.pipeline.runner import run
 from facefusion.recipe import Recipe
 from facefusion.testing.clips import make_clip, moving_square
 
@@ -302,6 +304,51 @@ def test_pictures_and_telemetry_of_hidden_people_are_left_out(tmp_path):
     notes = send_through(source, tmp_path / "out.mkv", TrackOptions(hides_people=True))
     assert _pictures(tmp_path / "out.mkv") == []
     assert any("may show people" in note for note in notes)
+
+
+def make_action_camera_clip(path: Path) -> Path:
+    """A clip with a track of telemetry (gpmd), made from one with a timecode."""
+    content = bytearray(make_film(path, timecode="01:02:03:04", sounds=[Sound()]).read_bytes())
+    for found in re.finditer(b"tmcd", bytes(content)):
+        before = content[found.start() - 24 : found.start()]
+        if b"stsd" in before:
+            content[found.start() : found.end()] = b"gpmd"
+        elif b"hdlr" in before:
+            content[found.start() : found.end()] = b"meta"
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_telemetry_of_action_cameras_is_kept_but_for_people_who_are_hidden(tmp_path, suffix):
+    source, output = make_action_camera_clip(tmp_path / "a.mp4"), tmp_path / f"out{suffix}"
+    assert send_through(source, output) == []
+    assert contents(output, "data") == contents(source, "data")
+    notes = send_through(source, output, TrackOptions(hides_places=True))
+    assert contents(output, "data") == []
+    assert any("may tell who and where" in note for note in notes)
+    hiding = Recipe(processors=("face_anonymiser",))
+    assert track_options(hiding).hides_people
+    assert track_options(hiding).hides_places
+    kept = track_options(hiding.model_copy(update={"keep_metadata": True}))
+    assert (kept.hides_people, kept.hides_places) == (True, False)
+    assert not track_options(Recipe()).hides_places
+
+
+def test_a_run_says_what_was_converted(tmp_path, source_photo, target_clip):
+    recipe = Recipe(
+        source_paths=(source_photo,), target_path=target_clip, output_path=tmp_path / "out.webm", end_s=0.2,
+        output_video_encoder="libsvtav1", output_video_preset="ultrafast", output_audio="convert",
+    )  # fmt: skip
+    assert run(recipe).notes == ("Audio track 1 (aac) is converted to opus.",)
+    assert codecs_of(tmp_path / "out.webm", "audio") == ["opus"]
+
+
+def test_av1_is_refused_for_mov_before_the_first_frame(tmp_path):
+    with pytest.raises(OutputRefused, match=r"\.mov cannot hold libsvtav1 video.*libx264"):
+        check_clip_output(tmp_path / "out.mov", "libsvtav1")
+    for suffix in (".mp4", ".mkv", ".webm"):
+        check_clip_output(tmp_path / f"out{suffix}", "libsvtav1")
 
 
 def test_words_of_drop_tracks_that_mean_nothing_list_the_tracks(tmp_path):

@@ -313,7 +313,7 @@ class _Chooser:
                 "Leave out --strict to have it without transparency.",
             )
         choice = self._choice(suffix, wanted, options.audio)
-        if choice.refused or (options.is_strict and choice.lost):
+        if choice.refused or (options.is_strict and _unheld(choice)):
             raise self._refusal(suffix, choice)
         notes = [
             f"{_upper(one.track)} is converted to {_SPOKEN.get(one.codec, one.codec)}."
@@ -488,7 +488,7 @@ class _Chooser:
     def _refusal(self, suffix: str, choice: _Choice) -> MediaUnsupported:
         """What cannot be held, and ways out that were tried."""
         options = self._options
-        refused = [*choice.refused, *(choice.lost if options.is_strict else ())]
+        refused = [*choice.refused, *(_unheld(choice) if options.is_strict else ())]
         ways = []
         endings = [
             other
@@ -531,7 +531,12 @@ class _Chooser:
     def _is_held(self, suffix: str, options: TrackOptions) -> bool:
         wanted, _ = self._wanted(options)
         choice = self._choice(suffix, wanted, options.audio)
-        return not choice.refused and not (options.is_strict and choice.lost)
+        return not choice.refused and not (options.is_strict and _unheld(choice))
+
+
+def _unheld(choice: _Choice) -> list[Track]:
+    """Lost tracks that would have gone along in a container that holds them; a second film would not."""
+    return [track for track in choice.lost if track.kind != "picture" or track.is_attached_picture]
 
 
 def _as_far_as_it_goes(packets: Iterator[Any]) -> Iterator[Any]:
