@@ -696,3 +696,28 @@ def test_whatever_libav_raises_is_ours_and_leaves_nothing(tmp_path, monkeypatch,
         monkeypatch.undo()
         assert len(frame_times(output)) == 25
     assert left_over(tmp_path) == []
+
+
+def test_a_still_beside_the_film_is_named_and_the_film_is_taken(shared, tmp_path):
+    source = shared / "cases" / "mjpeg_still_track_before_the_film.mkv"
+    for suffix in (".mkv", ".mp4"):
+        notes = send_through(source, tmp_path / f"out{suffix}")
+        assert any(note.startswith("Picture track 0 (mjpeg) is left out") for note in notes)
+        assert len(frame_times(tmp_path / f"out{suffix}")) == 38
+        assert codecs_of(tmp_path / f"out{suffix}", "audio") == ["aac"]
+
+
+def test_a_capture_that_begins_at_11_hours_begins_at_zero_with_its_sound(shared, tmp_path):
+    source = shared / "cases" / "ts_capture_start_pts_11h.ts"
+
+    def offset_s(path: Path) -> float:
+        with av.open(str(path)) as container:
+            starts = [s.start_time * s.time_base for s in (container.streams.video[0], container.streams.audio[0])]
+        return float(starts[0] - starts[1])
+
+    for suffix in (".mp4", ".mkv"):
+        for audio in ("keep", "convert"):
+            output = tmp_path / f"out{suffix}"
+            send_through(source, output, TrackOptions(audio=audio))
+            assert float(frame_times(output)[0]) < 0.05
+            assert offset_s(output) == pytest.approx(offset_s(source), abs=0.003)
