@@ -42,6 +42,7 @@ from facefusion.pipeline.clip import (
     load_tracks,
     merge_segments,
     observe_spans,
+    privacy_notes,
     read_clip,
     render_spans,
 )
@@ -453,7 +454,7 @@ class Worker:
         sha256 = hash_file(output)
         outcome = {
             "frames": frames, "changed": changed, "tracks": joined["tracks"], "models": list(models_used(bench.plan)),
-            "sha256": sha256, "size_bytes": output.stat().st_size, "notes": list(notes),
+            "sha256": sha256, "size_bytes": output.stat().st_size, "notes": [*notes, *privacy_notes(recipe)],
         }  # fmt: skip
         if recipe.report_path is not None or recipe.fail_under:
             outcome["report"] = self._report(bench, output, count)
