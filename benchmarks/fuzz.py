@@ -10,6 +10,7 @@ Prints a table of what came of them and exits with 1 when something did that may
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import multiprocessing.connection
@@ -241,8 +242,6 @@ def _bundles(folder: Path) -> list[Path]:
 
 
 def _manifests(folder: Path) -> list[Path]:
-    import hashlib
-
     graph = _graph()
     told = {"sha256": hashlib.sha256(graph).hexdigest(), "size_bytes": len(graph)}
     manifest = {
@@ -253,7 +252,7 @@ def _manifests(folder: Path) -> list[Path]:
 
 
 def _pins(folder: Path) -> list[Path]:
-    (folder / "pins.json").write_text(json.dumps({"toy@1/toy.onnx": "0" * 64, "other@2/b.onnx": "f" * 64}, indent=1))
+    (folder / "pins.json").write_text(json.dumps({"toy@1/toy.onnx": hashlib.sha256(b"toy").hexdigest(), "other@2/b.onnx": "f" * 64}, indent=1))
     return [folder / "pins.json"]
 
 
@@ -372,11 +371,15 @@ def read_face_map(path: Path, folder: Path) -> str:
 
 
 def read_entry(path: Path, folder: Path) -> str:
+    from facefusion.documents import load_text
+    from facefusion.errors import SpecError
     from facefusion.models.catalog import load_catalog
+    from facefusion.models.spec import parse_spec
 
     shutil.copyfile(path, folder / "entry.toml")
     for spec in load_catalog([folder]).values():
         _ = spec.key, spec.graph, spec.needs
+    parse_spec(load_text(path, SpecError), path.name, "local")
     return "read"
 
 

@@ -212,7 +212,7 @@ def send_through(
     """Spans and merging without any change; the notes that come of it."""
     parts = make_parts(source, output.parent / f"segments-{output.name}", encoder, **span)
     reader = ClipReader(source, allow_8bit=True, **span)
-    with ClipMerger(output, reader, encoder, parts, "changed", options) as merger:
+    with ClipMerger(output, reader, encoder, parts, "changed", tracks=options) as merger:
         merger.merge()
     return merger.notes
 

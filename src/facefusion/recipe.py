@@ -280,7 +280,7 @@ class Recipe(BaseModel):
     )
     end_s: Annotated[float, Field(gt=0)] | None = _option(None, "end of the part to keep, s", "--end", group="output")
     output_image_quality: Annotated[int, Field(ge=0, le=100)] = _option(
-        92, "quality of JPEG and WebP, 0 to 100", "--output-image-quality", group="output"
+        92, "quality of JPEG, WebP, HEIC and AVIF, 0 to 100", "--output-image-quality", group="output"
     )
     output_video_encoder: Literal["libx264", "libx265", "libsvtav1"] = _option(
         "libx264", "video encoder", "--output-video-encoder", group="output"
@@ -325,7 +325,7 @@ class Recipe(BaseModel):
     )
     keep_metadata: bool = _option(
         False,
-        "keep what tells who and where (place, owner, serial numbers, dates) when people are anonymised",
+        "keep metadata that tells who, where and when (place, owner, camera, dates, titles) when people are anonymised",
         "--keep-metadata",
         group="output",
     )

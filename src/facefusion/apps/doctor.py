@@ -21,6 +21,7 @@ _PACKAGES = (
     "onnxruntime-openvino",
     "av",
     "pillow",
+    "pillow-heif",
     "pydantic",
     "safetensors",
 )

@@ -44,6 +44,7 @@ from facefusion.pipeline.clip import (
     merge_segments,
     notes_on_target,
     observe_spans,
+    privacy_notes,
     read_clip,
     render_spans,
 )
@@ -457,7 +458,7 @@ class Worker:
             notes += notes_on_target(recipe, times, [Defects.from_dict(o["defects"]) for o in outcomes])
         sha256 = hash_file(output)
         outcome = {
-            "notes": notes,
+            "notes": [*notes, *privacy_notes(recipe)],
             "frames": frames, "changed": changed, "tracks": joined["tracks"], "models": list(models_used(bench.plan)),
             "sha256": sha256, "size_bytes": output.stat().st_size,
         }  # fmt: skip

@@ -21,6 +21,7 @@ from av.stream import Disposition
 
 from facefusion.errors import MediaError, MediaUnreadable, MediaUnsupported, RecipeError
 from facefusion.media.border import FOREIGN, is_of_disk, reason_of, writing
+from facefusion.media.privacy import clean_extradata, clean_tags
 from facefusion.media.probe import film_of
 from facefusion.media.reader import ClipReader
 from facefusion.media.sound import SoundConverter, choose_format, is_lossless, set_up
@@ -62,7 +63,8 @@ class TrackOptions:
     drop
         Kinds, and numbers of tracks, that are left out.
     hides_people, hides_places
-        Whether pictures, and data such as positions, are left out because they tell who it is, or where.
+        Whether pictures, and tags, data such as positions and attachments, are left out because they tell who it is, or
+        where.
     is_strict
         Refuse what else would be left out with a note.
     """
@@ -357,7 +359,8 @@ class _Chooser:
         hidden = [
             track
             for track in left
-            if (options.hides_people and track.kind == "picture") or (options.hides_places and track.kind == "data")
+            if (options.hides_people and track.kind == "picture")
+            or (options.hides_places and track.kind in ("data", "attachment"))
         ]
         return [track for track in left if track not in hidden], hidden
 
@@ -429,7 +432,8 @@ class _Chooser:
                     if one.track.kind == "picture" and name == "matroska":
                         attach_picture(output, one.track, read_picture(self._target, one.track.number))
                         continue
-                    copy, converter = add_track(output, stream, one.codec, Fraction(0), None)
+                    is_private = self._options.hides_places
+                    copy, converter = add_track(output, stream, one.codec, Fraction(0), None, is_private)
                     copies[stream.index] = copy
                     if converter is not None:
                         converters[stream.index] = converter
@@ -590,7 +594,9 @@ def close_quietly(output: Any) -> None:
         pass
 
 
-def add_track(output: Any, stream: Any, codec: str, offset_s: Fraction, stop_s: Fraction | None) -> tuple[Any, Any]:
+def add_track(
+    output: Any, stream: Any, codec: str, offset_s: Fraction, stop_s: Fraction | None, is_private: bool = False
+) -> tuple[Any, Any]:
     """Add a track like that of a target to an output.
 
     Parameters
@@ -601,6 +607,8 @@ def add_track(output: Any, stream: Any, codec: str, offset_s: Fraction, stop_s: 
         Encoder to convert it with; empty to copy its packets.
     offset_s, stop_s
         Part of the target, for sound that is converted.
+    is_private
+        Leave out what tells who, where and when.
 
     Returns
     -------
@@ -609,6 +617,11 @@ def add_track(output: Any, stream: Any, codec: str, offset_s: Fraction, stop_s: 
     converter: Any = None
     if not codec:
         copy = output.add_stream_from_template(stream, opaque=True)
+        context = stream.codec_context
+        if is_private and context is not None:
+            bare = clean_extradata(context.name, context.extradata)
+            if bare != context.extradata:
+                copy.codec_context.extradata = bare
     elif stream.type == "audio":
         chosen = choose_format(codec, stream.codec_context)
         copy = output.add_stream(codec, rate=chosen.rate)
@@ -620,7 +633,7 @@ def add_track(output: Any, stream: Any, codec: str, offset_s: Fraction, stop_s: 
         converter = _TextConverter(stream, copy)
     copy.disposition = int(stream.disposition)
     copy.metadata.clear()
-    copy.metadata.update(track_tags(stream))
+    copy.metadata.update(clean_tags(track_tags(stream)) if is_private else track_tags(stream))
     if codec:
         for name in [name for name in copy.metadata if name.lower() == "encoder"]:
             del copy.metadata[name]
@@ -720,8 +733,8 @@ class Passengers:
         Time of the target that is 0 in the output, s.
     stop_s
         Where the output ends, s of the target; None at the end of every track.
-    is_strict
-        Refuse a target that is damaged.
+    options
+        What is asked for: whether a damaged target is refused, whether tags are left out.
 
     Attributes
     ----------
@@ -739,9 +752,9 @@ class Passengers:
         listed: PassengerList,
         offset_s: Fraction,
         stop_s: Fraction | None,
-        is_strict: bool = False,
+        options: TrackOptions | None = None,
     ) -> None:
-        self._output, self._path, self._is_strict = output, path, is_strict
+        self._output, self._path, self._options = output, path, options or TrackOptions()
         self._offset_s, self._stop_s, self._is_cut = offset_s, stop_s, bool(target.offset)
         self._target_path = target.info.path
         self._tracks = {one.track.number: one.track for one in listed.passengers}
@@ -770,7 +783,8 @@ class Passengers:
                 if one.track.kind == "picture" and self._output.format.name == "matroska":
                     attach_picture(self._output, one.track, read_picture(target, one.track.number))
                     continue
-                copy, converter = add_track(self._output, stream, one.codec, self._offset_s, self._stop_s)
+                span = self._offset_s, self._stop_s
+                copy, converter = add_track(self._output, stream, one.codec, *span, self._options.hides_places)
                 self._streams[stream.index] = copy
                 if stream.type == "subtitle" and not int(stream.disposition) & int(Disposition.default):
                     self._quiet.append(copy.index + 1)
@@ -847,7 +861,7 @@ class Passengers:
                 packet = next(self._packets, None)
             except FOREIGN as error:
                 self._damage = reason_of(error)
-                if self._is_strict:
+                if self._options.is_strict:
                     raise MediaUnreadable(
                         f"{self._target_path} is damaged: {self._damage}.", "Get an intact copy, or leave out --strict."
                     ) from error

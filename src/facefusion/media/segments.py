@@ -177,7 +177,7 @@ class ClipMerger(ClipWriter):
 
     Parameters
     ----------
-    path, target, encoder, comment, tracks
+    path, target, encoder, comment, is_private, tracks
         As of `ClipWriter`.
     parts
         All segments in order. Files are read one after the other.
@@ -195,9 +195,10 @@ class ClipMerger(ClipWriter):
         encoder: str,
         parts: Sequence[Part],
         comment: str = "",
+        is_private: bool = False,
         tracks: TrackOptions | None = None,
     ) -> None:
-        super().__init__(path, target, encoder, comment=comment, tracks=tracks)
+        super().__init__(path, target, encoder, comment=comment, is_private=is_private, tracks=tracks)
         self._parts = parts
 
     def _open(self) -> None:

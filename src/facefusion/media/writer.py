@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,7 @@ from facefusion.media.passengers import (
     list_passengers,
     track_tags,
 )
+from facefusion.media.privacy import clean_chapters, clean_tags
 from facefusion.media.probe import film_of
 from facefusion.media.reader import ALIGN_PX, ClipReader, plane_of
 from facefusion.media.timecode import move_timecode
@@ -88,6 +90,9 @@ class ClipWriter:
         As in the recipe.
     comment
         Written to the container's comment tag where the target has none.
+    is_private
+        Leave out what tells who, where and when: tags, titles of chapters, covers, telemetry. See
+        `facefusion.media.privacy`.
     tracks
         What is asked for about the target's other tracks.
 
@@ -112,10 +117,14 @@ class ClipWriter:
         preset: str = "veryfast",
         quality: int = 80,
         comment: str = "",
+        is_private: bool = False,
         tracks: TrackOptions | None = None,
     ) -> None:
         self._check(path, encoder)
         self._tracks = tracks or TrackOptions()
+        if is_private:
+            self._tracks = replace(self._tracks, hides_people=True, hides_places=True)
+        self._is_private = self._tracks.hides_places
         self.notes: list[str] = []
         self._path, self._target, self._partial = path, target, partial_path(path)
         self._encoder, self._comment = encoder, comment
@@ -204,9 +213,10 @@ class ClipWriter:
         with self._target.open() as container:
             source = film_of(container)
             self._stream.disposition = int(source.disposition) & ~int(Disposition.attached_pic)
-            tags = track_tags(source)
+            allowed: Any = clean_tags if self._is_private else dict
+            tags = allowed(track_tags(source))
             self._stream.metadata.update({k: v for k, v in tags.items() if k.lower() not in _FILM_TAGS})
-            tags = kept_tags(container.metadata, "timecode")
+            tags = allowed(kept_tags(container.metadata, "timecode"))
             if self._comment and "comment" not in {name.lower() for name in tags}:
                 tags["comment"] = self._comment
             self._output.metadata.update(tags)
@@ -217,10 +227,11 @@ class ClipWriter:
                 self._stream.metadata["timecode"] = moved or timecode
             chapters = _moved_chapters(container.chapters(), self._offset_s, stop_s)
             if chapters:
-                self._output.set_chapters(chapters)
+                self._output.set_chapters(clean_chapters(chapters) if self._is_private else chapters)
         self.notes += listed.notes
-        is_strict = self._tracks.is_strict
-        self._passengers = Passengers(self._target, self._output, self._path, listed, self._offset_s, stop_s, is_strict)
+        self._passengers = Passengers(
+            self._target, self._output, self._path, listed, self._offset_s, stop_s, self._tracks
+        )
 
     def _encoder_options(self) -> dict[str, str]:
         crf = str(quality_to_crf(self._quality, self._encoder))

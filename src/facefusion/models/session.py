@@ -84,7 +84,7 @@ class Session:
         try:
             if wanted[0][0] != PROVIDERS["cpu"] and "cpu" not in providers:
                 _check_really_runs(spec, measure_shares(content, options, wanted), wanted[0][0], providers[0])
-            self._session = onnxruntime.InferenceSession(content, options, providers=wanted)
+            self._session = onnxruntime.InferenceSession(content, options, providers=wanted, enable_fallback=0)
         except ProviderRefused:
             raise
         except Exception as error:  # ONNX Runtime raises its own untyped errors

@@ -15,11 +15,13 @@ import numpy as np
 from facefusion.analyse.analyser import Analyser
 from facefusion.errors import MediaUnreadable, TracksError
 from facefusion.media.defects import NO_DEFECTS, Defects, join_defects
+from facefusion.media.privacy import kinds_in_clip, say_removed
 from facefusion.media.reader import ClipReader, Region
 from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, Span, plan_spans
 from facefusion.pipeline.cast import Cast
 from facefusion.pipeline.overlap import batched, map_in_order, prefetch
-from facefusion.pipeline.plan import Plan, track_options
+from facefusion.pipeline.plan import Plan, face_map_of, track_options
+from facefusion.pipeline.selection import is_private
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
 from facefusion.recipe import Recipe
@@ -291,8 +293,8 @@ def merge_segments(plan: Plan, parts: Sequence[Part], comment: str, output: Path
     recipe = plan.recipe
     filled = [part for part in parts if len(part.pts)]
     path = output or recipe.output_path
-    options = track_options(recipe)
-    with ClipMerger(path, read_clip(recipe), recipe.output_video_encoder, filled, comment, options) as merger:
+    settings = recipe.output_video_encoder, filled, comment
+    with ClipMerger(path, read_clip(recipe), *settings, tracks=track_options(recipe)) as merger:
         merger.merge()
     return tuple(merger.notes)
 
@@ -310,3 +312,11 @@ def notes_on_target(recipe: Recipe, times: Sequence[int], defects: Sequence[Defe
         Of all spans, in order.
     """
     return read_clip(recipe).describe(join_defects(defects), times)
+
+
+def privacy_notes(recipe: Recipe) -> tuple[str, ...]:
+    """What was left out of a clip's output because it tells who, where or when."""
+    if not is_private(recipe, face_map_of(recipe)):
+        return ()
+    with read_clip(recipe).open() as container:
+        return say_removed(kinds_in_clip(container))

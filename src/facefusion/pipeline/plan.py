@@ -237,8 +237,8 @@ def build_plan(recipe: Recipe) -> Plan:
     if kind == "photo":
         if recipe.start_s is not None or recipe.end_s is not None:
             raise RecipeError(f"{recipe.target_path} is a photo, so --start and --end mean nothing.", "Leave them out.")
-        read_photo(recipe.target_path, recipe.allow_8bit)
-        check_photo_output(recipe.output_path)
+        height, width = read_photo(recipe.target_path, recipe.allow_8bit).pixels.shape[:2]
+        check_photo_output(recipe.output_path, width, height)
     else:
         target = ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit)
         encoder = recipe.output_video_encoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from facefusion.analyse.analyser import Analyser
 from facefusion.errors import FaceFusionError, NoFaceInTarget, QualityTooLow, TracksError
 from facefusion.media.files import partial_path, translate_os_error
 from facefusion.media.image import Photo, read_photo, write_photo
+from facefusion.media.privacy import clean_photo, say_removed
 from facefusion.media.reader import ClipReader
 from facefusion.metrics.report import Reporter, read_limits
 from facefusion.pipeline.cast import (
@@ -32,13 +33,22 @@ from facefusion.pipeline.clip import (
     notes_on_target,
     observe_spans,
     plan_clip,
+    privacy_notes,
     read_clip,
     render_spans,
 )
 from facefusion.pipeline.overlap import prefetch
-from facefusion.pipeline.plan import Plan, build_plan, capabilities_of_analysis, find_kind, models_of, track_options
+from facefusion.pipeline.plan import (
+    Plan,
+    build_plan,
+    capabilities_of_analysis,
+    face_map_of,
+    find_kind,
+    models_of,
+    track_options,
+)
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
-from facefusion.pipeline.selection import choose_tracks
+from facefusion.pipeline.selection import choose_tracks, is_private
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
 from facefusion.recipe import Recipe
@@ -194,17 +204,21 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
         photo = read_photo(recipe.target_path, recipe.allow_8bit)
         check_size(tracks, photo.pixels.shape[1], photo.pixels.shape[0], recipe.target_path)
         rendered = stage.grain.match(stage.renderer.render(_photo_frame(photo)))
-        result = Photo(rendered.pixels, photo.alpha, photo.exif, photo.icc_profile)
+        result, notes = replace(photo, pixels=rendered.pixels), photo.notes
+        if is_private(recipe, face_map_of(recipe)):
+            result, removed = clean_photo(result)
+            notes += say_removed(removed)
         if reporter is not None:
             reporter.add(rendered)
-        write_photo(recipe.output_path, result, recipe.output_image_quality, comment_of(plan))
+        notes += write_photo(recipe.output_path, result, recipe.output_image_quality, comment_of(plan))
         on_progress(Progress("render", 1, 1))
         frame_count, changed = 1, int(rendered.is_changed)
     elif not tracks.tracks and can_copy(recipe, recipe.output_path):
         copy_target(recipe.target_path, recipe.output_path)
-        frame_count, changed = len(tracks.pts), 0
+        frame_count, changed, notes = len(tracks.pts), 0, ()
     else:
         frame_count, changed, notes = _render_clip(plan, tracks, stage, on_progress)
+        notes += privacy_notes(recipe)
     if reporter is not None:
         if plan.kind == "clip":
             measure_output(recipe, tracks, reporter)
@@ -317,7 +331,7 @@ def check_size(tracks: Tracks, width: int, height: int, path: Path) -> None:
 
 
 def can_copy(recipe: Recipe, output: Path) -> bool:
-    """Whether an output without any change can be the target's own bytes."""
+    """Whether an output without any change can be the target's own bytes, with all that they tell."""
     is_same_kind = recipe.target_path.suffix.lower() == output.suffix.lower()
     options = track_options(recipe)
     keeps_tracks = options.audio != "none" and not options.drop and not options.hides_places

@@ -156,6 +156,11 @@ def is_protective(recipe: Recipe, people: Sequence[Person] = ()) -> bool:
     return "face_anonymiser" in {*recipe.processors, *(name for person in people for name in person.processors)}
 
 
+def is_private(recipe: Recipe, people: Sequence[Person] = ()) -> bool:
+    """Whether what tells who, where and when must not be in the output beside the picture either."""
+    return is_protective(recipe, people) and not recipe.keep_metadata
+
+
 def wants_attributes(recipe: Recipe) -> bool:
     """Whether age, gender or appearance must be estimated."""
     filters = (recipe.face_selector_age_start, recipe.face_selector_age_end)
