@@ -14,11 +14,15 @@ import numpy as np
 import pytest
 
 from facefusion.errors import MediaUnreadable, MediaUnsupported
+from facefusion.jobs.local import LocalJobs
 from facefusion.media.probe import check_pixels, film_of, open_clip, orientation_of, probe
 from facefusion.media.reader import ClipReader
 from facefusion.media.segments import ClipMerger, Part, SegmentWriter, plan_spans
 from facefusion.media.writer import ClipWriter
+from facefusion.pipeline.runner import run
+from facefusion.recipe import build_recipe
 from facefusion.testing.clips import make_clip, moving_square
+from facefusion.testing.fakes import sample_path
 from facefusion.types.frame import RenderedFrame
 
 TICKS = 90_000
@@ -51,6 +55,7 @@ def encode(path, start=0, count=50, size=(160, 120), sound=True, sound_start=Non
     film = output.add_stream(codec, rate=rate)
     film.width, film.height = size
     film.pix_fmt = more.pop("pixel_format", "yuv420p")
+    film.codec_context.sample_aspect_ratio = more.pop("aspect", Fraction(1))
     is_x264 = codec == "libx264"
     base = Fraction(1, TICKS) if is_x264 else Fraction(1, rate)
     film.codec_context.time_base = film.time_base = base
@@ -567,6 +572,13 @@ def test_a_change_of_size_is_fitted_and_told(tmp_path):
     assert len(times(output)) == 50
 
 
+def test_pixels_that_are_not_square_keep_their_shape(tmp_path):
+    flat = {"size": (320, 120), "aspect": Fraction(1, 2)}  # as high as it is wide to the eye of the first part
+    source = join_streams(tmp_path / "a.ts", {}, flat)
+    late = list(ClipReader(source))[-1].pixels
+    assert np.abs(late.astype(int) - numbered(320, 120, 24)[:, ::2]).mean() < 8
+
+
 def test_both_parts_of_a_clip_that_changes_its_size_can_be_had(shared):
     source = shared / "cases" / "size_changes_mid_stream_ts_start_1.48s.ts"
     assert len(times(source)) == 38
@@ -718,3 +730,35 @@ def test_spans_of_random_clips_hold_every_frame_once(tmp_path, seed):
     assert [pts for part in parts for pts in part] == whole
     assert [len(part) for part in parts] == [span.frame_count for span in spans]
     assert len(whole) == 130
+
+
+# As jobs
+
+
+def face_recipe(target, output, **options):
+    return build_recipe(
+        {
+            "source_paths": [sample_path("source.jpg")], "target_path": target, "output_path": output,
+            "segment_s": 1.0, "output_video_preset": "ultrafast", **options,
+        }
+    )  # fmt: skip
+
+
+def test_a_damaged_clip_comes_out_the_same_from_one_process_and_from_a_job_and_says_what_is_lost(tmp_path):
+    source = tmp_path / "a.mp4"
+    source.write_bytes(sample_path("target.mp4").read_bytes())
+    spoil(source, [packets_of(source)[number] for number in (30, 31, 70)])
+    told = run(face_recipe(source, tmp_path / "one.mp4"))
+    assert told.notes
+    jobs = LocalJobs.open(tmp_path / "jobs")
+    try:
+        job = jobs.create(face_recipe(source, tmp_path / "other.mp4"))
+        outcome = jobs.run(job.id, workers=2)
+    finally:
+        jobs.store.close()
+    assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "other.mp4").read_bytes()
+    assert outcome.notes == told.notes
+    assert any("damaged" in note for note in told.notes)
+    with pytest.raises(MediaUnreadable, match="--strict"):
+        run(face_recipe(source, tmp_path / "strict.mp4", strict=True))
+    assert not (tmp_path / "strict.mp4").exists()
