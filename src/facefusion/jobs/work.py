@@ -34,6 +34,7 @@ from facefusion.errors import (
 from facefusion.jobs.states import Item, Publish, StageName
 from facefusion.jobs.storage import FolderStorage, Storage, hash_file
 from facefusion.jobs.store import Job, JobStore
+from facefusion.media.defects import Defects
 from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part, Span
 from facefusion.metrics.report import report_files
@@ -44,6 +45,7 @@ from facefusion.pipeline.clip import (
     join_observations,
     load_tracks,
     merge_segments,
+    notes_on_target,
     observe_spans,
     privacy_notes,
     read_clip,
@@ -456,6 +458,7 @@ class Worker:
                     "pts": [int(v) for v in part.pts],
                     "durations": [int(v) for v in part.durations],
                     "changed": segment.changed_frame_count,
+                    "defects": segment.defects.as_dict(),
                 }
                 yield segment.number, part.path, outcome
 
@@ -467,6 +470,7 @@ class Worker:
         output = asked if not bench.job.plan.get("inputs") else self._folder / f"output{asked.suffix}"
         joined = self.store.outcomes(job_id, "join")[0]
         frames, changed = sum(len(o["pts"]) for o in outcomes), sum(o["changed"] for o in outcomes)
+        notes: list[str] = []
         if not joined["tracks"] and can_copy(recipe, asked):
             inputs = bench.job.plan.get("inputs")
             if inputs:
@@ -485,11 +489,14 @@ class Worker:
                     if hash_file(path) != item.sha256:
                         raise SegmentDamaged(f"Segment {item.number} is damaged.", "It is made again.")
                     parts.append(Part(path, outcome["pts"], outcome["durations"]))
-                merge_segments(bench.plan, parts, comment_of(bench.plan), output)
+                notes += merge_segments(bench.plan, parts, comment_of(bench.plan), output)
+            times = [time for part in parts for time in part.pts]
+            notes += notes_on_target(recipe, times, [Defects.from_dict(o["defects"]) for o in outcomes])
         sha256 = hash_file(output)
         outcome = {
+            "notes": [*notes, *privacy_notes(recipe)],
             "frames": frames, "changed": changed, "tracks": joined["tracks"], "models": list(models_used(bench.plan)),
-            "sha256": sha256, "size_bytes": output.stat().st_size, "notes": list(privacy_notes(recipe)),
+            "sha256": sha256, "size_bytes": output.stat().st_size,
         }  # fmt: skip
         if recipe.report_path is not None or recipe.fail_under:
             outcome["report"] = self._report(bench, output, count)
