@@ -21,6 +21,7 @@ from sqlalchemy import exc
 
 from facefusion.errors import FaceFusionError, IllegalMove, StoreUnreachable, UnknownJob
 from facefusion.jobs.states import (
+    MAX_BACK_OFF_S,
     STAGES,
     Beat,
     Cancel,
@@ -40,6 +41,8 @@ from facefusion.jobs.states import (
     StageName,
     Status,
     Wait,
+    is_due,
+    is_expired,
     job_status,
     move_item,
     stage_to_open,
@@ -347,9 +350,12 @@ class JobStore:
         """Take an item, or None where it is not to be had: taken, done, cancelled, not yet open."""
         with self._locked(key[0]) as (connection, job, now):
             row = self._row(connection, key)
-            if row is None or row.status != "queued" or now < row.available_at or job.status in ("failed", "cancelled"):
+            if row is None or row.status != "queued" or job.status in ("failed", "cancelled"):
                 return None
-            item, _ = self._apply(connection, job, _item(row._mapping), Claim(owner, lease_s), now)
+            found = _item(row._mapping)
+            if not is_due(found, now):
+                return None
+            item, _ = self._apply(connection, job, found, Claim(owner, lease_s), now)
             return item
 
     @_patient
@@ -410,7 +416,7 @@ class JobStore:
                     _jobs.c.status.in_(("queued", "running")),
                     _jobs.c.id.not_in(list(without)),
                     _items.c.status == "queued",
-                    _items.c.available_at <= now,
+                    _is_due(now),
                 )
                 .order_by(_jobs.c.priority.desc(), _jobs.c.created_at, _items.c.number)
                 .limit(1)
@@ -419,9 +425,9 @@ class JobStore:
             return None if row is None else _item(row._mapping)
 
     @_patient
-    def expire(self, key: tuple[str, str, int], is_known_dead: bool = False) -> list[Publish]:
-        """Take an item from a worker that is gone."""
-        return self._change(key, Expire(is_known_dead))
+    def expire(self, key: tuple[str, str, int], is_known_dead: bool = False, how: str = "") -> list[Publish]:
+        """Take an item from a worker that is gone; ``how`` it ended is kept with the item."""
+        return self._change(key, Expire(is_known_dead, how))
 
     @_patient
     def invalidate(self, key: tuple[str, str, int], reason: str) -> list[Publish]:
@@ -474,8 +480,8 @@ class JobStore:
         """Items whose lease has run out."""
         with self._engine.begin() as connection:
             now = self._now(connection)
-            query = sa.select(_items).where(_items.c.status == "running", _items.c.lease_until < now)
-            return [_item(row._mapping) for row in connection.execute(query).all()]
+            rows = connection.execute(sa.select(_items).where(_items.c.status == "running")).all()
+            return [item for item in (_item(row._mapping) for row in rows) if is_expired(item, now)]
 
     @_patient
     def forgotten(self, older_than_s: float) -> list[Item]:
@@ -485,13 +491,17 @@ class JobStore:
         """
         with self._engine.begin() as connection:
             now = self._now(connection)
-            is_due = sa.and_(
+            is_forgotten = sa.and_(
                 _items.c.status == "queued",
-                _items.c.available_at <= now,
-                sa.or_(_items.c.published_at < _items.c.available_at, _items.c.published_at < now - older_than_s),
+                _is_due(now),
+                sa.or_(
+                    _items.c.published_at < _items.c.available_at,
+                    _items.c.published_at < now - older_than_s,
+                    _items.c.published_at > now,  # the clock was set back since
+                ),
             )
             alive = sa.select(_jobs.c.id).where(_jobs.c.status.in_(("queued", "running")))
-            rows = connection.execute(sa.select(_items).where(is_due, _items.c.job_id.in_(alive))).all()
+            rows = connection.execute(sa.select(_items).where(is_forgotten, _items.c.job_id.in_(alive))).all()
             found = [_item(row._mapping) for row in rows]
             for item in found:
                 connection.execute(_only(sa.update(_items), item.key).values(published_at=now))
@@ -587,6 +597,11 @@ def _sentence(before: Item, after: Item, event: Event) -> str:
 
 def _only(statement: Any, key: tuple[str, str, int]) -> Any:
     return statement.where(_items.c.job_id == key[0], _items.c.stage == key[1], _items.c.number == key[2])
+
+
+def _is_due(now: float) -> Any:
+    """`facefusion.jobs.states.is_due` as a condition."""
+    return sa.or_(_items.c.available_at <= now, _items.c.available_at > now + MAX_BACK_OFF_S)
 
 
 def _item(row: Any) -> Item:

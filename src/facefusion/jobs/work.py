@@ -18,15 +18,18 @@ from typing import Any
 
 from facefusion.errors import (
     FaceFusionError,
+    Fault,
     JobMismatch,
     LeaseLost,
     LicenceRefused,
     ModelMissing,
     NoFaceInTarget,
+    OutOfMemory,
     ProviderRefused,
     SegmentDamaged,
     TracksError,
     UnknownJob,
+    own_error,
 )
 from facefusion.jobs.states import Item, Publish, StageName
 from facefusion.jobs.storage import FolderStorage, Storage, hash_file
@@ -87,6 +90,29 @@ def key_of(job_id: str, stage: StageName, number: int) -> str:
     }[stage]
 
 
+def tell(error: FaceFusionError) -> dict[str, str]:
+    """An error as it is stored with its job; `facefusion.jobs.local.failure_of` makes an error of it again."""
+    told = {"code": error.code, "message": error.message, "hint": error.hint}
+    return {**told, "trace": error.trace} if isinstance(error, Fault) else told
+
+
+def give_up(store: JobStore, key: Key, owner: str, error: FaceFusionError) -> list[Publish]:
+    """Record that an item went wrong, and with the job why, where it is not tried again.
+
+    Returns
+    -------
+    What is to be told to workers.
+    """
+    try:
+        commands = store.fail(key, owner, error)
+        is_over = not error.retryable or isinstance(error, (OutOfMemory, Fault))
+        if is_over and store.get(key[0]).status == "failed":
+            store.record(key[0], outcome={"error": tell(error)})
+        return commands
+    except (LeaseLost, UnknownJob):
+        return []
+
+
 def report_key(job_id: str, path: Path) -> str:
     """Where workers leave a file of a report."""
     return f"{job_id}/report{path.suffix}"
@@ -131,6 +157,8 @@ class Worker:
     ----------
     refused
         Jobs that this worker does not take again.
+    signs
+        A number that grows with every frame.
     """
 
     def __init__(
@@ -152,6 +180,12 @@ class Worker:
         self._threads, self._execution, self._lease_s = thread_count, execution or {}, lease_s
         self._bench: _Bench | None = None
         self._inputs = ExitStack()
+        self._is_stopping = threading.Event()
+        self.signs = 0
+
+    def stop(self) -> None:
+        """Drop what is in hand at the next frame; called from another thread. It stays claimed."""
+        self._is_stopping.set()
 
     def close(self) -> None:
         """Take away what was kept."""
@@ -184,8 +218,15 @@ class Worker:
             return commands
         in_hand = [numbers[0]]
         with self._heart(job_id, stage, in_hand) as heart:
+
+            def count(done: int) -> None:
+                self.signs += 1
+                if self._is_stopping.is_set():
+                    raise LeaseLost("This worker was told to stop.", "Nothing is to be done.")
+                heart.count(done)
+
             try:
-                with closing(self._do(self._prepare(job_id), stage, numbers, heart.count)) as found:
+                with closing(self._do(self._prepare(job_id), stage, numbers, count)) as found:
                     for number, path, outcome in found:
                         sha256 = hash_file(path) if path is not None else ""
                         if path is not None:
@@ -198,11 +239,13 @@ class Worker:
                         in_hand.append(number + 1)
             except (LeaseLost, UnknownJob):
                 pass  # cancelled, deleted, or somebody else's by now
-            except FaceFusionError as error:
-                commands += [c for number in in_hand for c in self._fail((job_id, stage, number), error)]
-            except MemoryError:
-                oom = FaceFusionError("There is not enough memory.", "Use fewer workers.")
-                commands += [c for number in in_hand for c in self._fail((job_id, stage, number), oom)]
+            except (KeyboardInterrupt, SystemExit):
+                raise  # somebody wants this process to end
+            except BaseException as error:  # some libraries raise what is no Exception
+                own = own_error(error)
+                if isinstance(own, (Fault, OutOfMemory)):
+                    self._forget()  # engines may be in any state
+                commands += [c for number in in_hand for c in self._fail((job_id, stage, number), own)]
         if stage == "merge":
             self._forget()
         return commands
@@ -220,14 +263,7 @@ class Worker:
         return self._give_up(key, error)
 
     def _give_up(self, key: Key, error: FaceFusionError) -> list[Publish]:
-        try:
-            commands = self.store.fail(key, self.owner, error)
-            if not error.retryable:
-                told = {"code": error.code, "message": error.message, "hint": error.hint}
-                self.store.record(key[0], outcome={"error": told})
-            return commands
-        except (LeaseLost, UnknownJob):
-            return []
+        return give_up(self.store, key, self.owner, error)
 
     def _mend(self, key: Key, error: SegmentDamaged) -> list[Publish]:
         """Have damaged files made again, and this item after them."""
@@ -534,7 +570,7 @@ class _Heart:
                     if number in self._left:  # else it was finished a moment ago
                         self._lost = error
                         return
-                except FaceFusionError:
+                except Exception:
                     break  # the store is away; work goes on, the lease may run out
 
 

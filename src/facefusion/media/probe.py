@@ -13,7 +13,7 @@ from typing import Any
 import av
 import av.error
 
-from facefusion.errors import MediaUnreadable, MediaUnsupported
+from facefusion.errors import MediaUnreadable, MediaUnsupported, check_memory
 from facefusion.media.files import check_file
 
 MAX_SIDE = 16384
@@ -96,6 +96,7 @@ def open_clip(path: Path) -> Any:
     except (av.error.FFmpegError, OSError, ValueError, UnicodeError) as error:
         if isinstance(error, MediaUnreadable):
             raise
+        check_memory(error, f"{path} could not be opened")
         raise MediaUnreadable(f"{path} is not a photo or clip that can be read: {_reason(error)}.", _HINT) from error
 
 
@@ -144,6 +145,7 @@ def _probe(path: Path, size_bytes: int, changed_ns: int) -> ClipInfo:
         try:
             first = next(container.decode(stream), None)
         except (av.error.FFmpegError, ValueError, OSError) as error:
+            check_memory(error, f"{path} could not be decoded")
             raise MediaUnreadable(f"{path} cannot be decoded: {_reason(error)}.", _HINT) from error
         if first is None or not first.width or not first.height:
             raise MediaUnreadable(f"{path} has no decodable frame.", _HINT)

@@ -13,7 +13,7 @@ import av.error
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from facefusion.errors import MediaUnreadable, MediaUnsupported
+from facefusion.errors import MediaUnreadable, MediaUnsupported, check_memory
 from facefusion.media.probe import ClipInfo, open_clip, probe
 from facefusion.types.frame import Frame, Pixels
 
@@ -163,6 +163,7 @@ class ClipReader:
         except (av.error.FFmpegError, OSError) as error:
             if isinstance(error, MediaUnsupported):
                 raise
+            check_memory(error, f"{self.info.path} could not be decoded")
             raise MediaUnreadable(
                 f"{self.info.path} is damaged after {last_s:.2f} s: {error.strerror or error}.",
                 f"Get an intact copy, or use --end {max(last_s - 0.1, 0.1):.2f} for the part before.",

@@ -18,7 +18,7 @@ import av
 import av.error
 from av.codec.context import Flags
 
-from facefusion.errors import MediaUnreadable, SegmentDamaged
+from facefusion.errors import MediaUnreadable, SegmentDamaged, check_memory
 from facefusion.media.border import writing
 from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.reader import ClipReader
@@ -90,6 +90,7 @@ def plan_spans(reader: ClipReader, length_s: float) -> tuple[Span, ...]:
                     if packet.is_keyframe:
                         keys.append(packet.pts)
     except av.error.FFmpegError as error:
+        check_memory(error, f"{reader.info.path} could not be read")
         raise MediaUnreadable(
             f"{reader.info.path} cannot be read to its end: {error}.", "Get an intact copy."
         ) from error
@@ -275,6 +276,7 @@ def _open_segment(path: Path) -> Any:
     try:
         return av.open("file:" + os.fspath(path), "r", format="nut")
     except (av.error.FFmpegError, OSError) as error:
+        check_memory(error, f"{path.name} could not be read")
         raise SegmentDamaged(
             f"{path.name} cannot be read: {error}.", "Resume the job; the segment is rendered again."
         ) from error
