@@ -9,7 +9,7 @@ from pathlib import Path
 
 import av.error
 
-from facefusion.errors import FaceFusionError, MediaError, OutputRefused
+from facefusion.errors import FaceFusionError, MediaError, OutputRefused, check_memory
 from facefusion.media.files import translate_os_error
 
 FOREIGN = (
@@ -38,6 +38,7 @@ def reason_of(error: BaseException) -> str:
 
 def translate_write_error(error: BaseException, path: Path) -> MediaError:
     """Our error for what was raised while a clip was written."""
+    check_memory(error, f"{path} could not be written")
     if is_of_disk(error) or (isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError)):
         return translate_os_error(error, path)  # type: ignore[arg-type]
     return OutputRefused(

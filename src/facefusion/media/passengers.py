@@ -19,7 +19,7 @@ import av
 import av.error
 from av.stream import Disposition
 
-from facefusion.errors import MediaError, MediaUnreadable, MediaUnsupported, RecipeError
+from facefusion.errors import MediaError, MediaUnreadable, MediaUnsupported, RecipeError, check_memory
 from facefusion.media.border import FOREIGN, is_of_disk, reason_of, writing
 from facefusion.media.privacy import clean_extradata, clean_tags
 from facefusion.media.probe import film_of
@@ -441,6 +441,7 @@ class _Chooser:
                 self._mux_beginnings(container, output, copies, converters)
                 output.close()
             except FOREIGN as error:
+                check_memory(error, f"the tracks of {self._target.info.path} could not be tried")
                 return reason_of(error) or type(error).__name__
             finally:
                 if output is not None:
@@ -916,6 +917,7 @@ class Passengers:
             settle(packet, stream, self._last)
             self._output.mux(packet)
         except FOREIGN as error:
+            check_memory(error, f"{self._path} could not be written")
             if is_of_disk(error):
                 with writing(self._path):
                     raise
