@@ -117,11 +117,11 @@ def test_a_clip_that_there_is_no_memory_for_is_not_called_damaged(monkeypatch):
         with pytest.raises(OutOfMemory, match=r"target\.mp4 could not be opened"):
             probe.open_clip(clip)
 
-    class Container:
+    class Packet:
         decode = fail
 
     with pytest.raises(OutOfMemory, match=r"target\.mp4 could not be decoded"):
-        list(whole._decode(Container(), None))
+        whole._decode(Packet())
 
 
 def test_a_photo_that_there_is_no_memory_for_is_not_called_damaged(monkeypatch):

@@ -17,7 +17,7 @@ import av
 import av.error
 from av.stream import Disposition
 
-from facefusion.errors import MediaError, MediaUnreadable, MediaUnsupported
+from facefusion.errors import MediaError, MediaUnreadable, MediaUnsupported, check_memory
 from facefusion.media.files import check_file
 from facefusion.media.timing import TICKS_PER_S, Join, Timing, find_joins
 
@@ -159,7 +159,8 @@ def open_clip(path: Path) -> Any:
             return _checked(av.open(opener[1](), "r", metadata_errors="replace", options=_OPTIONS), path)
         # "file:" keeps odd names such as "a:b.mp4" from being read as a protocol.
         return _checked(av.open("file:" + str(path), "r", metadata_errors="replace", options=_OPTIONS), path)
-    except MemoryError:
+    except MemoryError as error:
+        check_memory(error, f"{path} could not be opened")
         raise
     except (av.error.FFmpegError, OSError, ValueError, UnicodeError) as error:
         if isinstance(error, MediaError):
@@ -371,7 +372,8 @@ def _first_picture(path: Path, container: Any, stream: Any) -> Any:
             if first is not None:
                 check_pixels(path, first.width, first.height)
                 return first
-    except MemoryError:
+    except MemoryError as error:
+        check_memory(error, f"{path} could not be decoded")
         raise
     except (av.error.FFmpegError, ValueError, OSError) as error:
         if isinstance(error, MediaError):
@@ -475,8 +477,7 @@ def _look_at_times(path: Path) -> tuple[Timing, tuple[Join, ...], int | None]:
         except av.error.InvalidDataError:
             pass  # reading will say so
         except (av.error.FFmpegError, OSError) as error:
-            if isinstance(error, MemoryError):
-                raise
+            check_memory(error, f"{path} could not be read")
             raise MediaUnreadable(f"{path} cannot be read: {_reason(error)}.", _HINT) from error
         if not times or all(time is None for time in times):
             return "counted", joins, None
@@ -497,8 +498,6 @@ def _compare_times(path: Path) -> Timing:
         for packet, _ in zip(container.demux(stream), range(_LOOKED_AT), strict=False):
             try:
                 shown += [picture.pts for picture in packet.decode() if picture.pts is not None]
-            except MemoryError:
-                raise
-            except (av.error.FFmpegError, OSError):
-                continue
+            except (av.error.FFmpegError, OSError) as error:
+                check_memory(error, f"{path} could not be decoded")
         return "stamped" if shown == sorted(set(shown)) else "counted"

@@ -16,7 +16,7 @@ import av.error
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from facefusion.errors import MediaUnreadable, MediaUnsupported
+from facefusion.errors import MediaUnreadable, MediaUnsupported, check_memory
 from facefusion.media.defects import Defects, describe_defects
 from facefusion.media.probe import DECODER_OPTIONS, ClipInfo, file_state, film_of, open_clip, probe, with_picture
 from facefusion.media.timing import Clock, decimal_between, shift_at
@@ -213,9 +213,8 @@ class ClipReader:
                     return
                 found = container.demux(read)  # players look for the next packet
                 continue
-            except MemoryError:
-                raise
             except (av.error.FFmpegError, OSError) as error:
+                check_memory(error, f"{self.info.path} could not be read")
                 raise MediaUnreadable(
                     f"{self.info.path} cannot be read to its end: {error.strerror or error}.", "Get an intact copy."
                 ) from error
@@ -397,11 +396,10 @@ class ClipReader:
         """Pictures that come out, None where the packet cannot be decoded."""
         try:
             return [one for one in packet.decode() if one.width and one.height]
-        except MemoryError:
-            raise
         except av.error.EOFError:
             return []
-        except (av.error.FFmpegError, OSError, ValueError):
+        except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
+            check_memory(error, f"{self.info.path} could not be decoded")
             return None
 
     def _note(self, event: _Event, earlier: int | None) -> None:
