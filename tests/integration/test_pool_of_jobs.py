@@ -309,6 +309,8 @@ def test_a_fault_of_the_run_itself_is_an_error_of_ours(jobs, tmp_path, wanted, m
         with pytest.raises(Fault, match="ValueError: nobody knows") as caught:
             jobs.run(job.id, workers=workers)
     assert f"facefusion jobs resume {job.id}" in caught.value.hint
+    assert jobs.store.get(job.id).status == "failed"
+    assert "nobody knows" in jobs.store.get(job.id).error
     check_nothing_is_left(jobs, tmp_path, job.id)
     jobs.run(job.id, workers=workers)
     assert digest(tmp_path / "out.mp4") == wanted

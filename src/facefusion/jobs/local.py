@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ from facefusion.jobs.pool import LACK_OF_MEMORY, Done, Gone, Pool
 from facefusion.jobs.states import Item, StageName, is_due
 from facefusion.jobs.storage import FolderStorage, Storage, hash_file
 from facefusion.jobs.store import Job, JobStore
-from facefusion.jobs.work import LEASE_S, Worker, give_up, hashes_of, owner_name
+from facefusion.jobs.work import LEASE_S, Worker, give_up, hashes_of, owner_name, work_folder
 from facefusion.media.files import check_output, remove_partials
 from facefusion.models.providers import core_count
 from facefusion.pipeline.cast import check_faces
@@ -203,7 +205,7 @@ class LocalJobs:
             When the job was cancelled meanwhile.
         """
         began = time.perf_counter()
-        with self._alone(job_id), _kept(job_id):
+        with self._alone(job_id), self._kept(job_id):
             job = self.store.get(job_id)
             if job.status == "done":
                 return self._outcome(job, 0.0)
@@ -268,21 +270,29 @@ class LocalJobs:
             self.store.invalidate(key, reason)
 
     @contextmanager
-    def _put_back(self, job_id: str) -> Iterator[None]:
-        """Leave nothing as running that nobody does any more, however the work ended."""
+    def _kept(self, job_id: str) -> Iterator[None]:
+        """Let only errors of ours out of a run; what a caller's own function raised passes as it is."""
         try:
             yield
-        except StoreUnreachable:
-            raise  # nothing can be recorded
         except FaceFusionError:
-            self._release(job_id)
             raise
+        except _OfTheCaller as broken:
+            raise broken.error from None
         except Exception as error:
             own = own_error(error)
-            own.retryable = False  # nobody is left to try it
-            with suppress(FaceFusionError):
-                for item in self._running(job_id):
-                    give_up(self.store, item.key, item.owner, own)  # type: ignore[arg-type]
+            self._fail(job_id, own)
+            own.hint = f"{own.hint} {way_on(job_id)}"
+            raise own from error
+
+    @contextmanager
+    def _put_back(self, job_id: str) -> Iterator[None]:
+        """Leave nothing as running that nobody does any more, and no job whose work ended with an error."""
+        try:
+            yield
+        except (StoreUnreachable, UnknownJob):
+            raise  # nothing can be recorded
+        except Exception as error:
+            self._fail(job_id, own_error(error))
             raise
         except BaseException:  # Ctrl-C
             self._release(job_id)
@@ -290,8 +300,24 @@ class LocalJobs:
         else:
             self._release(job_id)
 
+    def _fail(self, job_id: str, error: FaceFusionError) -> None:
+        """Record with a job why nobody goes on with it: with what is in hand, or with what would come next."""
+        with suppress(Exception):  # the store may be what is broken
+            if self.store.get(job_id).status not in ("queued", "running"):
+                return
+            owner = owner_name()
+            last: FaceFusionError = copy(error)
+            last.retryable = False  # nobody is left to try it
+            items = self._running(job_id)
+            if not items:
+                waiting = [item for item in self._stage_in_hand(job_id) if item.status == "queued"]
+                claimed = (self.store.claim(item.key, owner, LEASE_S) for item in waiting[:1])
+                items = [item for item in claimed if item is not None]
+            for item in items:
+                give_up(self.store, item.key, item.owner, last)  # type: ignore[arg-type]
+
     def _release(self, job_id: str) -> None:
-        with suppress(FaceFusionError):  # deleted meanwhile, or the store is away: the next run does it
+        with suppress(Exception):  # deleted meanwhile, or the store is away: the next run does it
             for item in self._running(job_id):
                 self.store.wait(item.key, item.owner)
 
@@ -327,7 +353,8 @@ class LocalJobs:
         """Processes, each with sessions of its own; one that dies loses its item to the others."""
         share = Share(self.store.url, self.folder.absolute(), threads, execution, count)
         barren, before = 0, 0
-        with self._cleared(job_id), Pool(count, hire, share) as pool:
+        pool = Pool(count, hire, share)
+        with self._cleared(job_id, pool), pool:
             while self._is_wanted(job_id, reporter):
                 items = self._stage_in_hand(job_id)
                 taken = {(stage, numbers[0]) for _, stage, numbers in pool.tasks}
@@ -358,12 +385,13 @@ class LocalJobs:
         return bool(found)
 
     @contextmanager
-    def _cleared(self, job_id: str) -> Iterator[None]:
+    def _cleared(self, job_id: str, pool: Pool) -> Iterator[None]:
         """Take away what processes left that had no time to put things away."""
         try:
             yield
         finally:
-            self.storage.delete(".work")
+            for owner in pool.owners:
+                shutil.rmtree(work_folder(self.storage, owner), ignore_errors=True)
             with suppress(FaceFusionError):
                 remove_partials(Path(self.store.get(job_id).recipe["output_path"]))
 
@@ -435,21 +463,6 @@ def error_of(told: Mapping[str, str]) -> FaceFusionError:
 def way_on(job_id: str) -> str:
     """What to say of a job that did not come to its end."""
     return f"Job {job_id} is kept: facefusion jobs resume {job_id}"
-
-
-@contextmanager
-def _kept(job_id: str) -> Iterator[None]:
-    """Let only errors of ours out of a run; what a caller's own function raised passes as it is."""
-    try:
-        yield
-    except FaceFusionError:
-        raise
-    except _OfTheCaller as broken:
-        raise broken.error from None
-    except Exception as error:
-        own = own_error(error)
-        own.hint = f"{own.hint} {way_on(job_id)}"
-        raise own from error
 
 
 class _OfTheCaller(Exception):

@@ -139,6 +139,11 @@ class Pool:
         For it; anything that can be pickled.
     clock
         Seconds that only go forward.
+
+    Attributes
+    ----------
+    owners
+        Names of all processes that there have been.
     """
 
     def __init__(self, count: int, build: Build, settings: Any, clock: Callable[[], float] = time.monotonic) -> None:
@@ -146,6 +151,7 @@ class Pool:
         # Packed, so that a new process has its heart before it imports what takes long.
         self._parcel = pickle.dumps((build, settings))
         self._context = multiprocessing.get_context("spawn")
+        self.owners: list[str] = []
         self._children: list[_Child] = []
         self._lock = threading.Lock()
         self._events: queue.SimpleQueue[Done | Gone] = queue.SimpleQueue()
@@ -301,6 +307,7 @@ class Pool:
                     self._feel(child, *values)
                 elif word == "ready":
                     child.owner = values[0]
+                    self.owners.append(child.owner)
                 elif word == "told":
                     child.told = values[0]
                 elif child.task is not None:

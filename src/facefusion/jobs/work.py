@@ -82,6 +82,12 @@ def owner_name() -> str:
     return f"{platform.node()[:32]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
+def work_folder(storage: Storage, owner: str, folder: Path | None = None) -> Path:
+    """Where a worker keeps files while they are made."""
+    base = storage.folder / ".work" if isinstance(storage, FolderStorage) else folder
+    return (base or Path(tempfile.gettempdir())) / owner.replace(":", "-")
+
+
 def key_of(job_id: str, stage: StageName, number: int) -> str:
     """Where an item's file is."""
     return {
@@ -177,8 +183,7 @@ class Worker:
         self.refused: set[str] = set()
         self.store, self.storage, self.owner = store, storage, owner_name()
         self._is_shared = not isinstance(storage, FolderStorage)
-        base = storage.folder / ".work" if isinstance(storage, FolderStorage) else folder
-        self._folder = (base or Path(tempfile.gettempdir())) / self.owner.replace(":", "-")
+        self._folder = work_folder(storage, self.owner, folder)
         self._threads, self._execution, self._lease_s = thread_count, execution or {}, lease_s
         self._bench: _Bench | None = None
         self._inputs = ExitStack()
