@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from types import TracebackType
 from typing import Any, Literal
 
+from facefusion.apps.console import emit, say, shown, tell_error
 from facefusion.errors import FaceFusionError
 from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.runner import Outcome
@@ -42,10 +42,10 @@ class Show:
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
             self._bar = Progress(
-                TextColumn("{task.description:<8}"),
+                TextColumn("{task.description:<8}", markup=False),
                 BarColumn(bar_width=None),
-                TextColumn("{task.fields[count]}"),
-                TextColumn("{task.fields[rate]:>15}"),
+                TextColumn("{task.fields[count]}", markup=False),
+                TextColumn("{task.fields[rate]:>15}", markup=False),
                 TimeRemainingColumn(compact=True),
                 console=Console(stderr=True),
             )
@@ -99,7 +99,7 @@ class Show:
         """Take in bytes of a file that is fetched, copied or packed."""
         if self._bar is not None:
             if name not in self._tasks:
-                self._tasks[name] = self._bar.add_task(name, total=total or None, rate="", count="")
+                self._tasks[name] = self._bar.add_task(shown(name), total=total or None, rate="", count="")
             self._bar.update(self._tasks[name], completed=done, count=f"{done / 1e6:.1f} MB")
         elif self._mode == "json" and (done == total or time.monotonic() - self._last_event >= 0.2):
             self._last_event = time.monotonic()
@@ -122,29 +122,36 @@ class Show:
             )
         elif self._mode == "bar":
             what = "frame" if outcome.frame_count == 1 else "frames"
-            print(
-                f"{outcome.output_path}: {outcome.changed_frame_count} of {outcome.frame_count} {what} changed, "
+            say(
+                f"{shown(outcome.output_path)}: {outcome.changed_frame_count} of {outcome.frame_count} {what} changed, "
                 f"{outcome.frames_per_s:.1f} frames/s"
             )
             for note in outcome.notes:
-                print(f"  {note}")
+                say(f"  {shown(note)}")
 
     def message(self, text: str, **fields: Any) -> None:
         """Show a line of text, or an event with its fields."""
         if self._mode == "json":
             self._emit(event="message", text=text, **fields)
         elif self._mode == "bar":
-            print(text)
+            say(text)
+
+    def note(self, message: Warning | str, *_: object, **__: object) -> None:
+        """Show a warning in words, without the place in the code."""
+        if self._mode == "json":
+            self._emit(event="note", text=str(message))
+        else:
+            say(f"facefusion: Note: {shown(message)}", is_error=True)
+
+    @property
+    def is_json(self) -> bool:
+        """Whether events are written."""
+        return self._mode == "json"
 
     def error(self, error: FaceFusionError) -> None:
         """Show what is wrong and what to do."""
-        if self._mode == "json":
-            self._emit(event="error", code=error.code, message=error.message, hint=error.hint)
-        else:
-            print(f"facefusion: {error.message}", file=sys.stderr)
-            if error.hint:
-                print(f"  {error.hint}", file=sys.stderr)
+        tell_error(error, self.is_json)
 
     @staticmethod
     def _emit(**fields: Any) -> None:
-        print(json.dumps(fields, ensure_ascii=False), flush=True)
+        emit(**fields)
