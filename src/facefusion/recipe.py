@@ -77,9 +77,7 @@ class Recipe(BaseModel):
         From `build_recipe`, when a value is out of range or an option is unknown.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=False, allow_inf_nan=False, str_max_length=4096
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False, allow_inf_nan=False)
 
     source_paths: tuple[Path, ...] = _option(
         (), "photos of the person to take the face from", "-s", "--source", "--sources", "--source-paths", group="paths"

@@ -36,7 +36,7 @@ def _setting(default: Any, text: str, *flags: str, **constraints: Any) -> Any:
 class JobSettings(BaseModel):
     """Where jobs are and who works on them. Says nothing about what comes out, so it is no part of a recipe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_max_length=4096)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     jobs_path: Path = _setting(
         Path(),

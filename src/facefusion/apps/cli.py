@@ -66,7 +66,9 @@ class _Parser(argparse.ArgumentParser):
     """Argparse with our error words and exit code."""
 
     def error(self, message: str) -> NoReturn:
-        raise RecipeError(f"{message[:1].upper()}{message[1:]}.", f"See {self.prog} --help.")
+        file = next((word for word in sys.argv[1:] if word.startswith("-") and os.path.isfile(word)), None)
+        hint = f"The file {file} is written ./{file} here." if file else f"See {self.prog} --help."
+        raise RecipeError(f"{message[:1].upper()}{message[1:].rstrip('.')}.", hint)
 
 
 def exit_code(error: BaseException) -> int:
@@ -216,6 +218,8 @@ def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
         known = {flag.lstrip("-").replace("-", "_"): flag for flag in flags}
         near = suggest(word.lstrip("-"), list(known))
         flag = next((flag for name, flag in known.items() if near == f"Did you mean '{name}'?"), None)
+        if os.path.isfile(unknown[0]):
+            raise UnknownOption(f"There is no option '{word}'.", f"The file {unknown[0]} is written ./{unknown[0]} here.")
         raise UnknownOption(
             f"There is no option '{word}'.", f"Did you mean '{flag}'?" if flag else f"See {parser.prog} --help."
         )
