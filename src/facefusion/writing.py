@@ -71,7 +71,7 @@ def _parts(path: Path, suffix: str | None) -> tuple[str, str]:
     ending = path.suffix if suffix is None else suffix
     if len(os.fsencode(ending)) > 32:
         ending = ""  # that is no ending of a kind of file
-    room = _name_limit(path.parent) - len(os.fsencode(ending)) - 2 * _TOKEN_BYTES - len("..part")
+    room = _name_limit(path.parent) - len(os.fsencode(ending)) - 2 * _TOKEN_BYTES - len("...part")
     stem = path.stem
     while stem and len(os.fsencode(stem)) > room:
         stem = stem[:-1]

@@ -219,7 +219,8 @@ def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
         near = suggest(word.lstrip("-"), list(known))
         flag = next((flag for name, flag in known.items() if near == f"Did you mean '{name}'?"), None)
         if os.path.isfile(unknown[0]):
-            raise UnknownOption(f"There is no option '{word}'.", f"The file {unknown[0]} is written ./{unknown[0]} here.")
+            hint = f"The file {unknown[0]} is written ./{unknown[0]} here."
+            raise UnknownOption(f"There is no option '{word}'.", hint)
         raise UnknownOption(
             f"There is no option '{word}'.", f"Did you mean '{flag}'?" if flag else f"See {parser.prog} --help."
         )

@@ -49,13 +49,12 @@ class Show:
                 TimeRemainingColumn(compact=True),
                 console=Console(stderr=True),
             )
-            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
+        if self._bar is not None and self._tasks:
             self._bar.stop()
 
     def progress(self, progress: Progress) -> None:
@@ -65,6 +64,7 @@ class Show:
         rate = (progress.done - 1) / (now - began) if now > began else 0.0
         if self._bar is not None:
             if progress.stage not in self._tasks:
+                self._bar.start()  # only now: a bar without a task would leave an empty line
                 self._tasks[progress.stage] = self._bar.add_task(
                     _TITLES[progress.stage], total=progress.total or None, rate="", count=""
                 )
@@ -99,6 +99,7 @@ class Show:
         """Take in bytes of a file that is fetched, copied or packed."""
         if self._bar is not None:
             if name not in self._tasks:
+                self._bar.start()
                 self._tasks[name] = self._bar.add_task(shown(name), total=total or None, rate="", count="")
             self._bar.update(self._tasks[name], completed=done, count=f"{done / 1e6:.1f} MB")
         elif self._mode == "json" and (done == total or time.monotonic() - self._last_event >= 0.2):
