@@ -32,6 +32,7 @@ class Show:
             mode = "bar" if sys.stderr.isatty() else "quiet"
         self._mode = mode
         self._bar: Any = None
+        self._is_live = False
         self._tasks: dict[str, Any] = {}
         self._began: dict[str, float] = {}
         self._last_event = 0.0
@@ -54,7 +55,7 @@ class Show:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None and self._tasks:
+        if self._is_live:
             self._bar.stop()
 
     def progress(self, progress: Progress) -> None:
@@ -64,7 +65,7 @@ class Show:
         rate = (progress.done - 1) / (now - began) if now > began else 0.0
         if self._bar is not None:
             if progress.stage not in self._tasks:
-                self._bar.start()  # only now: a bar without a task would leave an empty line
+                self._go_live()
                 self._tasks[progress.stage] = self._bar.add_task(
                     _TITLES[progress.stage], total=progress.total or None, rate="", count=""
                 )
@@ -86,6 +87,12 @@ class Show:
                 time_left_s=None if left_s is None else round(max(left_s, 0.0), 1),
             )
 
+    def _go_live(self) -> None:
+        """Show the bar, now that there is a task: without one it would leave an empty line."""
+        if not self._is_live:
+            self._is_live = True
+            self._bar.start()
+
     def restart(self, title: str) -> None:
         """Begin with fresh bars, for the next of several runs."""
         if self._bar is not None:
@@ -99,7 +106,7 @@ class Show:
         """Take in bytes of a file that is fetched, copied or packed."""
         if self._bar is not None:
             if name not in self._tasks:
-                self._bar.start()
+                self._go_live()
                 self._tasks[name] = self._bar.add_task(shown(name), total=total or None, rate="", count="")
             self._bar.update(self._tasks[name], completed=done, count=f"{done / 1e6:.1f} MB")
         elif self._mode == "json" and (done == total or time.monotonic() - self._last_event >= 0.2):
