@@ -91,7 +91,7 @@ def test_links_are_written_through_and_stay(tmp_path):
     assert (tmp_path / "there" / "new").read_bytes() == b"two"
     circle = tmp_path / "circle"
     circle.symlink_to(circle)
-    with pytest.raises(OSError, match="symbolic|link"):
+    with pytest.raises(OSError, match="symbolic link"):
         final_path(circle)
     with pytest.raises(OutputRefused):
         check_outputs([("output", circle)], [])
