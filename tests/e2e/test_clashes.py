@@ -224,8 +224,11 @@ def test_a_batch_whose_outputs_are_inputs_of_others_is_refused(here, capsys):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["{nothing}.png", "{}.png", "{target_name.stem}.png", "{index!r}.png", "{index:99999999999d}.png", "{", "}",
-                "{target_name:>9999999}.png"],
+    "pattern",
+    [
+        "{nothing}.png", "{}.png", "{target_name.stem}.png", "{index!r}.png", "{index:99999999999d}.png", "{", "}",
+        "{target_name:>9999999}.png",
+    ],
 )  # fmt: skip
 def test_fields_that_are_not_there_are_named(pattern):
     with pytest.raises(RecipeError, match="field"):

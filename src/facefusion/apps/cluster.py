@@ -25,7 +25,7 @@ from kombu.exceptions import OperationalError
 
 from facefusion.apps.console import say
 from facefusion.apps.show import Show
-from facefusion.errors import FaceFusionError, RecipeError, Stopped, StoreUnreachable
+from facefusion.errors import FaceFusionError, JobMismatch, RecipeError, Stopped, StoreUnreachable
 from facefusion.jobs.local import check_report, failure_of, hash_inputs, input_paths, job_id_of, plan_of
 from facefusion.jobs.states import Publish
 from facefusion.jobs.storage import Storage, hash_file, open_storage
@@ -294,6 +294,9 @@ def submit(recipe: Recipe, settings: JobSettings, show: Show | None = None) -> s
             inputs[str(path)] = key
             if show is not None:
                 show.transfer(path.name, path.stat().st_size, path.stat().st_size)
+        if hash_inputs(recipe) != hashes:
+            storage.delete(f"{job_id}/")
+            raise JobMismatch("An input was changed while it was sent.", "Run the same command again.")
         stored = plan_of(Plan(plan.recipe, plan.kind, plan.thread_count, plan.models), hashes)
         stored |= {"inputs": inputs, "target_bytes": recipe.target_path.stat().st_size}
         counts = [count for _, _, count in stored["spans"]]

@@ -139,6 +139,9 @@ class ClipWriter:
         self._offset = 0
         self._offset_s = Fraction(0)
 
+    def before_naming(self) -> None:
+        """Called when the file is complete and before it gets its name; what it raises leaves the old file there."""
+
     @staticmethod
     def _check(path: Path, encoder: str) -> None:
         check_clip_output(path, encoder)
@@ -353,6 +356,7 @@ class ClipWriter:
                     self.notes += self._passengers.notes
                     if self._passengers.has_failed_packets:
                         self._check_count()
+                self.before_naming()
                 put_in_place(self._partial, self._path)
             self._stream = self._output = None  # an encoder keeps dozens of pictures as long as it lives
         except BaseException:

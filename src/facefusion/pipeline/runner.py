@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -38,6 +38,7 @@ from facefusion.pipeline.clip import (
     read_clip,
     render_spans,
 )
+from facefusion.pipeline.inputs import BoundInputs
 from facefusion.pipeline.overlap import prefetch
 from facefusion.pipeline.plan import (
     Plan,
@@ -46,6 +47,7 @@ from facefusion.pipeline.plan import (
     face_map_of,
     find_kind,
     models_of,
+    reads_of,
     track_options,
 )
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
@@ -215,10 +217,11 @@ def run(recipe: Recipe, on_progress: OnProgress = ignore_progress) -> Outcome:
     with own_errors(on_progress) as told:
         plan = build_plan(recipe)
         recipe = plan.recipe  # what was left open is now decided
+        inputs = BoundInputs.bind(path for _, path in reads_of(recipe))
         cast = build_cast(recipe, build_analyser(recipe, has_identity=False), told)
         began = time.perf_counter()
         tracks = _analyse(recipe, build_analyser(recipe), told)
-        return _render(plan, tracks, cast, time.perf_counter() - began, told)
+        return _render(plan, tracks, cast, time.perf_counter() - began, told, inputs)
 
 
 def render_target(recipe: Recipe, tracks: Tracks, on_progress: OnProgress = ignore_progress) -> Outcome:
@@ -232,11 +235,14 @@ def render_target(recipe: Recipe, tracks: Tracks, on_progress: OnProgress = igno
     with own_errors(on_progress) as told:
         plan = build_plan(recipe)
         recipe = plan.recipe
+        inputs = BoundInputs.bind(path for _, path in reads_of(recipe))
         cast = build_cast(recipe, build_analyser(recipe, has_identity=False), told)
-        return _render(plan, tracks, cast, 0.0, told)
+        return _render(plan, tracks, cast, 0.0, told, inputs)
 
 
-def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progress: OnProgress) -> Outcome:
+def _render(
+    plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progress: OnProgress, inputs: BoundInputs
+) -> Outcome:
     recipe = plan.recipe
     began = time.perf_counter()
     if not tracks.tracks and not (recipe.allow_empty and plan.kind == "clip"):
@@ -259,14 +265,15 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
             notes += say_removed(removed)
         if reporter is not None:
             reporter.add(rendered)
+        inputs.check()
         notes += write_photo(recipe.output_path, result, recipe.output_image_quality, comment_of(plan))
         on_progress(Progress("render", 1, 1))
         frame_count, changed = 1, int(rendered.is_changed)
     elif not tracks.tracks and can_copy(recipe, recipe.output_path):
-        copy_target(recipe.target_path, recipe.output_path)
+        copy_target(recipe.target_path, recipe.output_path, inputs.check)
         frame_count, changed, notes = len(tracks.pts), 0, ()
     else:
-        frame_count, changed, notes = _render_clip(plan, tracks, stage, on_progress)
+        frame_count, changed, notes = _render_clip(plan, tracks, stage, on_progress, inputs)
         notes += privacy_notes(recipe)
     if reporter is not None:
         if plan.kind == "clip":
@@ -341,7 +348,9 @@ def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...], tit
         )
 
 
-def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgress) -> tuple[int, int, tuple[str, ...]]:
+def _render_clip(
+    plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgress, inputs: BoundInputs
+) -> tuple[int, int, tuple[str, ...]]:
     recipe = plan.recipe
     reader = read_clip(recipe)
     check_size(tracks, reader.info.width, reader.info.height, recipe.target_path)
@@ -356,7 +365,7 @@ def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgre
         folder = claim_partial(recipe.output_path, suffix=".segments")
         segments = list(render_spans(plan, stage, spans, range(len(spans)), folder, count))
         parts = [segment.part for segment in segments]
-        notes = merge_segments(plan, parts, comment_of(plan))
+        notes = merge_segments(plan, parts, comment_of(plan), before_naming=inputs.check)
     except OSError as error:
         if isinstance(error, FaceFusionError):
             raise
@@ -388,11 +397,12 @@ def can_copy(recipe: Recipe, output: Path) -> bool:
     return recipe.start_s is None and recipe.end_s is None and is_same_kind and keeps_tracks
 
 
-def copy_target(target: Path, output: Path) -> None:
+def copy_target(target: Path, output: Path, before_naming: Callable[[], None] = lambda: None) -> None:
     """Copy a file, whole or not at all."""
     try:
         with replacing(output) as partial:
             shutil.copyfile(target, partial)
+            before_naming()
     except OSError as error:
         raise translate_os_error(error, output) from error
 
