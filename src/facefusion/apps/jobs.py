@@ -13,6 +13,7 @@ from typing import Any
 
 from facefusion.apps.console import shown
 from facefusion.apps.show import Show
+from facefusion.documents import load_json
 from facefusion.errors import JobError, RecipeError, UnknownJob
 from facefusion.media.files import translate_os_error
 from facefusion.pipeline.runner import Outcome
@@ -230,7 +231,6 @@ def _preview(jobs: Any, job_id: str, at_s: float, path: Path | None, show: Show)
 
 
 STATES_OF_DRAFTS = ("drafted", "queued", "failed", "completed")
-MAX_DRAFT_BYTES = 10_000_000
 
 
 class Drafts:
@@ -369,13 +369,9 @@ class Drafts:
         """
         way_out = f"Mend it or bring it back, or take it away: facefusion job-delete {path.stem}"
         try:
-            with path.open("rb") as file:
-                content = file.read(MAX_DRAFT_BYTES + 1)
-            found = json.loads(content.decode()) if len(content) <= MAX_DRAFT_BYTES else None
-        except OSError as error:
-            raise JobError(f"The job {path} cannot be read: {error.strerror}.", way_out) from error
-        except (ValueError, RecursionError) as error:
-            raise JobError(f"The job {path} is damaged: {error}.", way_out) from error
+            found = load_json(path, JobError, "a job")
+        except JobError as error:
+            raise JobError(error.message, way_out) from error
         draft: dict[str, Any] = found if isinstance(found, dict) else {}
         steps = draft.get("steps")
         is_whole = (
@@ -386,7 +382,7 @@ class Drafts:
             and draft.get("status") in STATES_OF_DRAFTS
         )
         if not is_whole:
-            raise JobError(f"The job {path} is damaged: it is not a list of steps.", way_out)
+            raise JobError(f"{path} is damaged: it is not a list of steps.", way_out)
         return draft
 
     def _save(self, draft: dict[str, Any]) -> None:
