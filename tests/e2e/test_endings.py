@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,47 @@ def test_a_fault_is_told_in_plain_words_with_a_log(tmp_path, source_photo, targe
     assert (event["event"], event["code"]) == ("error", "fault")
     assert Path(event["log"]).is_file()
     assert not (tmp_path / "o.png").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_ctrl_c_again_ends_what_does_not_end(tmp_path, source_photo, target_photo):
+    script = (
+        "import signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from facefusion.pipeline import runner\n"
+        "def stuck(*_, **__):\n"
+        "    print('stuck', flush=True)\n"
+        "    try: time.sleep(600)\n"
+        "    finally: time.sleep(600)\n"
+        "runner.build_cast = stuck\n"
+        "from facefusion.__main__ import main\n"
+        "main()"
+    )
+    words = ["-s", str(source_photo), "-t", str(target_photo), "-o", str(tmp_path / "o.png"), "--quiet"]
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "stuck\n"
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        assert process.returncode == 130
+        assert len(process.stderr.read().splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", ["ENOSPC", "EACCES", "EMFILE"])
+def test_a_full_disk_and_lack_of_rights_are_no_fault_wherever_they_come_up(
+    tmp_path, source_photo, target_photo, number
+):
+    words = ["-s", str(source_photo), "-t", str(target_photo), "-o", str(tmp_path / "o.png"), "--quiet"]
+    error = f"OSError(__import__('errno').{number}, 'no', 'somewhere.db')"
+    script = FAULT.format(error=error, place="build_cast")
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 5
+    assert "somewhere.db" in done.stderr
+    assert "fault" not in done.stderr
 
 
 def test_lack_of_memory_is_no_fault(tmp_path, source_photo, target_photo):

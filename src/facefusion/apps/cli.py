@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import warnings
@@ -60,6 +61,13 @@ _JOB_FIELDS = (
 )  # fmt: skip
 _MODEL_HELP = """list; show ID; fetch ID; verify [ID]; pin ID (accept a file without a published hash as it is now);
 import FOLDER or BUNDLE; export BUNDLE ID; key (the public key of your bundles); bench [ID]"""
+
+
+_OF_THE_MACHINE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG,
+    errno.ELOOP,
+)  # fmt: skip
+"""Errors of files that are no fault of ours, wherever they come up."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -244,7 +252,7 @@ def main(words: Sequence[str] | None = None) -> None:
                 console.say(f"facefusion: Standard output cannot be written: {failure}.", is_error=True)
                 code = code or EXIT_OUTPUT
         except KeyboardInterrupt:  # while the end was told
-            code = _stopped()
+            code = _stopped("--json" in words)
     raise SystemExit(code)
 
 
@@ -256,10 +264,10 @@ def _guarded(words: list[str]) -> int:
     except SystemExit as end:  # of argparse, and of Celery
         return end.code if isinstance(end.code, int) else EXIT_OK if end.code is None else EXIT_UNEXPECTED
     except KeyboardInterrupt:
-        return _stopped()
+        return _stopped(is_json)
     except Exception as error:
         if stopping.is_stopping():
-            return _stopped()
+            return _stopped(is_json)
         return tell_exception(error, words, is_json)
 
 
@@ -273,6 +281,11 @@ def tell_exception(error: Exception, words: Sequence[str], is_json: bool) -> int
     from facefusion.apps import faults
 
     known = own_error(error)
+    cause = known.__cause__ if error is known and known.__cause__ is not None else error
+    if isinstance(known, Fault) and isinstance(cause, OSError) and cause.errno in _OF_THE_MACHINE and cause.filename:
+        from facefusion.media.files import translate_os_error
+
+        known = translate_os_error(cause, Path(os.fsdecode(cause.filename)))
     if faults.is_debugging():
         import traceback
 
@@ -281,7 +294,6 @@ def tell_exception(error: Exception, words: Sequence[str], is_json: bool) -> int
         console.tell_error(known, is_json)
         return exit_code(known)
     job_id, state = _job_in_hand()
-    cause = known.__cause__ if error is known and known.__cause__ is not None else error
     fault = faults.fault_of(cause)
     log = faults.save_log(faults.describe(cause, words, f"{job_id} {state}".strip()))
     hints = [f"Job {job_id} is kept ({state}); go on with: facefusion jobs resume {job_id}."] if job_id else []
@@ -303,10 +315,10 @@ def _job_in_hand() -> tuple[str, str]:
     return "", ""
 
 
-def _stopped() -> int:
+def _stopped(is_json: bool) -> int:
     job_id, _ = _job_in_hand()
     way_on = f"run the same command again to go on, or: facefusion jobs resume {job_id}"
-    stopping.tell(way_on if job_id else "nothing was written", job_id)
+    stopping.tell(way_on if job_id else "nothing was written", job_id, is_json)
     return EXIT_STOPPED
 
 

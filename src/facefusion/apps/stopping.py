@@ -50,7 +50,7 @@ def work_is_over(code: int) -> None:
     _state.phase, _state.code = "over", code
 
 
-def tell(what: str, job_id: str = "") -> None:
+def tell(what: str, job_id: str = "", is_json: bool = False) -> None:
     """Say, once, that the user stopped the work.
 
     Parameters
@@ -59,11 +59,13 @@ def tell(what: str, job_id: str = "") -> None:
         What became of it.
     job_id
         The job in hand, or nothing.
+    is_json
+        Whether events are written.
     """
     if _state.is_told:
         return
     _state.is_told = True
-    if "--json" in sys.argv:
+    if is_json:
         event: dict[str, Any] = {"event": "error", "code": "stopped", "message": "Stopped.", "hint": what}
         _write(1, json.dumps(event | ({"job": job_id} if job_id else {})))
     else:
@@ -111,13 +113,13 @@ def _on_signal(number: int, frame: object) -> None:
     if _state.phase == "starting":
         # An exception in the middle of an import may come out as another one, or not at all.
         _state.stopped_at = time.monotonic()
-        tell("nothing was written")
+        tell("nothing was written", is_json="--json" in sys.argv)
         os._exit(EXIT_STOPPED)
     if _state.stopped_at is None:
         _state.stopped_at = time.monotonic()
         raise KeyboardInterrupt
     if number == signal.SIGINT and time.monotonic() - _state.stopped_at > FORCE_AFTER_S:
-        tell("what was being written is taken away by the next run")
+        tell("what was being written is taken away by the next run", is_json="--json" in sys.argv)
         os._exit(EXIT_STOPPED)
 
 
