@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from facefusion.errors import FaceFusionError, MediaMissing, MediaUnreadable, OutputRefused, check_memory
+from facefusion.errors import MediaError, MediaMissing, MediaUnreadable, OutputRefused, check_memory
 from facefusion.writing import (
     MAX_NAME_BYTES,
     claim_partial,
@@ -168,9 +168,9 @@ def _check_one_output(what: str, path: Path) -> None:
         )
 
 
-def translate_os_error(error: Exception, path: Path) -> FaceFusionError:
+def translate_os_error(error: Exception, path: Path) -> MediaError:
     """Our error for a failed write."""
-    if isinstance(error, FaceFusionError):
+    if isinstance(error, MediaError):
         return error
     check_memory(error, f"{path} could not be written")
     number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or error
