@@ -260,7 +260,7 @@ def _pins(folder: Path) -> list[Path]:
 
 def _drafts(folder: Path) -> list[Path]:
     steps = [{"source_paths": ["a.jpg"], "target_path": "t.mp4", "output_path": "o.mp4"}]
-    (folder / "film.json").write_text(json.dumps({"name": "film", "status": "queued", "steps": steps}, indent=1))
+    (folder / "film.json").write_text(json.dumps({"name": "film", "status": "drafted", "steps": steps}, indent=1))
     return [folder / "film.json"]
 
 

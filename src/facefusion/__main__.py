@@ -1,6 +1,19 @@
-"""``python -m facefusion``."""
+"""``python -m facefusion``, and the command ``facefusion``: signals are watched before anything else is loaded."""
 
-from facefusion.apps.cli import main
+from facefusion.apps import stopping
+
+
+def main() -> None:
+    """Run the command line."""
+    with stopping.watched():
+        from facefusion.apps import cli
+
+        try:
+            cli.main()
+        except SystemExit as end:
+            stopping.work_is_over(end.code if isinstance(end.code, int) else 0)
+            raise
+
 
 if __name__ == "__main__":
     main()

@@ -8,6 +8,8 @@ spellings; the first long one is shown in messages.
 from __future__ import annotations
 
 import difflib
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -15,11 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from facefusion.errors import RecipeError, UnknownOption
 
-FaceChoice = Literal["largest", "all"] | tuple[int, ...]
+FaceChoice = Literal["largest", "all"] | tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...]
 """Which tracks are changed: the most prominent person, everyone, or track numbers."""
 
 Percent = Annotated[int, Field(ge=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+MAX_S = 10_000_000
+"""Longest time that can be asked for, seconds: some four months."""
 MaskType = Literal["box", "occlusion", "area", "region"]
 MaskArea = Literal["upper-face", "lower-face", "mouth"]
 MaskRegion = Literal[
@@ -72,7 +77,7 @@ class Recipe(BaseModel):
         From `build_recipe`, when a value is out of range or an option is unknown.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False, allow_inf_nan=False)
 
     source_paths: tuple[Path, ...] = _option(
         (), "photos of the person to take the face from", "-s", "--source", "--sources", "--source-paths", group="paths"
@@ -148,7 +153,7 @@ class Recipe(BaseModel):
     exempt_paths: tuple[Path, ...] = _option(
         (), "photos of people who are left as they are", "--exempt", "--exempt-paths", group="selection"
     )
-    exempt_faces: tuple[Annotated[int, Field(ge=0)], ...] = _option(
+    exempt_faces: tuple[Count, ...] = _option(
         (), "numbers of people who are left as they are", "--exempt-faces", group="selection"
     )
 
@@ -208,13 +213,13 @@ class Recipe(BaseModel):
     reference_face_path: Path | None = _option(
         None, "photo of the person to change, for mode reference", "--reference-face-path", group="selection"
     )
-    reference_face_position: Annotated[int, Field(ge=0)] = _option(
+    reference_face_position: Count = _option(
         0, "which person of the reference frame, in selector order", "--reference-face-position", group="selection"
     )
     reference_face_distance: Share = _option(
         0.3, "how far a face may be from the reference, 0 to 1", "--reference-face-distance", group="selection"
     )
-    reference_frame_number: Annotated[int, Field(ge=0)] = _option(
+    reference_frame_number: Count = _option(
         0, "frame of the target that shows the reference", "--reference-frame-number", group="selection"
     )
     face_map_path: Path | None = _option(
@@ -275,10 +280,12 @@ class Recipe(BaseModel):
         1.0, "smoothing of the mesh over time, 0 to 1", "--face-tracker-smoothing", group="analysis"
     )
 
-    start_s: Annotated[float, Field(ge=0)] | None = _option(
+    start_s: Annotated[float, Field(ge=0, le=MAX_S)] | None = _option(
         None, "start of the part to keep, s", "--start", group="output"
     )
-    end_s: Annotated[float, Field(gt=0)] | None = _option(None, "end of the part to keep, s", "--end", group="output")
+    end_s: Annotated[float, Field(gt=0, le=MAX_S)] | None = _option(
+        None, "end of the part to keep, s", "--end", group="output"
+    )
     output_image_quality: Annotated[int, Field(ge=0, le=100)] = _option(
         92, "quality of JPEG, WebP, HEIC and AVIF, 0 to 100", "--output-image-quality", group="output"
     )
@@ -440,6 +447,16 @@ class Recipe(BaseModel):
             return tuple(int(part) for part in parts)
         return value
 
+    @field_validator("source_paths", "exempt_paths", "models_paths")
+    @classmethod
+    def _check_names(cls, value: tuple[object, ...]) -> tuple[object, ...]:
+        return tuple(check_name(path) for path in value)
+
+    @field_validator("target_path", "output_path", "report_path", "reference_face_path", "face_map_path")
+    @classmethod
+    def _check_one_name(cls, value: object) -> object:
+        return check_name(value)
+
     @model_validator(mode="after")
     def _check_ages(self) -> Recipe:
         start, end = self.face_selector_age_start, self.face_selector_age_end
@@ -452,6 +469,26 @@ class Recipe(BaseModel):
         if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
             raise ValueError(f"--end ({self.end_s} s) must be later than --start ({self.start_s} s)")
         return self
+
+
+def check_name(path: object) -> object:
+    """A path that a system can have been given, or ValueError."""
+    if "\0" in str(path):
+        raise ValueError("holds a null character")
+    return path
+
+
+def reason_of(error: ValidationError, fields: Mapping[str, Any], fallback: str) -> tuple[str, str]:
+    """What is wrong with which option, and what the option is for."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][:1]) or fallback
+    message = str(first["msg"]).removeprefix("Value error, ")
+    given = repr(first.get("input"))
+    given = given if len(given) <= 100 else f"{given[:100]}…"
+    return (
+        f"Option '{where}': {message} (given: {given}).",
+        f"{fields[where].description}." if where in fields else "",
+    )
 
 
 def _words(value: object) -> tuple[object, ...]:
@@ -480,9 +517,9 @@ def build_recipe(options: dict[str, Any]) -> Recipe:
     known = Recipe.model_fields
     values: dict[str, Any] = {}
     for key, value in options.items():
-        name = _ALIASES.get(key, key).replace("-", "_")
+        name = _ALIASES.get(key, key).replace("-", "_") if isinstance(key, str) else ""
         if name not in known:
-            raise UnknownOption(f"There is no option '{key}'.", suggest(key, [*known, *_ALIASES]))
+            raise UnknownOption(f"There is no option '{key}'.", suggest(str(key), [*known, *_ALIASES]))
         if name in values:
             raise RecipeError(f"'{key}' and another spelling of it are both given.", "Keep one of them.")
         values[name] = value
@@ -492,13 +529,48 @@ def build_recipe(options: dict[str, Any]) -> Recipe:
     try:
         return Recipe(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][:1]) or "recipe"
-        message = str(first["msg"]).removeprefix("Value error, ")
+        raise RecipeError(*reason_of(error, known, "recipe")) from error
+
+
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """The recipe with paths that mean the same in every folder: spelled in one way, with no links in their folders.
+
+    Inputs are named by the file that a link leads to. What is written, and the mapping file, which others are relative
+    to, keep their own name.
+
+    Raises
+    ------
+    RecipeError
+        For a relative path where the working folder is gone.
+    """
+    values: dict[str, Any] = {}
+    try:
+        for name in ("target_path", "reference_face_path"):
+            values[name] = _absolute(getattr(recipe, name), is_followed=True)
+        for name in ("output_path", "report_path", "face_map_path"):
+            values[name] = _absolute(getattr(recipe, name), is_followed=False)
+        for name in ("source_paths", "exempt_paths"):
+            values[name] = tuple(_absolute(path, is_followed=True) for path in getattr(recipe, name))
+        values["models_paths"] = tuple(
+            place if "://" in place or not place else str(_absolute(Path(place), is_followed=False))
+            for place in recipe.models_paths
+        )
+    except FileNotFoundError as error:
         raise RecipeError(
-            f"Option '{where}': {message} (given: {first.get('input')!r}).",
-            f"{known[where].description}." if where in known else "",
+            "The working folder is gone, so paths that are relative to it lead nowhere.",
+            "Go to a folder that is there, or give whole paths.",
         ) from error
+    return recipe.model_copy(update=values)
+
+
+def _absolute(path: Path | None, is_followed: bool) -> Path | None:
+    if path is None or path == Path():
+        return path
+    if is_followed and os.path.isfile(path):
+        return Path(os.path.realpath(path))
+    if path.name in ("", ".."):
+        return Path(os.path.realpath(path))
+    return Path(os.path.realpath(path.parent)) / path.name
 
 
 def four_sides(values: tuple[int, ...]) -> tuple[int, int, int, int]:

@@ -9,20 +9,24 @@ Precedence, highest first: command line, environment (``FACEFUSION_<OPTION>``), 
 from __future__ import annotations
 
 import json
-import tomllib
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from facefusion.documents import load_toml
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.facefusion3 import check_not_missing, read_ini
-from facefusion.recipe import Recipe, suggest
+from facefusion.recipe import Recipe, check_name, reason_of, suggest
 
 PREFIX = "FACEFUSION_"
+NO_OPTIONS = ("config_path", "debug")
+"""What the environment says to the command line and not to a recipe."""
 
 
 def _setting(default: Any, text: str, *flags: str, **constraints: Any) -> Any:
@@ -32,7 +36,7 @@ def _setting(default: Any, text: str, *flags: str, **constraints: Any) -> Any:
 class JobSettings(BaseModel):
     """Where jobs are and who works on them. Says nothing about what comes out, so it is no part of a recipe."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     jobs_path: Path = _setting(
         Path(),
@@ -52,18 +56,23 @@ class JobSettings(BaseModel):
     queue: str = _setting("cpu", "which workers may take the work: cpu, gpu, gpu.large or a name of yours", "--queue")
     priority: int = _setting(5, "how soon it is taken, 0 to 9", "--priority", ge=0, le=9)
     memory_limit_gb: float | None = _setting(
-        None, "memory that all processes may take together, GB (default: what is free)", "--memory-limit", gt=0
+        None, "memory that all processes may take together, GB (default: what is free)", "--memory-limit", gt=0, le=1e6
     )
     disk_limit_gb: float | None = _setting(
-        None, "room that working files may take, GB (default: no limit)", "--disk-limit", gt=0
+        None, "room that working files may take, GB (default: no limit)", "--disk-limit", gt=0, le=1e9
     )
     job_tries: int = _setting(3, "tries of a part of a clip before the job is put aside", "--job-tries", ge=1, le=100)
     lease_s: float = _setting(
         15.0, "a worker that has been silent for so long is taken to be lost, s", "--lease", ge=2, le=3600
     )
     keep_days: float = _setting(
-        30.0, "days after which jobs that nobody touched are deleted with their files", "--keep-days", gt=0
+        30.0, "days after which jobs that nobody touched are deleted with their files", "--keep-days", gt=0, le=36_500
     )
+
+    @field_validator("jobs_path", "job_store", "broker", "storage", "queue")
+    @classmethod
+    def _check_name(cls, value: object) -> object:
+        return check_name(value)
 
     @property
     def folder(self) -> Path:
@@ -85,12 +94,7 @@ def build_job_settings(options: Mapping[str, Any]) -> JobSettings:
     try:
         return JobSettings(**options)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = str(first["loc"][0])
-        raise RecipeError(
-            f"Option '{where}': {first['msg']} (given: {first.get('input')!r}).",
-            f"{JobSettings.model_fields[where].description}." if where in JobSettings.model_fields else "",
-        ) from error
+        raise RecipeError(*reason_of(error, JobSettings.model_fields, "settings")) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,26 +105,63 @@ class Sourced:
     origin: str
 
 
-def config_files(working_folder: Path, environment: Mapping[str, str], explicit: Path | None) -> list[Path]:
+def config_files(working_folder: Path | None, environment: Mapping[str, str], explicit: Path | None) -> list[Path]:
     """Configuration files that exist, weakest first.
 
     Raises
     ------
     RecipeError
-        When a file that was named explicitly is missing.
+        When a file that was named explicitly is missing, or one of them is no file.
     """
     named = explicit or (Path(environment[PREFIX + "CONFIG_PATH"]) if environment.get(PREFIX + "CONFIG_PATH") else None)
-    if named is not None and not named.is_file():
-        raise RecipeError(f"There is no configuration file {named}.", "Check --config-path.")
     user = platformdirs.user_config_path("facefusion") / "config.toml"
-    local = working_folder / "facefusion.toml"
-    return [path for path in (user, local, named) if path is not None and path.is_file()]
+    local = working_folder / "facefusion.toml" if working_folder is not None else None
+    found = []
+    for path in (user, local, named):
+        if path is None:
+            continue
+        try:
+            is_file = stat.S_ISREG(os.stat(path).st_mode)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if path is named:
+                raise RecipeError(f"There is no configuration file {path}.", "Check --config-path.") from error
+            continue
+        except (OSError, ValueError) as error:
+            raise _unreadable(path, error) from error
+        if not is_file:
+            raise RecipeError(f"The configuration {path} is not a file.", "Move it away, or name a file.")
+        found.append(path)
+    return found
+
+
+def _unreadable(path: Path, error: Exception) -> RecipeError:
+    reason = getattr(error, "strerror", None) or error
+    return RecipeError(
+        f"The configuration {path} cannot be read: {reason}.", "Change its permissions, or move it away."
+    )
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """Options of a configuration file.
+
+    Raises
+    ------
+    RecipeError
+        Saying in which line it is wrong.
+    """
+    if path.suffix != ".ini":
+        return load_toml(path, RecipeError, "a configuration file")
+    values: dict[str, Any] = {}
+    for key, words in read_ini(path).items():
+        _check_name(key, str(path))
+        values[key] = _from_text(key, words, str(path))
+    return values
 
 
 def load_options(
     command_line: Mapping[str, Any],
     environment: Mapping[str, str],
-    working_folder: Path,
+    working_folder: Path | None,
     explicit: Path | None = None,
 ) -> dict[str, Sourced]:
     """Merge every origin into one set of options.
@@ -132,34 +173,30 @@ def load_options(
     environment
         Environment variables; only those that start with ``FACEFUSION_`` are read.
     working_folder
-        Where ``facefusion.toml`` is looked for.
+        Where ``facefusion.toml`` is looked for; None where there is no such folder.
     explicit
         A configuration file named on the command line.
 
     Returns
     -------
     Options by field name, each with its origin; options nobody gave are left out.
+
+    Raises
+    ------
+    RecipeError, UnknownOption
+        Naming the file, with its line where it is known, or the variable.
     """
     merged: dict[str, Sourced] = {}
     for path in config_files(working_folder, environment, explicit):
-        if path.suffix == ".ini":
-            for key, text in read_ini(path).items():
-                _check_name(key, str(path))
-                merged[key] = Sourced(_from_text(key, text), str(path))
-            continue
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise RecipeError(f"{path} is not valid TOML: {error}.", "Mend that line.") from error
-        for key, value in content.items():
+        for key, value in _read_file(path).items():
             _check_name(key, str(path))
             merged[key] = Sourced(value, str(path))
     for variable, text in environment.items():
         name = variable.removeprefix(PREFIX).lower()
-        if not variable.startswith(PREFIX) or name == "config_path":
+        if not variable.startswith(PREFIX) or name in NO_OPTIONS:
             continue
         _check_name(name, f"environment variable {variable}")
-        merged[name] = Sourced(_from_text(name, text), variable)
+        merged[name] = Sourced(_from_text(name, text, f"environment variable {variable}"), variable)
     for name, value in command_line.items():
         merged[name] = Sourced(value, "command line")
     return merged
@@ -171,8 +208,16 @@ def _check_name(name: str, origin: str) -> None:
         raise UnknownOption(f"There is no option '{name}' ({origin}).", suggest(name, list(_fields())))
 
 
-def _from_text(name: str, text: str) -> Any:
+def _from_text(name: str, text: str, origin: str) -> Any:
     """Lists are JSON or words; everything else is left to the recipe to read."""
     if "tuple" in str(_fields()[name].annotation) and name != "faces":
-        return json.loads(text) if text.startswith("[") else text.split()
+        if not text.lstrip().startswith("["):
+            return text.split()
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RecipeError(
+                f"Option '{name}' is not valid JSON ({origin}): {error}.",
+                'Write a list such as ["one", "two"], or words with spaces between them.',
+            ) from error
     return text

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from facefusion.apps import console, stopping
+from facefusion.apps.stopping import EXIT_STOPPED
+from facefusion.errors import Fault, RecipeError, UnknownOption, own_error
 from facefusion.version import __version__
 
 EXIT_OK = 0
@@ -23,7 +27,6 @@ EXIT_MODEL = 6
 EXIT_QUALITY = 7
 EXIT_JOB = 8
 EXIT_MEMORY = 9
-EXIT_STOPPED = 130
 
 _EXIT_TEXT = """exit codes:
   0 done   2 wrong request   3 input cannot be read   4 no face found
@@ -60,13 +63,20 @@ _MODEL_HELP = """list; show ID; fetch ID; verify [ID]; pin ID (accept a file wit
 import FOLDER or BUNDLE; export BUNDLE ID; key (the public key of your bundles); bench [ID]"""
 
 
+_OF_THE_MACHINE = (
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG,
+    errno.ELOOP,
+)  # fmt: skip
+"""Errors of files that are no fault of ours, wherever they come up."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Argparse with our error words and exit code."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}", file=sys.stderr)
-        print(f"  See {self.prog} --help.", file=sys.stderr)
-        raise SystemExit(EXIT_USAGE)
+        file = next((word for word in sys.argv[1:] if word.startswith("-") and os.path.isfile(word)), None)
+        hint = f"The file {file} is written ./{file} here." if file else f"See {self.prog} --help."
+        raise RecipeError(f"{message[:1].upper()}{message[1:].rstrip('.')}.", hint)
 
 
 def exit_code(error: BaseException) -> int:
@@ -116,6 +126,7 @@ def _add_show_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("messages")
     group.add_argument("--quiet", action="store_true", help="show errors only")
     group.add_argument("--json", action="store_true", help="write one JSON event per line to standard output")
+    group.add_argument("--debug", action="store_true", help="show where an error came from, for those who mend it")
     group.add_argument("--config-path", type=Path, help="TOML file with options (see docs/configuration.md)")
     group.add_argument(
         "--show-config", action="store_true", help="print every option with where it comes from, and stop"
@@ -215,32 +226,108 @@ def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
         known = {flag.lstrip("-").replace("-", "_"): flag for flag in flags}
         near = suggest(word.lstrip("-"), list(known))
         flag = next((flag for name, flag in known.items() if near == f"Did you mean '{name}'?"), None)
-        print(f"facefusion: There is no option '{word}'.", file=sys.stderr)
-        print(f"  Did you mean '{flag}'?" if flag else f"  See {parser.prog} --help.", file=sys.stderr)
-        raise SystemExit(EXIT_USAGE)
+        if os.path.isfile(unknown[0]):
+            hint = f"The file {unknown[0]} is written ./{unknown[0]} here."
+            raise UnknownOption(f"There is no option '{word}'.", hint)
+        raise UnknownOption(
+            f"There is no option '{word}'.", f"Did you mean '{flag}'?" if flag else f"See {parser.prog} --help."
+        )
     return arguments
 
 
 def _explain_missing(word: str) -> None:
     """Say what stands in for an option of FaceFusion 3 that is not here."""
-    from facefusion.errors import UnknownOption
     from facefusion.facefusion3 import check_not_missing
 
-    try:
-        check_not_missing(word.lstrip("-").replace("-", "_"), "command line")
-    except UnknownOption as error:
-        print(f"facefusion: {error.message}\n  {error.hint}", file=sys.stderr)
-        raise SystemExit(EXIT_USAGE) from None
+    check_not_missing(word.lstrip("-").replace("-", "_"), "command line")
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Entry point of the console script; ends with an exit code (see ``--help``)."""
+    """Entry point of the command line; ends with an exit code (see ``--help``), and with no other exception."""
     words = list(sys.argv[1:] if words is None else words)
+    with stopping.watched(), console.prepared():
+        try:
+            code = _guarded(words)
+            if failure := console.output_failure():
+                console.say(f"facefusion: Standard output cannot be written: {failure}.", is_error=True)
+                code = code or EXIT_OUTPUT
+        except KeyboardInterrupt:  # while the end was told
+            code = _stopped("--json" in words)
+    raise SystemExit(code)
+
+
+def _guarded(words: list[str]) -> int:
+    """Do what the words say. Whatever is raised becomes a line or two, and an exit code."""
+    is_json = "--json" in words
+    try:
+        return _choose(words)
+    except SystemExit as end:  # of argparse, and of Celery
+        return end.code if isinstance(end.code, int) else EXIT_OK if end.code is None else EXIT_UNEXPECTED
+    except KeyboardInterrupt:
+        return _stopped(is_json)
+    except Exception as error:
+        if stopping.is_stopping():
+            return _stopped(is_json)
+        return tell_exception(error, words, is_json)
+
+
+def tell_exception(error: Exception, words: Sequence[str], is_json: bool) -> int:
+    """Say what went wrong: an error of ours as it is, and all others as a fault, with a log.
+
+    Returns
+    -------
+    The exit code.
+    """
+    from facefusion.apps import faults
+
+    known = own_error(error)
+    cause = known.__cause__ if error is known and known.__cause__ is not None else error
+    if isinstance(known, Fault) and isinstance(cause, OSError) and cause.errno in _OF_THE_MACHINE and cause.filename:
+        from facefusion.media.files import translate_os_error
+
+        known = translate_os_error(cause, Path(os.fsdecode(cause.filename)))
+    if faults.is_debugging():
+        import traceback
+
+        console.say("".join(traceback.format_exception(error)), is_error=True)
+    if not isinstance(known, Fault):
+        console.tell_error(known, is_json)
+        return exit_code(known)
+    job_id, state = _job_in_hand()
+    fault = faults.fault_of(cause)
+    log = faults.save_log(faults.describe(cause, words, f"{job_id} {state}".strip()))
+    hints = [f"Job {job_id} is kept ({state}); go on with: facefusion jobs resume {job_id}."] if job_id else []
+    hints.append(f"Please report it to {faults.REPORT_TO}" + (f", with {log}." if log else "."))
+    if not faults.is_debugging():
+        hints.append("With --debug, all is shown.")
+    fault.hint = " ".join(hints)
+    console.tell_error(fault, is_json, job=job_id or None, job_status=state or None, log=log)
+    return EXIT_UNEXPECTED
+
+
+def _job_in_hand() -> tuple[str, str]:
+    """Id and state of the job that this process works on, or nothing."""
+    jobs = sys.modules.get("facefusion.apps.jobs")
+    if jobs is None:
+        return "", ""
+    with suppress(Exception):  # there is an error already that is to be told
+        return jobs.job_in_hand(), jobs.state_in_hand()
+    return "", ""
+
+
+def _stopped(is_json: bool) -> int:
+    job_id, _ = _job_in_hand()
+    way_on = f"run the same command again to go on, or: facefusion jobs resume {job_id}"
+    stopping.tell(way_on if job_id else "nothing was written", job_id, is_json)
+    return EXIT_STOPPED
+
+
+def _choose(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help", "--version", "-v"):
         parser = _help_parser()
         if not words:
             parser.print_help()
-            raise SystemExit(EXIT_USAGE)
+            return EXIT_USAGE
         parser.parse_args(["--version" if words[0] == "-v" else words[0]])
     if words[0].startswith("-"):
         words = ["run", *words]
@@ -250,55 +337,36 @@ def main(words: Sequence[str] | None = None) -> None:
 
         near = difflib.get_close_matches(command, _COMMANDS, n=1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Commands: {', '.join(_COMMANDS)}."
-        print(f"facefusion: There is no command '{command}'.\n  {hint}", file=sys.stderr)
-        raise SystemExit(EXIT_USAGE)
+        raise RecipeError(f"There is no command '{command}'.", hint)
     arguments = _parse(_command_parser(command), words[1:])
-    raise SystemExit(_run_command(command, vars(arguments)))
+    return _run_command(command, vars(arguments))
 
 
 def _run_command(command: str, values: dict[str, Any]) -> int:
     from facefusion.apps.show import Mode, Show
-    from facefusion.errors import FaceFusionError
 
     is_json, is_quiet = values.pop("json"), values.pop("quiet")
+    values.pop("debug")
     mode: Mode = "json" if is_json else "quiet" if is_quiet else "bar"
-    signal.signal(signal.SIGTERM, _stop)
-    show = Show(mode)
+    stopping.work_begins()
+    with Show(mode) as show, warnings.catch_warnings():
+        warnings.showwarning = show.note
+        return _dispatch(command, values, show)
+
+
+def working_folder() -> Path | None:
+    """Where this process is; None where that folder is gone."""
     try:
-        with show, warnings.catch_warnings():
-            warnings.showwarning = _note
-            return _dispatch(command, values, show)
-    except FaceFusionError as error:
-        show.error(error)
-        return exit_code(error)
-    except KeyboardInterrupt:
-        from facefusion.apps.jobs import job_in_hand
-
-        job_id = job_in_hand()
-        what = (
-            f"run the same command again to go on, or: facefusion jobs resume {job_id}"
-            if job_id
-            else "nothing was written"
-        )
-        print(f"facefusion: Stopped; {what}.", file=sys.stderr)
-        return EXIT_STOPPED
-
-
-def _note(message: Warning | str, *_: object, **__: object) -> None:
-    """Warnings in words, without the place in the code."""
-    print(f"facefusion: Note: {message}", file=sys.stderr)
-
-
-def _stop(signum: int, frame: object) -> None:
-    """SIGTERM ends a run as Ctrl-C does: cleanly, with nothing half written."""
-    raise KeyboardInterrupt
+        return Path.cwd()
+    except OSError:
+        return None
 
 
 def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     config_path = values.pop("config_path", None)
     show_config = values.pop("show_config", False)
-    from facefusion.recipe import build_recipe
-    from facefusion.settings import JobSettings, build_job_settings, load_options
+    from facefusion.recipe import build_recipe, with_absolute_paths
+    from facefusion.settings import JobSettings, build_job_settings, config_files, load_options
 
     words: dict[str, Any] = {
         name: values.pop(name)
@@ -307,14 +375,17 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     }
     tracks_path: Path | None = values.pop("tracks_path", None)
     patterns = [str(values.pop(f"{name}_pattern", "")) for name in ("source", "target", "output")]
-    options = load_options(values, os.environ, Path.cwd(), config_path)
+    folder = working_folder()
+    options = load_options(values, os.environ, folder, config_path)
+    read = [("configuration", path) for path in config_files(folder, os.environ, config_path)]
     recipe = build_recipe({name: s.value for name, s in options.items() if name not in JobSettings.model_fields})
+    recipe = with_absolute_paths(recipe)
     settings = build_job_settings({name: s.value for name, s in options.items() if name in JobSettings.model_fields})
     if show_config:
         for model in (recipe, settings):
             for name in type(model).model_fields:
                 origin = options[name].origin if name in options else "default"
-                print(f"{name} = {getattr(model, name)!r}  ({origin})")
+                console.say(f"{name} = {getattr(model, name)!r}  ({origin})")
         return EXIT_OK
 
     if command == "models":
@@ -335,19 +406,23 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     if command == "batch-run":
         from facefusion.apps.batch import run_batch
 
-        return run_batch(recipe, settings, patterns[0], patterns[1], patterns[2], show)
+        return run_batch(recipe, settings, patterns[0], patterns[1], patterns[2], show, read)
 
+    from facefusion.media.files import translate_os_error
     from facefusion.pipeline import runner
+    from facefusion.pipeline.plan import check_models, check_paths
 
     if command == "analyse":
-        from facefusion.media.files import check_output
-        from facefusion.pipeline.plan import check_models
-
         assert tracks_path is not None
+        if recipe.target_path == Path():
+            raise RecipeError("No target is given.", "Name a photo or clip with --target.")
         check_models(recipe, is_rendering=False)
-        check_output(tracks_path, [recipe.target_path])
+        check_paths(recipe, writes=[("tracks file", tracks_path)], reads=read)
         tracks = runner.analyse_target(recipe, on_progress=show.progress)
-        tracks.save(tracks_path)
+        try:
+            tracks.save(tracks_path)
+        except OSError as error:
+            raise translate_os_error(error, tracks_path) from error
         people = [{"face": t.track_id, "frames": len(t.frames)} for t in tracks.tracks]
         lines = [f"  face {p['face']}: {p['frames']} of {len(tracks.pts)} frames" for p in people]
         show.message(
@@ -358,10 +433,12 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         from facefusion.types.track import Tracks
 
         assert tracks_path is not None
+        check_paths(recipe, reads=[("tracks file", tracks_path), *read])
         outcome = runner.render_target(recipe, Tracks.load(tracks_path), show.progress)
     else:
         from facefusion.apps.jobs import run_recipe
 
+        check_paths(recipe, reads=read)
         outcome = run_recipe(recipe, settings, show)
     show.outcome(outcome)
     return EXIT_OK

@@ -23,21 +23,22 @@ from celery import Celery, signals
 from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 
+from facefusion.apps.console import say
 from facefusion.apps.show import Show
-from facefusion.errors import FaceFusionError, RecipeError, Stopped, StoreUnreachable
+from facefusion.errors import FaceFusionError, JobMismatch, RecipeError, Stopped, StoreUnreachable
 from facefusion.jobs.local import check_report, failure_of, hash_inputs, input_paths, job_id_of, plan_of
 from facefusion.jobs.states import Publish
 from facefusion.jobs.storage import Storage, hash_file, open_storage
 from facefusion.jobs.store import Job, JobStore
 from facefusion.jobs.sweep import sweep, wake
 from facefusion.jobs.work import Worker, key_of, report_key
-from facefusion.media.files import check_output, partial_path, translate_os_error
+from facefusion.media.files import replacing, translate_os_error
 from facefusion.metrics.report import report_files
 from facefusion.pipeline.cast import check_faces
-from facefusion.pipeline.plan import Plan, build_plan
+from facefusion.pipeline.plan import Plan, build_plan, check_paths
 from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.runner import Outcome
-from facefusion.recipe import Recipe
+from facefusion.recipe import Recipe, with_absolute_paths
 from facefusion.settings import JobSettings
 
 TASK = "facefusion.work"
@@ -248,7 +249,8 @@ def _run_sweeper(app: Any, settings: JobSettings) -> None:
                 continue  # the store is away; try again
 
     def start(**_: Any) -> None:
-        print("facefusion: The worker is ready.", file=sys.stderr, flush=True)
+        say("facefusion: The worker is ready.", is_error=True)
+        sys.stderr.flush()
         threading.Thread(target=run, name="sweeper", daemon=True).start()
 
     signals.worker_ready.connect(start, weak=False)
@@ -267,6 +269,7 @@ def submit(recipe: Recipe, settings: JobSettings, show: Show | None = None) -> s
         Everything that planning refuses.
     """
     check_cluster(settings)
+    recipe = with_absolute_paths(recipe)
     plan = build_plan(recipe)
     hashes = hash_inputs(recipe)
     # Workers measure before they clear up, so a job with a report is another one than a job without.
@@ -291,6 +294,9 @@ def submit(recipe: Recipe, settings: JobSettings, show: Show | None = None) -> s
             inputs[str(path)] = key
             if show is not None:
                 show.transfer(path.name, path.stat().st_size, path.stat().st_size)
+        if hash_inputs(recipe) != hashes:
+            storage.delete(f"{job_id}/")
+            raise JobMismatch("An input was changed while it was sent.", "Run the same command again.")
         stored = plan_of(Plan(plan.recipe, plan.kind, plan.thread_count, plan.models), hashes)
         stored |= {"inputs": inputs, "target_bytes": recipe.target_path.stat().st_size}
         counts = [count for _, _, count in stored["spans"]]
@@ -311,7 +317,8 @@ def run_in_cluster(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome
     ------
     SegmentFailed, Stopped, OutputRefused
     """
-    check_output(recipe.output_path, [recipe.target_path, *recipe.source_paths])
+    recipe = with_absolute_paths(recipe)
+    check_paths(recipe)
     began = time.perf_counter()
     job_id = submit(recipe, settings, show)
     show.message(f"Job {job_id} is with the workers; it goes on if this stops.", job=job_id)
@@ -356,19 +363,15 @@ def fetch(storage: Storage, key: str, path: Path, sha256: str = "") -> None:
     ------
     OutputRefused, StoreUnreachable
     """
-    partial = partial_path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with storage.local(key) as copy:
-            shutil.copyfile(copy, partial)
-        if sha256 and hash_file(partial) != sha256:
-            raise StoreUnreachable(f"{path.name} arrived damaged.", "Run the same command again.")
-        partial.replace(path)
+        with replacing(path) as partial:
+            with storage.local(key) as copy:
+                shutil.copyfile(copy, partial)
+            if sha256 and hash_file(partial) != sha256:
+                raise StoreUnreachable(f"{path.name} arrived damaged.", "Run the same command again.")
     except FileNotFoundError as error:
         raise StoreUnreachable(f"{path.name} is gone from the storage.", "Run the same command again.") from error
     except OSError as error:
         if isinstance(error, FaceFusionError):
             raise
         raise translate_os_error(error, path) from error
-    finally:
-        partial.unlink(missing_ok=True)

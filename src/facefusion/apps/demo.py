@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facefusion.apps.console import prepared, say
 from facefusion.apps.show import Show
 from facefusion.media.reader import ClipReader
 from facefusion.metrics.likeness import Likeness, mean_likeness
@@ -55,15 +56,17 @@ def main(folder: str = "out") -> Outcome:
             "output_path": output,
         }
     )
-    with Show("bar") as show:
+    with prepared(), Show("bar") as show:
         outcome = run(recipe, show.progress)
     to_source, to_target, before = measure(recipe)
-    print(f"\n{output.resolve()}")
-    print(
-        f"  {outcome.changed_frame_count} of {outcome.frame_count} frames changed, {outcome.frames_per_s:.1f} frames/s"
-    )
-    print(f"  likeness to the source photo: {before:+.2f} before, {to_source:+.2f} after (-1 to 1, by texture)")
-    print(f"  likeness of the output to the target: {to_target:+.2f}")
+    with prepared():
+        say(f"\n{output.resolve()}")
+        say(
+            f"  {outcome.changed_frame_count} of {outcome.frame_count} frames changed, "
+            f"{outcome.frames_per_s:.1f} frames/s"
+        )
+        say(f"  likeness to the source photo: {before:+.2f} before, {to_source:+.2f} after (-1 to 1, by texture)")
+        say(f"  likeness of the output to the target: {to_target:+.2f}")
     return outcome
 
 

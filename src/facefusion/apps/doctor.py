@@ -7,6 +7,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from facefusion import __version__
+from facefusion.apps.console import say
 from facefusion.errors import FaceFusionError
 from facefusion.models.providers import core_count, describe_providers
 from facefusion.models.session import SESSIONS
@@ -29,23 +30,23 @@ _PACKAGES = (
 
 def examine(recipe: Recipe) -> int:
     """``facefusion doctor``: print a report; 0 where the embedded default works."""
-    print(f"facefusion {__version__}, Python {sys.version.split()[0]}, {platform.platform()}, {core_count()} cores")
-    print("\npackages")
+    say(f"facefusion {__version__}, Python {sys.version.split()[0]}, {platform.platform()}, {core_count()} cores")
+    say("\npackages")
     runtimes = []
     for name in _PACKAGES:
         try:
-            print(f"  {name:<24}{version(name)}")
+            say(f"  {name:<24}{version(name)}")
             if name.startswith("onnxruntime"):
                 runtimes.append(name)
         except PackageNotFoundError:
-            print(f"  {name:<24}not installed")
+            say(f"  {name:<24}not installed")
     if len(runtimes) > 1:
         best = runtimes[-1]
-        print(
+        say(
             f"  {' and '.join(runtimes)} lie in one folder, and the last one installed has overwritten the others.\n"
             f"  To have {best}: pip uninstall -y {' '.join(runtimes)} && pip install {best}"
         )
-    print("\nmodels")
+    say("\nmodels")
     is_well = True
     store = ModelStore(recipe.models_paths, recipe.licences)
     specs = store.catalog()
@@ -58,25 +59,25 @@ def examine(recipe: Recipe) -> int:
         except FaceFusionError as error:
             state = error.message
             is_well = False
-        print(f"  {spec.id:<28}{state}")
+        say(f"  {spec.id:<28}{state}")
     others = sum(store.find(spec) is None for spec in specs.values())
-    print(f"  {others} more in the catalogue are not here; see 'facefusion models list'")
-    print("\nexecution providers")
+    say(f"  {others} more in the catalogue are not here; see 'facefusion models list'")
+    say("\nexecution providers")
     probe = specs["face_landmarker_embedded"]
     for name, is_offered in describe_providers().items():
         if not is_offered:
-            print(f"  {name:<14}not in this ONNX Runtime")
+            say(f"  {name:<14}not in this ONNX Runtime")
             continue
         try:
             works = f"runs ({SESSIONS.get(probe, store, [name]).provider})"
         except FaceFusionError as error:
             works = f"does not run: {error.message}"
             is_well = is_well and name != "cpu"
-        print(f"  {name:<14}{works}")
-    print("\nvideo encoders")
+        say(f"  {name:<14}{works}")
+    say("\nvideo encoders")
     from facefusion.media.encoders import describe_encoders
 
     for encoder, is_there in describe_encoders().items():
-        print(f"  {encoder:<12}{'available' if is_there else 'not in this PyAV'}")
-    print("\nAll is well." if is_well else "\nSomething is broken; see above.")
+        say(f"  {encoder:<12}{'available' if is_there else 'not in this PyAV'}")
+    say("\nAll is well." if is_well else "\nSomething is broken; see above.")
     return 0 if is_well else 6

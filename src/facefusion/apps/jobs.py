@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import json
-import time
+import math
+import os
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from facefusion.apps.console import shown
 from facefusion.apps.show import Show
-from facefusion.errors import FaceFusionError, JobError, RecipeError, UnknownJob
+from facefusion.documents import load_json
+from facefusion.errors import JobError, RecipeError, UnknownJob
+from facefusion.media.files import translate_os_error
 from facefusion.pipeline.runner import Outcome
-from facefusion.recipe import Recipe, build_recipe
+from facefusion.recipe import Recipe, build_recipe, with_absolute_paths
 from facefusion.settings import JobSettings
+from facefusion.writing import save_bytes
 
-_in_hand: list[str] = []
+_in_hand: list[tuple[str, Any]] = []
 
 
 def job_in_hand() -> str:
-    """The job that this process works on, or nothing."""
-    return _in_hand[-1] if _in_hand else ""
+    """The job that this process works on, or that failed last; or nothing."""
+    return _in_hand[-1][0] if _in_hand else ""
+
+
+def state_in_hand() -> str:
+    """What the store says of `job_in_hand`."""
+    if not _in_hand:
+        return ""
+    job_id, jobs = _in_hand[-1]
+    return str(jobs.store.get(job_id).status)
 
 
 def open_jobs(settings: JobSettings) -> Any:
@@ -58,6 +72,7 @@ def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
     from facefusion.pipeline import runner
     from facefusion.pipeline.plan import find_kind
 
+    _in_hand.clear()
     if recipe.target_path == Path() or recipe.output_path == Path() or find_kind(recipe.target_path) == "photo":
         return runner.run(recipe, show.progress)
     if settings.broker:
@@ -74,14 +89,14 @@ def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
 def _run(jobs: Any, job_id: str, recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
     from facefusion.jobs.local import OF_THE_MACHINE, check_report
 
-    _in_hand.append(job_id)
+    _in_hand[:] = [(job_id, jobs)]
     limit = settings.memory_limit_gb
     # What says how and not what may differ from when the job began.
     execution = {name: getattr(recipe, name) for name in OF_THE_MACHINE}
     outcome: Outcome = jobs.run(
         job_id, settings.worker_count, None if limit is None else int(limit * 1e9), show.progress, execution
     )
-    _in_hand.pop()
+    _in_hand.clear()
     check_report(jobs.store.outcomes(job_id, "merge")[0])
     return outcome
 
@@ -130,6 +145,8 @@ def run_command(
 
 
 def _full_id(jobs: Any, name: str) -> str:
+    if not name.strip():
+        raise RecipeError("An empty name is no job.", "See 'facefusion jobs list'.")
     found = [job.id for job in jobs.store.list_jobs() if job.id.startswith(name)]
     if len(found) != 1:
         many = f"{len(found)} jobs begin with {name}." if found else f"There is no job {name}."
@@ -150,7 +167,8 @@ def _list(jobs: Any, show: Show) -> int:
         began = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
         output = job.recipe["output_path"]
         lines.append(
-            f"{job.id}  {job.status:<10}{share:>5.0%}  {began}  {output}" + (f"  {job.error}" if job.error else "")
+            f"{job.id}  {job.status:<10}{share:>5.0%}  {began}  {shown(output)}"
+            + (f"  {shown(job.error)}" if job.error else "")
         )
         rows.append(
             {"id": job.id, "status": job.status, "share": round(share, 4), "output": output, "error": job.error}
@@ -183,26 +201,36 @@ def _report(jobs: Any, job_id: str) -> dict[str, Any]:
 
 def _show(jobs: Any, job_id: str, show: Show) -> None:
     report = _report(jobs, job_id)
-    lines = [f"{job_id}  {report['status']}", f"  target  {report['target']}", f"  output  {report['output']}"]
+    lines = [f"{job_id}  {report['status']}"]
+    lines += [f"  {what}  {shown(report[what])}" for what in ("target", "output")]
     for name, stage in report["stages"].items():
         width = 30
         filled = round(width * stage["frames_done"] / max(stage["frames"], 1))
         lines.append(f"  {name:<8} {'█' * filled}{'·' * (width - filled)} {stage['done']} of {stage['parts']} parts")
     if report["error"]:
-        lines.append(f"  {report['error']}")
+        lines.append(f"  {shown(report['error'])}")
     lines.append("  history")
     for at, what in jobs.store.history(job_id)[-20:]:
-        lines.append(f"    {datetime.fromtimestamp(at).strftime('%H:%M:%S')}  {what}")
+        lines.append(f"    {datetime.fromtimestamp(at).strftime('%H:%M:%S')}  {shown(what)}")
     show.message("\n".join(lines), **report)
 
 
 def _preview(jobs: Any, job_id: str, at_s: float, path: Path | None, show: Show) -> None:
     from facefusion.jobs.preview import preview
+    from facefusion.media.image import check_photo_output
+    from facefusion.pipeline.plan import check_paths
 
     if path is None:
         raise RecipeError("Where is the picture to go?", "Add -o preview.png.")
+    if not math.isfinite(at_s) or at_s < 0:
+        raise RecipeError(f"There is no time {at_s} s.", "Name a time in the output with --at, in seconds.")
+    check_photo_output(path)
+    check_paths(build_recipe(jobs.store.get(job_id).recipe), writes=[("picture", path)])
     time_s = preview(jobs, job_id, at_s, path)
-    show.message(f"{path}: the frame at {time_s:.3f} s", output=str(path), time_s=time_s)
+    show.message(f"{shown(path)}: the frame at {time_s:.3f} s", output=str(path), time_s=time_s)
+
+
+STATES_OF_DRAFTS = ("drafted", "queued", "failed", "completed")
 
 
 class Drafts:
@@ -223,25 +251,21 @@ class Drafts:
     def run(self, verb: str, names: list[str], given: Mapping[str, Any]) -> int:
         """Do what a verb says."""
         if verb == "job-list":
-            wanted = names[0] if names else ""
-            rows = [d for d in self._all() if not wanted or d["status"] == wanted]
-            text = "\n".join(f"{d['name']:<24}{d['status']:<11}{len(d['steps'])} steps" for d in rows)
-            self._show.message(text or "No jobs.", jobs=rows)
-            return 0
+            return self._list(names[0] if names else "")
         if verb.endswith("-all"):
             status = {"job-submit-all": "drafted", "job-run-all": "queued", "job-retry-all": "failed"}.get(verb)
-            chosen = [d["name"] for d in self._all() if status is None or d["status"] == status]
+            chosen = [d["name"] for d in self._all()[0] if status is None or d["status"] == status]
             return max((self.run(verb.removesuffix("-all"), [name], given) for name in chosen), default=0)
         name = names[0]
         if verb == "job-create":
-            if self._path(name).exists():
+            if os.path.lexists(self._path(name)):
                 raise JobError(f"There is a job '{name}' already.", "Use another name, or job-delete it.")
             self._save({"name": name, "status": "drafted", "steps": []})
             return self._tell(f"Job '{name}' is drafted; add steps with job-add-step {name}.")
-        draft = self._load(name)
-        if verb == "job-delete":
-            self._path(name).unlink()
+        if verb == "job-delete":  # a damaged one too
+            self._delete(name)
             return self._tell(f"Job '{name}' is deleted.")
+        draft = self._load(name)
         if verb in ("job-run", "job-retry"):
             return self._run(draft, {"job-run": "queued", "job-retry": "failed"}[verb])
         if draft["status"] != "drafted":
@@ -254,13 +278,31 @@ class Drafts:
             return self._tell(f"Job '{name}' is queued; run it with job-run {name}.")
         return self._edit(verb, draft, names[1:], given)
 
+    def _list(self, wanted: str) -> int:
+        found, damaged = self._all()
+        rows = [d for d in found if not wanted or d["status"] == wanted]
+        lines = [f"{shown(d['name']):<24}{d['status']:<11}{len(d['steps'])} steps" for d in rows]
+        lines += [shown(f"{error.message} {error.hint}") for error in damaged]
+        fields = {"damaged": [error.message for error in damaged]} if damaged else {}
+        self._show.message("\n".join(lines) or "No jobs.", jobs=rows, **fields)
+        return 0
+
+    def _delete(self, name: str) -> None:
+        path = self._path(name)
+        if not os.path.lexists(path):
+            raise UnknownJob(f"There is no job '{name}'.", "See job-list.")
+        try:
+            path.unlink()
+        except OSError as error:
+            raise JobError(f"{path} cannot be removed: {error.strerror}.", "Take it away yourself.") from error
+
     def _edit(self, verb: str, draft: dict[str, Any], places: list[str], given: Mapping[str, Any]) -> int:
         step = {k: v for k, v in given.items() if k in Recipe.model_fields}
         steps: list[dict[str, Any]] = draft["steps"]
         place = len(steps)
         has = f"Job '{draft['name']}' has {len(steps)}, from 0."
         if verb != "job-add-step":
-            if not places or not places[0].lstrip("-").isdigit():
+            if not places or not re.fullmatch(r"-?[0-9]{1,9}", places[0]):
                 raise RecipeError(
                     f"{verb} needs the number of a step.", f"Job '{draft['name']}' has {len(steps)}, from 0."
                 )
@@ -273,7 +315,8 @@ class Drafts:
             if verb == "job-remix-step":  # works on what the step makes
                 step = {"target_path": steps[place]["output_path"], **step}
                 place += 1
-            recipe = build_recipe(step).model_dump(mode="json", include=set(step))
+            # Where the job is run need not be where it was drafted.
+            recipe = with_absolute_paths(build_recipe(step)).model_dump(mode="json", include=set(step))
             for key in ("target_path", "output_path"):
                 if key not in recipe:
                     raise RecipeError(f"The step has no {key.replace('_', ' ')}.", "Add --target and --output.")
@@ -291,7 +334,7 @@ class Drafts:
             for number, step in enumerate(draft["steps"]):
                 self._show.restart(f"{draft['name']} {number + 1}/{len(draft['steps'])}")
                 self._show.outcome(run_recipe(build_recipe(step), self._settings, self._show))
-        except FaceFusionError:
+        except Exception:
             draft["status"] = "failed"
             self._save(draft)
             raise
@@ -304,22 +347,57 @@ class Drafts:
         return 0
 
     def _path(self, name: str) -> Path:
-        if not name or "/" in name or name.startswith("."):
-            raise RecipeError(f"'{name}' cannot be the name of a job.", "Use letters, digits, dots and dashes.")
+        is_plain = not any(letter in "/\\:" or not letter.isprintable() for letter in name)
+        if not name.strip() or name.startswith(".") or not is_plain or len(os.fsencode(name)) > 200:
+            raise RecipeError(f"{name!r} cannot be the name of a job.", "Use letters, digits, dots and dashes.")
         return self._folder / f"{name}.json"
 
     def _load(self, name: str) -> dict[str, Any]:
-        if not self._path(name).is_file():
+        path = self._path(name)
+        if not os.path.isfile(path):
             raise UnknownJob(f"There is no job '{name}'.", "See job-list.")
-        found: dict[str, Any] = json.loads(self._path(name).read_text(encoding="utf-8"))
-        return found
+        return self._read(path)
+
+    @staticmethod
+    def _read(path: Path) -> dict[str, Any]:
+        """A draft.
+
+        Raises
+        ------
+        JobError
+            When the file is not what was written; it stays as it is.
+        """
+        way_out = f"Mend it or bring it back, or take it away: facefusion job-delete {path.stem}"
+        try:
+            found = load_json(path, JobError, "a job")
+        except JobError as error:
+            raise JobError(error.message, way_out) from error
+        draft: dict[str, Any] = found if isinstance(found, dict) else {}
+        steps = draft.get("steps")
+        is_whole = (
+            isinstance(steps, list)
+            and all(isinstance(step, dict) and {"target_path", "output_path"} <= set(step) for step in steps)
+            and all(isinstance(step[key], str) for step in steps for key in ("target_path", "output_path"))
+            and draft.get("name") == path.stem
+            and draft.get("status") in STATES_OF_DRAFTS
+        )
+        if not is_whole:
+            raise JobError(f"{path} is damaged: it is not a list of steps.", way_out)
+        return draft
 
     def _save(self, draft: dict[str, Any]) -> None:
         path = self._path(draft["name"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{time.monotonic_ns()}.part")
-        partial.write_text(json.dumps(draft, indent=1), encoding="utf-8")
-        partial.replace(path)
+        try:
+            save_bytes(path, json.dumps(draft, indent=1).encode())
+        except OSError as error:
+            raise translate_os_error(error, path) from error
 
-    def _all(self) -> list[dict[str, Any]]:
-        return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(self._folder.glob("*.json"))]
+    def _all(self) -> tuple[list[dict[str, Any]], list[JobError]]:
+        """All drafts that can be read, and what is wrong with the others."""
+        found, damaged = [], []
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                found.append(self._read(path))
+            except JobError as error:
+                damaged.append(error)
+        return found, damaged

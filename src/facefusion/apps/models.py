@@ -9,7 +9,9 @@ from pathlib import Path
 
 import platformdirs
 
+from facefusion.apps.console import say
 from facefusion.errors import FaceFusionError, ModelError, ProviderRefused, RecipeError
+from facefusion.media.files import check_outputs, translate_os_error
 from facefusion.models.licences import is_allowed
 from facefusion.models.spec import ModelSpec
 from facefusion.models.store import ModelStore, OnBytes
@@ -52,7 +54,7 @@ def run_models(
     if action == "key":
         from facefusion.models.bundle import load_or_make_key, public_text
 
-        print(public_text(load_or_make_key(key or _own_key())))
+        say(public_text(load_or_make_key(key or _own_key())))
         return 0
     if action == "import":
         return _import(_one(names, "the folder or bundle"), store, trusted, on_bytes)
@@ -72,13 +74,13 @@ def run_models(
                 path = store.find(spec, file)
                 if path is not None and not file.sha256:
                     store.pin(spec, file, store.hash_of(path))
-                    print(f"{spec.id}: {file.name} is pinned to {store.hash_of(path)}")
+                    say(f"{spec.id}: {file.name} is pinned to {store.hash_of(path)}")
         elif action == "bench":
             measured.append(_bench(spec, store, recipe))
         else:
             _fetch(spec, store, on_bytes)
     if advice := advise(measured):
-        print(advice)
+        say(advice)
     return 0
 
 
@@ -97,45 +99,45 @@ def _here(store: ModelStore) -> list[ModelSpec]:
 
 
 def _list(store: ModelStore) -> int:
-    print(f"{'model':<28}{'capability':<20}{'licence':<18}{'commercial':<12}{'state'}")
+    say(f"{'model':<28}{'capability':<20}{'licence':<18}{'commercial':<12}{'state'}")
     for spec in sorted(store.catalog().values(), key=lambda spec: (spec.capability, spec.id)):
         is_here = store.find(spec) is not None
         state = "embedded" if spec.origin == "embedded" else "here" if is_here else "not here"
         allowed = "" if is_allowed(spec, store.licences) else f", refused by licences = {store.licences}"
-        print(f"{spec.id:<28}{spec.capability:<20}{spec.licence:<18}{spec.commercial:<12}{state}{allowed}")
+        say(f"{spec.id:<28}{spec.capability:<20}{spec.licence:<18}{spec.commercial:<12}{state}{allowed}")
     return 0
 
 
 def _show(spec: ModelSpec, store: ModelStore) -> None:
-    print(f"{spec.key}: {spec.capability} of the family {spec.family}, {spec.vendor} {spec.year}, {spec.precision}")
-    print(f"  licence    {spec.licence} ({spec.licence_source}); commercial use: {spec.commercial}")
+    say(f"{spec.key}: {spec.capability} of the family {spec.family}, {spec.vendor} {spec.year}, {spec.precision}")
+    say(f"  licence    {spec.licence} ({spec.licence_source}); commercial use: {spec.commercial}")
     for file in spec.files:
         path = store.find(spec, file)
-        print(f"  file       {file.name}, {file.size_bytes or '?'} bytes, {path or 'not here'}")
-        print(f"  sha256     {file.sha256 or 'not published; pinned when it is first loaded'}")
+        say(f"  file       {file.name}, {file.size_bytes or '?'} bytes, {path or 'not here'}")
+        say(f"  sha256     {file.sha256 or 'not published; pinned when it is first loaded'}")
         for url in file.urls:
-            print(f"  url        {url}")
+            say(f"  url        {url}")
     if spec.preprocess.size or spec.preprocess.template:
         prepared = spec.preprocess
-        print(f"  crops      {prepared.template or 'no template'}, {prepared.size} px, {prepared.colour}")
-        print(f"             mean {prepared.mean}, std {prepared.std}")
+        say(f"  crops      {prepared.template or 'no template'}, {prepared.size} px, {prepared.colour}")
+        say(f"             mean {prepared.mean}, std {prepared.std}")
     for kind, side in (("in", spec.inputs), ("out", spec.outputs)):
         for name, shape in side.items():
-            print(f"  {kind:<4}{name:<8} {' x '.join('?' if n is None else str(n) for n in shape) or 'any shape'}")
+            say(f"  {kind:<4}{name:<8} {' x '.join('?' if n is None else str(n) for n in shape) or 'any shape'}")
     for key, value in [*spec.options.items(), *spec.figures.items()]:
-        print(f"  {key}: {value}")
+        say(f"  {key}: {value}")
 
 
 def _fetch(spec: ModelSpec, store: ModelStore, on_bytes: OnBytes) -> None:
     from facefusion.models.fetch import fetch
 
     if spec.origin == "embedded":
-        print(f"{spec.id} ships with facefusion.")
+        say(f"{spec.id} ships with facefusion.")
         return
     needed = [spec, *(store.get(name) for name in spec.needs)]
     for one in needed:
         fetched = fetch(one, store, on_bytes)
-        print(f"{one.id}: {', '.join(str(path) for path in fetched) or 'already here'}")
+        say(f"{one.id}: {', '.join(str(path) for path in fetched) or 'already here'}")
 
 
 def _verify(specs: list[ModelSpec], store: ModelStore) -> int:
@@ -147,7 +149,7 @@ def _verify(specs: list[ModelSpec], store: ModelStore) -> int:
         except ModelError as error:
             failed += 1
             state = f"{error.message} {error.hint}"
-        print(f"{spec.id:<28}{state}")
+        say(f"{spec.id:<28}{state}")
     return _FAILED if failed else 0
 
 
@@ -158,12 +160,12 @@ def _import(place: str, store: ModelStore, trusted: list[str], on_bytes: OnBytes
 
         results = import_folder(path, store, on_bytes)
         for result in results:
-            print(f"{result.name:<36}{result.state}{f' ({result.model_id})' if result.model_id else ''}")
+            say(f"{result.name:<36}{result.state}{f' ({result.model_id})' if result.model_id else ''}")
         return _FAILED if any(result.state == "damaged" for result in results) else 0
     from facefusion.models.bundle import import_bundle
 
     for spec in import_bundle(path, store, trusted, on_bytes):
-        print(f"{spec.id:<28}imported, {spec.licence}")
+        say(f"{spec.id:<28}imported, {spec.licence}")
     return 0
 
 
@@ -174,9 +176,15 @@ def _export(names: list[str], store: ModelStore, key: Path, on_bytes: OnBytes) -
         raise RecipeError("Name the bundle and the models.", "Use: facefusion models export BUNDLE ID [ID …].")
     signer = load_or_make_key(key)
     path = Path(names[0])
-    export_bundle(path, [store.get(name) for name in names[1:]], store, signer, on_bytes)
-    print(f"{path}: {len(names) - 1} models, signed by {public_text(signer)}")
-    print(f"  On the other machine: facefusion models import {path.name} --trust {public_text(signer)}")
+    specs = [store.get(name) for name in names[1:]]
+    found = [("model file", store.find(spec, file)) for spec in specs for file in spec.files]
+    check_outputs([("bundle", path)], [("key", key), *((what, file) for what, file in found if file is not None)])
+    try:
+        export_bundle(path, specs, store, signer, on_bytes)
+    except OSError as error:
+        raise translate_os_error(error, path) from error
+    say(f"{path}: {len(names) - 1} models, signed by {public_text(signer)}")
+    say(f"  On the other machine: facefusion models import {path.name} --trust {public_text(signer)}")
     return 0
 
 
@@ -212,10 +220,10 @@ def _bench(spec: ModelSpec, store: ModelStore, recipe: Recipe) -> Times:
                 spent.append(time.perf_counter() - began)
             times[provider, precision] = statistics.median(spent)
         except FaceFusionError as error:
-            print(f"{spec.id:<28}{_name(provider, precision)}: {error.message}")
+            say(f"{spec.id:<28}{_name(provider, precision)}: {error.message}")
     if times:
         shown = ", ".join(f"{_name(*key)} {spent * 1000:.2f} ms" for key, spent in times.items())
-        print(f"{spec.id:<28}{shown}; fastest: {_name(*min(times, key=lambda key: times[key]))}")
+        say(f"{spec.id:<28}{shown}; fastest: {_name(*min(times, key=lambda key: times[key]))}")
     return times
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from types import TracebackType
 from typing import Any, Literal
 
+from facefusion.apps.console import emit, say, shown, tell_error
 from facefusion.errors import FaceFusionError
 from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.runner import Outcome
@@ -32,6 +32,7 @@ class Show:
             mode = "bar" if sys.stderr.isatty() else "quiet"
         self._mode = mode
         self._bar: Any = None
+        self._is_live = False
         self._tasks: dict[str, Any] = {}
         self._began: dict[str, float] = {}
         self._last_event = 0.0
@@ -42,20 +43,19 @@ class Show:
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
             self._bar = Progress(
-                TextColumn("{task.description:<8}"),
+                TextColumn("{task.description:<8}", markup=False),
                 BarColumn(bar_width=None),
-                TextColumn("{task.fields[count]}"),
-                TextColumn("{task.fields[rate]:>15}"),
+                TextColumn("{task.fields[count]}", markup=False),
+                TextColumn("{task.fields[rate]:>15}", markup=False),
                 TimeRemainingColumn(compact=True),
                 console=Console(stderr=True),
             )
-            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
+        if self._is_live:
             self._bar.stop()
 
     def progress(self, progress: Progress) -> None:
@@ -65,6 +65,7 @@ class Show:
         rate = (progress.done - 1) / (now - began) if now > began else 0.0
         if self._bar is not None:
             if progress.stage not in self._tasks:
+                self._go_live()
                 self._tasks[progress.stage] = self._bar.add_task(
                     _TITLES[progress.stage], total=progress.total or None, rate="", count=""
                 )
@@ -86,6 +87,12 @@ class Show:
                 time_left_s=None if left_s is None else round(max(left_s, 0.0), 1),
             )
 
+    def _go_live(self) -> None:
+        """Show the bar, now that there is a task: without one it would leave an empty line."""
+        if not self._is_live:
+            self._is_live = True
+            self._bar.start()
+
     def restart(self, title: str) -> None:
         """Begin with fresh bars, for the next of several runs."""
         if self._bar is not None:
@@ -99,7 +106,8 @@ class Show:
         """Take in bytes of a file that is fetched, copied or packed."""
         if self._bar is not None:
             if name not in self._tasks:
-                self._tasks[name] = self._bar.add_task(name, total=total or None, rate="", count="")
+                self._go_live()
+                self._tasks[name] = self._bar.add_task(shown(name), total=total or None, rate="", count="")
             self._bar.update(self._tasks[name], completed=done, count=f"{done / 1e6:.1f} MB")
         elif self._mode == "json" and (done == total or time.monotonic() - self._last_event >= 0.2):
             self._last_event = time.monotonic()
@@ -122,29 +130,36 @@ class Show:
             )
         elif self._mode == "bar":
             what = "frame" if outcome.frame_count == 1 else "frames"
-            print(
-                f"{outcome.output_path}: {outcome.changed_frame_count} of {outcome.frame_count} {what} changed, "
+            say(
+                f"{shown(outcome.output_path)}: {outcome.changed_frame_count} of {outcome.frame_count} {what} changed, "
                 f"{outcome.frames_per_s:.1f} frames/s"
             )
             for note in outcome.notes:
-                print(f"  {note}")
+                say(f"  {shown(note)}")
 
     def message(self, text: str, **fields: Any) -> None:
         """Show a line of text, or an event with its fields."""
         if self._mode == "json":
             self._emit(event="message", text=text, **fields)
         elif self._mode == "bar":
-            print(text)
+            say(text)
+
+    def note(self, message: Warning | str, *_: object, **__: object) -> None:
+        """Show a warning in words, without the place in the code."""
+        if self._mode == "json":
+            self._emit(event="note", text=str(message))
+        else:
+            say(f"facefusion: Note: {shown(message)}", is_error=True)
+
+    @property
+    def is_json(self) -> bool:
+        """Whether events are written."""
+        return self._mode == "json"
 
     def error(self, error: FaceFusionError) -> None:
         """Show what is wrong and what to do."""
-        if self._mode == "json":
-            self._emit(event="error", code=error.code, message=error.message, hint=error.hint)
-        else:
-            print(f"facefusion: {error.message}", file=sys.stderr)
-            if error.hint:
-                print(f"  {error.hint}", file=sys.stderr)
+        tell_error(error, self.is_json)
 
     @staticmethod
     def _emit(**fields: Any) -> None:
-        print(json.dumps(fields, ensure_ascii=False), flush=True)
+        emit(**fields)

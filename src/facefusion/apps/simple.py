@@ -49,10 +49,10 @@ def process_video() -> Outcome:
         With nothing written.
     """
     from facefusion.apps.show import Show
-    from facefusion.pipeline.runner import run
+    from facefusion.pipeline.runner import own_errors, run
 
-    with Show("auto") as show:
-        return run(get_options(), show.progress)
+    with Show("auto") as show, own_errors(show.progress) as told:
+        return run(get_options(), told)
 
 
 def process_image() -> Outcome:

@@ -34,14 +34,14 @@ from facefusion.jobs.states import Item, StageName, is_due
 from facefusion.jobs.storage import FolderStorage, Storage, hash_file
 from facefusion.jobs.store import Job, JobStore
 from facefusion.jobs.work import LEASE_S, Worker, give_up, hashes_of, owner_name, work_folder
-from facefusion.media.files import check_output, remove_partials
+from facefusion.media.files import remove_partials
 from facefusion.models.providers import core_count
 from facefusion.pipeline.cast import check_faces
 from facefusion.pipeline.clip import plan_clip
-from facefusion.pipeline.plan import Plan, build_plan, face_map_of
+from facefusion.pipeline.plan import Plan, build_plan, check_paths, face_map_of
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import Outcome
-from facefusion.recipe import Recipe
+from facefusion.recipe import Recipe, with_absolute_paths
 from facefusion.version import __version__
 
 OF_THE_MACHINE = (
@@ -147,6 +147,7 @@ class LocalJobs:
         FaceFusionError
             Everything that `facefusion.pipeline.plan.build_plan` refuses.
         """
+        recipe = with_absolute_paths(recipe)
         plan = build_plan(recipe)
         hashes = hash_inputs(recipe)
         job_id = job_id_of(recipe, hashes)
@@ -251,7 +252,7 @@ class LocalJobs:
 
     def _check_inputs(self, job: Job) -> None:
         recipe = Recipe(**job.recipe)
-        check_output(recipe.output_path, input_paths(recipe))
+        check_paths(recipe)
         for path, sha256 in job.plan["hashes"].items():
             if not Path(path).is_file():
                 raise JobMismatch(f"{path} is gone, and job {job.id} needs it.", "Bring it back, then resume the job.")

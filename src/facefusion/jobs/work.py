@@ -51,6 +51,7 @@ from facefusion.pipeline.clip import (
     read_clip,
     render_spans,
 )
+from facefusion.pipeline.inputs import BoundInputs
 from facefusion.pipeline.plan import Plan, check_models
 from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.runner import (
@@ -135,6 +136,7 @@ class _Bench:
     spans: tuple[Span, ...]
     analyser: Any = None
     cast: Any = None
+    inputs: BoundInputs | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -235,6 +237,7 @@ class Worker:
             try:
                 with closing(self._do(self._prepare(job_id), stage, numbers, count)) as found:
                     for number, path, outcome in found:
+                        self._check_untouched(stage)
                         sha256 = hash_file(path) if path is not None else ""
                         if path is not None:
                             self.storage.put(key_of(job_id, stage, number), path)
@@ -328,7 +331,21 @@ class Worker:
         spans = tuple(Span(*span) for span in job.plan["spans"])
         plan = Plan(recipe, "clip", self._threads or core_count(), tuple(specs))
         self._bench = _Bench(job, plan, spans)
+        if not job.plan.get("inputs"):  # those in the storage are copies that nobody changes
+            hashes: dict[str, str] = job.plan["hashes"]
+            self._bench.inputs = BoundInputs.bind(map(Path, hashes), hashes)
         return self._bench
+
+    def _check_untouched(self, stage: StageName) -> None:
+        """Before anything is recorded: what was read is what was hashed. A merge is checked before it has its name."""
+        bench = self._bench
+        if stage == "merge" or bench is None or bench.inputs is None:
+            return
+        try:
+            bench.inputs.check_untouched()
+        except JobMismatch:
+            self._forget()  # what was read is not to be used again
+            raise
 
     def _localised(self, job: Job, recipe: Recipe) -> Recipe:
         """The recipe with inputs that this machine can read."""
@@ -472,6 +489,7 @@ class Worker:
         items = [item for item in self.store.items(job_id) if item.stage == "render"]
         outcomes = self.store.outcomes(job_id, "render")
         asked = Path(bench.job.recipe["output_path"])
+        check = (lambda: None) if bench.inputs is None else bench.inputs.check
         output = asked if not bench.job.plan.get("inputs") else self._folder / f"output{asked.suffix}"
         joined = self.store.outcomes(job_id, "join")[0]
         frames, changed = sum(len(o["pts"]) for o in outcomes), sum(o["changed"] for o in outcomes)
@@ -482,7 +500,7 @@ class Worker:
                 with self.storage.local(inputs[bench.job.recipe["target_path"]]) as target:
                     copy_target(target, output)
             else:
-                copy_target(recipe.target_path, output)
+                copy_target(recipe.target_path, output, check)
         else:
             with ExitStack() as stack:
                 parts = []
@@ -494,7 +512,7 @@ class Worker:
                     if hash_file(path) != item.sha256:
                         raise SegmentDamaged(f"Segment {item.number} is damaged.", "It is made again.")
                     parts.append(Part(path, outcome["pts"], outcome["durations"]))
-                notes += merge_segments(bench.plan, parts, comment_of(bench.plan), output)
+                notes += merge_segments(bench.plan, parts, comment_of(bench.plan), output, check)
             times = [time for part in parts for time in part.pts]
             notes += notes_on_target(recipe, times, [Defects.from_dict(o["defects"]) for o in outcomes])
         sha256 = hash_file(output)

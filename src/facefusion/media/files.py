@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import errno
-import glob
 import os
+import stat
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 from facefusion.errors import MediaError, MediaMissing, MediaUnreadable, OutputRefused, check_memory
+from facefusion.writing import (
+    MAX_NAME_BYTES,
+    claim_partial,
+    drop_partial,
+    final_path,
+    partial_path,
+    put_in_place,
+    remove_partial,
+    remove_partials,
+    replacing,
+)
+
+Named = tuple[str, Path]
+"""What a file is to the user, such as ``target``, and where it is."""
 
 
 def check_file(path: Path) -> None:
@@ -20,56 +36,165 @@ def check_file(path: Path) -> None:
     MediaUnreadable
         When it is a folder, a device, empty or not readable.
     """
-    if not path.exists():
-        raise MediaMissing(f"There is no file {path}.", "Check the path.")
-    if not path.is_file():
+    try:
+        state = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MediaMissing(f"There is no file {path}.", "Check the path.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MediaUnreadable(f"{path} cannot be read: {reason}.", "Check the path.") from error
+    if not stat.S_ISREG(state.st_mode):
         raise MediaUnreadable(f"{path} is not a file.", "Name a photo or a clip.")
     if not os.access(path, os.R_OK):
         raise MediaUnreadable(f"{path} cannot be read: permission denied.", "Change its permissions.")
-    if path.stat().st_size == 0:
+    if state.st_size == 0:
         raise MediaUnreadable(f"{path} is empty.", "Get an intact copy.")
 
 
-def check_output(output: Path, inputs: list[Path]) -> None:
-    """Refuse an output that is one of the inputs, a folder, or in a folder that cannot be written.
+def check_outputs(written: Sequence[Named], read: Sequence[Named]) -> None:
+    """Refuse files to be written that are read too, that are the same, or that cannot be written.
+
+    Files are compared by what they are and not by how they are called: links, hard links, and names that differ only in
+    case where the folder does not tell them apart.
+
+    Parameters
+    ----------
+    written
+        What will be written.
+    read
+        What is read.
 
     Raises
     ------
     OutputRefused
+        Naming the two that clash.
     """
-    for path in inputs:
-        if output.exists() and path.exists() and output.samefile(path):
-            raise OutputRefused(f"The output {output} is also an input.", "Choose another name for the output.")
-    if output.is_dir():
-        raise OutputRefused(f"The output {output} is a folder.", "Name a file in it.")
-    folder = output.parent
-    while not folder.exists() and folder != folder.parent:
+    for what, path in written:
+        _check_one_output(what, path)
+    for what, path in written:
+        for other, source in read:
+            if is_same_file(path, source):
+                raise OutputRefused(
+                    f"The {what} {path} is also an input: it is the {other}{'' if source == path else f' {source}'}.",
+                    f"Choose another name for the {what}.",
+                )
+    seen: dict[tuple[object, ...], Named] = {}
+    for what, path in written:
+        other, twin = seen.setdefault(place_of(path), (what, path))
+        if (other, twin) != (what, path):
+            raise OutputRefused(
+                f"The {what} {path} is also the {other}{'' if twin == path else f' {twin}'}.",
+                f"Choose another name for the {what}.",
+            )
+
+
+def check_output(output: Path, inputs: Sequence[Path]) -> None:
+    """`check_outputs` for one output."""
+    check_outputs([("output", output)], [("input", path) for path in inputs])
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether two names stand for one file, or will once it is there."""
+    try:
+        return os.path.samefile(one, other)
+    except (OSError, ValueError):  # one of them is not there yet
+        return place_of(one) == place_of(other)
+
+
+def place_of(path: Path) -> tuple[object, ...]:
+    """Something that is equal for equal places of files, whether or not they are there."""
+    try:
+        goal = final_path(path)
+    except (OSError, ValueError):
+        goal = path
+    missing = [goal.name]
+    folder = goal.parent
+    while not os.path.isdir(folder) and folder != folder.parent:
+        missing.append(folder.name)
         folder = folder.parent
-    if not folder.is_dir():
-        raise OutputRefused(f"{folder} is a file, so {output} cannot be inside it.", "Choose another folder.")
-    if not os.access(folder, os.W_OK):
+    names = tuple(missing)
+    if _ignores_case(folder):
+        names = tuple(unicodedata.normalize("NFC", name).casefold() for name in names)
+    try:
+        state = os.stat(folder)
+    except OSError:
+        return (str(folder), *names)
+    return (state.st_dev, state.st_ino, *names) if state.st_ino else (str(folder), *names)
+
+
+def _ignores_case(folder: Path) -> bool:
+    """Whether names that differ only in case are one file in a folder."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for _, entry in zip(range(100), entries, strict=False)]
+        probe = next((folder / name for name in names if name != name.swapcase()), folder)
+        turned = probe.with_name(probe.name.swapcase())
+        return probe != turned and os.path.samefile(probe, turned)
+    except (OSError, ValueError):
+        return False
+
+
+def _check_one_output(what: str, path: Path) -> None:
+    length = max((len(os.fsencode(name)) for name in path.parts), default=0)
+    if length > MAX_NAME_BYTES:
+        raise OutputRefused(
+            f"A name in the path of the {what} {path} has {length} bytes; file systems take {MAX_NAME_BYTES}.",
+            "Shorten it.",
+        )
+    try:
+        goal = final_path(path)
+        state = os.stat(goal) if goal.exists() else None
+        if state is None and path.exists():
+            state = os.stat(path)  # /dev/stdout and the like lead to what has no name
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputRefused(f"The {what} {path} cannot be written: {reason}.", "Choose another name.") from error
+    if state is not None and stat.S_ISDIR(state.st_mode):
+        raise OutputRefused(f"The {what} {path} is a folder.", "Name a file in it.")
+    if state is not None and not stat.S_ISREG(state.st_mode):
+        raise OutputRefused(f"The {what} {path} is a pipe or a device and not a file.", "Name a file.")
+    if state is not None and (not state.st_mode & 0o222 or not os.access(goal, os.W_OK)):
+        raise OutputRefused(
+            f"The {what} {path} is there already and read-only.", "Choose another name or change its permissions."
+        )
+    folder = goal.parent
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    if not os.path.isdir(folder):
+        raise OutputRefused(f"{folder} is a file, so {path} cannot be inside it.", "Choose another folder.")
+    if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputRefused(
             f"The folder {folder} cannot be written.", "Choose another folder or change its permissions."
         )
 
 
-def partial_path(path: Path) -> Path:
-    """Temporary name beside a file, with the same ending."""
-    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-
-
-def remove_partials(path: Path) -> None:
-    """Take away what processes that were killed left of a file; nobody else may be writing it."""
-    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
-        left.unlink(missing_ok=True)
-
-
 def translate_os_error(error: Exception, path: Path) -> MediaError:
     """Our error for a failed write."""
+    if isinstance(error, MediaError):
+        return error
     check_memory(error, f"{path} could not be written")
     number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or error
     if number in (errno.ENOSPC, errno.EDQUOT):
         return OutputRefused(f"There is no room left for {path}.", "Free some space; nothing was changed.")
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return OutputRefused(f"{path} cannot be written: {reason}.", "Choose another folder.")
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR):
+        return OutputRefused(f"{path} cannot be written: {reason}.", "Choose another folder or name.")
     return OutputRefused(f"{path} cannot be written: {reason}.", "Check the disk; nothing was changed.")
+
+
+__all__ = [
+    "Named",
+    "check_file",
+    "check_output",
+    "check_outputs",
+    "claim_partial",
+    "drop_partial",
+    "final_path",
+    "is_same_file",
+    "partial_path",
+    "place_of",
+    "put_in_place",
+    "remove_partial",
+    "remove_partials",
+    "replacing",
+    "translate_os_error",
+]

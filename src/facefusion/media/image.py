@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import struct
 import warnings
@@ -21,7 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from facefusion.errors import FaceFusionError, MediaUnreadable, MediaUnsupported, OutputRefused, check_memory
 from facefusion.media import colour, metadata
-from facefusion.media.files import check_file, partial_path, translate_os_error
+from facefusion.media.files import check_file, replacing, translate_os_error
 from facefusion.types.frame import Pixels
 
 MAX_PIXELS = 120_000_000
@@ -501,10 +500,8 @@ def write_photo(path: Path, photo: Photo, quality: int = 92, software: str = "")
     else:
         image = Image.fromarray(photo.pixels)
         image = Image.composite(image, Image.new("RGB", image.size, "white"), Image.fromarray(photo.alpha))
-    partial = partial_path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _quiet():
+        with replacing(path) as partial, _quiet():
             exif = metadata.with_software(photo.exif, software)
             if kind == "JPEG":
                 exif, left_out = metadata.fit_exif(exif)
@@ -512,7 +509,6 @@ def write_photo(path: Path, photo: Photo, quality: int = 92, software: str = "")
             image.save(partial, kind, **_save_options(kind, photo, quality, exif, path, notes))
             if kind == "TIFF":
                 _add_tiff_tags(partial, exif, photo.xmp)
-        os.replace(partial, path)
     except FaceFusionError:
         raise
     except OSError as error:
@@ -521,8 +517,6 @@ def write_photo(path: Path, photo: Photo, quality: int = 92, software: str = "")
         raise OutputRefused(f"There is not enough memory to write {path}.", "Close other programs.") from error
     except Exception as error:  # encoders raise anything
         raise OutputRefused(f"{path} cannot be written: {error}.", "Choose another ending, such as .png.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return tuple(notes)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import replace
 from fractions import Fraction
@@ -17,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 
 from facefusion.errors import OutputRefused
 from facefusion.media.border import writing
-from facefusion.media.files import partial_path
+from facefusion.media.files import claim_partial, drop_partial, put_in_place
 from facefusion.media.mp4 import switch_off
 from facefusion.media.passengers import (
     FILM_CODECS,
@@ -126,7 +125,7 @@ class ClipWriter:
             self._tracks = replace(self._tracks, hides_people=True, hides_places=True)
         self._is_private = self._tracks.hides_places
         self.notes: list[str] = []
-        self._path, self._target, self._partial = path, target, partial_path(path)
+        self._path, self._target, self._partial = path, target, path
         self._encoder, self._comment = encoder, comment
         self._preset, self._quality = preset, quality
         self._output: Any = None
@@ -139,6 +138,9 @@ class ClipWriter:
         self._sent_count = 0
         self._offset = 0
         self._offset_s = Fraction(0)
+
+    def before_naming(self) -> None:
+        """Called when the file is complete and before it gets its name; what it raises leaves the old file there."""
 
     @staticmethod
     def _check(path: Path, encoder: str) -> None:
@@ -161,7 +163,7 @@ class ClipWriter:
         self._output.start_encoding()  # what the header is refused for is known now, not at the first packet
 
     def _open_container(self, name: str = "") -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._partial = claim_partial(self._path)
         info = self._target.info
         suffix = self._path.suffix.lower()
         options = {"fflags": "+bitexact"}  # no random ids, no versions, no dates
@@ -354,9 +356,8 @@ class ClipWriter:
                     self.notes += self._passengers.notes
                     if self._passengers.has_failed_packets:
                         self._check_count()
-                with self._partial.open("rb") as file:
-                    os.fsync(file.fileno())
-                os.replace(self._partial, self._path)
+                self.before_naming()
+                put_in_place(self._partial, self._path)
             self._stream = self._output = None  # an encoder keeps dozens of pictures as long as it lives
         except BaseException:
             self._abandon()
@@ -382,7 +383,8 @@ class ClipWriter:
             self._passengers.close()
         if self._output is not None:
             close_quietly(self._output)  # the file is thrown away in any case
-        self._partial.unlink(missing_ok=True)
+        if self._partial != self._path:
+            drop_partial(self._partial)
 
 
 def _moved_chapters(chapters: list[Any], offset_s: Fraction, stop_s: Fraction | None) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from facefusion.types.face import Face
 from facefusion.types.frame import RenderedFrame
 from facefusion.types.topology import FACE_OVAL
 from facefusion.types.track import Track, Tracks
+from facefusion.writing import save_bytes
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -312,12 +314,11 @@ class Report:
 
     def save(self, path: Path, failures: tuple[str, ...] = ()) -> None:
         """Write ``path`` (HTML that needs nothing else) and the same name with ``.json``; only JSON for that suffix."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".json").write_text(self.to_json(), encoding="utf-8")
+        save_bytes(path.with_suffix(".json"), self.to_json().encode("utf-8", "backslashreplace"))
         if path.suffix.lower() != ".json":
             from facefusion.metrics.page import render_page
 
-            path.write_text(render_page(self, failures), encoding="utf-8")
+            save_bytes(path, render_page(self, failures).encode("utf-8", "backslashreplace"))
 
 
 def report_files(path: Path) -> list[Path]:
@@ -340,6 +341,8 @@ def read_limits(words: Sequence[str]) -> dict[str, float]:
             raise RecipeError(f"There is no figure '{name}' to set a limit on.", suggest(name, list(LIMITS)))
         try:
             limits[name] = float(value)
+            if not math.isfinite(limits[name]):
+                raise ValueError(value)
         except ValueError as error:
             raise RecipeError(f"The limit '{word}' is no number.", f"For example: {name}=0.5.") from error
     return limits

@@ -31,6 +31,7 @@ from facefusion.errors import BundleRefused, FaceFusionError, ModelMissing, Outp
 from facefusion.models.licences import check_licence
 from facefusion.models.spec import ModelSpec, parse_spec
 from facefusion.models.store import ModelStore, OnBytes, missing
+from facefusion.writing import replacing
 
 FORMAT = "facefusion-bundle-1"
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
@@ -107,19 +108,13 @@ def export_bundle(
         name: {"sha256": store.hash_of(found), "size_bytes": found.stat().st_size} for name, found in files.items()
     }
     manifest = json.dumps({"format": FORMAT, "models": models, "files": entries}, indent=1, sort_keys=True).encode()
-    partial = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            archive.writestr(MANIFEST, manifest)
-            archive.writestr(SIGNATURE, f"{public_text(key)} {key.sign(manifest).hex()}\n")
-            for name, found in files.items():
-                total = found.stat().st_size
-                with found.open("rb") as source, archive.open(name, "w", force_zip64=True) as member:
-                    _copy(source, member, name, total, on_bytes)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        archive.writestr(MANIFEST, manifest)
+        archive.writestr(SIGNATURE, f"{public_text(key)} {key.sign(manifest).hex()}\n")
+        for name, found in files.items():
+            total = found.stat().st_size
+            with found.open("rb") as source, archive.open(name, "w", force_zip64=True) as member:
+                _copy(source, member, name, total, on_bytes)
 
 
 def import_bundle(path: Path, store: ModelStore, trusted: Sequence[str], on_bytes: OnBytes) -> list[ModelSpec]:
@@ -276,16 +271,12 @@ def _check_members(archive: zipfile.ZipFile, files: Mapping[str, _Listed], folde
 
 
 def _unpack(archive: zipfile.ZipFile, name: str, entry: _Listed, folder: Path, on_bytes: OnBytes, path: Path) -> None:
-    partial = folder / f".{name}.part"
-    try:
+    with replacing(folder / name) as partial:
         with archive.open(name) as member, partial.open("wb") as out:
             # A member that unpacks to more than it says is cut off here.
             digest = _copy(member, out, name, entry.size_bytes, on_bytes)
         if digest != entry.sha256:
             raise BundleRefused(f"{name} in {path} is not the file its manifest names.", _AGAIN)
-        partial.replace(folder / name)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _copy(source: IO[bytes], out: IO[bytes], name: str, size: int, on_bytes: OnBytes) -> str:

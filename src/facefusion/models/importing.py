@@ -11,6 +11,7 @@ from pathlib import Path
 from facefusion.errors import ModelMissing
 from facefusion.models.spec import ModelFile, ModelSpec
 from facefusion.models.store import ModelStore, OnBytes, sha256_of
+from facefusion.writing import replacing
 
 _KINDS = ("*.onnx", "*.dfm", "*/*.dfm")
 _INSIDE = (Path(), Path(".assets/models"), Path("models"))
@@ -112,6 +113,5 @@ def _take(path: Path, goal: Path) -> None:
     try:
         os.link(path, goal)
     except OSError:
-        partial = goal.with_name(f".{goal.name}.part")
-        shutil.copyfile(path, partial)
-        partial.replace(goal)
+        with replacing(goal) as partial:
+            shutil.copyfile(path, partial)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 import warnings
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from facefusion.errors import HashMismatch, ModelMissing, StorageError
 from facefusion.models.catalog import load_catalog
 from facefusion.models.licences import LicencePolicy, check_licence
 from facefusion.models.spec import EMBEDDED, ModelFile, ModelSpec
+from facefusion.writing import replacing, save_bytes
 
 OnBytes = Callable[[str, int, int], None]
 """Called with a file's name, the bytes so far and all bytes (0 where nobody knows)."""
@@ -195,10 +195,7 @@ class ModelStore:
         """Remember a hash that nobody has published."""
         with self._lock:
             pins = self._pins() | {self._pin_name(spec, file): sha256}
-            self.home.mkdir(parents=True, exist_ok=True)
-            partial = self._pin_path.with_suffix(f".{os.getpid()}.part")
-            partial.write_text(json.dumps(pins, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-            partial.replace(self._pin_path)
+            save_bytes(self._pin_path, (json.dumps(pins, indent=1, sort_keys=True) + "\n").encode())
 
     @staticmethod
     def _pin_name(spec: ModelSpec, file: ModelFile) -> str:
@@ -279,15 +276,10 @@ def _fetch_object(place: str, name: str, folder: Path) -> Path | None:
     path = folder / state[:16] / name
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{name}.{os.getpid()}.part")
     try:
-        with partial.open("wb") as file:
+        with replacing(path) as partial, partial.open("wb") as file:
             for chunk in obstore.get(store, name).stream(min_chunk_size=_CHUNK):
                 file.write(chunk)
-        partial.replace(path)
     except Exception as error:
         raise StorageError(f"{place}/{name} could not be read: {error}.", "Try again.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path

@@ -283,8 +283,23 @@ def _is_inside(pts: int, span: tuple[int | None, int | None]) -> bool:
     return (start is None or pts >= start) and (stop is None or pts < stop)
 
 
-def merge_segments(plan: Plan, parts: Sequence[Part], comment: str, output: Path | None = None) -> tuple[str, ...]:
+def merge_segments(
+    plan: Plan,
+    parts: Sequence[Part],
+    comment: str,
+    output: Path | None = None,
+    before_naming: Callable[[], None] | None = None,
+) -> tuple[str, ...]:
     """Join all segments, in order, with everything else of the target.
+
+    Parameters
+    ----------
+    plan, parts, comment
+        What is joined, and what is written into it.
+    output
+        Another place than the recipe's.
+    before_naming
+        Called when the file is complete; what it raises leaves the old file there.
 
     Returns
     -------
@@ -295,6 +310,8 @@ def merge_segments(plan: Plan, parts: Sequence[Part], comment: str, output: Path
     path = output or recipe.output_path
     settings = recipe.output_video_encoder, filled, comment
     with ClipMerger(path, read_clip(recipe), *settings, tracks=track_options(recipe)) as merger:
+        if before_naming is not None:
+            merger.before_naming = before_naming  # type: ignore[method-assign]
         merger.merge()
     return tuple(merger.notes)
 

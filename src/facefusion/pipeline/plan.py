@@ -10,13 +10,13 @@ from typing import Literal
 
 from facefusion.errors import ModelMismatch, NoFaceInSource, RecipeError
 from facefusion.imaging.templates import TEMPLATES
-from facefusion.media.files import check_file, check_output
+from facefusion.media.files import Named, check_file, check_outputs
 from facefusion.media.image import check_photo_output, is_photo, read_photo
 from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import check_clip_output
-from facefusion.metrics.report import read_limits
+from facefusion.metrics.report import read_limits, report_files
 from facefusion.models.licences import check_licence
 from facefusion.models.providers import check_precision, check_providers, core_count
 from facefusion.models.spec import ModelSpec
@@ -31,7 +31,7 @@ from facefusion.pipeline.selection import (
 )
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import check_model, check_processor, models_of_engine
-from facefusion.recipe import Recipe, suggest
+from facefusion.recipe import Recipe, suggest, with_absolute_paths
 
 Kind = Literal["photo", "clip"]
 MESH_FAMILIES = {"mediapipe"}
@@ -81,6 +81,48 @@ def check_sources(recipe: Recipe) -> None:
             probe(path)  # says so where it is no media at all
             raise NoFaceInSource(f"{path} is a clip; sources are photos.", "Save a frame of it as a photo.")
         read_photo(path, allow_8bit=True)
+
+
+def reads_of(recipe: Recipe) -> list[Named]:
+    """Every file that a recipe reads, those that a mapping file names included."""
+    people = face_map_of(recipe)
+    named: list[tuple[str, Path | None]] = [
+        ("target", recipe.target_path if recipe.target_path != Path() else None),
+        *(("source", path) for path in recipe.source_paths),
+        *(("source of the mapping file", path) for person in people for path in person.sources),
+        *(("photo of somebody exempt", path) for path in recipe.exempt_paths),
+        ("reference photo", recipe.reference_face_path),
+        ("mapping file", recipe.face_map_path),
+        *(("reference photo of the mapping file", person.reference) for person in people),
+    ]
+    return [(what, path) for what, path in named if path is not None]
+
+
+def writes_of(recipe: Recipe) -> list[Named]:
+    """Every file that a recipe writes."""
+    written = [] if recipe.output_path == Path() else [("output", recipe.output_path)]
+    if recipe.report_path is not None:
+        page, *others = report_files(recipe.report_path)
+        written += [("report", page), *(("report's JSON file", path) for path in others)]
+    return written
+
+
+def check_paths(recipe: Recipe, writes: Sequence[Named] = (), reads: Sequence[Named] = ()) -> None:
+    """Refuse to write what is read, to write one file twice, and to write where nothing can be written.
+
+    Parameters
+    ----------
+    recipe
+        What is asked for.
+    writes, reads
+        Files besides those of the recipe: a tracks file, a picture, the configuration.
+
+    Raises
+    ------
+    OutputRefused
+        Naming the two files that clash.
+    """
+    check_outputs([*writes_of(recipe), *writes], [*reads_of(recipe), *reads])
 
 
 def find_kind(path: Path) -> Kind:
@@ -223,6 +265,7 @@ def build_plan(recipe: Recipe) -> Plan:
     FaceFusionError
         The first thing that is wrong, with what to do about it.
     """
+    recipe = with_absolute_paths(recipe)
     if recipe.target_path == Path():
         raise RecipeError("No target is given.", "Name a photo or clip with --target.")
     if recipe.output_path == Path():
@@ -233,7 +276,7 @@ def build_plan(recipe: Recipe) -> Plan:
     read_limits(recipe.fail_under)
     check_sources(recipe)
     kind = find_kind(recipe.target_path)
-    check_output(recipe.output_path, [recipe.target_path, *recipe.source_paths])
+    check_paths(recipe)
     if kind == "photo":
         if recipe.start_s is not None or recipe.end_s is not None:
             raise RecipeError(f"{recipe.target_path} is a photo, so --start and --end mean nothing.", "Leave them out.")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
 from facefusion.analyse.analyser import Analyser
-from facefusion.errors import FaceFusionError, NoFaceInTarget, QualityTooLow, TracksError
-from facefusion.media.files import partial_path, translate_os_error
+from facefusion.errors import FaceFusionError, NoFaceInTarget, QualityTooLow, TracksError, own_error
+from facefusion.media.files import claim_partial, drop_partial, replacing, translate_os_error
 from facefusion.media.image import Photo, read_photo, write_photo
 from facefusion.media.privacy import clean_photo, say_removed
 from facefusion.media.reader import ClipReader
@@ -37,6 +38,7 @@ from facefusion.pipeline.clip import (
     read_clip,
     render_spans,
 )
+from facefusion.pipeline.inputs import BoundInputs
 from facefusion.pipeline.overlap import prefetch
 from facefusion.pipeline.plan import (
     Plan,
@@ -45,6 +47,7 @@ from facefusion.pipeline.plan import (
     face_map_of,
     find_kind,
     models_of,
+    reads_of,
     track_options,
 )
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
@@ -116,6 +119,43 @@ def notes_of(recipe: Recipe) -> dict[str, str]:
     return notes
 
 
+@contextmanager
+def own_errors(on_progress: OnProgress) -> Iterator[OnProgress]:
+    """Let no exception of a library out as it is; those of the caller's own function, and warnings, pass.
+
+    Parameters
+    ----------
+    on_progress
+        The caller's function.
+
+    Returns
+    -------
+    The function to call in its place.
+
+    Raises
+    ------
+    FaceFusionError
+    """
+    passed: list[BaseException] = []
+
+    def told(progress: Progress) -> None:
+        try:
+            on_progress(progress)
+        except BaseException as error:
+            passed.append(error)
+            raise
+
+    try:
+        yield told
+    except Exception as error:
+        if isinstance(error, Warning) or any(error is one for one in passed):
+            raise
+        found = own_error(error)
+        if found is error:
+            raise
+        raise found from error
+
+
 def analyse_target(
     recipe: Recipe, analyser: Analyser | None = None, on_progress: OnProgress = ignore_progress
 ) -> Tracks:
@@ -124,7 +164,16 @@ def analyse_target(
     Returns
     -------
     Tracks, which may hold nobody.
+
+    Raises
+    ------
+    FaceFusionError
     """
+    with own_errors(on_progress) as told:
+        return _analyse(recipe, analyser, told)
+
+
+def _analyse(recipe: Recipe, analyser: Analyser | None, on_progress: OnProgress) -> Tracks:
     analyser = analyser or build_analyser(recipe)
     notes = notes_of(recipe)
     if find_kind(recipe.target_path) == "photo":
@@ -165,12 +214,14 @@ def run(recipe: Recipe, on_progress: OnProgress = ignore_progress) -> Outcome:
     FaceFusionError
         With nothing written; an older output is still there.
     """
-    plan = build_plan(recipe)
-    recipe = plan.recipe  # what was left open is now decided
-    cast = build_cast(recipe, build_analyser(recipe, has_identity=False), on_progress)
-    began = time.perf_counter()
-    tracks = analyse_target(recipe, build_analyser(recipe), on_progress)
-    return _render(plan, tracks, cast, time.perf_counter() - began, on_progress)
+    with own_errors(on_progress) as told:
+        plan = build_plan(recipe)
+        recipe = plan.recipe  # what was left open is now decided
+        inputs = BoundInputs.bind(path for _, path in reads_of(recipe))
+        cast = build_cast(recipe, build_analyser(recipe, has_identity=False), told)
+        began = time.perf_counter()
+        tracks = _analyse(recipe, build_analyser(recipe), told)
+        return _render(plan, tracks, cast, time.perf_counter() - began, told, inputs)
 
 
 def render_target(recipe: Recipe, tracks: Tracks, on_progress: OnProgress = ignore_progress) -> Outcome:
@@ -181,13 +232,17 @@ def render_target(recipe: Recipe, tracks: Tracks, on_progress: OnProgress = igno
     TracksError
         When the tracks were made from a target of another size.
     """
-    plan = build_plan(recipe)
-    recipe = plan.recipe
-    cast = build_cast(recipe, build_analyser(recipe, has_identity=False), on_progress)
-    return _render(plan, tracks, cast, 0.0, on_progress)
+    with own_errors(on_progress) as told:
+        plan = build_plan(recipe)
+        recipe = plan.recipe
+        inputs = BoundInputs.bind(path for _, path in reads_of(recipe))
+        cast = build_cast(recipe, build_analyser(recipe, has_identity=False), told)
+        return _render(plan, tracks, cast, 0.0, told, inputs)
 
 
-def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progress: OnProgress) -> Outcome:
+def _render(
+    plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progress: OnProgress, inputs: BoundInputs
+) -> Outcome:
     recipe = plan.recipe
     began = time.perf_counter()
     if not tracks.tracks and not (recipe.allow_empty and plan.kind == "clip"):
@@ -210,14 +265,15 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
             notes += say_removed(removed)
         if reporter is not None:
             reporter.add(rendered)
+        inputs.check()
         notes += write_photo(recipe.output_path, result, recipe.output_image_quality, comment_of(plan))
         on_progress(Progress("render", 1, 1))
         frame_count, changed = 1, int(rendered.is_changed)
     elif not tracks.tracks and can_copy(recipe, recipe.output_path):
-        copy_target(recipe.target_path, recipe.output_path)
+        copy_target(recipe.target_path, recipe.output_path, inputs.check)
         frame_count, changed, notes = len(tracks.pts), 0, ()
     else:
-        frame_count, changed, notes = _render_clip(plan, tracks, stage, on_progress)
+        frame_count, changed, notes = _render_clip(plan, tracks, stage, on_progress, inputs)
         notes += privacy_notes(recipe)
     if reporter is not None:
         if plan.kind == "clip":
@@ -292,7 +348,9 @@ def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...], tit
         )
 
 
-def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgress) -> tuple[int, int, tuple[str, ...]]:
+def _render_clip(
+    plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgress, inputs: BoundInputs
+) -> tuple[int, int, tuple[str, ...]]:
     recipe = plan.recipe
     reader = read_clip(recipe)
     check_size(tracks, reader.info.width, reader.info.height, recipe.target_path)
@@ -302,18 +360,19 @@ def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgre
     def count(done: int) -> None:
         on_progress(Progress("render", done, total))
 
-    folder = partial_path(recipe.output_path).with_suffix(".segments")
+    folder: Path | None = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = claim_partial(recipe.output_path, suffix=".segments")
         segments = list(render_spans(plan, stage, spans, range(len(spans)), folder, count))
         parts = [segment.part for segment in segments]
-        notes = merge_segments(plan, parts, comment_of(plan))
+        notes = merge_segments(plan, parts, comment_of(plan), before_naming=inputs.check)
     except OSError as error:
         if isinstance(error, FaceFusionError):
             raise
         raise translate_os_error(error, recipe.output_path) from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            drop_partial(folder)
     changed = sum(segment.changed_frame_count for segment in segments)
     times = [time for part in parts for time in part.pts]
     notes += notes_on_target(recipe, times, [segment.defects for segment in segments])
@@ -338,17 +397,14 @@ def can_copy(recipe: Recipe, output: Path) -> bool:
     return recipe.start_s is None and recipe.end_s is None and is_same_kind and keeps_tracks
 
 
-def copy_target(target: Path, output: Path) -> None:
+def copy_target(target: Path, output: Path, before_naming: Callable[[], None] = lambda: None) -> None:
     """Copy a file, whole or not at all."""
-    partial = partial_path(output)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(target, partial)
-        partial.replace(output)
+        with replacing(output) as partial:
+            shutil.copyfile(target, partial)
+            before_naming()
     except OSError as error:
         raise translate_os_error(error, output) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 __all__ = [

@@ -16,6 +16,7 @@ from facefusion.errors import MediaMissing, NoFaceInTarget, RecipeError, TracksE
 from facefusion.recipe import Recipe
 from facefusion.types.face import Attributes
 from facefusion.types.track import SAME_PERSON_COSINE, Track, Tracks
+from facefusion.writing import save_bytes
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -108,8 +109,7 @@ def save_face_map(path: Path, people: Sequence[Person]) -> None:
         if person.reference is not None:
             entry["reference"] = str(person.reference)
         entries.append(entry | {"sources": [*map(str, person.sources)], "processors": [*person.processors]})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(tomli_w.dumps({"person": entries}), encoding="utf-8")
+    save_bytes(path, tomli_w.dumps({"person": entries}).encode("utf-8", "backslashreplace"))
 
 
 _EXAMPLE = 'For example: [[person]] track = 0 sources = ["anna.jpg"]; see docs/selection.md.'

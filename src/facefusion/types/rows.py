@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.errors import TracksError
+from facefusion.writing import replacing
 
 Array = npt.NDArray[Any]
 
@@ -185,14 +186,8 @@ def save_columns(
     path: Path, columns: Mapping[str, Array], metadata: Mapping[str, str], pieces: Iterable[tuple[str, int, Array]] = ()
 ) -> None:
     """`write_columns` under a temporary name, which is then renamed: the file is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            write_columns(file, columns, metadata, pieces)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("wb") as file:
+        write_columns(file, columns, metadata, pieces)
 
 
 def absent(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:
