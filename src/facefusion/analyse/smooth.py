@@ -105,7 +105,7 @@ def smooth_meshes(
     unit = float(np.median(np.linalg.norm(meshes[:, LEFT_IRIS] - meshes[:, RIGHT_IRIS], axis=1)))
     noises = np.full(count, (MESH_NOISE * unit) ** 2)
     if size is not None:
-        is_inside = ((points >= 0) & (points <= np.array(size) - 1)).all(axis=-1)
+        is_inside = np.asarray(((points >= 0) & (points <= np.array(size) - 1)).all(axis=-1))
         noises *= (1 + OUTSIDE * (1 - is_inside.mean(axis=1))) ** 2
         motions, trusts = _carried_along(points, motions, trusts, is_inside)
     spread = np.exp(trusts * np.log(MOTION_NOISE) + (1 - trusts) * np.log(FREE_MOTION)) * unit
