@@ -61,6 +61,10 @@ VARIANTS: dict[str, dict[str, object]] = {
 }
 SEEN = 4
 """Levels of 255 from which a pixel counts as changed."""
+FOLLOWED = 0.5
+"""Share of the pixels whose motion must be found for a pair of frames to count."""
+COMING = 5
+"""Frames to each side of one where a face is found or lost that do not count for flicker."""
 PHOTOS_TRIED = 5
 """Photos without a face that are passed over for a clip."""
 
@@ -78,9 +82,9 @@ class Along:
         self.flow = flow
 
     def error(self, before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> float:
-        """As `facefusion.imaging.flow.warping_error`."""
+        """As `facefusion.imaging.flow.warping_error`, where the motion of most of the pixels is found."""
         counted = mask & self.is_sound
-        if int(counted.sum()) < 64:
+        if int(counted.sum()) < max(64, FOLLOWED * int(mask.sum())):
             return float("nan")
         difference = np.abs(after.astype(np.float32) - follow(before, self.flow)).mean(axis=-1)
         slope = gradient(cv2.cvtColor(after, cv2.COLOR_RGB2GRAY).astype(np.float32))
@@ -89,8 +93,11 @@ class Along:
     def step(self, before: np.ndarray, after: np.ndarray) -> float:
         """Growth of the change (H, W) between the frames where both show the same thing, mean levels of 255."""
         carried = follow(before, self.flow)
-        counted = self.is_sound & (np.maximum(carried, after) > SEEN)
-        return float((after - carried)[counted].mean()) if int(counted.sum()) >= 64 else float("nan")
+        mask = np.maximum(carried, after) > SEEN
+        counted = mask & self.is_sound
+        if int(counted.sum()) < max(64, FOLLOWED * int(mask.sum())):
+            return float("nan")
+        return float((after - carried)[counted].mean())
 
 
 def change_of(rendered: RenderedFrame, part: tuple[slice, slice]) -> np.ndarray:
@@ -201,6 +208,21 @@ def judge(
     return facts_of(tracks, chosen), figures
 
 
+def frames_of_coming(tracks: Tracks, chosen: tuple[int, ...]) -> set[int]:
+    """Frames near those where a face is found or lost within a shot: what comes or goes there is pop, not flicker."""
+    bounds = {*tracks.cuts.tolist(), len(tracks.pts)}
+    near: set[int] = set()
+    for track in tracks.tracks:
+        if track.track_id in chosen and len(track.frames):
+            frames = track.frames
+            starts = frames[np.diff(frames, prepend=-9) > 1].tolist()
+            stops = (frames[np.diff(frames, append=2**40) > 1] + 1).tolist()
+            for edge in [*starts, *stops]:
+                if edge not in bounds:
+                    near.update(range(edge - COMING, edge + COMING + 1))
+    return near
+
+
 def judge_steadiness(
     outputs: dict[str, list[RenderedFrame]], tracks: Tracks, chosen: tuple[int, ...]
 ) -> dict[str, dict]:
@@ -211,6 +233,7 @@ def judge_steadiness(
     errors: dict[str, list[float]] = {name: [] for name in names}
     steps: dict[str, list[float]] = {name: [] for name in names}
     amounts: dict[str, list[float]] = {name: [] for name in names}
+    coming = frames_of_coming(tracks, chosen)
     for k in range(1, len(first)):
         if k in tracks.cuts:
             continue
@@ -223,7 +246,7 @@ def judge_steadiness(
         before, after = (np.ascontiguousarray(first[i].frame.pixels[part]) for i in (k - 1, k))
         if min(after.shape[:2]) < 16:
             continue
-        is_pair = k % 2 == 0 and first[k].is_changed and first[k - 1].is_changed
+        is_pair = k % 2 == 0 and first[k].is_changed and first[k - 1].is_changed and k not in coming
         is_step = k % 2 == 0 or any(outputs[n][k].is_changed != outputs[n][k - 1].is_changed for n in names)
         if not is_step:
             continue

@@ -75,7 +75,9 @@ def make(kind: str, frames: list[Picture], rate: int, face: np.ndarray, ground: 
     if kind == "flash":
         light = np.ones(len(frames))
         light[6:8], light[14], light[20:30] = 1.9, 0.35, np.linspace(1, 0.3, 10)[: len(light[20:30])]
-        return [np.clip(f * g + 12 * (g - 1), 0, 255).astype(np.uint8) for f, g in zip(frames, light, strict=True)], rate
+        return [
+            np.clip(f * g + 12 * (g - 1), 0, 255).astype(np.uint8) for f, g in zip(frames, light, strict=True)
+        ], rate
     if kind == "small":
         scale = 44 / size
         return [_shot(f, middle, size * 4.5, (200, 200), scale) for f in frames], rate

@@ -56,11 +56,11 @@ MOTION_NOISE = 0.0012
 """Standard deviation of the measured motion of a point from frame to frame, where it is trusted."""
 FREE_MOTION = 0.03
 """The same where it is not: the point may go anywhere a face can."""
-OUTSIDE = 4.0
+OUTSIDE = 6.0
 """Times that noise grows with the share of the points that lie outside of the picture: there the mesh is a guess."""
 MIN_SEEN = 0.1
 """Share of the points that must be in the picture, and trusted, to say how the others move."""
-SURPRISE = 6.0
+SURPRISE = 4.0
 """Standard deviations between the motion's word and the mesh's from which the motion is believed less and less."""
 
 

@@ -320,22 +320,26 @@ def to_full(values: FloatArray, view: SurfaceView) -> FloatArray:
 
 
 def sample_soft(pixels: Pixels, where: FloatArray, blur_px: float) -> Pixels:
-    """Sample a picture at (G, G, 2) positions after averaging over about ``blur_px`` pixels."""
-    factor = max(int(blur_px), 1)
-    if factor > 1:
-        height, width = pixels.shape[:2]
-        size = (max(width // factor, 1), max(height // factor, 1))
-        small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-        where = (where + 0.5) * np.array([size[0] / width, size[1] / height], dtype=np.float32) - 0.5
-        pixels = np.asarray(small, dtype=np.uint8)
-    found = cv2.remap(
-        pixels,
-        where[..., 0].astype(np.float32),
-        where[..., 1].astype(np.float32),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return np.asarray(found, dtype=np.uint8)
+    """Sample a picture at (G, G, 2) positions after averaging over about ``blur_px`` pixels.
+
+    The mean goes around every pixel and its width grows without steps, so what is read off a face does not depend on
+    how the picture was cut out around it.
+    """
+    low = max(int(blur_px), 1)
+    share = min(max(blur_px - low, 0.0), 1.0)
+    x, y = where[..., 0].astype(np.float32), where[..., 1].astype(np.float32)
+
+    def read(side: int) -> FloatArray:
+        # An even mean lies half a pixel to the left of its middle.
+        soft = cv2.blur(pixels, (side, side)) if side > 1 else pixels
+        shift = np.float32(0.0 if side % 2 else 0.5)
+        found = cv2.remap(soft, x + shift, y + shift, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(found, dtype=np.float32)
+
+    found = read(low)
+    if share > 0:
+        found += (read(low + 1) - found) * np.float32(share)
+    return np.asarray(found + 0.5, dtype=np.uint8)
 
 
 def halved(texture: FloatArray) -> FloatArray:

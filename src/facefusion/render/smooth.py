@@ -24,6 +24,7 @@ from facefusion.imaging.flow import FlowEstimator, confidence, dense_inverse_sea
 from facefusion.imaging.light import largest_of_channels, mean_of_channels
 from facefusion.imaging.resample import add, enlarge, mean_around, stack, subtract, take, warp
 from facefusion.imaging.texture import blur
+from facefusion.render.presence import presence
 from facefusion.types.frame import Pixels, RenderedFrame
 from facefusion.types.track import Track, Tracks
 
@@ -38,6 +39,8 @@ MARGIN = 1.1
 """Side of the smoothed square over the longer side of the mesh."""
 _STEADY_FRAMES = 12
 """Frames to each side over which the square keeps its size."""
+LEAST_SHARE = 0.1
+"""A change that is shown more faintly is not steadied."""
 _GRAIN_PX = 21
 """Side in pixels of the mean that takes the grain off."""
 _COVERED = 3.0
@@ -78,11 +81,15 @@ class _View:
         (S, S, 3) uint8.
     values
         (S, S, 4) float32: the change in red, green and blue, and the brightness of the target.
+    share
+        How strongly the change is shown (`facefusion.render.presence`); the values are those of a full one, so that
+        fades pass as they are.
     """
 
     square: _Square
     target: Pixels
     values: FloatArray
+    share: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -213,6 +220,7 @@ class MotionSmoother:
     ) -> None:
         self._tracks, self._ids, self._strength, self._estimate = tracks, tuple(track_ids), strength, estimate
         self._starts = {int(tracks.pts[row]) for row in tracks.cuts if row < len(tracks.pts)}
+        self._presence = {t.track_id: presence(t, tracks) for t in tracks.tracks if t.track_id in self._ids}
         self._sides = {t.track_id: _sides(t) for t in tracks.tracks if t.track_id in self._ids}
 
     def region(self, pts: int) -> tuple[int, int, int, int] | None:
@@ -241,6 +249,9 @@ class MotionSmoother:
         views = {}
         for track, row in self._seen(rendered.frame.pts):
             square = self._square(track, row)
+            share = float(self._presence[track.track_id][row])
+            if share < LEAST_SHARE:
+                continue
             target = take(rendered.frame.pixels, square.x0, square.y0, square.side, square.block)
             if rendered.is_changed:
                 assert rendered.patch is not None
@@ -249,7 +260,7 @@ class MotionSmoother:
                 change = take(
                     difference, square.x0 - x0, square.y0 - y0, square.side, square.block, is_border_black=True
                 )
-                views[track.track_id] = _view(square, target, change)
+                views[track.track_id] = _view(square, target, change, share)
         return Look(rendered, views)
 
     def windows(self, looks: Iterable[Look]) -> Iterator[Window]:
@@ -287,7 +298,8 @@ class MotionSmoother:
             if found is not None:
                 added += found[..., :3]
                 total += found[..., 3]
-        return np.asarray(added * (_taper(len(total)) / total)[..., None], dtype=np.float32)
+        weight = _taper(len(total)) * np.float32(view.share) / total
+        return np.asarray(added * weight[..., None], dtype=np.float32)
 
 
 def _window(known: Sequence[Look], links: Sequence[_Link | None], at: int) -> Window:
@@ -328,13 +340,15 @@ def _sides(track: Track) -> npt.NDArray[np.int64]:
     return np.asarray(np.ceil(side / unit) * unit, dtype=np.int64)
 
 
-def _view(square: _Square, target: Pixels, change: FloatArray) -> _View:
+def _view(square: _Square, target: Pixels, change: FloatArray, share: float) -> _View:
     """What is remembered: the change as if the target that it covers had no grain."""
     light = mean_of_channels(target)
     covered = mean_around(np.minimum(largest_of_channels(np.abs(change)) * np.float32(1 / _COVERED), 1), 7)
     fine = target.astype(np.float32)
     fine -= mean_around(fine, _GRAIN_PX)
-    return _View(square, target, stack(change + fine * covered[..., None], light))
+    if share < 1:
+        change = change * np.float32(1 / share)
+    return _View(square, target, stack(change + fine * covered[..., None], light), share)
 
 
 def _corrected(rendered: RenderedFrame, correction: FloatArray, square: _Square) -> RenderedFrame:

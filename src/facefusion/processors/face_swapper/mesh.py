@@ -332,8 +332,12 @@ class MeshSwapper:
         colour = sample_soft(pixels, at, cell * 1.2)
         towards = np.clip(facing(points, self._plane.triangles), 0, 1)
         seen = np.where(self._grid.owner >= 0, towards[self._grid.owner], 0.0)
-        is_inside = (at[..., 0] >= 0) & (at[..., 0] < width) & (at[..., 1] >= 0) & (at[..., 1] < height)
-        weight = (self._skin * _smoothstep((seen - 0.12) / 0.4) * is_inside).astype(np.float32)
+        # Cells that leave the picture lose their say one by one, not at once.
+        to_border = np.minimum(
+            np.minimum(at[..., 0], width - 1 - at[..., 0]), np.minimum(at[..., 1], height - 1 - at[..., 1])
+        )
+        inside = np.clip(to_border / max(4 * cell, 1.0), 0, 1)
+        weight = (self._skin * _smoothstep((seen - 0.12) / 0.4) * inside).astype(np.float32)
         log = to_log(colour)
         shading, trust = estimate_shading(log, weight, SHADING_SIGMA)
         change = np.clip(shading - source.shading, -MAX_LOSS, MAX_GAIN) * self._light
