@@ -60,8 +60,9 @@ OUTSIDE = 6.0
 """Times that noise grows with the share of the points that lie outside of the picture: there the mesh is a guess."""
 MIN_SEEN = 0.1
 """Share of the points that must be in the picture, and trusted, to say how the others move."""
-SURPRISE = 4.0
-"""Standard deviations between the motion's word and the mesh's from which the motion is believed less and less."""
+SURPRISE, ASTRAY = 3.0, 5.0
+"""Standard deviations between the motion's word and the mesh's: from the first on the motion is believed less and less,
+from the second on hardly."""
 
 
 def smooth_meshes(
@@ -120,7 +121,9 @@ def smooth_meshes(
         # What lies under a point at the outline may be background that moves its own way, and a face that leaves the
         # picture is read worse and worse. A point that was let go all at once would jump.
         surprise = ((points[k] - expected[k]) ** 2).sum(axis=-1, keepdims=True)
-        guessed[k] = np.maximum(variance[k - 1] + drift[k], surprise / SURPRISE**2 - noise)
+        guessed[k] = variance[k - 1] + drift[k]
+        over = np.sqrt(surprise / (guessed[k] + noise))
+        guessed[k] = np.maximum(guessed[k] * np.maximum(over / SURPRISE, 1), surprise / ASTRAY**2 - noise)
         gain = guessed[k] / (guessed[k] + noise)
         found[k] = expected[k] + gain * (points[k] - expected[k])
         variance[k] = (1 - gain) * guessed[k]

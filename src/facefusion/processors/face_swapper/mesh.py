@@ -63,10 +63,6 @@ MAX_GAIN = 1.6
 """Limit of brightening, natural logarithm: five times; beyond that a source has nothing left to show."""
 MAX_LOSS = 6.0
 """Limit of darkening: a face in the dark must not glow."""
-LEAST_BLUR_PX = 0.5
-"""Softer by less is hardly seen: softening sets in between 0.7 and 1.7 times as much."""
-NO_BLUR_PX = 0.25
-"""A blur that changes no byte to speak of."""
 LEVEL_BAND = 0.35
 """Octaves of size over which one level of the texture passes into the next."""
 MAX_BLUR = 0.06
@@ -311,8 +307,7 @@ class MeshSwapper:
         own = max(source.blur * height, SHARPEST_PX)
         # The measure says a little too much of soft pictures.
         missing = float(np.sqrt(max((0.9 * face.blur) ** 2 - own**2, 0.0))) * self._finish
-        sigma = min(missing, MAX_BLUR * height) * float(_smoothstep(np.array(missing / LEAST_BLUR_PX - 0.7)))
-        return soften(over, sigma) if sigma >= NO_BLUR_PX else over
+        return soften(over, min(missing, MAX_BLUR * height))
 
     def _measure_light(
         self, pixels: Pixels, mesh: FloatArray, source: _Prepared
