@@ -339,18 +339,19 @@ def test_a_face_that_grows_keeps_its_sharpness_without_jumps(source):
     assert steps.max() < 0.09  # from level to level all at once it is 0.2
 
 
-def test_softening_sets_in_without_a_jump(source):
+def test_softening_sets_in_without_a_jump(source, rng):
     swapper = MeshSwapper()
     swapper.prepare([source])
     crop = cut_native(source.pixels, source.face)
+    crop = replace(crop, pixels=rng.integers(0, 256, crop.pixels.shape, dtype=np.uint8))
     changes = []
     for blur in np.arange(0.4, 3.0, 0.01):
         soft = swapper._soften(crop.pixels, replace(crop.face, blur=float(blur)), swapper._prepared)
         changes.append(np.abs(soft.astype(float) - crop.pixels).mean())
     steps = np.diff(changes)
     assert changes[0] == 0
-    assert changes[-1] > 1
-    assert steps.max() < 0.06 * changes[-1]
+    assert changes[-1] > 20
+    assert steps.max() < 0.12 * changes[-1]  # all at once it is 0.4
 
 
 def test_light_is_read_alike_wherever_the_crop_begins(source):
