@@ -22,7 +22,18 @@ import numpy.typing as npt
 
 from facefusion.imaging.flow import FlowEstimator, confidence, dense_inverse_search, follow
 from facefusion.imaging.light import largest_of_channels, mean_of_channels
-from facefusion.imaging.resample import add, enlarge, mean_around, stack, subtract, take, warp
+from facefusion.imaging.resample import (
+    add,
+    alike,
+    channel,
+    enlarge,
+    mean_around,
+    scaled_colours,
+    stack,
+    subtract,
+    take,
+    warp,
+)
 from facefusion.imaging.texture import blur
 from facefusion.render.presence import presence
 from facefusion.types.frame import Pixels, RenderedFrame
@@ -111,9 +122,9 @@ class _Carried:
     flow
         (S, S, 2) where each pixel of the one beside was in it.
     away
-        (S, S, 4) its values, carried there, less those found there.
+        (S, S, 4) its change, carried there, less the one found there; and 1.
     share
-        (S, S) weight of them, 0 to the strength of the smoothing.
+        (S, S, 4) weight of that, 0 to the strength of the smoothing, in every channel.
     """
 
     square: _Square
@@ -156,9 +167,10 @@ class _Link:
             flow, back = self._estimate(target, here.target), self._estimate(here.target, target)
         away = follow(values, flow)
         away -= here.values
-        share = confidence(np.ascontiguousarray(away[..., 3]), flow, back)
+        share = confidence(channel(away, 3), flow, back)
         share *= np.float32(self._strength)
-        return _Carried(there.square, here.square, flow, away, share)
+        away[..., 3] = 1
+        return _Carried(there.square, here.square, flow, away, alike(share, 4))
 
 
 def _refit(values: npt.NDArray[T], old: _Square, new: _Square) -> npt.NDArray[T]:
@@ -291,15 +303,15 @@ class MotionSmoother:
 
     def _correction(self, view: _View, track_id: int, window: Window) -> FloatArray:
         """(S, S, 3) what to add to the frame."""
-        total = np.ones(view.target.shape[:2], dtype=np.float32)
-        added = np.zeros((*view.target.shape[:2], 3), dtype=np.float32)
+        total: FloatArray | None = None
         for links, is_forward in ((window.before, True), (window.after, False)):
             found = _from_afar([link.carried(track_id, is_forward) for link in links])
             if found is not None:
-                added += found[..., :3]
-                total += found[..., 3]
-        weight = _taper(len(total)) * np.float32(view.share) / total
-        return np.asarray(added * weight[..., None], dtype=np.float32)
+                total = found if total is None else total + found
+        if total is None:
+            return np.zeros(view.target.shape, dtype=np.float32)
+        weight = _taper(len(total)) * np.float32(view.share) / (channel(total, 3) + 1)
+        return scaled_colours(total, weight)
 
 
 def _window(known: Sequence[Look], links: Sequence[_Link | None], at: int) -> Window:
@@ -317,13 +329,13 @@ def _from_afar(path: Sequence[_Carried | None]) -> FloatArray | None:
     for step in reversed(reached):
         assert step is not None
         if told is None:
-            told = stack(np.ascontiguousarray(step.away[..., :3]) * step.share[..., None], step.share)
+            told = step.away * step.share
             continue
         told = follow(_refit(told, step.square, step.own), step.flow)
-        weight = told[..., 3] + 1
-        told[..., :3] += step.away[..., :3] * weight[..., None]
-        told[..., 3] = weight
-        told *= step.share[..., None]
+        weight = channel(told, 3) + 1
+        told[..., 3] = 0
+        told += step.away * alike(weight, 4)
+        told *= step.share
     return told
 
 
