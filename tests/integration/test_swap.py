@@ -1,13 +1,16 @@
 """The embedded engines and the swapper together, on people who do not exist."""
 
+import itertools
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from facefusion.imaging.crops import cut_native
 from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.masks import disc_around
+from facefusion.imaging.texture import sample_soft
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
 from facefusion.metrics.fidelity import compare_tracks
@@ -21,9 +24,9 @@ from facefusion.processors.face_swapper.fusion import build_fusion
 from facefusion.processors.face_swapper.mesh import MeshSwapper
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.render.renderer import Renderer
-from facefusion.testing.fakes import PaintProcessor
+from facefusion.testing.fakes import PaintProcessor, make_mesh
 from facefusion.types.crop import SourceFace
-from facefusion.types.face import Face
+from facefusion.types.face import Face, Pose
 from facefusion.types.frame import Frame
 from facefusion.types.topology import FACE_OVAL, LEFT_EYE, RIGHT_EYE
 
@@ -52,8 +55,6 @@ def swap(source: SourceFace, target: SourceFace, **options) -> tuple[np.ndarray,
 
 
 def ring_mask(face: Face, ring, shape) -> np.ndarray:
-    import cv2
-
     mask = np.zeros(shape, np.uint8)
     cv2.fillPoly(mask, [np.round(face.mesh[list(ring), :2]).astype(np.int32)], 1)
     return mask > 0
@@ -142,8 +143,6 @@ def test_fusion_brings_no_colour_into_an_old_film(source, target):
 
 
 def test_a_face_is_as_soft_as_the_picture_around_it(source, target):
-    import cv2
-
     soft = SourceFace(cv2.GaussianBlur(target.pixels, (0, 0), 3.0), target.face)
     blur, grain = measure_finish(soft.pixels, soft.face.mesh)
     soft = SourceFace(soft.pixels, replace(soft.face, blur=blur, grain=grain))
@@ -321,3 +320,47 @@ def test_broad_light_leaves_the_outline_and_takes_the_old_relief_off_the_middle(
     rim = (disc_around(oval, height, width, 1.0, 0.01) > 0.5) & (disc_around(oval, height, width, 0.95, 0.01) < 0.5)
     assert apart[middle].mean() > 0.8
     assert apart[rim].mean() < 0.4 * apart[middle].mean()
+
+
+def test_a_face_that_grows_keeps_its_sharpness_without_jumps(source):
+    swapper = MeshSwapper(finish=0.0)
+    swapper.prepare([source])
+    mesh = make_mesh((0.0, 0.0), 60.0)
+    pixels = np.full((720, 720, 3), 128, np.uint8)
+    heights, detail = np.geomspace(90, 460, 90), []
+    for height in heights:
+        own = mesh * np.float32(height / np.ptp(mesh[:, 1])) + np.array([360, 360, 0], np.float32)
+        face = Face(own, 1.0, Pose(0, 0, 0))
+        (result,) = swapper.process([cut_native(pixels, face)])
+        light = result.pixels.astype(np.float32).mean(axis=-1)
+        fine = np.abs(cv2.Laplacian(light, cv2.CV_32F))[result.alpha > 0.9].mean()
+        detail.append(float(fine))
+    steps = np.abs(np.diff(np.log(detail)))
+    assert steps.max() < 0.09  # from level to level all at once it is 0.2
+
+
+def test_softening_sets_in_without_a_jump(source, rng):
+    swapper = MeshSwapper()
+    swapper.prepare([source])
+    crop = cut_native(source.pixels, source.face)
+    crop = replace(crop, pixels=rng.integers(0, 256, crop.pixels.shape, dtype=np.uint8))
+    changes = []
+    for blur in np.arange(0.4, 3.0, 0.01):
+        soft = swapper._soften(crop.pixels, replace(crop.face, blur=float(blur)), swapper._prepared)
+        changes.append(np.abs(soft.astype(float) - crop.pixels).mean())
+    steps = np.diff(changes)
+    assert changes[0] == 0
+    assert changes[-1] > 20
+    assert steps.max() < 0.12 * changes[-1]  # all at once it is 0.4
+
+
+def test_light_is_read_alike_wherever_the_crop_begins(source):
+    at = np.stack(np.meshgrid(np.linspace(180, 320, 24), np.linspace(180, 320, 24)), axis=-1).astype(np.float32)
+    for blur in (3.4, 6.0, 7.7):
+        read = [
+            sample_soft(np.ascontiguousarray(source.pixels[y:, x:]), at - np.float32([x, y]), blur).astype(int)
+            for x, y in ((0, 0), (1, 0), (2, 3), (5, 4))
+        ]
+        assert max(np.abs(other - read[0]).max() for other in read[1:]) <= 1
+    grown = [sample_soft(source.pixels, at, blur).astype(float) for blur in np.arange(2.9, 4.2, 0.1)]
+    assert max(np.abs(b - a).mean() for a, b in itertools.pairwise(grown)) < 0.6

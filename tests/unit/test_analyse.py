@@ -7,12 +7,12 @@ import pytest
 from facefusion.analyse.analyser import Analyser
 from facefusion.analyse.smooth import savitzky_golay, smooth_meshes
 from facefusion.imaging.align import mesh_crop
-from facefusion.imaging.flow import measure_motion, motion_crop
+from facefusion.imaging.flow import crop_shift, measure_motion, motion_crop
 from facefusion.imaging.resample import is_cut, thumbnail
 from facefusion.models.pose import estimate_pose, estimate_poses
 from facefusion.testing.fakes import BrightSpotLandmarker, FakeDetector, make_mesh
 from facefusion.types.frame import Frame
-from facefusion.types.topology import LEFT_EYE
+from facefusion.types.topology import FACE_OVAL, LEFT_EYE
 
 
 @pytest.mark.parametrize("pose", [(30, 0, 0), (0, 20, 0), (0, 0, 40), (-50, 15, -20), (65, -25, 10)])
@@ -168,3 +168,89 @@ def test_points_at_the_outline_are_not_carried_away_by_the_background():
     motions[:, 4] = (5.0, 0.0)  # the nose of a profile lies before a background that moves
     smooth = smooth_meshes(still, motions, np.ones((30, 478), np.float32))
     assert np.abs(smooth - still).max() < 0.06 * 40
+
+
+def test_a_mesh_that_drifts_from_the_motion_follows_without_a_jump():
+    still = np.repeat(make_mesh((100.0, 100.0), 60.0)[None], 60, axis=0)
+    drifting = still.copy()
+    drifting[:, :, 0] += np.clip(np.arange(60) - 10, 0, 30)[:, None] * 0.4  # as where a face leaves the picture
+    nothing = np.zeros((60, 478, 2), np.float32)
+    smooth = smooth_meshes(drifting, nothing, np.ones((60, 478), np.float32))
+    steps = np.abs(np.diff(smooth[..., 0], axis=0))
+    assert steps.max() < 0.8  # let go all at once, points jump by 6
+    assert np.abs(smooth[-1] - drifting[-1]).max() < 2.5
+
+
+def test_points_outside_of_the_picture_move_with_those_in_it(rng):
+    count, size = 40, (200, 200)
+    true = np.stack([make_mesh((20.0 + 3 * k, 100.0), 60.0) for k in range(count)])
+    motions = np.zeros((count, 478, 2), np.float32)
+    motions[:, :, 0] = 3.0
+    motions[1:][(true[:-1, :, 0] < -2) | (true[1:, :, 0] > size[0] + 1)] = 0  # repeated borders do not move
+    measured = true + rng.normal(0, 0.5, true.shape).astype(np.float32)
+    smooth = smooth_meshes(measured, motions, np.ones((count, 478), np.float32), 1.0, size)
+    steps = np.diff(smooth[..., 0], axis=0)
+    assert np.abs(steps - 3.0).max() < 0.35
+    blind = np.diff(smooth_meshes(measured, motions, np.ones((count, 478), np.float32))[..., 0], axis=0)
+    assert np.abs(blind - 3.0).max() > 1.0
+
+
+def _picture(rng, size=(300, 500)):
+    picture = cv2.GaussianBlur(rng.integers(0, 256, (*size, 3), dtype=np.uint8), (0, 0), 3)
+    return cv2.normalize(picture, None, 0, 255, cv2.NORM_MINMAX)
+
+
+def test_motion_of_a_face_that_moves_fast_is_measured_where_it_is_about_to_be(rng):
+    picture = _picture(rng)
+    mesh = make_mesh((150.0, 150.0), 60.0)
+    now = mesh + np.array([80.0, 20.0, 0.0], np.float32) + rng.normal(0, 0.7, mesh.shape).astype(np.float32)
+    moved = np.roll(picture, (20, 80), axis=(0, 1))
+    affine = mesh_crop(mesh, 144, 1.15)
+    shift = crop_shift(mesh, now, affine)
+    after = affine.copy()
+    after[:, 2] -= shift
+    motion, trust = measure_motion(motion_crop(picture, affine), motion_crop(moved, after), mesh, affine, shift)
+    np.testing.assert_allclose(np.median(motion, axis=0), (80, 20), atol=0.3)
+    assert np.median(trust) > 0.8
+    assert np.median(np.abs(motion - (80, 20))) < 0.2
+    blind, _ = measure_motion(motion_crop(picture, affine), motion_crop(moved, affine), mesh, affine)
+    assert np.median(np.abs(blind - (80, 20))) > 5
+
+
+def test_the_outline_moves_with_the_face_and_not_with_what_lies_behind(rng, monkeypatch):
+    ground, skin = _picture(rng), _picture(rng)
+    mesh = make_mesh((200.0, 150.0), 60.0)
+    outline = cv2.convexHull(np.round(mesh[:468, :2]).astype(np.int32))
+
+    def frame(x: int) -> np.ndarray:
+        mask = np.zeros(ground.shape[:2], np.uint8)
+        cv2.fillConvexPoly(mask, outline + np.array([x, 0]), 1)
+        return np.where(mask[..., None] > 0, np.roll(skin, x, axis=1), ground)
+
+    affine = mesh_crop(mesh, 144, 1.15)
+    before, after = (motion_crop(frame(x), affine) for x in (0, 4))
+    motion, _ = measure_motion(before, after, mesh, affine)
+    monkeypatch.setattr("facefusion.imaging.flow.INWARDS", 0.0)
+    at_the_edge, _ = measure_motion(before, after, mesh, affine)
+    error, worse = (np.abs(m[list(FACE_OVAL), 0] - 4).mean() for m in (motion, at_the_edge))
+    assert error < 0.75 * worse
+    assert error < 1.2
+
+
+class LeftLeaningLandmarker(BrightSpotLandmarker):
+    """Sees everything a little too far to the left of its crop."""
+
+    def landmark(self, crops):
+        meshes, scores = super().landmark(crops)
+        meshes[..., 0] -= 4
+        return meshes, scores
+
+
+def test_faces_that_move_fast_are_read_as_those_that_stand_still():
+    spots = [(60, 120)] * 6 + [(60 + 22 * k, 120) for k in range(1, 6)] + [(170, 120)] * 6
+    detector = FakeDetector([make_mesh((60.0, 120.0), 36.0)])
+    analyser = Analyser(detector, LeftLeaningLandmarker(), interval=50, smoothing=0.0)
+    track = analyser.analyse(_frames(spots)).tracks[0]
+    middle = track.meshes[:, [33, 263], 0].mean(axis=1)
+    wanted = np.array([x for x, _ in spots]) + (make_mesh((0.0, 0.0), 36.0)[[33, 263], 0].mean())
+    assert np.abs(middle - wanted).max() < 1.0  # what leans to one side leans to the other in the mirror

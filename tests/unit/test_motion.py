@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 
 import cv2
@@ -10,7 +11,7 @@ from facefusion.imaging.flow import confidence, dense_inverse_search, follow
 from facefusion.imaging.resample import add, enlarge, subtract, take
 from facefusion.models.pose import estimate_poses
 from facefusion.render.presence import FADE_FRAMES, presence
-from facefusion.render.smooth import HALO, MotionSmoother
+from facefusion.render.smooth import HALO, MotionSmoother, _refit, _Square
 from facefusion.testing.fakes import make_mesh
 from facefusion.types.frame import Frame, RenderedFrame
 from facefusion.types.track import Track, Tracks
@@ -139,15 +140,30 @@ def test_a_square_that_sticks_out_of_the_picture_is_filled_up(rng):
     assert enlarge(take(pixels, 0, 0, 16, 2).astype(np.float32), 2).shape == (16, 16, 3)
 
 
-def test_a_face_found_within_a_shot_fades_in_and_one_that_walks_in_does_not():
-    middle = [make_mesh((120.0, 120.0), 40.0)] * 10
-    tracks = make_tracks(make_track(middle, range(5, 15)), count=20)
-    share = presence(tracks.tracks[0], tracks)
-    np.testing.assert_allclose(share[:FADE_FRAMES], np.arange(1, FADE_FRAMES + 1) / (FADE_FRAMES + 1))
-    np.testing.assert_allclose(share, share[::-1])
-    edge = [make_mesh((20.0, 120.0), 40.0)] * 10
-    tracks = make_tracks(make_track(edge, range(5, 15)), count=20)
-    assert presence(tracks.tracks[0], tracks).min() == 1
+def test_a_face_found_within_a_shot_fades_in_wherever_it_is():
+    for x in (120.0, 20.0):  # in the middle, and coming in over the border
+        meshes = [make_mesh((x, 120.0), 40.0)] * 10
+        tracks = make_tracks(make_track(meshes, range(5, 15)), count=20)
+        share = presence(tracks.tracks[0], tracks)
+        np.testing.assert_allclose(share[:FADE_FRAMES], np.arange(1, FADE_FRAMES + 1) / (FADE_FRAMES + 1))
+        np.testing.assert_allclose(share, share[::-1])
+
+
+def test_a_head_that_enters_from_the_border_does_not_pop():
+    meshes = [make_mesh((-20.0 + 12 * k, 120.0), 40.0) for k in range(16)]
+    tracks = make_tracks(make_track(meshes, range(4, 20)), count=30)
+    share = np.concatenate([[0], presence(tracks.tracks[0], tracks), [0]])
+    assert np.abs(np.diff(share)).max() <= 0.26
+    assert share.max() == 1
+
+
+def test_fades_take_as_long_at_any_frame_rate():
+    meshes = [make_mesh((120.0, 120.0), 40.0)] * 40
+    for ticks, frames in ((10, FADE_FRAMES), (4, 6), (2, 12)):  # 25, 62.5 and 125 frames per second
+        tracks = make_tracks(make_track(meshes, range(5, 45)), count=60)
+        tracks = replace(tracks, pts=np.arange(60, dtype=np.int64) * ticks)
+        share = presence(tracks.tracks[0], tracks)
+        assert int((share < 1).sum()) == 2 * frames
 
 
 def test_a_face_that_starts_with_a_cut_or_the_clip_does_not_fade():
@@ -184,3 +200,61 @@ def test_crop_of_the_mesh_is_what_the_views_are_cut_by():
     affine = mesh_crop(mesh, 128, 1.25)
     middle = (mesh[:468, :2].min(axis=0) + mesh[:468, :2].max(axis=0)) / 2
     np.testing.assert_allclose(affine[:, :2] @ middle + affine[:, 2], [63.5, 63.5], atol=0.5)
+
+
+def test_a_second_neighbour_steadies_more_than_one(texture, monkeypatch):
+    jitter = np.array([8, -8, -8, 8] * 4)
+    rendered, tracks = moving_clip(texture, 16, 2, jitter)
+    plain, _ = moving_clip(texture, 16, 2)
+
+    def unrest(frames):
+        change = [subtract(f.pixels, p.pixels)[100:150, 100:130].mean() for f, p in zip(frames, plain, strict=True)]
+        return np.abs(np.diff(change))[3:-3].mean()
+
+    both = unrest(smoothed(rendered, tracks, 0.5))
+    monkeypatch.setattr("facefusion.render.smooth.HALO", 1)
+    assert both < 0.75 * unrest(smoothed(rendered, tracks, 0.5))
+
+
+def test_faces_are_steadied_while_their_square_grows(texture):
+    plain, tracks = moving_clip(texture, 60, 0)
+    meshes = tracks.tracks[0].meshes.copy()
+    meshes[30:] = make_mesh((110.0, 120.0), 66.0)  # the square changes its side somewhere before
+    tracks = make_tracks(make_track(list(meshes)), count=60)
+    smoother = MotionSmoother(tracks, (0,), 1.0)
+    sides = np.array([(lambda box: box[2] - box[0])(smoother.region(k * 10)) for k in range(60)])
+    (at,) = np.flatnonzero(np.diff(sides))
+    # Unrest that one side alone would not take off.
+    jitter = np.where(np.isin((np.arange(60) - at) % 4, (0, 3)), 8, -8)
+    rendered, _ = moving_clip(texture, 60, 0, jitter)
+    done = smoothed(rendered, tracks)
+    off = [np.abs(subtract(d.pixels, p.pixels))[100:150, 100:130].mean() for d, p in zip(done, plain, strict=True)]
+    before = [
+        np.abs(subtract(r.pixels, p.pixels))[100:150, 100:130].mean() for r, p in zip(rendered, plain, strict=True)
+    ]
+    assert max(off[at : at + 2]) < 0.5 * min(before[at : at + 2])
+
+
+def test_squares_of_another_size_show_the_same_place(rng):
+    pixels = cv2.GaussianBlur(rng.uniform(0, 255, (900, 900, 3)).astype(np.float32), (0, 0), 6)
+    small, large, coarse = _Square(330, 330, 240, 1), _Square(322, 322, 256, 1), _Square(290, 290, 320, 2)
+    seen = {s: take(pixels, s.x0, s.y0, s.side, s.block) for s in (small, large, coarse)}
+    for one in seen:
+        for other in seen:
+            found = _refit(seen[one], one, other)
+            assert found.shape == seen[other].shape
+            inner = slice(20, -20) if other is not coarse else slice(30, -30)
+            assert np.abs(found - seen[other])[inner, inner].mean() < 1.5
+
+
+def test_fades_pass_the_smoothing_as_they_are(texture):
+    rendered, tracks = moving_clip(texture, 20, 0)
+    frames = np.arange(6, 20)
+    tracks = make_tracks(make_track(list(tracks.tracks[0].meshes[6:]), frames), count=20)
+    share = np.concatenate([np.zeros(6), presence(tracks.tracks[0], tracks)])
+    faded = []
+    for r, part in zip(rendered, share, strict=True):
+        under = r.frame.pixels[r.box[1] : r.box[3], r.box[0] : r.box[2]].astype(np.float32)
+        patch = np.round(under + (r.patch - under) * part).astype(np.uint8)
+        faded.append(RenderedFrame(r.frame) if part == 0 else RenderedFrame(r.frame, patch, r.box))
+    np.testing.assert_allclose(levels(smoothed(faded, tracks)), levels(faded), atol=0.8)

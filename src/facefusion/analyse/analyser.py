@@ -16,7 +16,7 @@ from facefusion.analyse.join import MAX_SAMPLES, JoinOptions, join
 from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, transform
 from facefusion.imaging.boxes import overlap, share_inside
 from facefusion.imaging.finish import measure_finish
-from facefusion.imaging.flow import MOTION_SIDE, measure_motion, motion_crop
+from facefusion.imaging.flow import MOTION_SIDE, crop_shift, measure_motion, motion_crop
 from facefusion.imaging.resample import cut, is_cut, thumbnail
 from facefusion.imaging.templates import similarity
 from facefusion.models.mesh_topology import load_mesh_topology
@@ -332,9 +332,9 @@ class Analyser:
         looks = self._look(pixels, affines, is_mirrored_too=True)
         again = [k for k, (mesh, _) in enumerate(looks) if _has_moved(expected[k], mesh)]
         if again:
-            second = self._look(
-                pixels, [mesh_crop(looks[k][0], self._landmarker.crop_size, self._margin) for k in again]
-            )
+            # Mirrored too: frames that are read in one way and frames in another would take turns.
+            crops = [mesh_crop(looks[k][0], self._landmarker.crop_size, self._margin) for k in again]
+            second = self._look(pixels, crops, is_mirrored_too=True)
             for k, seen in zip(again, second, strict=True):
                 looks[k] = seen
         was_lost = False
@@ -345,7 +345,7 @@ class Analyser:
             else:
                 motion = None
                 if self._smoothing > 0 and before is not None and follower.frames[-1] == number - 1:
-                    motion = aside.submit(_measure_motion, before, pixels, follower.meshes[-1])
+                    motion = aside.submit(_measure_motion, before, pixels, follower.meshes[-1], mesh)
                     waiting.append(motion)
                 follower.add(number, mesh, score, motion)
         for follower, other in _overlapping([f for f in active if not f.is_lost]):
@@ -492,10 +492,13 @@ def _best_samples(samples: list[_Sample]) -> list[_Sample]:
     return sorted(samples, key=lambda sample: -sample.quality)[:MAX_SAMPLES]
 
 
-def _measure_motion(before: Pixels, pixels: Pixels, mesh: FloatArray) -> _Motion:
-    """How the pixels under a mesh of the frame before have moved."""
+def _measure_motion(before: Pixels, pixels: Pixels, mesh: FloatArray, now: FloatArray) -> _Motion:
+    """How the pixels under a mesh of the frame before have moved; ``now`` says about where to."""
     affine = mesh_crop(mesh, MOTION_SIDE, 1.15)
-    motion, trust = measure_motion(motion_crop(before, affine), motion_crop(pixels, affine), mesh, affine)
+    shift = crop_shift(mesh, now, affine)
+    moved = affine.copy()
+    moved[:, 2] -= shift
+    motion, trust = measure_motion(motion_crop(before, affine), motion_crop(pixels, moved), mesh, affine, shift)
     return motion.astype(np.float16), trust.astype(np.float16)
 
 

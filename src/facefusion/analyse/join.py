@@ -139,7 +139,7 @@ def join(
     found = (
         (number, name, row, values)
         for number, draft in enumerate(drafts)
-        for row, long in _smooth(draft, options)
+        for row, long in _smooth(draft, options, (first.width, first.height))
         for name, values in long.items()
     )
     if path is not None:
@@ -401,14 +401,14 @@ def _draft(run: _Run, options: JoinOptions) -> _Draft:
     return _Draft(run, np.concatenate(frames), np.concatenate(scores), np.concatenate(lefts), np.concatenate(shares))
 
 
-def _smooth(draft: _Draft, options: JoinOptions) -> Iterator[tuple[int, dict[str, FloatArray]]]:
+def _smooth(draft: _Draft, options: JoinOptions, size: tuple[int, int]) -> Iterator[tuple[int, dict[str, FloatArray]]]:
     """Long columns of a track: first row and rows, piece by piece."""
     bounds = [0, *(np.flatnonzero(np.diff(draft.frames) > 1) + 1).tolist(), len(draft.frames)]
     for start, stop in pairwise(bounds):
         for low in range(start, stop, SMOOTHED_AT_ONCE):
             high = min(low + SMOOTHED_AT_ONCE, stop)
             wide = max(low - SMOOTHED_AROUND, start), min(high + SMOOTHED_AROUND, stop)
-            done = smooth_meshes(draft.meshes(*wide), *draft.motions(*wide), options.smoothing)
+            done = smooth_meshes(draft.meshes(*wide), *draft.motions(*wide), options.smoothing, size)
             meshes = done[low - wide[0] : high - wide[0]]
             found = {"meshes": meshes, "poses": estimate_poses(meshes)}
             if len(draft.run.point_frames):

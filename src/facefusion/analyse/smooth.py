@@ -56,8 +56,13 @@ MOTION_NOISE = 0.0012
 """Standard deviation of the measured motion of a point from frame to frame, where it is trusted."""
 FREE_MOTION = 0.03
 """The same where it is not: the point may go anywhere a face can."""
-SURPRISE = 4.0
-"""Standard deviations between the motion's word and the mesh's from which the motion is not believed."""
+OUTSIDE = 6.0
+"""Times that noise grows with the share of the points that lie outside of the picture: there the mesh is a guess."""
+MIN_SEEN = 0.1
+"""Share of the points that must be in the picture, and trusted, to say how the others move."""
+SURPRISE, ASTRAY = 3.0, 5.0
+"""Standard deviations between the motion's word and the mesh's: from the first on the motion is believed less and less,
+from the second on hardly."""
 
 
 def smooth_meshes(
@@ -65,6 +70,7 @@ def smooth_meshes(
     motions: npt.NDArray[np.float32],
     trusts: npt.NDArray[np.float32],
     strength: float = 1.0,
+    size: tuple[int, int] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Smooth one unbroken run of meshes along the motion of the pixels under them.
 
@@ -82,6 +88,8 @@ def smooth_meshes(
         (N, 478) 0 to 1: how far that motion is to be trusted.
     strength
         0 leaves the meshes as they are, 1 is the full effect.
+    size
+        Width and height of the frame; None where all of it is in sight.
 
     Returns
     -------
@@ -96,22 +104,26 @@ def smooth_meshes(
         return meshes.copy()
     points = meshes[..., :2].astype(np.float64)
     unit = float(np.median(np.linalg.norm(meshes[:, LEFT_IRIS] - meshes[:, RIGHT_IRIS], axis=1)))
-    noise = (MESH_NOISE * unit) ** 2
+    noises = np.full(count, (MESH_NOISE * unit) ** 2)
+    if size is not None:
+        is_inside = np.asarray(((points >= 0) & (points <= np.array(size) - 1)).all(axis=-1))
+        noises *= (1 + OUTSIDE * (1 - is_inside.mean(axis=1))) ** 2
+        motions, trusts = _carried_along(points, motions, trusts, is_inside)
     spread = np.exp(trusts * np.log(MOTION_NOISE) + (1 - trusts) * np.log(FREE_MOTION)) * unit
     drift = (spread.astype(np.float64) ** 2)[..., None]
 
-    free = (FREE_MOTION * unit) ** 2
-
     found, expected = points.copy(), points.copy()
-    variance = np.full((count, points.shape[1], 1), noise)
+    variance = np.repeat(noises[:, None, None], points.shape[1], axis=1)
     guessed = variance.copy()
     for k in range(1, count):
+        noise = noises[k]
         expected[k] = found[k - 1] + motions[k]
-        # What lies under a point at the outline may be background that moves its own way.
-        surprise = np.linalg.norm(points[k] - expected[k], axis=-1, keepdims=True)
-        is_astray = surprise > SURPRISE * np.sqrt(variance[k - 1] + drift[k] + noise)
-        expected[k] = np.where(is_astray, points[k], expected[k])
-        guessed[k] = variance[k - 1] + np.where(is_astray, free, drift[k])
+        # What lies under a point at the outline may be background that moves its own way, and a face that leaves the
+        # picture is read worse and worse. A point that was let go all at once would jump.
+        surprise = ((points[k] - expected[k]) ** 2).sum(axis=-1, keepdims=True)
+        guessed[k] = variance[k - 1] + drift[k]
+        over = np.sqrt(surprise / (guessed[k] + noise))
+        guessed[k] = np.maximum(guessed[k] * np.maximum(over / SURPRISE, 1), surprise / ASTRAY**2 - noise)
         gain = guessed[k] / (guessed[k] + noise)
         found[k] = expected[k] + gain * (points[k] - expected[k])
         variance[k] = (1 - gain) * guessed[k]
@@ -124,6 +136,33 @@ def smooth_meshes(
     depth = result[..., 2]
     result[..., 2] += strength * (savitzky_golay(depth) - depth)
     return result.astype(np.float32)
+
+
+def _carried_along(
+    points: npt.NDArray[np.float64],
+    motions: npt.NDArray[np.float32],
+    trusts: npt.NDArray[np.float32],
+    is_inside: npt.NDArray[np.bool_],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Motion and trust with those of points outside of the picture taken from the points that are in it."""
+    motions, trusts = motions.copy(), trusts.copy()
+    for k in np.flatnonzero(~(is_inside[1:] & is_inside[:-1]).all(axis=1)) + 1:
+        seen = is_inside[k] & is_inside[k - 1]
+        weight = np.where(seen, trusts[k], 0.0)
+        if weight.sum() < MIN_SEEN * len(seen):
+            continue
+        centre = (points[k - 1] * weight[:, None]).sum(axis=0) / weight.sum()
+        # A shift, a turn and a growth: what rigid heads do, and no more than few points can tell.
+        x, y = ((points[k - 1] - centre) * weight[:, None]).T
+        shift = (motions[k] * weight[:, None]).sum(axis=0) / weight.sum()
+        u, v = ((motions[k] - shift) * np.sqrt(weight)[:, None]).T
+        x, y = x / np.sqrt(np.maximum(weight, 1e-9)), y / np.sqrt(np.maximum(weight, 1e-9))
+        total = max(float((x * x + y * y).sum()), 1e-9)
+        growth, turn = float((x * u + y * v).sum()) / total, float((x * v - y * u).sum()) / total
+        far = points[k - 1][~seen] - centre
+        motions[k, ~seen] = shift + far @ np.array([[growth, turn], [-turn, growth]])
+        trusts[k, ~seen] = float((trusts[k] * seen).sum()) / float(seen.sum())
+    return motions, trusts
 
 
 FINISH_MEDIAN = 5

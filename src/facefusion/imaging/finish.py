@@ -23,6 +23,8 @@ _FLAT = 0.4
 _OWN_PX2 = 0.66
 """Variance that an ideal edge shows by itself: the blur before, and that of the gradient."""
 _LAPLACIAN = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+LEAST_BLUR_PX = 0.5
+"""Least standard deviation that a blur of bytes has; below, it is mixed in."""
 SHARPEST_PX = 0.75
 """What `measure_finish` says of faces whose edges are as sharp as their pixels."""
 _FINE_PX = 5
@@ -78,8 +80,14 @@ def _slope(grey: FloatArray, sigma: float) -> FloatArray:
 
 
 def soften(pixels: Pixels, sigma: float) -> Pixels:
-    """A (H, W, 3) uint8 picture blurred by a standard deviation in pixels."""
-    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma), dtype=np.uint8)
+    """A (H, W, 3) uint8 picture blurred by a standard deviation in pixels, which may be as small as one likes."""
+    if sigma < LEAST_BLUR_PX / 8:
+        return pixels
+    soft = cv2.GaussianBlur(pixels, (0, 0), max(sigma, LEAST_BLUR_PX))
+    if sigma < LEAST_BLUR_PX:  # such kernels have but one pixel; what a blur does grows with its variance
+        share = (sigma / LEAST_BLUR_PX) ** 2
+        soft = cv2.addWeighted(soft, share, pixels, 1 - share, 0)
+    return np.asarray(soft, dtype=np.uint8)
 
 
 def grain_of(pixels: Pixels, sigma: float) -> FloatArray:

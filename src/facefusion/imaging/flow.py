@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.imaging.resample import cut
+from facefusion.types.topology import FACE_OVAL
 
 FloatArray = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -97,21 +98,34 @@ def confidence(difference: FloatArray, flow: FloatArray, back: FloatArray) -> Fl
 
 MOTION_SIDE = 144
 """Side of the crops in which motion is measured, pixels."""
+INWARDS = 0.08
+"""How far towards the middle of the face the motion of its outline is read."""
+
+
+def crop_shift(before: FloatArray, after: FloatArray, crop_from_frame: FloatArray) -> FloatArray:
+    """(2,) whole pixels of a crop by which a mesh (N, 2 or 3) has moved: small flows are found better than large ones.
+
+    Whole ones, so that what stands still is cut out alike twice.
+    """
+    moved = (after[:, :2] - before[:, :2]).mean(axis=0) @ crop_from_frame[:, :2].T
+    return np.asarray(np.round(moved), dtype=np.float32)
 
 
 def measure_motion(
-    before: Pixels, after: Pixels, mesh: FloatArray, crop_from_frame: FloatArray
+    before: Pixels, after: Pixels, mesh: FloatArray, crop_from_frame: FloatArray, shift: FloatArray | None = None
 ) -> tuple[FloatArray, FloatArray]:
     """How far the pixels under a mesh have moved from one frame to the next.
 
     Parameters
     ----------
     before, after
-        (S, S) uint8 grey crops of both frames by the same affine (see `motion_crop`).
+        (S, S) uint8 grey crops of both frames (see `motion_crop`).
     mesh
         (N, 2 or 3) points in pixels of the frame that ``before`` was cut from.
     crop_from_frame
-        (2, 3) affine of both crops.
+        (2, 3) affine of ``before``.
+    shift
+        (2,) how much farther to the right and down the crop ``after`` looks, in crop pixels; see `crop_shift`.
 
     Returns
     -------
@@ -128,6 +142,10 @@ def measure_motion(
     # The network of points is about as dense as this blur, so one bad pixel moves no point.
     flow = cv2.blur(flow, (5, 5))
     at = (mesh[:, :2] @ crop_from_frame[:, :2].T + crop_from_frame[:, 2]).astype(np.float32)
+    if len(at) > max(FACE_OVAL):
+        # Under the outline itself may lie background that moves its own way.
+        outline, middle = list(FACE_OVAL), at.mean(axis=0)
+        at[outline] += (middle - at[outline]) * np.float32(INWARDS)
     # Where nothing is drawn any motion explains the picture, so none is trusted.
     grey = before.astype(np.float32)
     relief = cv2.blur(grey * grey, (17, 17)) - cv2.blur(grey, (17, 17)) ** 2
@@ -136,6 +154,8 @@ def measure_motion(
     motion = cv2.remap(flow, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(-1, 2)
     doubt = cv2.remap(difference, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).reshape(-1)
     inverse = np.linalg.inv(crop_from_frame[:, :2].astype(np.float64))
+    if shift is not None:
+        motion = motion + shift
     return (motion @ inverse.T).astype(np.float32), np.exp(-((doubt / 7.0) ** 2)).astype(np.float32)
 
 

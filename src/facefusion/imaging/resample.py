@@ -137,6 +137,21 @@ def stack(colours: FloatArray, fourth: FloatArray) -> FloatArray:
     return np.asarray(cv2.merge([*cv2.split(colours), fourth]), dtype=np.float32)
 
 
+def channel(values: FloatArray, number: int) -> FloatArray:
+    """(H, W) one channel, contiguous."""
+    return np.asarray(cv2.extractChannel(values, number), dtype=np.float32)
+
+
+def alike(values: FloatArray, count: int) -> FloatArray:
+    """(H, W, count) a map repeated in every channel; whole arrays multiply faster than broadcast ones."""
+    return np.asarray(cv2.merge([values] * count), dtype=np.float32)
+
+
+def scaled_colours(values: FloatArray, factor: FloatArray) -> FloatArray:
+    """(H, W, 3) the first three channels times a map."""
+    return np.asarray(cv2.merge([part * factor for part in cv2.split(values)[:3]]), dtype=np.float32)
+
+
 def subtract(one: Pixels, other: Pixels) -> FloatArray:
     """Difference of two pictures, -255 to 255."""
     return np.asarray(cv2.subtract(one, np.ascontiguousarray(other), dtype=cv2.CV_32F), dtype=np.float32)

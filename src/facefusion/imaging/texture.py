@@ -6,7 +6,7 @@ mirroring the texture is flipping it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -276,17 +276,28 @@ def view_surface(
     # A turned face ends where it turns away, not at its outline: the edge is softened in the picture.
     is_face = (is_drawn & (index < plane.face_count)).astype(np.float32)
     inside = np.clip(cv2.GaussianBlur(is_face, (0, 0), max(0.02 * max(low_h, low_w), 0.8)) * 2 - 1, 0, 1)
-    full = where if (low_h, low_w) == (height, width) else cv2.resize(where, (width, height))
-    ratio = texture_size / plane.size
-    full = full * np.float32(ratio) + np.float32(0.5 * ratio - 0.5)
-    maps = cv2.convertMaps(full, None, cv2.CV_16SC2)  # type: ignore[call-overload]
     return SurfaceView(
-        (np.asarray(maps[0], dtype=np.int16), np.asarray(maps[1], dtype=np.uint16)),
+        _full_maps(where, width, height, texture_size / plane.size),
         np.asarray(where, dtype=np.float32),
         np.asarray(cv2.GaussianBlur(towards, (0, 0), 2.0), dtype=np.float32),
         np.asarray(inside, dtype=np.float32),
         (width, height),
     )
+
+
+def view_scaled(view: SurfaceView, plane: TexturePlane, texture_size: int) -> SurfaceView:
+    """A view for drawing a texture of another size."""
+    return replace(view, maps=_full_maps(view.where, *view.size, texture_size / plane.size))
+
+
+def _full_maps(
+    where: FloatArray, width: int, height: int, ratio: float
+) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint16]]:
+    """The two maps for the full picture from places on the plane for the reduced one."""
+    full = where if where.shape[:2] == (height, width) else cv2.resize(where, (width, height))
+    full = full * np.float32(ratio) + np.float32(0.5 * ratio - 0.5)
+    maps = cv2.convertMaps(full, None, cv2.CV_16SC2)  # type: ignore[call-overload]
+    return np.asarray(maps[0], dtype=np.int16), np.asarray(maps[1], dtype=np.uint16)
 
 
 def look_up(texture: FloatArray | Pixels, view: SurfaceView) -> npt.NDArray[np.generic]:
@@ -309,22 +320,26 @@ def to_full(values: FloatArray, view: SurfaceView) -> FloatArray:
 
 
 def sample_soft(pixels: Pixels, where: FloatArray, blur_px: float) -> Pixels:
-    """Sample a picture at (G, G, 2) positions after averaging over about ``blur_px`` pixels."""
-    factor = max(int(blur_px), 1)
-    if factor > 1:
-        height, width = pixels.shape[:2]
-        size = (max(width // factor, 1), max(height // factor, 1))
-        small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-        where = (where + 0.5) * np.array([size[0] / width, size[1] / height], dtype=np.float32) - 0.5
-        pixels = np.asarray(small, dtype=np.uint8)
-    found = cv2.remap(
-        pixels,
-        where[..., 0].astype(np.float32),
-        where[..., 1].astype(np.float32),
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return np.asarray(found, dtype=np.uint8)
+    """Sample a picture at (G, G, 2) positions after averaging over about ``blur_px`` pixels.
+
+    The mean goes around every pixel and its width grows without steps, so what is read off a face does not depend on
+    how the picture was cut out around it.
+    """
+    low = max(int(blur_px), 1)
+    share = min(max(blur_px - low, 0.0), 1.0)
+    x, y = where[..., 0].astype(np.float32), where[..., 1].astype(np.float32)
+
+    def read(side: int) -> FloatArray:
+        # An even mean lies half a pixel to the left of its middle.
+        soft = cv2.blur(pixels, (side, side)) if side > 1 else pixels
+        shift = np.float32(0.0 if side % 2 else 0.5)
+        found = cv2.remap(soft, x + shift, y + shift, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(found, dtype=np.float32)
+
+    found = read(low)
+    if share > 0:
+        found += (read(low + 1) - found) * np.float32(share)
+    return np.asarray(found + 0.5, dtype=np.uint8)
 
 
 def halved(texture: FloatArray) -> FloatArray:

@@ -10,17 +10,19 @@ from facefusion.types.track import Track, Tracks
 FloatArray = npt.NDArray[np.float32]
 
 FADE_FRAMES = 3
-"""Frames over which a change comes and goes where a face is found or lost within a shot."""
+"""Least frames over which a change comes and goes where a face is found or lost within a shot."""
+FADE_S = 0.1
+"""The same in seconds, for clips of many frames per second."""
+MAX_FADE_FRAMES = 30
 FADE_YAW_DEG = (76.0, 90.0)
 """Between these the change fades out: beyond, half of the mesh is a guess and would smear."""
-_BORDER = 0.02
-"""A face this near to the frame's border, over its longer side, leaves the picture and does not fade."""
 
 
 def presence(track: Track, tracks: Tracks) -> FloatArray:
     """(N,) 0 to 1 for every row of a track.
 
-    A face that enters over the border of the frame, or with a cut, is changed at once.
+    A face that comes with a cut is changed at once. One that enters over the border is not: it is found only when
+    much of it is in sight.
     """
     count = len(track.frames)
     if not count:
@@ -33,15 +35,16 @@ def presence(track: Track, tracks: Tracks) -> FloatArray:
     stops = np.append(starts[1:], count)
     for start, stop in zip(starts, stops, strict=True):
         run = np.arange(stop - start)
-        if int(track.frames[start]) not in bounds and not _is_at_border(track.meshes[start], tracks):
+        if int(track.frames[start]) not in bounds:
             from_start[start:stop] = run
-        if int(track.frames[stop - 1]) + 1 not in bounds and not _is_at_border(track.meshes[stop - 1], tracks):
+        if int(track.frames[stop - 1]) + 1 not in bounds:
             to_end[start:stop] = run[::-1]
-    ramp = np.clip((np.minimum(from_start, to_end) + 1) / (FADE_FRAMES + 1), 0, 1)
+    ramp = np.clip((np.minimum(from_start, to_end) + 1) / (_fade_frames(tracks) + 1), 0, 1)
     return np.asarray(np.minimum(turned, ramp), dtype=np.float32)
 
 
-def _is_at_border(mesh: FloatArray, tracks: Tracks) -> bool:
-    low, high = mesh[:, :2].min(axis=0), mesh[:, :2].max(axis=0)
-    margin = _BORDER * float((high - low).max())
-    return bool((low < margin).any() or high[0] > tracks.width - margin or high[1] > tracks.height - margin)
+def _fade_frames(tracks: Tracks) -> int:
+    if len(tracks.pts) < 2:
+        return FADE_FRAMES
+    step_s = float(np.median(np.diff(tracks.pts))) * float(tracks.time_base)
+    return int(np.clip(round(FADE_S / max(step_s, 1e-6)), FADE_FRAMES, MAX_FADE_FRAMES))

@@ -4,8 +4,8 @@ What is smoothed is the change, output minus target, so that changes of light, b
 as they are. The change of the neighbouring frames is carried to the present one along the optical flow of the
 target and mixed in as far as that flow can be believed. Where a new face covers the old one, the change holds the
 old one's grain with its sign turned, and a mean over frames would lay part of that grain back on top: there the
-target is taken without its finest detail. A frame needs its direct neighbours and nothing else, so a clip
-comes out the same in one piece and in segments that are read with `HALO` more frames on each side.
+target is taken without its finest detail. A frame needs `HALO` neighbours on each side and nothing else, so a clip
+comes out the same in one piece and in segments that are read with as many more frames.
 """
 
 from __future__ import annotations
@@ -14,19 +14,35 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import takewhile
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from facefusion.imaging.flow import FlowEstimator, confidence, dense_inverse_search, follow
 from facefusion.imaging.light import largest_of_channels, mean_of_channels
-from facefusion.imaging.resample import add, enlarge, mean_around, stack, subtract, take
+from facefusion.imaging.resample import (
+    add,
+    alike,
+    channel,
+    enlarge,
+    mean_around,
+    scaled_colours,
+    stack,
+    subtract,
+    take,
+    warp,
+)
+from facefusion.imaging.texture import blur
+from facefusion.render.presence import presence
 from facefusion.types.frame import Pixels, RenderedFrame
 from facefusion.types.track import Track, Tracks
 
 FloatArray = npt.NDArray[np.float32]
+T = TypeVar("T", np.uint8, np.float32)
 
-HALO = 1
+HALO = 2
 """Frames on each side that the smoothing of one frame looks at."""
 MAX_SIDE = 256
 """Longest side in pixels at which smoothing works; larger faces are averaged over whole blocks of pixels first."""
@@ -34,6 +50,8 @@ MARGIN = 1.1
 """Side of the smoothed square over the longer side of the mesh."""
 _STEADY_FRAMES = 12
 """Frames to each side over which the square keeps its size."""
+LEAST_SHARE = 0.1
+"""A change that is shown more faintly is not steadied."""
 _GRAIN_PX = 21
 """Side in pixels of the mean that takes the grain off."""
 _COVERED = 3.0
@@ -74,11 +92,15 @@ class _View:
         (S, S, 3) uint8.
     values
         (S, S, 4) float32: the change in red, green and blue, and the brightness of the target.
+    share
+        How strongly the change is shown (`facefusion.render.presence`); the values are those of a full one, so that
+        fades pass as they are.
     """
 
     square: _Square
     target: Pixels
     values: FloatArray
+    share: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,35 +111,96 @@ class Look:
     views: dict[int, _View]
 
 
-class _Link:
-    """Flows between a frame and the next, found once for both, by whoever asks first."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Carried:
+    """A view as seen from the frame beside it.
 
-    def __init__(self, before: Look, after: Look, estimate: FlowEstimator) -> None:
-        self._before, self._after, self._estimate = before, after, estimate
+    Attributes
+    ----------
+    square, own
+        Where it was seen, and where the one beside lies.
+    flow
+        (S, S, 2) where each pixel of the one beside was in it.
+    away
+        (S, S, 4) its change, carried there, less the one found there; and 1.
+    share
+        (S, S, 4) weight of that, 0 to the strength of the smoothing, in every channel.
+    """
+
+    square: _Square
+    own: _Square
+    flow: FloatArray
+    away: FloatArray
+    share: FloatArray
+
+
+class _Link:
+    """What a frame and the next say of each other, found once for all who ask."""
+
+    def __init__(self, before: Look, after: Look, estimate: FlowEstimator, strength: float) -> None:
+        self._before, self._after, self._estimate, self._strength = before, after, estimate, strength
         self._lock = threading.Lock()
         self._flows: dict[int, tuple[FloatArray, FloatArray]] = {}
+        self._found: dict[tuple[int, bool], _Carried] = {}
 
-    def flows(self, track_id: int) -> tuple[FloatArray, FloatArray] | None:
-        """Where each pixel of the later crop was in the earlier one, and the other way round."""
-        one, other = self._before.views.get(track_id), self._after.views.get(track_id)
-        if one is None or other is None or one.target.shape != other.target.shape:
+    def carried(self, track_id: int, is_forward: bool) -> _Carried | None:
+        """The earlier view as seen from the later frame, or the other way round."""
+        looks = (self._before, self._after) if is_forward else (self._after, self._before)
+        there, here = (look.views.get(track_id) for look in looks)
+        if there is None or here is None:
             return None
+        key = track_id, is_forward
         with self._lock:
+            if key not in self._found:
+                self._found[key] = self._carry(there, here, track_id, is_forward)
+            return self._found[key]
+
+    def _carry(self, there: _View, here: _View, track_id: int, is_forward: bool) -> _Carried:
+        values = _refit(there.values, there.square, here.square)
+        if values is there.values:
             if track_id not in self._flows:
-                self._flows[track_id] = (
-                    self._estimate(one.target, other.target),
-                    self._estimate(other.target, one.target),
-                )
-            return self._flows[track_id]
+                one, other = (there.target, here.target) if is_forward else (here.target, there.target)
+                self._flows[track_id] = self._estimate(one, other), self._estimate(other, one)
+            flow, back = self._flows[track_id] if is_forward else self._flows[track_id][::-1]
+        else:  # the square grew or shrank in between: flows are found once for either size
+            target = _refit(there.target, there.square, here.square)
+            flow, back = self._estimate(target, here.target), self._estimate(here.target, target)
+        away = follow(values, flow)
+        away -= here.values
+        share = confidence(channel(away, 3), flow, back)
+        share *= np.float32(self._strength)
+        away[..., 3] = 1
+        return _Carried(there.square, here.square, flow, away, alike(share, 4))
+
+
+def _refit(values: npt.NDArray[T], old: _Square, new: _Square) -> npt.NDArray[T]:
+    """What was seen in one square at the size of another; both lie around the middle of the same face."""
+    if (old.side, old.block) == (new.side, new.block):
+        return values
+    scale, side = old.block / new.block, new.side // new.block
+    shift = (side - 1) / 2 - scale * (values.shape[0] - 1) / 2
+    affine = np.array([[scale, 0, shift], [0, scale, shift]], dtype=np.float32)
+    if scale < 1:  # whole blocks become one, as if they had been taken so
+        sigma = 0.4 / scale
+        values = np.asarray(blur(values.astype(np.float32), sigma), dtype=values.dtype)
+    return np.ascontiguousarray(warp(values, affine, side, side, is_border_black=False))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """A frame between its neighbours; None where the clip or the shot ends."""
+    """A frame between its neighbours.
+
+    Attributes
+    ----------
+    now
+        The frame.
+    before, after
+        Links that lead away from it, up to `HALO` on each side; fewer where the clip or the shot ends.
+    """
 
     now: Look
-    before: tuple[Look, _Link] | None
-    after: tuple[Look, _Link] | None
+    before: tuple[_Link, ...]
+    after: tuple[_Link, ...]
 
 
 class MotionSmoother:
@@ -149,6 +232,7 @@ class MotionSmoother:
     ) -> None:
         self._tracks, self._ids, self._strength, self._estimate = tracks, tuple(track_ids), strength, estimate
         self._starts = {int(tracks.pts[row]) for row in tracks.cuts if row < len(tracks.pts)}
+        self._presence = {t.track_id: presence(t, tracks) for t in tracks.tracks if t.track_id in self._ids}
         self._sides = {t.track_id: _sides(t) for t in tracks.tracks if t.track_id in self._ids}
 
     def region(self, pts: int) -> tuple[int, int, int, int] | None:
@@ -177,6 +261,9 @@ class MotionSmoother:
         views = {}
         for track, row in self._seen(rendered.frame.pts):
             square = self._square(track, row)
+            share = float(self._presence[track.track_id][row])
+            if share < LEAST_SHARE:
+                continue
             target = take(rendered.frame.pixels, square.x0, square.y0, square.side, square.block)
             if rendered.is_changed:
                 assert rendered.patch is not None
@@ -185,24 +272,27 @@ class MotionSmoother:
                 change = take(
                     difference, square.x0 - x0, square.y0 - y0, square.side, square.block, is_border_black=True
                 )
-                views[track.track_id] = _view(square, target, change)
+                views[track.track_id] = _view(square, target, change, share)
         return Look(rendered, views)
 
     def windows(self, looks: Iterable[Look]) -> Iterator[Window]:
-        """Every frame with its neighbours; one frame of delay."""
-        before: tuple[Look, _Link] | None = None
-        now: Look | None = None
+        """Every frame with its neighbours; `HALO` frames of delay."""
+        known: list[Look] = []
+        links: list[_Link | None] = []  # from each of them to the next
+        at = 0
         for look in looks:
-            if now is None:
-                now = look
-                continue
-            link = None
-            if look.rendered.frame.pts not in self._starts:
-                link = _Link(now, look, self._estimate)
-            yield Window(now, before, None if link is None else (look, link))
-            before, now = (None if link is None else (now, link)), look
-        if now is not None:
-            yield Window(now, before, None)
+            if known:
+                is_cut = look.rendered.frame.pts in self._starts
+                links.append(None if is_cut else _Link(known[-1], look, self._estimate, self._strength))
+            known.append(look)
+            if len(known) - at > HALO:
+                yield _window(known, links, at)
+                at += 1
+            if at > HALO:
+                del known[0], links[0]
+                at -= 1
+        for k in range(at, len(known)):
+            yield _window(known, links, k)
 
     def smooth(self, window: Window) -> RenderedFrame:
         """The middle frame of a window with its change steadied."""
@@ -213,20 +303,40 @@ class MotionSmoother:
 
     def _correction(self, view: _View, track_id: int, window: Window) -> FloatArray:
         """(S, S, 3) what to add to the frame."""
-        total = np.ones(view.target.shape[:2], dtype=np.float32)
-        added = np.zeros(view.values.shape, dtype=np.float32)
-        for neighbour, is_before in ((window.before, True), (window.after, False)):
-            flows = None if neighbour is None else neighbour[1].flows(track_id)
-            if neighbour is None or flows is None:
-                continue
-            flow, back = flows if is_before else flows[::-1]
-            away = follow(neighbour[0].views[track_id].values, flow)
-            away -= view.values
-            share = confidence(np.ascontiguousarray(away[..., 3]), flow, back)
-            share *= np.float32(self._strength)
-            added += away * share[..., None]
-            total += share
-        return np.asarray(added[..., :3] * (_taper(len(total)) / total)[..., None], dtype=np.float32)
+        total: FloatArray | None = None
+        for links, is_forward in ((window.before, True), (window.after, False)):
+            found = _from_afar([link.carried(track_id, is_forward) for link in links])
+            if found is not None:
+                total = found if total is None else total + found
+        if total is None:
+            return np.zeros(view.target.shape, dtype=np.float32)
+        weight = _taper(len(total)) * np.float32(view.share) / (channel(total, 3) + 1)
+        return scaled_colours(total, weight)
+
+
+def _window(known: Sequence[Look], links: Sequence[_Link | None], at: int) -> Window:
+    before, after = links[max(at - HALO, 0) : at][::-1], links[at : at + HALO]
+    return Window(known[at], *(tuple(takewhile(lambda link: link is not None, side)) for side in (before, after)))  # type: ignore[arg-type]
+
+
+def _from_afar(path: Sequence[_Carried | None]) -> FloatArray | None:
+    """(S, S, 4) differences from views farther and farther away, times their weights, and the sum of the weights.
+
+    Every frame hands on what it was told, so a view two frames away costs no more than one beside.
+    """
+    reached = list(takewhile(lambda step: step is not None, path))
+    told: FloatArray | None = None
+    for step in reversed(reached):
+        assert step is not None
+        if told is None:
+            told = step.away * step.share
+            continue
+        told = follow(_refit(told, step.square, step.own), step.flow)
+        weight = channel(told, 3) + 1
+        told[..., 3] = 0
+        told += step.away * alike(weight, 4)
+        told *= step.share
+    return told
 
 
 def _sides(track: Track) -> npt.NDArray[np.int64]:
@@ -242,13 +352,15 @@ def _sides(track: Track) -> npt.NDArray[np.int64]:
     return np.asarray(np.ceil(side / unit) * unit, dtype=np.int64)
 
 
-def _view(square: _Square, target: Pixels, change: FloatArray) -> _View:
+def _view(square: _Square, target: Pixels, change: FloatArray, share: float) -> _View:
     """What is remembered: the change as if the target that it covers had no grain."""
     light = mean_of_channels(target)
     covered = mean_around(np.minimum(largest_of_channels(np.abs(change)) * np.float32(1 / _COVERED), 1), 7)
     fine = target.astype(np.float32)
     fine -= mean_around(fine, _GRAIN_PX)
-    return _View(square, target, stack(change + fine * covered[..., None], light))
+    if share < 1:
+        change = change * np.float32(1 / share)
+    return _View(square, target, stack(change + fine * covered[..., None], light), share)
 
 
 def _corrected(rendered: RenderedFrame, correction: FloatArray, square: _Square) -> RenderedFrame:

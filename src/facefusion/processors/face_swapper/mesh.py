@@ -33,6 +33,7 @@ from facefusion.imaging.texture import (
     sample_soft,
     to_full,
     unwrap,
+    view_scaled,
     view_surface,
 )
 from facefusion.models.mesh_topology import load_mesh_topology
@@ -62,8 +63,8 @@ MAX_GAIN = 1.6
 """Limit of brightening, natural logarithm: five times; beyond that a source has nothing left to show."""
 MAX_LOSS = 6.0
 """Limit of darkening: a face in the dark must not glow."""
-LEAST_BLUR_PX = 0.5
-"""Softer by less is not seen."""
+LEVEL_BAND = 0.35
+"""Octaves of size over which one level of the texture passes into the next."""
 MAX_BLUR = 0.06
 """Limit of softening over the height of the face."""
 
@@ -270,19 +271,24 @@ class MeshSwapper:
 
         # One texture pixel per picture pixel: finer levels would alias, coarser ones blur.
         density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(mesh[:, 1])), 1.0)
-        number = int(np.clip(np.floor(np.log2(max(density, 1.0)) + 0.35), 0, len(prepared.levels) - 1))
+        number, further = _choose_level(density, len(prepared.levels))
         level = prepared.levels[number]
         view = view_surface(mesh, self._plane, height, width, level.shape[0])
         # Light is smooth, so it is drawn on the reduced picture and enlarged.
         light = look_up_grid(np.concatenate([shading, keep[..., None]], axis=-1), view, SIZE)
         fade = _smoothstep((view.towards - 0.06) / 0.3) * view.inside * np.clip(light[..., 3], 0, 1)
         log = np.asarray(look_up(level, view), dtype=np.float32)
+        cover = look_up(prepared.covers[number], view).astype(np.float32)
+        if further > 0:  # a face that grows or shrinks passes from level to level without a jump
+            coarser = prepared.levels[number + 1]
+            other = view_scaled(view, self._plane, coarser.shape[0])
+            log += (np.asarray(look_up(coarser, other), dtype=np.float32) - log) * np.float32(further)
+            cover += (look_up(prepared.covers[number + 1], other).astype(np.float32) - cover) * np.float32(further)
         log *= np.float32(strength)
         if colourfulness < 1:  # an old film has no colour, and neither has a face in it
             grey = log.mean(axis=-1, keepdims=True)
             log = grey + (log - grey) * np.float32(colourfulness)
         log += to_full(np.ascontiguousarray(light[..., :3]), view)
-        cover = look_up(prepared.covers[number], view).astype(np.float32)
         alpha = cover * to_full(fade, view) * np.float32(1 / 255)
         over = from_log(log)
         over = self._soften(over, crop.face, prepared)
@@ -301,8 +307,6 @@ class MeshSwapper:
         own = max(source.blur * height, SHARPEST_PX)
         # The measure says a little too much of soft pictures.
         missing = float(np.sqrt(max((0.9 * face.blur) ** 2 - own**2, 0.0))) * self._finish
-        if missing < LEAST_BLUR_PX:
-            return over
         return soften(over, min(missing, MAX_BLUR * height))
 
     def _measure_light(
@@ -323,8 +327,12 @@ class MeshSwapper:
         colour = sample_soft(pixels, at, cell * 1.2)
         towards = np.clip(facing(points, self._plane.triangles), 0, 1)
         seen = np.where(self._grid.owner >= 0, towards[self._grid.owner], 0.0)
-        is_inside = (at[..., 0] >= 0) & (at[..., 0] < width) & (at[..., 1] >= 0) & (at[..., 1] < height)
-        weight = (self._skin * _smoothstep((seen - 0.12) / 0.4) * is_inside).astype(np.float32)
+        # Cells that leave the picture lose their say one by one, not at once.
+        to_border = np.minimum(
+            np.minimum(at[..., 0], width - 1 - at[..., 0]), np.minimum(at[..., 1], height - 1 - at[..., 1])
+        )
+        inside = np.clip(to_border / max(4 * cell, 1.0), 0, 1)
+        weight = (self._skin * _smoothstep((seen - 0.12) / 0.4) * inside).astype(np.float32)
         log = to_log(colour)
         shading, trust = estimate_shading(log, weight, SHADING_SIGMA)
         change = np.clip(shading - source.shading, -MAX_LOSS, MAX_GAIN) * self._light
@@ -342,6 +350,23 @@ class MeshSwapper:
             strength,
             _colourfulness(colour, weight),
         )
+
+
+def _choose_level(density: float, count: int) -> tuple[int, float]:
+    """Level of a texture to draw, and how much of the next coarser one is mixed in, 0 to 1.
+
+    Parameters
+    ----------
+    density
+        Texture pixels of the finest level for one of the picture.
+    count
+        How many levels there are.
+    """
+    octaves = float(np.log2(max(density, 1.0))) + 0.35 - LEVEL_BAND / 2
+    number = int(np.clip(np.floor(octaves), 0, count - 1))
+    # The band lies around the middle between two levels, where the one is as good as the other.
+    share = (octaves - number - (1 - LEVEL_BAND)) / LEVEL_BAND
+    return (number, float(_smoothstep(np.array(share)))) if number < count - 1 else (number, 0.0)
 
 
 @cache
