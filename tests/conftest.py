@@ -27,6 +27,7 @@ def _no_outside_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     # Jobs of a test are its own, and leave nothing in its folder.
     with tempfile.TemporaryDirectory(prefix="facefusion-test-jobs-") as folder:
         monkeypatch.setenv("FACEFUSION_JOBS_PATH", folder)
+        monkeypatch.setenv("XDG_STATE_HOME", str(Path(folder) / "state"))
         yield
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 import threading
 import uuid
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from facefusion.errors import (
     UnknownJob,
 )
 from facefusion.jobs.states import Item, Publish, StageName
-from facefusion.jobs.storage import FolderStorage, Storage, hash_file
+from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file
 from facefusion.jobs.store import Job, JobStore
 from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part, Span
@@ -64,6 +65,7 @@ from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
+from facefusion.workplace import LOCK, Workplace, deliver, is_held, refusal, told_as
 
 LEASE_S = 15.0
 """A worker that has not been heard of for so long is taken to be lost."""
@@ -78,7 +80,14 @@ def owner_name() -> str:
 
 
 def key_of(job_id: str, stage: StageName, number: int) -> str:
-    """Where an item's file is."""
+    """Where an item's file is.
+
+    Raises
+    ------
+    JobError
+        When the id is none.
+    """
+    check_job_id(job_id)
     return {
         "analyse": f"{job_id}/observations/{number:05d}.safetensors",
         "join": f"{job_id}/tracks.safetensors",
@@ -89,7 +98,31 @@ def key_of(job_id: str, stage: StageName, number: int) -> str:
 
 def report_key(job_id: str, path: Path) -> str:
     """Where workers leave a file of a report."""
-    return f"{job_id}/report{path.suffix}"
+    return f"{check_job_id(job_id)}/report{path.suffix}"
+
+
+def workplace_name(owner: str) -> str:
+    """Name of an owner's working folder: by its lock it can be told whether the owner lives."""
+    return re.sub(r"[^0-9A-Za-z]+", "-", owner)
+
+
+def is_at_work(storage: Storage, item: Item, now: float) -> bool:
+    """Whether somebody is at an item: by the lock of its owner, or by its lease where there is no such lock.
+
+    Parameters
+    ----------
+    storage
+        Of the job.
+    item
+        As stored.
+    now
+        Seconds of the store's clock.
+    """
+    if item.status != "running":
+        return False
+    if isinstance(storage, FolderStorage):
+        return is_held(storage.work / f"{workplace_name(item.owner)}{LOCK}")
+    return item.lease_until > now
 
 
 @dataclass(eq=False)
@@ -147,8 +180,9 @@ class Worker:
         self.refused: set[str] = set()
         self.store, self.storage, self.owner = store, storage, owner_name()
         self._is_shared = not isinstance(storage, FolderStorage)
-        base = storage.folder / ".work" if isinstance(storage, FolderStorage) else folder
-        self._folder = (base or Path(tempfile.gettempdir())) / self.owner.replace(":", "-")
+        self._base = storage.work if isinstance(storage, FolderStorage) else folder or Path(tempfile.gettempdir())
+        self._place: Workplace | None = None
+        self._deliver: Callable[[], None] | None = None
         self._threads, self._execution, self._lease_s = thread_count, execution or {}, lease_s
         self._bench: _Bench | None = None
         self._inputs = ExitStack()
@@ -156,13 +190,27 @@ class Worker:
     def close(self) -> None:
         """Take away what was kept."""
         self._forget()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._place is not None:
+            self._place.close()
+            self._place = None
+
+    @property
+    def place(self) -> Workplace:
+        """The working folder of this worker, and of nobody else as long as it lives."""
+        if self._place is None:
+            self._place = Workplace(self._base, workplace_name(self.owner))
+        return self._place
+
+    @property
+    def _folder(self) -> Path:
+        return self.place.folder
 
     def _forget(self) -> None:
         """Let go of a job, and of the photos that were fetched for it."""
-        self._bench = None
+        self._bench = self._deliver = None
         self._inputs.close()
-        shutil.rmtree(self._folder / "inputs", ignore_errors=True)
+        if self._place is not None:
+            shutil.rmtree(self._folder / "inputs", ignore_errors=True)
 
     def perform(self, job_id: str, stage: StageName, numbers: range) -> list[Publish]:
         """Do consecutive items of a stage, up to the first that somebody else has.
@@ -190,7 +238,9 @@ class Worker:
                         sha256 = hash_file(path) if path is not None else ""
                         if path is not None:
                             self.storage.put(key_of(job_id, stage, number), path)
-                        commands += self.store.finish((job_id, stage, number), self.owner, sha256, outcome)
+                        commands += self.store.finish(
+                            (job_id, stage, number), self.owner, sha256, outcome, self._deliver
+                        )
                         in_hand.clear()
                         heart.next()
                         if number == numbers[-1] or not self._claim(job_id, stage, number + 1):
@@ -208,6 +258,9 @@ class Worker:
         return commands
 
     def _claim(self, job_id: str, stage: StageName, number: int) -> bool:
+        check_job_id(job_id)
+        assert self.place  # before anything is claimed, so that it can be told whether its owner lives
+        self._deliver = None
         return self.store.claim((job_id, stage, number), self.owner, self._lease_s) is not None
 
     def _fail(self, key: Key, error: FaceFusionError) -> list[Publish]:
@@ -340,15 +393,30 @@ class Worker:
     def _do(
         self, bench: _Bench, stage: StageName, numbers: range, count: Callable[[int], None]
     ) -> Generator[tuple[int, Path | None, dict[str, Any]]]:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if stage == "analyse":
-            yield from self._observe(bench, numbers, count)
-        elif stage == "join":
-            yield self._join(bench)
-        elif stage == "render":
-            yield from self._render(bench, numbers, count)
-        else:
-            yield self._merge(bench, count)
+        try:
+            if stage == "analyse":
+                yield from self._observe(bench, numbers, count)
+            elif stage == "join":
+                try:
+                    yield self._join(bench)
+                finally:  # it is recorded by now, if all went well
+                    self._drop_observations(bench.job.id)
+            elif stage == "render":
+                self._drop_observations(bench.job.id)
+                yield from self._render(bench, numbers, count)
+            else:
+                yield self._merge(bench, count)
+        except OSError as error:
+            if isinstance(error, FaceFusionError):
+                raise
+            raise refusal(error, Path(error.filename or self._folder)) from error
+
+    def _drop_observations(self, job_id: str) -> None:
+        """Take away what was seen of people, once the tracks are made of it."""
+        with suppress(FaceFusionError):  # else it goes with the job, or the job says so
+            joins = [item.status for item in self.store.items(job_id) if item.stage == "join"]
+            if joins == ["done"]:
+                self.storage.delete(f"{check_job_id(job_id)}/observations/")
 
     def _observe(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
         if bench.analyser is None:
@@ -404,7 +472,7 @@ class Worker:
             raise SegmentDamaged(f"{item.stage} {item.number} is damaged: {error}.", "It is made again.") from error
 
     def _assigned(self, job_id: str) -> dict[int, int]:
-        found = self.store.outcomes(job_id, "join")[0]["assigned"]
+        found = self.store.outcome(job_id, "join")["assigned"]
         return {int(k): int(v) for k, v in found.items()}
 
     def _render(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
@@ -424,12 +492,40 @@ class Worker:
                 yield segment.number, part.path, outcome
 
     def _merge(self, bench: _Bench, count: Callable[[int], None]) -> tuple[int, Path | None, dict[str, Any]]:
+        asked, report = Path(bench.job.recipe["output_path"]), bench.recipe.report_path
+        if bench.job.plan.get("inputs"):
+            output = self._folder / f"output{asked.suffix}"
+            with told_as(output, asked):
+                return 0, output, self._write_output(bench, output, report, count)
+        # All of it gets its name only when the job is known to be wanted still.
+        folders = [self.place.beside(path) for path in (asked, report) if path is not None]
+        output, made = folders[0] / f"output{asked.suffix}", report and folders[-1] / report.name
+        try:
+            with told_as(output, asked):
+                outcome = self._write_output(bench, output, made, count)
+        except BaseException:
+            self.place.drop(*folders)
+            raise
+        pairs = [(output, asked)]
+        if report is not None and made is not None:
+            pairs += zip(report_files(made), report_files(report), strict=True)
+
+        def put_in_place() -> None:
+            for one, other in reversed(pairs):
+                deliver(one, other)
+            self.place.drop(*folders)
+
+        self._deliver = put_in_place
+        return 0, None, outcome
+
+    def _write_output(
+        self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]
+    ) -> dict[str, Any]:
         job_id, recipe = bench.job.id, bench.recipe
+        asked = Path(bench.job.recipe["output_path"])
         items = [item for item in self.store.items(job_id) if item.stage == "render"]
         outcomes = self.store.outcomes(job_id, "render")
-        asked = Path(bench.job.recipe["output_path"])
-        output = asked if not bench.job.plan.get("inputs") else self._folder / f"output{asked.suffix}"
-        joined = self.store.outcomes(job_id, "join")[0]
+        joined = self.store.outcome(job_id, "join")
         frames, changed = sum(len(o["pts"]) for o in outcomes), sum(o["changed"] for o in outcomes)
         if not joined["tracks"] and can_copy(recipe, asked):
             inputs = bench.job.plan.get("inputs")
@@ -456,10 +552,10 @@ class Worker:
             "sha256": sha256, "size_bytes": output.stat().st_size, "notes": list(privacy_notes(recipe)),
         }  # fmt: skip
         if recipe.report_path is not None or recipe.fail_under:
-            outcome["report"] = self._report(bench, output, count)
-        return 0, output if bench.job.plan.get("inputs") else None, outcome
+            outcome["report"] = self._report(bench, output, report, count)
+        return outcome
 
-    def _report(self, bench: _Bench, output: Path, count: Callable[[int], None]) -> str:
+    def _report(self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]) -> str:
         """Measure the output; what is worse than allowed is said, and the output stays."""
         recipe, job = bench.recipe, bench.job
         item = next(item for item in self.store.items(job.id) if item.stage == "join")
@@ -474,7 +570,7 @@ class Worker:
             measure_output(recipe, tracks, reporter, output, measured)
         failure = ""
         try:
-            asked = recipe.model_copy(update={"output_path": Path(job.recipe["output_path"])})
+            asked = recipe.model_copy(update={"output_path": Path(job.recipe["output_path"]), "report_path": report})
             save_report(asked, reporter, models_used(bench.plan), Path(job.recipe["target_path"]).name)
         except FaceFusionError as error:
             failure = json.dumps({"message": error.message, "hint": error.hint, "code": error.code})

@@ -46,6 +46,7 @@ from facefusion.recipe import Recipe
 from facefusion.types.frame import Frame, RenderedFrame
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
+from facefusion.workplace import delivery, user_workplace
 
 COMMENT = "Faces changed with FaceFusion (synthetic media)"
 
@@ -200,11 +201,13 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
             notes += say_removed(removed)
         if reporter is not None:
             reporter.add(rendered)
-        notes += write_photo(recipe.output_path, result, recipe.output_image_quality, comment_of(plan))
+        with user_workplace() as place, delivery(place, recipe.output_path) as made:
+            notes += write_photo(made, result, recipe.output_image_quality, comment_of(plan))
         on_progress(Progress("render", 1, 1))
         frame_count, changed = 1, int(rendered.is_changed)
     elif not tracks.tracks and can_copy(recipe, recipe.output_path):
-        copy_target(recipe.target_path, recipe.output_path)
+        with user_workplace() as place, delivery(place, recipe.output_path) as made:
+            copy_target(recipe.target_path, made)
         frame_count, changed, notes = len(tracks.pts), 0, ()
     else:
         frame_count, changed = _render_clip(plan, tracks, stage, on_progress)
@@ -292,17 +295,15 @@ def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgre
     def count(done: int) -> None:
         on_progress(Progress("render", done, total))
 
-    folder = partial_path(recipe.output_path).with_suffix(".segments")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        segments = list(render_spans(plan, stage, spans, range(len(spans)), folder, count))
-        merge_segments(plan, [segment.part for segment in segments], comment_of(plan))
-    except OSError as error:
-        if isinstance(error, FaceFusionError):
-            raise
-        raise translate_os_error(error, recipe.output_path) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    # A folder of this call alone: others may run at the same time, with an output of the same name too.
+    with user_workplace() as place, delivery(place, recipe.output_path) as made:
+        try:
+            segments = list(render_spans(plan, stage, spans, range(len(spans)), made.parent, count))
+            merge_segments(plan, [segment.part for segment in segments], comment_of(plan), made)
+        except OSError as error:
+            if isinstance(error, FaceFusionError):
+                raise
+            raise translate_os_error(error, recipe.output_path) from error
     changed = sum(segment.changed_frame_count for segment in segments)
     return sum(len(segment.part.pts) for segment in segments), changed
 
