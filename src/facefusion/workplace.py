@@ -159,7 +159,7 @@ class Workplace:
             lock = take(base / f"{own}{LOCK}")
             if lock is not None:
                 break  # else somebody is just finding out that nobody has it
-        self.folder, self._lock = base / own, lock
+        self.folder, self._lock, self._pid = base / own, lock, os.getpid()
         self._made: list[Path] = []
         try:
             self.folder.mkdir(mode=0o700)
@@ -195,6 +195,8 @@ class Workplace:
 
     def close(self) -> None:
         """Take everything away."""
+        if os.getpid() != self._pid:
+            return  # a fork of its owner
         self.drop(*self._made)
         shutil.rmtree(self.folder, ignore_errors=True)
         self._lock.release(is_removing=True)
