@@ -54,7 +54,9 @@ def make_folder(path: Path) -> Path:
     OutputRefused
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
         if not stat.S_ISDIR(path.lstat().st_mode):
             raise OSError(errno.ELOOP, "it is a link", str(path))
     except OSError as error:

@@ -150,7 +150,7 @@ class LocalJobs:
         if not os.access(folder, os.W_OK):
             raise OutputRefused(f"{folder} cannot be written.", "Choose another --jobs-path.")
         store = JobStore(store_url or f"sqlite:///{(folder / 'jobs.db').absolute()}")
-        return cls(folder, store, FolderStorage(folder.absolute() / "files", limit_bytes))
+        return cls(folder, store, FolderStorage(make_folder(folder.absolute() / "files"), limit_bytes))
 
     def create(self, recipe: Recipe, max_attempts: int = 3) -> Job:
         """The job of a recipe: the one that was begun, or a new one.

@@ -8,6 +8,7 @@ complete.
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -233,6 +234,8 @@ class JobStore:
         with self._reading() as connection:
             if self._check_kind(connection) == HEAD:
                 return
+        if self._is_sqlite:
+            self._set_up_new()
         with self._engine.begin() as connection:
             from alembic import command
             from alembic.config import Config
@@ -245,6 +248,16 @@ class JobStore:
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def _set_up_new(self) -> None:
+        """Let readers and a writer go beside each other. It is a change of the file, so only of one that is ours."""
+        connection = self._engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA journal_mode=WAL")
+        except sqlite3.Error as error:
+            raise exc.OperationalError("PRAGMA journal_mode", {}, error) from error
+        finally:
+            connection.close()
 
     def _check_kind(self, connection: sa.Connection) -> str:
         """The step that a store is at, nothing where it is new.
@@ -814,7 +827,7 @@ def _set_up_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions are begun by us
     cursor = connection.cursor()
     try:
-        for pragma in ("synchronous=NORMAL", "foreign_keys=ON", "journal_mode=WAL"):
+        for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
     finally:
         cursor.close()
