@@ -114,10 +114,9 @@ def take(path: Path, patience_s: float = 0.0) -> Lock | None:
         inner.acquire(timeout=max(patience_s, RACE_S), poll_interval=0.02)
     except Timeout:
         return None
-    except OSError:
-        if path.is_symlink():
-            error = OSError(errno.ELOOP, "it is a link")
-        raise refusal(error, path) from error
+    except OSError as error:
+        is_link = path.is_symlink()
+        raise refusal(OSError(errno.ELOOP, "it is a link") if is_link else error, path) from error
     return Lock(path, inner)
 
 
