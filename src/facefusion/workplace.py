@@ -324,13 +324,16 @@ def told_as(made: Path, output: Path) -> Iterator[None]:
 
 
 def deliver(made: Path, output: Path) -> None:
-    """Give a finished file its name.
+    """Give a finished file its name. Links are written through; the rights of a file that was there are kept.
 
     Raises
     ------
     OutputRefused
     """
+    goal = os.path.realpath(output)
     try:
-        os.replace(made, os.path.realpath(output))
+        with suppress(FileNotFoundError, PermissionError):
+            os.chmod(made, stat.S_IMODE(os.stat(goal).st_mode))
+        os.replace(made, goal)
     except OSError as error:
         raise refusal(error, output) from error

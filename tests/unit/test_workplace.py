@@ -163,6 +163,7 @@ def test_folders_are_for_their_owner_alone(tmp_path):
 def test_an_output_is_delivered_whole_or_not_at_all_and_through_links(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "real" / "o.mp4").write_text("old")
+    (tmp_path / "real" / "o.mp4").chmod(0o640)
     (tmp_path / "o.mp4").symlink_to(tmp_path / "real" / "o.mp4")
     with Workplace(tmp_path / "work") as place:
         with pytest.raises(OutputRefused) as caught, delivery(place, tmp_path / "o.mp4") as made:
@@ -174,6 +175,7 @@ def test_an_output_is_delivered_whole_or_not_at_all_and_through_links(tmp_path):
             made.write_text("new")
     assert (tmp_path / "o.mp4").is_symlink()
     assert (tmp_path / "real" / "o.mp4").read_text() == "new"
+    assert (tmp_path / "real" / "o.mp4").stat().st_mode & 0o777 == 0o640
     assert [path.name for path in (tmp_path / "real").iterdir()] == ["o.mp4"]
 
 
