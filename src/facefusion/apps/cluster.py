@@ -281,11 +281,7 @@ def submit(recipe: Recipe, settings: JobSettings, show: Show | None = None) -> s
     storage = open_storage(settings.storage, cache().folder)
     app = build_app(settings.broker, [settings.queue])
     job = store.find(job_id)
-    if job is not None and job.status == "done":
-        storage.delete(f"{check_job_id(job_id)}/")
-        store.delete(job_id)
-        job = None
-    if job is not None:
+    if job is not None and job.status != "done":
         commands = store.retry(job_id) if job.status in ("failed", "cancelled") else []
     else:
         check_faces(plan.recipe)
@@ -302,8 +298,9 @@ def submit(recipe: Recipe, settings: JobSettings, show: Show | None = None) -> s
         counts = [count for _, _, count in stored["spans"]]
         asked = plan.recipe.model_dump(mode="json")
         items = store.create(
-            job_id, asked, stored, settings.storage, counts, settings.queue, settings.priority, settings.job_tries
-        )
+            job_id, asked, stored, settings.storage, counts, settings.queue, settings.priority, settings.job_tries,
+            is_afresh=True,
+        )  # fmt: skip
         commands = [Publish(item) for item in items]
     publish(app, store, commands)
     store.close()
@@ -337,7 +334,10 @@ def run_in_cluster(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome
     if recipe.report_path is not None:
         for path in report_files(recipe.report_path):
             fetch(storage, report_key(job_id, path), path)
-    storage.delete(f"{check_job_id(job_id)}/")  # biometric data goes with the work
+    with closing(JobStore(settings.job_store)) as store:
+        again = store.find(job_id)
+        if again is None or (again.status, again.created_at) == ("done", job.created_at):
+            storage.delete(f"{check_job_id(job_id)}/")  # biometric data goes with the work
     check_report(found)
     return Outcome(
         recipe.output_path, found["frames"], found["changed"], found["tracks"], 0.0, time.perf_counter() - began,

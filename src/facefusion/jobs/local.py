@@ -24,7 +24,7 @@ from facefusion.errors import (
     StoreRefused,
 )
 from facefusion.jobs.states import Item, Publish, StageName
-from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file
+from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file, is_same_storage, open_storage
 from facefusion.jobs.store import LOCAL, Job, JobStore
 from facefusion.jobs.sweep import STRAY_S, Swept, remove, sweep
 from facefusion.jobs.work import Worker, hashes_of, is_at_work, key_of
@@ -37,7 +37,7 @@ from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import Outcome
 from facefusion.recipe import Recipe
 from facefusion.version import __version__
-from facefusion.workplace import clear_dead, make_folder, take
+from facefusion.workplace import clear_dead, make_folder, take, user_base
 
 OF_THE_MACHINE = (
     "execution_thread_count", "execution_providers", "execution_device_ids", "models_paths", "licences", "report_path",
@@ -243,16 +243,20 @@ class LocalJobs:
         """
         check_job_id(job_id)
         job = self.store.get(job_id)
-        self._check_ours(job)
+        storage = self.storage
+        if job.plan.get("inputs") and not self._is_ours(job):  # made by workers, who have leases
+            storage = open_storage(job.storage, user_base())
+        else:
+            self._check_ours(job)
         way_on = f"Cancel it first: facefusion jobs cancel {job_id}"
         with ExitStack() as stack:
             patience_s = LEAVE_S if job.status == "cancelled" else 0.0
             self._hold(stack, job_id, self._lock_path(job_id), patience_s, way_on)
-            owners = self._owners(job_id)
+            owners = self._owners(job_id, storage)
             if owners:
                 raise JobError(f"Job {job_id} is running in another process ({owners[0]}).", way_on)
             self._clear()
-            remove(self.store, self.storage, job_id)
+            remove(self.store, storage, job_id)
 
     def sweep(self, keep_days: float, stray_s: float = STRAY_S) -> Swept:
         """Tidy up (`facefusion.jobs.sweep.sweep`); what somebody is at is left alone."""
@@ -260,9 +264,9 @@ class LocalJobs:
 
     def _is_ours(self, job: Job) -> bool:
         """Whether the files of a job are here; a folder that was moved is still the same."""
-        if job.plan.get("inputs"):
-            return job.storage == self.storage.url
-        return job.storage == self.storage.url or not Path(unquote(urlparse(job.storage).path)).exists()
+        if is_same_storage(job.storage, self.storage.url):
+            return True
+        return not job.plan.get("inputs") and not Path(unquote(urlparse(job.storage).path)).exists()
 
     def _check_ours(self, job: Job) -> None:
         if not self._is_ours(job):
@@ -271,9 +275,10 @@ class LocalJobs:
                 "Use the --jobs-path (or --broker and --storage) that it was begun with.",
             )
 
-    def _owners(self, job_id: str) -> list[str]:
+    def _owners(self, job_id: str, storage: Storage | None = None) -> list[str]:
         """Who is at work on a job, this process included."""
-        return [item.owner for item in self.store.items(job_id) if is_at_work(self.storage, item, time.time())]
+        items, now = self.store.items(job_id), time.time()
+        return [item.owner for item in items if is_at_work(storage or self.storage, item, now)]
 
     def _clear(self) -> None:
         """Take away what processes left that are gone."""

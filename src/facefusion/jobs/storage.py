@@ -469,6 +469,15 @@ def open_storage(url: str, cache: Path, limit_bytes: int | None = None) -> Stora
     return ObjectStorage(url, cache)
 
 
+def is_same_storage(one: str, other: str) -> bool:
+    """Whether two spellings, paths or URLs, are one place."""
+    return _spelled(one) == _spelled(other)
+
+
+def _spelled(url: str) -> str:
+    return (url if "://" in url else Path(url).absolute().as_uri()).rstrip("/")
+
+
 def hash_file(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:

@@ -207,7 +207,8 @@ class JobStore:
                 "Use sqlite:///FILE, or postgresql+psycopg://… after pip install 'facefusion[worker]'.",
             ) from error
         if self._is_sqlite:
-            make_folder(self._file.parent)
+            if not self._file.parent.is_dir():
+                make_folder(self._file.parent)
             sa.event.listen(self._engine, "connect", _set_up_sqlite)
             sa.event.listen(self._engine, "begin", _begin_sqlite)
         try:

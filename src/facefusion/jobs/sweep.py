@@ -12,7 +12,7 @@ from typing import Any
 
 from facefusion.errors import IllegalMove, JobError, OutputRefused, UnknownJob
 from facefusion.jobs.states import Item, Publish
-from facefusion.jobs.storage import WORK, FolderStorage, Storage, Stored, check_job_id, is_job_id
+from facefusion.jobs.storage import WORK, FolderStorage, Storage, Stored, check_job_id, is_job_id, is_same_storage
 from facefusion.jobs.store import Job, JobStore
 from facefusion.jobs.work import is_at_work
 from facefusion.workplace import clear_dead, take, user_base
@@ -152,7 +152,7 @@ def _hold(locks: Path | None, job_id: str) -> Iterator[bool]:
 
 
 def _remove_old(store: JobStore, storage: Storage, job: Job, since: float) -> bool:
-    if job.storage != storage.url and job.plan.get("inputs"):
+    if not is_same_storage(job.storage, storage.url) and job.plan.get("inputs"):
         return False  # its files are elsewhere, and so is who tidies them up
     if any(is_at_work(storage, item, time.time()) for item in store.items(job.id)):
         return False

@@ -30,7 +30,7 @@ from facefusion.errors import (
     UnknownJob,
 )
 from facefusion.jobs.states import Item, Publish, StageName
-from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file
+from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, check_key, hash_file
 from facefusion.jobs.store import Job, JobStore
 from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part, Span
@@ -348,7 +348,7 @@ class Worker:
         folder = self._folder / "inputs"
 
         def local(path: Path) -> Path:
-            key = inputs[str(path)]
+            key = check_key(inputs[str(path)])
             if isinstance(self.storage, FolderStorage):
                 return self.storage.path(key)
             goal = folder / key
@@ -380,7 +380,7 @@ class Worker:
             )
         if recipe.report_path is not None:
             values["report_path"] = self._folder / f"report{recipe.report_path.suffix}"
-        target = inputs[str(recipe.target_path)]
+        target = check_key(inputs[str(recipe.target_path)])
         if isinstance(self.storage, FolderStorage):
             values["target_path"] = self.storage.path(target)
         else:  # read in ranges: no worker needs the whole film
