@@ -31,6 +31,8 @@ from facefusion.testing.fakes import sample_path
 CODES = {0, 2, 3, 4, 5, 6, 7, 8, 130}
 """Exit codes that are documented and no fault of ours."""
 FRAMES, WIDTH = 16, 192
+PATIENCE_S = 300
+"""However busy the machine is, a process that is not done by then hangs."""
 LIBRARY = """
 import json, sys
 from facefusion import build_recipe, run
@@ -125,7 +127,7 @@ class Soak:
         self.folder, self.clips, self.wanted = folder, clips, wanted
         self.jobs_path, self.outputs = folder / "jobs", folder / "out"
         self.outputs.mkdir(parents=True)
-        self.environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state")}
+        self.environment = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "PYTHONFAULTHANDLER": "1"}
         self.environment.pop("FACEFUSION_JOBS_PATH", None)
         self.started: list[Started] = []
         self.faults: list[str] = []
@@ -211,11 +213,11 @@ class Soak:
         """Wait for every process, and look at what came of it."""
         for one in self.started:
             try:
-                _, errors = one.process.communicate(timeout=600)
+                _, errors = one.process.communicate(timeout=PATIENCE_S)
             except subprocess.TimeoutExpired:
-                one.process.kill()
-                one.process.communicate()
-                self.faults.append(f"{one.kind} hangs")
+                one.process.send_signal(signal.SIGABRT)  # it says where it is
+                _, errors = one.process.communicate()
+                self.faults.append(f"{one.kind} hangs:\n{errors}{self.tell()}")
                 continue
             code = one.process.returncode
             if one.is_killed and code == -signal.SIGKILL:
@@ -228,6 +230,17 @@ class Soak:
             if code == 0:
                 for output, allowed in one.outputs.items():
                     self.check(output, allowed, one.kind)
+
+    def tell(self) -> str:
+        """What the store knows of jobs that are not done."""
+        jobs = LocalJobs.open(self.jobs_path)
+        lines = []
+        for job in jobs.store.list_jobs():
+            if job.status != "done":
+                lines += [f"job {job.id} {job.status} {job.recipe['output_path']}", *map(str, jobs.store.items(job.id))]
+                lines += [f"{at:.1f} {what}" for at, what in jobs.store.history(job.id)]
+        jobs.store.close()
+        return "\n".join(lines)
 
     def check(self, output: Path, allowed: set[str], kind: str) -> None:
         if not output.exists():
