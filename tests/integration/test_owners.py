@@ -67,6 +67,11 @@ def recipe(clip, tmp_path):
     return make
 
 
+@pytest.fixture(autouse=True)
+def _no_waiting_for_who_stays(monkeypatch):
+    monkeypatch.setattr(local, "GLANCE_S", 0.2)
+
+
 def left_in(jobs):
     """Everything in the jobs folder but the store."""
     return sorted(
@@ -203,6 +208,17 @@ def test_the_library_in_threads_with_outputs_of_one_stem_keeps_them_apart(clip, 
     assert errors == []
     assert digest(outputs[0]) == digest(outputs[3]) == wanted
     assert sorted(p.name for p in tmp_path.iterdir()) == ["deep", "o.mkv", "o.mov", "o.mp4"]
+
+
+def test_a_job_that_somebody_only_looks_at_is_run_a_moment_later(jobs, recipe, tmp_path, wanted, monkeypatch):
+    monkeypatch.setattr(local, "GLANCE_S", 60)
+    job = jobs.create(recipe())
+    lock = take(jobs.folder / "locks" / job.id)
+    timer = threading.Timer(0.3, lock.release, kwargs={"is_removing": True})
+    timer.start()
+    jobs.run(job.id, workers=1)
+    timer.join()
+    assert digest(tmp_path / "o.mp4") == wanted
 
 
 def test_workers_of_a_cluster_leave_the_jobs_of_one_machine_alone(jobs, recipe):

@@ -51,6 +51,8 @@ WORKER_BYTES = 1_500_000_000
 MAX_RUN = 16
 """Spans that a process does on end: it reads the tracks of all of them at once."""
 POLL_S = 0.2
+GLANCE_S = 3.0
+"""How long to wait for whoever has a job: a sweep, or a new job that takes over its parts, has it for a moment only."""
 LEAVE_S = 10.0
 """How long to wait for a process that was told to leave a job, or is just done with it."""
 Run = tuple[StageName, range]
@@ -250,7 +252,7 @@ class LocalJobs:
             self._check_ours(job)
         way_on = f"Cancel it first: facefusion jobs cancel {job_id}"
         with ExitStack() as stack:
-            patience_s = LEAVE_S if job.status == "cancelled" else 0.0
+            patience_s = LEAVE_S if job.status == "cancelled" else GLANCE_S
             self._hold(stack, job_id, self._lock_path(job_id), patience_s, way_on)
             owners = self._owners(job_id, storage)
             if owners:
@@ -363,7 +365,7 @@ class LocalJobs:
     def _alone(self, job_id: str) -> Iterator[None]:
         """Let one process at a time run a job; the lock goes with the process, however it ends."""
         with ExitStack() as stack:
-            self._hold(stack, job_id, self._lock_path(job_id))
+            self._hold(stack, job_id, self._lock_path(job_id), GLANCE_S)
             yield
 
     def _hold(self, stack: ExitStack, job_id: str, path: Path, patience_s: float = 0.0, hint: str = "") -> None:
