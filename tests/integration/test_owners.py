@@ -226,6 +226,33 @@ def test_workers_of_a_cluster_leave_the_jobs_of_one_machine_alone(jobs, recipe):
     assert jobs.store.most_urgent("cpu") is None
 
 
+def test_a_heart_that_beats_just_after_an_item_is_finished_does_not_give_the_next_one_up(jobs, recipe, monkeypatch):
+    """What was in hand is done when its lease is found gone; the item after it would stay as running for ever."""
+    job = jobs.create(recipe())
+    finish, beat, missed = JobStore.finish, JobStore.beat, threading.Event()
+
+    def finishes(self, key, *words):
+        found = finish(self, key, *words)
+        if key[2] == 0:
+            assert missed.wait(60)
+        return found
+
+    def beats(self, key, *words):
+        try:
+            beat(self, key, *words)
+        except LeaseLost:
+            missed.set()
+            raise
+
+    monkeypatch.setattr(work, "BEAT_S", 0.01)
+    monkeypatch.setattr(JobStore, "finish", finishes)
+    monkeypatch.setattr(JobStore, "beat", beats)
+    worker = Worker(jobs.store, jobs.storage)
+    worker.perform(job.id, "analyse", range(2))
+    worker.close()
+    assert [item.status for item in jobs.store.items(job.id) if item.stage == "analyse"] == ["done", "done"]
+
+
 # Delete and sweep
 
 

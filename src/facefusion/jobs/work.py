@@ -598,7 +598,7 @@ class _Heart:
         self._store, self._owner, self._job_id, self._stage = store, owner, job_id, stage
         self._left, self._lease_s = left, lease_s
         self._done = self._before = 0
-        self._lost: BaseException | None = None
+        self._lost: dict[int, BaseException] = {}
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
@@ -612,8 +612,9 @@ class _Heart:
     def count(self, done: int) -> None:
         """Called after each frame; raises when the work is not wanted any more."""
         self._done = done
-        if self._lost is not None:
-            raise self._lost
+        for number in self._left:
+            if number in self._lost:
+                raise self._lost[number]
 
     def next(self) -> None:
         """An item is finished."""
@@ -626,9 +627,8 @@ class _Heart:
                     progress = self._done - self._before if place == 0 else 0
                     self._store.beat((self._job_id, self._stage, number), self._owner, self._lease_s, max(progress, 0))
                 except (LeaseLost, UnknownJob) as error:
-                    if number in self._left:  # else it was finished a moment ago
-                        self._lost = error
-                        return
+                    # Or it was finished a moment ago; then it is no longer in hand when somebody asks.
+                    self._lost[number] = error
                 except FaceFusionError:
                     break  # the store is away; work goes on, the lease may run out
 
