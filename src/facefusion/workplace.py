@@ -28,6 +28,8 @@ from facefusion.errors import FaceFusionError, OutputRefused
 RACE_S = 0.1
 """How long a lock is tried for: a file that is just being taken away is no holder."""
 LOCK = ".lock"
+LONG_BYTES = 180
+"""Writers add to a name while they write; file systems take 255 bytes."""
 _JOURNAL = "made"
 _BESIDE = re.compile(r"\.facefusion-[0-9a-f]{16}")
 
@@ -294,6 +296,11 @@ def user_workplace() -> Iterator[Workplace]:
         yield place
 
 
+def stand_in(folder: Path, output: Path) -> Path:
+    """Where an output is made in a folder beside it: under its own name, where that leaves room for a longer one."""
+    return folder / (output.name if len(os.fsencode(output.name)) <= LONG_BYTES else f"output{output.suffix}")
+
+
 @contextmanager
 def delivery(place: Workplace, output: Path) -> Iterator[Path]:
     """A file to write in place of an output: it gets the output's name at the end, when all went well.
@@ -303,7 +310,7 @@ def delivery(place: Workplace, output: Path) -> Iterator[Path]:
     OutputRefused
     """
     folder = place.beside(output)
-    made = folder / f"output{output.suffix}"
+    made = stand_in(folder, output)
     try:
         with told_as(made, output):
             yield made

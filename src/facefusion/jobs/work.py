@@ -65,7 +65,7 @@ from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
-from facefusion.workplace import LOCK, Workplace, deliver, is_held, refusal, told_as
+from facefusion.workplace import LOCK, Workplace, deliver, is_held, refusal, stand_in, told_as
 
 LEASE_S = 15.0
 """A worker that has not been heard of for so long is taken to be lost."""
@@ -499,7 +499,7 @@ class Worker:
                 return 0, output, self._write_output(bench, output, report, count)
         # All of it gets its name only when the job is known to be wanted still.
         folders = [self.place.beside(path) for path in (asked, report) if path is not None]
-        output, made = folders[0] / f"output{asked.suffix}", report and folders[-1] / report.name
+        output, made = stand_in(folders[0], asked), report and folders[-1] / report.name
         try:
             with told_as(output, asked):
                 outcome = self._write_output(bench, output, made, count)
