@@ -252,7 +252,9 @@ def _manifests(folder: Path) -> list[Path]:
 
 
 def _pins(folder: Path) -> list[Path]:
-    (folder / "pins.json").write_text(json.dumps({"toy@1/toy.onnx": hashlib.sha256(b"toy").hexdigest(), "other@2/b.onnx": "f" * 64}, indent=1))
+    (folder / "pins.json").write_text(
+        json.dumps({"toy@1/toy.onnx": hashlib.sha256(b"toy").hexdigest(), "other@2/b.onnx": "f" * 64}, indent=1)
+    )
     return [folder / "pins.json"]
 
 

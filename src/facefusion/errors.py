@@ -36,10 +36,17 @@ FaceFusionError
 │   ├── StoreUnreachable
 │   ├── StoreRefused
 │   └── DiskLimitReached
+├── OutOfMemory (MemoryError)
+├── Fault
 └── Stopped
 """
 
 from __future__ import annotations
+
+import errno
+import re
+import traceback
+from collections.abc import Iterator
 
 
 class FaceFusionError(Exception):
@@ -287,7 +294,127 @@ class DiskLimitReached(JobError):
     code = "disk_limit"
 
 
+class OutOfMemory(FaceFusionError, MemoryError):
+    """There is less memory than the work needs; with more of it, or less at once, it would go."""
+
+    code = "out_of_memory"
+    retryable = True
+
+
+class Fault(FaceFusionError):
+    """Something that nobody expected: a mistake of ours, or of a library or plug-in.
+
+    Attributes
+    ----------
+    trace : str
+        Where it came from, for those who mend it.
+    """
+
+    code = "fault"
+    retryable = True
+    trace = ""
+
+
 class Stopped(FaceFusionError):
     """The user stopped the work; what is finished is kept."""
 
     code = "stopped"
+
+
+MEMORY_HINT = (
+    "Use fewer --workers or set --memory-limit, use a smaller --execution-thread-count, close other programs, or make "
+    "the target smaller."
+)
+_NO_MEMORY = re.compile(
+    r"bad_?alloc|out of (?:device |host |system )?memory|not enough memory|insufficient memory|"
+    r"(?:fail\w*|cannot|can't|could not|unable) to allocate|(?:cannot|can't|could not) allocate|OUT_?OF_?MEMORY|"
+    r"can't start new thread",
+    re.IGNORECASE,
+)
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether an exception of any library says that there is too little memory."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return True
+    if isinstance(error, FaceFusionError):
+        return False  # its text may name a file
+    if isinstance(error, OSError):  # so may these, but for Pillow's, which has no number
+        return error.errno is None and str(error).startswith("out of memory")
+    is_native = isinstance(error, (RuntimeError, SystemError)) or type(error).__module__.split(".")[0] in _NATIVE
+    return is_native and _NO_MEMORY.search(str(error)) is not None
+
+
+_NATIVE = ("onnxruntime", "cv2", "numpy", "obstore", "safetensors", "safetensors_rust", "sqlite3", "sqlalchemy")
+"""Libraries whose errors say only in words that memory is short."""
+
+
+def check_memory(error: BaseException, what: str) -> None:
+    """Called where the error of a library is turned into ours: raise what is right where memory is short.
+
+    Parameters
+    ----------
+    error
+        What was raised.
+    what
+        What could not be done, such as ``"a.mp4 could not be read"``.
+
+    Raises
+    ------
+    OutOfMemory
+    """
+    if any(is_lack_of_memory(one) for one in _causes(error)):
+        raise OutOfMemory(f"There is not enough memory: {what}.", MEMORY_HINT) from error
+
+
+def own_error(error: BaseException, hint: str = "") -> FaceFusionError:
+    """An error of ours for whatever was raised.
+
+    Parameters
+    ----------
+    error
+        Ours stay as they are, but for those that came of too little memory.
+    hint
+        What to do about a fault; nothing stands for telling us.
+
+    Returns
+    -------
+    The same error, `OutOfMemory` or `Fault`.
+    """
+    if isinstance(error, OutOfMemory):
+        return error
+    lack = next((one for one in _causes(error) if is_lack_of_memory(one)), None)
+    if lack is not None:
+        return OutOfMemory(f"There is not enough memory ({_text(lack)}).", MEMORY_HINT)
+    if isinstance(error, FaceFusionError):
+        return error
+    fault = Fault(
+        f"Something went wrong that should not: {_text(error)}, at {_place(error)}.",
+        hint or "This is a fault of FaceFusion or of a library or plug-in it uses; please report it with this text.",
+    )
+    fault.trace = "".join(traceback.format_exception(error))[-4000:]
+    return fault
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: list[BaseException] = []
+    one: BaseException | None = error
+    while one is not None and all(one is not other for other in seen):
+        seen.append(one)
+        yield one
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+
+
+def _text(error: BaseException) -> str:
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words[:300]}" if words else type(error).__name__
+
+
+def _place(error: BaseException) -> str:
+    """File and line where it was raised, or where we called what raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return "an unknown place"
+    own = [frame for frame in frames if "facefusion" in frame.filename]
+    last = (own or frames)[-1]
+    return f"{last.filename.replace(chr(92), '/').split('/')[-1]}:{last.lineno}"

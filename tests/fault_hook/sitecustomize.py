@@ -1,7 +1,7 @@
 """Makes one function raise, in this process and in those that it spawns, as TEST_FAULT says: where|what|call|folder.
 
-``where`` is ``module:Class.method``; ``what`` an exception as Python, or ``exit`` and a code; ``call`` the number of the
-call that raises, over all processes, or ``all``. Calls are counted by files in the folder.
+``where`` is ``module:Class.method``; ``what`` an exception as Python, or ``exit`` and a code; ``call`` the number of
+the call that raises, over all processes, or ``all``. Calls are counted by files in the folder.
 """
 
 import importlib

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import facefusion
 from facefusion.errors import (
     DiskLimitReached,
     IllegalMove,
@@ -151,10 +152,53 @@ def test_a_clock_that_jumps_costs_a_try_and_nothing_else(store, clock):
     clock.now += 86400  # as a laptop that slept
     wake(store)
     clock.now -= 172800  # and a clock that was set back
-    assert store.claim(("j", "analyse", 0), "b", 30) is None  # not due yet by this clock
-    clock.now += 172800
     do(store, "analyse", 0, "b")
     assert store.items("j")[0].status == "done"
+
+
+def test_a_clock_that_was_set_back_keeps_nothing_from_being_done(store, clock):
+    clock.now = 1e6
+    add(store, spans=1)
+    clock.now -= 86400
+    assert store.most_urgent("cpu").key == ("j", "analyse", 0)
+    assert [item.key for item in store.forgotten(20)] == [("j", "analyse", 0)]
+    do(store, "analyse", 0)
+
+
+def test_a_clock_that_was_set_back_leaves_no_item_with_a_dead_worker(store, clock):
+    clock.now = 1e6
+    add(store, spans=1)
+    store.claim(("j", "analyse", 0), "a", 30)
+    clock.now -= 86400
+    assert ("j", "analyse", 0) in [command.item.key for command in wake(store)]
+    assert store.claim(("j", "analyse", 0), "b", 30).attempts == 2
+
+
+@pytest.mark.parametrize("jump_s", [86400, -86400])
+def test_a_clock_that_jumps_takes_no_item_from_a_living_worker(store, clock, monkeypatch, jump_s):
+    clock.now = 1e6
+    add(store, spans=1)
+    store.claim(("j", "analyse", 0), "a", 30)
+    clock.now += jump_s
+    assert [item.key for item in store.expired()] == [("j", "analyse", 0)]
+    # Between the two looks the worker renews its lease, as it does twice in a second.
+    monkeypatch.setattr("facefusion.jobs.sweep.time.sleep", lambda _: store.beat(("j", "analyse", 0), "a", 30, 1))
+    wake(store)
+    assert store.items("j")[0].owner == "a"
+    store.finish(("j", "analyse", 0), "a", "x", {})
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_job_is_done_although_the_clock_was_set_back(tmp_path, wanted, workers):
+    folder = tmp_path / "jobs"
+    folder.mkdir()
+    tomorrow = JobStore(f"sqlite:///{folder / 'jobs.db'}", clock=lambda: time.time() + 86400)
+    job = LocalJobs(folder, tomorrow, FolderStorage(folder / "files")).create(recipe_for(tmp_path))
+    tomorrow.close()
+    jobs = LocalJobs.open(folder)
+    jobs.run(job.id, workers=workers)
+    assert digest(tmp_path / "out.mp4") == wanted
+    jobs.store.close()
 
 
 def test_a_message_that_got_lost_is_published_again(store, clock):
@@ -587,7 +631,7 @@ def test_every_process_of_the_pool_has_a_device_of_its_own(jobs, tmp_path, wante
         "    return get(self, spec, store, providers, thread_count, device_id, is_half)\n"
         "SessionCache.get = note\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(plugin))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(plugin), str(Path(facefusion.__file__).parents[1])]))
     jobs.run(job.id, workers=2, execution={"execution_device_ids": (3, 5)})
     assert digest(tmp_path / "out.mp4") == wanted
     assert list((jobs.folder / "locks").iterdir()) == []

@@ -24,6 +24,8 @@ from facefusion.jobs.states import (
     Refuse,
     Retry,
     Wait,
+    is_due,
+    is_expired,
     job_status,
     move_item,
     stage_to_open,
@@ -174,3 +176,30 @@ def test_the_status_of_a_job_is_that_of_its_items():
 def test_an_illegal_move_names_item_state_and_event():
     with pytest.raises(IllegalMove, match="render 3 of job j is waiting: no Claim is possible"):
         move_item(replace(ITEM), Claim("a", 1), 0, 3)
+
+
+def test_a_wait_that_is_longer_than_any_wait_is_over():
+    item, _ = after(Open(), now=1000.0)
+    failed, _ = after(Claim("a", 10), Fail("a", "x", True), item=item, now=1000.0)
+    assert not is_due(failed, 1000.5)
+    assert is_due(failed, 1001.0)
+    assert is_due(failed, 1000.0 - 86400)  # the clock was set back by a day
+    assert after(Claim("b", 10), item=failed, now=1000.0 - 86400)[0].status == "running"
+
+
+def test_a_lease_that_ends_later_than_any_lease_has_run_out():
+    item, _ = after(Open(), Claim("a", 10), now=1000.0)
+    assert not is_expired(item, 1009.0)
+    assert is_expired(item, 1010.0)
+    assert is_expired(item, 1000.0 - 86400)
+    assert after(Expire(), item=item, now=1000.0 - 86400)[0].status == "queued"
+    with pytest.raises(IllegalMove):
+        after(Expire(), item=item, now=1009.0)
+    endless, _ = after(Claim("a", 1e9), item=replace(item, status="queued"), now=0.0 + 1000.0)
+    assert not is_expired(endless, 1001.0)
+
+
+def test_the_end_of_a_process_is_kept_with_its_item():
+    item, _ = after(Open(), Claim("a", 10), Fail("a", "an older reason", True))
+    item, _ = after(Claim("b", 10), Expire(is_known_dead=True, how="was killed (SIGSEGV)"), item=item, now=100.0)
+    assert item.error == "its worker was lost: it was killed (SIGSEGV)"

@@ -22,12 +22,13 @@ EXIT_OUTPUT = 5
 EXIT_MODEL = 6
 EXIT_QUALITY = 7
 EXIT_JOB = 8
+EXIT_MEMORY = 9
 EXIT_STOPPED = 130
 
 _EXIT_TEXT = """exit codes:
   0 done   2 wrong request   3 input cannot be read   4 no face found
   5 output cannot be written   6 model or provider   7 worse than --fail-under
-  8 a job cannot go on   130 stopped   1 a fault of ours"""
+  8 a job cannot go on   9 too little memory   130 stopped   1 a fault of ours"""
 
 _COMMANDS = {
     "run": "change faces in a photo or clip (the default command)",
@@ -81,6 +82,7 @@ def exit_code(error: BaseException) -> int:
         (errors.ModelError, EXIT_MODEL),
         (errors.QualityTooLow, EXIT_QUALITY),
         (errors.JobError, EXIT_JOB),
+        (errors.OutOfMemory, EXIT_MEMORY),
         (errors.Stopped, EXIT_STOPPED),
     ]
     return next((code for kind, code in table if isinstance(error, kind)), EXIT_UNEXPECTED)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,10 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from facefusion.errors import (
+    MEMORY_HINT,
     FaceFusionError,
+    Fault,
+    IllegalMove,
     JobError,
     JobMismatch,
     OutputRefused,
@@ -22,12 +25,16 @@ from facefusion.errors import (
     SegmentFailed,
     Stopped,
     StoreRefused,
+    StoreUnreachable,
+    UnknownJob,
+    own_error,
 )
-from facefusion.jobs.states import Item, Publish, StageName
+from facefusion.jobs.pool import LACK_OF_MEMORY, Done, Gone, Pool
+from facefusion.jobs.states import Item, StageName, is_due
 from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file, is_same_storage, open_storage
 from facefusion.jobs.store import LOCAL, Job, JobStore
 from facefusion.jobs.sweep import STRAY_S, Swept, remove, sweep
-from facefusion.jobs.work import Worker, hashes_of, is_at_work, key_of
+from facefusion.jobs.work import LEASE_S, Worker, give_up, hashes_of, is_at_work, key_of, owner_name
 from facefusion.media.files import check_output
 from facefusion.models.providers import core_count
 from facefusion.pipeline.cast import check_faces
@@ -55,6 +62,8 @@ GLANCE_S = 3.0
 """How long to wait for whoever has a job: a sweep, or a new job that takes over its parts, has it for a moment only."""
 LEAVE_S = 10.0
 """How long to wait for a process that was told to leave a job, or is just done with it."""
+MAX_BARREN = 5
+"""So many processes on end may die before they begin an item."""
 Run = tuple[StageName, range]
 
 
@@ -326,6 +335,7 @@ class LocalJobs:
         began = time.perf_counter()
         with ExitStack() as stack:
             stack.enter_context(self._alone(job_id))
+            stack.enter_context(_kept(job_id))
             job = self.store.get(job_id)
             if job.status == "done":
                 return self._outcome(job, 0.0)
@@ -344,11 +354,12 @@ class LocalJobs:
             devices = (execution or {}).get("execution_device_ids") or job.recipe["execution_device_ids"]
             wanted = max(cores // 2, len(devices))  # a process for each device at least
             count = workers or max(1, min(wanted, spans, int((memory_bytes or _free_bytes()) // WORKER_BYTES)))
-            if count == 1:
-                self._work_here(job_id, on_progress, threads, execution or {})
-            else:
-                execution = {**(execution or {}), "execution_device_ids": tuple(devices)}
-                self._work_in_pool(job_id, count, max(cores // count, 1), on_progress, execution)
+            with _Reporter(self.store, job_id, on_progress) as reporter, self._put_back(job_id):
+                if count == 1:
+                    self._work_here(job_id, reporter, threads, execution or {})
+                else:
+                    execution = {**(execution or {}), "execution_device_ids": tuple(devices)}
+                    self._work_in_pool(job_id, count, max(cores // count, 1), reporter, execution)
             job = self.store.get(job_id)
             if job.status == "done":
                 notes = []
@@ -414,18 +425,53 @@ class LocalJobs:
         for key, reason in worker.find_damage(job_id):
             self.store.invalidate(key, reason)
 
-    def _work_here(self, job_id: str, on_progress: OnProgress, threads: int, execution: dict[str, Any]) -> None:
+    @contextmanager
+    def _put_back(self, job_id: str) -> Iterator[None]:
+        """Leave nothing as running that nobody does any more, however the work ended."""
+        try:
+            yield
+        except StoreUnreachable:
+            raise  # nothing can be recorded
+        except FaceFusionError:
+            self._release(job_id)
+            raise
+        except Exception as error:
+            own = own_error(error)
+            own.retryable = False  # nobody is left to try it
+            with suppress(FaceFusionError):
+                for item in self._running(job_id):
+                    give_up(self.store, item.key, item.owner, own)  # type: ignore[arg-type]
+            raise
+        except BaseException:  # Ctrl-C
+            self._release(job_id)
+            raise
+        else:
+            self._release(job_id)
+
+    def _release(self, job_id: str) -> None:
+        with suppress(FaceFusionError):  # deleted meanwhile, or the store is away: the next run does it
+            for item in self._running(job_id):
+                self.store.wait(item.key, item.owner)
+
+    def _running(self, job_id: str, owner: str | None = None) -> list[Item]:
+        items = self.store.items(job_id)
+        return [item for item in items if item.status == "running" and owner in (None, item.owner)]
+
+    def _work_here(self, job_id: str, reporter: _Reporter, threads: int, execution: dict[str, Any]) -> None:
         worker = Worker(self.store, self.storage, thread_count=threads, execution=execution)
-        with _Reporter(self.store, job_id, on_progress):
-            try:
-                while self.store.get(job_id).status in ("queued", "running"):
-                    run = next_run(self._stage_in_hand(job_id))
-                    if run:
-                        worker.perform(job_id, *run)
-                    else:
-                        time.sleep(POLL_S)  # a failed item waits for its next try
-            finally:
-                worker.close()
+        reporter.on_break = worker.stop
+        try:
+            while self._is_wanted(job_id, reporter):
+                run = next_run(self._stage_in_hand(job_id))
+                if run:
+                    worker.perform(job_id, *run)
+                else:
+                    time.sleep(POLL_S)  # a failed item waits for its next try
+        finally:
+            worker.close()
+
+    def _is_wanted(self, job_id: str, reporter: _Reporter) -> bool:
+        return not reporter.is_broken and self.store.get(job_id).status in ("queued", "running")
 
     def _stage_in_hand(self, job_id: str) -> list[Item]:
         """Items of the first stage that is not done."""
@@ -434,52 +480,63 @@ class LocalJobs:
         return [i for i in items if i.stage == stage]
 
     def _work_in_pool(
-        self, job_id: str, count: int, threads: int, on_progress: OnProgress, execution: dict[str, Any]
+        self, job_id: str, count: int, threads: int, reporter: _Reporter, execution: dict[str, Any]
     ) -> None:
-        """Spawned processes, each with sessions of its own; one that dies loses its item to the others."""
-        import multiprocessing
-        from concurrent.futures import FIRST_COMPLETED, wait
+        """Processes, each with sessions of its own; one that dies loses its item to the others."""
+        share = Share(self.store.url, self.folder.absolute(), threads, execution, count)
+        barren, before = 0, 0
+        with Pool(count, hire, share) as pool:
+            while self._is_wanted(job_id, reporter):
+                items = self._stage_in_hand(job_id)
+                taken = {(stage, numbers[0]) for _, stage, numbers in pool.tasks}
+                while pool.room:
+                    run = next_run(items, taken)
+                    if not run:
+                        break
+                    pool.give(job_id, *run)
+                    taken.add((run[0], run[1][0]))
+                # What is done opens what comes next; only a failed item that waits for its next try needs a clock.
+                for event in pool.wait(POLL_S):
+                    if isinstance(event, Gone):
+                        is_barren = not self._take_back(job_id, event) and event.task is not None
+                        done = sum(item.status == "done" for item in self.store.items(job_id))
+                        barren, before = (barren + 1 if done == before else 1) if is_barren else 0, done
+                        if barren >= MAX_BARREN:
+                            self._despair(job_id, event)
+                        time.sleep(POLL_S * barren)
+                    elif event.told is not None:
+                        self._record(job_id, event)
 
-        from pebble import ProcessExpired, ProcessPool
+    def _take_back(self, job_id: str, gone: Gone) -> bool:
+        """Offer again what a dead process had; False where it had not begun anything."""
+        found = self._running(job_id, gone.owner) if gone.owner else []
+        for item in found:
+            with suppress(IllegalMove, UnknownJob):  # cancelled or deleted just now
+                self.store.expire(item.key, is_known_dead=True, how=gone.how)
+        self._clear()  # it may have held much room
+        return bool(found)
 
-        context = multiprocessing.get_context("spawn")
-        settings = _Share(self.store.url, self.folder.absolute(), threads, execution, job_id, count)
-        at_work: dict[Any, tuple[StageName, int]] = {}
-        with _Reporter(self.store, job_id, on_progress), ProcessPool(max_workers=count, context=context) as pool:
-            try:
-                while self.store.get(job_id).status in ("queued", "running"):
-                    items = self._stage_in_hand(job_id)
-                    while len(at_work) < count:
-                        run = next_run(items, set(at_work.values()))
-                        if not run:
-                            break
-                        stage, numbers = run
-                        at_work[pool.schedule(_work_run, args=[job_id, stage, numbers, settings])] = stage, numbers[0]
-                    # What is done opens what comes next; only a failed item that waits for its next try needs a clock.
-                    wait(at_work, timeout=POLL_S, return_when=FIRST_COMPLETED)
-                    for future in [f for f in at_work if f.done()]:
-                        del at_work[future]
-                        error = future.exception()
-                        if isinstance(error, ProcessExpired):
-                            self._take_back(job_id, error.pid)
-                        elif error is not None:
-                            raise error
-                    if not at_work:
-                        time.sleep(POLL_S / 4)
-            finally:
-                for future in at_work:
-                    future.cancel()
-                stop: Any = pool.stop
-                stop()
-                for number in range(count):
-                    with suppress(OSError):  # on Windows while its process is still dying
-                        place_path(self.folder, job_id, number).unlink()
+    def _despair(self, job_id: str, gone: Gone) -> None:
+        """Put an item aside whose processes die before they begin it."""
+        assert gone.task is not None
+        _, stage, numbers = gone.task
+        error = SegmentFailed(
+            f"{stage} {numbers[0]} cannot be begun: its process {gone.how}, {MAX_BARREN} times on end.",
+            "Try --workers 1, which needs no further process.",
+        )
+        key, owner = (job_id, stage, numbers[0]), owner_name()
+        if self.store.claim(key, owner, LEASE_S) is None:
+            raise SegmentFailed(error.message, f"{error.hint} {way_on(job_id)}")
+        give_up(self.store, key, owner, error)
 
-    def _take_back(self, job_id: str, pid: int | None) -> None:
-        """Offer again what a dead process had."""
-        for item in self.store.items(job_id):
-            if item.status == "running" and pid_of(item.owner) == pid:
-                self.store.expire(item.key, is_known_dead=True)
+    def _record(self, job_id: str, done: Done) -> None:
+        """What a process could not record itself."""
+        assert done.told is not None
+        error = error_of(done.told)
+        if isinstance(error, StoreUnreachable):
+            raise error
+        for item in self._running(job_id, done.owner):
+            give_up(self.store, item.key, item.owner, error)  # type: ignore[arg-type]
 
     def _outcome(self, job: Job, seconds: float, notes: Sequence[str] = ()) -> Outcome:
         found = self.store.outcome(job.id, "merge")
@@ -521,12 +578,48 @@ def check_report(merged: dict[str, Any]) -> None:
 
 def failure_of(job: Job) -> FaceFusionError:
     """Why a job failed: the error itself where trying again would not have helped."""
-    way_on = f"Job {job.id} is kept: facefusion jobs resume {job.id}"
     told = job.outcome.get("error")
+    if told is not None:
+        return error_of({**told, "hint": f"{told['hint']} {way_on(job.id)}".strip()})
+    what_to_do = MEMORY_HINT if LACK_OF_MEMORY in job.error else "Mend what is wrong."
+    return SegmentFailed(f"Job {job.id}: {job.error}", f"{what_to_do} {way_on(job.id)}")
+
+
+def error_of(told: Mapping[str, str]) -> FaceFusionError:
+    """The error that `facefusion.jobs.work.tell` told of."""
     kinds = {kind.code: kind for kind in _all_kinds(FaceFusionError)}
-    if told is not None and told["code"] in kinds:
-        return kinds[told["code"]](told["message"], f"{told['hint']} {way_on}".strip())
-    return SegmentFailed(f"Job {job.id}: {job.error}", f"Mend what is wrong. {way_on}")
+    error = kinds.get(told["code"], FaceFusionError)(told["message"], told["hint"])
+    if isinstance(error, Fault):
+        error.trace = told.get("trace", "")
+    return error
+
+
+def way_on(job_id: str) -> str:
+    """What to say of a job that did not come to its end."""
+    return f"Job {job_id} is kept: facefusion jobs resume {job_id}"
+
+
+@contextmanager
+def _kept(job_id: str) -> Iterator[None]:
+    """Let only errors of ours out of a run; what a caller's own function raised passes as it is."""
+    try:
+        yield
+    except FaceFusionError:
+        raise
+    except _OfTheCaller as broken:
+        raise broken.error from None
+    except Exception as error:
+        own = own_error(error)
+        own.hint = f"{own.hint} {way_on(job_id)}"
+        raise own from error
+
+
+class _OfTheCaller(Exception):
+    """Carries what `on_progress` raised out of a run."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 def _all_kinds(kind: type[FaceFusionError]) -> Iterator[type[FaceFusionError]]:
@@ -558,7 +651,7 @@ def next_run(
     runs: list[tuple[bool, list[Item]]] = []
     is_going_on = is_followed = False
     for item in items:
-        if item.status == "queued" and (item.stage, item.number) not in taken and item.available_at <= now:
+        if item.status == "queued" and (item.stage, item.number) not in taken and is_due(item, now):
             if not is_going_on:
                 runs.append((is_followed, []))
             runs[-1][1].append(item)
@@ -575,66 +668,28 @@ def next_run(
     return run[0].stage, range(run[0].number, run[-1].number + 1)
 
 
-def pid_of(owner: str) -> int:
-    """Process id in the name of an owner (`facefusion.jobs.work.owner_name`)."""
-    return int(owner.split(":")[-2])
-
-
 @dataclass(frozen=True, slots=True)
-class _Share:
+class Share:
     """What a process of the pool is told: where everything is, and how many share the machine."""
 
     store_url: str
     folder: Path
     threads: int
     execution: dict[str, Any]
-    job_id: str
     process_count: int
 
 
-_worker: Worker | None = None
-_place: Any = None
-
-
-def _work_run(job_id: str, stage: StageName, numbers: range, share: _Share) -> int:
-    """What a process of the pool does."""
-    global _worker
-    if _worker is None:
-        import signal
-
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-        place = _take_place(share)
-        jobs = LocalJobs.open(share.folder, share.store_url)
-        devices = share.execution["execution_device_ids"]
-        execution = {**share.execution, "execution_device_ids": (devices[place % len(devices)],)}
-        _worker = Worker(jobs.store, jobs.storage, thread_count=share.threads, execution=execution)
-    commands: list[Publish] = _worker.perform(job_id, stage, numbers)
-    return len(commands)
-
-
-def place_path(folder: Path, job_id: str, number: int) -> Path:
-    """Lock that stands for a place in the pool of a job."""
-    return folder / "locks" / f"{job_id}.{number}"
-
-
-def _take_place(share: _Share) -> int:
-    """Take a place in the pool that no other process has, and keep to its cores.
-
-    Threads that wander between all cores cost a tenth.
-    """
-    global _place
-    for number in range(share.process_count):
-        # The lock goes with the process, so one that takes the place of another gets its cores and its device.
-        file = place_path(share.folder, share.job_id, number).open("w")
-        if _lock(file):
-            _place = file
-            _keep_to_cores(number, share.process_count)
-            return number
-        file.close()
-    return 0
+def hire(share: Share, place: int) -> Worker:
+    """What does the work in a process of the pool: it keeps to the cores of its place and has a device of its own."""
+    _keep_to_cores(place, share.process_count)
+    jobs = LocalJobs.open(share.folder, share.store_url)
+    devices = share.execution["execution_device_ids"]
+    execution = {**share.execution, "execution_device_ids": (devices[place % len(devices)],)}
+    return Worker(jobs.store, jobs.storage, thread_count=share.threads, execution=execution)
 
 
 def _keep_to_cores(place: int, count: int) -> None:
+    """Threads that wander between all cores cost a tenth."""
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         if count <= len(cores):
@@ -642,7 +697,13 @@ def _keep_to_cores(place: int, count: int) -> None:
 
 
 class _Reporter:
-    """Tells how far a job is, from what is recorded."""
+    """Tells how far a job is, from what is recorded; where nobody can be told any more the work stops.
+
+    Attributes
+    ----------
+    on_break
+        Called when ``on_progress`` has raised something, which then comes out of the run.
+    """
 
     def __init__(self, store: JobStore, job_id: str, on_progress: OnProgress) -> None:
         import threading
@@ -651,33 +712,48 @@ class _Reporter:
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         self._last: dict[str, int] = {}
+        self._error: BaseException | None = None
+        self.on_break: Callable[[], None] = lambda: None
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether ``on_progress`` has raised something."""
+        return self._error is not None
 
     def __enter__(self) -> _Reporter:
         if self._on_progress is not ignore_progress:
             self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._is_over.set()
         if self._thread.is_alive():
             self._thread.join()
+        if self._on_progress is not ignore_progress and self._error is None:
             self._tell()
+        if self._error is not None and kind is None:
+            raise _OfTheCaller(self._error)
 
     def _run(self) -> None:
-        while not self._is_over.wait(POLL_S):
+        while self._error is None and not self._is_over.wait(POLL_S):
             self._tell()
 
     def _tell(self) -> None:
         try:
             stages = self._store.progress(self._job_id)
-        except FaceFusionError:
-            return
+        except Exception:
+            return  # the store is away, or the job deleted: the work itself finds that out
         for stage in stages:
             if stage.stage == "join" or (stage.stage == "merge" and not stage.frames_done):
                 continue
             if self._last.get(stage.stage) != stage.frames_done:
                 self._last[stage.stage] = stage.frames_done
-                self._on_progress(Progress(stage.stage, stage.frames_done, stage.frames))
+                try:
+                    self._on_progress(Progress(stage.stage, stage.frames_done, stage.frames))
+                except BaseException as error:
+                    self._error = error
+                    self.on_break()
+                    return
 
 
 def _absolute(recipe: Recipe) -> Recipe:
@@ -696,22 +772,3 @@ def _free_bytes() -> int:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return 8_000_000_000
-
-
-def _lock(file: Any) -> bool:
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # Windows
-        import importlib
-
-        msvcrt: Any = importlib.import_module("msvcrt")
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

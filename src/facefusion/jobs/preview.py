@@ -47,7 +47,7 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
     if not joined or not jobs.storage.has(key):
         raise none
     reader = read_clip(recipe)
-    first = reader.span_pts()[0] or 0
+    first = reader.offset
     wanted = first + int(Fraction(at_s).limit_denominator(1_000_000) / reader.info.time_base)
     around = read_clip(recipe, span=(wanted, wanted + 1), halo=(0, 1))
     frame = next(iter(around), None)

@@ -29,6 +29,8 @@ REFUSED_S = 1.0
 """Wait after a worker has refused an item."""
 BACK_OFF_S, MAX_BACK_OFF_S = 1.0, 60.0
 """Wait before the second try, twice as long before each further one, at most this long."""
+MAX_LEASE_S = 3600.0
+"""No lease is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +130,16 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """Nobody has heard of its worker; with ``is_known_dead`` at once, else when the lease has run out."""
+    """Nobody has heard of its worker; with ``is_known_dead`` at once, else when the lease has run out.
+
+    Attributes
+    ----------
+    how
+        How the worker ended, in words that follow a subject.
+    """
 
     is_known_dead: bool = False
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +182,20 @@ class Park:
 Command = Publish | Park
 
 
+def is_due(item: Item, now: float) -> bool:
+    """Whether an item may be claimed by its time.
+
+    One that would have to wait for longer than anything ever waits was put back by a clock that went wrong, or was set
+    back since: it is due, so that nothing stands still in silence.
+    """
+    return not now < item.available_at <= now + MAX_BACK_OFF_S
+
+
+def is_expired(item: Item, now: float) -> bool:
+    """Whether a lease has run out, or ends later than any lease can: then the clock was set back since."""
+    return not now < item.lease_until <= now + MAX_LEASE_S
+
+
 def move_item(item: Item, event: Event, now: float, max_attempts: int) -> tuple[Item, tuple[Command, ...]]:
     """Apply an event.
 
@@ -202,10 +225,10 @@ def move_item(item: Item, event: Event, now: float, max_attempts: int) -> tuple[
         case Open(), "waiting":
             return _queued(item, now)
         case Claim(owner, lease_s), "queued":
-            if now < item.available_at:
+            if not is_due(item, now):
                 raise _illegal(item, event)
             moved = replace(
-                item, status="running", owner=owner, lease_until=now + lease_s,
+                item, status="running", owner=owner, lease_until=now + min(lease_s, MAX_LEASE_S),
                 attempts=item.attempts + 1, renders=item.renders + 1,
             )  # fmt: skip
             return moved, ()
@@ -217,7 +240,7 @@ def move_item(item: Item, event: Event, now: float, max_attempts: int) -> tuple[
                 "Nothing is to be done; whoever has it now goes on.",
             )
         case Beat(_, lease_s), _:
-            return replace(item, lease_until=now + lease_s), ()
+            return replace(item, lease_until=now + min(lease_s, MAX_LEASE_S)), ()
         case Finish(_, sha256), _:
             return replace(item, status="done", owner="", sha256=sha256, error=""), ()
         case Fail(_, error, retryable), _:
@@ -226,10 +249,11 @@ def move_item(item: Item, event: Event, now: float, max_attempts: int) -> tuple[
             return replace(item, status="waiting", owner="", attempts=item.attempts - 1), ()
         case Refuse(_, why), _:
             return _queued(replace(item, attempts=item.attempts - 1, error=why), now, REFUSED_S)
-        case Expire(is_known_dead), "running":
-            if not is_known_dead and now < item.lease_until:
+        case Expire(is_known_dead, how), "running":
+            if not is_known_dead and not is_expired(item, now):
                 raise _illegal(item, event)
-            return _again(replace(item, error=item.error or "its worker was lost"), now, max_attempts, is_at_once=True)
+            error = f"its worker was lost: it {how}" if how else item.error or "its worker was lost"
+            return _again(replace(item, error=error), now, max_attempts, is_at_once=True)
         case Invalidate(reason), "done":
             return _queued(replace(item, sha256="", error=reason, attempts=0), now)
         case Cancel(), ("waiting" | "queued" | "running" | "failed"):

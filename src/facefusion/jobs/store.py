@@ -31,6 +31,7 @@ from facefusion.errors import (
     UnknownJob,
 )
 from facefusion.jobs.states import (
+    MAX_BACK_OFF_S,
     STAGES,
     Beat,
     Cancel,
@@ -50,6 +51,8 @@ from facefusion.jobs.states import (
     StageName,
     Status,
     Wait,
+    is_due,
+    is_expired,
     job_status,
     move_item,
     stage_to_open,
@@ -493,9 +496,12 @@ class JobStore:
         """Take an item, or None where it is not to be had: taken, done, cancelled, not yet open."""
         with self._locked(key[0]) as (connection, job, now):
             row = self._row(connection, key)
-            if row is None or row.status != "queued" or now < row.available_at or job.status in ("failed", "cancelled"):
+            if row is None or row.status != "queued" or job.status in ("failed", "cancelled"):
                 return None
-            item, _ = self._apply(connection, job, _item(row._mapping), Claim(owner, lease_s), now)
+            found = _item(row._mapping)
+            if not is_due(found, now):
+                return None
+            item, _ = self._apply(connection, job, found, Claim(owner, lease_s), now)
             return item
 
     @_patient
@@ -569,7 +575,7 @@ class JobStore:
                     _jobs.c.status.in_(("queued", "running")),
                     _jobs.c.id.not_in(list(without)),
                     _items.c.status == "queued",
-                    _items.c.available_at <= now,
+                    _is_due(now),
                 )
                 .order_by(_jobs.c.priority.desc(), _jobs.c.created_at, _items.c.number)
                 .limit(1)
@@ -578,9 +584,9 @@ class JobStore:
             return None if row is None else _item(row._mapping)
 
     @_patient
-    def expire(self, key: tuple[str, str, int], is_known_dead: bool = False) -> list[Publish]:
-        """Take an item from a worker that is gone."""
-        return self._change(key, Expire(is_known_dead))
+    def expire(self, key: tuple[str, str, int], is_known_dead: bool = False, how: str = "") -> list[Publish]:
+        """Take an item from a worker that is gone; ``how`` it ended is kept with the item."""
+        return self._change(key, Expire(is_known_dead, how))
 
     @_patient
     def invalidate(self, key: tuple[str, str, int], reason: str) -> list[Publish]:
@@ -665,8 +671,8 @@ class JobStore:
         """Items whose lease has run out."""
         with self._reading() as connection:
             now = self._now(connection)
-            query = sa.select(_items).where(_items.c.status == "running", _items.c.lease_until < now)
-            return [_item(row._mapping) for row in connection.execute(query).all()]
+            rows = connection.execute(sa.select(_items).where(_items.c.status == "running")).all()
+            return [item for item in (_item(row._mapping) for row in rows) if is_expired(item, now)]
 
     @_patient
     def forgotten(self, older_than_s: float) -> list[Item]:
@@ -676,13 +682,17 @@ class JobStore:
         """
         with self._engine.begin() as connection:
             now = self._now(connection)
-            is_due = sa.and_(
+            is_forgotten = sa.and_(
                 _items.c.status == "queued",
-                _items.c.available_at <= now,
-                sa.or_(_items.c.published_at < _items.c.available_at, _items.c.published_at < now - older_than_s),
+                _is_due(now),
+                sa.or_(
+                    _items.c.published_at < _items.c.available_at,
+                    _items.c.published_at < now - older_than_s,
+                    _items.c.published_at > now,  # the clock was set back since
+                ),
             )
             alive = sa.select(_jobs.c.id).where(_jobs.c.status.in_(("queued", "running")))
-            rows = connection.execute(sa.select(_items).where(is_due, _items.c.job_id.in_(alive))).all()
+            rows = connection.execute(sa.select(_items).where(is_forgotten, _items.c.job_id.in_(alive))).all()
             found = [_item(row._mapping) for row in rows]
             for item in found:
                 connection.execute(_only(sa.update(_items), item.key).values(published_at=now))
@@ -815,6 +825,11 @@ def _job(row: Any) -> Job:
     ):
         raise ValueError(f"job {job.id!r} is damaged")
     return job
+
+
+def _is_due(now: float) -> Any:
+    """`facefusion.jobs.states.is_due` as a condition."""
+    return sa.or_(_items.c.available_at <= now, _items.c.available_at > now + MAX_BACK_OFF_S)
 
 
 def _item(row: Any) -> Item:

@@ -19,6 +19,8 @@ from facefusion.workplace import clear_dead, take, user_base
 
 FORGOTTEN_S = 10.0
 """An item that nobody has claimed for so long after it was published is published again: messages can be lost."""
+SECOND_LOOK_S = 1.5
+"""Workers renew their leases three times in this time (`facefusion.jobs.work.BEAT_S`)."""
 STRAY_S = 3600.0
 """Files of no job are taken away when they are this old: younger ones may be of a job that is just being made."""
 
@@ -71,9 +73,13 @@ def wake(
     What is to be published now.
     """
     commands: list[Publish] = []
-    for item in store.expired():
-        if is_alive(item):
-            continue
+    lost = [item for item in store.expired() if not is_alive(item)]
+    if lost:
+        # By a clock that jumped, leases of the living end too: they are renewed before the second look.
+        time.sleep(SECOND_LOOK_S)
+        still = {(item.key, item.owner, item.lease_until) for item in store.expired()}
+        lost = [item for item in lost if (item.key, item.owner, item.lease_until) in still]
+    for item in lost:
         try:
             commands += store.expire(item.key)
         except (IllegalMove, UnknownJob):

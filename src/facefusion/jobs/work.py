@@ -19,19 +19,23 @@ from typing import Any
 
 from facefusion.errors import (
     FaceFusionError,
+    Fault,
     JobMismatch,
     LeaseLost,
     LicenceRefused,
     ModelMissing,
     NoFaceInTarget,
+    OutOfMemory,
     ProviderRefused,
     SegmentDamaged,
     TracksError,
     UnknownJob,
+    own_error,
 )
 from facefusion.jobs.states import Item, Publish, StageName
 from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, check_key, hash_file
 from facefusion.jobs.store import Job, JobStore
+from facefusion.media.defects import Defects
 from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part, Span
 from facefusion.metrics.report import report_files
@@ -42,6 +46,7 @@ from facefusion.pipeline.clip import (
     join_observations,
     load_tracks,
     merge_segments,
+    notes_on_target,
     observe_spans,
     privacy_notes,
     read_clip,
@@ -94,6 +99,29 @@ def key_of(job_id: str, stage: StageName, number: int) -> str:
         "render": f"{job_id}/segments/{number:05d}{SUFFIX}",
         "merge": f"{job_id}/output",
     }[stage]
+
+
+def tell(error: FaceFusionError) -> dict[str, str]:
+    """An error as it is stored with its job; `facefusion.jobs.local.failure_of` makes an error of it again."""
+    told = {"code": error.code, "message": error.message, "hint": error.hint}
+    return {**told, "trace": error.trace} if isinstance(error, Fault) else told
+
+
+def give_up(store: JobStore, key: Key, owner: str, error: FaceFusionError) -> list[Publish]:
+    """Record that an item went wrong, and with the job why, where it is not tried again.
+
+    Returns
+    -------
+    What is to be told to workers.
+    """
+    try:
+        commands = store.fail(key, owner, error)
+        is_over = not error.retryable or isinstance(error, (OutOfMemory, Fault))
+        if is_over and store.get(key[0]).status == "failed":
+            store.record(key[0], outcome={"error": tell(error)})
+        return commands
+    except (LeaseLost, UnknownJob):
+        return []
 
 
 def report_key(job_id: str, path: Path) -> str:
@@ -164,6 +192,8 @@ class Worker:
     ----------
     refused
         Jobs that this worker does not take again.
+    signs
+        A number that grows with every frame.
     """
 
     def __init__(
@@ -186,6 +216,12 @@ class Worker:
         self._threads, self._execution, self._lease_s = thread_count, execution or {}, lease_s
         self._bench: _Bench | None = None
         self._inputs = ExitStack()
+        self._is_stopping = threading.Event()
+        self.signs = 0
+
+    def stop(self) -> None:
+        """Drop what is in hand at the next frame; called from another thread. It stays claimed."""
+        self._is_stopping.set()
 
     def close(self) -> None:
         """Take away what was kept."""
@@ -232,8 +268,15 @@ class Worker:
             return commands
         in_hand = [numbers[0]]
         with self._heart(job_id, stage, in_hand) as heart:
+
+            def count(done: int) -> None:
+                self.signs += 1
+                if self._is_stopping.is_set():
+                    raise LeaseLost("This worker was told to stop.", "Nothing is to be done.")
+                heart.count(done)
+
             try:
-                with closing(self._do(self._prepare(job_id), stage, numbers, heart.count)) as found:
+                with closing(self._do(self._prepare(job_id), stage, numbers, count)) as found:
                     for number, path, outcome in found:
                         sha256 = hash_file(path) if path is not None else ""
                         if path is not None:
@@ -248,11 +291,13 @@ class Worker:
                         in_hand.append(number + 1)
             except (LeaseLost, UnknownJob):
                 pass  # cancelled, deleted, or somebody else's by now
-            except FaceFusionError as error:
-                commands += [c for number in in_hand for c in self._fail((job_id, stage, number), error)]
-            except MemoryError:
-                oom = FaceFusionError("There is not enough memory.", "Use fewer workers.")
-                commands += [c for number in in_hand for c in self._fail((job_id, stage, number), oom)]
+            except (KeyboardInterrupt, SystemExit):
+                raise  # somebody wants this process to end
+            except BaseException as error:  # some libraries raise what is no Exception
+                own = own_error(error)
+                if isinstance(own, (Fault, OutOfMemory)):
+                    self._forget()  # engines may be in any state
+                commands += [c for number in in_hand for c in self._fail((job_id, stage, number), own)]
         if stage == "merge":
             self._forget()
         return commands
@@ -273,14 +318,7 @@ class Worker:
         return self._give_up(key, error)
 
     def _give_up(self, key: Key, error: FaceFusionError) -> list[Publish]:
-        try:
-            commands = self.store.fail(key, self.owner, error)
-            if not error.retryable:
-                told = {"code": error.code, "message": error.message, "hint": error.hint}
-                self.store.record(key[0], outcome={"error": told})
-            return commands
-        except (LeaseLost, UnknownJob):
-            return []
+        return give_up(self.store, key, self.owner, error)
 
     def _mend(self, key: Key, error: SegmentDamaged) -> list[Publish]:
         """Have damaged files made again, and this item after them."""
@@ -488,6 +526,7 @@ class Worker:
                     "pts": [int(v) for v in part.pts],
                     "durations": [int(v) for v in part.durations],
                     "changed": segment.changed_frame_count,
+                    "defects": segment.defects.as_dict(),
                 }
                 yield segment.number, part.path, outcome
 
@@ -527,6 +566,7 @@ class Worker:
         outcomes = self.store.outcomes(job_id, "render")
         joined = self.store.outcome(job_id, "join")
         frames, changed = sum(len(o["pts"]) for o in outcomes), sum(o["changed"] for o in outcomes)
+        notes: list[str] = []
         if not joined["tracks"] and can_copy(recipe, asked):
             inputs = bench.job.plan.get("inputs")
             if inputs:
@@ -545,11 +585,14 @@ class Worker:
                     if hash_file(path) != item.sha256:
                         raise SegmentDamaged(f"Segment {item.number} is damaged.", "It is made again.")
                     parts.append(Part(path, outcome["pts"], outcome["durations"]))
-                merge_segments(bench.plan, parts, comment_of(bench.plan), output)
+                notes += merge_segments(bench.plan, parts, comment_of(bench.plan), output)
+            times = [time for part in parts for time in part.pts]
+            notes += notes_on_target(recipe, times, [Defects.from_dict(o["defects"]) for o in outcomes])
         sha256 = hash_file(output)
         outcome = {
+            "notes": [*notes, *privacy_notes(recipe)],
             "frames": frames, "changed": changed, "tracks": joined["tracks"], "models": list(models_used(bench.plan)),
-            "sha256": sha256, "size_bytes": output.stat().st_size, "notes": list(privacy_notes(recipe)),
+            "sha256": sha256, "size_bytes": output.stat().st_size,
         }  # fmt: skip
         if recipe.report_path is not None or recipe.fail_under:
             outcome["report"] = self._report(bench, output, report, count)
@@ -629,7 +672,7 @@ class _Heart:
                 except (LeaseLost, UnknownJob) as error:
                     # Or it was finished a moment ago; then it is no longer in hand when somebody asks.
                     self._lost[number] = error
-                except FaceFusionError:
+                except Exception:
                     break  # the store is away; work goes on, the lease may run out
 
 

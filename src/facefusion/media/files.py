@@ -7,7 +7,7 @@ import glob
 import os
 from pathlib import Path
 
-from facefusion.errors import MediaError, MediaMissing, MediaUnreadable, OutputRefused
+from facefusion.errors import MediaError, MediaMissing, MediaUnreadable, OutputRefused, check_memory
 
 
 def check_file(path: Path) -> None:
@@ -66,6 +66,7 @@ def remove_partials(path: Path) -> None:
 
 def translate_os_error(error: Exception, path: Path) -> MediaError:
     """Our error for a failed write."""
+    check_memory(error, f"{path} could not be written")
     number, reason = getattr(error, "errno", None), getattr(error, "strerror", None) or error
     if number in (errno.ENOSPC, errno.EDQUOT):
         return OutputRefused(f"There is no room left for {path}.", "Free some space; nothing was changed.")

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from facefusion.errors import FaceFusionError, MediaUnreadable, MediaUnsupported, OutputRefused
+from facefusion.errors import FaceFusionError, MediaUnreadable, MediaUnsupported, OutputRefused, check_memory
 from facefusion.media import colour, metadata
 from facefusion.media.files import check_file, partial_path, translate_os_error
 from facefusion.types.frame import Pixels
@@ -661,9 +661,8 @@ def _our_errors(path: Path) -> Iterator[None]:
         raise MediaUnsupported(f"{path} is far too large: {error}.", "Scale it down first.") from error
     except UnidentifiedImageError as error:
         raise MediaUnreadable(f"{path} is damaged, or a photo of a kind that is not read.", _HINT) from error
-    except MemoryError as error:
-        raise MediaUnsupported(f"{path} needs more memory than there is.", "Scale it down first.") from error
     except Exception as error:
+        check_memory(error, f"{path} could not be read; scale it down first")
         if isinstance(error, OSError) and error.errno is not None:
             raise MediaUnreadable(f"{path} cannot be read: {error.strerror}.", "Check the disk.") from error
         raise MediaUnreadable(f"{path} is damaged: {str(error).rstrip('.')}.", _INTACT) from error

@@ -2,35 +2,76 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import av.error
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from facefusion.errors import MediaUnreadable, MediaUnsupported
-from facefusion.media.probe import ClipInfo, open_clip, probe
+from facefusion.errors import MediaUnreadable, MediaUnsupported, check_memory
+from facefusion.media.defects import Defects, describe_defects
+from facefusion.media.probe import DECODER_OPTIONS, ClipInfo, file_state, film_of, open_clip, probe, with_picture
+from facefusion.media.timing import Clock, decimal_between, shift_at
 from facefusion.types.frame import Frame, Pixels
 
 Region = Callable[[int], tuple[int, int, int, int] | None]
 _HALVED = ("yuv420p", "yuvj420p")
 """Formats whose colour planes have half the size."""
+_MAX_DEMUX_ERRORS = 100
+_LARGE_PX = 16_000_000
+
+
+class _TooLate(Exception):
+    """What stands before the wanted frames was not read."""
+
+
+class _Damaged(Exception):
+    """Something cannot be decoded, and several threads together do not always agree on what is lost by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """Something that is not as it should be.
+
+    Attributes
+    ----------
+    kind
+        A ``late`` frame was taken to be lost.
+    pts
+        Of the frame with which it shows.
+    due
+        When the frame was due.
+    text
+        What pictures are from there on.
+    """
+
+    kind: Literal["lost", "late", "spoilt", "leading", "change"]
+    pts: int
+    due: int
+    text: str = ""
 
 
 class ClipReader:
     """Reads the frames of a clip, or of a part of it.
+
+    Times are counted from the beginning of the clip, where a player shows 0.
+    Frames that cannot be decoded are left out, those that a decoder gives as damaged are kept, as players do. Pictures
+    of another size or kind than the first of the part are fitted to it.
 
     Parameters
     ----------
     path
         A clip.
     start_s, end_s
-        Half-open part to read, seconds from the start of the clip; None for the whole.
+        Half-open part to read, seconds from the beginning of the clip; None for the whole.
     allow_8bit
         Accept more than 8 bits per channel and reduce them.
     region
@@ -41,11 +82,14 @@ class ClipReader:
         Half-open pts of the frames to read, instead of the whole part; None at either end where it is open.
     halo
         Frames to read before and after the span, as far as the part has them.
+    strict
+        Refuse what is damaged, incomplete or changes its size.
 
     Raises
     ------
     MediaMissing, MediaUnreadable, MediaUnsupported
-        When the clip cannot be opened, and `MediaUnreadable` from iteration where it is damaged.
+        When the clip cannot be opened. From iteration `MediaUnreadable` where it cannot be read on, and with
+        ``strict`` at the first defect.
     """
 
     def __init__(
@@ -57,21 +101,33 @@ class ClipReader:
         region: Region | None = None,
         span: tuple[int | None, int | None] | None = None,
         halo: tuple[int, int] = (0, 0),
+        strict: bool = False,
     ) -> None:
         self._location = path
+        self._strict = strict
+        self._events: list[_Event] = []
+        self._known: set[_Event] = set()
+        self._aspect: Fraction | None = None
+        self.start_s, self.end_s, self._region = start_s or None, end_s, region
+        self._span, self._halo = span, halo
         self.info: ClipInfo = probe(path)
-        if self.info.bit_depth > 8 and not allow_8bit:
-            raise MediaUnsupported(
-                f"{path} has {self.info.bit_depth} bits per channel and only 8 are carried.",
-                "Add --allow-8bit to reduce it.",
-            )
         duration_s = self.info.duration_s
         if start_s is not None and duration_s and start_s >= duration_s:
             raise MediaUnsupported(
                 f"--start {start_s} s is beyond the end of {path} ({duration_s:.2f} s).", "Start earlier."
             )
-        self.start_s, self.end_s, self._region = start_s, end_s, region
-        self._span, self._halo = span, halo
+        if self.start_s is not None:
+            self.info = _probe_part(self.info, self.start_s, file_state(path))
+        if self.info.bit_depth > 8 and not allow_8bit:
+            raise MediaUnsupported(
+                f"{path} has {self.info.bit_depth} bits per channel and only 8 are carried.",
+                "Add --allow-8bit to reduce it.",
+            )
+        if strict and self.missing_count:
+            raise MediaUnreadable(
+                f"{path} is cut off: {self.missing_count} of {self.info.frame_count} promised frames are missing.",
+                self._ways_out(min(self.info.cut_off) - self._step, min(self.info.cut_off)),
+            )
 
     def open(self) -> Any:
         """The clip as a PyAV container, to be closed by the caller."""
@@ -86,17 +142,148 @@ class ClipReader:
         stop = min(self.end_s or duration_s, duration_s)
         return max(int(round((stop - (self.start_s or 0.0)) * float(rate))), 1)
 
+    @property
+    def _step(self) -> int:
+        """Usual duration of a frame in pts."""
+        return max(int(1 / ((self.info.frame_rate or Fraction(25)) * self.info.time_base)), 1)
+
+    @property
+    def missing_count(self) -> int:
+        """Frames of the part that the header promises behind the end of the file."""
+        first, last = self.span_pts()
+        return sum((first is None or at >= first) and (last is None or at < last) for at in self.info.cut_off)
+
+    @property
+    def offset(self) -> int:
+        """The pts that becomes 0 in an output."""
+        return self.span_pts()[0] or 0
+
+    @property
+    def offset_s(self) -> Fraction:
+        """The container's time that becomes 0 in an output, in seconds; for copying other tracks."""
+        return (self.info.zero + self.offset) * self.info.time_base
+
+    @property
+    def stop_s(self) -> Fraction | None:
+        """The container's time at which the part ends, in seconds; None where it is open."""
+        last = self.span_pts()[1]
+        return None if last is None else (self.info.zero + last) * self.info.time_base
+
     def span_pts(self) -> tuple[int | None, int | None]:
-        """The half-open part to read in units of the stream's time base, None where open."""
-        base, first = self.info.time_base, Fraction(self.info.start_s).limit_denominator(1_000_000)
+        """The half-open part to read in units of the film's time base, None where open."""
+        base = self.info.time_base
 
         def to_pts(seconds: float | None) -> int | None:
             if seconds is None:
                 return None
-            exact = Fraction(seconds).limit_denominator(1_000_000) + first
+            exact = Fraction(seconds).limit_denominator(1_000_000)
             return -int(-(exact / base) // 1)  # round up: a frame that starts earlier is not in the part
 
         return to_pts(self.start_s), to_pts(self.end_s)
+
+    def packets(self, container: Any, streams: Sequence[Any]) -> Iterator[Any]:
+        """Packets of some tracks as they are to be used, from where the container stands.
+
+        What an edit list cuts away is not among them, and times go on where recordings were joined. Joined recordings
+        (``info.joins``) must be read from the beginning: do not seek in them.
+
+        Parameters
+        ----------
+        container
+            From `open`.
+        streams
+            Of the container.
+
+        Raises
+        ------
+        MediaUnreadable
+            When the file cannot be read on.
+        """
+        joins, film = self.info.joins, film_of(container)
+        wanted = {stream.index for stream in streams}
+        counted = {film.index, *(stream.index for stream in container.streams.audio)} if joins else set()
+        read = [stream for stream in container.streams if stream.index in wanted | counted]
+        found, number, error_count = container.demux(read), 0, 0
+        while True:
+            try:
+                packet = next(found, None)
+            except av.error.InvalidDataError:
+                error_count += 1
+                if error_count > _MAX_DEMUX_ERRORS:
+                    return
+                found = container.demux(read)  # players look for the next packet
+                continue
+            except (av.error.FFmpegError, OSError) as error:
+                check_memory(error, f"{self.info.path} could not be read")
+                raise MediaUnreadable(
+                    f"{self.info.path} cannot be read to its end: {error.strerror or error}.", "Get an intact copy."
+                ) from error
+            if packet is None:
+                return
+            if joins and packet.size:
+                shift_s = shift_at(joins, number)
+                number += packet.stream.index in counted
+                if shift_s and packet.stream.index in wanted:
+                    shift = round(shift_s / packet.time_base)
+                    packet.pts = None if packet.pts is None else packet.pts + shift
+                    packet.dts = None if packet.dts is None else packet.dts + shift
+            if packet.stream.index not in wanted or (packet.is_discard and not self._is_needed(packet, film)):
+                continue
+            yield packet
+
+    def _is_needed(self, packet: Any, film: Any) -> bool:
+        """Whether a packet that is not shown leads to one that is."""
+        if packet.stream.index == film.index:
+            return True
+        # Sound is begun one packet early, so that the first one that is heard is whole.
+        start = self.info.zero * self.info.time_base
+        if packet.pts is None or packet.time_base is None:
+            return False
+        return bool(packet.pts * packet.time_base < start <= (packet.pts + packet.duration) * packet.time_base)
+
+    def defects(self, span: tuple[int | None, int | None] = (None, None)) -> Defects:
+        """What was found wrong so far with the frames of a part.
+
+        Parameters
+        ----------
+        span
+            Half-open pts. All of it must have been read.
+        """
+        first, last = self.span_pts()
+        bounds = [(first, last), span]
+        found = [e for e in list(self._events) if all(_is_inside(e.pts, bound) for bound in bounds)]
+        bad = [event.due for event in found if event.kind in ("lost", "spoilt")]
+
+        def count(kind: str) -> int:
+            return sum(event.kind == kind for event in found)
+
+        return Defects(
+            count("lost") - count("late"),
+            count("spoilt"),
+            count("leading"),
+            float(min(bad) * self.info.time_base) if bad else -1.0,
+            tuple((float(e.pts * self.info.time_base), e.text) for e in found if e.kind == "change"),
+        )
+
+    def describe(self, found: Defects, times: Sequence[int]) -> tuple[str, ...]:
+        """Sentences on what is wrong with the part, for the summary.
+
+        Parameters
+        ----------
+        found
+            Defects of all of the part.
+        times
+            Of all frames that were written, as in the output.
+        """
+        info, early = self.info, ""
+        step = float(1 / info.frame_rate) if info.frame_rate else 0.04
+        ends_s = float((times[-1] + self.offset) * info.time_base) + step if times else 0.0
+        promised_s = min(info.promised_s, self.end_s or info.promised_s)
+        if promised_s - ends_s > max(1.0, 3 * step):
+            early = f"The target ends at {ends_s:.2f} s, though it states {promised_s:.2f} s: the file is cut off."
+        return describe_defects(
+            found, _kind_of(info.stored_size, info.pixel_format), len(times), self.missing_count, early
+        )
 
     def __iter__(self) -> Iterator[Frame]:
         first, last = self.span_pts()
@@ -105,10 +292,16 @@ class ClipReader:
         reformatter = VideoReformatter()
         before: deque[Any] = deque(maxlen=self._halo[0])
         index, after = 0, 0
+        kind, earlier = "", None
         for picture, pts in self._from(start):
+            if first is None or pts >= first:
+                now = _kind_of((picture.width, picture.height), picture.format.name)
+                if kind and now != kind:
+                    self._note(_Event("change", pts, pts, now), earlier)
+                kind, earlier = now, pts
             if (first is not None and pts < first) or (start is not None and pts < start):
                 if first is None or pts >= first:
-                    before.append((picture, pts))
+                    before.append((self._fitted(picture, reformatter), pts))
                 continue
             if last is not None and pts >= last:
                 break
@@ -116,7 +309,7 @@ class ClipReader:
                 after += 1
                 if after > self._halo[1]:
                     break
-            for one, time in (*before, (picture, pts)):
+            for one, time in (*before, (self._fitted(picture, reformatter), pts)):
                 yield Frame(self._convert(one, time, reformatter), index, time, self.info.time_base, one)
                 index += 1
             before.clear()
@@ -124,57 +317,159 @@ class ClipReader:
     def _from(self, start: int | None) -> Iterator[tuple[Any, int]]:
         """Decoded pictures with rising times, from before a time on."""
         # One second earlier than asked for, since what stands right behind a key frame may lean on what is before it.
-        # Where no key frame is so near, from further back.
-        for margin_s in (1, 12, None) if start else (None,):
-            with self.open() as container:
-                stream = container.streams.video[0]
-                stream.thread_type = "AUTO"
-                if start and margin_s is not None:
-                    earlier = max(start - int(margin_s / self.info.time_base), 0)
-                    container.seek(earlier, stream=stream, backward=True)
-                last_pts = None
-                for picture in self._decode(container, stream):
-                    pts = picture.pts
-                    if pts is None:  # containers without times: count on at the frame rate
-                        step = 1 / ((self.info.frame_rate or Fraction(25)) * self.info.time_base)
-                        pts = 0 if last_pts is None else last_pts + max(int(step), 1)
-                    if last_pts is None and margin_s is not None and start is not None and pts >= start:
-                        break  # too late: nothing is known of what is before
-                    if last_pts is not None and pts <= last_pts:
-                        continue  # a damaged stream repeats a time; two frames cannot share one
-                    last_pts = pts
+        # Where no key frame is so near, or it is damaged, from further back.
+        margins: list[int | None] = [1, 12] if start is not None and self.info.has_seekable_times else []
+        margins.append(None)
+        is_threaded, reached = True, None
+        while True:
+            try:
+                for picture, pts in self._attempt(start, margins[0], is_threaded):
+                    if reached is None or pts > reached:
+                        reached = pts
+                        yield picture, pts
+                return
+            except _TooLate:
+                margins.pop(0)
+            except _Damaged:
+                is_threaded = False
+
+    def _attempt(self, start: int | None, margin_s: int | None, is_threaded: bool) -> Iterator[tuple[Any, int]]:
+        info = self.info
+        step = self._step
+        clock = Clock(info.timing, info.zero, step, -int(-Fraction(1, 1000) // info.time_base))
+        watch = _Watch(info.timing == "stamped")
+        with self.open() as container:
+            stream = film_of(container)
+            context = stream.codec_context
+            context.options = DECODER_OPTIONS
+            stream.thread_type = "AUTO" if is_threaded else "NONE"
+            if context.width * context.height > _LARGE_PX:
+                context.thread_count = 4  # each thread keeps pictures
+            if start is not None and margin_s is not None:
+                try:
+                    container.seek(start + info.zero - int(margin_s / info.time_base), stream=stream, backward=True)
+                except av.error.FFmpegError as error:
+                    raise _TooLate from error
+            has_begun = False
+            for packet in self.packets(container, [stream]):
+                if packet.is_corrupt and info.cut_off:
+                    continue  # half a packet at the end of the file
+                due = clock.send(packet) if packet.size else None
+                pictures = self._decode(packet)
+                if pictures is None:
+                    if has_begun and is_threaded:
+                        raise _Damaged
+                    clock.drop(due)
+                    watch.fail(due)
+                    if not has_begun and margin_s is None:
+                        self._note(_Event("leading", watch.last, watch.last), None)
+                    elif has_begun and (due is None or info.timing == "counted"):
+                        self._note(_Event("lost", watch.last, watch.last), watch.last - step)
+                    continue
+                if packet.size and not packet.is_discard:
+                    watch.send(due)
+                for picture in pictures:
+                    pts = clock.time(picture)
+                    is_late = start is not None and pts >= start
+                    if not has_begun and margin_s is not None and (is_late or picture.is_corrupt or watch.failed):
+                        raise _TooLate
+                    if picture.is_corrupt and is_threaded:
+                        raise _Damaged
+                    has_begun = True
+                    earlier = watch.last_or_none
+                    if picture.pts is not None and watch.find(picture.pts - info.zero):
+                        self._note(_Event("late", pts, pts), None)
+                    for lost in watch.show(pts, bool(picture.key_frame), bool(picture.is_corrupt)):
+                        self._note(_Event("lost", pts, lost), earlier)
+                    if picture.is_corrupt:
+                        self._note(_Event("spoilt", pts, pts), earlier)
+                    self._aspect = context.sample_aspect_ratio
                     yield picture, pts
-                else:
-                    return
+            if not has_begun and margin_s is not None and watch.failed:
+                raise _TooLate
+            if is_threaded and watch.waiting and has_begun and not watch.has_fields:
+                raise _Damaged  # an error while the last pictures come out of the threads hides them
+            for lost in watch.finish():
+                self._note(_Event("lost", lost, lost), watch.last_or_none)
 
-    def _decode(self, container: Any, stream: Any) -> Iterator[Any]:
-        last_s = 0.0
+    def _decode(self, packet: Any) -> list[Any] | None:
+        """Pictures that come out, None where the packet cannot be decoded."""
         try:
-            for picture in container.decode(stream):
-                if (picture.width, picture.height) != self._stored_size():
-                    raise MediaUnsupported(
-                        f"{self.info.path} changes its size to {picture.width} x {picture.height} at {last_s:.2f} s.",
-                        f"Use --end {last_s:.2f} for the part before.",
-                    )
-                last_s = picture.time or last_s
-                yield picture
+            return [one for one in packet.decode() if one.width and one.height]
         except av.error.EOFError:
-            return
-        except (av.error.FFmpegError, OSError) as error:
-            if isinstance(error, MediaUnsupported):
-                raise
-            raise MediaUnreadable(
-                f"{self.info.path} is damaged after {last_s:.2f} s: {error.strerror or error}.",
-                f"Get an intact copy, or use --end {max(last_s - 0.1, 0.1):.2f} for the part before.",
-            ) from error
+            return []
+        except (av.error.FFmpegError, OSError, ValueError, MemoryError) as error:
+            check_memory(error, f"{self.info.path} could not be decoded")
+            return None
 
-    def _stored_size(self) -> tuple[int, int]:
-        if self.info.rotation_deg in (90, 270):
-            return self.info.height, self.info.width
-        return self.info.width, self.info.height
+    def _note(self, event: _Event, earlier: int | None) -> None:
+        """Keep what is wrong in mind, or refuse it."""
+        if event not in self._known:  # what is read again has the same defects
+            self._known.add(event)
+            self._events.append(event)
+        if not self._strict or event.kind in ("leading", "late") or not _is_inside(event.due, self.span_pts()):
+            return
+        at_s = float(event.due * self.info.time_base)
+        if event.kind == "change":
+            place = self._place(earlier, event.pts)
+            raise MediaUnsupported(
+                f"{self.info.path} changes to {event.text} at {place} s.",
+                f"Use --end {place} for the part before, --start {place} for that behind it, or leave out --strict.",
+            )
+        raise MediaUnreadable(
+            f"{self.info.path} is damaged at {at_s:.2f} s.",
+            self._ways_out(earlier, event.due),
+        )
+
+    def _place(self, earlier: int | None, pts: int) -> str:
+        base = self.info.time_base
+        return decimal_between(None if earlier is None or earlier >= pts else earlier * base, pts * base)
+
+    def _ways_out(self, earlier: int | None, pts: int) -> str:
+        if pts <= 0:
+            return "Get an intact copy, or leave out --strict."
+        place = self._place(earlier, pts)
+        return f"Get an intact copy, leave out --strict, or use --end {place} for the part before."
+
+    def _fitted(self, picture: Any, reformatter: VideoReformatter) -> Any:
+        """The picture in the size, format and colours of the first one of the part."""
+        info = self.info
+        space, range_ = int(picture.colorspace or 2), int(picture.color_range or 0)
+        has_colours = (space in (2, info.colour[2]) or info.colour[2] == 2) and (
+            range_ in (0, info.colour[3]) or not info.colour[3]
+        )
+        is_same_size = (picture.width, picture.height) == info.stored_size
+        if is_same_size and picture.format.name == info.pixel_format and has_colours:
+            return picture
+        is_full = info.colour[3] == 2 or info.pixel_format.startswith("yuvj")
+        colours = {"dst_colorspace": _matrix(info.colour[2]), "dst_color_range": 2 if is_full else 1}
+        source: Any = picture
+        if not is_same_size:
+            source = av.VideoFrame.from_ndarray(self._boxed(picture, reformatter), format="rgb24")
+        fitted = VideoReformatter().reformat(source, format=info.pixel_format, threads=1, **colours)
+        fitted.colorspace, fitted.color_range = info.colour[2:]
+        fitted.pts, fitted.time_base = picture.pts, picture.time_base
+        if picture.duration:
+            fitted.duration = picture.duration
+        return fitted
+
+    def _boxed(self, picture: Any, reformatter: VideoReformatter) -> Pixels:
+        """RGB of a picture of another size, as large as fits with its shape kept, on black."""
+        width, height = self.info.stored_size
+        aspect = (self._aspect or Fraction(1)) / (self.info.sample_aspect or Fraction(1))
+        shape = picture.width * aspect / picture.height
+        inner = (width, round(width / shape)) if shape * height >= width else (round(height * shape), height)
+        inner_width, inner_height = min(max(inner[0], 1), width), min(max(inner[1], 1), height)
+        scaled = VideoReformatter().reformat(
+            picture, width=inner_width, height=inner_height, format="rgb24", interpolation="BICUBIC", threads=1
+        )
+        pixels = np.zeros((height, width, 3), dtype=np.uint8)
+        x, y = (width - inner_width) // 2, (height - inner_height) // 2
+        pixels[y : y + inner_height, x : x + inner_width] = scaled.to_ndarray()
+        return pixels
 
     def _convert(self, picture: Any, pts: int, reformatter: VideoReformatter) -> Pixels:
-        is_plain = picture.format.name in _HALVED and not self.info.rotation_deg
+        is_plain = picture.format.name in _HALVED and self.info.is_upright
         if self._region is None or not is_plain:
             return self._upright(picture, reformatter)
         # Pages that are never touched cost nothing.
@@ -186,9 +481,93 @@ class ClipReader:
 
     def _upright(self, picture: Any, reformatter: VideoReformatter) -> Pixels:
         pixels = to_rgb(picture, reformatter)
+        if self.info.is_mirrored:
+            pixels = pixels[:, ::-1]
         if self.info.rotation_deg:
             pixels = np.rot90(pixels, self.info.rotation_deg // 90)
         return np.ascontiguousarray(pixels)
+
+
+class _Watch:
+    """Which packets are still to give a frame, and whether those that do not are lost to damage."""
+
+    def __init__(self, is_stamped: bool) -> None:
+        self.waiting: list[int] = []
+        self.failed = False
+        self.last = 0
+        self.has_fields = False
+        self._is_stamped, self._has_shown = is_stamped, False
+        self._suspect: int | None = None
+        self._lost: set[int] = set()
+
+    @property
+    def last_or_none(self) -> int | None:
+        """Time of the frame that was shown last."""
+        return self.last if self._has_shown else None
+
+    def send(self, due: int | None) -> None:
+        """A packet went in."""
+        if due is not None and self._is_stamped:
+            heapq.heappush(self.waiting, due)
+
+    def fail(self, due: int | None) -> None:
+        """A packet could not be decoded. From here on others may be missing, until a key frame is shown."""
+        self.failed = True
+        at = self.last if due is None else due
+        self._suspect = at if self._suspect is None else max(self._suspect, at)
+        if self._has_shown:
+            self.send(due)
+
+    def show(self, at: int, is_key: bool, is_spoilt: bool) -> list[int]:
+        """A frame came out; times of those before it that never will."""
+        lost = []
+        while self.waiting and self.waiting[0] <= at:
+            due = heapq.heappop(self.waiting)
+            if due < at and self._suspect is not None:
+                lost.append(due)
+        if is_spoilt:
+            self._suspect = at if self._suspect is None else max(self._suspect, at)
+        elif self._suspect is not None and is_key and at > self._suspect:
+            self._suspect = None
+        self.last, self._has_shown = at, True
+        self._lost.update(lost)
+        return lost
+
+    def find(self, due: int) -> bool:
+        """Whether a frame that was taken to be lost comes after all."""
+        is_late = due in self._lost
+        self._lost.discard(due)
+        return is_late
+
+    def finish(self) -> list[int]:
+        """Times of what is lost at the end."""
+        return sorted(self.waiting) if self._suspect is not None else []
+
+
+def _is_inside(pts: int, span: tuple[int | None, int | None]) -> bool:
+    start, stop = span
+    return (start is None or pts >= start) and (stop is None or pts < stop)
+
+
+def _kind_of(size: tuple[int, int], pixel_format: str) -> str:
+    return f"{size[0]} x {size[1]} px ({pixel_format})"
+
+
+def _matrix(space: int) -> int:
+    """Matrix for the scaler, which has no number 6 and takes what is not said as 5."""
+    return space if space in (1, 4, 5, 7, 9) else 5
+
+
+@lru_cache(maxsize=64)
+def _probe_part(info: ClipInfo, start_s: float, state: tuple[int, int]) -> ClipInfo:
+    """What a clip is where a part of it begins, remembered as long as the file does not change."""
+    reader = ClipReader(info.path, allow_8bit=True)
+    first = -int(-(Fraction(start_s).limit_denominator(1_000_000) / info.time_base) // 1)
+    for picture, pts in reader._from(first):
+        if pts >= first:
+            is_same_size = (picture.width, picture.height) == info.stored_size
+            return with_picture(info, picture, info.sample_aspect if is_same_size else reader._aspect)
+    return info
 
 
 ALIGN_PX = 64

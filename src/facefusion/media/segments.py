@@ -9,20 +9,26 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import av
 import av.error
+import numpy as np
 from av.codec.context import Flags
 
-from facefusion.errors import MediaUnreadable, SegmentDamaged
+from facefusion.errors import SegmentDamaged, check_memory
+from facefusion.media.border import writing
+from facefusion.media.passengers import TrackOptions, list_passengers
+from facefusion.media.probe import film_of
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter
 from facefusion.types.frame import RenderedFrame
 
-_INTACT = "Get an intact copy, or use --end for the part before."
+_MAX_REORDERED = 64
+"""Packets stand at most so far from where their frames are shown; else some time is wrong."""
 SUFFIX = ".nut"
 """Parts are NUT files: it keeps any time base and any of our codecs."""
 
@@ -57,7 +63,8 @@ def plan_spans(reader: ClipReader, length_s: float) -> tuple[Span, ...]:
         Of the whole part that is wanted.
     length_s
         Wanted length in seconds. Spans are between half and one and a half of it, but for the last, and for clips
-        that are shorter. A clip whose packets have no times, or the same ones twice, is one span.
+        that are shorter. A clip whose packets have no times, or the same ones twice, is one span, and so are joined
+        recordings.
 
     Returns
     -------
@@ -68,32 +75,32 @@ def plan_spans(reader: ClipReader, length_s: float) -> tuple[Span, ...]:
     MediaUnreadable
     """
     first, last = reader.span_pts()
+    info = reader.info
     times: list[int] = []
     keys: list[int] = []
-    try:
-        with reader.open() as container:
-            stream = container.streams.video[0]
-            if first:
-                container.seek(max(first, 0), stream=stream, backward=True)
-            for packet in container.demux(stream):
-                if not packet.size or packet.is_discard:
-                    continue
-                if packet.pts is None:
-                    return (Span(None, None, reader.frame_count),)
-                if last is not None and packet.dts is not None and packet.dts >= last:
-                    break
-                if (first is None or packet.pts >= first) and (last is None or packet.pts < last):
-                    times.append(packet.pts)
-                    if packet.is_keyframe:
-                        keys.append(packet.pts)
-    except av.error.FFmpegError as error:
-        raise MediaUnreadable(
-            f"{reader.info.path} cannot be read to its end: {error}.", "Get an intact copy."
-        ) from error
+    untimed = 0
+    with reader.open() as container:
+        stream = film_of(container)
+        if first and info.has_seekable_times:
+            container.seek(first + info.zero, stream=stream, backward=True)
+        for packet in reader.packets(container, [stream]):
+            if not packet.size or packet.is_discard or (packet.is_corrupt and info.cut_off):
+                continue
+            if packet.pts is None:
+                untimed += 1
+                continue
+            if last is not None and packet.dts is not None and packet.dts - info.zero >= last:
+                break
+            pts = packet.pts - info.zero
+            if _is_inside(pts, (first, last)):
+                times.append(pts)
+                if packet.is_keyframe:
+                    keys.append(pts)
+    is_disordered = any(abs(k - at) > _MAX_REORDERED for k, at in enumerate(np.argsort(times, kind="stable")))
     times.sort()
-    if len(set(times)) != len(times) or len(times) < 2:
-        return (Span(None, None, len(times)),)
-    length = max(int(length_s / reader.info.time_base), 1)
+    if untimed or not info.has_seekable_times or is_disordered or len(set(times)) != len(times) or len(times) < 2:
+        return (Span(None, None, len(times) + untimed),)
+    length = max(int(length_s / info.time_base), 1)
     starts = [times[0]]
     while True:
         wanted = starts[-1] + length
@@ -109,6 +116,11 @@ def plan_spans(reader: ClipReader, length_s: float) -> tuple[Span, ...]:
         spans.append(Span(start, stop, stop_at - at))
         at = stop_at
     return tuple(spans)
+
+
+def _is_inside(pts: int, span: tuple[int | None, int | None]) -> bool:
+    start, stop = span
+    return (start is None or pts >= start) and (stop is None or pts < stop)
 
 
 class SegmentWriter(ClipWriter):
@@ -165,7 +177,7 @@ class ClipMerger(ClipWriter):
 
     Parameters
     ----------
-    path, target, encoder, comment, is_private
+    path, target, encoder, comment, is_private, tracks
         As of `ClipWriter`.
     parts
         All segments in order. Files are read one after the other.
@@ -184,12 +196,15 @@ class ClipMerger(ClipWriter):
         parts: Sequence[Part],
         comment: str = "",
         is_private: bool = False,
+        tracks: TrackOptions | None = None,
     ) -> None:
-        super().__init__(path, target, encoder, comment=comment, is_private=is_private)
+        super().__init__(path, target, encoder, comment=comment, is_private=is_private, tracks=tracks)
         self._parts = parts
 
     def _open(self) -> None:
+        listed = list_passengers(self._target, self._path.suffix, self._encoder, self._tracks)
         self._open_container()
+        frame_rate = self._frame_rate()
         with _open_segment(self._parts[0].path) as first:
             template = first.streams.video[0]
             self._stream = self._output.add_stream_from_template(template, opaque=True)
@@ -197,7 +212,23 @@ class ClipMerger(ClipWriter):
             if self._is_mp4:
                 context.codec_tag = {"libx264": "avc1", "libx265": "hvc1", "libsvtav1": "av01"}[self._encoder]
             self._stream.time_base = self._target.info.time_base
-        self._add_passengers()
+            context.framerate = frame_rate  # a template has none, and containers and timecodes need one
+        self._add_passengers(listed, frame_rate)
+        self._output.start_encoding()
+
+    def _frame_rate(self) -> Fraction:
+        """Frames per second to be written: the target's own where its frames stand so, else the average."""
+        times = [time for part in self._parts for time in part.pts]
+        nominal, base = self._target.info.frame_rate, self._target.info.time_base
+        if len(times) < 2:
+            return nominal or Fraction(25)
+        steps = sorted(after - before for before, after in pairwise(times))
+        average = Fraction(len(times) - 1) / ((times[-1] - times[0]) * base)
+        if nominal:
+            is_usual = abs(steps[len(steps) // 2] - 1 / (nominal * base)) <= 1
+            if is_usual or abs(average / nominal - 1) < Fraction(1, 200):
+                return Fraction(nominal)
+        return average.limit_denominator(1001)
 
     @property
     def _is_mp4(self) -> bool:
@@ -220,7 +251,8 @@ class ClipMerger(ClipWriter):
                 packet.time_base = self._target.info.time_base
                 packet.pts, packet.dts = pts, decode[number]
                 packet.duration = durations[pts] or step
-                self._mux([packet])
+                with writing(self._path):
+                    self._mux([packet])
                 number += 1
 
     def _packets(self, part: Part) -> Any:
@@ -252,6 +284,7 @@ def _open_segment(path: Path) -> Any:
     try:
         return av.open("file:" + os.fspath(path), "r", format="nut")
     except (av.error.FFmpegError, OSError) as error:
+        check_memory(error, f"{path.name} could not be read")
         raise SegmentDamaged(
             f"{path.name} cannot be read: {error}.", "Resume the job; the segment is rendered again."
         ) from error

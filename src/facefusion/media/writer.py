@@ -4,24 +4,43 @@ from __future__ import annotations
 
 import os
 import threading
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import av
-import av.error
 import numpy as np
+from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
-from facefusion.errors import MediaUnsupported, OutputRefused
-from facefusion.media.files import partial_path, translate_os_error
-from facefusion.media.privacy import clean_chapters, clean_extradata, clean_tags
+from facefusion.errors import OutputRefused
+from facefusion.media.border import writing
+from facefusion.media.files import partial_path
+from facefusion.media.mp4 import switch_off
+from facefusion.media.passengers import (
+    FILM_CODECS,
+    FORMATS,
+    PassengerList,
+    Passengers,
+    TrackOptions,
+    close_quietly,
+    find_timecode,
+    holds_film,
+    kept_tags,
+    list_passengers,
+    track_tags,
+)
+from facefusion.media.privacy import clean_chapters, clean_tags
+from facefusion.media.probe import film_of
 from facefusion.media.reader import ALIGN_PX, ClipReader, plane_of
+from facefusion.media.timecode import move_timecode
 from facefusion.types.frame import RenderedFrame
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
-_OWN_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
+_FILM_TAGS = ("rotate", "encoder", "alpha_mode", "timecode")
+"""Tags of the target's film that the output's film has in its own way, or not at all."""
 _SVT_PRESETS = {
     "ultrafast": "12", "superfast": "11", "veryfast": "10", "faster": "9", "fast": "8",
     "medium": "7", "slow": "6", "slower": "4", "veryslow": "2",
@@ -31,7 +50,6 @@ _PASSED_FORMATS = {
     "libx265": ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"),
     "libsvtav1": ("yuv420p",),
 }
-_UNSPECIFIED = 2
 ENCODER_THREADS = 3
 """Threads of every encoder. What an encoder writes depends on their number, so no machine may choose another one."""
 
@@ -51,10 +69,12 @@ def check_clip_output(path: Path, encoder: str) -> None:
     suffix = path.suffix.lower()
     if suffix not in CONTAINERS:
         raise OutputRefused(f"A clip cannot be written as '{path.name}'.", f"End it in {', '.join(CONTAINERS)}.")
-    if suffix == ".webm" and encoder != "libsvtav1":
-        raise OutputRefused(f"WebM cannot hold {encoder} video.", "Add --output-video-encoder libsvtav1 or use .mkv.")
     if encoder not in av.codecs_available:
         raise OutputRefused(f"This PyAV has no encoder {encoder}.", "Use --output-video-encoder libx264.")
+    if not holds_film(suffix, encoder):
+        other = next(one for one in FILM_CODECS if holds_film(suffix, one))
+        name = {".webm": "WebM"}.get(suffix, suffix)
+        raise OutputRefused(f"{name} cannot hold {encoder} video.", f"Add --output-video-encoder {other} or use .mkv.")
 
 
 class ClipWriter:
@@ -71,12 +91,22 @@ class ClipWriter:
     comment
         Written to the container's comment tag where the target has none.
     is_private
-        Leave out what tells who, where and when: tags, titles of chapters. See `facefusion.media.privacy`.
+        Leave out what tells who, where and when: tags, titles of chapters, covers, telemetry. See
+        `facefusion.media.privacy`.
+    tracks
+        What is asked for about the target's other tracks.
+
+    Attributes
+    ----------
+    notes
+        Sentences on what the output lacks or has in another form; complete when the writer is closed.
 
     Raises
     ------
     OutputRefused
         When the output cannot be written. An older file of that name is then still there.
+    MediaUnsupported
+        When the container cannot hold what is to be kept.
     """
 
     def __init__(
@@ -88,19 +118,25 @@ class ClipWriter:
         quality: int = 80,
         comment: str = "",
         is_private: bool = False,
+        tracks: TrackOptions | None = None,
     ) -> None:
         self._check(path, encoder)
-        self._is_private = is_private
+        self._tracks = tracks or TrackOptions()
+        if is_private:
+            self._tracks = replace(self._tracks, hides_people=True, hides_places=True)
+        self._is_private = self._tracks.hides_places
+        self.notes: list[str] = []
         self._path, self._target, self._partial = path, target, partial_path(path)
         self._encoder, self._comment = encoder, comment
         self._preset, self._quality = preset, quality
         self._output: Any = None
         self._stream: Any = None
-        self._passengers: _Passengers | None = None
+        self._passengers: Passengers | None = None
         self._local = threading.local()
         self._is_exact = False
         self._pixel_format, self._space, self._is_full, self._width, self._height = "", (2, 5), False, 0, 0
         self._range = 0
+        self._sent_count = 0
         self._offset = 0
         self._offset_s = Fraction(0)
 
@@ -110,19 +146,19 @@ class ClipWriter:
 
     def __enter__(self) -> Self:
         try:
-            self._open()
-        except av.error.FFmpegError as error:
-            self._abandon()
-            raise translate_os_error(error, self._path) from error
+            with writing(self._path):
+                self._open()
         except BaseException:
             self._abandon()
             raise
         return self
 
     def _open(self) -> None:
+        listed = list_passengers(self._target, self._path.suffix, self._encoder, self._tracks)
         self._open_container()
         self._add_video()
-        self._add_passengers()
+        self._add_passengers(listed, self._target.info.frame_rate)
+        self._output.start_encoding()  # what the header is refused for is known now, not at the first packet
 
     def _open_container(self, name: str = "") -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,10 +171,10 @@ class ClipWriter:
                 "video_track_timescale": str(info.time_base.denominator),
                 "movie_timescale": str(min(info.time_base.denominator, 600_000)),
             }
-        start, _ = self._target.span_pts()
-        self._offset = start or 0
-        self._offset_s = self._offset * info.time_base
-        name = name or _format_name(suffix)
+        self._offset, self._offset_s = self._target.offset, self._target.offset_s
+        name = name or FORMATS[suffix]
+        if name == "matroska" and self._has_defaults():
+            options["default_mode"] = "passthrough"  # else the first track of a kind is made the default
         self._output = av.open("file:" + str(self._partial), "w", format=name, options=options)
 
     def _add_video(self) -> None:
@@ -146,7 +182,7 @@ class ClipWriter:
         pixel_format = info.pixel_format if info.pixel_format in _PASSED_FORMATS[self._encoder] else "yuv420p"
         has_odd_side = bool(info.width % 2 or info.height % 2)
         # A touched area is written back into the decoder's own picture, so the rest stays exact.
-        self._is_exact = pixel_format == info.pixel_format and not info.rotation_deg and not has_odd_side
+        self._is_exact = pixel_format == info.pixel_format and info.is_upright and not has_odd_side
         stream = self._output.add_stream(self._encoder, rate=info.frame_rate or Fraction(25))
         stream.width, stream.height = info.width + info.width % 2, info.height + info.height % 2
         stream.pix_fmt = pixel_format
@@ -156,16 +192,10 @@ class ClipWriter:
         context.thread_count = ENCODER_THREADS
         context.options = self._encoder_options()
         self._stream = stream
-        with self._target.open() as container:
-            source = container.streams.video[0]
-            first = next(container.decode(source))
-            context.color_primaries = int(first.color_primaries or _UNSPECIFIED)
-            context.color_trc = int(first.color_trc or _UNSPECIFIED)
-            context.colorspace = int(first.colorspace or _UNSPECIFIED)
-            context.color_range = int(first.color_range or 0)
-            if source.sample_aspect_ratio:
-                aspect = source.sample_aspect_ratio
-                context.sample_aspect_ratio = 1 / aspect if info.rotation_deg in (90, 270) else aspect
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = info.colour
+        if info.sample_aspect:
+            aspect = info.sample_aspect
+            context.sample_aspect_ratio = 1 / aspect if info.rotation_deg in (90, 270) else aspect
         # Kept aside: pictures may be prepared while the stream is gone already.
         self._pixel_format, self._width, self._height = pixel_format, stream.width, stream.height
         space = context.colorspace if context.colorspace in (1, 4, 5, 6, 7, 9) else 5
@@ -173,21 +203,35 @@ class ClipWriter:
         self._range = context.color_range
         self._is_full = context.color_range == 2 or pixel_format.startswith("yuvj")
 
-    def _add_passengers(self) -> None:
-        """Everything of the target but its picture: names, chapters, sound, subtitles."""
+    def _has_defaults(self) -> bool:
         with self._target.open() as container:
-            source = container.streams.video[0]
-            allowed = clean_tags if self._is_private else dict
-            kept = {k: v for k, v in allowed(source.metadata).items() if k.lower() not in ("rotate", "encoder")}
-            self._stream.metadata.update(kept)
-            tags = {k: v for k, v in allowed(container.metadata).items() if k not in _OWN_TAGS}
-            if self._comment:
-                tags.setdefault("comment", self._comment)
+            return any(int(stream.disposition) & int(Disposition.default) for stream in container.streams)
+
+    def _add_passengers(self, listed: PassengerList, frame_rate: Fraction | None) -> None:
+        """Everything of the target but its picture: names, chapters, sound, subtitles."""
+        stop_s = self._target.stop_s
+        with self._target.open() as container:
+            source = film_of(container)
+            self._stream.disposition = int(source.disposition) & ~int(Disposition.attached_pic)
+            allowed: Any = clean_tags if self._is_private else dict
+            tags = allowed(track_tags(source))
+            self._stream.metadata.update({k: v for k, v in tags.items() if k.lower() not in _FILM_TAGS})
+            tags = allowed(kept_tags(container.metadata, "timecode"))
+            if self._comment and "comment" not in {name.lower() for name in tags}:
+                tags["comment"] = self._comment
             self._output.metadata.update(tags)
-            chapters = container.chapters()
-            if chapters and not self._offset and self._target.end_s is None:
+            if listed.keeps_timecode:
+                rate = frame_rate or self._target.info.frame_rate or Fraction(25)
+                timecode = find_timecode(container)
+                moved = move_timecode(timecode, round(self._offset * self._target.info.time_base * rate), rate)
+                self._stream.metadata["timecode"] = moved or timecode
+            chapters = _moved_chapters(container.chapters(), self._offset_s, stop_s)
+            if chapters:
                 self._output.set_chapters(clean_chapters(chapters) if self._is_private else chapters)
-        self._passengers = _Passengers(self._target, self._output, self._path, self._offset_s, self._is_private)
+        self.notes += listed.notes
+        self._passengers = Passengers(
+            self._target, self._output, self._path, listed, self._offset_s, stop_s, self._tracks
+        )
 
     def _encoder_options(self) -> dict[str, str]:
         crf = str(quality_to_crf(self._quality, self._encoder))
@@ -231,17 +275,15 @@ class ClipWriter:
         duration = getattr(frame.native, "duration", None)
         if duration:
             picture.duration = duration
-        try:
-            packets = self._stream.encode(picture)
-            self._mux(packets)
-        except av.error.FFmpegError as error:
-            raise translate_os_error(error, self._path) from error
+        with writing(self._path):
+            self._mux(self._stream.encode(picture))
 
     def _mux(self, packets: list[Any]) -> None:
         for packet in packets:
             if packet.dts is not None and self._passengers is not None:
                 self._passengers.mux_until(packet.dts * packet.time_base)
             self._output.mux(packet)
+            self._sent_count += 1
 
     def _picture(self, rendered: RenderedFrame) -> Any:
         native: Any = rendered.frame.native
@@ -299,103 +341,59 @@ class ClipWriter:
             self._abandon()
             return
         try:
-            self._finish()
-            if self._passengers is not None:
-                self._passengers.mux_until(None)
-                self._passengers.close()
-            self._output.close()
-            with self._partial.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(self._partial, self._path)
+            with writing(self._path):
+                self._finish()
+                if self._passengers is not None:
+                    self._passengers.mux_until(None)
+                    self._passengers.close()
+                self._output.close()
+                if self._passengers is not None and FORMATS.get(self._path.suffix.lower()) in ("mp4", "mov"):
+                    # libav plays the first subtitles where none are to be played unasked.
+                    switch_off(self._partial, self._passengers.quiet_subtitles)
+                if self._passengers is not None:
+                    self.notes += self._passengers.notes
+                    if self._passengers.has_failed_packets:
+                        self._check_count()
+                with self._partial.open("rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(self._partial, self._path)
             self._stream = self._output = None  # an encoder keeps dozens of pictures as long as it lives
-        except OSError as failure:
+        except BaseException:
             self._abandon()
-            raise translate_os_error(failure, self._path) from failure
+            raise
 
     def _finish(self) -> None:
         """Write what the encoder still holds."""
         self._mux(self._stream.encode(None))
 
+    def _check_count(self) -> None:
+        """A packet that libav refuses may take one of the film with it: count them."""
+        with av.open("file:" + str(self._partial), "r") as written:
+            count = sum(1 for packet in written.demux(written.streams.video[0]) if packet.size)
+        if count != self._sent_count:
+            raise OutputRefused(
+                f"{self._path} holds {count} frames instead of {self._sent_count}, because a track of the target is "
+                "damaged.",
+                "Leave that track out with --drop-tracks.",
+            )
+
     def _abandon(self) -> None:
         if self._passengers is not None:
             self._passengers.close()
         if self._output is not None:
-            try:
-                self._output.close()
-            except (av.error.FFmpegError, OSError, ValueError):
-                pass  # the file is thrown away in any case
+            close_quietly(self._output)  # the file is thrown away in any case
         self._partial.unlink(missing_ok=True)
 
 
-def _format_name(suffix: str) -> str:
-    return {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}[suffix]
-
-
-class _Passengers:
-    """Sound, subtitles and other tracks of the target, copied packet by packet beside the video."""
-
-    def __init__(
-        self, target: ClipReader, output: Any, path: Path, offset_s: Fraction, is_private: bool = False
-    ) -> None:
-        self._offset_s = offset_s
-        self._end_s = None if target.end_s is None else Fraction(target.end_s).limit_denominator(1_000_000)
-        self._output = output
-        self._container = target.open()
-        self._streams: dict[int, Any] = {}
-        self._waiting: Any = None
-        for stream in self._container.streams:
-            if stream.type not in ("audio", "subtitle"):
-                continue
-            name = stream.codec_context.name if stream.codec_context else "unknown"
-            try:
-                copy = output.add_stream_from_template(stream)
-            except (av.error.FFmpegError, ValueError) as error:
-                refusal = MediaUnsupported(
-                    f"{path.suffix} files cannot hold the target's {stream.type} track ({name}).",
-                    "End the output in .mkv, which holds everything.",
-                )
-                self.close()  # only now: a stream of a closed container must not be touched
-                raise refusal from error
-            copy.metadata.update(clean_tags(stream.metadata) if is_private else stream.metadata)
-            if is_private and stream.codec_context is not None:
-                bare = clean_extradata(name, stream.codec_context.extradata)
-                if bare != stream.codec_context.extradata:
-                    copy.codec_context.extradata = bare
-            self._streams[stream.index] = copy
-        chosen = [stream for stream in self._container.streams if stream.index in self._streams]
-        self._packets = self._container.demux(chosen) if chosen else iter(())
-        if chosen and offset_s:
-            self._container.seek(int(offset_s * 1_000_000))
-            self._packets = self._container.demux(chosen)
-
-    def mux_until(self, time_s: Fraction | None) -> None:
-        """Copy every packet that is due before a time of the output, or all that are left."""
-        while True:
-            packet = self._waiting if self._waiting is not None else next(self._packets, None)
-            self._waiting = None
-            if packet is None:
-                return
-            if packet.dts is None or packet.size == 0:
-                continue
-            at = (packet.pts if packet.pts is not None else packet.dts) * packet.time_base
-            if at < self._offset_s and self._offset_s:
-                continue
-            if self._end_s is not None and at >= self._end_s + self._start_shift():
-                continue
-            if time_s is not None and at - self._offset_s > time_s:
-                self._waiting = packet
-                return
-            shift = int(self._offset_s / packet.time_base)
-            if shift:
-                packet.dts -= shift
-                if packet.pts is not None:
-                    packet.pts -= shift
-            packet.stream = self._streams[packet.stream_index]
-            self._output.mux(packet)
-
-    def _start_shift(self) -> Fraction:
-        start = self._container.start_time
-        return Fraction(start or 0, 1_000_000)
-
-    def close(self) -> None:
-        self._container.close()
+def _moved_chapters(chapters: list[Any], offset_s: Fraction, stop_s: Fraction | None) -> list[Any]:
+    """Chapters on the output's time line: what is cut away shortens them."""
+    moved = []
+    for chapter in chapters:
+        base = Fraction(chapter["time_base"])
+        start, end = chapter["start"] * base, chapter["end"] * base
+        if stop_s is not None:
+            end = min(end, stop_s)
+        start, end = max(start - offset_s, Fraction(0)), end - offset_s
+        if end > start or (end == start and not offset_s and stop_s is None):
+            moved.append({**chapter, "start": round(start / base), "end": round(end / base)})
+    return moved

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from facefusion.documents import reason_of
-from facefusion.errors import ModelMismatch, ProviderRefused
+from facefusion.errors import ModelMismatch, ProviderRefused, check_memory
 from facefusion.models.providers import (
     DTYPES,
     MIN_SHARE,
@@ -88,6 +88,7 @@ class Session:
         except ProviderRefused:
             raise
         except Exception as error:  # ONNX Runtime raises its own untyped errors
+            check_memory(error, f"model {spec.id} could not be loaded")
             raise ModelMismatch(f"Model {spec.id} cannot be loaded: {error}.", "See 'facefusion doctor'.") from error
         used = self._session.get_providers()
         if used[0] not in {PROVIDERS[name] for name in providers}:
@@ -139,6 +140,7 @@ class Session:
         try:
             results = self._run_bound(feed, names) if self._is_bound else self._session.run(names, feed)
         except Exception as error:  # ONNX Runtime raises its own untyped errors
+            check_memory(error, f"model {self.spec.id} could not be run")
             raise ModelMismatch(f"Model {self.spec.id} cannot be run: {reason_of(error)}.", _WRONG) from error
         return self._checked([np.asarray(result, dtype=np.float32) for result in results])
 
@@ -181,6 +183,7 @@ class Session:
                 raise ModelMismatch(
                     f"Model {self.spec.id} has not answered within {limit_s:.0f} s.", "It is damaged, or far too large."
                 ) from error
+            check_memory(error, f"model {self.spec.id} could not be run")
             raise ModelMismatch(f"Model {self.spec.id} cannot be run: {reason_of(error)}.", _WRONG) from error
         finally:
             clock.cancel()

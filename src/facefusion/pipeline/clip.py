@@ -14,12 +14,13 @@ import numpy as np
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.errors import MediaUnreadable, TracksError
+from facefusion.media.defects import NO_DEFECTS, Defects, join_defects
 from facefusion.media.privacy import kinds_in_clip, say_removed
 from facefusion.media.reader import ClipReader, Region
 from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, Span, plan_spans
 from facefusion.pipeline.cast import Cast
 from facefusion.pipeline.overlap import batched, map_in_order, prefetch
-from facefusion.pipeline.plan import Plan, face_map_of
+from facefusion.pipeline.plan import Plan, face_map_of, track_options
 from facefusion.pipeline.selection import is_private
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
@@ -54,7 +55,9 @@ def read_clip(
     halo: tuple[int, int] = (0, 0),
 ) -> ClipReader:
     """A reader of a recipe's target."""
-    return ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit, region, span, halo)
+    return ClipReader(
+        recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit, region, span, halo, recipe.strict
+    )
 
 
 def observe_spans(
@@ -131,11 +134,14 @@ class Segment:
         File and frame times.
     changed_frame_count
         Frames in which a face was changed.
+    defects
+        What was wrong with its frames.
     """
 
     number: int
     part: Part
     changed_frame_count: int
+    defects: Defects = NO_DEFECTS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -232,7 +238,8 @@ def render_spans(
 
     def close(number: int) -> Segment:
         writer.__exit__(None, None, None)
-        return Segment(number, Part(folder / f"{number:05d}{SUFFIX}", writer.pts, writer.durations), changed)
+        part = Part(folder / f"{number:05d}{SUFFIX}", writer.pts, writer.durations)
+        return Segment(number, part, changed, reader.defects(spans[number].as_pair()))
 
     number, changed, done = numbers[0], 0, 0
     writer = maker = open_writer(number)
@@ -276,14 +283,35 @@ def _is_inside(pts: int, span: tuple[int | None, int | None]) -> bool:
     return (start is None or pts >= start) and (stop is None or pts < stop)
 
 
-def merge_segments(plan: Plan, parts: Sequence[Part], comment: str, output: Path | None = None) -> None:
-    """Join all segments, in order, with everything else of the target."""
+def merge_segments(plan: Plan, parts: Sequence[Part], comment: str, output: Path | None = None) -> tuple[str, ...]:
+    """Join all segments, in order, with everything else of the target.
+
+    Returns
+    -------
+    Sentences on what the output lacks or has in another form.
+    """
     recipe = plan.recipe
     filled = [part for part in parts if len(part.pts)]
     path = output or recipe.output_path
-    hides = is_private(recipe, face_map_of(recipe))
-    with ClipMerger(path, read_clip(recipe), recipe.output_video_encoder, filled, comment, hides) as merger:
+    settings = recipe.output_video_encoder, filled, comment
+    with ClipMerger(path, read_clip(recipe), *settings, tracks=track_options(recipe)) as merger:
         merger.merge()
+    return tuple(merger.notes)
+
+
+def notes_on_target(recipe: Recipe, times: Sequence[int], defects: Sequence[Defects]) -> tuple[str, ...]:
+    """Sentences on what was wrong with a clip that was rendered.
+
+    Parameters
+    ----------
+    recipe
+        What was asked for.
+    times
+        Of all frames that were written, in the output's time.
+    defects
+        Of all spans, in order.
+    """
+    return read_clip(recipe).describe(join_defects(defects), times)
 
 
 def privacy_notes(recipe: Recipe) -> tuple[str, ...]:

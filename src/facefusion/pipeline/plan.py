@@ -12,6 +12,7 @@ from facefusion.errors import ModelMismatch, NoFaceInSource, RecipeError
 from facefusion.imaging.templates import TEMPLATES
 from facefusion.media.files import check_file, check_output
 from facefusion.media.image import check_photo_output, is_photo, read_photo
+from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import check_clip_output
@@ -193,6 +194,18 @@ def check_models(recipe: Recipe, is_rendering: bool = True) -> list[ModelSpec]:
     return specs
 
 
+def track_options(recipe: Recipe) -> TrackOptions:
+    """What a recipe asks for about the tracks beside the film."""
+    is_hiding = is_protective(recipe, face_map_of(recipe))
+    return TrackOptions(
+        recipe.output_audio,
+        recipe.drop_tracks,
+        hides_people=is_hiding,  # a cover shows the face that the film hides
+        hides_places=is_hiding and not recipe.keep_metadata,
+        is_strict=recipe.strict,
+    )
+
+
 def build_plan(recipe: Recipe) -> Plan:
     """Check a recipe against this machine.
 
@@ -227,6 +240,8 @@ def build_plan(recipe: Recipe) -> Plan:
         height, width = read_photo(recipe.target_path, recipe.allow_8bit).pixels.shape[:2]
         check_photo_output(recipe.output_path, width, height)
     else:
-        ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit)
-        check_clip_output(recipe.output_path, recipe.output_video_encoder)
+        target = ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit)
+        encoder = recipe.output_video_encoder
+        check_clip_output(recipe.output_path, encoder)
+        list_passengers(target, recipe.output_path.suffix, encoder, track_options(recipe))
     return Plan(recipe, kind, recipe.execution_thread_count or core_count(), tuple(specs))

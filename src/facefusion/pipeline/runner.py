@@ -30,6 +30,7 @@ from facefusion.pipeline.clip import (
     build_stage,
     join_observations,
     merge_segments,
+    notes_on_target,
     observe_spans,
     plan_clip,
     privacy_notes,
@@ -37,7 +38,15 @@ from facefusion.pipeline.clip import (
     render_spans,
 )
 from facefusion.pipeline.overlap import prefetch
-from facefusion.pipeline.plan import Plan, build_plan, capabilities_of_analysis, face_map_of, find_kind, models_of
+from facefusion.pipeline.plan import (
+    Plan,
+    build_plan,
+    capabilities_of_analysis,
+    face_map_of,
+    find_kind,
+    models_of,
+    track_options,
+)
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.selection import choose_tracks, is_private
 from facefusion.plugins.protocols import EngineContext
@@ -188,6 +197,7 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
             f"No face is found in the target {recipe.target_path}.",
             f"Lower --face-detector-score or raise --face-detector-size.{way_out}",
         )
+    notes: tuple[str, ...] = ()
     assigned = cast.assign(recipe, tracks)
     stage = build_stage(recipe, cast, tracks, assigned)
     reporter = build_reporter(recipe, tracks, cast, assigned)
@@ -210,8 +220,8 @@ def _render(plan: Plan, tracks: Tracks, cast: Cast, analyse_s: float, on_progres
             copy_target(recipe.target_path, made)
         frame_count, changed, notes = len(tracks.pts), 0, ()
     else:
-        frame_count, changed = _render_clip(plan, tracks, stage, on_progress)
-        notes = privacy_notes(recipe)
+        frame_count, changed, notes = _render_clip(plan, tracks, stage, on_progress)
+        notes += privacy_notes(recipe)
     if reporter is not None:
         if plan.kind == "clip":
             measure_output(recipe, tracks, reporter)
@@ -285,7 +295,7 @@ def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...], tit
         )
 
 
-def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgress) -> tuple[int, int]:
+def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgress) -> tuple[int, int, tuple[str, ...]]:
     recipe = plan.recipe
     reader = read_clip(recipe)
     check_size(tracks, reader.info.width, reader.info.height, recipe.target_path)
@@ -299,13 +309,16 @@ def _render_clip(plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgre
     with user_workplace() as place, delivery(place, recipe.output_path) as made:
         try:
             segments = list(render_spans(plan, stage, spans, range(len(spans)), made.parent, count))
-            merge_segments(plan, [segment.part for segment in segments], comment_of(plan), made)
+            parts = [segment.part for segment in segments]
+            notes = merge_segments(plan, parts, comment_of(plan), made)
         except OSError as error:
             if isinstance(error, FaceFusionError):
                 raise
             raise translate_os_error(error, recipe.output_path) from error
     changed = sum(segment.changed_frame_count for segment in segments)
-    return sum(len(segment.part.pts) for segment in segments), changed
+    times = [time for part in parts for time in part.pts]
+    notes += notes_on_target(recipe, times, [segment.defects for segment in segments])
+    return len(times), changed, notes
 
 
 def check_size(tracks: Tracks, width: int, height: int, path: Path) -> None:
@@ -321,9 +334,9 @@ def check_size(tracks: Tracks, width: int, height: int, path: Path) -> None:
 def can_copy(recipe: Recipe, output: Path) -> bool:
     """Whether an output without any change can be the target's own bytes, with all that they tell."""
     is_same_kind = recipe.target_path.suffix.lower() == output.suffix.lower()
-    if is_private(recipe, face_map_of(recipe)):
-        return False
-    return recipe.start_s is None and recipe.end_s is None and is_same_kind
+    options = track_options(recipe)
+    keeps_tracks = options.audio != "none" and not options.drop and not options.hides_places
+    return recipe.start_s is None and recipe.end_s is None and is_same_kind and keeps_tracks
 
 
 def copy_target(target: Path, output: Path) -> None:

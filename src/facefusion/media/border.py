@@ -1,0 +1,63 @@
+"""The border of libav: what it raises while a file is written becomes one of our errors, wherever it is raised."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av.error
+
+from facefusion.errors import FaceFusionError, MediaError, OutputRefused, check_memory
+from facefusion.media.files import translate_os_error
+
+FOREIGN = (
+    av.error.FFmpegError, OSError, ValueError, TypeError, ArithmeticError, RuntimeError, AssertionError, LookupError,
+    AttributeError, MemoryError,
+)  # fmt: skip
+"""What PyAV raises: libav's codes, and what its own checks of arguments, times and states say."""
+_DISK = {
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG, errno.ENOENT,
+    errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.EBADF,
+    errno.EPIPE, errno.ELOOP, errno.EBUSY, errno.ETXTBSY, errno.ENODEV, errno.ENXIO,
+}  # fmt: skip
+
+
+def is_of_disk(error: BaseException) -> bool:
+    """Whether an error comes from the file system, not from what is written."""
+    return getattr(error, "errno", None) in _DISK
+
+
+def reason_of(error: BaseException) -> str:
+    """What a foreign error says, without its trimmings."""
+    if isinstance(error, FaceFusionError):
+        return error.message.rstrip(".")
+    return str(getattr(error, "strerror", None) or error or type(error).__name__).rstrip(".")
+
+
+def translate_write_error(error: BaseException, path: Path) -> MediaError:
+    """Our error for what was raised while a clip was written."""
+    check_memory(error, f"{path} could not be written")
+    if is_of_disk(error) or (isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError)):
+        return translate_os_error(error, path)  # type: ignore[arg-type]
+    return OutputRefused(
+        f"{path} cannot be written: libav says '{reason_of(error)}'.",
+        "Nothing was changed. End the output in .mkv, or leave tracks out with --drop-tracks.",
+    )
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn whatever libav raises while a file is written into our errors.
+
+    Raises
+    ------
+    OutputRefused
+    """
+    try:
+        yield
+    except FaceFusionError:
+        raise
+    except FOREIGN as error:
+        raise translate_write_error(error, path) from error

@@ -1,0 +1,239 @@
+"""Sound of a target in another codec: the same samples at the same times, whatever delay the codec has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from av.audio.resampler import AudioResampler
+from av.codec.context import Flags
+
+GAP_S = Fraction(1, 50)
+"""Times of packets are rounded; only what is off by more than this is silence, or sound that comes twice."""
+SILENCE = 1 << 16
+"""Samples of silence that are made at once."""
+_NAMED_LAYOUTS = ("mono", "stereo", "2.1", "4.0", "5.0", "5.1", "6.1", "7.1")
+_BITS_PER_S = {"aac": (128_000, 96_000), "libopus": (96_000, 64_000)}
+"""Of one channel alone, and of each where there are more; codecs without loss take what they need."""
+
+Samples = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class SoundFormat:
+    """What an encoder is given.
+
+    Attributes
+    ----------
+    codec
+        Name of the encoder.
+    samples
+        Sample format.
+    layout
+        Name of the channel layout.
+    rate
+        Samples per second.
+    """
+
+    codec: str
+    samples: str
+    layout: str
+    rate: int
+
+
+def layout_of(context: Any) -> str:
+    """Name of a channel layout; that of as many speakers where the source does not say which."""
+    name = str(context.layout.name)
+    count = int(context.layout.nb_channels)
+    if name.endswith("channels") or "ambisonic" in name or not name:
+        return _NAMED_LAYOUTS[count - 1] if 1 <= count <= len(_NAMED_LAYOUTS) else "stereo"
+    return name
+
+
+def is_lossless(context: Any) -> bool:
+    """Whether a source loses nothing, so that its copy should not either."""
+    codec = context.codec
+    return codec.name.startswith("pcm_") or (bool(codec.lossless) and not codec.lossy)
+
+
+def choose_format(codec: str, context: Any) -> SoundFormat:
+    """The format nearest to the source that an encoder takes, found by opening it.
+
+    Raises
+    ------
+    ValueError
+        When it takes none.
+    """
+    encoder = av.Codec(codec, "w")
+    known = [one.name for one in encoder.audio_formats or []]
+    is_fine = context.format is not None and (
+        context.format.bits > 16 or context.format.name.startswith(("flt", "dbl"))
+    )
+    wide = [name for name in known if name.startswith(("flt", "s32"))]
+    samples = next(iter(wide if is_fine and wide else known), "s16")
+    rates = list(encoder.audio_rates or [])
+    rate = context.sample_rate
+    if rates and rate not in rates:
+        rate = min((one for one in rates if one >= rate), default=max(rates))
+    count = int(context.layout.nb_channels)
+    plain = _NAMED_LAYOUTS[count - 1] if 1 <= count <= len(_NAMED_LAYOUTS) else "stereo"
+    for layout in dict.fromkeys((layout_of(context), plain, "5.1" if count > 6 else "stereo", "stereo")):
+        chosen = SoundFormat(codec, samples, layout, rate)
+        try:
+            trial = av.CodecContext.create(codec, "w")
+            set_up(trial, chosen)
+            trial.open()
+        except (av.error.FFmpegError, ValueError, TypeError):
+            continue
+        return chosen
+    raise ValueError(f"{codec} takes no sound of {count} channels at {context.sample_rate} Hz")
+
+
+def set_up(context: Any, chosen: SoundFormat) -> None:
+    """Give an encoder its format and a bit rate that suits its channels."""
+    context.sample_rate, context.layout, context.format = chosen.rate, chosen.layout, chosen.samples
+    context.time_base = Fraction(1, chosen.rate)
+    context.thread_count = 1
+    context.flags |= Flags.bitexact  # no version of the library in the file
+    if chosen.codec in _BITS_PER_S:
+        alone, each = _BITS_PER_S[chosen.codec]
+        count = int(context.layout.nb_channels)
+        context.bit_rate = alone if count == 1 else each * count
+
+
+class SoundConverter:
+    """Decodes packets of one sound track and encodes them anew on the output's time line.
+
+    Parameters
+    ----------
+    source
+        Stream of the target.
+    output
+        Stream of the output, set up by `set_up`.
+    chosen
+        Its format.
+    offset_s
+        Time of the target that is 0 in the output, s.
+    stop_s
+        Where the sound ends, s of the target; None at its own end.
+    """
+
+    def __init__(
+        self, source: Any, output: Any, chosen: SoundFormat, offset_s: Fraction, stop_s: Fraction | None
+    ) -> None:
+        self._source, self._output, self._chosen = source, output, chosen
+        self._offset_s = offset_s
+        self._stop = None if stop_s is None else round((stop_s - offset_s) * chosen.rate)
+        self._is_planar = chosen.samples.endswith("p")
+        self._resampler: Any = None
+        self._shape: tuple[object, ...] = ()
+        self._expected_s = Fraction(0)  # when the next decoded sample is due
+        self._cursor = 0  # where the next resampled sample goes, in samples of the output
+        self._base: int | None = None  # where the first one went
+        self._waiting: list[Samples] = []
+        self._waiting_count = self._sent = 0
+        self.failed_count = 0
+
+    def feed(self, packet: Any) -> list[Any]:
+        """Packets of the output that are ready after one of the target; damaged ones leave silence."""
+        try:
+            frames = self._source.codec_context.decode(packet)
+        except (av.error.FFmpegError, ValueError) as error:
+            if not isinstance(error, av.error.EOFError):
+                self.failed_count += 1
+            return []
+        return [made for frame in frames for made in self._take(frame)]
+
+    def finish(self) -> list[Any]:
+        """The packets that are left."""
+        made: list[Any] = []
+        try:
+            made = [one for frame in self._source.codec_context.decode(None) for one in self._take(frame)]
+        except (av.error.FFmpegError, ValueError):
+            pass  # what is held back by a damaged end cannot be had
+        made += list(self._drain())
+        if self._base is None:
+            return made
+        return [*made, *self._encode(is_last=True), *self._output.encode(None)]
+
+    def _take(self, frame: Any) -> Iterator[Any]:
+        if not frame.samples:
+            return
+        base = Fraction(frame.time_base or self._source.time_base)
+        begin_s = None if frame.pts is None else frame.pts * base - self._offset_s
+        shape = (frame.format.name, frame.layout.name, frame.sample_rate)
+        is_off = begin_s is not None and abs(begin_s - self._expected_s) > GAP_S
+        if self._resampler is None or is_off or shape != self._shape:
+            yield from self._drain()
+            if begin_s is not None and (is_off or self._resampler is None):
+                self._expected_s = begin_s
+            self._cursor = round(self._expected_s * self._chosen.rate)
+            self._shape = shape
+            chosen = self._chosen
+            self._resampler = AudioResampler(format=chosen.samples, layout=chosen.layout, rate=chosen.rate)
+        self._expected_s += Fraction(frame.samples, frame.sample_rate)
+        named = layout_of(frame)
+        if named != frame.layout.name:
+            copy = av.AudioFrame.from_ndarray(frame.to_ndarray(), format=frame.format.name, layout=named)
+            copy.sample_rate, copy.pts, copy.time_base = frame.sample_rate, frame.pts, base
+            frame = copy
+        for made in self._resampler.resample(frame):
+            yield from self._place(self._rows(made))
+
+    def _drain(self) -> Iterator[Any]:
+        if self._resampler is not None:
+            for made in self._resampler.resample(None):
+                if made is not None:
+                    yield from self._place(self._rows(made))
+
+    def _rows(self, frame: Any) -> Samples:
+        """(samples, channels)"""
+        values: Samples = frame.to_ndarray()
+        return values.T if self._is_planar else values.reshape(frame.samples, -1)
+
+    def _place(self, rows: Samples) -> Iterator[Any]:
+        start = self._cursor
+        self._cursor += len(rows)
+        if start < 0:
+            rows, start = rows[-start:], 0
+        if self._stop is not None:
+            rows = rows[: max(self._stop - start, 0)]
+        if not len(rows):
+            return
+        if self._base is None:
+            self._base = start
+        filled = self._base + self._sent + self._waiting_count
+        while filled < start:
+            count = min(start - filled, SILENCE)
+            yield from self._add(np.zeros((count, rows.shape[1]), dtype=rows.dtype))
+            filled += count
+        yield from self._add(rows[filled - start :])
+
+    def _add(self, rows: Samples) -> Iterator[Any]:
+        if len(rows):
+            self._waiting.append(rows)
+            self._waiting_count += len(rows)
+            yield from self._encode()
+
+    def _encode(self, is_last: bool = False) -> Iterator[Any]:
+        size = self._output.codec_context.frame_size or 4096
+        if not self._waiting or (self._waiting_count < size and not is_last):
+            return
+        rows = np.concatenate(self._waiting)
+        whole = len(rows) if is_last else len(rows) // size * size
+        assert self._base is not None
+        for begin in range(0, whole, size):
+            part = rows[begin : min(begin + size, whole)]
+            shaped = np.ascontiguousarray(part.T if self._is_planar else part.reshape(1, -1))
+            frame = av.AudioFrame.from_ndarray(shaped, format=self._chosen.samples, layout=self._chosen.layout)
+            frame.sample_rate, frame.time_base = self._chosen.rate, Fraction(1, self._chosen.rate)
+            frame.pts = self._base + self._sent
+            self._sent += len(part)
+            yield from self._output.encode(frame)
+        self._waiting = [rows[whole:]] if whole < len(rows) else []
+        self._waiting_count = len(rows) - whole
