@@ -34,6 +34,7 @@ FaceFusionError
 │   ├── SegmentFailed
 │   ├── WorkerLost
 │   ├── StoreUnreachable
+│   ├── StoreRefused
 │   └── DiskLimitReached
 ├── OutOfMemory (MemoryError)
 ├── Fault
@@ -279,6 +280,12 @@ class StoreUnreachable(JobError):
 
     code = "store_unreachable"
     retryable = True
+
+
+class StoreRefused(JobError):
+    """A job store that is damaged, of something else, or of a newer version; nothing in it was changed."""
+
+    code = "store_refused"
 
 
 class DiskLimitReached(JobError):

@@ -130,14 +130,29 @@ def test_a_mapping_file_and_a_report_go_with_the_job(cluster, tmp_path):
     assert storage.list() == []
 
 
-def test_what_a_killed_worker_fetched_is_taken_away(tmp_path, monkeypatch):
+FETCHING = """
+import time
+from facefusion.apps.cluster import cache
+(cache().folder / "inputs").mkdir()
+print("there", flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_a_killed_worker_fetched_is_taken_away_and_what_lives_is_not(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    for pid in (process.pid, os.getpid()):
-        (tmp_path / f"facefusion-cache-{pid}" / "inputs").mkdir(parents=True)
-    assert clear_caches() == 1
-    assert [path.name for path in tmp_path.iterdir()] == [f"facefusion-cache-{os.getpid()}"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    words = [sys.executable, "-c", FETCHING]
+    processes = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(2)]
+    for process in processes:
+        assert process.stdout.readline() == "there\n"
+    assert clear_caches() == 0
+    for left, process in ((1, processes[0]), (0, processes[1])):
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        assert clear_caches() == 1
+        assert len(list(tmp_path.glob("facefusion-cache-*/*/inputs"))) == left
 
 
 def test_a_photo_that_a_mapping_file_names_counts_as_input(tmp_path):

@@ -7,7 +7,9 @@ published again by the sweeper, which runs beside every worker.
 
 from __future__ import annotations
 
+import atexit
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -19,20 +21,21 @@ from pathlib import Path
 from typing import Any
 
 from billiard.process import current_process
+from billiard.util import Finalize
 from celery import Celery, signals
 from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 
 from facefusion.apps.console import say
 from facefusion.apps.show import Show
-from facefusion.errors import FaceFusionError, JobMismatch, RecipeError, Stopped, StoreUnreachable
+from facefusion.errors import FaceFusionError, JobMismatch, OutputRefused, RecipeError, Stopped, StoreUnreachable
 from facefusion.jobs.local import check_report, failure_of, hash_inputs, input_paths, job_id_of, plan_of
 from facefusion.jobs.states import Publish
-from facefusion.jobs.storage import Storage, hash_file, open_storage
-from facefusion.jobs.store import Job, JobStore
+from facefusion.jobs.storage import Storage, check_job_id, hash_file, open_storage
+from facefusion.jobs.store import LOCAL, Job, JobStore
 from facefusion.jobs.sweep import sweep, wake
 from facefusion.jobs.work import Worker, key_of, report_key
-from facefusion.media.files import replacing, translate_os_error
+from facefusion.media.files import translate_os_error
 from facefusion.metrics.report import report_files
 from facefusion.pipeline.cast import check_faces
 from facefusion.pipeline.plan import Plan, build_plan, check_paths
@@ -40,6 +43,7 @@ from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.runner import Outcome
 from facefusion.recipe import Recipe, with_absolute_paths
 from facefusion.settings import JobSettings
+from facefusion.workplace import Workplace, clear_dead, delivery, make_folder
 
 TASK = "facefusion.work"
 WAKE_EVERY_S = 1.0
@@ -113,16 +117,35 @@ def publish(app: Any, store: JobStore, commands: Iterable[Publish]) -> None:
         job_id = command.item.job_id
         try:
             if job_id not in queues:
-                queues[job_id] = store.get(job_id).queue
+                found = store.find(job_id)
+                queues[job_id] = found.queue if found is not None else LOCAL
+            if queues[job_id] == LOCAL:
+                continue  # deleted meanwhile, or done on the machine that asked for it
             app.send_task(TASK, args=[queues[job_id]], queue=queues[job_id], retry=False)
         except (OperationalError, OSError):
             store.unpublished([command.item for command in due[number:]])
             return
 
 
-def cache_folder() -> Path:
-    """Where this process keeps what it fetches."""
-    return Path(tempfile.gettempdir()) / f"{CACHE}{os.getpid()}"
+_places: dict[int, Workplace] = {}
+
+
+def cache() -> Workplace:
+    """Where this process keeps what it fetches. A forked process has one of its own."""
+    if os.getpid() not in _places:
+        _places[os.getpid()] = place = Workplace(_cache_base())
+        atexit.register(place.close)
+        # Processes of the worker end without that.
+        Finalize(place, place.close, exitpriority=10)
+    return _places[os.getpid()]
+
+
+def _cache_base() -> Path:
+    user = os.getuid() if hasattr(os, "getuid") else ""
+    base = make_folder(Path(tempfile.gettempdir()) / f"{CACHE}{user}")
+    if hasattr(os, "getuid") and base.lstat().st_uid != os.getuid():
+        raise OutputRefused(f"{base} belongs to another user.", "Set TMPDIR to a folder of your own.")
+    return base
 
 
 def clear_caches() -> int:
@@ -132,25 +155,7 @@ def clear_caches() -> int:
     -------
     How many there were.
     """
-    if os.name == "nt":
-        return 0  # no way to ask for a process there is harmless
-    found = 0
-    for folder in Path(tempfile.gettempdir()).glob(f"{CACHE}*"):
-        pid = folder.name.removeprefix(CACHE)
-        if pid.isdecimal() and not _is_alive(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
-            found += 1
-    return found
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # somebody else's
-    return True
+    return clear_dead(_cache_base())
 
 
 class _Process:
@@ -166,7 +171,7 @@ class _Process:
         if job.storage not in self.workers:
             for other in self.workers.values():
                 other.close()
-            cache = cache_folder()
+            folder = cache().folder
             assert self.store is not None
             execution = dict(self.execution)
             if devices := execution.get("execution_device_ids"):
@@ -174,7 +179,7 @@ class _Process:
                 execution["execution_device_ids"] = (devices[getattr(current_process(), "index", 0) % len(devices)],)
             self.workers = {
                 job.storage: Worker(
-                    self.store, open_storage(job.storage, cache), cache, self.recipe.execution_thread_count,
+                    self.store, open_storage(job.storage, folder), folder, self.recipe.execution_thread_count,
                     execution, self.settings.lease_s, is_one_of_many=True,
                 )
             }  # fmt: skip
@@ -243,8 +248,8 @@ def _run_sweeper(app: Any, settings: JobSettings) -> None:
                 publish(app, store, wake(store))
                 if time.monotonic() - last > SWEEP_EVERY_S:
                     last = time.monotonic()
-                    cache = Path(tempfile.gettempdir()) / "facefusion-sweep"
-                    sweep(store, open_storage(settings.storage, cache), settings.keep_days)
+                    sweep(store, open_storage(settings.storage, cache().folder), settings.keep_days)
+                    clear_caches()
             except FaceFusionError:
                 continue  # the store is away; try again
 
@@ -276,20 +281,17 @@ def submit(recipe: Recipe, settings: JobSettings, show: Show | None = None) -> s
     measured = {"report": str([recipe.report_path and recipe.report_path.suffix, recipe.fail_under])}
     job_id = job_id_of(recipe, {**hashes, **measured})
     store = JobStore(settings.job_store)
-    storage = open_storage(settings.storage, cache_folder())
+    storage = open_storage(settings.storage, cache().folder)
     app = build_app(settings.broker, [settings.queue])
     job = store.find(job_id)
-    if job is not None and job.status == "done":
-        storage.delete(f"{job_id}/")
-        store.delete(job_id)
-        job = None
-    if job is not None:
+    if job is not None and job.status != "done":
         commands = store.retry(job_id) if job.status in ("failed", "cancelled") else []
     else:
         check_faces(plan.recipe)
         inputs = {}
         for number, path in enumerate(dict.fromkeys(input_paths(recipe))):
-            key = f"{job_id}/inputs/{number:03d}{path.suffix.lower()}"
+            suffix = re.sub(r"[^.0-9a-z]", "", path.suffix.lower())
+            key = f"{check_job_id(job_id)}/inputs/{number:03d}{suffix}"
             storage.put(key, path.absolute())
             inputs[str(path)] = key
             if show is not None:
@@ -302,8 +304,9 @@ def submit(recipe: Recipe, settings: JobSettings, show: Show | None = None) -> s
         counts = [count for _, _, count in stored["spans"]]
         asked = plan.recipe.model_dump(mode="json")
         items = store.create(
-            job_id, asked, stored, settings.storage, counts, settings.queue, settings.priority, settings.job_tries
-        )
+            job_id, asked, stored, settings.storage, counts, settings.queue, settings.priority, settings.job_tries,
+            is_afresh=True,
+        )  # fmt: skip
         commands = [Publish(item) for item in items]
     publish(app, store, commands)
     store.close()
@@ -332,13 +335,16 @@ def run_in_cluster(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome
             if job.status == "cancelled":
                 raise Stopped(f"Job {job_id} was cancelled.", "Run the same command again to go on.")
             time.sleep(0.3)
-        found = store.outcomes(job_id, "merge")[0]
-    storage = open_storage(settings.storage, cache_folder())
+        found = store.outcome(job_id, "merge")
+    storage = open_storage(settings.storage, cache().folder)
     fetch_output(storage, job_id, found["sha256"], recipe.output_path)
     if recipe.report_path is not None:
         for path in report_files(recipe.report_path):
             fetch(storage, report_key(job_id, path), path)
-    storage.delete(f"{job_id}/")  # biometric data goes with the work
+    with closing(JobStore(settings.job_store)) as store:
+        again = store.find(job_id)
+        if again is None or (again.status, again.created_at) == ("done", job.created_at):
+            storage.delete(f"{check_job_id(job_id)}/")  # biometric data goes with the work
     check_report(found)
     return Outcome(
         recipe.output_path, found["frames"], found["changed"], found["tracks"], 0.0, time.perf_counter() - began,
@@ -364,10 +370,10 @@ def fetch(storage: Storage, key: str, path: Path, sha256: str = "") -> None:
     OutputRefused, StoreUnreachable
     """
     try:
-        with replacing(path) as partial:
+        with delivery(cache(), path) as made:
             with storage.local(key) as copy:
-                shutil.copyfile(copy, partial)
-            if sha256 and hash_file(partial) != sha256:
+                shutil.copyfile(copy, made)
+            if sha256 and hash_file(made) != sha256:
                 raise StoreUnreachable(f"{path.name} arrived damaged.", "Run the same command again.")
     except FileNotFoundError as error:
         raise StoreUnreachable(f"{path.name} is gone from the storage.", "Run the same command again.") from error

@@ -82,12 +82,14 @@ def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
     job = jobs.create(recipe, settings.job_tries)
     done = [item for item in jobs.store.items(job.id) if item.status == "done"]
     if done:
-        show.message(f"Job {job.id} goes on: {len(done)} parts are there already.", job=job.id, parts_done=len(done))
+        other = job.plan.get("taken_from", "")
+        text = f"Job {job.id} goes on: {len(done)} parts are there already" + (f", from job {other}." if other else ".")
+        show.message(text, job=job.id, parts_done=len(done), taken_from=other)
     return _run(jobs, job.id, recipe, settings, show)
 
 
 def _run(jobs: Any, job_id: str, recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
-    from facefusion.jobs.local import OF_THE_MACHINE, check_report
+    from facefusion.jobs.local import OF_THE_MACHINE
 
     _in_hand[:] = [(job_id, jobs)]
     limit = settings.memory_limit_gb
@@ -97,7 +99,6 @@ def _run(jobs: Any, job_id: str, recipe: Recipe, settings: JobSettings, show: Sh
         job_id, settings.worker_count, None if limit is None else int(limit * 1e9), show.progress, execution
     )
     _in_hand.clear()
-    check_report(jobs.store.outcomes(job_id, "merge")[0])
     return outcome
 
 
@@ -115,12 +116,13 @@ def run_command(
     if action == "list":
         return _list(jobs, show)
     if action == "sweep":
-        from facefusion.jobs.sweep import sweep
-
-        swept = sweep(jobs.store, jobs.storage, settings.keep_days)
-        text = f"{swept.deleted} old jobs, {swept.orphans} stray files taken away, {swept.woken} parts woken up"
-        show.message(text, **swept.as_fields())
-        return 0
+        swept = jobs.sweep(settings.keep_days)
+        text = (
+            f"{swept.deleted} old jobs, {swept.orphans} stray files, {swept.cleared} working folders of processes that "
+            f"are gone taken away, {swept.woken} parts woken up"
+        )
+        show.message("\n".join([text, *(f"  kept: {why}" for why in swept.kept)]), **swept.as_fields())
+        return 5 if swept.kept else 0  # as every file that cannot be written
     if not names:
         raise RecipeError(f"Which job is to be told '{action}'?", "See 'facefusion jobs list'.")
     for name in names:
@@ -129,7 +131,9 @@ def run_command(
             _show(jobs, job_id, show)
         elif action == "cancel":
             jobs.store.cancel(job_id)
-            show.message(f"Job {job_id} is cancelled.", job=job_id, status="cancelled")
+            status = jobs.store.get(job_id).status
+            text = "is done already" if status == "done" else "is cancelled"
+            show.message(f"Job {job_id} {text}.", job=job_id, status=status)
         elif action == "delete":
             jobs.delete(job_id)
             show.message(f"Job {job_id} is deleted, with its working files.", job=job_id, status="deleted")
@@ -195,7 +199,7 @@ def _report(jobs: Any, job_id: str) -> dict[str, Any]:
             for stage in jobs.store.progress(job_id)
         },
         "tries": {f"{item.stage} {item.number}": item.renders for item in items if item.renders > 1},
-        "outcome": jobs.store.outcomes(job_id, "merge")[0],
+        "outcome": jobs.store.outcome(job_id, "merge"),
     }  # fmt: skip
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 from facefusion.errors import (
     MEMORY_HINT,
@@ -25,16 +25,17 @@ from facefusion.errors import (
     QualityTooLow,
     SegmentFailed,
     Stopped,
+    StoreRefused,
     StoreUnreachable,
     UnknownJob,
     own_error,
 )
 from facefusion.jobs.pool import LACK_OF_MEMORY, Done, Gone, Pool
 from facefusion.jobs.states import Item, StageName, is_due
-from facefusion.jobs.storage import FolderStorage, Storage, hash_file
-from facefusion.jobs.store import Job, JobStore
-from facefusion.jobs.work import LEASE_S, Worker, give_up, hashes_of, owner_name, work_folder
-from facefusion.media.files import remove_partials
+from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file, is_same_storage, open_storage
+from facefusion.jobs.store import LOCAL, Job, JobStore
+from facefusion.jobs.sweep import STRAY_S, Swept, remove, sweep
+from facefusion.jobs.work import LEASE_S, Worker, give_up, hashes_of, is_at_work, key_of, owner_name
 from facefusion.models.providers import core_count
 from facefusion.pipeline.cast import check_faces
 from facefusion.pipeline.clip import plan_clip
@@ -43,17 +44,24 @@ from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import Outcome
 from facefusion.recipe import Recipe, with_absolute_paths
 from facefusion.version import __version__
+from facefusion.workplace import clear_dead, make_folder, take, user_base
 
 OF_THE_MACHINE = (
     "execution_thread_count", "execution_providers", "execution_device_ids", "models_paths", "licences", "report_path",
     "fail_under",
 )  # fmt: skip
 """Options that say how and not what: the same request with others is the same job."""
+OF_THE_OUTPUT = ("output_path", "output_audio", "drop_tracks", "keep_metadata")
+"""Options that say what becomes of the finished parts. No part depends on them, nor on the ending of the output."""
 WORKER_BYTES = 1_500_000_000
 """Memory to reckon with for each process."""
 MAX_RUN = 16
 """Spans that a process does on end: it reads the tracks of all of them at once."""
 POLL_S = 0.2
+GLANCE_S = 3.0
+"""How long to wait for whoever has a job: a sweep, or a new job that takes over its parts, has it for a moment only."""
+LEAVE_S = 10.0
+"""How long to wait for a process that was told to leave a job, or is just done with it."""
 MAX_BARREN = 5
 """So many processes on end may die before they begin an item."""
 Run = tuple[StageName, range]
@@ -65,6 +73,23 @@ def job_id_of(recipe: Recipe, inputs: dict[str, str]) -> str:
     asked["output_path"] = str(recipe.output_path.absolute())
     text = json.dumps([asked, sorted(inputs.values()), __version__], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def work_id_of(recipe: Recipe, inputs: dict[str, str], models: dict[str, str]) -> str:
+    """The id of the work behind a request: jobs that share it have the same tracks and segments.
+
+    Parameters
+    ----------
+    recipe
+        As it was asked for, before anything that was left open is decided.
+    inputs
+        SHA-256 of every file that it reads.
+    models
+        SHA-256 of every model that it runs.
+    """
+    asked = _absolute(recipe).model_dump(mode="json", exclude={*OF_THE_MACHINE, *OF_THE_OUTPUT})
+    text = json.dumps([asked, sorted(inputs.values()), models, __version__], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def input_paths(recipe: Recipe) -> list[Path]:
@@ -128,50 +153,149 @@ class LocalJobs:
         OutputRefused
             When the folder cannot be written.
         """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputRefused(f"{folder} cannot be made: {error.strerror}.", "Choose another --jobs-path.") from error
+        if not folder.is_dir():
+            try:
+                make_folder(folder)
+            except OutputRefused as error:
+                raise OutputRefused(error.message, "Choose another --jobs-path.") from error
         if not os.access(folder, os.W_OK):
             raise OutputRefused(f"{folder} cannot be written.", "Choose another --jobs-path.")
         store = JobStore(store_url or f"sqlite:///{(folder / 'jobs.db').absolute()}")
-        return cls(folder, store, FolderStorage(folder.absolute() / "files", limit_bytes))
+        return cls(folder, store, FolderStorage(make_folder(folder.absolute() / "files"), limit_bytes))
 
     def create(self, recipe: Recipe, max_attempts: int = 3) -> Job:
         """The job of a recipe: the one that was begun, or a new one.
 
-        A job that is done is begun afresh; one that stopped goes on.
+        A job that is done is begun afresh; one that stopped goes on. A new one takes over what an unfinished job has
+        made whose parts are the same: one that differs in the output's name, its sound or its other tracks. That one
+        stays as it is.
 
         Raises
         ------
         FaceFusionError
             Everything that `facefusion.pipeline.plan.build_plan` refuses.
+        JobError
+            When another process is just making it, or just done with it.
         """
         recipe = with_absolute_paths(recipe)
         plan = build_plan(recipe)
         hashes = hash_inputs(recipe)
         job_id = job_id_of(recipe, hashes)
         job = self.store.find(job_id)
-        if job is not None and job.status == "done":
-            self.delete(job_id)
-            job = None
-        if job is None:
-            check_faces(plan.recipe)
-            # A relative path means nothing to who goes on from elsewhere.
-            chosen = _absolute(plan.recipe)
-            stored = plan_of(Plan(chosen, plan.kind, plan.thread_count, plan.models), hashes)
-            counts = [count for _, _, count in stored["spans"]]
+        if job is not None and job.status != "done":
+            return job
+        check_faces(plan.recipe)
+        # A relative path means nothing to who goes on from elsewhere.
+        chosen = _absolute(plan.recipe)
+        stored = plan_of(Plan(chosen, plan.kind, plan.thread_count, plan.models), hashes)
+        stored["work"] = work_id_of(recipe, hashes, stored["models"])
+        counts = [count for _, _, count in stored["spans"]]
+        with ExitStack() as stack:
+            self._hold(stack, job_id, self._lock_path(job_id, ".new"), LEAVE_S)
+            job = self.store.find(job_id)
+            if job is not None and job.status != "done":
+                return job  # another process was faster
+            if job is not None:
+                self._hold(stack, job_id, self._lock_path(job_id), LEAVE_S)
+                self.storage.delete(f"{job_id}/")
+            other = self._find_alike(stack, job_id, stored)
+            done: dict[tuple[StageName, int], tuple[str, dict[str, Any]]] = {}
+            if other is not None:
+                done = self._take_over(other.id, job_id)
+                stored["taken_from"] = other.id
+                if recipe.face_anonymiser_seed is None:
+                    chosen = chosen.model_copy(update={"face_anonymiser_seed": other.recipe["face_anonymiser_seed"]})
             self.store.create(
-                job_id, chosen.model_dump(mode="json"), stored, self.storage.url, counts, max_attempts=max_attempts
-            )
-            job = self.store.get(job_id)
-        return job
+                job_id, chosen.model_dump(mode="json"), stored, self.storage.url, counts, LOCAL,
+                max_attempts=max_attempts, is_afresh=True, taken_over=done,
+            )  # fmt: skip
+        return self.store.get(job_id)
+
+    def _find_alike(self, stack: ExitStack, job_id: str, plan: dict[str, Any]) -> Job | None:
+        """The unfinished job with the same parts that is furthest, held as long as the stack is open; or None."""
+        found: list[tuple[int, str]] = []
+        for job in self.store.list_jobs():
+            is_alike = all(job.plan.get(name) == plan[name] for name in ("work", "spans", "models"))
+            if is_alike and job.id != job_id and job.status != "done" and self._is_ours(job):
+                done = sum(item.status == "done" for item in self.store.items(job.id))
+                found.append((done, job.id))
+        for done, other in sorted(found, reverse=True):
+            lock = take(self._lock_path(other)) if done else None
+            if lock is not None:
+                stack.callback(lock.release, is_removing=True)
+                job_now = self.store.find(other)
+                if job_now is not None and job_now.status != "done" and not self._owners(other):
+                    return job_now
+        return None
+
+    def _take_over(self, other: str, job_id: str) -> dict[tuple[StageName, int], tuple[str, dict[str, Any]]]:
+        """Give the finished files of a job to another one; items by stage and number, as the store takes them."""
+        taken: dict[tuple[StageName, int], tuple[str, dict[str, Any]]] = {}
+        items = [item for item in self.store.items(other) if item.status == "done" and item.stage != "merge"]
+        for item in sorted(items, key=lambda item: item.stage != "join"):
+            outcome = self.store.outcomes(other, item.stage)[item.number]
+            try:
+                self.storage.copy(key_of(*item.key), key_of(job_id, item.stage, item.number))  # type: ignore[arg-type]
+            except FileNotFoundError:
+                if item.stage != "analyse" or ("join", 0) not in taken:  # what was seen is taken away when it is joined
+                    continue
+            taken[item.stage, item.number] = item.sha256, outcome
+        return taken
 
     def delete(self, job_id: str) -> None:
-        """Forget a job, and take away everything that it left but its output."""
-        self.store.get(job_id)
-        self.storage.delete(f"{job_id}/")
-        self.store.delete(job_id)
+        """Forget a job, and take away everything that it left but its output.
+
+        Raises
+        ------
+        UnknownJob
+        JobError
+            When somebody is at it.
+        OutputRefused
+            When something cannot be taken away; the job is kept then, and is not gone on with.
+        """
+        check_job_id(job_id)
+        job = self.store.get(job_id)
+        storage = self.storage
+        if job.plan.get("inputs") and not self._is_ours(job):  # made by workers, who have leases
+            storage = open_storage(job.storage, user_base())
+        else:
+            self._check_ours(job)
+        way_on = f"Cancel it first: facefusion jobs cancel {job_id}"
+        with ExitStack() as stack:
+            patience_s = LEAVE_S if job.status == "cancelled" else GLANCE_S
+            self._hold(stack, job_id, self._lock_path(job_id), patience_s, way_on)
+            owners = self._owners(job_id, storage)
+            if owners:
+                raise JobError(f"Job {job_id} is running in another process ({owners[0]}).", way_on)
+            self._clear()
+            remove(self.store, storage, job_id)
+
+    def sweep(self, keep_days: float, stray_s: float = STRAY_S) -> Swept:
+        """Tidy up (`facefusion.jobs.sweep.sweep`); what somebody is at is left alone."""
+        return sweep(self.store, self.storage, keep_days, stray_s, self.folder / "locks")
+
+    def _is_ours(self, job: Job) -> bool:
+        """Whether the files of a job are here; a folder that was moved is still the same."""
+        if is_same_storage(job.storage, self.storage.url):
+            return True
+        return not job.plan.get("inputs") and not Path(unquote(urlparse(job.storage).path)).exists()
+
+    def _check_ours(self, job: Job) -> None:
+        if not self._is_ours(job):
+            raise JobError(
+                f"Job {job.id} has its working files in {job.storage}, not in {self.storage.url}.",
+                "Use the --jobs-path (or --broker and --storage) that it was begun with.",
+            )
+
+    def _owners(self, job_id: str, storage: Storage | None = None) -> list[str]:
+        """Who is at work on a job, this process included."""
+        items, now = self.store.items(job_id), time.time()
+        return [item.owner for item in items if is_at_work(storage or self.storage, item, now)]
+
+    def _clear(self) -> None:
+        """Take away what processes left that are gone."""
+        if isinstance(self.storage, FolderStorage):
+            clear_dead(self.storage.work)
 
     def run(
         self,
@@ -202,15 +326,25 @@ class LocalJobs:
             When an item failed too often; the job is kept and can be retried.
         JobMismatch
             When an input file has changed.
+        JobError
+            When another process is at it, or another job writes the same output.
+        QualityTooLow
+            When the output was written, and is worse than was allowed.
         Stopped
             When the job was cancelled meanwhile.
         """
         began = time.perf_counter()
-        with self._alone(job_id), self._kept(job_id):
+        with self._alone(job_id), self._kept(job_id), ExitStack() as stack:
             job = self.store.get(job_id)
             if job.status == "done":
                 return self._outcome(job, 0.0)
+            _check_plan(job)
+            self._check_ours(job)
             self._check_inputs(job)
+            output = Path(job.recipe["output_path"])
+            self._hold_output(stack, output)
+            self._clear()
+            stack.callback(self._clear)  # processes of the pool are not asked to tidy up
             self.store.retry(job_id)  # nobody else can be at it: whatever is running has lost its process
             self._mend(job_id)
             spans = len(job.plan["spans"])
@@ -227,10 +361,12 @@ class LocalJobs:
                     self._work_in_pool(job_id, count, max(cores // count, 1), reporter, execution)
             job = self.store.get(job_id)
             if job.status == "done":
-                self.storage.delete(f"{job_id}/")  # biometric data goes with the work
-                with suppress(OSError):  # whoever still waits for this lock finds the job done
-                    self._lock_path(job_id).unlink()
-                return self._outcome(job, time.perf_counter() - began)
+                notes = []
+                try:
+                    self.storage.delete(f"{check_job_id(job_id)}/")  # biometric data goes with the work
+                except OutputRefused as error:
+                    notes.append(f"Working files are left: {error}")
+                return self._outcome(job, time.perf_counter() - began, notes)
             if job.status == "cancelled":
                 raise Stopped(f"Job {job_id} was cancelled.", f"Go on with: facefusion jobs resume {job_id}")
             raise failure_of(job)
@@ -238,17 +374,37 @@ class LocalJobs:
     @contextmanager
     def _alone(self, job_id: str) -> Iterator[None]:
         """Let one process at a time run a job; the lock goes with the process, however it ends."""
-        path = self._lock_path(job_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as file:
-            if not _lock(file):
-                raise JobError(
-                    f"Job {job_id} is running in another process.", f"Follow it with: facefusion jobs show {job_id}"
-                )
+        with ExitStack() as stack:
+            self._hold(stack, job_id, self._lock_path(job_id), GLANCE_S)
             yield
 
-    def _lock_path(self, job_id: str) -> Path:
-        return self.folder / "locks" / job_id
+    def _hold(self, stack: ExitStack, job_id: str, path: Path, patience_s: float = 0.0, hint: str = "") -> None:
+        """Hold a lock of a job as long as the stack is open.
+
+        Raises
+        ------
+        JobError
+            When another process has it.
+        """
+        lock = take(path, patience_s)
+        if lock is None:
+            raise JobError(
+                f"Job {job_id} is running in another process.", hint or f"Follow it with: facefusion jobs show {job_id}"
+            )
+        stack.callback(lock.release, is_removing=True)
+
+    def _hold_output(self, stack: ExitStack, output: Path) -> None:
+        """Let one job at a time make an output."""
+        name = hashlib.sha256(os.path.realpath(output).encode(errors="surrogateescape")).hexdigest()[:16]
+        lock = take(self.folder / "locks" / f"{name}.output")
+        if lock is None:
+            raise JobError(
+                f"Another job is writing {output} just now.", "Wait until it is done, or choose another --output."
+            )
+        stack.callback(lock.release, is_removing=True)
+
+    def _lock_path(self, job_id: str, ending: str = "") -> Path:
+        return self.folder / "locks" / f"{check_job_id(job_id)}{ending}"
 
     def _check_inputs(self, job: Job) -> None:
         recipe = Recipe(**job.recipe)
@@ -264,8 +420,6 @@ class LocalJobs:
 
     def _mend(self, job_id: str) -> None:
         """Have files made again that are missing or damaged."""
-        self.storage.delete(".work")
-        remove_partials(Path(self.store.get(job_id).recipe["output_path"]))
         worker = Worker(self.store, self.storage)
         for key, reason in worker.find_damage(job_id):
             self.store.invalidate(key, reason)
@@ -354,8 +508,7 @@ class LocalJobs:
         """Processes, each with sessions of its own; one that dies loses its item to the others."""
         share = Share(self.store.url, self.folder.absolute(), threads, execution, count)
         barren, before = 0, 0
-        pool = Pool(count, hire, share)
-        with self._cleared(job_id, pool), pool:
+        with Pool(count, hire, share) as pool:
             while self._is_wanted(job_id, reporter):
                 items = self._stage_in_hand(job_id)
                 taken = {(stage, numbers[0]) for _, stage, numbers in pool.tasks}
@@ -383,18 +536,8 @@ class LocalJobs:
         for item in found:
             with suppress(IllegalMove, UnknownJob):  # cancelled or deleted just now
                 self.store.expire(item.key, is_known_dead=True, how=gone.how)
+        self._clear()  # it may have held much room
         return bool(found)
-
-    @contextmanager
-    def _cleared(self, job_id: str, pool: Pool) -> Iterator[None]:
-        """Take away what processes left that had no time to put things away."""
-        try:
-            yield
-        finally:
-            for owner in pool.owners:
-                shutil.rmtree(work_folder(self.storage, owner), ignore_errors=True)
-            with suppress(FaceFusionError):
-                remove_partials(Path(self.store.get(job_id).recipe["output_path"]))
 
     def _despair(self, job_id: str, gone: Gone) -> None:
         """Put an item aside whose processes die before they begin it."""
@@ -418,12 +561,25 @@ class LocalJobs:
         for item in self._running(job_id, done.owner):
             give_up(self.store, item.key, item.owner, error)  # type: ignore[arg-type]
 
-    def _outcome(self, job: Job, seconds: float) -> Outcome:
-        found = self.store.outcomes(job.id, "merge")[0]
+    def _outcome(self, job: Job, seconds: float, notes: Sequence[str] = ()) -> Outcome:
+        found = self.store.outcome(job.id, "merge")
+        check_report(found)
         return Outcome(
             Path(job.recipe["output_path"]), found["frames"], found["changed"], found["tracks"], 0.0, seconds,
-            tuple(found["models"]), tuple(found.get("notes", ())),
+            tuple(found["models"]), (*found.get("notes", ()), *notes),
         )  # fmt: skip
+
+
+def _check_plan(job: Job) -> None:
+    """Refuse a job whose plan is not one.
+
+    Raises
+    ------
+    StoreRefused
+    """
+    spans, hashes, models = (job.plan.get(name) for name in ("spans", "hashes", "models"))
+    if not isinstance(spans, list) or not spans or not isinstance(hashes, dict) or not isinstance(models, dict):
+        raise StoreRefused(f"Job {job.id} is damaged in the store.", f"Delete it: facefusion jobs delete {job.id}")
 
 
 def check_report(merged: dict[str, Any]) -> None:
@@ -624,22 +780,3 @@ def _free_bytes() -> int:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return 8_000_000_000
-
-
-def _lock(file: Any) -> bool:
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # Windows
-        import importlib
-
-        msvcrt: Any = importlib.import_module("msvcrt")
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
-from facefusion.errors import JobError
+from facefusion.errors import JobError, TracksError
 from facefusion.jobs.local import LocalJobs
 from facefusion.jobs.work import key_of
 from facefusion.media.image import Photo, write_photo
@@ -14,6 +14,7 @@ from facefusion.pipeline.cast import build_analyser, build_cast
 from facefusion.pipeline.clip import build_stage, load_tracks, read_clip
 from facefusion.recipe import build_recipe
 from facefusion.render.smooth import HALO
+from facefusion.workplace import delivery, user_workplace
 
 
 def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
@@ -38,12 +39,13 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
         When there are no tracks yet or no more, or no frame.
     """
     recipe = build_recipe(jobs.store.get(job_id).recipe)
-    joined = jobs.store.outcomes(job_id, "join")[0]
+    joined = jobs.store.outcome(job_id, "join")
     key = key_of(job_id, "join", 0)
+    none = JobError(
+        f"Job {job_id} has no tracks.", "They are there from the end of the first pass to the end of the job."
+    )
     if not joined or not jobs.storage.has(key):
-        raise JobError(
-            f"Job {job_id} has no tracks.", "They are there from the end of the first pass to the end of the job."
-        )
+        raise none
     reader = read_clip(recipe)
     first = reader.offset
     wanted = first + int(Fraction(at_s).limit_denominator(1_000_000) / reader.info.time_base)
@@ -52,8 +54,13 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
     if frame is None:
         raise JobError(f"There is no frame at {at_s} s.", f"The clip has {reader.info.duration_s:.2f} s.")
     span = Span(frame.pts, frame.pts + 1)
-    with jobs.storage.local(key) as file:
-        tracks = load_tracks(file, [span], range(1))
+    try:
+        with jobs.storage.local(key) as file:
+            tracks = load_tracks(file, [span], range(1))
+    except (FileNotFoundError, TracksError) as error:
+        if jobs.storage.has(key):
+            raise
+        raise none from error  # the job was finished meanwhile
     cast = build_cast(recipe, build_analyser(recipe, has_identity=False))
     stage = build_stage(recipe, cast, tracks, {int(k): int(v) for k, v in joined["assigned"].items()})
     # The frame and its neighbours, exactly as the job itself renders them.
@@ -62,5 +69,6 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
     for window in stage.smoother.windows(looks):
         if window.now.rendered.frame.pts == frame.pts:
             rendered = stage.grain.match(stage.smoother.smooth(window))
-            write_photo(path, Photo(rendered.pixels, None, None, None), 95, "A preview of synthetic media")
+            with user_workplace() as place, delivery(place, path) as made:
+                write_photo(made, Photo(rendered.pixels, None, None, None), 95, "A preview of synthetic media")
     return float((frame.pts - first) * frame.time_base)

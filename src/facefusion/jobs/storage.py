@@ -5,19 +5,27 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
+import secrets
 import shutil
+import stat
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from facefusion.errors import DiskLimitReached, FaceFusionError, OutputRefused, StoreUnreachable
+from facefusion.errors import DiskLimitReached, JobError, OutputRefused, StoreUnreachable
+from facefusion.workplace import make_folder, refusal
 
 R = TypeVar("R")
+WORK = ".work"
+"""Folder in a `FolderStorage` with the working folders of processes."""
+_JOB_ID = re.compile(r"[0-9a-f]{16,32}")
 PATIENCE_S = 45.0
 """How long a call waits for storage that does not answer."""
 
@@ -29,6 +37,39 @@ class Stored:
     key: str
     size_bytes: int
     changed_at: float
+
+
+def is_job_id(job_id: object) -> bool:
+    """Whether something is an id as jobs have them."""
+    return isinstance(job_id, str) and _JOB_ID.fullmatch(job_id) is not None
+
+
+def check_job_id(job_id: str) -> str:
+    """Refuse what is no id of a job, before it becomes a part of a path.
+
+    Raises
+    ------
+    JobError
+    """
+    if not is_job_id(job_id):
+        raise JobError(
+            f"{job_id!r} is no id of a job.",
+            "The job store was tampered with or damaged: use another --jobs-path, or move it away.",
+        )
+    return job_id
+
+
+def check_key(key: str) -> str:
+    """Refuse a key that would lead out of the storage, or is the whole of it.
+
+    Raises
+    ------
+    JobError
+    """
+    parts = key.removesuffix("/").split("/")
+    if any(part in ("", ".", "..") for part in parts) or any(letter in key for letter in "\\:\0"):
+        raise JobError(f"{key!r} is no name of a working file.", "Nothing was touched.")
+    return key
 
 
 class Storage(ABC):
@@ -60,7 +101,23 @@ class Storage(ABC):
 
     @abstractmethod
     def delete(self, prefix: str) -> None:
-        """Take all files away whose key begins so; ``prefix`` ends in a slash or is a whole key."""
+        """Take all files away whose key begins so; ``prefix`` ends in a slash or is a whole key.
+
+        Raises
+        ------
+        OutputRefused
+            When some are still there, with the first of them.
+        """
+
+    def copy(self, key: str, other: str) -> None:
+        """Give a file a second name, if need be by a copy.
+
+        Raises
+        ------
+        FileNotFoundError
+        """
+        with self.local(key) as path:
+            self.put(other, path)
 
     @abstractmethod
     def open_range(self, key: str) -> Any:
@@ -86,35 +143,74 @@ class FolderStorage(Storage):
         self.folder, self._limit = folder, limit_bytes
         self.url = folder.absolute().as_uri()
 
+    @property
+    def work(self) -> Path:
+        """Where processes have their working folders (`facefusion.workplace`)."""
+        return self.folder / WORK
+
     def path(self, key: str) -> Path:
-        """Where a key is."""
-        return self.folder / key
+        """Where a key is.
+
+        Raises
+        ------
+        JobError
+            When it would be outside, or behind a link.
+        """
+        path = self.folder / check_key(key)
+        for step in (path, *path.parents):
+            if step == self.folder:
+                break
+            if step.is_symlink():
+                raise JobError(f"{step} is a link, which is not followed.", "Take it away; nothing was touched.")
+        return path
 
     def put(self, key: str, path: Path) -> None:
         """Copy or move a file in; one that lies in the same folder already is only renamed."""
         goal = self.path(key)
+        is_here = path.is_relative_to(self.folder)
         if self._limit is not None:
-            used = self.size_bytes() + (0 if path.is_relative_to(self.folder) else path.stat().st_size)
+            used = self.size_bytes() + (0 if is_here else path.stat().st_size)
             if used > self._limit:
                 raise DiskLimitReached(
                     f"Working files would take {used / 1e9:.2f} GB; the limit is {self._limit / 1e9:.2f} GB.",
                     "Raise --disk-limit, delete old jobs, or use another --jobs-path; then resume the job.",
                 )
+        make_folder(goal.parent)
         try:
-            goal.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_relative_to(self.folder):
+            if is_here:
+                path.chmod(0o600)
                 _sync(path)
                 os.replace(path, goal)
                 return
-            partial = goal.with_name(f".{goal.name}.{os.getpid()}.part")
+            partial = goal.with_name(f".{secrets.token_hex(8)}.part")
             try:
-                shutil.copyfile(path, partial)
+                with path.open("rb") as source, _create(partial) as copy:
+                    shutil.copyfileobj(source, copy, 1 << 20)
                 _sync(partial)
                 os.replace(partial, goal)
             finally:
                 partial.unlink(missing_ok=True)
         except OSError as error:
-            raise _refusal(error, goal) from error
+            raise refusal(error, goal) from error
+
+    def copy(self, key: str, other: str) -> None:
+        """A second name for the same file; it is never written again."""
+        path, goal = self.path(key), self.path(other)
+        if not path.is_file():
+            raise FileNotFoundError(key)
+        make_folder(goal.parent)
+        partial = goal.with_name(f".{secrets.token_hex(8)}.part")
+        try:
+            try:
+                os.link(path, partial, follow_symlinks=False)
+            except (OSError, NotImplementedError):  # a file system without links
+                with path.open("rb") as source, _create(partial) as copy:
+                    shutil.copyfileobj(source, copy, 1 << 20)
+            os.replace(partial, goal)
+        except OSError as error:
+            raise refusal(error, goal) from error
+        finally:
+            partial.unlink(missing_ok=True)  # also where it was the same file already
 
     @contextmanager
     def local(self, key: str) -> Iterator[Path]:
@@ -129,26 +225,62 @@ class FolderStorage(Storage):
         return self.path(key).is_file()
 
     def list(self, prefix: str = "") -> list[Stored]:
-        """All files whose key begins so."""
+        """All files whose key begins so, those of working folders included. Links are not followed."""
         found = []
-        for path in sorted(self.folder.rglob("*")):
-            key = path.relative_to(self.folder).as_posix()
-            if key.startswith(prefix):
-                try:
-                    state = path.stat()
-                except FileNotFoundError:
-                    continue
-                if path.is_file():
-                    found.append(Stored(key, state.st_size, state.st_mtime))
-        return found
+        for path, _, names in os.walk(self.folder):
+            for name in names:
+                key = (Path(path) / name).relative_to(self.folder).as_posix()
+                if key.startswith(prefix):
+                    try:
+                        state = (Path(path) / name).lstat()
+                    except FileNotFoundError:
+                        continue
+                    if stat.S_ISREG(state.st_mode):
+                        found.append(Stored(key, state.st_size, state.st_mtime))
+        return sorted(found, key=lambda stored: stored.key)
+
+    def size_bytes(self) -> int:
+        """Bytes of all files; one with two names counts once."""
+        sizes = {}
+        for path, _, names in os.walk(self.folder):
+            for name in names:
+                with suppress(FileNotFoundError):
+                    state = os.lstat(os.path.join(path, name))
+                    sizes[state.st_dev, state.st_ino or path + name] = state.st_size
+        return sum(sizes.values())
+
+    def folders(self) -> tuple[str, ...]:
+        """First parts of all keys, those of empty folders included, without working folders."""
+        try:
+            return tuple(sorted(entry.name for entry in os.scandir(self.folder) if entry.name != WORK))
+        except FileNotFoundError:
+            return ()
 
     def delete(self, prefix: str) -> None:
         """Take files away, and the folder they were in."""
-        path = self.path(prefix.rstrip("/"))
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        path = self.folder / check_key(prefix.rstrip("/"))
+        if path.parent != self.folder:
+            self.path(path.parent.relative_to(self.folder).as_posix())  # no link on the way
+        failed: list[tuple[str, OSError]] = []
+
+        def note(_: object, name: str, error: Any) -> None:
+            failed.append((name, error[1]))
+
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, onerror=note)
+            else:
+                path.unlink(missing_ok=True)  # a link: itself, and not what it leads to
+        except OSError as error:
+            failed.append((str(path), error))
+        if os.path.lexists(path):
+            if path.is_dir() and not failed:
+                shutil.rmtree(path, onerror=note)  # somebody was writing into it
+            if os.path.lexists(path):
+                name, why = failed[0] if failed else (str(path), OSError(errno.EBUSY, "it is in use"))
+                raise OutputRefused(
+                    f"{name} cannot be removed: {why.strerror or why}.", "Take it away yourself, then try again."
+                )
 
     def open_range(self, key: str) -> Any:
         """The file, open for reading."""
@@ -200,8 +332,13 @@ class ObjectStorage(Storage):
         """A copy that is taken away afterwards."""
         import obstore
 
-        path = self._cache / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}-{os.getpid()}{Path(key).suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._cache)
+        try:
+            descriptor, name = tempfile.mkstemp(Path(key).suffix, dir=self._cache)
+        except OSError as error:
+            raise refusal(error, self._cache) from error
+        os.close(descriptor)
+        path = Path(name)
 
         def download() -> None:
             with path.open("wb") as file:
@@ -241,7 +378,7 @@ class ObjectStorage(Storage):
         """Take objects away."""
         import obstore
 
-        keys = [stored.key for stored in self.list(prefix.rstrip("/"))]
+        keys = [stored.key for stored in self.list(check_key(prefix.rstrip("/")))]
         if keys:
             self._call(prefix, lambda: obstore.delete(self._store, keys))
 
@@ -266,7 +403,7 @@ class ObjectStorage(Storage):
                 raise
             except Exception as error:  # obstore has errors of many kinds
                 if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES):
-                    raise _refusal(error, self._cache) from error
+                    raise refusal(error, self._cache) from error
                 if (
                     type(error).__name__ in ("UnauthenticatedError", "PermissionDeniedError")
                     or time.monotonic() > until
@@ -332,6 +469,15 @@ def open_storage(url: str, cache: Path, limit_bytes: int | None = None) -> Stora
     return ObjectStorage(url, cache)
 
 
+def is_same_storage(one: str, other: str) -> bool:
+    """Whether two spellings, paths or URLs, are one place."""
+    return _spelled(one) == _spelled(other)
+
+
+def _spelled(url: str) -> str:
+    return (url if "://" in url else Path(url).absolute().as_uri()).rstrip("/")
+
+
 def hash_file(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
@@ -343,10 +489,7 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _refusal(error: OSError, path: Path) -> FaceFusionError:
-    if isinstance(error, FaceFusionError):
-        return error
-    reason = error.strerror or error
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return OutputRefused(f"There is no room left for {path}.", "Free some space and resume the job.")
-    return OutputRefused(f"{path} cannot be written: {reason}.", "Check the folder and resume the job.")
+def _create(path: Path) -> Any:
+    """Open a new file for writing that nobody else may read, and that was not there before."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o600), "wb")

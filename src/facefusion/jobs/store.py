@@ -7,19 +7,29 @@ complete.
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, get_args
 
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from facefusion.errors import FaceFusionError, IllegalMove, StoreUnreachable, UnknownJob
+from facefusion.errors import (
+    FaceFusionError,
+    IllegalMove,
+    LeaseLost,
+    OutputRefused,
+    StoreRefused,
+    StoreUnreachable,
+    UnknownJob,
+)
 from facefusion.jobs.states import (
     MAX_BACK_OFF_S,
     STAGES,
@@ -47,9 +57,14 @@ from facefusion.jobs.states import (
     move_item,
     stage_to_open,
 )
+from facefusion.workplace import make_folder
 
 HEAD = "0001"
 """Newest step in ``migrations``."""
+KNOWN = ("0001",)
+"""All steps in ``migrations``."""
+LOCAL = "this machine"
+"""Queue of jobs that `facefusion.jobs.local` does; no worker of a cluster takes from it."""
 PATIENCE_S = 60.0
 """How long a call waits for a store that is away, such as while it is restarted."""
 _metadata = sa.MetaData()
@@ -133,7 +148,7 @@ class StageProgress:
 
 
 def _patient(function: Callable[P, R]) -> Callable[P, R]:
-    """Try again while the store is away."""
+    """Try again while the store is away; say what is wrong with it where waiting is of no use."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -142,21 +157,25 @@ def _patient(function: Callable[P, R]) -> Callable[P, R]:
         while True:
             try:
                 return function(*args, **kwargs)
-            except (exc.OperationalError, exc.InterfaceError, exc.InternalError) as error:
-                if time.monotonic() > until or _is_hopeless(error):
+            except FaceFusionError:
+                raise
+            except exc.DBAPIError as error:
+                hopeless = store._why_hopeless(error)
+                if hopeless is not None:
+                    raise hopeless from error
+                if time.monotonic() > until:
                     raise StoreUnreachable(
                         f"The job store {store.shown_url} does not answer: {error.orig}.",
-                        "Check that it runs and can be written; the job can then be resumed.",
+                        "Check that it runs, can be written, and that no process that uses it was stopped; the job "
+                        "can then be resumed.",
                     ) from error
                 time.sleep(wait_s)
                 wait_s = min(wait_s * 2, 2.0)
+            except (ValueError, TypeError, KeyError, AttributeError, exc.SQLAlchemyError) as error:
+                # What was read is not what is ever written.
+                raise store._refused("holds what cannot be read", error) from error
 
     return call
-
-
-def _is_hopeless(error: exc.DBAPIError) -> bool:
-    text = str(error.orig)
-    return "readonly" in text or "read-only" in text or "unable to open" in text or "disk is full" in text
 
 
 class JobStore:
@@ -180,9 +199,9 @@ class JobStore:
     def __init__(self, url: str, patience_s: float = PATIENCE_S, clock: Callable[[], float] = time.time) -> None:
         self.url, self.patience_s, self._clock = url, patience_s, clock
         self._is_sqlite = url.startswith("sqlite")
-        options: dict[str, Any] = {"pool_pre_ping": True}
+        options: dict[str, Any] = {"pool_pre_ping": True, "hide_parameters": True}
         if self._is_sqlite:
-            options["connect_args"] = {"timeout": 30, "check_same_thread": False}
+            options["connect_args"] = {"timeout": min(patience_s, 10.0), "check_same_thread": False}
         try:
             self._engine = sa.create_engine(url, **options)
         except (exc.ArgumentError, ModuleNotFoundError, exc.NoSuchModuleError) as error:
@@ -191,10 +210,19 @@ class JobStore:
                 "Use sqlite:///FILE, or postgresql+psycopg://… after pip install 'facefusion[worker]'.",
             ) from error
         if self._is_sqlite:
-            Path(str(self._engine.url.database)).parent.mkdir(parents=True, exist_ok=True)
+            if not self._file.parent.is_dir():
+                make_folder(self._file.parent)
             sa.event.listen(self._engine, "connect", _set_up_sqlite)
-            sa.event.listen(self._engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-        self._migrate()
+            sa.event.listen(self._engine, "begin", _begin_sqlite)
+        try:
+            self._migrate()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def _file(self) -> Path:
+        return Path(str(self._engine.url.database)).absolute()
 
     @property
     def shown_url(self) -> str:
@@ -207,20 +235,105 @@ class JobStore:
 
     @_patient
     def _migrate(self) -> None:
+        with self._reading() as connection:
+            if self._check_kind(connection) == HEAD:
+                return
+        if self._is_sqlite:
+            self._set_up_new()
         with self._engine.begin() as connection:
-            if sa.inspect(connection).has_table("alembic_version"):
-                known = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
-                if known == HEAD:
-                    return
             from alembic import command
             from alembic.config import Config
 
             if not self._is_sqlite:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(7310001)"))  # one at a time
+            if self._check_kind(connection) == HEAD:
+                return
             config = Config()
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    def _set_up_new(self) -> None:
+        """Let readers and a writer go beside each other. It is a change of the file, so only of one that is ours."""
+        connection = self._engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA journal_mode=WAL")
+        except sqlite3.Error as error:
+            raise exc.OperationalError("PRAGMA journal_mode", {}, error) from error
+        finally:
+            connection.close()
+
+    def _check_kind(self, connection: sa.Connection) -> str:
+        """The step that a store is at, nothing where it is new.
+
+        Raises
+        ------
+        StoreRefused
+            When it is not ours, or newer than we are.
+        """
+        tables = set(sa.inspect(connection).get_table_names())
+        known = None
+        if "alembic_version" in tables:
+            known = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
+        is_ours = {"jobs", "items", "events"} <= tables
+        if known is None:
+            # A server's database may hold other things too; a file is ours alone.
+            if tables & {"jobs", "items", "events"} or (self._is_sqlite and tables - {"alembic_version"}):
+                raise self._refused("is a database of something else")
+            return ""
+        if not is_ours:
+            raise self._refused("is a database of something else")
+        if known not in KNOWN:
+            raise self._refused(f"is of another version of FaceFusion (its step is {known}, this one knows {HEAD})")
+        return str(known)
+
+    def _refused(self, what: str, error: BaseException | None = None) -> StoreRefused:
+        why = f": {getattr(error, 'orig', None) or error}" if error is not None else ""
+        if not self._is_sqlite:
+            return StoreRefused(
+                f"The job store {self.shown_url} {what}{why}.", "It was left as it is; use another --job-store."
+            )
+        return StoreRefused(
+            f"The job store {self._file} {what}{why}.",
+            "It was left as it is; use another --jobs-path, or move the file away to begin a new one.",
+        )
+
+    def _why_hopeless(self, error: exc.DBAPIError) -> FaceFusionError | None:
+        """What to say where waiting for the store is of no use."""
+        if isinstance(error, exc.IntegrityError):
+            return self._refused("does not fit together", error)
+        if not self._is_sqlite:
+            kinds = (exc.OperationalError, exc.InterfaceError, exc.InternalError)
+            is_away = isinstance(error, kinds) or error.connection_invalidated
+            return None if is_away else self._refused("does not do what it should", error)
+        text = str(error.orig)
+        if "disk is full" in text or ("disk I/O error" in text and self._is_disk_full()):
+            return OutputRefused(
+                f"There is no room left for the job store {self._file}.",
+                "Free some space, or use another --jobs-path; the job can then be resumed.",
+            )
+        if "readonly" in text or "unable to open" in text:
+            what = "can only be read" if "readonly" in text else "cannot be opened"
+            return OutputRefused(
+                f"The job store {self._file} {what}: {text}.",
+                "Use another --jobs-path, or change its permissions and those of its folder.",
+            )
+        if "not a database" in text:
+            return self._refused("is no job store", error)
+        if "malformed" in text or "no such" in text or not isinstance(error, exc.OperationalError):
+            return self._refused("is damaged", error)
+        return None
+
+    def _is_disk_full(self) -> bool:
+        with suppress(OSError):
+            return shutil.disk_usage(self._file.parent).free < 1_000_000
+        return False
+
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads: nobody who writes, or was stopped while writing, is in its way."""
+        with self._engine.connect().execution_options(is_reading=True) as connection, connection.begin():
+            yield connection
 
     @contextmanager
     def _locked(self, job_id: str) -> Iterator[tuple[sa.Connection, Any, float]]:
@@ -247,26 +360,39 @@ class JobStore:
         queue: str = "cpu",
         priority: int = 5,
         max_attempts: int = 3,
+        is_afresh: bool = False,
+        taken_over: Mapping[tuple[StageName, int], tuple[str, dict[str, Any]]] | None = None,
     ) -> list[Item]:
-        """Add a job with all its items; its first stage is open.
+        """Add a job with all its items, unless there is one; its first stage is open.
 
         Parameters
         ----------
         frame_counts
             Frames of every span.
+        is_afresh
+            Whether a job of this id that is done is begun again.
+        taken_over
+            Items whose files are there already, with the files' SHA-256 and what they left beside them.
 
         Returns
         -------
-        Items to publish.
+        Items to publish; none where somebody else has made the job.
         """
         with self._engine.begin() as connection:
             now = self._now(connection)
-            connection.execute(
-                sa.insert(_jobs).values(
-                    id=job_id, status="queued", recipe=recipe, plan=plan, outcome={}, error="", storage=storage,
-                    queue=queue, priority=priority, max_attempts=max_attempts, created_at=now, updated_at=now,
-                )
+            found = connection.execute(sa.select(_jobs.c.status).where(_jobs.c.id == job_id)).first()
+            if found is not None and not (found.status == "done" and is_afresh):
+                return []
+            self._drop(connection, job_id)
+            job = sa.insert(_jobs).values(
+                id=job_id, status="queued", recipe=recipe, plan=plan, outcome={}, error="", storage=storage,
+                queue=queue, priority=priority, max_attempts=max_attempts, created_at=now, updated_at=now,
             )  # fmt: skip
+            try:
+                with connection.begin_nested():
+                    connection.execute(job)
+            except exc.IntegrityError:  # a server has no lock on what is not there yet
+                return []
             rows = []
             for stage in STAGES:
                 numbers = frame_counts if stage in ("analyse", "render") else [sum(frame_counts)]
@@ -277,9 +403,17 @@ class JobStore:
                         "renders": 0, "owner": "", "lease_until": 0.0, "available_at": now, "published_at": now,
                         "sha256": "", "error": "", "frame_count": count, "progress": 0, "outcome": {},
                     })  # fmt: skip
+                    if taken_over and (stage, number) in taken_over:
+                        sha256, outcome = taken_over[stage, number]
+                        rows[-1] |= {"status": "done", "sha256": sha256, "outcome": outcome}
             connection.execute(sa.insert(_items), rows)
             self._note(connection, job_id, now, f"created with {len(frame_counts)} spans")
-            return [_item(row) for row in rows if row["status"] == "queued"]
+            if not taken_over:
+                return [_item(row) for row in rows if row["status"] == "queued"]
+            self._note(connection, job_id, now, f"{len(taken_over)} parts taken over")
+            made = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).first()
+            opened = [command.item for command in self._settle(connection, made, now)]
+            return [*(_item(row) for row in rows if row["status"] == "queued"), *opened]
 
     @_patient
     def get(self, job_id: str) -> Job:
@@ -289,11 +423,11 @@ class JobStore:
         ------
         UnknownJob
         """
-        with self._engine.begin() as connection:
+        with self._reading() as connection:
             row = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).first()
         if row is None:
             raise UnknownJob(f"There is no job {job_id}.", "See 'facefusion jobs list'.")
-        return Job(**row._mapping)
+        return _job(row)
 
     @_patient
     def find(self, job_id: str) -> Job | None:
@@ -306,14 +440,14 @@ class JobStore:
     @_patient
     def list_jobs(self) -> list[Job]:
         """All jobs, the newest first."""
-        with self._engine.begin() as connection:
+        with self._reading() as connection:
             rows = connection.execute(sa.select(_jobs).order_by(_jobs.c.created_at.desc())).all()
-        return [Job(**row._mapping) for row in rows]
+        return [_job(row) for row in rows]
 
     @_patient
     def items(self, job_id: str) -> list[Item]:
         """All items of a job, in order."""
-        with self._engine.begin() as connection:
+        with self._reading() as connection:
             rows = connection.execute(sa.select(_items).where(_items.c.job_id == job_id)).all()
         found = [_item(row._mapping) for row in rows]
         return sorted(found, key=lambda item: (STAGES.index(item.stage), item.number))
@@ -322,20 +456,32 @@ class JobStore:
     def outcomes(self, job_id: str, stage: StageName) -> list[dict[str, Any]]:
         """What every item of a stage left beside its file, in order."""
         query = sa.select(_items.c.outcome).where(_items.c.job_id == job_id, _items.c.stage == stage)
-        with self._engine.begin() as connection:
+        with self._reading() as connection:
             return [dict(row[0]) for row in connection.execute(query.order_by(_items.c.number)).all()]
+
+    def outcome(self, job_id: str, stage: StageName) -> dict[str, Any]:
+        """What a stage of one item left; empty where it is not done.
+
+        Raises
+        ------
+        UnknownJob
+        """
+        found = self.outcomes(job_id, stage)
+        if not found:
+            raise UnknownJob(f"There is no job {job_id}.", "It was deleted meanwhile; see 'facefusion jobs list'.")
+        return found[0]
 
     @_patient
     def history(self, job_id: str) -> list[tuple[float, str]]:
         """What happened to a job, with times."""
         query = sa.select(_events.c.at, _events.c.what).where(_events.c.job_id == job_id).order_by(_events.c.id)
-        with self._engine.begin() as connection:
+        with self._reading() as connection:
             return [(row[0], row[1]) for row in connection.execute(query).all()]
 
     @_patient
     def progress(self, job_id: str) -> list[StageProgress]:
         """How far every stage is."""
-        with self._engine.begin() as connection:
+        with self._reading() as connection:
             rows = connection.execute(sa.select(_items).where(_items.c.job_id == job_id)).all()
         result = []
         for stage in STAGES:
@@ -376,9 +522,22 @@ class JobStore:
             self._write(connection, moved, {"progress": progress})
 
     @_patient
-    def finish(self, key: tuple[str, str, int], owner: str, sha256: str, outcome: dict[str, Any]) -> list[Publish]:
-        """Record that an item's file is in its place; open the next stage where it was the last."""
-        return self._change(key, Finish(owner, sha256), {"outcome": outcome})
+    def finish(
+        self,
+        key: tuple[str, str, int],
+        owner: str,
+        sha256: str,
+        outcome: dict[str, Any],
+        deliver: Callable[[], None] | None = None,
+    ) -> list[Publish]:
+        """Record that an item's file is in its place; open the next stage where it was the last.
+
+        Parameters
+        ----------
+        deliver
+            Puts the file into its place; called only if the item is still wanted, and nobody can cancel it meanwhile.
+        """
+        return self._change(key, Finish(owner, sha256), {"outcome": outcome}, deliver)
 
     @_patient
     def fail(self, key: tuple[str, str, int], owner: str, error: FaceFusionError) -> list[Publish]:
@@ -406,7 +565,7 @@ class JobStore:
         without
             Jobs that are left out.
         """
-        with self._engine.begin() as connection:
+        with self._reading() as connection:
             now = self._now(connection)
             query = (
                 sa.select(_items)
@@ -471,14 +630,46 @@ class JobStore:
     def delete(self, job_id: str) -> None:
         """Forget a job."""
         with self._locked(job_id) as (connection, _, _):
-            for table in (_events, _items):
-                connection.execute(sa.delete(table).where(table.c.job_id == job_id))
-            connection.execute(sa.delete(_jobs).where(_jobs.c.id == job_id))
+            self._drop(connection, job_id)
+
+    @_patient
+    def close_off(self, job_id: str, untouched_since: float | None = None) -> bool:
+        """Cancel what is left of a job, so that nobody takes any of it up again.
+
+        Parameters
+        ----------
+        job_id
+            Which.
+        untouched_since
+            Leave the job alone when somebody had to do with it later (seconds since 1970) or has a lease on it.
+
+        Returns
+        -------
+        Whether it is closed.
+        """
+        with self._locked(job_id) as (connection, job, now):
+            items = self._all(connection, job_id)
+            if untouched_since is not None:
+                is_leased = any(item.status == "running" and item.lease_until > now for item in items)
+                if is_leased or job.updated_at > untouched_since:
+                    return False
+            for item in items:
+                if item.status not in ("done", "cancelled"):
+                    self._apply(connection, job, item, Cancel(), now)
+            status = job_status(_counts(self._all(connection, job_id)))
+            connection.execute(sa.update(_jobs).where(_jobs.c.id == job_id).values(status=status))
+            return True
+
+    @staticmethod
+    def _drop(connection: sa.Connection, job_id: str) -> None:
+        for table in (_events, _items):
+            connection.execute(sa.delete(table).where(table.c.job_id == job_id))
+        connection.execute(sa.delete(_jobs).where(_jobs.c.id == job_id))
 
     @_patient
     def expired(self) -> list[Item]:
         """Items whose lease has run out."""
-        with self._engine.begin() as connection:
+        with self._reading() as connection:
             now = self._now(connection)
             rows = connection.execute(sa.select(_items).where(_items.c.status == "running")).all()
             return [item for item in (_item(row._mapping) for row in rows) if is_expired(item, now)]
@@ -514,13 +705,24 @@ class JobStore:
             for item in items:
                 connection.execute(_only(sa.update(_items), item.key).values(published_at=0.0))
 
-    def _change(self, key: tuple[str, str, int], event: Event, values: dict[str, Any] | None = None) -> list[Publish]:
+    def _change(
+        self,
+        key: tuple[str, str, int],
+        event: Event,
+        values: dict[str, Any] | None = None,
+        deliver: Callable[[], None] | None = None,
+    ) -> list[Publish]:
         with self._locked(key[0]) as (connection, job, now):
             row = self._row(connection, key)
             if row is None:
                 raise IllegalMove(f"Job {key[0]} has no {key[1]} {key[2]}.", "See 'facefusion jobs show'.")
             _, commands = self._apply(connection, job, _item(row._mapping), event, now, values)
-            return commands + self._settle(connection, job, now)
+            commands += self._settle(connection, job, now)
+            if deliver is not None:
+                if job.status in ("failed", "cancelled"):
+                    raise LeaseLost(f"Job {key[0]} is {job.status}.", "Nothing is to be done.")
+                deliver()
+            return commands
 
     def _apply(
         self,
@@ -555,9 +757,7 @@ class JobStore:
         """Open a stage whose turn has come, and write the status that the items make."""
         commands: list[Publish] = []
         items = self._all(connection, job.id)
-        counts: dict[StageName, dict[Status, int]] = defaultdict(lambda: defaultdict(int))
-        for item in items:
-            counts[item.stage][item.status] += 1
+        counts = _counts(items)
         stage = stage_to_open(counts)
         if stage is not None:
             for item in items:
@@ -586,6 +786,13 @@ class JobStore:
         connection.execute(sa.insert(_events).values(job_id=job_id, at=now, what=what))
 
 
+def _counts(items: Sequence[Item]) -> dict[StageName, dict[Status, int]]:
+    counts: dict[StageName, dict[Status, int]] = defaultdict(lambda: defaultdict(int))
+    for item in items:
+        counts[item.stage][item.status] += 1
+    return counts
+
+
 def _sentence(before: Item, after: Item, event: Event) -> str:
     text = f"{before.stage} {before.number}: {before.status} to {after.status}"
     if isinstance(event, Claim):
@@ -599,18 +806,50 @@ def _only(statement: Any, key: tuple[str, str, int]) -> Any:
     return statement.where(_items.c.job_id == key[0], _items.c.stage == key[1], _items.c.number == key[2])
 
 
+def _job(row: Any) -> Job:
+    """A job as it was read.
+
+    Raises
+    ------
+    ValueError
+        When it is not one.
+    """
+    job = Job(**row._mapping)
+    texts = (job.id, job.error, job.storage, job.queue)
+    numbers = (job.priority, job.max_attempts, job.created_at, job.updated_at)
+    if (
+        not all(isinstance(text, str) for text in texts)
+        or not all(isinstance(number, (int, float)) for number in numbers)
+        or not all(isinstance(told, dict) for told in (job.recipe, job.plan, job.outcome))
+        or job.status not in get_args(JobStatus)
+    ):
+        raise ValueError(f"job {job.id!r} is damaged")
+    return job
+
+
 def _is_due(now: float) -> Any:
     """`facefusion.jobs.states.is_due` as a condition."""
     return sa.or_(_items.c.available_at <= now, _items.c.available_at > now + MAX_BACK_OFF_S)
 
 
 def _item(row: Any) -> Item:
-    return Item(**{name: row[name] for name in _ITEM_FIELDS})
+    item = Item(**{name: row[name] for name in _ITEM_FIELDS})
+    if item.stage not in STAGES or item.status not in get_args(Status):
+        raise ValueError(f"{item.stage!r} {item.number!r} of job {item.job_id!r} is damaged")
+    return item
 
 
 def _set_up_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions are begun by us
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    try:
+        for pragma in ("synchronous=NORMAL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+    finally:
+        cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # Who means to write says so at once: two that have read and then want to write would wait for each other.
+    is_reading = connection.get_execution_options().get("is_reading", False)
+    connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")

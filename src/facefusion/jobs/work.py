@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import tempfile
 import threading
 import uuid
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from facefusion.errors import (
     own_error,
 )
 from facefusion.jobs.states import Item, Publish, StageName
-from facefusion.jobs.storage import FolderStorage, Storage, hash_file
+from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, check_key, hash_file
 from facefusion.jobs.store import Job, JobStore
 from facefusion.media.defects import Defects
 from facefusion.media.probe import mount
@@ -70,6 +71,7 @@ from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
+from facefusion.workplace import LOCK, Workplace, deliver, is_held, refusal, stand_in, told_as
 
 LEASE_S = 15.0
 """A worker that has not been heard of for so long is taken to be lost."""
@@ -83,14 +85,15 @@ def owner_name() -> str:
     return f"{platform.node()[:32]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
-def work_folder(storage: Storage, owner: str, folder: Path | None = None) -> Path:
-    """Where a worker keeps files while they are made."""
-    base = storage.folder / ".work" if isinstance(storage, FolderStorage) else folder
-    return (base or Path(tempfile.gettempdir())) / owner.replace(":", "-")
-
-
 def key_of(job_id: str, stage: StageName, number: int) -> str:
-    """Where an item's file is."""
+    """Where an item's file is.
+
+    Raises
+    ------
+    JobError
+        When the id is none.
+    """
+    check_job_id(job_id)
     return {
         "analyse": f"{job_id}/observations/{number:05d}.safetensors",
         "join": f"{job_id}/tracks.safetensors",
@@ -124,7 +127,31 @@ def give_up(store: JobStore, key: Key, owner: str, error: FaceFusionError) -> li
 
 def report_key(job_id: str, path: Path) -> str:
     """Where workers leave a file of a report."""
-    return f"{job_id}/report{path.suffix}"
+    return f"{check_job_id(job_id)}/report{path.suffix}"
+
+
+def workplace_name(owner: str) -> str:
+    """Name of an owner's working folder: by its lock it can be told whether the owner lives."""
+    return re.sub(r"[^0-9A-Za-z]+", "-", owner)
+
+
+def is_at_work(storage: Storage, item: Item, now: float) -> bool:
+    """Whether somebody is at an item: by the lock of its owner, or by its lease where there is no such lock.
+
+    Parameters
+    ----------
+    storage
+        Of the job.
+    item
+        As stored.
+    now
+        Seconds of the store's clock.
+    """
+    if item.status != "running":
+        return False
+    if isinstance(storage, FolderStorage):
+        return is_held(storage.work / f"{workplace_name(item.owner)}{LOCK}")
+    return item.lease_until > now
 
 
 @dataclass(eq=False)
@@ -185,7 +212,9 @@ class Worker:
         self.refused: set[str] = set()
         self.store, self.storage, self.owner = store, storage, owner_name()
         self._is_shared = not isinstance(storage, FolderStorage)
-        self._folder = work_folder(storage, self.owner, folder)
+        self._base = storage.work if isinstance(storage, FolderStorage) else folder or Path(tempfile.gettempdir())
+        self._place: Workplace | None = None
+        self._deliver: Callable[[], None] | None = None
         self._threads, self._execution, self._lease_s = thread_count, execution or {}, lease_s
         self._bench: _Bench | None = None
         self._inputs = ExitStack()
@@ -199,13 +228,27 @@ class Worker:
     def close(self) -> None:
         """Take away what was kept."""
         self._forget()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._place is not None:
+            self._place.close()
+            self._place = None
+
+    @property
+    def place(self) -> Workplace:
+        """The working folder of this worker, and of nobody else as long as it lives."""
+        if self._place is None:
+            self._place = Workplace(self._base, workplace_name(self.owner))
+        return self._place
+
+    @property
+    def _folder(self) -> Path:
+        return self.place.folder
 
     def _forget(self) -> None:
         """Let go of a job, and of the photos that were fetched for it."""
-        self._bench = None
+        self._bench = self._deliver = None
         self._inputs.close()
-        shutil.rmtree(self._folder / "inputs", ignore_errors=True)
+        if self._place is not None:
+            shutil.rmtree(self._folder / "inputs", ignore_errors=True)
 
     def perform(self, job_id: str, stage: StageName, numbers: range) -> list[Publish]:
         """Do consecutive items of a stage, up to the first that somebody else has.
@@ -241,7 +284,9 @@ class Worker:
                         sha256 = hash_file(path) if path is not None else ""
                         if path is not None:
                             self.storage.put(key_of(job_id, stage, number), path)
-                        commands += self.store.finish((job_id, stage, number), self.owner, sha256, outcome)
+                        commands += self.store.finish(
+                            (job_id, stage, number), self.owner, sha256, outcome, self._deliver
+                        )
                         in_hand.clear()
                         heart.next()
                         if number == numbers[-1] or not self._claim(job_id, stage, number + 1):
@@ -261,6 +306,9 @@ class Worker:
         return commands
 
     def _claim(self, job_id: str, stage: StageName, number: int) -> bool:
+        check_job_id(job_id)
+        assert self.place  # before anything is claimed, so that it can be told whether its owner lives
+        self._deliver = None
         return self.store.claim((job_id, stage, number), self.owner, self._lease_s) is not None
 
     def _fail(self, key: Key, error: FaceFusionError) -> list[Publish]:
@@ -355,7 +403,7 @@ class Worker:
         folder = self._folder / "inputs"
 
         def local(path: Path) -> Path:
-            key = inputs[str(path)]
+            key = check_key(inputs[str(path)])
             if isinstance(self.storage, FolderStorage):
                 return self.storage.path(key)
             goal = folder / key
@@ -387,7 +435,7 @@ class Worker:
             )
         if recipe.report_path is not None:
             values["report_path"] = self._folder / f"report{recipe.report_path.suffix}"
-        target = inputs[str(recipe.target_path)]
+        target = check_key(inputs[str(recipe.target_path)])
         if isinstance(self.storage, FolderStorage):
             values["target_path"] = self.storage.path(target)
         else:  # read in ranges: no worker needs the whole film
@@ -400,15 +448,30 @@ class Worker:
     def _do(
         self, bench: _Bench, stage: StageName, numbers: range, count: Callable[[int], None]
     ) -> Generator[tuple[int, Path | None, dict[str, Any]]]:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        if stage == "analyse":
-            yield from self._observe(bench, numbers, count)
-        elif stage == "join":
-            yield self._join(bench)
-        elif stage == "render":
-            yield from self._render(bench, numbers, count)
-        else:
-            yield self._merge(bench, count)
+        try:
+            if stage == "analyse":
+                yield from self._observe(bench, numbers, count)
+            elif stage == "join":
+                try:
+                    yield self._join(bench)
+                finally:  # it is recorded by now, if all went well
+                    self._drop_observations(bench.job.id)
+            elif stage == "render":
+                self._drop_observations(bench.job.id)
+                yield from self._render(bench, numbers, count)
+            else:
+                yield self._merge(bench, count)
+        except OSError as error:
+            if isinstance(error, FaceFusionError):
+                raise
+            raise refusal(error, Path(error.filename or self._folder)) from error
+
+    def _drop_observations(self, job_id: str) -> None:
+        """Take away what was seen of people, once the tracks are made of it."""
+        with suppress(FaceFusionError):  # else it goes with the job, or the job says so
+            joins = [item.status for item in self.store.items(job_id) if item.stage == "join"]
+            if joins == ["done"]:
+                self.storage.delete(f"{check_job_id(job_id)}/observations/")
 
     def _observe(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
         if bench.analyser is None:
@@ -464,7 +527,7 @@ class Worker:
             raise SegmentDamaged(f"{item.stage} {item.number} is damaged: {error}.", "It is made again.") from error
 
     def _assigned(self, job_id: str) -> dict[int, int]:
-        found = self.store.outcomes(job_id, "join")[0]["assigned"]
+        found = self.store.outcome(job_id, "join")["assigned"]
         return {int(k): int(v) for k, v in found.items()}
 
     def _render(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
@@ -485,13 +548,43 @@ class Worker:
                 yield segment.number, part.path, outcome
 
     def _merge(self, bench: _Bench, count: Callable[[int], None]) -> tuple[int, Path | None, dict[str, Any]]:
+        asked, report = Path(bench.job.recipe["output_path"]), bench.recipe.report_path
+        if bench.job.plan.get("inputs"):
+            output = self._folder / f"output{asked.suffix}"
+            with told_as(output, asked):
+                return 0, output, self._write_output(bench, output, report, count)
+        # All of it gets its name only when the job is known to be wanted still.
+        folders = [self.place.beside(path) for path in (asked, report) if path is not None]
+        output, made = stand_in(folders[0], asked), report and folders[-1] / report.name
+        try:
+            with told_as(output, asked):
+                outcome = self._write_output(bench, output, made, count)
+        except BaseException:
+            self.place.drop(*folders)
+            raise
+        pairs = [(output, asked)]
+        if report is not None and made is not None:
+            pairs += zip(report_files(made), report_files(report), strict=True)
+
+        def put_in_place() -> None:
+            if bench.inputs is not None:
+                bench.inputs.check_untouched()
+            for one, other in reversed(pairs):
+                deliver(one, other)
+            self.place.drop(*folders)
+
+        self._deliver = put_in_place
+        return 0, None, outcome
+
+    def _write_output(
+        self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]
+    ) -> dict[str, Any]:
         job_id, recipe = bench.job.id, bench.recipe
+        asked = Path(bench.job.recipe["output_path"])
         items = [item for item in self.store.items(job_id) if item.stage == "render"]
         outcomes = self.store.outcomes(job_id, "render")
-        asked = Path(bench.job.recipe["output_path"])
         check = (lambda: None) if bench.inputs is None else bench.inputs.check
-        output = asked if not bench.job.plan.get("inputs") else self._folder / f"output{asked.suffix}"
-        joined = self.store.outcomes(job_id, "join")[0]
+        joined = self.store.outcome(job_id, "join")
         frames, changed = sum(len(o["pts"]) for o in outcomes), sum(o["changed"] for o in outcomes)
         notes: list[str] = []
         if not joined["tracks"] and can_copy(recipe, asked):
@@ -522,10 +615,10 @@ class Worker:
             "sha256": sha256, "size_bytes": output.stat().st_size,
         }  # fmt: skip
         if recipe.report_path is not None or recipe.fail_under:
-            outcome["report"] = self._report(bench, output, count)
-        return 0, output if bench.job.plan.get("inputs") else None, outcome
+            outcome["report"] = self._report(bench, output, report, count)
+        return outcome
 
-    def _report(self, bench: _Bench, output: Path, count: Callable[[int], None]) -> str:
+    def _report(self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]) -> str:
         """Measure the output; what is worse than allowed is said, and the output stays."""
         recipe, job = bench.recipe, bench.job
         item = next(item for item in self.store.items(job.id) if item.stage == "join")
@@ -540,7 +633,7 @@ class Worker:
             measure_output(recipe, tracks, reporter, output, measured)
         failure = ""
         try:
-            asked = recipe.model_copy(update={"output_path": Path(job.recipe["output_path"])})
+            asked = recipe.model_copy(update={"output_path": Path(job.recipe["output_path"]), "report_path": report})
             save_report(asked, reporter, models_used(bench.plan), Path(job.recipe["target_path"]).name)
         except FaceFusionError as error:
             failure = json.dumps({"message": error.message, "hint": error.hint, "code": error.code})
@@ -568,7 +661,7 @@ class _Heart:
         self._store, self._owner, self._job_id, self._stage = store, owner, job_id, stage
         self._left, self._lease_s = left, lease_s
         self._done = self._before = 0
-        self._lost: BaseException | None = None
+        self._lost: dict[int, BaseException] = {}
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
@@ -582,8 +675,9 @@ class _Heart:
     def count(self, done: int) -> None:
         """Called after each frame; raises when the work is not wanted any more."""
         self._done = done
-        if self._lost is not None:
-            raise self._lost
+        for number in self._left:
+            if number in self._lost:
+                raise self._lost[number]
 
     def next(self) -> None:
         """An item is finished."""
@@ -596,9 +690,8 @@ class _Heart:
                     progress = self._done - self._before if place == 0 else 0
                     self._store.beat((self._job_id, self._stage, number), self._owner, self._lease_s, max(progress, 0))
                 except (LeaseLost, UnknownJob) as error:
-                    if number in self._left:  # else it was finished a moment ago
-                        self._lost = error
-                        return
+                    # Or it was finished a moment ago; then it is no longer in hand when somebody asks.
+                    self._lost[number] = error
                 except Exception:
                     break  # the store is away; work goes on, the lease may run out
 

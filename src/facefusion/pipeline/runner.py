@@ -12,7 +12,7 @@ from pathlib import Path
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.errors import FaceFusionError, NoFaceInTarget, QualityTooLow, TracksError, own_error
-from facefusion.media.files import claim_partial, drop_partial, replacing, translate_os_error
+from facefusion.media.files import replacing, translate_os_error
 from facefusion.media.image import Photo, read_photo, write_photo
 from facefusion.media.privacy import clean_photo, say_removed
 from facefusion.media.reader import ClipReader
@@ -58,6 +58,7 @@ from facefusion.recipe import Recipe
 from facefusion.types.frame import Frame, RenderedFrame
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
+from facefusion.workplace import delivery, user_workplace
 
 COMMENT = "Faces changed with FaceFusion (synthetic media)"
 
@@ -265,12 +266,14 @@ def _render(
             notes += say_removed(removed)
         if reporter is not None:
             reporter.add(rendered)
-        inputs.check()
-        notes += write_photo(recipe.output_path, result, recipe.output_image_quality, comment_of(plan))
+        with user_workplace() as place, delivery(place, recipe.output_path) as made:
+            notes += write_photo(made, result, recipe.output_image_quality, comment_of(plan))
+            inputs.check()
         on_progress(Progress("render", 1, 1))
         frame_count, changed = 1, int(rendered.is_changed)
     elif not tracks.tracks and can_copy(recipe, recipe.output_path):
-        copy_target(recipe.target_path, recipe.output_path, inputs.check)
+        with user_workplace() as place, delivery(place, recipe.output_path) as made:
+            copy_target(recipe.target_path, made, inputs.check)
         frame_count, changed, notes = len(tracks.pts), 0, ()
     else:
         frame_count, changed, notes = _render_clip(plan, tracks, stage, on_progress, inputs)
@@ -360,19 +363,16 @@ def _render_clip(
     def count(done: int) -> None:
         on_progress(Progress("render", done, total))
 
-    folder: Path | None = None
-    try:
-        folder = claim_partial(recipe.output_path, suffix=".segments")
-        segments = list(render_spans(plan, stage, spans, range(len(spans)), folder, count))
-        parts = [segment.part for segment in segments]
-        notes = merge_segments(plan, parts, comment_of(plan), before_naming=inputs.check)
-    except OSError as error:
-        if isinstance(error, FaceFusionError):
-            raise
-        raise translate_os_error(error, recipe.output_path) from error
-    finally:
-        if folder is not None:
-            drop_partial(folder)
+    # A folder of this call alone: others may run at the same time, with an output of the same name too.
+    with user_workplace() as place, delivery(place, recipe.output_path) as made:
+        try:
+            segments = list(render_spans(plan, stage, spans, range(len(spans)), made.parent, count))
+            parts = [segment.part for segment in segments]
+            notes = merge_segments(plan, parts, comment_of(plan), made, inputs.check)
+        except OSError as error:
+            if isinstance(error, FaceFusionError):
+                raise
+            raise translate_os_error(error, recipe.output_path) from error
     changed = sum(segment.changed_frame_count for segment in segments)
     times = [time for part in parts for time in part.pts]
     notes += notes_on_target(recipe, times, [segment.defects for segment in segments])
