@@ -83,8 +83,14 @@ def _write(descriptor: int, text: str) -> None:
 
 
 @contextmanager
-def watched() -> Iterator[None]:
-    """Take signals in a block; what is ignored, such as SIGHUP under nohup, stays so."""
+def watched(is_program: bool = False) -> Iterator[None]:
+    """Take signals in a block; what is ignored, such as SIGHUP under nohup, stays so.
+
+    Parameters
+    ----------
+    is_program
+        Whether the process ends with the block: signals are then taken until it is gone.
+    """
     before: dict[int, Any] = {}
     if _state.depth == 0:
         _state.__init__()  # type: ignore[misc]
@@ -101,7 +107,7 @@ def watched() -> Iterator[None]:
         yield
     finally:
         _state.depth -= 1
-        if before:
+        if before and not is_program:
             sys.unraisablehook = hook
             for number, handler in before.items():
                 signal.signal(number, handler)
