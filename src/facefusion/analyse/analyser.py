@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from facefusion.analyse.join import MAX_SAMPLES, JoinOptions, join
 from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, transform
+from facefusion.imaging.appearance import POINTS, likeness_of_looks, points_inside, read_looks, unlikeness_at
 from facefusion.imaging.boxes import overlap, share_inside
 from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.flow import MOTION_SIDE, measure_motion, motion_crop
@@ -61,6 +62,18 @@ FINISH_EVERY = 6
 SAMPLE_EVERY = 8
 """Frames between two looks that may be kept to tell who somebody is."""
 SAMPLE_SIDE = 256
+SLID, SLID_BESIDE = 0.35, 0.5
+"""Likeness to its own looks below which a mesh has slid onto something else; the same while somebody is beside it."""
+OF_USUAL = 0.6
+"""Share of its usual likeness below which a face that never looks the same twice (in the dark) has slid."""
+SAME = 0.6
+"""Likeness from which somebody who was hidden is taken to be back, wherever nearby that is."""
+LEARN = 0.15
+"""Weight of a frame in what is remembered of somebody's looks."""
+AT_ONE_PLACE = 0.1
+"""Share of a face in another's outline from which one of them stands before the other."""
+AWAITED, AWAITED_EVERY = 50, 2
+"""Frames in which somebody who went behind another is looked for, and frames between two looks."""
 
 
 _Motion = tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]
@@ -89,6 +102,20 @@ class _Follower:
     samples: list[_Sample] = field(default_factory=list)
     finishes: dict[int, tuple[float, float]] = field(default_factory=dict)
     is_lost: bool = False
+    depths: dict[int, int] = field(default_factory=dict)
+    first_looks: FloatArray | None = None
+    looks: FloatArray | None = None
+    usual: float = 1.0
+    is_hidden: bool = False
+
+    def learn(self, looks: FloatArray) -> None:
+        """Remember what the face looks like; slowly, for light and pose change slowly."""
+        if self.looks is None:
+            self.first_looks = self.looks = looks
+            return
+        likeness = likeness_of_looks(looks, self.looks)
+        self.usual += LEARN * (likeness - self.usual)
+        self.looks = np.asarray(self.looks + LEARN * (looks - self.looks), dtype=np.float32)
 
     def add(self, frame: int, mesh: FloatArray, score: float, motion: Future[_Motion] | None = None) -> None:
         self.frames.append(frame)
@@ -249,7 +276,7 @@ class Analyser:
                 cuts.append(number)
                 next_detection = next_turned = number
                 for follower in followers:
-                    follower.is_lost = True
+                    follower.is_lost, follower.is_hidden = True, False
             miniature = current
             was_lost = self._follow(followers, before, frame.pixels, number, aside, waiting)
             if was_lost or number >= next_detection:  # look again at once when somebody was lost
@@ -263,7 +290,11 @@ class Analyser:
                     self._add_new(followers, frame.pixels, number, len(cuts), self._find_turned(frame.pixels))
                     next_turned = number + TURNED_EVERY
                 next_detection = number + (max(self._interval // 3, 1) if is_empty else self._interval)
-            self._examine([f for f in followers if f.frames and f.frames[-1] == number], frame.pixels, number)
+            if any(f.is_lost and f.is_hidden and number - f.frames[-1] <= AWAITED for f in followers):
+                next_detection = min(next_detection, number + AWAITED_EVERY)
+            seen = [f for f in followers if f.frames and f.frames[-1] == number]
+            self._order(seen, frame.pixels, number)
+            self._examine(seen, frame.pixels, number)
             before = frame.pixels
             while len(waiting) > MAX_WAITING:
                 waiting.popleft().result()
@@ -312,6 +343,8 @@ class Analyser:
             np.array([s.quality for s in follower.samples], dtype=np.float32),
             identities,
             attributes,
+            np.array([follower.depths.get(k, 0) for k in follower.frames], np.int8) if follower.depths else None,
+            None if follower.first_looks is None else np.stack([follower.first_looks, follower.looks]),
         )
 
     def _follow(
@@ -338,9 +371,11 @@ class Analyser:
             for k, seen in zip(again, second, strict=True):
                 looks[k] = seen
         was_lost = False
-        for follower, (mesh, score) in zip(active, looks, strict=True):
-            if score < MIN_SCORE or not _is_in_picture(mesh, pixels):
+        seen = self._without_slid(active, looks, pixels)
+        for follower, (mesh, score), is_there in zip(active, looks, seen, strict=True):
+            if score < MIN_SCORE or not _is_in_picture(mesh, pixels) or not is_there:
                 follower.is_lost = True
+                follower.is_hidden = not is_there or _is_beside(follower.meshes[-1], active, follower)
                 was_lost = True
             else:
                 motion = None
@@ -348,10 +383,66 @@ class Analyser:
                     motion = aside.submit(_measure_motion, before, pixels, follower.meshes[-1])
                     waiting.append(motion)
                 follower.add(number, mesh, score, motion)
-        for follower, other in _overlapping([f for f in active if not f.is_lost]):
-            younger = follower if len(follower.frames) < len(other.frames) else other
-            younger.is_lost = True
         return was_lost
+
+    def _without_slid(
+        self, followers: list[_Follower], found: list[tuple[FloatArray, float]], pixels: Pixels
+    ) -> list[bool]:
+        """Whether each mesh still lies on whom it followed: the network fits any face that comes before it as gladly.
+
+        Parameters
+        ----------
+        followers
+            People who are followed.
+        found
+            Their meshes and scores in this frame.
+        pixels
+            The frame.
+        """
+        likenesses = []
+        for follower, (mesh, _) in zip(followers, found, strict=True):
+            known = follower.looks
+            likenesses.append(1.0 if known is None else likeness_of_looks(read_looks(pixels, mesh), known))
+        is_there = []
+        for k, (follower, (mesh, _)) in enumerate(zip(followers, found, strict=True)):
+            beside = (other for number, (other, _) in enumerate(found) if number != k)
+            limit = SLID_BESIDE if any(_share_behind(mesh, other) > AT_ONE_PLACE for other in beside) else SLID
+            is_there.append(likenesses[k] >= min(limit, OF_USUAL * follower.usual))
+        for k, other in _pairs(len(found)):
+            if is_there[k] and is_there[other] and overlap(_box(found[k][0]), _box(found[other][0])) > 0.6:
+                # Two on one face: who looks less like before is lost, of equals the younger.
+                ages = [len(followers[n].frames) for n in (k, other)]
+                difference = likenesses[k] - likenesses[other]
+                is_first_less = difference < 0 if abs(difference) > 0.05 else ages[0] < ages[1]
+                is_there[k if is_first_less else other] = False
+        return is_there
+
+    def _order(self, followers: list[_Follower], pixels: Pixels, number: int) -> None:
+        """Find out who stands before whom where faces meet, and remember what everybody else looks like."""
+        looks = [read_looks(pixels, follower.meshes[-1]) for follower in followers]
+        is_alone = [True] * len(followers)
+        for one, other in _pairs(len(followers)):
+            pair = followers[one], followers[other]
+            if overlap(_box(pair[0].meshes[-1]), _box(pair[1].meshes[-1])) <= 0:
+                continue
+            inside = [points_inside(a.meshes[-1][POINTS], b.meshes[-1]) for a, b in (pair, pair[::-1])]
+            if max(float(part.mean()) for part in inside) < AT_ONE_PLACE / 2:
+                continue
+            is_alone[one] = is_alone[other] = False
+            # Where they meet the picture shows one of them.
+            strange = []
+            for follower, now, part in zip(pair, (looks[one], looks[other]), inside, strict=True):
+                known = follower.looks
+                strange.append(unlikeness_at(now, known, part) if known is not None and part.any() else 0.0)
+            sizes = [_extent(follower.meshes[-1]) for follower in pair]
+            is_doubtful = abs(strange[0] - strange[1]) < 0.05
+            behind = pair[int(sizes[1] < sizes[0] if is_doubtful else strange[1] > strange[0])]
+            behind.depths[number] = behind.depths.get(number, 0) + 1
+        for follower, now, alone in zip(followers, looks, is_alone, strict=True):
+            # What stands before a face is not learned as its own.
+            known = follower.looks
+            if alone or known is None or number not in follower.depths or likeness_of_looks(now, known) > SAME:
+                follower.learn(now)
 
     def _find(self, pixels: Pixels, is_quick: bool) -> list[Detection]:
         detect = getattr(self._detector, "detect_large", self._detector.detect) if is_quick else self._detector.detect
@@ -378,29 +469,34 @@ class Analyser:
             box, others = _box(mesh), [_box(follower.meshes[-1]) for follower in known]
             if any(overlap(box, other) > 0.4 or share_inside(box, other) > IN_A_FACE for other in others):
                 continue
-            again = next(
-                (
-                    f
-                    for f in followers
-                    if f.is_lost
-                    and f.shot == shot
-                    and number - f.frames[-1] <= self._max_gap + 1
-                    and f.frames[-1] < number
-                    and overlap(_box(f.meshes[-1]), box) > 0.3
-                ),
-                None,
-            )
+            looks = read_looks(pixels, mesh)
+            again = self._returned([f for f in followers if f.is_lost and f.shot == shot], mesh, looks, number)
             follower = again or _Follower(shot)
             if again is None:
                 followers.append(follower)
-            follower.is_lost = False
+            follower.is_lost = follower.is_hidden = False
             follower.add(number, mesh, score)
             known.append(follower)
+
+    def _returned(self, lost: list[_Follower], mesh: FloatArray, looks: FloatArray, number: int) -> _Follower | None:
+        """Who of those that were lost is found again, if anybody."""
+        best, most = None, 0.0
+        for follower in lost:
+            gap = number - follower.frames[-1]
+            likeness = 1.0 if follower.looks is None else likeness_of_looks(looks, follower.looks)
+            least = min(SLID, OF_USUAL * follower.usual)
+            is_at_place = gap <= self._max_gap + 1 and overlap(_box(follower.meshes[-1]), _box(mesh)) > 0.3
+            if not is_at_place:
+                least = SAME
+                is_at_place = follower.is_hidden and gap <= AWAITED and _is_near(follower.meshes[-1], mesh)
+            if gap > 0 and is_at_place and likeness >= max(least, most):
+                best, most = follower, likeness
+        return best
 
     def _examine(self, seen: list[_Follower], pixels: Pixels, number: int) -> None:
         """Read sharpness, grain and 68 points; keep the best looks where somebody wants to know who is who."""
         for follower in seen:
-            if (len(follower.frames) - 1) % FINISH_EVERY == 0:
+            if (len(follower.frames) - 1) % FINISH_EVERY == 0 and number not in follower.depths:
                 finish = measure_finish(pixels, follower.meshes[-1])
                 if finish is not None:
                     follower.finishes[number] = finish
@@ -508,13 +604,28 @@ def _box(mesh: FloatArray) -> FloatArray:
     return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
-def _overlapping(followers: list[_Follower]) -> list[tuple[_Follower, _Follower]]:
-    pairs = []
-    for k, one in enumerate(followers):
-        for other in followers[k + 1 :]:
-            if overlap(_box(one.meshes[-1]), _box(other.meshes[-1])) > 0.6:
-                pairs.append((one, other))
-    return pairs
+def _pairs(count: int) -> list[tuple[int, int]]:
+    return [(one, other) for one in range(count) for other in range(one + 1, count)]
+
+
+def _is_beside(mesh: FloatArray, followers: list[_Follower], own: _Follower) -> bool:
+    """Whether somebody else was at the same place."""
+    return any(_share_behind(mesh, other.meshes[-1], 1.3) > AT_ONE_PLACE for other in followers if other is not own)
+
+
+def _share_behind(mesh: FloatArray, other: FloatArray, growth: float = 1.0) -> float:
+    """Share of one face that lies in the outline of another, grown by a factor."""
+    box = _box(other)
+    room = (growth - 1) / 2 * (box[2:] - box[:2])
+    if overlap(_box(mesh), np.concatenate([box[:2] - room, box[2:] + room])) <= 0:
+        return 0.0
+    return float(points_inside(mesh, other, growth).mean())
+
+
+def _is_near(one: FloatArray, other: FloatArray) -> bool:
+    """Whether somebody can have gone from one place to the other while being hidden."""
+    distance = float(np.linalg.norm((one - other)[:, :2].mean(axis=0)))
+    return 0.6 < _extent(one) / _extent(other) < 1.67 and distance < 3 * max(_extent(one), _extent(other))
 
 
 def _has_moved(expected: FloatArray, mesh: FloatArray) -> bool:

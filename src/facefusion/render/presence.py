@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.imaging.masks import HEAD
 from facefusion.types.track import Track, Tracks
 
 FloatArray = npt.NDArray[np.float32]
@@ -20,7 +21,7 @@ _BORDER = 0.02
 def presence(track: Track, tracks: Tracks) -> FloatArray:
     """(N,) 0 to 1 for every row of a track.
 
-    A face that enters over the border of the frame, or with a cut, is changed at once.
+    A face that enters over the border of the frame, with a cut, or from behind somebody is changed at once.
     """
     count = len(track.frames)
     if not count:
@@ -33,12 +34,30 @@ def presence(track: Track, tracks: Tracks) -> FloatArray:
     stops = np.append(starts[1:], count)
     for start, stop in zip(starts, stops, strict=True):
         run = np.arange(stop - start)
-        if int(track.frames[start]) not in bounds and not _is_at_border(track.meshes[start], tracks):
+        hidden = (_is_beside_others(track, row, tracks) for row in (start, stop - 1))
+        came_out, went_in = hidden
+        if int(track.frames[start]) not in bounds and not came_out and not _is_at_border(track.meshes[start], tracks):
             from_start[start:stop] = run
-        if int(track.frames[stop - 1]) + 1 not in bounds and not _is_at_border(track.meshes[stop - 1], tracks):
+        is_gone = _is_at_border(track.meshes[stop - 1], tracks) or went_in
+        if int(track.frames[stop - 1]) + 1 not in bounds and not is_gone:
             to_end[start:stop] = run[::-1]
     ramp = np.clip((np.minimum(from_start, to_end) + 1) / (FADE_FRAMES + 1), 0, 1)
     return np.asarray(np.minimum(turned, ramp), dtype=np.float32)
+
+
+def _is_beside_others(track: Track, row: int, tracks: Tracks) -> bool:
+    """Whether somebody else's head meets the face in one of its frames."""
+    low, high = (f(track.meshes[row][:, :2], axis=0) for f in (np.min, np.max))
+    frame = int(track.frames[row])
+    for other in tracks.tracks:
+        at = other.find(frame) if other is not track else None
+        if at is None:
+            continue
+        start, stop = (f(other.meshes[at][:, :2], axis=0) for f in (np.min, np.max))
+        room = (HEAD - 1) / 2 * (stop - start)
+        if (np.minimum(high, stop + room) > np.maximum(low, start - room)).all():
+            return True
+    return False
 
 
 def _is_at_border(mesh: FloatArray, tracks: Tracks) -> bool:

@@ -80,6 +80,8 @@ class Face:
         Standard deviation of the picture's blur at the face in its pixels; 0 where it is not known.
     grain
         Standard deviation of the picture's grain there, levels of 255.
+    covers
+        Meshes (478, 3), in the same pixels, of other people who stand before this one.
     """
 
     mesh: FloatArray
@@ -90,6 +92,7 @@ class Face:
     person: int | None = None
     blur: float = 0.0
     grain: float = 0.0
+    covers: tuple[FloatArray, ...] = ()
 
     def __post_init__(self) -> None:
         if self.mesh.shape != (POINT_COUNT, 3):

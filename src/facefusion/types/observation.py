@@ -24,6 +24,7 @@ _COLUMNS = (
     "frames", "meshes", "scores", "motions", "trusts", "is_moved", "point_frames", "points", "point_scores",
     "finish_frames", "finishes", "qualities", "identities",
 )  # fmt: skip
+_OPTIONAL = ("depths", "looks")
 LONG = ("meshes", "motions", "trusts", "points")
 """Columns that are large for every frame."""
 
@@ -55,6 +56,11 @@ class Sighting:
         (S,) how good the best looks are, and (S, D) their embeddings; D is 0 where nobody asked.
     attributes
         Of the same looks, or empty.
+    depths
+        (N,) int8: how many of the other people stand before this one, or None where nobody ever does.
+    looks
+        (2, K, 3) float32 what the face looks like at the beginning and at the end (`facefusion.imaging.appearance`), or
+        None where that is not known.
 
     The long ones may lie in a file.
     """
@@ -73,6 +79,8 @@ class Sighting:
     qualities: FloatArray
     identities: FloatArray
     attributes: tuple[Attributes, ...] = ()
+    depths: npt.NDArray[np.int8] | None = None
+    looks: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,6 +119,9 @@ class Observation:
             for name in _COLUMNS:
                 values = getattr(sighting, name)
                 columns[f"{number}.{name}"] = values.read() if isinstance(values, Rows) else values
+            for name in _OPTIONAL:
+                if getattr(sighting, name) is not None:
+                    columns[f"{number}.{name}"] = getattr(sighting, name)
         header = {
             "format": FORMAT,
             "facts": json.dumps([self.width, self.height, str(self.time_base), self.overlaps, len(self.sightings)]),
@@ -140,7 +151,11 @@ class Observation:
                 return Rows.of(stored) if is_long else stored.read()
 
             sightings = tuple(
-                Sighting(**{name: column(f"{k}.{name}") for name in _COLUMNS}, attributes=attributes[k])
+                Sighting(
+                    **{name: column(f"{k}.{name}") for name in _COLUMNS},
+                    **{name: column(f"{k}.{name}") for name in _OPTIONAL if f"{k}.{name}" in columns},
+                    attributes=attributes[k],
+                )
                 for k in range(count)
             )
             return cls(width, height, Fraction(base), column("pts"), column("cuts"), overlaps, sightings)

@@ -25,7 +25,9 @@ SAME_PERSON_COSINE = 0.4
 """Cosine above which ArcFace embeddings show one person; FaceFusion's distance of 0.3."""
 FORMAT = "facefusion-tracks-1"
 _COLUMNS = ("frames", "meshes", "scores", "poses")
-_OPTIONAL = ("points", "identity", "guessed", "finishes")
+_OPTIONAL = ("points", "identity", "guessed", "finishes", "depths")
+UNSEEN_DEPTH = 127
+"""Depth of a face that was not seen in a frame: everybody who was seen stands before it."""
 LONG = ("meshes", "poses", "points")
 """Columns that are large for every frame, or made from those that are."""
 
@@ -56,6 +58,8 @@ class Track:
         (N,) bool: rows in which nothing was measured and the face is taken to be between or near its neighbours.
     finishes
         (N, 2) float32 blur in pixels and grain in levels of 255 of the picture at the face, or None.
+    depths
+        (N,) int8: how many of the other people stand before this one, or None where nobody ever does.
     """
 
     track_id: int
@@ -68,6 +72,7 @@ class Track:
     attributes: Attributes | None = None
     guessed: npt.NDArray[np.bool_] | None = None
     finishes: npt.NDArray[np.float32] | None = None
+    depths: npt.NDArray[np.int8] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.frames)
@@ -79,6 +84,8 @@ class Track:
             raise ValueError(f"points must be ({count}, 68, 2), not {self.points.shape}")
         if self.finishes is not None and self.finishes.shape != (count, 2):
             raise ValueError(f"finishes must be ({count}, 2), not {self.finishes.shape}")
+        if self.depths is not None and self.depths.shape != (count,):
+            raise ValueError(f"depths must be ({count},), not {self.depths.shape}")
         if count and (np.diff(self.frames) <= 0).any():
             raise ValueError("frames must rise")
 
@@ -86,6 +93,12 @@ class Track:
         """Row of a frame, or None where the person is not seen."""
         row = int(np.searchsorted(self.frames, frame))
         return row if row < len(self.frames) and self.frames[row] == frame else None
+
+    def depth(self, row: int) -> int:
+        """How many of the other people stand before this one; many where that was not seen."""
+        if self.guessed is not None and self.guessed[row]:
+            return UNSEEN_DEPTH
+        return 0 if self.depths is None else int(self.depths[row])
 
     def face(self, row: int) -> Face:
         """The person as a face in one of its frames."""

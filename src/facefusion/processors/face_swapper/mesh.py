@@ -17,6 +17,7 @@ import numpy.typing as npt
 from facefusion.errors import NoFaceInSource
 from facefusion.imaging.finish import SHARPEST_PX, measure_finish, soften
 from facefusion.imaging.light import estimate_shading, from_log, to_log
+from facefusion.imaging.masks import beside_heads
 from facefusion.imaging.texture import (
     SurfaceGrid,
     TexturePlane,
@@ -266,7 +267,7 @@ class MeshSwapper:
             raise RuntimeError("prepare must be called before process")
         mesh, pixels = crop.face.mesh, crop.visible()
         height, width = pixels.shape[:2]
-        shading, keep, strength, colourfulness = self._measure_light(pixels, mesh, prepared)
+        shading, keep, strength, colourfulness = self._measure_light(pixels, crop.face, prepared)
 
         # One texture pixel per picture pixel: finer levels would alias, coarser ones blur.
         density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(mesh[:, 1])), 1.0)
@@ -306,7 +307,7 @@ class MeshSwapper:
         return soften(over, min(missing, MAX_BLUR * height))
 
     def _measure_light(
-        self, pixels: Pixels, mesh: FloatArray, source: _Prepared
+        self, pixels: Pixels, face: Face, source: _Prepared
     ) -> tuple[FloatArray, FloatArray, float, float]:
         """The target's light on the face.
 
@@ -316,6 +317,7 @@ class MeshSwapper:
         factor for the source's detail: hard light makes strong relief, soft light a faint one; and how
         colourful the target's skin is, 0 to 1.
         """
+        mesh = face.mesh
         points = ring_extended(mesh, self._plane.oval)
         at = self._grid.locate(points)[..., :2]
         height, width = pixels.shape[:2]
@@ -325,6 +327,10 @@ class MeshSwapper:
         seen = np.where(self._grid.owner >= 0, towards[self._grid.owner], 0.0)
         is_inside = (at[..., 0] >= 0) & (at[..., 0] < width) & (at[..., 1] >= 0) & (at[..., 1] < height)
         weight = (self._skin * _smoothstep((seen - 0.12) / 0.4) * is_inside).astype(np.float32)
+        if face.covers:  # the light of somebody who stands before it is not its own
+            beside = beside_heads(face.covers, height, width)
+            x, y = (np.clip(np.rint(at[..., k]), 0, limit - 1).astype(int) for k, limit in ((0, width), (1, height)))
+            weight *= beside[y, x]
         log = to_log(colour)
         shading, trust = estimate_shading(log, weight, SHADING_SIGMA)
         change = np.clip(shading - source.shading, -MAX_LOSS, MAX_GAIN) * self._light
