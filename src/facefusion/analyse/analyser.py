@@ -18,6 +18,7 @@ from facefusion.imaging.appearance import POINTS, likeness_of_looks, points_insi
 from facefusion.imaging.boxes import overlap, share_inside
 from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.flow import MOTION_SIDE, measure_motion, motion_crop
+from facefusion.imaging.masks import HEAD
 from facefusion.imaging.resample import cut, is_cut, thumbnail
 from facefusion.imaging.templates import similarity
 from facefusion.models.mesh_topology import load_mesh_topology
@@ -62,18 +63,27 @@ FINISH_EVERY = 6
 SAMPLE_EVERY = 8
 """Frames between two looks that may be kept to tell who somebody is."""
 SAMPLE_SIDE = 256
-SLID, SLID_BESIDE = 0.35, 0.5
+BESIDE = 0.1
+"""How much a look at somebody is worth before whom another stands."""
+SLID, SLID_BESIDE = 0.35, 0.4
 """Likeness to its own looks below which a mesh has slid onto something else; the same while somebody is beside it."""
 OF_USUAL = 0.6
 """Share of its usual likeness below which a face that never looks the same twice (in the dark) has slid."""
-SAME = 0.6
-"""Likeness from which somebody who was hidden is taken to be back, wherever nearby that is."""
+SAME, SAME_BESIDE = 0.6, 0.45
+"""Likeness from which somebody who was hidden is taken to be back, wherever nearby that is; by the part of
+a face that comes out from behind somebody, less."""
 LEARN = 0.15
 """Weight of a frame in what is remembered of somebody's looks."""
 AT_ONE_PLACE = 0.1
-"""Share of a face in another's outline from which one of them stands before the other."""
-AWAITED, AWAITED_EVERY = 50, 2
-"""Frames in which somebody who went behind another is looked for, and frames between two looks."""
+"""Share of a face in another's outline from which the network may fit the one for the other."""
+AWAITED = 50
+"""Frames in which somebody who went behind another is looked for."""
+INTACT = 0.25
+"""Unlikeness to its own looks, natural logarithm, up to which nothing stands before a part of a face."""
+IN_SIGHT = 0.25
+"""Share of a face outside of another's outline from which that part tells whether it is still there."""
+FEWEST = 3
+"""Points of a face on another's head from which the two meet."""
 
 
 _Motion = tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]
@@ -291,7 +301,7 @@ class Analyser:
                     next_turned = number + TURNED_EVERY
                 next_detection = number + (max(self._interval // 3, 1) if is_empty else self._interval)
             if any(f.is_lost and f.is_hidden and number - f.frames[-1] <= AWAITED for f in followers):
-                next_detection = min(next_detection, number + AWAITED_EVERY)
+                next_detection = number + 1
             seen = [f for f in followers if f.frames and f.frames[-1] == number]
             self._order(seen, frame.pixels, number)
             self._examine(seen, frame.pixels, number)
@@ -399,15 +409,20 @@ class Analyser:
         pixels
             The frame.
         """
-        likenesses = []
-        for follower, (mesh, _) in zip(followers, found, strict=True):
-            known = follower.looks
-            likenesses.append(1.0 if known is None else likeness_of_looks(read_looks(pixels, mesh), known))
-        is_there = []
+        likenesses, is_there = [], []
         for k, (follower, (mesh, _)) in enumerate(zip(followers, found, strict=True)):
-            beside = (other for number, (other, _) in enumerate(found) if number != k)
-            limit = SLID_BESIDE if any(_share_behind(mesh, other) > AT_ONE_PLACE for other in beside) else SLID
-            is_there.append(likenesses[k] >= min(limit, OF_USUAL * follower.usual))
+            is_free, limit = np.ones(len(POINTS), dtype=np.bool_), SLID
+            for number, (other, _) in enumerate(found):
+                if number != k and _share_behind(mesh, other) > AT_ONE_PLACE:
+                    is_free &= ~points_inside(mesh[POINTS], other)
+                    limit = SLID_BESIDE
+            likeness = 1.0
+            if follower.looks is not None:
+                now, is_seen = read_looks(pixels, mesh), float(is_free.mean()) >= IN_SIGHT
+                likeness = likeness_of_looks(now, follower.looks, is_free if is_seen else None)
+                limit = limit if is_seen else SAME
+            likenesses.append(likeness)
+            is_there.append(likeness >= min(limit, OF_USUAL * follower.usual))
         for k, other in _pairs(len(found)):
             if is_there[k] and is_there[other] and overlap(_box(found[k][0]), _box(found[other][0])) > 0.6:
                 # Two on one face: who looks less like before is lost, of equals the younger.
@@ -423,20 +438,17 @@ class Analyser:
         is_alone = [True] * len(followers)
         for one, other in _pairs(len(followers)):
             pair = followers[one], followers[other]
-            if overlap(_box(pair[0].meshes[-1]), _box(pair[1].meshes[-1])) <= 0:
-                continue
-            inside = [points_inside(a.meshes[-1][POINTS], b.meshes[-1]) for a, b in (pair, pair[::-1])]
-            if max(float(part.mean()) for part in inside) < AT_ONE_PLACE / 2:
+            inside = [_points_behind(one.meshes[-1], other.meshes[-1]) for one, other in (pair, pair[::-1])]
+            if max(int(part.sum()) for part in inside) < FEWEST:
                 continue
             is_alone[one] = is_alone[other] = False
             # Where they meet the picture shows one of them.
-            strange = []
-            for follower, now, part in zip(pair, (looks[one], looks[other]), inside, strict=True):
-                known = follower.looks
-                strange.append(unlikeness_at(now, known, part) if known is not None and part.any() else 0.0)
+            strange: list[float | None] = [
+                unlikeness_at(now, follower.looks, part) if follower.looks is not None and part.any() else None
+                for follower, now, part in zip(pair, (looks[one], looks[other]), inside, strict=True)
+            ]
             sizes = [_extent(follower.meshes[-1]) for follower in pair]
-            is_doubtful = abs(strange[0] - strange[1]) < 0.05
-            behind = pair[int(sizes[1] < sizes[0] if is_doubtful else strange[1] > strange[0])]
+            behind = pair[_which_is_behind(strange, sizes)]
             behind.depths[number] = behind.depths.get(number, 0) + 1
         for follower, now, alone in zip(followers, looks, is_alone, strict=True):
             # What stands before a face is not learned as its own.
@@ -470,7 +482,11 @@ class Analyser:
             if any(overlap(box, other) > 0.4 or share_inside(box, other) > IN_A_FACE for other in others):
                 continue
             looks = read_looks(pixels, mesh)
-            again = self._returned([f for f in followers if f.is_lost and f.shot == shot], mesh, looks, number)
+            is_free = np.ones(len(POINTS), dtype=np.bool_)
+            for other in known:
+                is_free &= ~_points_behind(mesh, other.meshes[-1])
+            lost = [f for f in followers if f.is_lost and f.shot == shot]
+            again = self._returned(lost, mesh, looks, is_free if is_free.mean() >= IN_SIGHT else None, number)
             follower = again or _Follower(shot)
             if again is None:
                 followers.append(follower)
@@ -478,16 +494,35 @@ class Analyser:
             follower.add(number, mesh, score)
             known.append(follower)
 
-    def _returned(self, lost: list[_Follower], mesh: FloatArray, looks: FloatArray, number: int) -> _Follower | None:
-        """Who of those that were lost is found again, if anybody."""
+    def _returned(
+        self,
+        lost: list[_Follower],
+        mesh: FloatArray,
+        looks: FloatArray,
+        is_free: npt.NDArray[np.bool_] | None,
+        number: int,
+    ) -> _Follower | None:
+        """Who of those that were lost is found again, if anybody.
+
+        Parameters
+        ----------
+        lost
+            Of this shot.
+        mesh, looks
+            Of a face that nobody is followed on.
+        is_free
+            (K,) which points of it are on nobody else's head, or None where too few are.
+        number
+            The frame.
+        """
         best, most = None, 0.0
         for follower in lost:
             gap = number - follower.frames[-1]
-            likeness = 1.0 if follower.looks is None else likeness_of_looks(looks, follower.looks)
+            likeness = 1.0 if follower.looks is None else likeness_of_looks(looks, follower.looks, is_free)
             least = min(SLID, OF_USUAL * follower.usual)
             is_at_place = gap <= self._max_gap + 1 and overlap(_box(follower.meshes[-1]), _box(mesh)) > 0.3
             if not is_at_place:
-                least = SAME
+                least = SAME if is_free is None or is_free.all() else SAME_BESIDE
                 is_at_place = follower.is_hidden and gap <= AWAITED and _is_near(follower.meshes[-1], mesh)
             if gap > 0 and is_at_place and likeness >= max(least, most):
                 best, most = follower, likeness
@@ -508,7 +543,8 @@ class Analyser:
             return
         for follower in seen:
             if (len(follower.frames) - 1) % SAMPLE_EVERY == 0:
-                follower.samples = _best_samples([*follower.samples, _sample(pixels, follower)])
+                share = BESIDE if number in follower.depths else 1.0
+                follower.samples = _best_samples([*follower.samples, _sample(pixels, follower, share)])
 
     def _look_at_detections(self, pixels: Pixels, detections: list[Detection]) -> list[tuple[FloatArray, float]]:
         """Meshes of detections by two looks, the second mirrored too; those that are no face are left out."""
@@ -575,13 +611,13 @@ def _mean_face(five: FloatArray) -> FloatArray:
     return np.concatenate([transform(affine, mean[:, :2]), mean[:, 2:] * scale], axis=1).astype(np.float32)
 
 
-def _sample(pixels: Pixels, follower: _Follower) -> _Sample:
+def _sample(pixels: Pixels, follower: _Follower, share: float) -> _Sample:
     mesh = follower.meshes[-1]
     affine = mesh_crop(mesh, SAMPLE_SIDE, 2.0)
     five = five_from_68(transform(affine, mesh)[list(MESH_TO_68), :2])
     # Large, sure and seen from the front: the eyes are far apart in the picture.
     quality = float(np.linalg.norm(mesh[RIGHT_IRIS, :2] - mesh[LEFT_IRIS, :2])) * follower.scores[-1]
-    return _Sample(quality, cut(pixels, affine, SAMPLE_SIDE), five)
+    return _Sample(share * quality, cut(pixels, affine, SAMPLE_SIDE), five)
 
 
 def _best_samples(samples: list[_Sample]) -> list[_Sample]:
@@ -611,6 +647,35 @@ def _pairs(count: int) -> list[tuple[int, int]]:
 def _is_beside(mesh: FloatArray, followers: list[_Follower], own: _Follower) -> bool:
     """Whether somebody else was at the same place."""
     return any(_share_behind(mesh, other.meshes[-1], 1.3) > AT_ONE_PLACE for other in followers if other is not own)
+
+
+def _which_is_behind(strange: Sequence[float | None], sizes: Sequence[float]) -> int:
+    """0 or 1: which of two faces that meet is behind.
+
+    Parameters
+    ----------
+    strange
+        How unlike themselves they are where they meet; None where that is not known.
+    sizes
+        In the same unit: where the looks do not tell, the smaller is farther away.
+    """
+    first, second = strange
+    if first is not None and second is not None and abs(first - second) >= 0.05:
+        return int(second > first)
+    if first is not None and second is None:
+        return int(first < INTACT)
+    if second is not None and first is None:
+        return int(second >= INTACT)
+    return int(sizes[1] < sizes[0])
+
+
+def _points_behind(mesh: FloatArray, other: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which of the points that are looked at lie on another's head."""
+    box = _box(other)
+    room = (HEAD - 1) / 2 * (box[2:] - box[:2])
+    if overlap(_box(mesh), np.concatenate([box[:2] - room, box[2:] + room])) <= 0:
+        return np.zeros(len(POINTS), dtype=np.bool_)
+    return points_inside(mesh[POINTS], other, HEAD)
 
 
 def _share_behind(mesh: FloatArray, other: FloatArray, growth: float = 1.0) -> float:

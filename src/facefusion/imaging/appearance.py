@@ -32,7 +32,7 @@ def read_looks(pixels: Pixels, mesh: FloatArray) -> FloatArray:
     return np.asarray(looks[:, 0], dtype=np.float32)
 
 
-def likeness_of_looks(one: FloatArray, other: FloatArray) -> float:
+def likeness_of_looks(one: FloatArray, other: FloatArray, where: npt.NDArray[np.bool_] | None = None) -> float:
     """Share of points that look alike in two looks, 0 to 1; the strength and colour of the light do not count.
 
     Points that something covers count as unlike and leave the others as they are. From one frame to the next a face has
@@ -42,8 +42,10 @@ def likeness_of_looks(one: FloatArray, other: FloatArray) -> float:
     ----------
     one, other
         (K, 3) as of `read_looks`.
+    where
+        (K,) points that count; None for all.
     """
-    difference = one - other
+    difference = one - other if where is None else (one - other)[where]
     shares = []
     for light in (np.zeros(3, np.float32), np.median(difference, axis=0)):
         shares.append(float((np.abs(difference - light).max(axis=1) < _ALIKE).mean()))
