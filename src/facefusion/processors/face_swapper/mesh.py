@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.errors import NoFaceInSource
+from facefusion.imaging.crops import cut_native
 from facefusion.imaging.finish import SHARPEST_PX, measure_finish, soften
 from facefusion.imaging.light import estimate_shading, from_log, to_log
 from facefusion.imaging.masks import beside_heads
@@ -36,6 +37,7 @@ from facefusion.imaging.texture import (
     unwrap,
     view_surface,
 )
+from facefusion.imaging.veil import SURE, find_veil
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.plugins.protocols import EngineContext, opens
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
@@ -65,6 +67,8 @@ MAX_LOSS = 6.0
 """Limit of darkening: a face in the dark must not glow."""
 LEAST_BLUR_PX = 0.5
 """Softer by less is not seen."""
+VEIL_ROOM = 0.14
+"""Room around a source over its longer side in which haze is looked for."""
 MAX_BLUR = 0.06
 """Limit of softening over the height of the face."""
 
@@ -113,6 +117,8 @@ class MeshSwapper:
     broadness
         Smoothing of the light that is taken over, in cells of the grid, away from the outline: light with
         detail in it shows the relief of the face it fell on.
+    has_veil
+        Whether the new face gets the haze or the lifted black of the picture.
     """
 
     crop_shape: CropShape | None = CropShape("", 0, margin=0.14)
@@ -127,9 +133,11 @@ class MeshSwapper:
         fusion: Fusion | None = None,
         finish: float = 1.0,
         broadness: float = 0.0,
+        has_veil: bool = True,
     ) -> None:
         self._plane, self._grid = _surface()
         self._light, self._masks, self._fusion, self._finish = light, masks, fusion, finish
+        self._has_veil = has_veil
         self._broadness, self._inner = broadness, self._build_inner() if broadness > 0 else None
         if fusion is None:
             self.crop_shape = None
@@ -192,7 +200,7 @@ class MeshSwapper:
         """Unwrap the sources into one texture; each part is taken from the photo that shows it best."""
         if not sources:
             raise NoFaceInSource("The face swapper has no source face.", "Give one or more photos with --source.")
-        log_texture, known, main = self._merge(sources)
+        log_texture, known, main = self._merge([self._cleared(source) for source in sources])
         coarse = np.stack([resize(np.ascontiguousarray(log_texture[..., c]), CELLS) for c in range(3)], axis=-1)
         shading, trust = estimate_shading(coarse, self._skin * resize(known, CELLS), SHADING_SIGMA)
         # The source's own fringe is not pasted: there the target's forehead stays.
@@ -214,6 +222,12 @@ class MeshSwapper:
         finish = measure_finish(main.pixels, main.face.mesh)
         source_blur = 0.0 if finish is None else finish[0] / max(float(np.ptp(main.face.mesh[:, 1])), 1.0)
         self._prepared = _Prepared(tuple(levels), bytes_, shading, _contrast(coarse - shading, skin), source_blur)
+
+    def _cleared(self, source: SourceFace) -> SourceFace:
+        """A source without the haze of its own photo."""
+        near = cut_native(source.pixels, source.face, VEIL_ROOM)
+        veil = find_veil(near.pixels, near.face.mesh, SURE) if self._has_veil else None
+        return source if veil is None else SourceFace(veil.lift(source.pixels), source.face)
 
     def _merge(self, sources: Sequence[SourceFace]) -> tuple[FloatArray, FloatArray, SourceFace]:
         """One texture from all sources.
@@ -267,7 +281,9 @@ class MeshSwapper:
             raise RuntimeError("prepare must be called before process")
         mesh, pixels = crop.face.mesh, crop.visible()
         height, width = pixels.shape[:2]
-        shading, keep, strength, colourfulness = self._measure_light(pixels, crop.face, prepared)
+        veil = find_veil(pixels, mesh) if self._has_veil else None
+        clear = pixels if veil is None else veil.lift(pixels)
+        shading, keep, strength, colourfulness = self._measure_light(clear, crop.face, prepared)
 
         # One texture pixel per picture pixel: finer levels would alias, coarser ones blur.
         density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(mesh[:, 1])), 1.0)
@@ -287,6 +303,8 @@ class MeshSwapper:
         alpha = cover * to_full(fade, view) * np.float32(1 / 255)
         over = from_log(log)
         over = self._soften(over, crop.face, prepared)
+        if veil is not None:
+            over = veil.lay(over)
         if self._fusion is not None:
             over, alpha = self._fusion.fuse(over, np.asarray(alpha, dtype=np.float32), pixels, mesh, colourfulness)
         if self._masks is not None:
