@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from facefusion.imaging.crops import cut_native
 from facefusion.imaging.light import to_lab, to_linear, to_srgb
+from facefusion.imaging.veil import measure_black
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
 from facefusion.pipeline.runner import build_analyser
@@ -99,12 +101,15 @@ def main() -> None:
         faces = analyser.find_faces(pixels)
         if not faces or np.ptp(faces[0].mesh[:, 1]) < LEAST_PX:
             continue
-        crop = cut_native(pixels, faces[0], swappers[1].crop_shape.margin if swappers[1].crop_shape else 0.14)
+        face = replace(faces[0], black=measure_black(pixels, faces[0].mesh))
+        crop = cut_native(pixels, face, swappers[1].crop_shape.margin if swappers[1].crop_shape else 0.14)
         before, where = swapped(swappers[0], crop)
         after, _ = swapped(swappers[1], crop)
         plain.append((difference(before, after, where), name))
         for kind, veil in VEILS.items():
-            veiled = Crop(veil(crop.pixels), crop.crop_from_frame, crop.face, crop.alpha)
+            black = measure_black(veil(pixels), faces[0].mesh)
+            face = replace(crop.face, black=black)
+            veiled = Crop(veil(crop.pixels), crop.crop_from_frame, face, crop.alpha)
             found[kind].append(
                 tuple(
                     difference(swapped(swapper, veiled)[0], veil(clear), where)

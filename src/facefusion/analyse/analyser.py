@@ -21,6 +21,7 @@ from facefusion.imaging.flow import MOTION_SIDE, measure_motion, motion_crop
 from facefusion.imaging.masks import HEAD
 from facefusion.imaging.resample import cut, is_cut, thumbnail
 from facefusion.imaging.templates import similarity
+from facefusion.imaging.veil import measure_black
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.models.pose import estimate_poses
 from facefusion.plugins.protocols import Classifier, Detector, Identifier, Landmarker, PointLandmarker
@@ -113,15 +114,16 @@ class _Follower:
     finishes: dict[int, tuple[float, float]] = field(default_factory=dict)
     is_lost: bool = False
     depths: dict[int, int] = field(default_factory=dict)
-    first_looks: FloatArray | None = None
+    looks_at_first: FloatArray = field(default_factory=lambda: np.zeros((len(POINTS), 3), np.float32))
     looks: FloatArray | None = None
     usual: float = 1.0
     is_hidden: bool = False
+    blacks: list[FloatArray] = field(default_factory=list)
 
     def learn(self, looks: FloatArray) -> None:
         """Remember what the face looks like; slowly, for light and pose change slowly."""
         if self.looks is None:
-            self.first_looks = self.looks = looks
+            self.looks_at_first = self.looks = looks
             return
         likeness = likeness_of_looks(looks, self.looks)
         self.usual += LEARN * (likeness - self.usual)
@@ -354,7 +356,8 @@ class Analyser:
             identities,
             attributes,
             np.array([follower.depths.get(k, 0) for k in follower.frames], np.int8) if follower.depths else None,
-            None if follower.first_looks is None else np.stack([follower.first_looks, follower.looks]),
+            None if follower.looks is None else np.stack([follower.looks_at_first, follower.looks]),
+            np.stack(follower.blacks),
         )
 
     def _follow(
@@ -381,8 +384,8 @@ class Analyser:
             for k, seen in zip(again, second, strict=True):
                 looks[k] = seen
         was_lost = False
-        seen = self._without_slid(active, looks, pixels)
-        for follower, (mesh, score), is_there in zip(active, looks, seen, strict=True):
+        still_there = self._without_slid(active, looks, pixels)
+        for follower, (mesh, score), is_there in zip(active, looks, still_there, strict=True):
             if score < MIN_SCORE or not _is_in_picture(mesh, pixels) or not is_there:
                 follower.is_lost = True
                 follower.is_hidden = not is_there or _is_beside(follower.meshes[-1], active, follower)
@@ -423,13 +426,13 @@ class Analyser:
                 limit = limit if is_seen else SAME
             likenesses.append(likeness)
             is_there.append(likeness >= min(limit, OF_USUAL * follower.usual))
-        for k, other in _pairs(len(found)):
-            if is_there[k] and is_there[other] and overlap(_box(found[k][0]), _box(found[other][0])) > 0.6:
+        for one, two in _pairs(len(found)):
+            if is_there[one] and is_there[two] and overlap(_box(found[one][0]), _box(found[two][0])) > 0.6:
                 # Two on one face: who looks less like before is lost, of equals the younger.
-                ages = [len(followers[n].frames) for n in (k, other)]
-                difference = likenesses[k] - likenesses[other]
+                ages = [len(followers[n].frames) for n in (one, two)]
+                difference = likenesses[one] - likenesses[two]
                 is_first_less = difference < 0 if abs(difference) > 0.05 else ages[0] < ages[1]
-                is_there[k if is_first_less else other] = False
+                is_there[one if is_first_less else two] = False
         return is_there
 
     def _order(self, followers: list[_Follower], pixels: Pixels, number: int) -> None:
@@ -531,6 +534,7 @@ class Analyser:
     def _examine(self, seen: list[_Follower], pixels: Pixels, number: int) -> None:
         """Read sharpness, grain and 68 points; keep the best looks where somebody wants to know who is who."""
         for follower in seen:
+            follower.blacks.append(measure_black(pixels, follower.meshes[-1]))
             if (len(follower.frames) - 1) % FINISH_EVERY == 0 and number not in follower.depths:
                 finish = measure_finish(pixels, follower.meshes[-1])
                 if finish is not None:

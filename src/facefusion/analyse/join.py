@@ -47,6 +47,10 @@ SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
 """Frames of a track that are smoothed together, and frames to each side that are looked at for it."""
 
 
+PER_FRAME = ("frames", "scores", "is_moved", "depths", "blacks")
+"""Short columns of a run that have a row for every frame."""
+
+
 @dataclass(frozen=True, slots=True)
 class JoinOptions:
     """How tracks are made.
@@ -89,6 +93,7 @@ class _Run:
     attributes: tuple[Attributes, ...]
     depths: npt.NDArray[np.int8]
     looks: FloatArray | None
+    blacks: FloatArray
     meshes: Rows
     motions: Rows
     trusts: Rows
@@ -176,8 +181,14 @@ def _run(sighting: Sighting, offset: int) -> _Run:
         sighting.point_scores, sighting.finish_frames + offset, sighting.finishes, sighting.qualities,
         sighting.identities, sighting.attributes,
         np.zeros(len(sighting.frames), np.int8) if sighting.depths is None else sighting.depths, sighting.looks,
+        _blacks(sighting),
         Rows.of(sighting.meshes), Rows.of(sighting.motions), Rows.of(sighting.trusts), Rows.of(sighting.points),
     )  # fmt: skip
+
+
+def _blacks(sighting: Sighting) -> FloatArray:
+    """What is known of the darkest; NaN where nothing is."""
+    return np.full((len(sighting.frames), 3), np.nan, np.float32) if sighting.blacks is None else sighting.blacks
 
 
 def _continue(
@@ -243,7 +254,7 @@ def _without_last(run: _Run) -> _Run:
     points, finishes = int(np.searchsorted(run.point_frames, last)), run.finish_frames < last
     return replace(
         run,
-        **{name: getattr(run, name)[:-1] for name in ("frames", "scores", "is_moved", "depths")},
+        **{name: getattr(run, name)[:-1] for name in PER_FRAME},
         **{name: getattr(run, name)[:points] for name in ("point_frames", "point_scores")},
         **{name: getattr(run, name)[finishes] for name in ("finish_frames", "finishes")},
         **{name: getattr(run, name).cut(0, count) for name in ("meshes", "motions", "trusts")},
@@ -258,7 +269,17 @@ def _sum(runs: Sequence[_Run]) -> _Run:
     qualities = np.concatenate([run.qualities for run in runs])
     best = np.argsort(-qualities, kind="stable")[:MAX_SAMPLES]
     looks = [look for run in runs for look in run.attributes]
-    short = ("frames", "scores", "is_moved", "depths", "point_frames", "point_scores", "finish_frames", "finishes")
+    short = (
+        "frames",
+        "scores",
+        "is_moved",
+        "depths",
+        "blacks",
+        "point_frames",
+        "point_scores",
+        "finish_frames",
+        "finishes",
+    )
     joined: dict[str, Any] = {name: np.concatenate([getattr(run, name) for run in runs]) for name in short}
     joined |= {name: Rows.sum(getattr(run, name) for run in runs) for name in LONG_SEEN}
     return replace(
@@ -384,6 +405,10 @@ class _Draft:
         )
         depths = np.zeros(len(frames), np.int8)
         depths[np.searchsorted(frames, run.frames)] = run.depths
+        # Between two sightings it is what it was on both sides.
+        share = self.shares[:, None]
+        blacks = run.blacks[self.lefts] * (1 - share)
+        blacks += run.blacks[np.minimum(self.lefts + 1, len(run.frames) - 1)] * share
         known_people = run.identities.shape[1] if len(run.identities) else 0
         return Track(
             track_id,
@@ -397,6 +422,7 @@ class _Draft:
             ~np.isin(frames, run.frames),
             None if finishes is None else finishes[rows],
             depths if depths.any() else None,
+            None if np.isnan(blacks).any() else blacks[rows].astype(np.float32),
         )
 
     def meshes(self, low: int, high: int) -> FloatArray:

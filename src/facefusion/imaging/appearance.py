@@ -28,7 +28,8 @@ def read_looks(pixels: Pixels, mesh: FloatArray) -> FloatArray:
     affine = mesh_crop(mesh, _SIDE, _MARGIN)
     at = transform(affine, mesh[POINTS, :2]).astype(np.float32)
     log = to_log(cut(pixels, affine, _SIDE))
-    looks = cv2.remap(log, at[:, None], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = np.ascontiguousarray(at[:, None, 0]), np.ascontiguousarray(at[:, None, 1])
+    looks = cv2.remap(log, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(looks[:, 0], dtype=np.float32)
 
 

@@ -34,7 +34,7 @@ def presence(track: Track, tracks: Tracks) -> FloatArray:
     stops = np.append(starts[1:], count)
     for start, stop in zip(starts, stops, strict=True):
         run = np.arange(stop - start)
-        hidden = (_is_beside_others(track, row, tracks) for row in (start, stop - 1))
+        hidden = (_is_beside_others(track, row, tracks) for row in (int(start), int(stop) - 1))
         came_out, went_in = hidden
         if int(track.frames[start]) not in bounds and not came_out and not _is_at_border(track.meshes[start], tracks):
             from_start[start:stop] = run

@@ -24,7 +24,7 @@ _COLUMNS = (
     "frames", "meshes", "scores", "motions", "trusts", "is_moved", "point_frames", "points", "point_scores",
     "finish_frames", "finishes", "qualities", "identities",
 )  # fmt: skip
-_OPTIONAL = ("depths", "looks")
+_OPTIONAL = ("depths", "looks", "blacks")
 LONG = ("meshes", "motions", "trusts", "points")
 """Columns that are large for every frame."""
 
@@ -61,6 +61,8 @@ class Sighting:
     looks
         (2, K, 3) float32 what the face looks like at the beginning and at the end (`facefusion.imaging.appearance`), or
         None where that is not known.
+    blacks
+        (N, 3) float32 linear light of the darkest that is seen of the person and near by, or None.
 
     The long ones may lie in a file.
     """
@@ -81,6 +83,7 @@ class Sighting:
     attributes: tuple[Attributes, ...] = ()
     depths: npt.NDArray[np.int8] | None = None
     looks: FloatArray | None = None
+    blacks: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

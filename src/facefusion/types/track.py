@@ -25,7 +25,7 @@ SAME_PERSON_COSINE = 0.4
 """Cosine above which ArcFace embeddings show one person; FaceFusion's distance of 0.3."""
 FORMAT = "facefusion-tracks-1"
 _COLUMNS = ("frames", "meshes", "scores", "poses")
-_OPTIONAL = ("points", "identity", "guessed", "finishes", "depths")
+_OPTIONAL = ("points", "identity", "guessed", "finishes", "depths", "blacks")
 UNSEEN_DEPTH = 127
 """Depth of a face that was not seen in a frame: everybody who was seen stands before it."""
 LONG = ("meshes", "poses", "points")
@@ -60,6 +60,8 @@ class Track:
         (N, 2) float32 blur in pixels and grain in levels of 255 of the picture at the face, or None.
     depths
         (N,) int8: how many of the other people stand before this one, or None where nobody ever does.
+    blacks
+        (N, 3) float32 linear light of the darkest that is seen of the person and near by, or None.
     """
 
     track_id: int
@@ -73,6 +75,7 @@ class Track:
     guessed: npt.NDArray[np.bool_] | None = None
     finishes: npt.NDArray[np.float32] | None = None
     depths: npt.NDArray[np.int8] | None = None
+    blacks: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.frames)
@@ -86,6 +89,8 @@ class Track:
             raise ValueError(f"finishes must be ({count}, 2), not {self.finishes.shape}")
         if self.depths is not None and self.depths.shape != (count,):
             raise ValueError(f"depths must be ({count},), not {self.depths.shape}")
+        if self.blacks is not None and self.blacks.shape != (count, 3):
+            raise ValueError(f"blacks must be ({count}, 3), not {self.blacks.shape}")
         if count and (np.diff(self.frames) <= 0).any():
             raise ValueError("frames must rise")
 
@@ -110,6 +115,7 @@ class Track:
             self.identity,
             blur=0.0 if self.finishes is None else float(self.finishes[row, 0]),
             grain=0.0 if self.finishes is None else float(self.finishes[row, 1]),
+            black=None if self.blacks is None else self.blacks[row],
         )
 
 

@@ -37,7 +37,7 @@ from facefusion.imaging.texture import (
     unwrap,
     view_surface,
 )
-from facefusion.imaging.veil import SURE, find_veil
+from facefusion.imaging.veil import SURE, find_veil, measure_black
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.plugins.protocols import EngineContext, opens
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
@@ -226,7 +226,8 @@ class MeshSwapper:
     def _cleared(self, source: SourceFace) -> SourceFace:
         """A source without the haze of its own photo."""
         near = cut_native(source.pixels, source.face, VEIL_ROOM)
-        veil = find_veil(near.pixels, near.face.mesh, SURE) if self._has_veil else None
+        black = measure_black(source.pixels, source.face.mesh)
+        veil = find_veil(near.pixels, near.face.mesh, black, SURE) if self._has_veil else None
         return source if veil is None else SourceFace(veil.lift(source.pixels), source.face)
 
     def _merge(self, sources: Sequence[SourceFace]) -> tuple[FloatArray, FloatArray, SourceFace]:
@@ -281,7 +282,7 @@ class MeshSwapper:
             raise RuntimeError("prepare must be called before process")
         mesh, pixels = crop.face.mesh, crop.visible()
         height, width = pixels.shape[:2]
-        veil = find_veil(pixels, mesh) if self._has_veil else None
+        veil = find_veil(pixels, mesh, crop.face.black) if self._has_veil else None
         clear = pixels if veil is None else veil.lift(pixels)
         shading, keep, strength, colourfulness = self._measure_light(clear, crop.face, prepared)
 
