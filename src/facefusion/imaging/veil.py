@@ -50,6 +50,10 @@ class Veil:
 
     light: FloatArray
 
+    def weaker(self, share: float) -> Veil:
+        """A share of it, 0 to 1."""
+        return Veil(self.light * np.float32(share))
+
     def lift(self, pixels: Pixels) -> Pixels:
         """A veiled picture, (H, W, 3) sRGB bytes, as it would be without."""
         steps = np.arange(256)

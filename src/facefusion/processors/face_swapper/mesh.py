@@ -69,6 +69,8 @@ LEAST_BLUR_PX = 0.5
 """Softer by less is not seen."""
 VEIL_ROOM = 0.14
 """Room around a source over its longer side in which haze is looked for."""
+CLEARED = 0.93
+"""Share of a source's haze that is taken away: with a little too much its shadows are lost and the rest glows."""
 MAX_BLUR = 0.06
 """Limit of softening over the height of the face."""
 
@@ -228,7 +230,7 @@ class MeshSwapper:
         near = cut_native(source.pixels, source.face, VEIL_ROOM)
         black = measure_black(source.pixels, source.face.mesh)
         veil = find_veil(near.pixels, near.face.mesh, black, SURE) if self._has_veil else None
-        return source if veil is None else SourceFace(veil.lift(source.pixels), source.face)
+        return source if veil is None else SourceFace(veil.weaker(CLEARED).lift(source.pixels), source.face)
 
     def _merge(self, sources: Sequence[SourceFace]) -> tuple[FloatArray, FloatArray, SourceFace]:
         """One texture from all sources.
