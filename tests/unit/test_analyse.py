@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from facefusion.analyse.analyser import Analyser
-from facefusion.analyse.smooth import savitzky_golay, smooth_meshes
+from facefusion.analyse.smooth import savitzky_golay, smooth_finishes, smooth_meshes
 from facefusion.imaging.align import mesh_crop
+from facefusion.imaging.appearance import POINTS, likeness_of_looks, points_inside
 from facefusion.imaging.flow import crop_shift, measure_motion, motion_crop
 from facefusion.imaging.resample import is_cut, thumbnail
 from facefusion.models.pose import estimate_pose, estimate_poses
@@ -254,3 +255,29 @@ def test_faces_that_move_fast_are_read_as_those_that_stand_still():
     middle = track.meshes[:, [33, 263], 0].mean(axis=1)
     wanted = np.array([x for x, _ in spots]) + (make_mesh((0.0, 0.0), 36.0)[[33, 263], 0].mean())
     assert np.abs(middle - wanted).max() < 1.0  # what leans to one side leans to the other in the mirror
+
+
+def test_sharpness_before_a_break_says_nothing_about_what_comes_after():
+    frames = np.array([*range(20), *range(30, 50)])
+    found = {0: (3.0, 1.0), 6: (3.0, 1.0), 12: (3.0, 1.0), 18: (3.0, 1.0), 30: (0.5, 2.0), 36: (0.5, 2.0)}
+    blur, grain = smooth_finishes(frames, found).T
+    np.testing.assert_allclose(blur, [3.0] * 20 + [0.5] * 20)
+    np.testing.assert_allclose(grain, [1.0] * 20 + [2.0] * 20)
+
+
+def test_looks_of_one_person_agree_in_any_light_and_under_a_hand_and_those_of_two_do_not(rng):
+    one, other = (rng.normal(-1.5, 0.5, (len(POINTS), 3)).astype(np.float32) for _ in range(2))
+    assert likeness_of_looks(one, one + np.array([1.0, 0.6, -0.4], np.float32)) == 1
+    covered = one.copy()
+    covered[:60] = -3
+    assert likeness_of_looks(covered, one) > 0.55
+    assert likeness_of_looks(one, other) < 0.3
+    assert likeness_of_looks(covered, one, np.arange(len(POINTS)) >= 60) == 1
+
+
+def test_points_inside_an_outline_are_those_of_the_face():
+    mesh = make_mesh((100.0, 100.0), 40.0)
+    assert points_inside(mesh, mesh, 1.05)[:468].all()
+    assert not points_inside(mesh + np.array([200, 0, 0], np.float32), mesh).any()
+    half = points_inside(mesh + np.array([45, 0, 0], np.float32), mesh).mean()
+    assert 0.2 < half < 0.7

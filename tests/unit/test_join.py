@@ -122,3 +122,84 @@ def test_people_are_linked_as_average_linkage_is_defined(seed):
     tracks = [Seen() for _ in range(24)]
     assert link_people(tracks, 0.5) == people_by_definition(tracks, 0.5)
     assert len(set(link_people(tracks, 0.5))) < 24
+
+
+def looking(sighting, looks, depths=None):
+    """A sighting of somebody of certain looks, all the time."""
+    n = len(sighting.frames)
+    blacks = np.full((n, 3), 0.01, np.float32)
+    depths = np.zeros(n, np.int8) if depths is None else np.asarray(depths, np.int8)
+    return replace(sighting, looks=np.stack([looks, looks]), blacks=blacks, depths=depths)
+
+
+def placed(rows, middle, looks, rng):
+    """Somebody who stands still."""
+    sighting = make_sighting(rows, 0, rng)
+    meshes = np.stack([make_mesh(middle, 40.0)] * len(rows))
+    points = np.stack([make_mesh(middle, 40.0)[list(MESH_TO_68), :2]] * len(sighting.point_frames))
+    return looking(replace(sighting, meshes=meshes, points=points, identities=np.zeros((1, 0), np.float32)), looks)
+
+
+def two_looks(rng):
+    return [rng.normal(-1.5, 0.5, (156, 3)).astype(np.float32) for _ in range(2)]
+
+
+def observed(*sightings):
+    return [Observation(640, 360, Fraction(1, 25), np.arange(40), np.array([0]), False, sightings)]
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_two_who_change_places_while_nobody_sees_them_are_told_apart_by_their_looks(swap):
+    rng = np.random.default_rng(3)
+    one, other = two_looks(rng)
+    left, right = (100.0, 100.0), (150.0, 100.0)
+    places = (right, left) if swap else (left, right)
+    found = observed(
+        placed(range(10), left, one, rng), placed(range(11), right, other, rng),
+        placed(range(14, 30), places[0], one, rng), placed(range(15, 30), places[1], other, rng),
+    )  # fmt: skip
+    tracks = join(found, JoinOptions(max_gap=5)).tracks
+    assert len(tracks) == 2
+    for track in tracks:
+        starts_left = track.meshes[0, :, 0].mean() < 125
+        ends_left = track.meshes[-1, :, 0].mean() < 125
+        assert (starts_left != ends_left) == swap
+
+
+def test_a_stranger_at_the_same_place_is_another_track_and_light_that_changes_is_not():
+    rng = np.random.default_rng(4)
+    one, other = two_looks(rng)
+    first = placed(range(10), (100.0, 100.0), one, rng)
+    stranger = placed(range(13, 30), (100.0, 100.0), other, rng)
+    brighter = placed(range(13, 30), (100.0, 100.0), one + np.array([0.9, 0.7, 0.5], np.float32), rng)
+    assert len(join(observed(first, stranger), JoinOptions(max_gap=5)).tracks) == 2
+    assert len(join(observed(first, brighter), JoinOptions(max_gap=5)).tracks) == 1
+
+
+def test_a_gap_is_not_bridged_where_somebody_else_stands():
+    rng = np.random.default_rng(5)
+    one, other = two_looks(rng)
+    hidden = placed([*range(10), *range(14, 30)], (100.0, 100.0), one, rng)
+    before = placed(range(8, 30), (104.0, 102.0), other, rng)
+    beside = placed(range(8, 30), (260.0, 102.0), other, rng)
+    for other_one, is_bridged in ((before, False), (beside, True)):
+        tracks = join(observed(hidden, other_one), JoinOptions(max_gap=5)).tracks
+        (track,) = (t for t in tracks if t.frames[0] == 0)
+        assert ({10, 11, 12, 13} <= set(track.frames.tolist())) == is_bridged
+        # Whoever must not be seen stays covered.
+        tracks = join(observed(hidden, other_one), JoinOptions(max_gap=5, reach=4)).tracks
+        (track,) = (t for t in tracks if t.frames[0] == 0)
+        assert {10, 11, 12, 13} <= set(track.frames.tolist())
+
+
+def test_depth_and_the_darkest_go_through_files_and_gaps(tmp_path):
+    rng = np.random.default_rng(6)
+    sighting = looking(make_sighting([*range(10), *range(12, 20)], 0, rng), two_looks(rng)[0], [0] * 8 + [1] * 10)
+    Observation(640, 360, Fraction(1, 25), np.arange(40), np.array([0]), False, (sighting,)).save(tmp_path / "part")
+    tracks = join([Observation.load(tmp_path / "part")], JoinOptions(max_gap=5), {}, tmp_path / "tracks")
+    (track,) = Tracks.load(tmp_path / "tracks").tracks
+    assert np.array_equal(track.depths, tracks.tracks[0].depths)
+    assert track.depths.tolist() == [0] * 8 + [1, 1, 0, 0] + [1] * 8
+    assert track.depth(9) == 1
+    assert track.depth(10) > 100  # nobody saw it
+    np.testing.assert_allclose(track.blacks, 0.01, rtol=1e-5)

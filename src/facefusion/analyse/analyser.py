@@ -14,11 +14,14 @@ import numpy.typing as npt
 
 from facefusion.analyse.join import MAX_SAMPLES, JoinOptions, join
 from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, transform
+from facefusion.imaging.appearance import POINTS, likeness_of_looks, points_inside, read_looks, unlikeness_at
 from facefusion.imaging.boxes import overlap, share_inside
 from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.flow import MOTION_SIDE, crop_shift, measure_motion, motion_crop
+from facefusion.imaging.masks import HEAD
 from facefusion.imaging.resample import cut, is_cut, thumbnail
 from facefusion.imaging.templates import similarity
+from facefusion.imaging.veil import measure_black
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.models.pose import estimate_poses
 from facefusion.plugins.protocols import Classifier, Detector, Identifier, Landmarker, PointLandmarker
@@ -61,6 +64,27 @@ FINISH_EVERY = 6
 SAMPLE_EVERY = 8
 """Frames between two looks that may be kept to tell who somebody is."""
 SAMPLE_SIDE = 256
+BESIDE = 0.1
+"""How much a look at somebody is worth before whom another stands."""
+SLID, SLID_BESIDE = 0.35, 0.4
+"""Likeness to its own looks below which a mesh has slid onto something else; the same while somebody is beside it."""
+OF_USUAL = 0.6
+"""Share of its usual likeness below which a face that never looks the same twice (in the dark) has slid."""
+SAME, SAME_BESIDE = 0.6, 0.45
+"""Likeness from which somebody who was hidden is taken to be back, wherever nearby that is; by the part of
+a face that comes out from behind somebody, less."""
+LEARN = 0.15
+"""Weight of a frame in what is remembered of somebody's looks."""
+AT_ONE_PLACE = 0.1
+"""Share of a face in another's outline from which the network may fit the one for the other."""
+AWAITED = 50
+"""Frames in which somebody who went behind another is looked for."""
+INTACT = 0.25
+"""Unlikeness to its own looks, natural logarithm, up to which nothing stands before a part of a face."""
+IN_SIGHT = 0.25
+"""Share of a face outside of another's outline from which that part tells whether it is still there."""
+FEWEST = 3
+"""Points of a face on another's head from which the two meet."""
 
 
 _Motion = tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]
@@ -89,6 +113,21 @@ class _Follower:
     samples: list[_Sample] = field(default_factory=list)
     finishes: dict[int, tuple[float, float]] = field(default_factory=dict)
     is_lost: bool = False
+    depths: dict[int, int] = field(default_factory=dict)
+    looks_at_first: FloatArray = field(default_factory=lambda: np.zeros((len(POINTS), 3), np.float32))
+    looks: FloatArray | None = None
+    usual: float = 1.0
+    is_hidden: bool = False
+    blacks: list[FloatArray] = field(default_factory=list)
+
+    def learn(self, looks: FloatArray) -> None:
+        """Remember what the face looks like; slowly, for light and pose change slowly."""
+        if self.looks is None:
+            self.looks_at_first = self.looks = looks
+            return
+        likeness = likeness_of_looks(looks, self.looks)
+        self.usual += LEARN * (likeness - self.usual)
+        self.looks = np.asarray(self.looks + LEARN * (looks - self.looks), dtype=np.float32)
 
     def add(self, frame: int, mesh: FloatArray, score: float, motion: Future[_Motion] | None = None) -> None:
         self.frames.append(frame)
@@ -249,7 +288,7 @@ class Analyser:
                 cuts.append(number)
                 next_detection = next_turned = number
                 for follower in followers:
-                    follower.is_lost = True
+                    follower.is_lost, follower.is_hidden = True, False
             miniature = current
             was_lost = self._follow(followers, before, frame.pixels, number, aside, waiting)
             if was_lost or number >= next_detection:  # look again at once when somebody was lost
@@ -263,7 +302,11 @@ class Analyser:
                     self._add_new(followers, frame.pixels, number, len(cuts), self._find_turned(frame.pixels))
                     next_turned = number + TURNED_EVERY
                 next_detection = number + (max(self._interval // 3, 1) if is_empty else self._interval)
-            self._examine([f for f in followers if f.frames and f.frames[-1] == number], frame.pixels, number)
+            if any(f.is_lost and f.is_hidden and number - f.frames[-1] <= AWAITED for f in followers):
+                next_detection = number + 1
+            seen = [f for f in followers if f.frames and f.frames[-1] == number]
+            self._order(seen, frame.pixels, number)
+            self._examine(seen, frame.pixels, number)
             before = frame.pixels
             while len(waiting) > MAX_WAITING:
                 waiting.popleft().result()
@@ -312,6 +355,9 @@ class Analyser:
             np.array([s.quality for s in follower.samples], dtype=np.float32),
             identities,
             attributes,
+            np.array([follower.depths.get(k, 0) for k in follower.frames], np.int8) if follower.depths else None,
+            None if follower.looks is None else np.stack([follower.looks_at_first, follower.looks]),
+            np.stack(follower.blacks),
         )
 
     def _follow(
@@ -338,9 +384,11 @@ class Analyser:
             for k, seen in zip(again, second, strict=True):
                 looks[k] = seen
         was_lost = False
-        for follower, (mesh, score) in zip(active, looks, strict=True):
-            if score < MIN_SCORE or not _is_in_picture(mesh, pixels):
+        still_there = self._without_slid(active, looks, pixels)
+        for follower, (mesh, score), is_there in zip(active, looks, still_there, strict=True):
+            if score < MIN_SCORE or not _is_in_picture(mesh, pixels) or not is_there:
                 follower.is_lost = True
+                follower.is_hidden = not is_there or _is_beside(follower.meshes[-1], active, follower)
                 was_lost = True
             else:
                 motion = None
@@ -348,10 +396,68 @@ class Analyser:
                     motion = aside.submit(_measure_motion, before, pixels, follower.meshes[-1], mesh)
                     waiting.append(motion)
                 follower.add(number, mesh, score, motion)
-        for follower, other in _overlapping([f for f in active if not f.is_lost]):
-            younger = follower if len(follower.frames) < len(other.frames) else other
-            younger.is_lost = True
         return was_lost
+
+    def _without_slid(
+        self, followers: list[_Follower], found: list[tuple[FloatArray, float]], pixels: Pixels
+    ) -> list[bool]:
+        """Whether each mesh still lies on whom it followed: the network fits any face that comes before it as gladly.
+
+        Parameters
+        ----------
+        followers
+            People who are followed.
+        found
+            Their meshes and scores in this frame.
+        pixels
+            The frame.
+        """
+        likenesses, is_there = [], []
+        for k, (follower, (mesh, _)) in enumerate(zip(followers, found, strict=True)):
+            is_free, limit = np.ones(len(POINTS), dtype=np.bool_), SLID
+            for number, (other, _) in enumerate(found):
+                if number != k and _share_behind(mesh, other) > AT_ONE_PLACE:
+                    is_free &= ~points_inside(mesh[POINTS], other)
+                    limit = SLID_BESIDE
+            likeness = 1.0
+            if follower.looks is not None:
+                now, is_seen = read_looks(pixels, mesh), float(is_free.mean()) >= IN_SIGHT
+                likeness = likeness_of_looks(now, follower.looks, is_free if is_seen else None)
+                limit = limit if is_seen else SAME
+            likenesses.append(likeness)
+            is_there.append(likeness >= min(limit, OF_USUAL * follower.usual))
+        for one, two in _pairs(len(found)):
+            if is_there[one] and is_there[two] and overlap(_box(found[one][0]), _box(found[two][0])) > 0.6:
+                # Two on one face: who looks less like before is lost, of equals the younger.
+                ages = [len(followers[n].frames) for n in (one, two)]
+                difference = likenesses[one] - likenesses[two]
+                is_first_less = difference < 0 if abs(difference) > 0.05 else ages[0] < ages[1]
+                is_there[one if is_first_less else two] = False
+        return is_there
+
+    def _order(self, followers: list[_Follower], pixels: Pixels, number: int) -> None:
+        """Find out who stands before whom where faces meet, and remember what everybody else looks like."""
+        looks = [read_looks(pixels, follower.meshes[-1]) for follower in followers]
+        is_alone = [True] * len(followers)
+        for one, other in _pairs(len(followers)):
+            pair = followers[one], followers[other]
+            inside = [_points_behind(one.meshes[-1], other.meshes[-1]) for one, other in (pair, pair[::-1])]
+            if max(int(part.sum()) for part in inside) < FEWEST:
+                continue
+            is_alone[one] = is_alone[other] = False
+            # Where they meet the picture shows one of them.
+            strange: list[float | None] = [
+                unlikeness_at(now, follower.looks, part) if follower.looks is not None and part.any() else None
+                for follower, now, part in zip(pair, (looks[one], looks[other]), inside, strict=True)
+            ]
+            sizes = [_extent(follower.meshes[-1]) for follower in pair]
+            behind = pair[_which_is_behind(strange, sizes)]
+            behind.depths[number] = behind.depths.get(number, 0) + 1
+        for follower, now, alone in zip(followers, looks, is_alone, strict=True):
+            # What stands before a face is not learned as its own.
+            known = follower.looks
+            if alone or known is None or number not in follower.depths or likeness_of_looks(now, known) > SAME:
+                follower.learn(now)
 
     def _find(self, pixels: Pixels, is_quick: bool) -> list[Detection]:
         detect = getattr(self._detector, "detect_large", self._detector.detect) if is_quick else self._detector.detect
@@ -378,29 +484,58 @@ class Analyser:
             box, others = _box(mesh), [_box(follower.meshes[-1]) for follower in known]
             if any(overlap(box, other) > 0.4 or share_inside(box, other) > IN_A_FACE for other in others):
                 continue
-            again = next(
-                (
-                    f
-                    for f in followers
-                    if f.is_lost
-                    and f.shot == shot
-                    and number - f.frames[-1] <= self._max_gap + 1
-                    and f.frames[-1] < number
-                    and overlap(_box(f.meshes[-1]), box) > 0.3
-                ),
-                None,
-            )
+            looks = read_looks(pixels, mesh)
+            is_free = np.ones(len(POINTS), dtype=np.bool_)
+            for other in known:
+                is_free &= ~_points_behind(mesh, other.meshes[-1])
+            lost = [f for f in followers if f.is_lost and f.shot == shot]
+            again = self._returned(lost, mesh, looks, is_free if is_free.mean() >= IN_SIGHT else None, number)
             follower = again or _Follower(shot)
             if again is None:
                 followers.append(follower)
-            follower.is_lost = False
+            follower.is_lost = follower.is_hidden = False
             follower.add(number, mesh, score)
             known.append(follower)
+
+    def _returned(
+        self,
+        lost: list[_Follower],
+        mesh: FloatArray,
+        looks: FloatArray,
+        is_free: npt.NDArray[np.bool_] | None,
+        number: int,
+    ) -> _Follower | None:
+        """Who of those that were lost is found again, if anybody.
+
+        Parameters
+        ----------
+        lost
+            Of this shot.
+        mesh, looks
+            Of a face that nobody is followed on.
+        is_free
+            (K,) which points of it are on nobody else's head, or None where too few are.
+        number
+            The frame.
+        """
+        best, most = None, 0.0
+        for follower in lost:
+            gap = number - follower.frames[-1]
+            likeness = 1.0 if follower.looks is None else likeness_of_looks(looks, follower.looks, is_free)
+            least = min(SLID, OF_USUAL * follower.usual)
+            is_at_place = gap <= self._max_gap + 1 and overlap(_box(follower.meshes[-1]), _box(mesh)) > 0.3
+            if not is_at_place:
+                least = SAME if is_free is None or is_free.all() else SAME_BESIDE
+                is_at_place = follower.is_hidden and gap <= AWAITED and _is_near(follower.meshes[-1], mesh)
+            if gap > 0 and is_at_place and likeness >= max(least, most):
+                best, most = follower, likeness
+        return best
 
     def _examine(self, seen: list[_Follower], pixels: Pixels, number: int) -> None:
         """Read sharpness, grain and 68 points; keep the best looks where somebody wants to know who is who."""
         for follower in seen:
-            if (len(follower.frames) - 1) % FINISH_EVERY == 0:
+            follower.blacks.append(measure_black(pixels, follower.meshes[-1]))
+            if (len(follower.frames) - 1) % FINISH_EVERY == 0 and number not in follower.depths:
                 finish = measure_finish(pixels, follower.meshes[-1])
                 if finish is not None:
                     follower.finishes[number] = finish
@@ -412,7 +547,8 @@ class Analyser:
             return
         for follower in seen:
             if (len(follower.frames) - 1) % SAMPLE_EVERY == 0:
-                follower.samples = _best_samples([*follower.samples, _sample(pixels, follower)])
+                share = BESIDE if number in follower.depths else 1.0
+                follower.samples = _best_samples([*follower.samples, _sample(pixels, follower, share)])
 
     def _look_at_detections(self, pixels: Pixels, detections: list[Detection]) -> list[tuple[FloatArray, float]]:
         """Meshes of detections by two looks, the second mirrored too; those that are no face are left out."""
@@ -479,13 +615,13 @@ def _mean_face(five: FloatArray) -> FloatArray:
     return np.concatenate([transform(affine, mean[:, :2]), mean[:, 2:] * scale], axis=1).astype(np.float32)
 
 
-def _sample(pixels: Pixels, follower: _Follower) -> _Sample:
+def _sample(pixels: Pixels, follower: _Follower, share: float) -> _Sample:
     mesh = follower.meshes[-1]
     affine = mesh_crop(mesh, SAMPLE_SIDE, 2.0)
     five = five_from_68(transform(affine, mesh)[list(MESH_TO_68), :2])
     # Large, sure and seen from the front: the eyes are far apart in the picture.
     quality = float(np.linalg.norm(mesh[RIGHT_IRIS, :2] - mesh[LEFT_IRIS, :2])) * follower.scores[-1]
-    return _Sample(quality, cut(pixels, affine, SAMPLE_SIDE), five)
+    return _Sample(share * quality, cut(pixels, affine, SAMPLE_SIDE), five)
 
 
 def _best_samples(samples: list[_Sample]) -> list[_Sample]:
@@ -511,13 +647,57 @@ def _box(mesh: FloatArray) -> FloatArray:
     return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
-def _overlapping(followers: list[_Follower]) -> list[tuple[_Follower, _Follower]]:
-    pairs = []
-    for k, one in enumerate(followers):
-        for other in followers[k + 1 :]:
-            if overlap(_box(one.meshes[-1]), _box(other.meshes[-1])) > 0.6:
-                pairs.append((one, other))
-    return pairs
+def _pairs(count: int) -> list[tuple[int, int]]:
+    return [(one, other) for one in range(count) for other in range(one + 1, count)]
+
+
+def _is_beside(mesh: FloatArray, followers: list[_Follower], own: _Follower) -> bool:
+    """Whether somebody else was at the same place."""
+    return any(_share_behind(mesh, other.meshes[-1], 1.3) > AT_ONE_PLACE for other in followers if other is not own)
+
+
+def _which_is_behind(strange: Sequence[float | None], sizes: Sequence[float]) -> int:
+    """0 or 1: which of two faces that meet is behind.
+
+    Parameters
+    ----------
+    strange
+        How unlike themselves they are where they meet; None where that is not known.
+    sizes
+        In the same unit: where the looks do not tell, the smaller is farther away.
+    """
+    first, second = strange
+    if first is not None and second is not None and abs(first - second) >= 0.05:
+        return int(second > first)
+    if first is not None and second is None:
+        return int(first < INTACT)
+    if second is not None and first is None:
+        return int(second >= INTACT)
+    return int(sizes[1] < sizes[0])
+
+
+def _points_behind(mesh: FloatArray, other: FloatArray) -> npt.NDArray[np.bool_]:
+    """Which of the points that are looked at lie on another's head."""
+    box = _box(other)
+    room = (HEAD - 1) / 2 * (box[2:] - box[:2])
+    if overlap(_box(mesh), np.concatenate([box[:2] - room, box[2:] + room])) <= 0:
+        return np.zeros(len(POINTS), dtype=np.bool_)
+    return points_inside(mesh[POINTS], other, HEAD)
+
+
+def _share_behind(mesh: FloatArray, other: FloatArray, growth: float = 1.0) -> float:
+    """Share of one face that lies in the outline of another, grown by a factor."""
+    box = _box(other)
+    room = (growth - 1) / 2 * (box[2:] - box[:2])
+    if overlap(_box(mesh), np.concatenate([box[:2] - room, box[2:] + room])) <= 0:
+        return 0.0
+    return float(points_inside(mesh, other, growth).mean())
+
+
+def _is_near(one: FloatArray, other: FloatArray) -> bool:
+    """Whether somebody can have gone from one place to the other while being hidden."""
+    distance = float(np.linalg.norm((one - other)[:, :2].mean(axis=0)))
+    return 0.6 < _extent(one) / _extent(other) < 1.67 and distance < 3 * max(_extent(one), _extent(other))
 
 
 def _has_moved(expected: FloatArray, mesh: FloatArray) -> bool:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from facefusion.analyse.people import link_people
 from facefusion.analyse.smooth import smooth_finishes, smooth_meshes
+from facefusion.imaging.appearance import likeness_of_looks, points_inside
 from facefusion.imaging.boxes import overlap
 from facefusion.models.pose import estimate_poses
 from facefusion.types.face import Attributes
@@ -34,8 +35,20 @@ MAX_LINK_S = 3.0
 """Time within a shot over which a lost person is taken to be the same one."""
 SAME_PLACE = 0.4
 """Overlap from which two parts see one person in the frame that both look at."""
+FAR_LINK = 2.5
+"""How much farther away than others somebody is looked for who looks the same beyond doubt."""
+ALIKE, PERSON = 0.45, 0.3
+"""Likeness of looks that speaks neither for nor against one person, and cosines that outweigh one step of 0.3 of it."""
+STRANGER, SURE = -0.5, 0.5
+"""Evidence below which two runs are of two people, and above which they are of one in any case."""
+COVERED = 0.3
+"""Share of a face that was not seen in a frame behind that of somebody who was, from which it is hidden."""
 SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
 """Frames of a track that are smoothed together, and frames to each side that are looked at for it."""
+
+
+PER_FRAME = ("frames", "scores", "is_moved", "depths", "blacks")
+"""Short columns of a run that have a row for every frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +91,9 @@ class _Run:
     qualities: FloatArray
     identities: FloatArray
     attributes: tuple[Attributes, ...]
+    depths: npt.NDArray[np.int8]
+    looks: FloatArray | None
+    blacks: FloatArray
     meshes: Rows
     motions: Rows
     trusts: Rows
@@ -126,8 +142,12 @@ def join(
     runs = [run for run in map(_sum, pieces) if len(run.frames)]
     pieces.clear()
     first = observations[0]
-    linked = _link(runs, times, first.time_base, cuts)
+    # Where people are hidden, two runs are parted only when nearly everything speaks against one person.
+    least = STRANGER * (3 if options.reach else 1)
+    linked = _link(runs, times, first.time_base, cuts, options.same_person_cosine, least)
     drafts = [_draft(run, options) for run in _by_prominence(linked, (first.width, first.height))]
+    if not options.reach:  # where people are hidden, doubt covers
+        drafts = [_without_hidden(draft, drafts) for draft in drafts]
     if options.reach:
         drafts = [_extended(draft, [*cuts, len(times)], options.reach) for draft in drafts]
     tracks = [draft.outline(number) for number, draft in enumerate(drafts)]
@@ -159,9 +179,16 @@ def _run(sighting: Sighting, offset: int) -> _Run:
     return _Run(
         sighting.frames + offset, sighting.scores, sighting.is_moved, sighting.point_frames + offset,
         sighting.point_scores, sighting.finish_frames + offset, sighting.finishes, sighting.qualities,
-        sighting.identities, sighting.attributes, Rows.of(sighting.meshes), Rows.of(sighting.motions),
-        Rows.of(sighting.trusts), Rows.of(sighting.points),
+        sighting.identities, sighting.attributes,
+        np.zeros(len(sighting.frames), np.int8) if sighting.depths is None else sighting.depths, sighting.looks,
+        _blacks(sighting),
+        Rows.of(sighting.meshes), Rows.of(sighting.motions), Rows.of(sighting.trusts), Rows.of(sighting.points),
     )  # fmt: skip
+
+
+def _blacks(sighting: Sighting) -> FloatArray:
+    """What is known of the darkest; NaN where nothing is."""
+    return np.full((len(sighting.frames), 3), np.nan, np.float32) if sighting.blacks is None else sighting.blacks
 
 
 def _continue(
@@ -227,7 +254,7 @@ def _without_last(run: _Run) -> _Run:
     points, finishes = int(np.searchsorted(run.point_frames, last)), run.finish_frames < last
     return replace(
         run,
-        **{name: getattr(run, name)[:-1] for name in ("frames", "scores", "is_moved")},
+        **{name: getattr(run, name)[:-1] for name in PER_FRAME},
         **{name: getattr(run, name)[:points] for name in ("point_frames", "point_scores")},
         **{name: getattr(run, name)[finishes] for name in ("finish_frames", "finishes")},
         **{name: getattr(run, name).cut(0, count) for name in ("meshes", "motions", "trusts")},
@@ -242,7 +269,17 @@ def _sum(runs: Sequence[_Run]) -> _Run:
     qualities = np.concatenate([run.qualities for run in runs])
     best = np.argsort(-qualities, kind="stable")[:MAX_SAMPLES]
     looks = [look for run in runs for look in run.attributes]
-    short = ("frames", "scores", "is_moved", "point_frames", "point_scores", "finish_frames", "finishes")
+    short = (
+        "frames",
+        "scores",
+        "is_moved",
+        "depths",
+        "blacks",
+        "point_frames",
+        "point_scores",
+        "finish_frames",
+        "finishes",
+    )
     joined: dict[str, Any] = {name: np.concatenate([getattr(run, name) for run in runs]) for name in short}
     joined |= {name: Rows.sum(getattr(run, name) for run in runs) for name in LONG_SEEN}
     return replace(
@@ -251,11 +288,25 @@ def _sum(runs: Sequence[_Run]) -> _Run:
         qualities=qualities[best],
         identities=np.concatenate([run.identities for run in runs])[best],
         attributes=tuple(looks[k] for k in best) if looks else (),
+        looks=_ends([run.looks for run in runs]),
     )
 
 
-def _link(runs: Sequence[_Run], pts: IntArray, time_base: Fraction, cuts: Sequence[int]) -> list[_Run]:
-    """Join runs of one shot that never appear together, are near in time, place and size."""
+def _ends(looks: Sequence[FloatArray | None]) -> FloatArray | None:
+    """What somebody looks like at the beginning and the end of several runs."""
+    known = [one for one in looks if one is not None]
+    return np.stack([known[0][0], known[-1][1]]) if known else None
+
+
+def _link(
+    runs: Sequence[_Run],
+    pts: IntArray,
+    time_base: Fraction,
+    cuts: Sequence[int],
+    same_person_cosine: float,
+    least: float = STRANGER,
+) -> list[_Run]:
+    """Join runs of one shot that never appear together, are near in time, place and size, and look alike."""
     linked: list[_Run] = []
 
     def shot(frame: int) -> int:
@@ -265,26 +316,41 @@ def _link(runs: Sequence[_Run], pts: IntArray, time_base: Fraction, cuts: Sequen
     for run in sorted(runs, key=lambda run: int(run.frames[0])):
         start = int(run.frames[0])
         recent = [k for k in recent if float((pts[start] - pts[linked[k].frames[-1]]) * time_base) <= MAX_LINK_S]
-        candidates = [
-            k
-            for k in recent
-            if shot(int(linked[k].frames[0])) == shot(start)
-            and linked[k].frames[-1] < start
-            and _is_near(linked[k].meshes.row(-1), run.meshes.row(0))
-        ]
+        candidates: dict[int, float] = {}
+        for k in recent:
+            if shot(int(linked[k].frames[0])) != shot(start) or linked[k].frames[-1] >= start:
+                continue
+            evidence = _evidence(linked[k], run, same_person_cosine)
+            reach = FAR_LINK if evidence >= SURE and len(run.identities) else 1.0
+            if evidence > least and _is_near(linked[k].meshes.row(-1), run.meshes.row(0), reach):
+                candidates[k] = evidence
         if candidates:
-            latest = max(candidates, key=lambda k: int(linked[k].frames[-1]))
-            linked[latest] = _sum([linked[latest], run])
+            # Who looks most like it; of those of whom nothing is known, who was seen last.
+            best = max(candidates, key=lambda k: (candidates[k], int(linked[k].frames[-1])))
+            linked[best] = _sum([linked[best], run])
         else:
             recent.append(len(linked))
             linked.append(run)
     return linked
 
 
-def _is_near(one: FloatArray, other: FloatArray) -> bool:
+def _evidence(before: _Run, after: _Run, same_person_cosine: float) -> float:
+    """How much speaks for one person in two runs: 0 where nothing is known, below where more speaks against it."""
+    total = 0.0
+    if before.looks is not None and after.looks is not None:
+        total += (likeness_of_looks(before.looks[1], after.looks[0]) - ALIKE) / 0.3
+    if len(before.identities) and len(after.identities) and before.identities.shape[1]:
+        one, other = before.identities.mean(axis=0), after.identities.mean(axis=0)
+        length = float(np.linalg.norm(one) * np.linalg.norm(other))
+        if before.looks is not None and after.looks is not None:
+            total += (float(one @ other) / max(length, 1e-9) - same_person_cosine) / PERSON
+    return total
+
+
+def _is_near(one: FloatArray, other: FloatArray, reach: float = 1.0) -> bool:
     a, b = float(np.ptp(one[:, 1])), float(np.ptp(other[:, 1]))
     distance = float(np.linalg.norm((one - other)[:, :2].mean(axis=0)))
-    return 0.6 < a / max(b, 1e-3) < 1.67 and distance < 1.2 * max(a, b)
+    return 0.6 < a / max(b, 1e-3) < 1.67 and distance < 1.2 * reach * max(a, b)
 
 
 def _by_prominence(runs: Sequence[_Run], size: tuple[int, int]) -> list[_Run]:
@@ -337,6 +403,12 @@ class _Draft:
             self.frames,
             {int(k): (float(b), float(g)) for k, (b, g) in zip(run.finish_frames, run.finishes, strict=True)},
         )
+        depths = np.zeros(len(frames), np.int8)
+        depths[np.searchsorted(frames, run.frames)] = run.depths
+        # Between two sightings it is what it was on both sides.
+        share = self.shares[:, None]
+        blacks = run.blacks[self.lefts] * (1 - share)
+        blacks += run.blacks[np.minimum(self.lefts + 1, len(run.frames) - 1)] * share
         known_people = run.identities.shape[1] if len(run.identities) else 0
         return Track(
             track_id,
@@ -349,6 +421,8 @@ class _Draft:
             _majority(run.attributes) if run.attributes else None,
             ~np.isin(frames, run.frames),
             None if finishes is None else finishes[rows],
+            depths if depths.any() else None,
+            None if np.isnan(blacks).any() else blacks[rows].astype(np.float32),
         )
 
     def meshes(self, low: int, high: int) -> FloatArray:
@@ -399,6 +473,27 @@ def _draft(run: _Run, options: JoinOptions) -> _Draft:
             shares.append(np.zeros(1, np.float32))
             start = k + 1
     return _Draft(run, np.concatenate(frames), np.concatenate(scores), np.concatenate(lefts), np.concatenate(shares))
+
+
+def _without_hidden(draft: _Draft, drafts: Sequence[_Draft]) -> _Draft:
+    """A draft without the bridged rows in which somebody who was seen stands where the face would be."""
+    bridged = np.flatnonzero(draft.shares > 0)
+    others = [
+        other for other in drafts
+        if other is not draft and bridged.size
+        and other.frames[0] <= draft.frames[bridged[-1]] and other.frames[-1] >= draft.frames[bridged[0]]
+    ]  # fmt: skip
+    if not others:
+        return draft
+    is_kept = np.ones(len(draft.frames), dtype=np.bool_)
+    for row in bridged.tolist():
+        mesh = draft.meshes(row, row + 1)[0]
+        for other in others:
+            at = int(np.searchsorted(other.run.frames, draft.frames[row]))
+            if at < len(other.run.frames) and other.run.frames[at] == draft.frames[row]:
+                is_kept[row] &= float(points_inside(mesh, other.run.meshes.row(at)).mean()) < COVERED
+    columns = {name: getattr(draft, name)[is_kept] for name in ("frames", "scores", "lefts", "shares")}
+    return replace(draft, **columns)
 
 
 def _smooth(draft: _Draft, options: JoinOptions, size: tuple[int, int]) -> Iterator[tuple[int, dict[str, FloatArray]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -172,7 +173,7 @@ FINISH_MEDIAN = 5
 def smooth_finishes(
     frames: npt.NDArray[np.int64], found: Mapping[int, tuple[float, float]]
 ) -> npt.NDArray[np.float32] | None:
-    """Sharpness and grain of every frame from those of a few.
+    """Sharpness and grain of every frame from those of a few; what was seen before a break says nothing beyond it.
 
     Parameters
     ----------
@@ -187,6 +188,18 @@ def smooth_finishes(
     """
     if not found:
         return None
+    bounds = [0, *(np.flatnonzero(np.diff(frames) > 1) + 1).tolist(), len(frames)]
+    if len(bounds) > 2:
+        parts = []
+        for start, stop in pairwise(bounds):
+            own = frames[start:stop]
+            inside = {k: value for k, value in found.items() if own[0] <= k <= own[-1]}
+            parts.append(_between(own, inside or found))
+        return np.concatenate(parts)
+    return _between(frames, found)
+
+
+def _between(frames: npt.NDArray[np.int64], found: Mapping[int, tuple[float, float]]) -> npt.NDArray[np.float32]:
     known = np.array(sorted(found))
     values = np.array([found[k] for k in known.tolist()])
     half = FINISH_MEDIAN // 2

@@ -61,4 +61,5 @@ def move_face(face: Face, affine: npt.NDArray[np.float32]) -> Face:
     """The same face in the pixels of a crop."""
     points = None if face.points is None else transform(affine, face.points)
     scale = float(np.sqrt(abs(np.linalg.det(affine[:, :2].astype(np.float64)))))
-    return replace(face, mesh=transform(affine, face.mesh), points=points, blur=face.blur * scale)
+    covers = tuple(transform(affine, mesh) for mesh in face.covers)
+    return replace(face, mesh=transform(affine, face.mesh), points=points, blur=face.blur * scale, covers=covers)

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.types.topology import FACE_OVAL
+
 FloatArray = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 
@@ -111,6 +113,24 @@ def disc_around(outline: FloatArray, height: int, width: int, growth: float, sof
     reach = max(float(np.ptp(outline, axis=0).max()) * softness, 1.0)
     outside = cv2.distanceTransform(255 - mask, cv2.DIST_L2, 3)
     return np.asarray(np.clip(1 - outside / reach, 0, 1), dtype=np.float32)
+
+
+HEAD = 1.25
+"""A head over the outline of its face."""
+
+
+def beside_heads(meshes: Sequence[FloatArray], height: int, width: int) -> FloatArray:
+    """(H, W) 0 on the heads of some people, 1 a little beside them.
+
+    Parameters
+    ----------
+    meshes
+        (478, 2 or 3) of each in crop pixels.
+    """
+    mask = np.ones((height, width), dtype=np.float32)
+    for mesh in meshes:
+        mask = np.minimum(mask, 1 - disc_around(mesh[list(FACE_OVAL), :2], height, width, HEAD, 0.05))
+    return mask
 
 
 def rectangle_around(outline: FloatArray, height: int, width: int, growth: float) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.imaging.masks import HEAD
 from facefusion.types.track import Track, Tracks
 
 FloatArray = npt.NDArray[np.float32]
@@ -21,8 +22,8 @@ FADE_YAW_DEG = (76.0, 90.0)
 def presence(track: Track, tracks: Tracks) -> FloatArray:
     """(N,) 0 to 1 for every row of a track.
 
-    A face that comes with a cut is changed at once. One that enters over the border is not: it is found only when
-    much of it is in sight.
+    A face that comes with a cut, or from behind somebody, is changed at once. One that enters over the border is not:
+    it is found only when much of it is in sight.
     """
     count = len(track.frames)
     if not count:
@@ -35,9 +36,10 @@ def presence(track: Track, tracks: Tracks) -> FloatArray:
     stops = np.append(starts[1:], count)
     for start, stop in zip(starts, stops, strict=True):
         run = np.arange(stop - start)
-        if int(track.frames[start]) not in bounds:
+        came_out, went_in = (_is_beside_others(track, row, tracks) for row in (int(start), int(stop) - 1))
+        if int(track.frames[start]) not in bounds and not came_out:
             from_start[start:stop] = run
-        if int(track.frames[stop - 1]) + 1 not in bounds:
+        if int(track.frames[stop - 1]) + 1 not in bounds and not went_in:
             to_end[start:stop] = run[::-1]
     ramp = np.clip((np.minimum(from_start, to_end) + 1) / (_fade_frames(tracks) + 1), 0, 1)
     return np.asarray(np.minimum(turned, ramp), dtype=np.float32)
@@ -48,3 +50,18 @@ def _fade_frames(tracks: Tracks) -> int:
         return FADE_FRAMES
     step_s = float(np.median(np.diff(tracks.pts))) * float(tracks.time_base)
     return int(np.clip(round(FADE_S / max(step_s, 1e-6)), FADE_FRAMES, MAX_FADE_FRAMES))
+
+
+def _is_beside_others(track: Track, row: int, tracks: Tracks) -> bool:
+    """Whether somebody else's head meets the face in one of its frames."""
+    low, high = (f(track.meshes[row][:, :2], axis=0) for f in (np.min, np.max))
+    frame = int(track.frames[row])
+    for other in tracks.tracks:
+        at = other.find(frame) if other is not track else None
+        if at is None:
+            continue
+        start, stop = (f(other.meshes[at][:, :2], axis=0) for f in (np.min, np.max))
+        room = (HEAD - 1) / 2 * (stop - start)
+        if (np.minimum(high, stop + room) > np.maximum(low, start - room)).all():
+            return True
+    return False

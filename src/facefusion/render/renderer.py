@@ -10,6 +10,7 @@ import numpy as np
 from facefusion.imaging.align import compose, invert, transform
 from facefusion.imaging.composite import crop_box, paste
 from facefusion.imaging.crops import cut_native, move_face
+from facefusion.imaging.masks import HEAD, beside_heads
 from facefusion.imaging.resample import cut, warp
 from facefusion.imaging.templates import align_to
 from facefusion.plugins.protocols import FaceProcessor, FloatArray, MeetsPeople
@@ -17,7 +18,7 @@ from facefusion.render.presence import presence
 from facefusion.types.crop import Crop, CropShape
 from facefusion.types.face import Face
 from facefusion.types.frame import Frame, Pixels, RenderedFrame
-from facefusion.types.track import Tracks
+from facefusion.types.track import Track, Tracks
 
 AROUND_PX = 32
 """Room around a crop for averaging before a strong reduction, and for whole colour samples."""
@@ -83,7 +84,11 @@ class Renderer:
             for track, row in self._tracks.at(frame.pts, tuple(self._chains)):
                 share = float(self._presence[track.track_id][row])
                 if share > 0:
-                    face = replace(track.face(row), person=self._tracks.person_of(track.track_id))
+                    face = replace(
+                        track.face(row),
+                        person=self._tracks.person_of(track.track_id),
+                        covers=self._covers(track, row, frame.pts),
+                    )
                     by_chain.setdefault(self._chains[track.track_id], []).append((number, face, share))
         for chain, found in by_chain.items():
             pixels = [frames[number].pixels for number, _, _ in found]
@@ -91,6 +96,19 @@ class Renderer:
             for (number, _, share), crops in zip(found, done, strict=True):
                 layers[number] += [(crop, share) for crop in crops]
         return [self._join(frame, crops) for frame, crops in zip(frames, layers, strict=True)]
+
+    def _covers(self, track: Track, row: int, pts: int) -> tuple[FloatArray, ...]:
+        """Meshes of the people who stand before somebody; who must not be seen is covered with all that is there."""
+        depth = track.depth(row)
+        if depth == 0 or any(processor.covers_fully for processor in self._chains[track.track_id]):
+            return ()
+        mesh, found = track.meshes[row], []
+        for other, at in self._tracks.at(pts, [t.track_id for t in self._tracks.tracks]):
+            if other.track_id != track.track_id and other.depth(at) < depth:
+                room = HEAD * np.ptp(other.meshes[at][:, :2], axis=0) / 2 + np.ptp(mesh[:, :2], axis=0) / 2
+                if (np.abs((other.meshes[at] - mesh)[:, :2].mean(axis=0)) < 1.2 * room).all():
+                    found.append(np.asarray(other.meshes[at]))
+        return tuple(found)
 
     def _process(self, chain: Chain, pixels: Sequence[Pixels], faces: Sequence[Face]) -> list[list[Crop]]:
         """Crops of every face after all processors; more than one where a template did not hold what was there."""
@@ -102,7 +120,7 @@ class Renderer:
                     crops[k], kept = hand_on(crop, pixels[k], faces[k], processor.crop_shape)
                     done[k] += kept
             crops = processor.process(crops)
-        return [[*kept, crop] for kept, crop in zip(done, crops, strict=True)]
+        return [[_behind_others(one) for one in (*kept, crop)] for kept, crop in zip(done, crops, strict=True)]
 
     def _join(self, frame: Frame, layers: Sequence[_Layer]) -> RenderedFrame:
         """Paste crops onto a copy of the part of the frame that they cover, far faces first."""
@@ -135,6 +153,14 @@ class Renderer:
         left, top = (min(box[k] for box in changed) for k in (0, 1))
         right, bottom = (max(box[k] for box in changed) for k in (2, 3))
         return RenderedFrame(frame, part[top:bottom, left:right], (x0 + left, y0 + top, x0 + right, y0 + bottom))
+
+
+def _behind_others(crop: Crop) -> Crop:
+    """A changed crop that leaves those alone who stand before the face."""
+    if not crop.face.covers or crop.under is None:
+        return crop
+    height, width = crop.alpha.shape
+    return replace(crop, alpha=np.minimum(crop.alpha, beside_heads(crop.face.covers, height, width)))
 
 
 def cut_out(pixels: Pixels, face: Face, shape: CropShape | None) -> Crop:

@@ -80,6 +80,10 @@ class Face:
         Standard deviation of the picture's blur at the face in its pixels; 0 where it is not known.
     grain
         Standard deviation of the picture's grain there, levels of 255.
+    covers
+        Meshes (478, 3), in the same pixels, of other people who stand before this one.
+    black
+        (3,) linear light of the darkest that is seen of the person and near by; None where that is not known.
     """
 
     mesh: FloatArray
@@ -90,6 +94,8 @@ class Face:
     person: int | None = None
     blur: float = 0.0
     grain: float = 0.0
+    covers: tuple[FloatArray, ...] = ()
+    black: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if self.mesh.shape != (POINT_COUNT, 3):

@@ -26,6 +26,7 @@ _COLUMNS = (
     "frames", "meshes", "scores", "motions", "trusts", "is_moved", "point_frames", "points", "point_scores",
     "finish_frames", "finishes", "qualities", "identities",
 )  # fmt: skip
+_OPTIONAL = ("depths", "looks", "blacks")
 LONG = ("meshes", "motions", "trusts", "points")
 """Columns that are large for every frame."""
 
@@ -57,6 +58,13 @@ class Sighting:
         (S,) how good the best looks are, and (S, D) their embeddings; D is 0 where nobody asked.
     attributes
         Of the same looks, or empty.
+    depths
+        (N,) int8: how many of the other people stand before this one, or None where nobody ever does.
+    looks
+        (2, K, 3) float32 what the face looks like at the beginning and at the end (`facefusion.imaging.appearance`), or
+        None where that is not known.
+    blacks
+        (N, 3) float32 linear light of the darkest that is seen of the person and near by, or None.
 
     The long ones may lie in a file.
     """
@@ -75,6 +83,9 @@ class Sighting:
     qualities: FloatArray
     identities: FloatArray
     attributes: tuple[Attributes, ...] = ()
+    depths: npt.NDArray[np.int8] | None = None
+    looks: FloatArray | None = None
+    blacks: FloatArray | None = None
 
     def check(self, frame_count: int) -> None:
         """Refuse columns that do not belong together.
@@ -104,6 +115,12 @@ class Sighting:
         check_column(self.finishes, "finishes", np.float32, finished, 2)
         check_column(self.qualities, "qualities", np.float32, None)
         check_column(self.identities, "identities", np.float32, len(self.qualities), None)
+        if self.depths is not None:
+            check_column(self.depths, "depths", np.int8, rows)
+        if self.looks is not None:
+            check_column(self.looks, "looks", np.float32, 2, None, 3)
+        if self.blacks is not None:
+            check_column(self.blacks, "blacks", np.float32, rows, 3)
         for values, name in (
             (self.frames, "frames"), (self.point_frames, "point_frames"), (self.finish_frames, "finish_frames"),
         ):  # fmt: skip
@@ -148,6 +165,9 @@ class Observation:
             for name in _COLUMNS:
                 values = getattr(sighting, name)
                 columns[f"{number}.{name}"] = values.read() if isinstance(values, Rows) else values
+            for name in _OPTIONAL:
+                if getattr(sighting, name) is not None:
+                    columns[f"{number}.{name}"] = getattr(sighting, name)
         header = {
             "format": FORMAT,
             "facts": json.dumps([self.width, self.height, str(self.time_base), self.overlaps, len(self.sightings)]),
@@ -179,7 +199,11 @@ class Observation:
                 return Rows.of(stored) if is_long else stored.read()
 
             sightings = tuple(
-                Sighting(**{name: column(f"{k}.{name}") for name in _COLUMNS}, attributes=attributes[k])
+                Sighting(
+                    **{name: column(f"{k}.{name}") for name in _COLUMNS},
+                    **{name: column(f"{k}.{name}") for name in _OPTIONAL if f"{k}.{name}" in columns},
+                    attributes=attributes[k],
+                )
                 for k in range(count)
             )
             found = cls(width, height, Fraction(base), column("pts"), column("cuts"), overlaps, sightings)

@@ -23,7 +23,7 @@ from facefusion.writing import replacing
 
 Array = npt.NDArray[Any]
 
-_NAMES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "BOOL": np.bool_}
+_NAMES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I8": np.int8, "BOOL": np.bool_}
 _CODES = {np.dtype(kind): code for code, kind in _NAMES.items()}
 ALIGNMENT = 8
 MAX_HEADER_BYTES = 64 << 20

@@ -28,7 +28,9 @@ FORMAT = "facefusion-tracks-1"
 MAX_SIDE = 1 << 16
 """No picture has a longer side, px."""
 _COLUMNS = ("frames", "meshes", "scores", "poses")
-_OPTIONAL = ("points", "identity", "guessed", "finishes")
+_OPTIONAL = ("points", "identity", "guessed", "finishes", "depths", "blacks")
+UNSEEN_DEPTH = 127
+"""Depth of a face that was not seen in a frame: everybody who was seen stands before it."""
 LONG = ("meshes", "poses", "points")
 """Columns that are large for every frame, or made from those that are."""
 
@@ -59,6 +61,10 @@ class Track:
         (N,) bool: rows in which nothing was measured and the face is taken to be between or near its neighbours.
     finishes
         (N, 2) float32 blur in pixels and grain in levels of 255 of the picture at the face, or None.
+    depths
+        (N,) int8: how many of the other people stand before this one, or None where nobody ever does.
+    blacks
+        (N, 3) float32 linear light of the darkest that is seen of the person and near by, or None.
     """
 
     track_id: int
@@ -71,6 +77,8 @@ class Track:
     attributes: Attributes | None = None
     guessed: npt.NDArray[np.bool_] | None = None
     finishes: npt.NDArray[np.float32] | None = None
+    depths: npt.NDArray[np.int8] | None = None
+    blacks: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.frames)
@@ -78,20 +86,26 @@ class Track:
         check_column(self.meshes, "meshes", np.float32, count, POINT_COUNT, 3)
         check_column(self.scores, "scores", np.float32, count)
         check_column(self.poses, "poses", np.float32, count, 3)
-        if self.points is not None:
-            check_column(self.points, "points", np.float32, count, 68, 2)
         if self.identity is not None:
             check_column(self.identity, "identity", np.float32, None)
-        if self.guessed is not None:
-            check_column(self.guessed, "guessed", np.bool_, count)
-        if self.finishes is not None:
-            check_column(self.finishes, "finishes", np.float32, count, 2)
+        for name, dtype, *shape in (
+            ("points", np.float32, 68, 2), ("guessed", np.bool_), ("finishes", np.float32, 2), ("depths", np.int8),
+            ("blacks", np.float32, 3),
+        ):  # fmt: skip
+            if getattr(self, name) is not None:
+                check_column(getattr(self, name), name, dtype, count, *shape)
         check_rising(self.frames, "frames")
 
     def find(self, frame: int) -> int | None:
         """Row of a frame, or None where the person is not seen."""
         row = int(np.searchsorted(self.frames, frame))
         return row if row < len(self.frames) and self.frames[row] == frame else None
+
+    def depth(self, row: int) -> int:
+        """How many of the other people stand before this one; many where that was not seen."""
+        if self.guessed is not None and self.guessed[row]:
+            return UNSEEN_DEPTH
+        return 0 if self.depths is None else int(self.depths[row])
 
     def face(self, row: int) -> Face:
         """The person as a face in one of its frames."""
@@ -103,6 +117,7 @@ class Track:
             self.identity,
             blur=0.0 if self.finishes is None else float(self.finishes[row, 0]),
             grain=0.0 if self.finishes is None else float(self.finishes[row, 1]),
+            black=None if self.blacks is None else self.blacks[row],
         )
 
 

@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.errors import NoFaceInSource
+from facefusion.imaging.crops import cut_native
 from facefusion.imaging.finish import SHARPEST_PX, measure_finish, soften
 from facefusion.imaging.light import estimate_shading, from_log, to_log
+from facefusion.imaging.masks import beside_heads
 from facefusion.imaging.texture import (
     SurfaceGrid,
     TexturePlane,
@@ -36,6 +38,7 @@ from facefusion.imaging.texture import (
     view_scaled,
     view_surface,
 )
+from facefusion.imaging.veil import SURE, find_veil, measure_black
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.plugins.protocols import EngineContext, opens
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
@@ -65,6 +68,10 @@ MAX_LOSS = 6.0
 """Limit of darkening: a face in the dark must not glow."""
 LEVEL_BAND = 0.35
 """Octaves of size over which one level of the texture passes into the next."""
+VEIL_ROOM = 0.14
+"""Room around a source over its longer side in which haze is looked for."""
+CLEARED = 0.93
+"""Share of a source's haze that is taken away: with a little too much its shadows are lost and the rest glows."""
 MAX_BLUR = 0.06
 """Limit of softening over the height of the face."""
 
@@ -113,6 +120,8 @@ class MeshSwapper:
     broadness
         Smoothing of the light that is taken over, in cells of the grid, away from the outline: light with
         detail in it shows the relief of the face it fell on.
+    has_veil
+        Whether the new face gets the haze or the lifted black of the picture.
     """
 
     crop_shape: CropShape | None = CropShape("", 0, margin=0.14)
@@ -127,9 +136,11 @@ class MeshSwapper:
         fusion: Fusion | None = None,
         finish: float = 1.0,
         broadness: float = 0.0,
+        has_veil: bool = True,
     ) -> None:
         self._plane, self._grid = _surface()
         self._light, self._masks, self._fusion, self._finish = light, masks, fusion, finish
+        self._has_veil = has_veil
         self._broadness, self._inner = broadness, self._build_inner() if broadness > 0 else None
         if fusion is None:
             self.crop_shape = None
@@ -192,7 +203,7 @@ class MeshSwapper:
         """Unwrap the sources into one texture; each part is taken from the photo that shows it best."""
         if not sources:
             raise NoFaceInSource("The face swapper has no source face.", "Give one or more photos with --source.")
-        log_texture, known, main = self._merge(sources)
+        log_texture, known, main = self._merge([self._cleared(source) for source in sources])
         coarse = np.stack([resize(np.ascontiguousarray(log_texture[..., c]), CELLS) for c in range(3)], axis=-1)
         shading, trust = estimate_shading(coarse, self._skin * resize(known, CELLS), SHADING_SIGMA)
         # The source's own fringe is not pasted: there the target's forehead stays.
@@ -214,6 +225,13 @@ class MeshSwapper:
         finish = measure_finish(main.pixels, main.face.mesh)
         source_blur = 0.0 if finish is None else finish[0] / max(float(np.ptp(main.face.mesh[:, 1])), 1.0)
         self._prepared = _Prepared(tuple(levels), bytes_, shading, _contrast(coarse - shading, skin), source_blur)
+
+    def _cleared(self, source: SourceFace) -> SourceFace:
+        """A source without the haze of its own photo."""
+        near = cut_native(source.pixels, source.face, VEIL_ROOM)
+        black = measure_black(source.pixels, source.face.mesh)
+        veil = find_veil(near.pixels, near.face.mesh, black, SURE) if self._has_veil else None
+        return source if veil is None else SourceFace(veil.weaker(CLEARED).lift(source.pixels), source.face)
 
     def _merge(self, sources: Sequence[SourceFace]) -> tuple[FloatArray, FloatArray, SourceFace]:
         """One texture from all sources.
@@ -267,7 +285,9 @@ class MeshSwapper:
             raise RuntimeError("prepare must be called before process")
         mesh, pixels = crop.face.mesh, crop.visible()
         height, width = pixels.shape[:2]
-        shading, keep, strength, colourfulness = self._measure_light(pixels, mesh, prepared)
+        veil = find_veil(pixels, mesh, crop.face.black) if self._has_veil else None
+        clear = pixels if veil is None else veil.lift(pixels)
+        shading, keep, strength, colourfulness = self._measure_light(clear, crop.face, prepared)
 
         # One texture pixel per picture pixel: finer levels would alias, coarser ones blur.
         density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(mesh[:, 1])), 1.0)
@@ -292,6 +312,8 @@ class MeshSwapper:
         alpha = cover * to_full(fade, view) * np.float32(1 / 255)
         over = from_log(log)
         over = self._soften(over, crop.face, prepared)
+        if veil is not None:
+            over = veil.lay(over)
         if self._fusion is not None:
             over, alpha = self._fusion.fuse(over, np.asarray(alpha, dtype=np.float32), pixels, mesh, colourfulness)
         if self._masks is not None:
@@ -310,7 +332,7 @@ class MeshSwapper:
         return soften(over, min(missing, MAX_BLUR * height))
 
     def _measure_light(
-        self, pixels: Pixels, mesh: FloatArray, source: _Prepared
+        self, pixels: Pixels, face: Face, source: _Prepared
     ) -> tuple[FloatArray, FloatArray, float, float]:
         """The target's light on the face.
 
@@ -320,6 +342,7 @@ class MeshSwapper:
         factor for the source's detail: hard light makes strong relief, soft light a faint one; and how
         colourful the target's skin is, 0 to 1.
         """
+        mesh = face.mesh
         points = ring_extended(mesh, self._plane.oval)
         at = self._grid.locate(points)[..., :2]
         height, width = pixels.shape[:2]
@@ -333,6 +356,10 @@ class MeshSwapper:
         )
         inside = np.clip(to_border / max(4 * cell, 1.0), 0, 1)
         weight = (self._skin * _smoothstep((seen - 0.12) / 0.4) * inside).astype(np.float32)
+        if face.covers:  # the light of somebody who stands before it is not its own
+            beside = beside_heads(face.covers, height, width)
+            x, y = (np.clip(np.rint(at[..., k]), 0, limit - 1).astype(int) for k, limit in ((0, width), (1, height)))
+            weight *= beside[y, x]
         log = to_log(colour)
         shading, trust = estimate_shading(log, weight, SHADING_SIGMA)
         change = np.clip(shading - source.shading, -MAX_LOSS, MAX_GAIN) * self._light
