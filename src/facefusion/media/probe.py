@@ -307,6 +307,9 @@ def _probe(path: Path, size_bytes: int, changed_ns: int) -> ClipInfo:
         check_pixels(path, stream.codec_context.width, stream.codec_context.height)
         first = _first_picture(path, container, stream)
         rate = stream.average_rate or stream.guessed_rate
+        is_of_fields = timing == "counted" and rate and stream.guessed_rate and rate == 2 * stream.guessed_rate
+        if is_of_fields:  # AVI states the fields of H.264
+            rate = stream.guessed_rate
         time_base = Fraction(stream.time_base or Fraction(1, 90000))
         zero = _zero(container, stream, time_base, earliest)
         start = 0 if stream.start_time is None else stream.start_time - zero
@@ -315,7 +318,8 @@ def _probe(path: Path, size_bytes: int, changed_ns: int) -> ClipInfo:
         else:
             duration_s = (container.duration or 0) / 1_000_000
         length_s = duration_s - float(start * time_base)
-        count = stream.frames or (int(round(length_s * float(rate))) if rate else 0)
+        stated = stream.frames // 2 if is_of_fields else stream.frames
+        count = stated or (int(round(length_s * float(rate))) if rate else 0)
         names = container.format.name.split(",")
         cut_off: tuple[int, ...] = ()
         if "mov" in names:

@@ -225,7 +225,7 @@ class ClipMerger(ClipWriter):
         steps = sorted(after - before for before, after in pairwise(times))
         average = Fraction(len(times) - 1) / ((times[-1] - times[0]) * base)
         if nominal:
-            is_usual = abs(steps[len(steps) // 2] - 1 / (nominal * base)) <= 1
+            is_usual = abs(steps[len(steps) // 2] - 1 / (nominal * base)) < 1
             if is_usual or abs(average / nominal - 1) < Fraction(1, 200):
                 return Fraction(nominal)
         return average.limit_denominator(1001)
