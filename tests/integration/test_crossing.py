@@ -234,3 +234,26 @@ def test_however_somebody_is_chosen_nobody_else_is_painted(tmp_path, analyser, s
         if scene.shares[number][0] >= IN_SIGHT:
             assert np.abs(one - two)[scene.mask(number, 0, 0.7) & ~scene.mask(number, 1, 1.3)].mean() > 4, number
     assert before[0].shape == (HEIGHT, WIDTH, 3)
+
+
+def test_the_case_of_a_chosen_person_behind_another(tmp_path, shared, analyser):
+    from facefusion.media.reader import ClipReader
+    from facefusion.pipeline.runner import run
+
+    clip = shared / "cases" / "selected_person_passes_behind_another.mp4"
+    options = {
+        "source_paths": [sample_path("source.jpg")],
+        "target_path": clip,
+        "output_path": tmp_path / "out.mp4",
+        "face_selector_mode": "reference",
+        "reference_face_path": shared / "cases" / "selected_person_reference.png",
+    }
+    run(build_recipe(options))
+    before, after = ([frame.pixels.astype(int) for frame in ClipReader(path)] for path in (clip, tmp_path / "out.mp4"))
+    tracks = analyser.analyse(ClipReader(clip))
+    other = max(tracks.tracks, key=lambda track: len(track.frames))
+    assert len(other.frames) == len(before)
+    for number, (one, two) in enumerate(zip(before, after, strict=True)):
+        low, high = other.meshes[number, :, :2].min(axis=0), other.meshes[number, :, :2].max(axis=0)
+        part = slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
+        assert np.abs(one - two)[part].mean() < 2.5, number

@@ -163,3 +163,15 @@ def test_pass_one_measures_the_darkest_in_every_frame(analyser):
     assert (np.diff(track.blacks.mean(axis=1)) > 0).all()
     for frame, row in zip(veiled, range(8), strict=True):
         np.testing.assert_allclose(track.blacks[row], measure_black(frame.pixels, track.meshes[row]), rtol=0.2)
+
+
+def test_the_case_of_a_faded_photo(shared, analyser, swappers):
+    pixels = read_photo(shared / "cases" / "low_contrast_faded_photo.png").pixels
+    face = analyser.find_faces(pixels)[0]
+    crop = cut_native(pixels, face, 0.14)
+    outputs = [swap(swapper, pixels, face) for swapper in swappers]
+    light = [to_lab(picture)[..., 0][where] for picture, where in ((crop.pixels, outputs[0][1]), *outputs)]
+    spread, before, after = (float(np.ptp(np.quantile(values, (0.01, 0.99)))) for values in light)
+    assert after < 1.3 * spread < before
+    # Nothing is darker than the darkest of the photo.
+    assert np.quantile(light[2], 0.01) > to_lab(crop.pixels)[..., 0].min() - 1

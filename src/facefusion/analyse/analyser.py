@@ -77,8 +77,8 @@ LEARN = 0.15
 """Weight of a frame in what is remembered of somebody's looks."""
 AT_ONE_PLACE = 0.1
 """Share of a face in another's outline from which the network may fit the one for the other."""
-AWAITED = 50
-"""Frames in which somebody who went behind another is looked for."""
+AWAITED, AWAITED_OFTEN, AWAITED_EVERY = 50, 16, 3
+"""Frames in which somebody who went behind another is looked for; in the first ones always, then now and then."""
 INTACT = 0.25
 """Unlikeness to its own looks, natural logarithm, up to which nothing stands before a part of a face."""
 IN_SIGHT = 0.25
@@ -120,12 +120,27 @@ class _Follower:
     is_hidden: bool = False
     blacks: list[FloatArray] = field(default_factory=list)
 
-    def learn(self, looks: FloatArray) -> None:
+    now: tuple[int, FloatArray] | None = None
+    likeness: tuple[int, float] | None = None
+
+    def is_awaited(self, frame: int) -> bool:
+        """Whether to look in a frame for somebody who went behind another."""
+        gap = frame - self.frames[-1]
+        is_often = gap <= AWAITED_OFTEN or gap % AWAITED_EVERY == 0
+        return self.is_lost and self.is_hidden and gap <= AWAITED and is_often
+
+    def read_looks(self, pixels: Pixels, mesh: FloatArray, frame: int) -> FloatArray:
+        """What is seen at a mesh in a frame; read once."""
+        if self.now is None or self.now[0] != frame:
+            self.now = frame, read_looks(pixels, mesh)
+        return self.now[1]
+
+    def learn(self, looks: FloatArray, likeness: float | None = None) -> None:
         """Remember what the face looks like; slowly, for light and pose change slowly."""
         if self.looks is None:
             self.looks_at_first = self.looks = looks
             return
-        likeness = likeness_of_looks(looks, self.looks)
+        likeness = likeness_of_looks(looks, self.looks) if likeness is None else likeness
         self.usual += LEARN * (likeness - self.usual)
         self.looks = np.asarray(self.looks + LEARN * (looks - self.looks), dtype=np.float32)
 
@@ -302,8 +317,9 @@ class Analyser:
                     self._add_new(followers, frame.pixels, number, len(cuts), self._find_turned(frame.pixels))
                     next_turned = number + TURNED_EVERY
                 next_detection = number + (max(self._interval // 3, 1) if is_empty else self._interval)
-            if any(f.is_lost and f.is_hidden and number - f.frames[-1] <= AWAITED for f in followers):
-                next_detection = number + 1
+            elif any(follower.is_awaited(number) for follower in followers):
+                found = self._find(frame.pixels, number % 2 == 0)
+                self._add_new(followers, frame.pixels, number, len(cuts), found, allow_new=False)
             seen = [f for f in followers if f.frames and f.frames[-1] == number]
             self._order(seen, frame.pixels, number)
             self._examine(seen, frame.pixels, number)
@@ -384,7 +400,7 @@ class Analyser:
             for k, seen in zip(again, second, strict=True):
                 looks[k] = seen
         was_lost = False
-        still_there = self._without_slid(active, looks, pixels)
+        still_there = self._without_slid(active, looks, pixels, number)
         for follower, (mesh, score), is_there in zip(active, looks, still_there, strict=True):
             if score < MIN_SCORE or not _is_in_picture(mesh, pixels) or not is_there:
                 follower.is_lost = True
@@ -399,7 +415,7 @@ class Analyser:
         return was_lost
 
     def _without_slid(
-        self, followers: list[_Follower], found: list[tuple[FloatArray, float]], pixels: Pixels
+        self, followers: list[_Follower], found: list[tuple[FloatArray, float]], pixels: Pixels, number: int
     ) -> list[bool]:
         """Whether each mesh still lies on whom it followed: the network fits any face that comes before it as gladly.
 
@@ -409,21 +425,22 @@ class Analyser:
             People who are followed.
         found
             Their meshes and scores in this frame.
-        pixels
+        pixels, number
             The frame.
         """
         likenesses, is_there = [], []
         for k, (follower, (mesh, _)) in enumerate(zip(followers, found, strict=True)):
             is_free, limit = np.ones(len(POINTS), dtype=np.bool_), SLID
-            for number, (other, _) in enumerate(found):
-                if number != k and _share_behind(mesh, other) > AT_ONE_PLACE:
+            for n, (other, _) in enumerate(found):
+                if n != k and _share_behind(mesh, other) > AT_ONE_PLACE:
                     is_free &= ~points_inside(mesh[POINTS], other)
                     limit = SLID_BESIDE
             likeness = 1.0
             if follower.looks is not None:
-                now, is_seen = read_looks(pixels, mesh), float(is_free.mean()) >= IN_SIGHT
+                now, is_seen = follower.read_looks(pixels, mesh, number), float(is_free.mean()) >= IN_SIGHT
                 likeness = likeness_of_looks(now, follower.looks, is_free if is_seen else None)
                 limit = limit if is_seen else SAME
+                follower.likeness = (number, likeness) if is_free.all() else None
             likenesses.append(likeness)
             is_there.append(likeness >= min(limit, OF_USUAL * follower.usual))
         for one, two in _pairs(len(found)):
@@ -437,11 +454,11 @@ class Analyser:
 
     def _order(self, followers: list[_Follower], pixels: Pixels, number: int) -> None:
         """Find out who stands before whom where faces meet, and remember what everybody else looks like."""
-        looks = [read_looks(pixels, follower.meshes[-1]) for follower in followers]
+        looks = [follower.read_looks(pixels, follower.meshes[-1], number) for follower in followers]
         is_alone = [True] * len(followers)
         for one, other in _pairs(len(followers)):
             pair = followers[one], followers[other]
-            inside = [_points_behind(one.meshes[-1], other.meshes[-1]) for one, other in (pair, pair[::-1])]
+            inside = [_points_behind(a.meshes[-1], b.meshes[-1]) for a, b in (pair, pair[::-1])]
             if max(int(part.sum()) for part in inside) < FEWEST:
                 continue
             is_alone[one] = is_alone[other] = False
@@ -457,7 +474,8 @@ class Analyser:
             # What stands before a face is not learned as its own.
             known = follower.looks
             if alone or known is None or number not in follower.depths or likeness_of_looks(now, known) > SAME:
-                follower.learn(now)
+                measured = follower.likeness
+                follower.learn(now, measured[1] if measured is not None and measured[0] == number else None)
 
     def _find(self, pixels: Pixels, is_quick: bool) -> list[Detection]:
         detect = getattr(self._detector, "detect_large", self._detector.detect) if is_quick else self._detector.detect
@@ -472,9 +490,15 @@ class Analyser:
         return [d for d in found if d.score >= TURNED_SCORE and d.size_px >= TURNED_SIZE_PX]
 
     def _add_new(
-        self, followers: list[_Follower], pixels: Pixels, number: int, shot: int, detections: list[Detection]
+        self,
+        followers: list[_Follower],
+        pixels: Pixels,
+        number: int,
+        shot: int,
+        detections: list[Detection],
+        allow_new: bool = True,
     ) -> None:
-        """Follow faces that nobody follows yet."""
+        """Follow faces that nobody follows yet, or only those who were lost."""
         known = [f for f in followers if not f.is_lost and f.frames[-1] == number]
         fresh = []
         for detection in detections:
@@ -490,7 +514,10 @@ class Analyser:
                 is_free &= ~_points_behind(mesh, other.meshes[-1])
             lost = [f for f in followers if f.is_lost and f.shot == shot]
             again = self._returned(lost, mesh, looks, is_free if is_free.mean() >= IN_SIGHT else None, number)
+            if again is None and not allow_new:
+                continue
             follower = again or _Follower(shot)
+            follower.now = number, looks
             if again is None:
                 followers.append(follower)
             follower.is_lost = follower.is_hidden = False

@@ -47,10 +47,10 @@ def likeness_of_looks(one: FloatArray, other: FloatArray, where: npt.NDArray[np.
         (K,) points that count; None for all.
     """
     difference = one - other if where is None else (one - other)[where]
-    shares = []
-    for light in (np.zeros(3, np.float32), np.median(difference, axis=0)):
-        shares.append(float((np.abs(difference - light).max(axis=1) < _ALIKE).mean()))
-    return max(shares)
+    # The middle by sorting: a median has ten times the overhead for so few.
+    light = np.sort(difference, axis=0)[len(difference) // 2]
+    alike = [(np.abs(one).max(axis=1) < _ALIKE).sum() for one in (difference, difference - light)]
+    return float(max(alike)) / len(difference)
 
 
 def unlikeness_at(one: FloatArray, other: FloatArray, where: npt.NDArray[np.bool_]) -> float:

@@ -36,10 +36,9 @@ def presence(track: Track, tracks: Tracks) -> FloatArray:
     stops = np.append(starts[1:], count)
     for start, stop in zip(starts, stops, strict=True):
         run = np.arange(stop - start)
-        came_out, went_in = (_is_beside_others(track, row, tracks) for row in (int(start), int(stop) - 1))
-        if int(track.frames[start]) not in bounds and not came_out:
+        if int(track.frames[start]) not in bounds and not _is_beside_others(track, int(start), tracks):
             from_start[start:stop] = run
-        if int(track.frames[stop - 1]) + 1 not in bounds and not went_in:
+        if int(track.frames[stop - 1]) + 1 not in bounds and not _is_beside_others(track, int(stop) - 1, tracks):
             to_end[start:stop] = run[::-1]
     ramp = np.clip((np.minimum(from_start, to_end) + 1) / (_fade_frames(tracks) + 1), 0, 1)
     return np.asarray(np.minimum(turned, ramp), dtype=np.float32)
@@ -57,7 +56,9 @@ def _is_beside_others(track: Track, row: int, tracks: Tracks) -> bool:
     low, high = (f(track.meshes[row][:, :2], axis=0) for f in (np.min, np.max))
     frame = int(track.frames[row])
     for other in tracks.tracks:
-        at = other.find(frame) if other is not track else None
+        if other is track or not len(other.frames) or not other.frames[0] <= frame <= other.frames[-1]:
+            continue
+        at = other.find(frame)
         if at is None:
             continue
         start, stop = (f(other.meshes[at][:, :2], axis=0) for f in (np.min, np.max))

@@ -10,10 +10,11 @@ import numpy as np
 from facefusion.imaging.align import compose, invert, transform
 from facefusion.imaging.composite import crop_box, paste
 from facefusion.imaging.crops import cut_native, move_face
-from facefusion.imaging.masks import HEAD, beside_heads
+from facefusion.imaging.masks import beside_heads
 from facefusion.imaging.resample import cut, warp
 from facefusion.imaging.templates import align_to
 from facefusion.plugins.protocols import FaceProcessor, FloatArray, MeetsPeople
+from facefusion.render.depth import stand_before
 from facefusion.render.presence import presence
 from facefusion.types.crop import Crop, CropShape
 from facefusion.types.face import Face
@@ -87,7 +88,7 @@ class Renderer:
                     face = replace(
                         track.face(row),
                         person=self._tracks.person_of(track.track_id),
-                        covers=self._covers(track, row, frame.pts),
+                        covers=self._covers(track, row),
                     )
                     by_chain.setdefault(self._chains[track.track_id], []).append((number, face, share))
         for chain, found in by_chain.items():
@@ -97,18 +98,11 @@ class Renderer:
                 layers[number] += [(crop, share) for crop in crops]
         return [self._join(frame, crops) for frame, crops in zip(frames, layers, strict=True)]
 
-    def _covers(self, track: Track, row: int, pts: int) -> tuple[FloatArray, ...]:
+    def _covers(self, track: Track, row: int) -> tuple[FloatArray, ...]:
         """Meshes of the people who stand before somebody; who must not be seen is covered with all that is there."""
-        depth = track.depth(row)
-        if depth == 0 or any(processor.covers_fully for processor in self._chains[track.track_id]):
+        if any(processor.covers_fully for processor in self._chains[track.track_id]):
             return ()
-        mesh, found = track.meshes[row], []
-        for other, at in self._tracks.at(pts, [t.track_id for t in self._tracks.tracks]):
-            if other.track_id != track.track_id and other.depth(at) < depth:
-                room = HEAD * np.ptp(other.meshes[at][:, :2], axis=0) / 2 + np.ptp(mesh[:, :2], axis=0) / 2
-                if (np.abs((other.meshes[at] - mesh)[:, :2].mean(axis=0)) < 1.2 * room).all():
-                    found.append(np.asarray(other.meshes[at]))
-        return tuple(found)
+        return stand_before(self._tracks, track, row)
 
     def _process(self, chain: Chain, pixels: Sequence[Pixels], faces: Sequence[Face]) -> list[list[Crop]]:
         """Crops of every face after all processors; more than one where a template did not hold what was there."""

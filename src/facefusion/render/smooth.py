@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from facefusion.imaging.flow import FlowEstimator, confidence, dense_inverse_search, follow
 from facefusion.imaging.light import largest_of_channels, mean_of_channels
+from facefusion.imaging.masks import beside_heads
 from facefusion.imaging.resample import (
     add,
     alike,
@@ -35,6 +36,7 @@ from facefusion.imaging.resample import (
     warp,
 )
 from facefusion.imaging.texture import blur
+from facefusion.render.depth import stand_before
 from facefusion.render.presence import presence
 from facefusion.types.frame import Pixels, RenderedFrame
 from facefusion.types.track import Track, Tracks
@@ -297,8 +299,14 @@ class MotionSmoother:
     def smooth(self, window: Window) -> RenderedFrame:
         """The middle frame of a window with its change steadied."""
         rendered = window.now.rendered
+        before = {
+            track.track_id: stand_before(self._tracks, track, row) for track, row in self._seen(rendered.frame.pts)
+        }
         for track_id, view in window.now.views.items():
-            rendered = _corrected(rendered, self._correction(view, track_id, window), view.square)
+            correction = self._correction(view, track_id, window)
+            if before.get(track_id):  # what was there a frame ago is not carried onto who is there now
+                correction *= _beside(before[track_id], view.square)[..., None]
+            rendered = _corrected(rendered, correction, view.square)
         return rendered
 
     def _correction(self, view: _View, track_id: int, window: Window) -> FloatArray:
@@ -337,6 +345,13 @@ def _from_afar(path: Sequence[_Carried | None]) -> FloatArray | None:
         told += step.away * alike(weight, 4)
         told *= step.share
     return told
+
+
+def _beside(meshes: Sequence[FloatArray], square: _Square) -> FloatArray:
+    """(S, S) 0 on some heads."""
+    corner = np.array([square.x0, square.y0], dtype=np.float32)
+    moved = [((mesh[:, :2] - corner + 0.5) / square.block - 0.5).astype(np.float32) for mesh in meshes]
+    return beside_heads(moved, square.side // square.block, square.side // square.block)
 
 
 def _sides(track: Track) -> npt.NDArray[np.int64]:
