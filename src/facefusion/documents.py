@@ -45,7 +45,9 @@ def border(kind: type[FaceFusionError], message: str, hint: str) -> Iterator[Non
 
 
 def reason_of(error: BaseException) -> str:
-    """What an exception says, in one line."""
+    """What an exception says, in one line, without a full stop; its class where it says nothing."""
+    if isinstance(error, FaceFusionError):
+        return error.message.rstrip(".")
     text = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
     if isinstance(error, KeyError):
         text = f"{error.args[0]!r} is missing" if error.args else "something is missing"

@@ -478,7 +478,7 @@ def check_name(path: object) -> object:
     return path
 
 
-def reason_of(error: ValidationError, fields: Mapping[str, Any], fallback: str) -> tuple[str, str]:
+def refusal_of(error: ValidationError, fields: Mapping[str, Any], fallback: str) -> tuple[str, str]:
     """What is wrong with which option, and what the option is for."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][:1]) or fallback
@@ -529,7 +529,7 @@ def build_recipe(options: dict[str, Any]) -> Recipe:
     try:
         return Recipe(**values)
     except ValidationError as error:
-        raise RecipeError(*reason_of(error, known, "recipe")) from error
+        raise RecipeError(*refusal_of(error, known, "recipe")) from error
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from facefusion.documents import load_toml
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.facefusion3 import check_not_missing, read_ini
-from facefusion.recipe import Recipe, check_name, reason_of, suggest
+from facefusion.recipe import Recipe, check_name, refusal_of, suggest
 
 PREFIX = "FACEFUSION_"
 NO_OPTIONS = ("config_path", "debug")
@@ -94,7 +94,7 @@ def build_job_settings(options: Mapping[str, Any]) -> JobSettings:
     try:
         return JobSettings(**options)
     except ValidationError as error:
-        raise RecipeError(*reason_of(error, JobSettings.model_fields, "settings")) from error
+        raise RecipeError(*refusal_of(error, JobSettings.model_fields, "settings")) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av.error
 
+from facefusion.documents import reason_of
 from facefusion.errors import FaceFusionError, MediaError, OutputRefused, check_memory
 from facefusion.media.files import translate_os_error
 
@@ -27,13 +28,6 @@ _DISK = {
 def is_of_disk(error: BaseException) -> bool:
     """Whether an error comes from the file system, not from what is written."""
     return getattr(error, "errno", None) in _DISK
-
-
-def reason_of(error: BaseException) -> str:
-    """What a foreign error says, without its trimmings."""
-    if isinstance(error, FaceFusionError):
-        return error.message.rstrip(".")
-    return str(getattr(error, "strerror", None) or error or type(error).__name__).rstrip(".")
 
 
 def translate_write_error(error: BaseException, path: Path) -> MediaError:

@@ -19,8 +19,9 @@ import av
 import av.error
 from av.stream import Disposition
 
+from facefusion.documents import reason_of
 from facefusion.errors import MediaError, MediaUnreadable, MediaUnsupported, RecipeError, check_memory
-from facefusion.media.border import FOREIGN, is_of_disk, reason_of, writing
+from facefusion.media.border import FOREIGN, is_of_disk, writing
 from facefusion.media.privacy import clean_extradata, clean_tags
 from facefusion.media.probe import film_of
 from facefusion.media.reader import ClipReader
@@ -442,7 +443,7 @@ class _Chooser:
                 output.close()
             except FOREIGN as error:
                 check_memory(error, f"the tracks of {self._target.info.path} could not be tried")
-                return reason_of(error) or type(error).__name__
+                return reason_of(error)
             finally:
                 if output is not None:
                     close_quietly(output)

@@ -17,6 +17,7 @@ import av
 import av.error
 from av.stream import Disposition
 
+from facefusion.documents import reason_of
 from facefusion.errors import MediaError, MediaUnreadable, MediaUnsupported, check_memory
 from facefusion.media.files import check_file
 from facefusion.media.timing import TICKS_PER_S, Join, Timing, find_joins
@@ -166,7 +167,7 @@ def open_clip(path: Path) -> Any:
         if isinstance(error, MediaError):
             raise
         _refuse_list(path, error)
-        raise MediaUnreadable(f"{path} is not a photo or clip that can be read: {_reason(error)}.", _HINT) from error
+        raise MediaUnreadable(f"{path} is not a photo or clip that can be read: {reason_of(error)}.", _HINT) from error
 
 
 def _checked(container: Any, path: Path) -> Any:
@@ -232,10 +233,6 @@ def _tagged_s(stream: Any) -> float | None:
 
 
 _HINT = "Check that the file is complete and is a photo (JPEG, PNG, ...) or a clip (MP4, MOV, MKV, WebM, ...)."
-
-
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error).rstrip(".")
 
 
 def probe(path: Path) -> ClipInfo:
@@ -372,7 +369,7 @@ def _first_picture(path: Path, container: Any, stream: Any) -> Any:
             try:
                 first = next((one for one in packet.decode() if one.width and one.height), None)
             except av.error.InvalidDataError as error:
-                first, reason = None, f": {_reason(error)}"
+                first, reason = None, f": {reason_of(error)}"
             if first is not None:
                 check_pixels(path, first.width, first.height)
                 return first
@@ -382,7 +379,7 @@ def _first_picture(path: Path, container: Any, stream: Any) -> Any:
     except (av.error.FFmpegError, ValueError, OSError) as error:
         if isinstance(error, MediaError):
             raise
-        raise MediaUnreadable(f"{path} cannot be decoded: {_reason(error)}.", _HINT) from error
+        raise MediaUnreadable(f"{path} cannot be decoded: {reason_of(error)}.", _HINT) from error
     if not stream.codec_context.width:
         reason += "; pictures of more than 12288 x 6480 px are not read"
     raise MediaUnreadable(f"{path} has no decodable frame{reason}.", _HINT)
@@ -482,7 +479,7 @@ def _look_at_times(path: Path) -> tuple[Timing, tuple[Join, ...], int | None]:
             pass  # reading will say so
         except (av.error.FFmpegError, OSError) as error:
             check_memory(error, f"{path} could not be read")
-            raise MediaUnreadable(f"{path} cannot be read: {_reason(error)}.", _HINT) from error
+            raise MediaUnreadable(f"{path} cannot be read: {reason_of(error)}.", _HINT) from error
         if not times or all(time is None for time in times):
             return "counted", joins, None
         known = [time for time in times if time is not None]
