@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -14,6 +15,9 @@ from facefusion.analyse.analyser import Analyser
 from facefusion.pipeline.runner import build_analyser
 from facefusion.recipe import Recipe
 from facefusion.testing.fakes import sample_path
+
+hypothesis.settings.register_profile("patient", deadline=None)  # no test is about how long something takes
+hypothesis.settings.load_profile("patient")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

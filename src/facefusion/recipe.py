@@ -227,7 +227,7 @@ class Recipe(BaseModel):
     )
 
     motion_smoothing: Share = _option(
-        0.5,
+        0.4,
         "how strongly the change is steadied along the motion of the target, 0 to 1; photos are not touched",
         "--motion-smoothing",
         group="processing",

@@ -17,7 +17,7 @@ from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import make_mesh, sample_path
 from facefusion.types.topology import FACE_OVAL
 
-SLOW = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 centres = st.tuples(st.floats(-500, 4000), st.floats(-500, 4000))
 
@@ -31,7 +31,7 @@ def test_inverse_undoes_a_crop(centre, side, roll, size):
 
 
 @given(yaw=st.floats(-80, 80), pitch=st.floats(-30, 30), roll=st.floats(-180, 180), size=st.floats(3, 90))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_rasterised_faces_have_only_their_own_pixels(yaw, pitch, roll, size):
     topology = load_mesh_topology()
     triangles = np.concatenate([topology.skin, topology.eyes, topology.mouth])
@@ -100,7 +100,7 @@ damages = {
 }
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**damages, suffix=st.sampled_from([".jpg", ".png", ".webp", ".tiff", ".bmp"]))
 def test_damaged_photos_are_read_or_explained(tmp_path, cut, edits, suffix):
     from PIL import Image
@@ -117,7 +117,7 @@ def test_damaged_photos_are_read_or_explained(tmp_path, cut, edits, suffix):
         assert error.hint
 
 
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**damages, suffix=st.sampled_from([".mp4", ".mkv"]))
 def test_damaged_clips_are_read_or_explained(tmp_path, cut, edits, suffix):
     whole = tmp_path / f"whole{suffix}"
