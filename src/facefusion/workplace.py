@@ -24,6 +24,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from facefusion.errors import FaceFusionError, OutputRefused
+from facefusion.writing import final_path
 
 RACE_S = 0.1
 """How long a lock is tried for: a file that is just being taken away is no holder."""
@@ -177,7 +178,10 @@ class Workplace:
         ------
         OutputRefused
         """
-        goal = Path(os.path.realpath(path))
+        try:
+            goal = final_path(path)
+        except OSError as error:
+            raise refusal(error, path) from error
         folder = goal.parent / f".facefusion-{secrets.token_hex(8)}"
         try:
             with (self.folder / _JOURNAL).open("a", encoding="utf-8") as journal:
@@ -337,8 +341,8 @@ def deliver(made: Path, output: Path) -> None:
     ------
     OutputRefused
     """
-    goal = os.path.realpath(output)
     try:
+        goal = final_path(output)
         with suppress(FileNotFoundError, PermissionError):
             os.chmod(made, stat.S_IMODE(os.stat(goal).st_mode))
         os.replace(made, goal)

@@ -38,11 +38,13 @@ def final_path(path: Path) -> Path:
     Raises
     ------
     OSError
-        For links that go in a circle.
+        For links that go in a circle, and where a device, a pipe or a folder is: a file never takes their place.
     """
     found = Path(os.path.realpath(path))
     if found.is_symlink():
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    if found.exists() and not found.is_file():
+        raise OSError(errno.EEXIST, "something is there that is not a file", str(path))
     return found
 
 

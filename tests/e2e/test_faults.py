@@ -35,7 +35,7 @@ FAULTS = [
     # engines and pictures
     ("facefusion.models.session:Session.run", FOREIGN, "9"),
     ("facefusion.analyse.analyser:Analyser.observe", "IndexError('list index out of range')", "2"),
-    ("facefusion.render.renderer:Renderer.render", "ZeroDivisionError('division by zero')", "all"),
+    ("facefusion.render.renderer:Renderer.render_many", "ZeroDivisionError('division by zero')", "all"),
     ("facefusion.analyse.join:join", "MemoryError()", "all"),
     # disk
     ("os:replace", FULL, "3"),

@@ -51,6 +51,9 @@ def test_models_list_show_verify_and_pin(zoo, capsys):
     assert "Non-Commercial" in shown
     assert "pinned when it is first loaded" in shown
     assert call("models", "verify", "gfpgan_1.4", "--models-path", zoo) == 0
+    assert "nobody has said" in capsys.readouterr().out
+    assert call("models", "pin", "gfpgan_1.4", "--models-path", zoo) == 0
+    assert call("models", "verify", "gfpgan_1.4", "--models-path", zoo) == 0
     assert "as it was pinned" in capsys.readouterr().out
     (zoo / "gfpgan_1.4.onnx").write_bytes(inverting(256))
     assert call("models", "verify", "gfpgan_1.4", "--models-path", zoo) == 6

@@ -86,7 +86,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(tmp_path, call):
         [sys.executable, "-c", code, *words(tmp_path / "o.mp4"), "--jobs-path", str(tmp_path / "jobs")],
         capture_output=True, text=True, timeout=PATIENCE_S, check=False, cwd=tmp_path,
     )  # fmt: skip
-    errors = process.stderr
+    errors = process.stderr + process.stdout
     assert process.returncode == 130
     (job,) = events(call("jobs", "list", "--json").stdout)[0]["jobs"]
     assert f"facefusion jobs resume {job['id']}" in errors

@@ -1,3 +1,4 @@
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter, quality_to_crf
 from facefusion.testing.clips import make_clip, moving_square
 from facefusion.types.frame import Frame, RenderedFrame
+from facefusion.workplace import Workplace, delivery
 
 VFR = [0, 512, 1500, 1600, 3100, 3612, 6000, 6010, 9000, 12800]
 
@@ -206,17 +208,32 @@ def test_failed_write_leaves_no_half_file_and_keeps_the_old_one(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mp4", "out.mp4"]
 
 
-def test_full_disk_is_explained_and_leaves_nothing(tmp_path):
+def test_full_disk_is_explained_and_leaves_nothing(tmp_path, monkeypatch):
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     source = make_clip(tmp_path / "a.mp4", 320, 240)
     reader = ClipReader(source)
     writer = ClipWriter(tmp_path / "out.mkv", reader)
-    writer._partial.symlink_to("/dev/full")
+    full = tmp_path / ".out.part.mkv"
+    full.symlink_to("/dev/full")
+    monkeypatch.setattr("facefusion.media.writer.claim_partial", lambda path: full)
     with pytest.raises(OutputRefused, match="no room"), writer:
         for frame in reader:
             writer.write(RenderedFrame(frame))
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("where", ["out.mkv", "link.mkv"])
+def test_a_device_or_pipe_is_never_replaced_by_a_file(tmp_path, where):
+    os.mkfifo(tmp_path / "out.mkv")
+    (tmp_path / "link.mkv").symlink_to("out.mkv")
+    reader = ClipReader(make_clip(tmp_path / "a.mp4"))
+    with pytest.raises(OutputRefused, match="not a file"), ClipWriter(tmp_path / where, reader):
+        pass
+    refused = pytest.raises(OutputRefused, match="not a file")
+    with Workplace(tmp_path / "work") as place, refused, delivery(place, tmp_path / where) as made:
+        made.write_bytes(b"x")
+    assert (tmp_path / "out.mkv").is_fifo()
 
 
 def test_unknown_container_and_wrong_codec_are_refused(tmp_path):

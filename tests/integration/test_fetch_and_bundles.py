@@ -151,7 +151,7 @@ def test_file_is_fetched_hashed_and_named_and_progress_is_told(server, store):
 
 
 def test_cut_transfer_goes_on_where_it_was_cut(server, store):
-    (path,) = fetch(spec(server.url("cut")), store, quiet, PATIENT)
+    (path,) = fetch(spec(server.url("cut")), store, quiet, httpx.Timeout(60.0, read=5.0))
     assert path.read_bytes() == CONTENT
     assert server.asked[0] == ("cut", None)
     assert server.asked[1][1] == "bytes=100000-"

@@ -23,10 +23,10 @@ from facefusion.errors import (
     JobError,
     LeaseLost,
     OutputRefused,
+    RecipeError,
     Stopped,
     StoreRefused,
     StoreUnreachable,
-    UnknownJob,
 )
 from facefusion.jobs import local, work
 from facefusion.jobs import storage as storage_module
@@ -460,7 +460,7 @@ def test_links_in_the_storage_are_not_followed(tmp_path):
 
 def test_an_empty_name_is_no_job(jobs, recipe):
     jobs.create(recipe())
-    with pytest.raises(UnknownJob, match="empty name"):
+    with pytest.raises(RecipeError, match="empty name"):
         door._full_id(jobs, "")
 
 

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from facefusion import __version__
 from facefusion.apps.console import say
+from facefusion.apps.models import state_of
 from facefusion.errors import FaceFusionError
 from facefusion.models.providers import core_count, describe_providers
 from facefusion.models.session import SESSIONS
@@ -55,7 +56,7 @@ def examine(recipe: Recipe) -> int:
             continue
         try:
             store.verify(spec)
-            state = "verified" if spec.graph.sha256 else "as it was pinned"
+            state = state_of(spec, store)
         except FaceFusionError as error:
             state = error.message
             is_well = False

@@ -140,12 +140,21 @@ def _fetch(spec: ModelSpec, store: ModelStore, on_bytes: OnBytes) -> None:
         say(f"{one.id}: {', '.join(str(path) for path in fetched) or 'already here'}")
 
 
+def state_of(spec: ModelSpec, store: ModelStore) -> str:
+    """What is known of the files of a model that were verified."""
+    if all(file.sha256 for file in spec.files):
+        return "verified"
+    return (
+        "as it was pinned" if store.is_known(spec) else "nobody has said what it should be; pinned when it first works"
+    )
+
+
 def _verify(specs: list[ModelSpec], store: ModelStore) -> int:
     failed = 0
     for spec in specs:
         try:
             store.verify(spec)
-            state = "verified" if all(file.sha256 for file in spec.files) else "as it was pinned"
+            state = state_of(spec, store)
         except ModelError as error:
             failed += 1
             state = f"{error.message} {error.hint}"

@@ -156,6 +156,10 @@ class ModelStore:
             raise HashMismatch(f"The file {file.name} of model {spec.id} does not match {by}.", where)
         return bool(wanted)
 
+    def is_known(self, spec: ModelSpec) -> bool:
+        """Whether the hashes of all files of a model are published or pinned."""
+        return all(file.sha256 or self._pins().get(self._pin_name(spec, file)) for file in spec.files)
+
     def trust(self, spec: ModelSpec, content: bytes) -> None:
         """Pin a graph that was loaded, that works, and whose hash nobody has published.
 
