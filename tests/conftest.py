@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 
 from facefusion.analyse.analyser import Analyser
+from facefusion.media.reader import ClipReader
+from facefusion.media.writer import ClipWriter
 from facefusion.pipeline.runner import build_analyser
 from facefusion.recipe import Recipe
 from facefusion.testing.fakes import sample_path
+from facefusion.types.frame import RenderedFrame
 
 hypothesis.settings.register_profile("patient", deadline=None)  # no test is about how long something takes
 hypothesis.settings.load_profile("patient")
@@ -53,6 +56,17 @@ def target_photo() -> Path:
 @pytest.fixture(scope="session")
 def target_clip() -> Path:
     return sample_path("target.mp4")
+
+
+@pytest.fixture(scope="session")
+def few_frames(tmp_path_factory: pytest.TempPathFactory, target_clip: Path) -> Path:
+    """The first 0.2 s of the sample clip."""
+    path = tmp_path_factory.mktemp("clips") / "few.mp4"
+    reader = ClipReader(target_clip, end_s=0.2)
+    with ClipWriter(path, reader) as writer:
+        for frame in reader:
+            writer.write(RenderedFrame(frame))
+    return path
 
 
 @pytest.fixture(scope="session")

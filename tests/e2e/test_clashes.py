@@ -12,8 +12,6 @@ from facefusion.apps.batch import fill, own_outputs, pair
 from facefusion.errors import OutputRefused, RecipeError
 from facefusion.jobs.local import LocalJobs
 from facefusion.media.reader import ClipReader
-from facefusion.media.writer import ClipWriter
-from facefusion.types.frame import RenderedFrame
 
 
 def call(*words: object) -> int:
@@ -33,16 +31,6 @@ def here(tmp_path, monkeypatch, source_photo, target_photo) -> Path:
     shutil.copy(target_photo, folder / "target.jpg")
     (folder / "map.toml").write_text('[[person]]\ntrack = 0\nsources = ["mapped.jpg"]\n')
     return folder
-
-
-@pytest.fixture(scope="module")
-def few_frames(tmp_path_factory, target_clip) -> Path:
-    path = tmp_path_factory.mktemp("clips") / "few.mp4"
-    reader = ClipReader(target_clip, end_s=0.2)
-    with ClipWriter(path, reader) as writer:
-        for frame in reader:
-            writer.write(RenderedFrame(frame))
-    return path
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -10,9 +10,6 @@ from pathlib import Path
 import pytest
 
 from facefusion.media.image import read_photo
-from facefusion.media.reader import ClipReader
-from facefusion.media.writer import ClipWriter
-from facefusion.types.frame import RenderedFrame
 
 ODD = [
     b"\xff.png",
@@ -43,17 +40,6 @@ def facefusion(*words: object, folder: Path, encoding: str = "ascii:strict") -> 
         capture_output=True,
         timeout=300,
     )
-
-
-@pytest.fixture(scope="module")
-def few_frames(tmp_path_factory, target_clip) -> Path:
-    """The first 0.2 s of the sample clip."""
-    path = tmp_path_factory.mktemp("clips") / "few.mp4"
-    reader = ClipReader(target_clip, end_s=0.2)
-    with ClipWriter(path, reader) as writer:
-        for frame in reader:
-            writer.write(RenderedFrame(frame))
-    return path
 
 
 @pytest.fixture(scope="module")
