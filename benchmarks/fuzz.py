@@ -366,9 +366,10 @@ def read_config(path: Path, folder: Path) -> str:
 
 def read_face_map(path: Path, folder: Path) -> str:
     from facefusion.pipeline.selection import load_face_map, save_face_map
+    from facefusion.recipe import Recipe
 
-    save_face_map(folder / "again.toml", load_face_map(path, ("face_swapper",)))
-    load_face_map(folder / "again.toml", ("face_swapper",))
+    save_face_map(folder / "again.toml", load_face_map(path, Recipe()))
+    load_face_map(folder / "again.toml", Recipe())
     return "read"
 
 

@@ -108,7 +108,7 @@ def main() -> None:
             f"{info.width} x {info.height}, {count} frames, {len(tracks.tracks)} face of {face:.0f} px, {arguments.rounds} rounds"
         )
         unsteadied = recipe.model_copy(update={"motion_smoothing": 0.0, "face_mask_types": ("box",)})
-        plain = unsteadied.model_copy(update={"face_swapper_fusion": 0.0, "finish_matching": 0.0})
+        plain = unsteadied.with_options(face_swapper_fusion=0.0, finish_matching=0.0)
         works = {
             "bare decode and encode": lambda: bare(recipe),
             "analyse": lambda: analyse_target(recipe),

@@ -13,6 +13,7 @@ from facefusion.version import __version__
 
 if TYPE_CHECKING:
     from facefusion.apps.simple import get_options, process_image, process_video, set_options
+    from facefusion.declaration import Step
     from facefusion.errors import FaceFusionError
     from facefusion.pipeline.runner import Outcome, analyse_target, render_target, run
     from facefusion.recipe import Recipe, build_recipe
@@ -23,6 +24,7 @@ _HOMES = {
     "get_options": "facefusion.apps.simple",
     "process_video": "facefusion.apps.simple",
     "process_image": "facefusion.apps.simple",
+    "Step": "facefusion.declaration",
     "Recipe": "facefusion.recipe",
     "build_recipe": "facefusion.recipe",
     "run": "facefusion.pipeline.runner",
@@ -38,6 +40,7 @@ __all__ = [
     "FaceFusionError",
     "Outcome",
     "Recipe",
+    "Step",
     "Track",
     "Tracks",
     "__version__",

@@ -4,6 +4,7 @@ FaceFusionError
 ├── RecipeError (ValueError)
 │   ├── UnknownOption
 │   ├── UnknownProcessor
+│   ├── ProcessorRefused
 │   └── UnknownModel
 ├── MediaError (OSError)
 │   ├── MediaMissing (FileNotFoundError)
@@ -95,6 +96,12 @@ class UnknownProcessor(RecipeError):
     """A processor that no installed package offers."""
 
     code = "unknown_processor"
+
+
+class ProcessorRefused(RecipeError):
+    """A processor of another package that cannot be loaded, or does not hold to what a processor must."""
+
+    code = "processor_refused"
 
 
 class UnknownModel(RecipeError):

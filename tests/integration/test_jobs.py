@@ -465,7 +465,7 @@ def test_a_changed_input_is_found_before_anything_is_done(jobs, tmp_path):
 def test_the_same_request_is_the_same_job_whatever_machine_options_it_has(tmp_path):
     recipe = recipe_for(tmp_path)
     threads = recipe.model_copy(update={"execution_thread_count": 7})
-    other = recipe.model_copy(update={"face_swapper_light": 0.5})
+    other = recipe.with_options(face_swapper_light=0.5)
     assert job_id_of(recipe, {"a": "1"}) == job_id_of(threads, {"b": "1"})
     assert job_id_of(recipe, {"a": "1"}) != job_id_of(other, {"a": "1"})
     assert job_id_of(recipe, {"a": "1"}) != job_id_of(recipe, {"a": "2"})

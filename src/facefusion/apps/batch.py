@@ -13,11 +13,12 @@ from facefusion.apps.console import shown
 from facefusion.apps.jobs import run_recipe
 from facefusion.apps.show import Show
 from facefusion.apps.stopping import is_stopping
+from facefusion.declaration import Input
 from facefusion.errors import FaceFusionError, OutputRefused, RecipeError, Stopped
 from facefusion.jobs.local import hash_inputs, job_id_of
 from facefusion.jobs.storage import hash_file
 from facefusion.media.files import Named, place_of
-from facefusion.pipeline.plan import NEEDS_SOURCE, check_paths
+from facefusion.pipeline.plan import check_paths
 from facefusion.recipe import Recipe, with_absolute_paths
 from facefusion.settings import JobSettings
 from facefusion.writing import is_partial, save_bytes
@@ -226,7 +227,8 @@ def run_batch(
     from facefusion.apps.cli import exit_code, tell_exception
 
     sources = find_files(source_pattern, "source") if source_pattern else []
-    if not sources and NEEDS_SOURCE & set(recipe.processors) and recipe.face_map_path is None:
+    is_needed = any(Input.FACE_PHOTO in step.requirements.inputs for step in recipe.steps)
+    if not sources and is_needed and recipe.face_map_path is None:
         raise RecipeError("No source is given.", "Name photos with --source-pattern.")
     output_pattern = os.path.expanduser(output_pattern)
     targets = find_files(target_pattern, "target")

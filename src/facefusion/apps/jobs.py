@@ -17,7 +17,7 @@ from facefusion.documents import load_json
 from facefusion.errors import JobError, RecipeError, UnknownJob
 from facefusion.media.files import translate_os_error
 from facefusion.pipeline.runner import Outcome
-from facefusion.recipe import Recipe, build_recipe, with_absolute_paths
+from facefusion.recipe import INNER, Recipe, build_recipe, known_options, with_absolute_paths
 from facefusion.settings import JobSettings
 from facefusion.writing import save_bytes
 
@@ -143,8 +143,8 @@ def run_command(
             _preview(jobs, job_id, words["at_s"], words["picture_path"], show)
         else:  # resume, retry
             stored = build_recipe(jobs.store.get(job_id).recipe)
-            fresh = {name: value for name, value in given.items() if name in type(stored).model_fields}
-            show.outcome(_run(jobs, job_id, stored.model_copy(update=fresh), settings, show))
+            fresh = {name: value for name, value in given.items() if name in known_options()}
+            show.outcome(_run(jobs, job_id, stored.with_options(**fresh), settings, show))
     return 0
 
 
@@ -301,7 +301,7 @@ class Drafts:
             raise JobError(f"{path} cannot be removed: {error.strerror}.", "Take it away yourself.") from error
 
     def _edit(self, verb: str, draft: dict[str, Any], places: list[str], given: Mapping[str, Any]) -> int:
-        step = {k: v for k, v in given.items() if k in Recipe.model_fields}
+        step = {k: v for k, v in given.items() if k in known_options()}
         steps: list[dict[str, Any]] = draft["steps"]
         place = len(steps)
         has = f"Job '{draft['name']}' has {len(steps)}, from 0."
@@ -320,7 +320,10 @@ class Drafts:
                 step = {"target_path": steps[place]["output_path"], **step}
                 place += 1
             # Where the job is run need not be where it was drafted.
-            recipe = with_absolute_paths(build_recipe(step)).model_dump(mode="json", include=set(step))
+            names = set(step) & set(Recipe.model_fields)
+            if names != set(step):  # options of processors stand in their steps
+                names |= set(INNER)
+            recipe = with_absolute_paths(build_recipe(step)).model_dump(mode="json", include=names)
             for key in ("target_path", "output_path"):
                 if key not in recipe:
                     raise RecipeError(f"The step has no {key.replace('_', ' ')}.", "Add --target and --output.")

@@ -205,10 +205,10 @@ def _bench(spec: ModelSpec, store: ModelStore, recipe: Recipe) -> Times:
     """Time every installed provider on this model and say which is fastest."""
     from facefusion.models.providers import check_precision, describe_providers, warm_up_inputs
     from facefusion.models.session import SESSIONS
-    from facefusion.models.spec import MAKES_PICTURES
+    from facefusion.plugins.protocols import makes_pictures
 
     times: Times = {}
-    precisions = ("model", "half") if spec.capability in MAKES_PICTURES else ("model",)
+    precisions = ("model", "half") if makes_pictures(spec) else ("model",)
     here = [name for name, is_there in describe_providers().items() if is_there]
     for provider, precision in itertools.product(here, precisions):
         try:

@@ -42,7 +42,7 @@ from facefusion.pipeline.clip import plan_clip
 from facefusion.pipeline.plan import Plan, build_plan, check_paths, face_map_of
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import Outcome
-from facefusion.recipe import Recipe, with_absolute_paths
+from facefusion.recipe import Recipe, build_recipe, with_absolute_paths
 from facefusion.version import __version__
 from facefusion.workplace import clear_dead, make_folder, take, user_base
 
@@ -203,8 +203,9 @@ class LocalJobs:
             if other is not None:
                 done = self._take_over(other.id, job_id)
                 stored["taken_from"] = other.id
-                if recipe.face_anonymiser_seed is None:
-                    chosen = chosen.model_copy(update={"face_anonymiser_seed": other.recipe["face_anonymiser_seed"]})
+                # What was left open was decided for those parts.
+                before = build_recipe(other.recipe)
+                chosen = chosen.model_copy(update={"steps": before.steps, "presets": before.presets})
             self.store.create(
                 job_id, chosen.model_dump(mode="json"), stored, self.storage.url, counts, LOCAL,
                 max_attempts=max_attempts, is_afresh=True, taken_over=done,

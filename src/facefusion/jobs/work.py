@@ -421,7 +421,7 @@ class Worker:
             values["reference_face_path"] = local(recipe.reference_face_path)
         if recipe.face_map_path is not None:
             values["face_map_path"] = folder / "face_map.toml"
-            people = load_face_map(local(recipe.face_map_path), recipe.processors, recipe.face_map_path.parent)
+            people = load_face_map(local(recipe.face_map_path), recipe, recipe.face_map_path.parent)
             save_face_map(
                 values["face_map_path"],
                 [
@@ -698,12 +698,12 @@ class _Heart:
 
 def hashes_of(recipe: Recipe) -> dict[str, str]:
     """Hash of every model that a recipe runs, by its name."""
-    from facefusion.pipeline.plan import capabilities_of_analysis, capabilities_of_rendering, models_of
+    from facefusion.pipeline.plan import models_of, uses_of_analysis, uses_of_rendering
     from facefusion.plugins.protocols import EngineContext
 
     store = EngineContext(recipe).store
     found = {}
-    for spec in models_of(recipe, [*capabilities_of_analysis(recipe), *capabilities_of_rendering(recipe)]):
+    for spec in models_of(recipe, [*uses_of_analysis(recipe), *uses_of_rendering(recipe)]):
         path = store.find(spec)
         found[spec.key] = "" if path is None else store.hash_of(path)
     return found

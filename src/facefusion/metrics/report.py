@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.declaration import suggest
 from facefusion.errors import RecipeError
 from facefusion.imaging.align import invert, mesh_crop, transform
 from facefusion.imaging.flow import warping_error
@@ -20,7 +21,6 @@ from facefusion.metrics.border import border_distance
 from facefusion.metrics.fidelity import expression_distance
 from facefusion.models.pose import estimate_poses
 from facefusion.plugins.protocols import Identifier, Landmarker, Masker
-from facefusion.recipe import suggest
 from facefusion.types.face import Face
 from facefusion.types.frame import RenderedFrame
 from facefusion.types.topology import FACE_OVAL

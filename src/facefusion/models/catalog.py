@@ -71,7 +71,7 @@ def get_spec(model_id: str, folders: Sequence[Path] = ()) -> ModelSpec:
     """
     catalog = load_catalog(folders)
     if model_id not in catalog:
-        from facefusion.recipe import suggest
+        from facefusion.declaration import suggest
 
         raise UnknownModel(f"There is no model '{model_id}'.", suggest(model_id, list(catalog)))
     return catalog[model_id]

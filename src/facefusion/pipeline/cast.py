@@ -11,6 +11,7 @@ import numpy as np
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.analyse.turned import TurnedDetector
+from facefusion.declaration import Step
 from facefusion.errors import NoFaceInSource, UnknownOption
 from facefusion.media.image import read_photo
 from facefusion.models.providers import core_count
@@ -26,7 +27,7 @@ from facefusion.pipeline.selection import (
     wants_identity,
 )
 from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray
-from facefusion.plugins.registry import build_engine
+from facefusion.plugins.registry import build_engine, build_processor
 from facefusion.recipe import Recipe, four_sides
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Attributes
@@ -52,6 +53,7 @@ def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser
     has_identity
         Whether people are told apart; None where the recipe's selection decides.
     """
+    people = face_map_of(recipe)
     context = EngineContext(recipe, thread_count=1)
     # The detector is the only model large enough to gain from more threads.
     wide = EngineContext(recipe, thread_count=recipe.execution_thread_count or core_count())
@@ -63,9 +65,9 @@ def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser
     is_mesh = hasattr(landmarker, "landmark")
     mesh = landmarker if is_mesh else build_engine("face_landmarker", DEFAULT_LANDMARKER, context)
     if has_identity is None:
-        has_identity = wants_identity(recipe, face_map_of(recipe))
-    identifier = build_engine("face_identifier", identifier_of(recipe), context) if has_identity else None
-    wants_looks = wants_attributes(recipe)
+        has_identity = wants_identity(recipe, people)
+    identifier = build_engine("face_identifier", identifier_of(recipe, people), context) if has_identity else None
+    wants_looks = wants_attributes(recipe, people)
     classifier = build_engine("face_classifier", recipe.face_classifier_model, context) if wants_looks else None
     return Analyser(
         detector,
@@ -76,7 +78,7 @@ def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser
         recipe.face_landmarker_score,
         identifier,
         classifier,
-        is_protective(recipe, face_map_of(recipe)),
+        is_protective(recipe, people),
         TurnedDetector(upright, (90, 180, 270), margin) if angles == (0,) else None,
     )
 
@@ -154,12 +156,12 @@ def check_faces(recipe: Recipe) -> None:
     read_faces(known, analyser)  # to know somebody by, less will do
 
 
-def build_processors(recipe: Recipe, names: Sequence[str], sources: Sequence[SourceFace]) -> tuple[FaceProcessor, ...]:
+def build_processors(recipe: Recipe, steps: Sequence[Step], sources: Sequence[SourceFace]) -> tuple[FaceProcessor, ...]:
     """Processors in order, with the sources taken in."""
     context = EngineContext(recipe, thread_count=1)
     processors: list[FaceProcessor] = []
-    for name in names:
-        processor: FaceProcessor = build_engine(name, getattr(recipe, f"{name}_model"), context)
+    for step in steps:
+        processor: FaceProcessor = build_processor(step, context)
         processor.prepare(sources)
         processors.append(processor)
     return tuple(processors)
@@ -250,12 +252,12 @@ def build_cast(recipe: Recipe, analyser: Analyser, on_progress: OnProgress = ign
         people, photos = [], []
         for person in face_map_of(recipe):
             sources = read_sources(person.sources, analyser, on_progress)
-            chain = build_processors(recipe, person.processors, sources)
+            chain = build_processors(recipe, person.steps, sources)
             photos.append((chain, tuple(sources)))
             people.append((person, chain, _encode_reference(recipe, person.reference, analyser)))
         return Cast((), tuple(people), exempt=_exempt(recipe, analyser), sources=tuple(photos))
     sources = read_sources(recipe.source_paths, analyser, on_progress)
-    chain = build_processors(recipe, recipe.processors, sources)
+    chain = build_processors(recipe, recipe.steps, sources)
     reference = None
     if recipe.face_selector_mode == "reference":
         reference = _encode_reference(recipe, recipe.reference_face_path, analyser)
@@ -276,6 +278,6 @@ def _encode_reference(recipe: Recipe, path: Path | None, analyser: Analyser) -> 
     if path is None:
         return None
     (face,) = read_faces([path], analyser)
-    identifier = build_engine("face_identifier", identifier_of(recipe), EngineContext(recipe))
+    identifier = build_engine("face_identifier", identifier_of(recipe, face_map_of(recipe)), EngineContext(recipe))
     embedding: FloatArray = identifier.identify([face.pixels], [face.face.five_points])[0]
     return embedding

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from facefusion.analyse.analyser import Analyser
+from facefusion.declaration import union
 from facefusion.errors import MediaUnreadable, TracksError
 from facefusion.media.defects import NO_DEFECTS, Defects, join_defects
 from facefusion.media.privacy import kinds_in_clip, say_removed
@@ -21,7 +22,7 @@ from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, S
 from facefusion.pipeline.cast import Cast
 from facefusion.pipeline.overlap import batched, map_in_order, prefetch
 from facefusion.pipeline.plan import Plan, face_map_of, track_options
-from facefusion.pipeline.selection import is_private
+from facefusion.pipeline.selection import chains_of, is_private
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
 from facefusion.recipe import Recipe
@@ -191,7 +192,8 @@ def build_stage(recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[in
             "The tracks carry no identities, which --face-swapper-weight needs.",
             "Analyse the target again with the same options.",
         )
-    renderer = Renderer(chains, tracks, recipe.face_swapper_blend)
+    joins = [union(step.requirements for step in steps).join for steps in chains_of(recipe, face_map_of(recipe))]
+    renderer = Renderer(chains, tracks, {track_id: joins[assigned[track_id]] for track_id in chains})
     # A mean over frames could bring back a trace of who is hidden.
     steadied = [k for k, chain in chains.items() if not any(processor.covers_fully for processor in chain)]
     flow = build_engine("optical_flow", recipe.optical_flow_model, EngineContext(recipe))

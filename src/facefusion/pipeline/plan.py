@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from facefusion.declaration import Input, ModelRef, Step, suggest
 from facefusion.errors import ModelMismatch, NoFaceInSource, RecipeError
 from facefusion.imaging.templates import TEMPLATES
 from facefusion.media.files import Named, check_file, check_outputs
@@ -23,21 +23,19 @@ from facefusion.models.spec import ModelSpec
 from facefusion.models.store import missing
 from facefusion.pipeline.selection import (
     Person,
+    chains_of,
     identifier_of,
     is_protective,
     load_face_map,
     wants_attributes,
+    wants_faces,
     wants_identity,
 )
 from facefusion.plugins.protocols import EngineContext
-from facefusion.plugins.registry import check_model, check_processor, models_of_engine
-from facefusion.recipe import Recipe, suggest, with_absolute_paths
+from facefusion.plugins.registry import check_model, is_mesh_reader, models_of_engine
+from facefusion.recipe import Recipe, with_absolute_paths, with_caution
 
 Kind = Literal["photo", "clip"]
-MESH_FAMILIES = {"mediapipe"}
-"""Landmarkers that read the 478-point mesh by themselves."""
-NEEDS_SOURCE = {"face_swapper"}
-"""Processors that take a face from a photo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +68,9 @@ def check_sources(recipe: Recipe) -> None:
     RecipeError, MediaError
     """
     people = face_map_of(recipe)
-    groups = [(person.sources, person.processors) for person in people] or [(recipe.source_paths, recipe.processors)]
-    for sources, processors in groups:
-        if not sources and NEEDS_SOURCE & set(processors):
+    groups = [(person.sources, person.steps) for person in people] or [(recipe.source_paths, recipe.steps)]
+    for sources, steps in groups:
+        if not sources and any(Input.FACE_PHOTO in step.requirements.inputs for step in steps):
             raise RecipeError("No source is given.", "Name one or more photos with --source.")
     references = [person.reference for person in people] + [recipe.reference_face_path]
     photos = [path for sources, _ in groups for path in sources]
@@ -140,44 +138,63 @@ def find_kind(path: Path) -> Kind:
     return "clip"
 
 
-def capabilities_of_analysis(recipe: Recipe) -> list[str]:
-    """Capabilities of pass 1 that a recipe uses."""
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A model that runs, and the step that it runs for; None for pass 1."""
+
+    model: ModelRef
+    step: Step | None = None
+
+
+def uses_of_analysis(recipe: Recipe) -> list[Use]:
+    """Models of pass 1."""
+    people = face_map_of(recipe)
+    if not wants_faces(recipe, people):
+        return []
     used = ["face_detector", "face_landmarker"]
-    if wants_identity(recipe, face_map_of(recipe)):
+    if wants_identity(recipe, people):
         used.append("face_identifier")
-    if wants_attributes(recipe):
+    if wants_attributes(recipe, people):
         used.append("face_classifier")
+    names = {name: getattr(recipe, f"{name}_model") for name in used}
+    if "face_identifier" in names:
+        names["face_identifier"] = identifier_of(recipe, people)
+    return [Use(ModelRef(capability, name)) for capability, name in names.items()]
+
+
+def uses_of_rendering(recipe: Recipe) -> list[Use]:
+    """Models of pass 2, those of a mapping file included."""
+    people = face_map_of(recipe)
+    chains = [recipe.steps, *(person.steps for person in people)]
+    used = [Use(model, step) for chain in chains for step in chain for model in step.requirements.models]
+    if any(step.spec.kind == "face" for chain in chains for step in chain):
+        if recipe.motion_smoothing > 0:
+            used.append(Use(ModelRef("optical_flow", recipe.optical_flow_model)))
+        used += [
+            Use(ModelRef(capability, getattr(recipe, f"{capability}_model")))
+            for kind, capability in _MASK_MODELS.items()
+            if kind in recipe.face_mask_types
+        ]
     return used
-
-
-def capabilities_of_rendering(recipe: Recipe) -> list[str]:
-    """Capabilities of pass 2 that a recipe uses, those of a mapping file included."""
-    used = list(recipe.processors)
-    for person in face_map_of(recipe):
-        used += person.processors
-    if recipe.motion_smoothing > 0:
-        used.append("optical_flow")
-    used += [capability for kind, capability in _MASK_MODELS.items() if kind in recipe.face_mask_types]
-    return list(dict.fromkeys(used))
 
 
 _MASK_MODELS = {"occlusion": "face_occluder", "region": "face_parser"}
 
 
-def models_of(recipe: Recipe, capabilities: Sequence[str]) -> list[ModelSpec]:
-    """Catalogue entries behind some capabilities, and those that they in turn need.
+def models_of(recipe: Recipe, uses: Sequence[Use]) -> list[ModelSpec]:
+    """Catalogue entries behind some models, and those that they in turn need.
 
     Raises
     ------
     UnknownModel
     """
-    context = EngineContext(recipe)
-    store = context.store
     specs: list[ModelSpec] = []
-    for capability in capabilities:
-        name = identifier_of(recipe) if capability == "face_identifier" else getattr(recipe, f"{capability}_model")
+    for use in uses:
+        context = EngineContext(recipe, step=use.step)
+        store = context.store
+        capability, name = use.model.capability, use.model.name
         spec = check_model(capability, name, context)
-        if capability == "face_landmarker" and (spec is None or spec.family not in MESH_FAMILIES):
+        if capability == "face_landmarker" and (spec is None or not is_mesh_reader(spec)):
             specs.append(store.get("face_landmarker_embedded"))  # the mesh under landmarkers of other layouts
         if spec is not None:
             found = [spec]
@@ -192,7 +209,30 @@ def models_of(recipe: Recipe, capabilities: Sequence[str]) -> list[ModelSpec]:
 
 def face_map_of(recipe: Recipe) -> tuple[Person, ...]:
     """People of the recipe's mapping file; none where there is no such file."""
-    return () if recipe.face_map_path is None else load_face_map(recipe.face_map_path, recipe.processors)
+    return () if recipe.face_map_path is None else load_face_map(recipe.face_map_path, recipe)
+
+
+def settled(recipe: Recipe) -> Recipe:
+    """The recipe with what people of its mapping file want of it, where nobody has given that."""
+    steps = [step for person in face_map_of(recipe) for step in person.steps]
+    given = {name: getattr(recipe, name) for name in recipe.model_fields_set}
+    wanted = {name: value for name, value in with_caution(given, steps).items() if name not in given}
+    return recipe.model_copy(update=wanted) if wanted else recipe
+
+
+def decided(recipe: Recipe) -> Recipe:
+    """The recipe with everything decided that its steps leave open, such as a seed."""
+    people = face_map_of(recipe)
+    if not any(step.options.decided() is not step.options for chain in chains_of(recipe, people) for step in chain):
+        return recipe
+
+    def decide(steps: Sequence[Step]) -> tuple[Step, ...]:
+        return tuple(Step(step.processor, step.options.decided()) for step in steps)
+
+    names = dict.fromkeys([step.processor for step in recipe.presets])
+    names |= dict.fromkeys(step.processor for person in people for step in person.steps)
+    kept = [recipe.step_of(name) for name in names if name not in recipe.processors]
+    return recipe.model_copy(update={"steps": decide(recipe.steps), "presets": decide(kept)})
 
 
 def check_models(recipe: Recipe, is_rendering: bool = True) -> list[ModelSpec]:
@@ -213,12 +253,9 @@ def check_models(recipe: Recipe, is_rendering: bool = True) -> list[ModelSpec]:
     ------
     UnknownProcessor, UnknownModel, LicenceRefused, ModelMissing, ProviderRefused
     """
-    names = [*recipe.processors, *(name for person in face_map_of(recipe) for name in person.processors)]
-    if not names:
+    if not any(chains_of(recipe, face_map_of(recipe))):
         raise RecipeError("No processor is given.", "Add --processors face_swapper.")
-    for name in names:
-        check_processor(name)
-    used = capabilities_of_analysis(recipe) + (capabilities_of_rendering(recipe) if is_rendering else [])
+    used = uses_of_analysis(recipe) + (uses_of_rendering(recipe) if is_rendering else [])
     specs = models_of(recipe, used)
     store = EngineContext(recipe).store
     for spec in specs:
@@ -265,13 +302,12 @@ def build_plan(recipe: Recipe) -> Plan:
     FaceFusionError
         The first thing that is wrong, with what to do about it.
     """
-    recipe = with_absolute_paths(recipe)
+    recipe = settled(with_absolute_paths(recipe))
     if recipe.target_path == Path():
         raise RecipeError("No target is given.", "Name a photo or clip with --target.")
     if recipe.output_path == Path():
         raise RecipeError("No output is given.", "Name a file with --output.")
-    if recipe.face_anonymiser_seed is None and is_protective(recipe, face_map_of(recipe)):
-        recipe = recipe.model_copy(update={"face_anonymiser_seed": secrets.randbits(62)})
+    recipe = decided(recipe)
     specs = check_models(recipe)
     read_limits(recipe.fail_under)
     check_sources(recipe)

@@ -43,12 +43,12 @@ from facefusion.pipeline.overlap import prefetch
 from facefusion.pipeline.plan import (
     Plan,
     build_plan,
-    capabilities_of_analysis,
     face_map_of,
     find_kind,
     models_of,
     reads_of,
     track_options,
+    uses_of_analysis,
 )
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.selection import choose_tracks, is_private
@@ -114,7 +114,7 @@ def notes_of(recipe: Recipe) -> dict[str, str]:
     """What made the tracks, to be stored with them."""
     notes = {"facefusion": __version__, "target": recipe.target_path.name}
     store = EngineContext(recipe).store
-    for spec in models_of(recipe, capabilities_of_analysis(recipe)):
+    for spec in models_of(recipe, uses_of_analysis(recipe)):
         path = store.find(spec)
         notes[f"model {spec.key}"] = "" if path is None else store.hash_of(path)
     return notes

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.declaration import Step, processor_names
 from facefusion.models.session import SESSIONS, Session, SessionCache
-from facefusion.models.spec import MAKES_PICTURES, ModelSpec
+from facefusion.models.spec import ModelSpec
 from facefusion.models.store import ModelStore
 from facefusion.recipe import Recipe
 from facefusion.types.crop import Crop, CropShape, SourceFace
@@ -40,12 +41,28 @@ class EngineContext:
         The catalogue entry that was asked for; None for an engine with a model of its own.
     sessions
         Where loaded models are shared.
+    step
+        What a processor is built for; None for an engine of pass 1.
     """
 
     recipe: Recipe
     thread_count: int = 1
     spec: ModelSpec | None = None
     sessions: SessionCache = SESSIONS
+    step: Step | None = None
+
+    @property
+    def options(self) -> Any:
+        """Options of the step.
+
+        Raises
+        ------
+        RuntimeError
+            When the engine was built without one.
+        """
+        if self.step is None:
+            raise RuntimeError("this engine has options; build it for a step")
+        return self.step.options
 
     @property
     def store(self) -> ModelStore:
@@ -76,10 +93,15 @@ class EngineContext:
         wanted = store.get(spec) if isinstance(spec, str) else spec
         recipe = self.recipe
         # What decides where faces are and whose they are stays exact; pictures bear the rounding.
-        is_half = recipe.execution_precision == "half" and wanted.capability in MAKES_PICTURES
+        is_half = recipe.execution_precision == "half" and makes_pictures(wanted)
         return self.sessions.get(
             wanted, store, recipe.execution_providers, self.thread_count, recipe.execution_device_ids[0], is_half
         )
+
+
+def makes_pictures(spec: ModelSpec) -> bool:
+    """Whether a model answers with pictures and not with numbers that something is decided by."""
+    return spec.capability in processor_names()
 
 
 Builder = TypeVar("Builder", bound=Callable[..., object])
