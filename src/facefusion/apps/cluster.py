@@ -29,7 +29,7 @@ from kombu.exceptions import OperationalError
 from facefusion.apps.console import say
 from facefusion.apps.show import Show
 from facefusion.errors import FaceFusionError, JobMismatch, OutputRefused, RecipeError, Stopped, StoreUnreachable
-from facefusion.jobs.local import check_report, failure_of, hash_inputs, input_paths, job_id_of, plan_of
+from facefusion.jobs.local import check_report, failure_of, hash_inputs, input_paths, job_id_of, plan_of, stages_of
 from facefusion.jobs.states import Publish
 from facefusion.jobs.storage import Storage, check_job_id, hash_file, open_storage
 from facefusion.jobs.store import LOCAL, Job, JobStore
@@ -305,7 +305,7 @@ def submit(recipe: Recipe, settings: JobSettings, show: Show | None = None) -> s
         asked = plan.recipe.model_dump(mode="json")
         items = store.create(
             job_id, asked, stored, settings.storage, counts, settings.queue, settings.priority, settings.job_tries,
-            is_afresh=True,
+            is_afresh=True, stages=stages_of(plan),
         )  # fmt: skip
         commands = [Publish(item) for item in items]
     publish(app, store, commands)

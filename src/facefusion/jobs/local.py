@@ -31,7 +31,7 @@ from facefusion.errors import (
     own_error,
 )
 from facefusion.jobs.pool import LACK_OF_MEMORY, Done, Gone, Pool
-from facefusion.jobs.states import Item, StageName, is_due
+from facefusion.jobs.states import STAGES, WITHOUT_FACES, Item, StageName, is_due
 from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file, is_same_storage, open_storage
 from facefusion.jobs.store import LOCAL, Job, JobStore
 from facefusion.jobs.sweep import STRAY_S, Swept, remove, sweep
@@ -114,6 +114,11 @@ def hash_inputs(recipe: Recipe) -> dict[str, str]:
         check_file(path)
         found[str(path)] = hash_file(path)
     return found
+
+
+def stages_of(plan: Plan) -> tuple[StageName, ...]:
+    """Stages of a planned job."""
+    return STAGES if plan.wants_faces else WITHOUT_FACES
 
 
 def plan_of(plan: Plan, inputs: dict[str, str]) -> dict[str, Any]:
@@ -209,6 +214,7 @@ class LocalJobs:
             self.store.create(
                 job_id, chosen.model_dump(mode="json"), stored, self.storage.url, counts, LOCAL,
                 max_attempts=max_attempts, is_afresh=True, taken_over=done,
+                stages=stages_of(plan),
             )  # fmt: skip
         return self.store.get(job_id)
 

@@ -25,6 +25,8 @@ StageName = Literal["analyse", "join", "render", "merge"]
 Status = Literal["waiting", "queued", "running", "done", "failed", "cancelled"]
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 STAGES: tuple[StageName, ...] = ("analyse", "join", "render", "merge")
+WITHOUT_FACES: tuple[StageName, ...] = ("render", "merge")
+"""Stages of a job that looks for no faces."""
 REFUSED_S = 1.0
 """Wait after a worker has refused an item."""
 BACK_OFF_S, MAX_BACK_OFF_S = 1.0, 60.0

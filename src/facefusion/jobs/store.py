@@ -362,6 +362,7 @@ class JobStore:
         max_attempts: int = 3,
         is_afresh: bool = False,
         taken_over: Mapping[tuple[StageName, int], tuple[str, dict[str, Any]]] | None = None,
+        stages: Sequence[StageName] = STAGES,
     ) -> list[Item]:
         """Add a job with all its items, unless there is one; its first stage is open.
 
@@ -373,6 +374,8 @@ class JobStore:
             Whether a job of this id that is done is begun again.
         taken_over
             Items whose files are there already, with the files' SHA-256 and what they left beside them.
+        stages
+            Which there are; a job that looks for no faces has no first pass.
 
         Returns
         -------
@@ -394,10 +397,10 @@ class JobStore:
             except exc.IntegrityError:  # a server has no lock on what is not there yet
                 return []
             rows = []
-            for stage in STAGES:
+            for stage in stages:
                 numbers = frame_counts if stage in ("analyse", "render") else [sum(frame_counts)]
                 for number, count in enumerate(numbers):
-                    status = "queued" if stage == "analyse" else "waiting"
+                    status = "queued" if stage == stages[0] else "waiting"
                     rows.append({
                         "job_id": job_id, "stage": stage, "number": number, "status": status, "attempts": 0,
                         "renders": 0, "owner": "", "lease_until": 0.0, "available_at": now, "published_at": now,

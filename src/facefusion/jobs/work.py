@@ -42,7 +42,8 @@ from facefusion.metrics.report import report_files
 from facefusion.models.providers import core_count
 from facefusion.pipeline.cast import PoorSourceWarning, build_analyser, build_cast
 from facefusion.pipeline.clip import (
-    build_stage,
+    build_flow,
+    empty_tracks,
     join_observations,
     load_tracks,
     merge_segments,
@@ -53,7 +54,7 @@ from facefusion.pipeline.clip import (
     render_spans,
 )
 from facefusion.pipeline.inputs import BoundInputs
-from facefusion.pipeline.plan import Plan, check_models
+from facefusion.pipeline.plan import Plan, check_models, is_faces_only
 from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.runner import (
     build_reporter,
@@ -512,7 +513,7 @@ class Worker:
         if bench.cast is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", PoorSourceWarning)  # said when the job was made
-                bench.cast = build_cast(bench.recipe, build_analyser(bench.recipe, has_identity=False))
+                bench.cast = build_cast(bench.recipe)
         return bench.cast
 
     def _load(self, item: Item, load: Callable[[Path], Any]) -> Any:
@@ -527,16 +528,18 @@ class Worker:
             raise SegmentDamaged(f"{item.stage} {item.number} is damaged: {error}.", "It is made again.") from error
 
     def _assigned(self, job_id: str) -> dict[int, int]:
-        found = self.store.outcome(job_id, "join")["assigned"]
+        found = self.store.outcome(job_id, "join").get("assigned", {})
         return {int(k): int(v) for k, v in found.items()}
 
     def _render(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
         job_id = bench.job.id
         cast = self._cast(bench)
-        item = next(item for item in self.store.items(job_id) if item.stage == "join")
-        tracks = self._load(item, lambda path: load_tracks(path, bench.spans, numbers))
-        stage = build_stage(bench.recipe, cast, tracks, self._assigned(job_id))
-        with closing(render_spans(bench.plan, stage, bench.spans, numbers, self._folder, count)) as segments:
+        tracks = empty_tracks(bench.recipe, "clip")
+        item = next((item for item in self.store.items(job_id) if item.stage == "join"), None)
+        if item is not None:
+            tracks = self._load(item, lambda path: load_tracks(path, bench.spans, numbers))
+        flow = build_flow(bench.recipe, cast, tracks, self._assigned(job_id), read_clip(bench.recipe).offset)
+        with closing(render_spans(bench.plan, flow, bench.spans, numbers, self._folder, count)) as segments:
             for segment in segments:
                 part = segment.part
                 outcome = {
@@ -587,7 +590,7 @@ class Worker:
         joined = self.store.outcome(job_id, "join")
         frames, changed = sum(len(o["pts"]) for o in outcomes), sum(o["changed"] for o in outcomes)
         notes: list[str] = []
-        if not joined["tracks"] and can_copy(recipe, asked):
+        if joined and not joined["tracks"] and is_faces_only(recipe) and can_copy(recipe, asked):
             inputs = bench.job.plan.get("inputs")
             if inputs:
                 with self.storage.local(inputs[bench.job.recipe["target_path"]]) as target:
@@ -611,8 +614,8 @@ class Worker:
         sha256 = hash_file(output)
         outcome = {
             "notes": [*notes, *privacy_notes(recipe)],
-            "frames": frames, "changed": changed, "tracks": joined["tracks"], "models": list(models_used(bench.plan)),
-            "sha256": sha256, "size_bytes": output.stat().st_size,
+            "frames": frames, "changed": changed, "tracks": joined.get("tracks", 0),
+            "models": list(models_used(bench.plan)), "sha256": sha256, "size_bytes": output.stat().st_size,
         }  # fmt: skip
         if recipe.report_path is not None or recipe.fail_under:
             outcome["report"] = self._report(bench, output, report, count)
@@ -621,13 +624,15 @@ class Worker:
     def _report(self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]) -> str:
         """Measure the output; what is worse than allowed is said, and the output stays."""
         recipe, job = bench.recipe, bench.job
-        item = next(item for item in self.store.items(job.id) if item.stage == "join")
+        item = next((item for item in self.store.items(job.id) if item.stage == "join"), None)
 
         def measured(progress: Progress) -> None:
             count(progress.done)
 
         with ExitStack() as stack:
-            tracks = self._open(stack, item, lambda path: Tracks.load(path, is_mapped=True))
+            tracks = empty_tracks(recipe, "clip")
+            if item is not None:
+                tracks = self._open(stack, item, lambda path: Tracks.load(path, is_mapped=True))
             reporter = build_reporter(recipe, tracks, self._cast(bench), self._assigned(job.id))
             assert reporter is not None
             measure_output(recipe, tracks, reporter, output, measured)

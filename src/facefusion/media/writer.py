@@ -35,7 +35,7 @@ from facefusion.media.privacy import clean_chapters, clean_tags
 from facefusion.media.probe import film_of
 from facefusion.media.reader import ALIGN_PX, ClipReader, plane_of
 from facefusion.media.timecode import move_timecode
-from facefusion.types.frame import RenderedFrame
+from facefusion.types.frame import RenderedFrame, scaled_size
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 _FILM_TAGS = ("rotate", "encoder", "alpha_mode", "timecode")
@@ -94,6 +94,8 @@ class ClipWriter:
         `facefusion.media.privacy`.
     tracks
         What is asked for about the target's other tracks.
+    scale
+        Sides of the output over those of the target.
 
     Attributes
     ----------
@@ -118,8 +120,10 @@ class ClipWriter:
         comment: str = "",
         is_private: bool = False,
         tracks: TrackOptions | None = None,
+        scale: Fraction = Fraction(1),
     ) -> None:
         self._check(path, encoder)
+        self._scale = scale
         self._tracks = tracks or TrackOptions()
         if is_private:
             self._tracks = replace(self._tracks, hides_people=True, hides_places=True)
@@ -184,9 +188,10 @@ class ClipWriter:
         pixel_format = info.pixel_format if info.pixel_format in _PASSED_FORMATS[self._encoder] else "yuv420p"
         has_odd_side = bool(info.width % 2 or info.height % 2)
         # A touched area is written back into the decoder's own picture, so the rest stays exact.
-        self._is_exact = pixel_format == info.pixel_format and info.is_upright and not has_odd_side
+        self._is_exact = pixel_format == info.pixel_format and info.is_upright and not has_odd_side and self._scale == 1
         stream = self._output.add_stream(self._encoder, rate=info.frame_rate or Fraction(25))
-        stream.width, stream.height = info.width + info.width % 2, info.height + info.height % 2
+        width, height = scaled_size(info.width, info.height, self._scale)
+        stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = pixel_format
         context = stream.codec_context
         context.time_base = info.time_base
@@ -274,9 +279,8 @@ class ClipWriter:
         picture.pts = frame.pts - self._offset
         picture.time_base = frame.time_base
         picture.pict_type = 0  # the source's own key frames must not force ours
-        duration = getattr(frame.native, "duration", None)
-        if duration:
-            picture.duration = duration
+        if frame.duration:
+            picture.duration = frame.duration
         with writing(self._path):
             self._mux(self._stream.encode(picture))
 

@@ -8,27 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from facefusion.analyse.analyser import Analyser
-from facefusion.declaration import union
 from facefusion.errors import MediaUnreadable, TracksError
 from facefusion.media.defects import NO_DEFECTS, Defects, join_defects
 from facefusion.media.privacy import kinds_in_clip, say_removed
 from facefusion.media.reader import ClipReader, Region
 from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, Span, plan_spans
-from facefusion.pipeline.cast import Cast
-from facefusion.pipeline.overlap import batched, map_in_order, prefetch
+from facefusion.pipeline.cast import Cast, FacePart
 from facefusion.pipeline.plan import Plan, face_map_of, track_options
-from facefusion.pipeline.selection import chains_of, is_private
+from facefusion.pipeline.selection import is_private
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
 from facefusion.recipe import Recipe
+from facefusion.render.flow import FaceLink, Flow, FrameLink, Link
 from facefusion.render.grain import GrainMatcher
+from facefusion.render.overlap import prefetch
 from facefusion.render.renderer import Renderer
-from facefusion.render.smooth import HALO, Look, MotionSmoother
+from facefusion.render.smooth import MotionSmoother
 from facefusion.types.frame import Frame, RenderedFrame
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
@@ -145,29 +146,16 @@ class Segment:
     defects: Defects = NO_DEFECTS
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Stage:
-    """Everything that renders frames of some tracks.
-
-    Parameters
-    ----------
-    renderer, smoother, grain
-        The steps, in order.
-    """
-
-    renderer: Renderer
-    smoother: MotionSmoother
-    grain: GrainMatcher
-
-    def region(self, pts: int) -> tuple[int, int, int, int] | None:
-        """Part of the frame at a time that is looked at; not clipped."""
-        one, other = self.renderer.region(pts), self.smoother.region(pts)
-        if one is None or other is None:
-            return one or other
-        return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+def empty_tracks(recipe: Recipe, kind: str) -> Tracks:
+    """Tracks of nobody, for chains that need no faces."""
+    none = np.zeros(0, dtype=np.int64)
+    if kind == "photo":
+        return Tracks(1, 1, Fraction(1), none, (), {}, none)
+    info = read_clip(recipe).info
+    return Tracks(info.width, info.height, info.time_base, none, (), {}, none)
 
 
-def build_stage(recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[int, int]) -> Stage:
+def build_flow(recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[int, int], begin: int = 0) -> Flow:
     """Set up rendering.
 
     Parameters
@@ -178,26 +166,40 @@ def build_stage(recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[in
         All of them, or the part around the frames to render.
     assigned
         Which chain of the cast changes which track (`Cast.assign`).
+    begin
+        Time in pts at which the output begins.
 
     Raises
     ------
     TracksError
         When the tracks lack what the processors need.
     """
+    links: list[Link] = []
+    scale = Fraction(1)
+    for part in cast.parts:
+        if isinstance(part, FacePart):
+            links.append(_face_link(recipe, part, tracks.scaled(scale), assigned, begin))
+        else:
+            links.append(FrameLink(part.step.processor, part.processor, part.step.requirements.halo, begin))
+            scale *= links[-1].scale
+    return Flow(tuple(links))
+
+
+def _face_link(recipe: Recipe, part: FacePart, tracks: Tracks, assigned: Mapping[int, int], begin: int) -> FaceLink:
     seen = {track.track_id for track in tracks.tracks if len(track.frames)}
-    chains = {track_id: cast.all_chains[number] for track_id, number in assigned.items() if track_id in seen}
-    wanted = {getattr(processor, "identity_contract", "") for chain in chains.values() for processor in chain} - {""}
-    if "identity" in cast.needs and wanted - {tracks.contract}:
+    chains = {track_id: part.chains[number] for track_id, number in assigned.items() if track_id in seen}
+    joins = {track_id: part.joins[assigned[track_id]] for track_id in chains}
+    wanted = {getattr(p, "identity_contract", "") for chain in part.chains for p in chain if "identity" in p.needs}
+    if chains and wanted - {tracks.contract, ""}:
         raise TracksError(
             "The tracks carry no identities, which --face-swapper-weight needs.",
             "Analyse the target again with the same options.",
         )
-    joins = [union(step.requirements for step in steps).join for steps in chains_of(recipe, face_map_of(recipe))]
-    renderer = Renderer(chains, tracks, {track_id: joins[assigned[track_id]] for track_id in chains})
+    renderer = Renderer(chains, tracks, joins, begin)
     # A mean over frames could bring back a trace of who is hidden.
     steadied = [k for k, chain in chains.items() if not any(processor.covers_fully for processor in chain)]
     flow = build_engine("optical_flow", recipe.optical_flow_model, EngineContext(recipe))
-    return Stage(
+    return FaceLink(
         renderer,
         MotionSmoother(tracks, steadied, recipe.motion_smoothing, flow),
         GrainMatcher(tracks, steadied, recipe.finish_matching),
@@ -206,7 +208,7 @@ def build_stage(recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[in
 
 def render_spans(
     plan: Plan,
-    stage: Stage,
+    flow: Flow,
     spans: Sequence[Span],
     numbers: range,
     folder: Path,
@@ -216,7 +218,7 @@ def render_spans(
 
     Parameters
     ----------
-    plan, stage
+    plan, flow
         What to do.
     spans, numbers
         All spans of the clip, and which of them.
@@ -229,14 +231,14 @@ def render_spans(
     if len(numbers) > 1 and recipe.execution_batch_size > 1:
         # Which frames go through a model together must not depend on who has how many spans.
         for number in numbers:
-            yield from render_spans(plan, stage, spans, range(number, number + 1), folder, on_frame)
+            yield from render_spans(plan, flow, spans, range(number, number + 1), folder, on_frame)
         return
     whole = spans[numbers[0]].start, spans[numbers[-1]].stop
     target = read_clip(recipe)
 
     def open_writer(number: int) -> SegmentWriter:
         settings = recipe.output_video_encoder, recipe.output_video_preset, recipe.output_video_quality
-        return SegmentWriter(folder / f"{number:05d}{SUFFIX}", target, *settings).__enter__()
+        return SegmentWriter(folder / f"{number:05d}{SUFFIX}", target, *settings, flow.scale).__enter__()
 
     def close(number: int) -> Segment:
         writer.__exit__(None, None, None)
@@ -245,21 +247,15 @@ def render_spans(
 
     number, changed, done = numbers[0], 0, 0
     writer = maker = open_writer(number)
-    reader = read_clip(recipe, stage.region if maker.keeps_native else None, whole, (HALO, HALO))
+    reader = read_clip(recipe, flow.region if maker.keeps_native else None, whole, (flow.halo, flow.halo))
 
-    def finish(window: object) -> tuple[RenderedFrame, object]:
+    def prepare(rendered: RenderedFrame) -> object:
         # The encoder waits for one thread; what can be done beside it is done here.
-        rendered = stage.grain.match(stage.smoother.smooth(window))  # type: ignore[arg-type]
-        is_wanted = _is_inside(rendered.frame.pts, whole)
-        return rendered, maker.prepare(rendered) if is_wanted else None
-
-    def render(group: list[Frame]) -> list[Look]:
-        return [stage.smoother.look(rendered) for rendered in stage.renderer.render_many(group)]
+        return maker.prepare(rendered) if _is_inside(rendered.frame.pts, whole) else None
 
     try:
-        groups = batched(prefetch(reader, READ_AHEAD), recipe.execution_batch_size)
-        looks = (look for group in map_in_order(render, groups, plan.thread_count) for look in group)
-        for rendered, picture in map_in_order(finish, stage.smoother.windows(looks), plan.thread_count):
+        frames = prefetch(reader, READ_AHEAD)
+        for rendered, picture in flow.run(frames, prepare, recipe.execution_batch_size, plan.thread_count):
             if not _is_inside(rendered.frame.pts, whole):
                 continue
             while not _is_inside(rendered.frame.pts, spans[number].as_pair()):

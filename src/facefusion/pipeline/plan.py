@@ -15,6 +15,7 @@ from facefusion.media.image import check_photo_output, is_photo, read_photo
 from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader
+from facefusion.media.sound import has_sound
 from facefusion.media.writer import check_clip_output
 from facefusion.metrics.report import read_limits, report_files
 from facefusion.models.licences import check_licence
@@ -52,12 +53,15 @@ class Plan:
         Threads for rendering.
     models
         Catalogue entries that will run.
+    wants_faces
+        Whether anybody wants to know about faces: else there is no first pass.
     """
 
     recipe: Recipe
     kind: Kind
     thread_count: int
     models: tuple[ModelSpec, ...] = ()
+    wants_faces: bool = True
 
 
 def check_sources(recipe: Recipe) -> None:
@@ -72,13 +76,35 @@ def check_sources(recipe: Recipe) -> None:
     for sources, steps in groups:
         if not sources and any(Input.FACE_PHOTO in step.requirements.inputs for step in steps):
             raise RecipeError("No source is given.", "Name one or more photos with --source.")
+        _check_kinds(sources, steps)
     references = [person.reference for person in people] + [recipe.reference_face_path]
-    photos = [path for sources, _ in groups for path in sources]
-    for path in [*photos, *recipe.exempt_paths, *(reference for reference in references if reference is not None)]:
-        if not is_photo(path):
-            probe(path)  # says so where it is no media at all
-            raise NoFaceInSource(f"{path} is a clip; sources are photos.", "Save a frame of it as a photo.")
-        read_photo(path, allow_8bit=True)
+    for path in [*recipe.exempt_paths, *(reference for reference in references if reference is not None)]:
+        _check_photo(path)
+
+
+def _check_kinds(sources: Sequence[Path], steps: Sequence[Step]) -> None:
+    """Refuse sources that nobody can use, and steps that lack one."""
+    wants_sound = {step.processor for step in steps if Input.SOUND in step.requirements.inputs}
+    has_one = False
+    for path in sources:
+        if wants_sound and not is_photo(path):
+            if not has_sound(path):
+                raise RecipeError(f"{path} has no sound.", "Give a sound, or a clip with one.")
+            has_one = True
+        else:
+            _check_photo(path)
+    if wants_sound and not has_one:
+        raise RecipeError(f"{sorted(wants_sound)[0]} needs a sound.", "Name a file with sound with --source.")
+    wants_photo = any(Input.FACE_PHOTO in step.requirements.inputs for step in steps)
+    if wants_photo and not any(is_photo(path) for path in sources):
+        raise RecipeError("No photo is among the sources.", "Name one or more photos with --source.")
+
+
+def _check_photo(path: Path) -> None:
+    if not is_photo(path):
+        probe(path)  # says so where it is no media at all
+        raise NoFaceInSource(f"{path} is a clip; sources are photos.", "Save a frame of it as a photo.")
+    read_photo(path, allow_8bit=True)
 
 
 def reads_of(recipe: Recipe) -> list[Named]:
@@ -212,6 +238,12 @@ def face_map_of(recipe: Recipe) -> tuple[Person, ...]:
     return () if recipe.face_map_path is None else load_face_map(recipe.face_map_path, recipe)
 
 
+def is_faces_only(recipe: Recipe) -> bool:
+    """Whether nothing but faces is changed."""
+    chains = (recipe.steps, *chains_of(recipe, face_map_of(recipe)))
+    return all(step.spec.kind == "face" for steps in chains for step in steps)
+
+
 def settled(recipe: Recipe) -> Recipe:
     """The recipe with what people of its mapping file want of it, where nobody has given that."""
     steps = [step for person in face_map_of(recipe) for step in person.steps]
@@ -323,4 +355,5 @@ def build_plan(recipe: Recipe) -> Plan:
         encoder = recipe.output_video_encoder
         check_clip_output(recipe.output_path, encoder)
         list_passengers(target, recipe.output_path.suffix, encoder, track_options(recipe))
-    return Plan(recipe, kind, recipe.execution_thread_count or core_count(), tuple(specs))
+    is_looking = wants_faces(recipe, face_map_of(recipe))
+    return Plan(recipe, kind, recipe.execution_thread_count or core_count(), tuple(specs), is_looking)

@@ -6,14 +6,15 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.errors import FaceFusionError, NoFaceInTarget, QualityTooLow, TracksError, own_error
+from facefusion.imaging.resample import resize_pixels
 from facefusion.media.files import replacing, translate_os_error
-from facefusion.media.image import Photo, read_photo, write_photo
+from facefusion.media.image import Photo, read_photo, with_pixels, write_photo
 from facefusion.media.privacy import clean_photo, say_removed
 from facefusion.media.reader import ClipReader
 from facefusion.metrics.report import Reporter, read_limits
@@ -27,8 +28,8 @@ from facefusion.pipeline.cast import (
 )
 from facefusion.pipeline.clip import (
     READ_AHEAD,
-    Stage,
-    build_stage,
+    build_flow,
+    empty_tracks,
     join_observations,
     merge_segments,
     notes_on_target,
@@ -39,7 +40,6 @@ from facefusion.pipeline.clip import (
     render_spans,
 )
 from facefusion.pipeline.inputs import BoundInputs
-from facefusion.pipeline.overlap import prefetch
 from facefusion.pipeline.plan import (
     Plan,
     build_plan,
@@ -55,7 +55,9 @@ from facefusion.pipeline.selection import choose_tracks, is_private
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
 from facefusion.recipe import Recipe
-from facefusion.types.frame import Frame, RenderedFrame
+from facefusion.render.flow import Flow
+from facefusion.render.overlap import prefetch
+from facefusion.types.frame import Frame, Pixels, RenderedFrame
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
 from facefusion.workplace import delivery, user_workplace
@@ -219,9 +221,9 @@ def run(recipe: Recipe, on_progress: OnProgress = ignore_progress) -> Outcome:
         plan = build_plan(recipe)
         recipe = plan.recipe  # what was left open is now decided
         inputs = BoundInputs.bind(path for _, path in reads_of(recipe))
-        cast = build_cast(recipe, build_analyser(recipe, has_identity=False), told)
+        cast = build_cast(recipe, on_progress=told)
         began = time.perf_counter()
-        tracks = _analyse(recipe, build_analyser(recipe), told)
+        tracks = _analyse(recipe, build_analyser(recipe), told) if plan.wants_faces else empty_tracks(recipe, plan.kind)
         return _render(plan, tracks, cast, time.perf_counter() - began, told, inputs)
 
 
@@ -237,7 +239,7 @@ def render_target(recipe: Recipe, tracks: Tracks, on_progress: OnProgress = igno
         plan = build_plan(recipe)
         recipe = plan.recipe
         inputs = BoundInputs.bind(path for _, path in reads_of(recipe))
-        cast = build_cast(recipe, build_analyser(recipe, has_identity=False), told)
+        cast = build_cast(recipe, on_progress=told)
         return _render(plan, tracks, cast, 0.0, told, inputs)
 
 
@@ -246,7 +248,7 @@ def _render(
 ) -> Outcome:
     recipe = plan.recipe
     began = time.perf_counter()
-    if not tracks.tracks and not (recipe.allow_empty and plan.kind == "clip"):
+    if plan.wants_faces and not tracks.tracks and not (recipe.allow_empty and plan.kind == "clip"):
         way_out = " Add --allow-empty to get a copy." if plan.kind == "clip" else ""
         raise NoFaceInTarget(
             f"No face is found in the target {recipe.target_path}.",
@@ -254,29 +256,31 @@ def _render(
         )
     notes: tuple[str, ...] = ()
     assigned = cast.assign(recipe, tracks)
-    stage = build_stage(recipe, cast, tracks, assigned)
+    begin = 0 if plan.kind == "photo" else read_clip(recipe).offset
+    flow = build_flow(recipe, cast, tracks, assigned, begin)
     reporter = build_reporter(recipe, tracks, cast, assigned)
     if plan.kind == "photo":
         photo = read_photo(recipe.target_path, recipe.allow_8bit)
         check_size(tracks, photo.pixels.shape[1], photo.pixels.shape[0], recipe.target_path)
-        rendered = stage.grain.match(stage.renderer.render(_photo_frame(photo)))
-        result, notes = replace(photo, pixels=rendered.pixels), photo.notes
+        frame = _photo_frame(photo)
+        (rendered,) = flow.render([frame])
+        result, notes = with_pixels(photo, rendered.pixels), photo.notes
         if is_private(recipe, face_map_of(recipe)):
             result, removed = clean_photo(result)
             notes += say_removed(removed)
         if reporter is not None:
-            reporter.add(rendered)
+            reporter.add(beside(frame, rendered.pixels, rendered.is_changed))
         with user_workplace() as place, delivery(place, recipe.output_path) as made:
             notes += write_photo(made, result, recipe.output_image_quality, comment_of(plan))
             inputs.check()
         on_progress(Progress("render", 1, 1))
         frame_count, changed = 1, int(rendered.is_changed)
-    elif not tracks.tracks and can_copy(recipe, recipe.output_path):
+    elif plan.wants_faces and not tracks.tracks and cast.is_faces_only and can_copy(recipe, recipe.output_path):
         with user_workplace() as place, delivery(place, recipe.output_path) as made:
             copy_target(recipe.target_path, made, inputs.check)
         frame_count, changed, notes = len(tracks.pts), 0, ()
     else:
-        frame_count, changed, notes = _render_clip(plan, tracks, stage, on_progress, inputs)
+        frame_count, changed, notes = _render_clip(plan, tracks, flow, on_progress, inputs)
         notes += privacy_notes(recipe)
     if reporter is not None:
         if plan.kind == "clip":
@@ -301,9 +305,9 @@ def build_reporter(recipe: Recipe, tracks: Tracks, cast: Cast, assigned: Mapping
     context = EngineContext(recipe)
     identifier = build_engine("face_identifier", "embedded", context)
     known = {
-        number: identifier.identify([s.pixels for s in photos], [s.face.five_points for s in photos]).mean(axis=0)
-        for number, (_, photos) in enumerate(cast.sources)
-        if photos
+        number: identifier.identify([s.pixels for s in own], [s.face.five_points for s in own]).mean(axis=0)
+        for number, own in enumerate(cast.sources)
+        if len(own)
     }
     wanted = {track_id: known[number] for track_id, number in assigned.items() if number in known}
     landmarker = build_engine("face_landmarker", DEFAULT_LANDMARKER, context)
@@ -321,11 +325,19 @@ def measure_output(
     """Measure a clip as it was written, beside its target."""
     written_frames = prefetch(ClipReader(output or recipe.output_path), READ_AHEAD)
     for number, (target, written) in enumerate(zip(read_clip(recipe), written_frames, strict=False)):
-        height, width = target.pixels.shape[:2]
         is_seen = bool(tracks.at(target.pts, reporter.track_ids))
-        pixels = written.pixels[:height, :width]
-        reporter.add(RenderedFrame(target, pixels, (0, 0, width, height)) if is_seen else RenderedFrame(target))
+        reporter.add(beside(target, written.pixels, is_seen))
         on_progress(Progress("measure", number + 1, len(tracks.pts)))
+
+
+def beside(target: Frame, pixels: Pixels, is_changed: bool) -> RenderedFrame:
+    """A picture of an output beside its target; one of another size is brought to the target's."""
+    if not is_changed:
+        return RenderedFrame(target)
+    height, width = target.pixels.shape[:2]
+    is_padded = (pixels.shape[0] - height, pixels.shape[1] - width) in ((0, 0), (0, 1), (1, 0), (1, 1))
+    pixels = pixels[:height, :width] if is_padded else resize_pixels(pixels, width, height)
+    return RenderedFrame(target, pixels, (0, 0, width, height))
 
 
 def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...], title: str = "") -> None:
@@ -352,13 +364,13 @@ def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...], tit
 
 
 def _render_clip(
-    plan: Plan, tracks: Tracks, stage: Stage, on_progress: OnProgress, inputs: BoundInputs
+    plan: Plan, tracks: Tracks, flow: Flow, on_progress: OnProgress, inputs: BoundInputs
 ) -> tuple[int, int, tuple[str, ...]]:
     recipe = plan.recipe
     reader = read_clip(recipe)
     check_size(tracks, reader.info.width, reader.info.height, recipe.target_path)
     spans = plan_clip(recipe)
-    total = len(tracks.pts)
+    total = len(tracks.pts) or sum(span.frame_count for span in spans)
 
     def count(done: int) -> None:
         on_progress(Progress("render", done, total))
@@ -366,7 +378,7 @@ def _render_clip(
     # A folder of this call alone: others may run at the same time, with an output of the same name too.
     with user_workplace() as place, delivery(place, recipe.output_path) as made:
         try:
-            segments = list(render_spans(plan, stage, spans, range(len(spans)), made.parent, count))
+            segments = list(render_spans(plan, flow, spans, range(len(spans)), made.parent, count))
             parts = [segment.part for segment in segments]
             notes = merge_segments(plan, parts, comment_of(plan), made, inputs.check)
         except OSError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -19,9 +20,10 @@ from facefusion.models.session import SESSIONS, Session, SessionCache
 from facefusion.models.spec import ModelSpec
 from facefusion.models.store import ModelStore
 from facefusion.recipe import Recipe
-from facefusion.types.crop import Crop, CropShape, SourceFace
+from facefusion.types.crop import Crop, CropShape
 from facefusion.types.face import Attributes, Detection, Face
-from facefusion.types.frame import Pixels
+from facefusion.types.frame import FrameWindow, Pixels
+from facefusion.types.sources import Sources
 from facefusion.types.track import Tracks
 
 FloatArray = npt.NDArray[np.float32]
@@ -222,11 +224,33 @@ class FaceProcessor(Protocol):
     covers_fully: bool
     """Whether it hides people, so that it must never fade in or out."""
 
-    def prepare(self, sources: Sequence[SourceFace]) -> None:
-        """Take in the source faces, once per job."""
+    def prepare(self, sources: Sources) -> None:
+        """Take in the sources, once per job: a sequence of faces, with ``sources.sound`` beside it."""
 
     def process(self, crops: Sequence[Crop]) -> list[Crop]:
         """Changed crops in the same order, with ``alpha`` where they replace the frame.
+
+        Called from several threads at once. ``crop.moment`` tells when the frame is shown.
+        """
+
+
+class FrameProcessor(Protocol):
+    """Changes whole frames."""
+
+    scale: Fraction
+    """Sides of the frames it makes over those it is given, such as 2."""
+
+    def prepare(self, sources: Sources) -> None:
+        """Take in the sources, once per job."""
+
+    def process(self, windows: Sequence[FrameWindow]) -> list[Pixels]:
+        """(H x scale, W x scale, 3) uint8 RGB for the frame in the middle of every window.
+
+        Parameters
+        ----------
+        windows
+            Frames with as many neighbours on both sides as the requirements' ``halo`` says; at the ends of a clip there
+            are fewer. Nothing may be written into them.
 
         Called from several threads at once.
         """

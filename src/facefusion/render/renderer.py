@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -40,13 +41,19 @@ class Renderer:
         What pass 1 left.
     blend
         How crops are joined to the frame: ``feather``, ``pyramid`` or ``poisson``; for all, or for every person.
+    begin
+        Time in pts at which the output begins.
     """
 
     def __init__(
-        self, chains: Mapping[int, Sequence[FaceProcessor]], tracks: Tracks, blend: str | Mapping[int, str] = "feather"
+        self,
+        chains: Mapping[int, Sequence[FaceProcessor]],
+        tracks: Tracks,
+        blend: str | Mapping[int, str] = "feather",
+        begin: int = 0,
     ) -> None:
         self._chains = {track_id: tuple(chain) for track_id, chain in chains.items()}
-        self._tracks = tracks
+        self._tracks, self._begin = tracks, begin
         self._blends = dict.fromkeys(chains, blend) if isinstance(blend, str) else dict(blend)
         for processor in {id(p): p for chain in self._chains.values() for p in chain}.values():
             if isinstance(processor, MeetsPeople):
@@ -98,7 +105,8 @@ class Renderer:
                     )
         for chain, found in by_chain.items():
             pixels = [frames[number].pixels for number, *_ in found]
-            done = self._process(chain, pixels, [face for _, face, _, _ in found])
+            moments = [(frames[number].pts - self._begin) * frames[number].time_base for number, *_ in found]
+            done = self._process(chain, pixels, [face for _, face, _, _ in found], moments)
             for (number, _, share, blend), crops in zip(found, done, strict=True):
                 layers[number] += [(crop, share, blend) for crop in crops]
         return [self._join(frame, crops) for frame, crops in zip(frames, layers, strict=True)]
@@ -109,10 +117,15 @@ class Renderer:
             return ()
         return stand_before(self._tracks, track, row)
 
-    def _process(self, chain: Chain, pixels: Sequence[Pixels], faces: Sequence[Face]) -> list[list[Crop]]:
+    def _process(
+        self, chain: Chain, pixels: Sequence[Pixels], faces: Sequence[Face], moments: Sequence[Fraction]
+    ) -> list[list[Crop]]:
         """Crops of every face after all processors; more than one where a template did not hold what was there."""
         done: list[list[Crop]] = [[] for _ in faces]
-        crops = [cut_out(p, face, chain[0].crop_shape) for p, face in zip(pixels, faces, strict=True)]
+        crops = [
+            replace(cut_out(p, face, chain[0].crop_shape), moment=moment)
+            for p, face, moment in zip(pixels, faces, moments, strict=True)
+        ]
         for before, processor in zip((None, *chain), chain, strict=False):
             if before is not None and before.crop_shape != processor.crop_shape:
                 for k, crop in enumerate(crops):
@@ -194,7 +207,7 @@ def hand_on(crop: Crop, pixels: Pixels, face: Face, shape: CropShape | None) -> 
     -------
     The new crop, and crops that must be pasted before it.
     """
-    fresh = cut_out(pixels, face, shape)
+    fresh = replace(cut_out(pixels, face, shape), moment=crop.moment)
     if crop.under is None:
         return fresh, []
     height, width = fresh.pixels.shape[:2]
