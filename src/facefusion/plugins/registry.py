@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from facefusion.errors import UnknownModel, UnknownProcessor
+from facefusion.installed import list_entries
 from facefusion.recipe import suggest
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from facefusion.plugins.protocols import EngineContext
 
 FACE_PROCESSORS = ("face_swapper", "deep_swapper", "face_enhancer", "face_anonymiser")
@@ -19,7 +21,7 @@ FAMILIES = "facefusion.families"
 
 def list_engines(capability: str) -> list[str]:
     """Names of engines with a model of their own, from all installed packages."""
-    return sorted({entry.name for entry in entry_points(group=f"facefusion.{capability}")})
+    return sorted({entry.name for entry in list_entries(f"facefusion.{capability}")})
 
 
 def check_processor(name: str) -> None:
@@ -35,7 +37,7 @@ def check_processor(name: str) -> None:
 
 def find_entry(group: str, name: str) -> EntryPoint | None:
     """The entry point of a name, or None."""
-    return next((entry for entry in entry_points(group=group) if entry.name == name), None)
+    return next((entry for entry in list_entries(group) if entry.name == name), None)
 
 
 def build_engine(capability: str, name: str, context: EngineContext) -> Any:
