@@ -316,7 +316,9 @@ class JobStore:
             )
         if "not a database" in text:
             return self._refused("is no job store", error)
-        if "malformed" in text or "no such" in text or not isinstance(error, exc.OperationalError):
+        # SQLite has codes of their own for all that may pass (busy, locked, no memory, trouble with the disk).
+        is_of_file = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+        if is_of_file or "malformed" in text or "no such" in text or not isinstance(error, exc.OperationalError):
             return self._refused("is damaged", error)
         return None
 

@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 def usual_priority() -> Iterator[None]:
     """Give all threads of this process back the priority that they had, or that their maker had.
 
-    SVT-AV1, run by root, gives its threads and the one that opens it the highest real-time priority. Nothing else on the
-    machine then runs until it is done, and every process that is begun from there inherits that.
+    SVT-AV1, run by root, gives its threads and the one that opens it the highest real-time priority. Nothing else on
+    the machine then runs until it is done, and every process that is begun from there inherits that.
     """
     if not hasattr(os, "sched_getscheduler"):  # only Linux has these
         yield
