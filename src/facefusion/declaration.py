@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
 from facefusion.errors import ProcessorRefused, RecipeError, UnknownOption, UnknownProcessor
+from facefusion.installed import list_entries
 
 GROUP = "facefusion.processors"
 """Entry points of this group are processors."""
@@ -174,7 +175,7 @@ class ProcessorSpec:
 
 @lru_cache(maxsize=1)
 def _entries() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.value)}
+    return {entry.name: entry for entry in sorted(list_entries(GROUP), key=lambda entry: entry.value)}
 
 
 def processor_names() -> tuple[str, ...]:

@@ -171,6 +171,19 @@ def test_encoders_write_clips_that_read_back(tmp_path, encoder):
         )
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="only Linux has these")
+@pytest.mark.parametrize("encoder", ["libx264", "libx265", "libsvtav1"])
+def test_no_encoder_takes_the_machine_for_itself(tmp_path, encoder):
+    source = make_clip(tmp_path / "a.mp4")
+    reader = ClipReader(source)
+    usual = os.sched_getscheduler(0)
+    with ClipWriter(tmp_path / "out.mkv", reader, encoder=encoder, preset="ultrafast") as writer:
+        for frame in reader:
+            writer.write(RenderedFrame(frame))
+            assert {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")} == {usual}
+    assert os.sched_getscheduler(0) == usual
+
+
 def test_quality_maps_to_the_rate_factor():
     assert [quality_to_crf(q, "libx264") for q in (0, 80, 100)] == [51, 18, 0]
     assert quality_to_crf(0, "libsvtav1") == 63

@@ -620,12 +620,20 @@ def cut_off(path):
     path.write_bytes(data[:4096] + os.urandom(len(data) - 4096))
 
 
+def of_a_format_to_come(path):
+    JobStore(f"sqlite:///{path}").close()
+    data = bytearray(path.read_bytes())
+    data[18:20] = b"\x07\x07"
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
         (lambda path: path.write_bytes(b"These are my notes, and no store.\n" * 300), "is no job store"),
         (foreign, "is a database of something else"),
         (newer, "is of another version of FaceFusion"),
+        (of_a_format_to_come, "is damaged: unsupported file format"),
         (cut_off, "is damaged|is no job store|holds what cannot be read"),
     ],
 )

@@ -30,6 +30,7 @@ from facefusion.errors import (
     StoreUnreachable,
     UnknownJob,
 )
+from facefusion.jobs.schema import make_new, migrate
 from facefusion.jobs.states import (
     MAX_BACK_OFF_S,
     STAGES,
@@ -241,17 +242,12 @@ class JobStore:
         if self._is_sqlite:
             self._set_up_new()
         with self._engine.begin() as connection:
-            from alembic import command
-            from alembic.config import Config
-
             if not self._is_sqlite:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(7310001)"))  # one at a time
-            if self._check_kind(connection) == HEAD:
+            step = self._check_kind(connection)
+            if step == HEAD or (not step and self._is_sqlite and make_new(connection, HEAD)):
                 return
-            config = Config()
-            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            migrate(connection)
 
     def _set_up_new(self) -> None:
         """Let readers and a writer go beside each other. It is a change of the file, so only of one that is ours."""
@@ -320,7 +316,9 @@ class JobStore:
             )
         if "not a database" in text:
             return self._refused("is no job store", error)
-        if "malformed" in text or "no such" in text or not isinstance(error, exc.OperationalError):
+        # SQLite has codes of their own for all that may pass (busy, locked, no memory, trouble with the disk).
+        is_of_file = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+        if is_of_file or "malformed" in text or "no such" in text or not isinstance(error, exc.OperationalError):
             return self._refused("is damaged", error)
         return None
 

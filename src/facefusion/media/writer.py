@@ -31,6 +31,7 @@ from facefusion.media.passengers import (
     list_passengers,
     track_tags,
 )
+from facefusion.media.priority import usual_priority
 from facefusion.media.privacy import clean_chapters, clean_tags
 from facefusion.media.probe import film_of
 from facefusion.media.reader import ALIGN_PX, ClipReader, plane_of
@@ -152,7 +153,7 @@ class ClipWriter:
 
     def __enter__(self) -> Self:
         try:
-            with writing(self._path):
+            with writing(self._path), usual_priority():
                 self._open()
         except BaseException:
             self._abandon()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
 from facefusion.declaration import Step, processor_names, suggest
 from facefusion.errors import UnknownModel
+from facefusion.installed import list_entries
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from facefusion.models.spec import ModelSpec
     from facefusion.plugins.protocols import EngineContext
 
@@ -19,12 +21,12 @@ FAMILIES = "facefusion.families"
 
 def list_engines(capability: str) -> list[str]:
     """Names of engines with a model of their own, from all installed packages."""
-    return sorted({entry.name for entry in entry_points(group=f"facefusion.{capability}")})
+    return sorted({entry.name for entry in list_entries(f"facefusion.{capability}")})
 
 
 def find_entry(group: str, name: str) -> EntryPoint | None:
     """The entry point of a name, or None."""
-    return next((entry for entry in entry_points(group=group) if entry.name == name), None)
+    return next((entry for entry in list_entries(group) if entry.name == name), None)
 
 
 def build_engine(capability: str, name: str, context: EngineContext) -> Any:
