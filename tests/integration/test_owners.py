@@ -53,13 +53,6 @@ def wanted(clip, tmp_path_factory):
 
 
 @pytest.fixture
-def jobs(tmp_path):
-    made = LocalJobs.open(tmp_path / "jobs")
-    yield made
-    made.store.close()
-
-
-@pytest.fixture
 def recipe(clip, tmp_path):
     def make(name="o.mp4", **options):
         return build_recipe({**options_of(clip, tmp_path / name), **options})

@@ -98,13 +98,6 @@ def wanted(tmp_path_factory):
 
 
 @pytest.fixture
-def jobs(tmp_path):
-    made = LocalJobs.open(tmp_path / "jobs")
-    yield made
-    made.store.close()
-
-
-@pytest.fixture
 def hook(tmp_path, monkeypatch):
     """Have the processes of a pool do something at a point; returns the folder in which they note that they did."""
 

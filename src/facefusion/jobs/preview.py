@@ -14,7 +14,7 @@ from facefusion.pipeline.cast import build_analyser, build_cast
 from facefusion.pipeline.clip import build_stage, load_tracks, read_clip
 from facefusion.recipe import build_recipe
 from facefusion.render.smooth import HALO
-from facefusion.workplace import delivery, user_workplace
+from facefusion.writing import replacing
 
 
 def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
@@ -69,6 +69,6 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
     for window in stage.smoother.windows(looks):
         if window.now.rendered.frame.pts == frame.pts:
             rendered = stage.grain.match(stage.smoother.smooth(window))
-            with user_workplace() as place, delivery(place, path) as made:
+            with replacing(path) as made:
                 write_photo(made, Photo(rendered.pixels, None, None, None), 95, "A preview of synthetic media")
     return float((frame.pts - first) * frame.time_base)
