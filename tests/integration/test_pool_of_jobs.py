@@ -19,7 +19,6 @@ import facefusion
 from facefusion.errors import Fault, OutOfMemory, SegmentFailed
 from facefusion.jobs import local
 from facefusion.jobs import pool as pools
-from facefusion.jobs.local import LocalJobs
 from facefusion.jobs.pool import Pool
 from facefusion.jobs.work import Worker
 from facefusion.pipeline.runner import run
