@@ -90,3 +90,13 @@ def shared() -> Path:
         assert os.environ.get("CI") != "true", "CI must run beside the shared media"
         pytest.skip("the shared media are not on this machine")
     return SHARED
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    """Jobs of a folder that is empty."""
+    from facefusion.jobs.local import LocalJobs
+
+    made = LocalJobs.open(tmp_path / "jobs")
+    yield made
+    made.store.close()

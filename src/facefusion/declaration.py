@@ -173,7 +173,6 @@ class ProcessorSpec:
         return found
 
 
-@lru_cache(maxsize=1)
 def _entries() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in sorted(list_entries(GROUP), key=lambda entry: entry.value)}
 
@@ -212,14 +211,18 @@ def find_processor(name: str) -> ProcessorSpec:
     return spec
 
 
-@lru_cache(maxsize=1)
 def flat_fields() -> Mapping[str, tuple[ProcessorSpec, str, Any]]:
     """Every option of every processor by its flat spelling: the declaration, the option's name and its field.
 
     Packages that are broken are left out; they are told about when they are asked for.
     """
+    return _flat_fields(processor_names())
+
+
+@lru_cache(maxsize=4)
+def _flat_fields(names: tuple[str, ...]) -> Mapping[str, tuple[ProcessorSpec, str, Any]]:
     found: dict[str, tuple[ProcessorSpec, str, Any]] = {}
-    for name in processor_names():
+    for name in names:
         try:
             spec = find_processor(name)
         except ProcessorRefused:

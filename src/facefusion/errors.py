@@ -33,7 +33,6 @@ FaceFusionError
 │   ├── IllegalMove
 │   ├── LeaseLost
 │   ├── SegmentFailed
-│   ├── WorkerLost
 │   ├── StoreUnreachable
 │   ├── StoreRefused
 │   └── DiskLimitReached
@@ -273,13 +272,6 @@ class SegmentFailed(JobError):
     """A part of a job failed too often and was put aside, with the reason."""
 
     code = "segment_failed"
-
-
-class WorkerLost(JobError):
-    """A process ended in the middle of its work."""
-
-    code = "worker_lost"
-    retryable = True
 
 
 class StoreUnreachable(JobError):

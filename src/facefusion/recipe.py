@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -82,7 +81,6 @@ INNER = ("steps", "presets")
 """Fields that have no flag."""
 
 
-@lru_cache(maxsize=1)
 def known_options() -> Mapping[str, Any]:
     """Every option by its flat spelling, with its field: those of a recipe and those of all processors."""
     own = {name: field for name, field in Recipe.model_fields.items() if name not in INNER}

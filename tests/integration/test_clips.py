@@ -11,7 +11,8 @@ from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter, quality_to_crf
 from facefusion.testing.clips import make_clip, moving_square
 from facefusion.types.frame import Frame, RenderedFrame
-from facefusion.workplace import Workplace, delivery
+from facefusion.workplace import Workplace
+from facefusion.writing import delivery
 
 VFR = [0, 512, 1500, 1600, 3100, 3612, 6000, 6010, 9000, 12800]
 

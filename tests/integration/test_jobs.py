@@ -91,13 +91,6 @@ def recipe_for(tmp_path, **options):
     )  # fmt: skip
 
 
-@pytest.fixture
-def jobs(tmp_path):
-    made = LocalJobs.open(tmp_path / "jobs")
-    yield made
-    made.store.close()
-
-
 @pytest.fixture(scope="module")
 def wanted(tmp_path_factory):
     """Hash of the output of a single, undisturbed process."""

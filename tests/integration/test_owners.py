@@ -53,13 +53,6 @@ def wanted(clip, tmp_path_factory):
 
 
 @pytest.fixture
-def jobs(tmp_path):
-    made = LocalJobs.open(tmp_path / "jobs")
-    yield made
-    made.store.close()
-
-
-@pytest.fixture
 def recipe(clip, tmp_path):
     def make(name="o.mp4", **options):
         return build_recipe({**options_of(clip, tmp_path / name), **options})
@@ -704,6 +697,22 @@ def test_what_sqlite_says_is_translated_at_once(tmp_path, text, says):
         store.create("k", {}, {"spans": []}, "file:///x", [1])
     sa.event.remove(store._engine, "begin", fails)
     store.close()
+
+
+@pytest.mark.parametrize("at", [19, 47])
+def test_a_store_whose_header_is_damaged_is_refused_and_not_waited_for(tmp_path, at):
+    """Versions of the format and of the schema: SQLite says of some what it also says of a server that is away."""
+    path = tmp_path / "jobs.db"
+    store = JobStore(f"sqlite:///{path}")
+    store.create("0123456789abcdef", {}, {"spans": []}, "file:///x", [1])
+    store.close()
+    content = bytearray(path.read_bytes())
+    content[at : at + 1] = b"\xff"
+    path.write_bytes(content)
+    with pytest.raises(FaceFusionError) as told:
+        JobStore(f"sqlite:///{path}", patience_s=1e9).list_jobs()  # whoever waits, waits for ever
+    assert str(path) in told.value.message
+    assert path.read_bytes() == content
 
 
 # Full disks

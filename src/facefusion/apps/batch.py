@@ -21,7 +21,7 @@ from facefusion.media.files import Named, place_of
 from facefusion.pipeline.plan import check_paths
 from facefusion.recipe import Recipe, with_absolute_paths
 from facefusion.settings import JobSettings
-from facefusion.writing import is_partial, save_bytes
+from facefusion.writing import save_bytes
 
 FIELDS = ("index", "source_name", "target_name", "target_extension")
 _NUMBER_FORMAT = re.compile(r"0?[0-9]{0,2}d?")
@@ -127,7 +127,6 @@ def find_files(pattern: str, kind: str) -> list[Path]:
     except (ValueError, re.error, RecursionError) as error:
         raise RecipeError(f"{pattern} is no pattern of files: {error}.", "Check the pattern.") from error
     found = [Path(name) for name in sorted(set(names)) if os.path.isfile(name)]
-    found = [path for path in found if not is_partial(path)]
     if not found:
         raise RecipeError(f"No {kind} matches {pattern}.", "Check the pattern, and put it into quotation marks.")
     return found

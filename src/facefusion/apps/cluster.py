@@ -43,7 +43,8 @@ from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.runner import Outcome
 from facefusion.recipe import Recipe, with_absolute_paths
 from facefusion.settings import JobSettings
-from facefusion.workplace import Workplace, clear_dead, delivery, make_folder
+from facefusion.workplace import Workplace, clear_dead, make_folder
+from facefusion.writing import delivery
 
 TASK = "facefusion.work"
 WAKE_EVERY_S = 1.0

@@ -303,6 +303,7 @@ class LocalJobs:
         """Take away what processes left that are gone."""
         if isinstance(self.storage, FolderStorage):
             clear_dead(self.storage.work)
+        clear_dead(user_base())
 
     def run(
         self,

@@ -13,7 +13,7 @@ from facefusion.media.segments import Span
 from facefusion.pipeline.cast import build_cast
 from facefusion.pipeline.clip import build_flow, empty_tracks, load_tracks, read_clip
 from facefusion.recipe import build_recipe
-from facefusion.workplace import delivery, user_workplace
+from facefusion.writing import replacing
 
 
 def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
@@ -70,6 +70,6 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
     frames = list(read_clip(recipe, span=span.as_pair(), halo=(flow.halo, flow.halo)))
     for rendered in flow.render(frames):
         if rendered.frame.pts == frame.pts:
-            with user_workplace() as place, delivery(place, path) as made:
+            with replacing(path) as made:
                 write_photo(made, Photo(rendered.pixels, None, None, None), 95, "A preview of synthetic media")
     return float((frame.pts - first) * frame.time_base)

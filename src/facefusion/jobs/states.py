@@ -268,10 +268,6 @@ def move_item(item: Item, event: Event, now: float, max_attempts: int) -> tuple[
     raise _illegal(item, event)
 
 
-def _is_owner(item: Item, owner: str) -> bool:
-    return item.status == "running" and item.owner == owner
-
-
 def _queued(item: Item, now: float, delay_s: float = 0.0) -> tuple[Item, tuple[Command, ...]]:
     moved = replace(item, status="queued", owner="", available_at=now + delay_s)
     return moved, (Publish(moved, delay_s),)

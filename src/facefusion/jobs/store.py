@@ -68,6 +68,8 @@ LOCAL = "this machine"
 """Queue of jobs that `facefusion.jobs.local` does; no worker of a cluster takes from it."""
 PATIENCE_S = 60.0
 """How long a call waits for a store that is away, such as while it is restarted."""
+_PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR}
+"""Errors of SQLite that pass: others have the file just now, or the disk may come back."""
 _metadata = sa.MetaData()
 _jobs = sa.Table(
     "jobs", _metadata,
@@ -316,11 +318,10 @@ class JobStore:
             )
         if "not a database" in text:
             return self._refused("is no job store", error)
-        # SQLite has codes of their own for all that may pass (busy, locked, no memory, trouble with the disk).
-        is_of_file = getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
-        if is_of_file or "malformed" in text or "no such" in text or not isinstance(error, exc.OperationalError):
-            return self._refused("is damaged", error)
-        return None
+        code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_BUSY)
+        is_passing = isinstance(error, exc.OperationalError) and code & 0xFF in _PASSING
+        is_passing = is_passing and "malformed" not in text and "no such" not in text
+        return None if is_passing else self._refused("is damaged", error)
 
     def _is_disk_full(self) -> bool:
         with suppress(OSError):

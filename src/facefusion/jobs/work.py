@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import shutil
-import tempfile
 import threading
 import uuid
 import warnings
@@ -72,7 +71,8 @@ from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
-from facefusion.workplace import LOCK, Workplace, deliver, is_held, refusal, stand_in, told_as
+from facefusion.workplace import LOCK, Workplace, is_held, refusal, user_base
+from facefusion.writing import deliver, stand_in, told_as
 
 LEASE_S = 15.0
 """A worker that has not been heard of for so long is taken to be lost."""
@@ -213,7 +213,7 @@ class Worker:
         self.refused: set[str] = set()
         self.store, self.storage, self.owner = store, storage, owner_name()
         self._is_shared = not isinstance(storage, FolderStorage)
-        self._base = storage.work if isinstance(storage, FolderStorage) else folder or Path(tempfile.gettempdir())
+        self._base = storage.work if isinstance(storage, FolderStorage) else folder or user_base()
         self._place: Workplace | None = None
         self._deliver: Callable[[], None] | None = None
         self._threads, self._execution, self._lease_s = thread_count, execution or {}, lease_s

@@ -16,7 +16,6 @@ from av.video.reformatter import VideoReformatter
 
 from facefusion.errors import OutputRefused
 from facefusion.media.border import writing
-from facefusion.media.files import claim_partial, drop_partial, put_in_place
 from facefusion.media.mp4 import switch_off
 from facefusion.media.passengers import (
     FILM_CODECS,
@@ -37,6 +36,7 @@ from facefusion.media.probe import film_of
 from facefusion.media.reader import ALIGN_PX, ClipReader, plane_of
 from facefusion.media.timecode import move_timecode
 from facefusion.types.frame import RenderedFrame, scaled_size
+from facefusion.writing import Replacement
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 _FILM_TAGS = ("rotate", "encoder", "alpha_mode", "timecode")
@@ -130,7 +130,8 @@ class ClipWriter:
             self._tracks = replace(self._tracks, hides_people=True, hides_places=True)
         self._is_private = self._tracks.hides_places
         self.notes: list[str] = []
-        self._path, self._target, self._partial = path, target, path
+        self._path, self._target = path, target
+        self._replacement: Replacement | None = None
         self._encoder, self._comment = encoder, comment
         self._preset, self._quality = preset, quality
         self._output: Any = None
@@ -168,7 +169,7 @@ class ClipWriter:
         self._output.start_encoding()  # what the header is refused for is known now, not at the first packet
 
     def _open_container(self, name: str = "") -> None:
-        self._partial = claim_partial(self._path)
+        self._replacement = Replacement(self._path)
         info = self._target.info
         suffix = self._path.suffix.lower()
         options = {"fflags": "+bitexact"}  # no random ids, no versions, no dates
@@ -182,7 +183,7 @@ class ClipWriter:
         name = name or FORMATS[suffix]
         if name == "matroska" and self._has_defaults():
             options["default_mode"] = "passthrough"  # else the first track of a kind is made the default
-        self._output = av.open("file:" + str(self._partial), "w", format=name, options=options)
+        self._output = av.open("file:" + str(self._made), "w", format=name, options=options)
 
     def _add_video(self) -> None:
         info = self._target.info
@@ -356,17 +357,24 @@ class ClipWriter:
                 self._output.close()
                 if self._passengers is not None and FORMATS.get(self._path.suffix.lower()) in ("mp4", "mov"):
                     # libav plays the first subtitles where none are to be played unasked.
-                    switch_off(self._partial, self._passengers.quiet_subtitles)
+                    switch_off(self._made, self._passengers.quiet_subtitles)
                 if self._passengers is not None:
                     self.notes += self._passengers.notes
                     if self._passengers.has_failed_packets:
                         self._check_count()
                 self.before_naming()
-                put_in_place(self._partial, self._path)
+                if self._replacement is not None:
+                    self._replacement.put_in_place()
             self._stream = self._output = None  # an encoder keeps dozens of pictures as long as it lives
         except BaseException:
             self._abandon()
             raise
+
+    @property
+    def _made(self) -> Path:
+        """The file that is written."""
+        assert self._replacement is not None
+        return self._replacement.path
 
     def _finish(self) -> None:
         """Write what the encoder still holds."""
@@ -374,7 +382,7 @@ class ClipWriter:
 
     def _check_count(self) -> None:
         """A packet that libav refuses may take one of the film with it: count them."""
-        with av.open("file:" + str(self._partial), "r") as written:
+        with av.open("file:" + str(self._made), "r") as written:
             count = sum(1 for packet in written.demux(written.streams.video[0]) if packet.size)
         if count != self._sent_count:
             raise OutputRefused(
@@ -388,8 +396,8 @@ class ClipWriter:
             self._passengers.close()
         if self._output is not None:
             close_quietly(self._output)  # the file is thrown away in any case
-        if self._partial != self._path:
-            drop_partial(self._partial)
+        if self._replacement is not None:
+            self._replacement.drop()
 
 
 def _moved_chapters(chapters: list[Any], offset_s: Fraction, stop_s: Fraction | None) -> list[Any]:

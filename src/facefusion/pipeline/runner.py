@@ -60,7 +60,6 @@ from facefusion.render.overlap import prefetch
 from facefusion.types.frame import Frame, Pixels, RenderedFrame
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
-from facefusion.workplace import delivery, user_workplace
 
 COMMENT = "Faces changed with FaceFusion (synthetic media)"
 
@@ -270,13 +269,13 @@ def _render(
             notes += say_removed(removed)
         if reporter is not None:
             reporter.add(beside(frame, rendered.pixels, rendered.is_changed))
-        with user_workplace() as place, delivery(place, recipe.output_path) as made:
+        with replacing(recipe.output_path) as made:
             notes += write_photo(made, result, recipe.output_image_quality, comment_of(plan))
             inputs.check()
         on_progress(Progress("render", 1, 1))
         frame_count, changed = 1, int(rendered.is_changed)
     elif plan.wants_faces and not tracks.tracks and cast.is_faces_only and can_copy(recipe, recipe.output_path):
-        with user_workplace() as place, delivery(place, recipe.output_path) as made:
+        with replacing(recipe.output_path) as made:
             copy_target(recipe.target_path, made, inputs.check)
         frame_count, changed, notes = len(tracks.pts), 0, ()
     else:
@@ -376,7 +375,7 @@ def _render_clip(
         on_progress(Progress("render", done, total))
 
     # A folder of this call alone: others may run at the same time, with an output of the same name too.
-    with user_workplace() as place, delivery(place, recipe.output_path) as made:
+    with replacing(recipe.output_path) as made:
         try:
             segments = list(render_spans(plan, flow, spans, range(len(spans)), made.parent, count))
             parts = [segment.part for segment in segments]
