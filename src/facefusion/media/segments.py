@@ -238,6 +238,12 @@ class ClipMerger(ClipWriter):
                 return Fraction(nominal)
         return average.limit_denominator(1001)
 
+    def _length_s(self) -> Fraction:
+        times = [time for part in self._parts for time in part.pts]
+        lengths = [length for part in self._parts for length in part.durations]
+        step = times[-1] - times[-2] if len(times) > 1 else 1
+        return Fraction(times[-1] + (lengths[-1] or step)) * self._target.info.time_base
+
     @property
     def _is_mp4(self) -> bool:
         return self._path.suffix.lower() in (".mp4", ".m4v", ".mov")

@@ -331,3 +331,63 @@ def read_sound(path: Path, rate: int = SOUND_RATE) -> Sound:
                 raise MediaUnreadable(f"The sound of {path} cannot be read: {error}.", "Check the file.") from error
         collector.finish_decoding()
         return Sound(np.ascontiguousarray(collector.collected()), rate)
+
+
+class AddedSound:
+    """Sound of another file on its way into an output, in the place of the target's.
+
+    Parameters
+    ----------
+    path
+        A file with sound; its beginning is the beginning of the output.
+    output
+        Container that is written.
+    codec
+        Encoder that the container holds.
+    stop_s
+        Where the film ends, s; the sound is cut there. None keeps all of it.
+    """
+
+    def __init__(self, path: Path, output: Any, codec: str, stop_s: Fraction | None) -> None:
+        self._container = open_any(path)
+        tracks = list(self._container.streams.audio)
+        if not tracks:
+            self.close()
+            raise MediaUnreadable(f"{path} has no sound.", "Give a file with a sound track.")
+        stream = next((one for one in tracks if int(one.disposition) & 1), tracks[0])
+        chosen = choose_format(codec, stream.codec_context)
+        self._output, self._stream = output, output.add_stream(codec, rate=chosen.rate)
+        set_up(self._stream.codec_context, chosen)
+        self._stream.time_base = Fraction(1, chosen.rate)
+        self._stream.disposition = 1
+        begin_s = Fraction(self._container.start_time or 0, av.time_base)
+        end_s = None if stop_s is None else begin_s + stop_s
+        self._converter = SoundConverter(stream, self._stream, chosen, begin_s, end_s)
+        self._made = self._packets(stream)
+        self._waiting: Any = None
+
+    def _packets(self, stream: Any) -> Iterator[Any]:
+        try:
+            for packet in self._container.demux(stream):
+                if packet.size:
+                    yield from self._converter.feed(packet)
+        except (av.error.FFmpegError, ValueError):
+            pass  # what is behind a damaged place cannot be had
+        yield from self._converter.finish()
+
+    def mux_until(self, time_s: Fraction | None) -> None:
+        """Write what is due before a time of the output, or all that is left."""
+        while True:
+            packet = self._waiting if self._waiting is not None else next(self._made, None)
+            self._waiting = None
+            if packet is None:
+                return
+            if time_s is not None and packet.dts is not None and packet.dts * packet.time_base > time_s:
+                self._waiting = packet
+                return
+            packet.stream = self._stream
+            self._output.mux(packet)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._container.close()

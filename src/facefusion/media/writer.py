@@ -20,6 +20,7 @@ from facefusion.media.mp4 import switch_off
 from facefusion.media.passengers import (
     FILM_CODECS,
     FORMATS,
+    SOUND_CODECS,
     PassengerList,
     Passengers,
     TrackOptions,
@@ -34,6 +35,7 @@ from facefusion.media.priority import usual_priority
 from facefusion.media.privacy import clean_chapters, clean_tags
 from facefusion.media.probe import film_of
 from facefusion.media.reader import ALIGN_PX, ClipReader, plane_of
+from facefusion.media.sound import AddedSound
 from facefusion.media.timecode import move_timecode
 from facefusion.types.frame import RenderedFrame, scaled_size
 from facefusion.writing import Replacement
@@ -137,6 +139,7 @@ class ClipWriter:
         self._output: Any = None
         self._stream: Any = None
         self._passengers: Passengers | None = None
+        self._sound: AddedSound | None = None
         self._local = threading.local()
         self._is_exact = False
         self._pixel_format, self._space, self._is_full, self._width, self._height = "", (2, 5), False, 0, 0
@@ -241,6 +244,13 @@ class ClipWriter:
         self._passengers = Passengers(
             self._target, self._output, self._path, listed, self._offset_s, stop_s, self._tracks
         )
+        if self._tracks.sound is not None:
+            codec = SOUND_CODECS[FORMATS[self._path.suffix.lower()]][0]
+            self._sound = AddedSound(self._tracks.sound, self._output, codec, self._length_s())
+
+    def _length_s(self) -> Fraction | None:
+        """Length of the output in seconds, where it is known beforehand."""
+        return None
 
     def _encoder_options(self) -> dict[str, str]:
         crf = str(quality_to_crf(self._quality, self._encoder))
@@ -288,8 +298,10 @@ class ClipWriter:
 
     def _mux(self, packets: list[Any]) -> None:
         for packet in packets:
-            if packet.dts is not None and self._passengers is not None:
-                self._passengers.mux_until(packet.dts * packet.time_base)
+            if packet.dts is not None:
+                for companion in (self._passengers, self._sound):
+                    if companion is not None:
+                        companion.mux_until(packet.dts * packet.time_base)
             self._output.mux(packet)
             self._sent_count += 1
 
@@ -354,6 +366,9 @@ class ClipWriter:
                 if self._passengers is not None:
                     self._passengers.mux_until(None)
                     self._passengers.close()
+                if self._sound is not None:
+                    self._sound.mux_until(None)
+                    self._sound.close()
                 self._output.close()
                 if self._passengers is not None and FORMATS.get(self._path.suffix.lower()) in ("mp4", "mov"):
                     # libav plays the first subtitles where none are to be played unasked.
@@ -392,8 +407,9 @@ class ClipWriter:
             )
 
     def _abandon(self) -> None:
-        if self._passengers is not None:
-            self._passengers.close()
+        for companion in (self._passengers, self._sound):
+            if companion is not None:
+                companion.close()
         if self._output is not None:
             close_quietly(self._output)  # the file is thrown away in any case
         if self._replacement is not None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from facefusion.declaration import Input, ModelRef, Step, suggest
+from facefusion.declaration import Input, ModelRef, Step, suggest, union
 from facefusion.errors import ModelMismatch, NoFaceInSource, RecipeError
 from facefusion.imaging.templates import TEMPLATES
 from facefusion.media.files import Named, check_file, check_outputs
@@ -307,14 +307,24 @@ def check_models(recipe: Recipe, is_rendering: bool = True) -> list[ModelSpec]:
 
 def track_options(recipe: Recipe) -> TrackOptions:
     """What a recipe asks for about the tracks beside the film."""
-    is_hiding = is_protective(recipe, face_map_of(recipe))
+    people = face_map_of(recipe)
+    is_hiding, sound = is_protective(recipe, people), new_sound_of(recipe, people)
     return TrackOptions(
-        recipe.output_audio,
+        "none" if sound is not None else recipe.output_audio,
         recipe.drop_tracks,
         hides_people=is_hiding,  # a cover shows the face that the film hides
         hides_places=is_hiding and not recipe.keep_metadata,
         is_strict=recipe.strict,
+        sound=None if recipe.output_audio == "none" else sound,
     )
+
+
+def new_sound_of(recipe: Recipe, people: Sequence[Person]) -> Path | None:
+    """The file whose sound takes the place of the target's: the first with sound of a chain that replaces it."""
+    for sources, steps in [(p.sources, p.steps) for p in people] or [(recipe.source_paths, recipe.steps)]:
+        if union(step.requirements for step in steps).replaces_sound:
+            return next((path for path in sources if not is_photo(path) and has_sound(path)), None)
+    return None
 
 
 def build_plan(recipe: Recipe) -> Plan:
