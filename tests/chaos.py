@@ -20,11 +20,11 @@ from tests.patience import wait_until
 from tests.servers import Server
 
 from facefusion.apps.cluster import fetch_output, submit
+from facefusion.jobs.once import run
 from facefusion.jobs.storage import open_storage
 from facefusion.jobs.store import JobStore
 from facefusion.media.generate import write_test_clip
 from facefusion.media.reader import ClipReader
-from facefusion.pipeline.runner import run
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.settings import JobSettings
 from facefusion.testing.fakes import sample_path

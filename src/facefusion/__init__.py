@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from facefusion.apps.simple import get_options, process_image, process_video, set_options
     from facefusion.declaration import Step
     from facefusion.errors import FaceFusionError
-    from facefusion.pipeline.runner import Outcome, analyse_target, render_target, run
+    from facefusion.jobs.once import render_target, run
+    from facefusion.pipeline.runner import Outcome, analyse_target
     from facefusion.recipe import Recipe, build_recipe
     from facefusion.types.track import Track, Tracks
 
@@ -27,9 +28,9 @@ _HOMES = {
     "Step": "facefusion.declaration",
     "Recipe": "facefusion.recipe",
     "build_recipe": "facefusion.recipe",
-    "run": "facefusion.pipeline.runner",
+    "run": "facefusion.jobs.once",
     "analyse_target": "facefusion.pipeline.runner",
-    "render_target": "facefusion.pipeline.runner",
+    "render_target": "facefusion.jobs.once",
     "Outcome": "facefusion.pipeline.runner",
     "Track": "facefusion.types.track",
     "Tracks": "facefusion.types.track",

@@ -18,9 +18,9 @@ from facefusion.apps.cluster import clear_caches, run_in_cluster, submit
 from facefusion.apps.show import Show
 from facefusion.errors import QualityTooLow, RecipeError
 from facefusion.jobs.local import input_paths
+from facefusion.jobs.once import run
 from facefusion.jobs.storage import open_storage
 from facefusion.jobs.store import JobStore
-from facefusion.pipeline.runner import run
 from facefusion.recipe import build_recipe
 from facefusion.settings import JobSettings
 from facefusion.testing.clips import make_clip

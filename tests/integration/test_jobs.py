@@ -34,6 +34,7 @@ from facefusion.errors import (
 )
 from facefusion.jobs import local, schema, work
 from facefusion.jobs.local import LocalJobs, job_id_of, next_run
+from facefusion.jobs.once import run
 from facefusion.jobs.preview import preview
 from facefusion.jobs.schema import SCRIPT, migrated_script, script_of
 from facefusion.jobs.states import Item
@@ -45,7 +46,6 @@ from facefusion.media.image import read_photo
 from facefusion.media.probe import mount
 from facefusion.media.reader import ClipReader
 from facefusion.pipeline.cast import PoorSourceWarning
-from facefusion.pipeline.runner import run
 from facefusion.recipe import build_recipe
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path

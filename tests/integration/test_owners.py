@@ -31,11 +31,11 @@ from facefusion.errors import (
 from facefusion.jobs import local, work
 from facefusion.jobs import storage as storage_module
 from facefusion.jobs.local import LocalJobs
+from facefusion.jobs.once import run
 from facefusion.jobs.storage import FolderStorage, check_job_id
 from facefusion.jobs.store import JobStore
 from facefusion.jobs.sweep import sweep
 from facefusion.jobs.work import Worker, key_of
-from facefusion.pipeline.runner import run
 from facefusion.recipe import build_recipe
 from facefusion.workplace import LOCK, Workplace, is_held, take
 

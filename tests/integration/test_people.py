@@ -12,12 +12,13 @@ import pytest
 from facefusion.analyse.analyser import Analyser
 from facefusion.errors import QualityTooLow, RecipeError, UnknownOption
 from facefusion.imaging.flow import warping_error
+from facefusion.jobs.once import run
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
 from facefusion.metrics.report import Report, Row, Sample
 from facefusion.models.synthetic_faces import load_synthetic_faces
 from facefusion.pipeline.plan import build_plan
-from facefusion.pipeline.runner import analyse_target, build_analyser, build_cast, build_processors, run
+from facefusion.pipeline.runner import analyse_target, build_analyser, build_cast, build_processors
 from facefusion.pipeline.selection import distance
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine

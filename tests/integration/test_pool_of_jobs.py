@@ -19,9 +19,9 @@ import facefusion
 from facefusion.errors import Fault, OutOfMemory, SegmentFailed
 from facefusion.jobs import local
 from facefusion.jobs import pool as pools
+from facefusion.jobs.once import run
 from facefusion.jobs.pool import Pool
 from facefusion.jobs.work import Worker
-from facefusion.pipeline.runner import run
 from facefusion.recipe import build_recipe
 from facefusion.testing.fakes import sample_path
 

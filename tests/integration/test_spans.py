@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from facefusion.errors import SegmentDamaged
+from facefusion.jobs.once import run
 from facefusion.media.reader import ClipReader
 from facefusion.media.segments import ClipMerger, Part, SegmentWriter, plan_spans
 from facefusion.pipeline.cast import build_analyser, build_cast
@@ -24,7 +25,6 @@ from facefusion.pipeline.clip import (
     render_spans,
 )
 from facefusion.pipeline.plan import build_plan
-from facefusion.pipeline.runner import run
 from facefusion.recipe import build_recipe
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path

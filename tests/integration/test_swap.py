@@ -260,7 +260,7 @@ def test_several_sources_make_one_texture(source, target):
 
 
 def test_clip_keeps_pose_and_expression(tmp_path, source_photo, target_clip, analyser):
-    from facefusion.pipeline.runner import run
+    from facefusion.jobs.once import run
 
     output = tmp_path / "o.mp4"
     recipe = build_recipe({"source_paths": [source_photo], "target_path": target_clip, "output_path": output})

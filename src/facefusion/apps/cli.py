@@ -422,6 +422,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
 
         return run_batch(recipe, settings, patterns[0], patterns[1], patterns[2], show, read)
 
+    from facefusion.jobs import once
     from facefusion.media.files import translate_os_error
     from facefusion.pipeline import runner
     from facefusion.pipeline.plan import check_models, check_paths
@@ -448,7 +449,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
 
         assert tracks_path is not None
         check_paths(recipe, reads=[("tracks file", tracks_path), *read])
-        outcome = runner.render_target(recipe, Tracks.load(tracks_path), show.progress)
+        outcome = once.render_target(recipe, Tracks.load(tracks_path), show.progress)
     else:
         from facefusion.apps.jobs import run_recipe
 

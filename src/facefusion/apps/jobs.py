@@ -63,18 +63,13 @@ def _cluster() -> Any:
 
 
 def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
-    """Do what a recipe asks for: photos at once, clips as a job that can be resumed.
+    """Do what a recipe asks for, as a job that can be resumed.
 
     Raises
     ------
     FaceFusionError
     """
-    from facefusion.pipeline import runner
-    from facefusion.pipeline.plan import find_kind
-
     _in_hand.clear()
-    if recipe.target_path == Path() or recipe.output_path == Path() or find_kind(recipe.target_path) == "photo":
-        return runner.run(recipe, show.progress)
     if settings.broker:
         outcome: Outcome = _cluster().run_in_cluster(recipe, settings, show)
         return outcome

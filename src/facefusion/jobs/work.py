@@ -39,8 +39,9 @@ from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part, Span
 from facefusion.metrics.report import report_files
 from facefusion.models.providers import core_count
-from facefusion.pipeline.cast import PoorSourceWarning, build_analyser, build_cast
+from facefusion.pipeline.cast import Cast, PoorSourceWarning, build_analyser, build_cast
 from facefusion.pipeline.clip import (
+    begin_of,
     build_flow,
     empty_tracks,
     join_observations,
@@ -49,8 +50,8 @@ from facefusion.pipeline.clip import (
     notes_on_target,
     observe_spans,
     privacy_notes,
-    read_clip,
     render_spans,
+    size_of,
 )
 from facefusion.pipeline.inputs import BoundInputs
 from facefusion.pipeline.plan import Plan, check_models, is_faces_only
@@ -118,12 +119,34 @@ def give_up(store: JobStore, key: Key, owner: str, error: FaceFusionError) -> li
     """
     try:
         commands = store.fail(key, owner, error)
-        is_over = not error.retryable or isinstance(error, (OutOfMemory, Fault))
-        if is_over and store.get(key[0]).status == "failed":
+        job = store.get(key[0])
+        is_over = not error.retryable or isinstance(error, (OutOfMemory, Fault)) or job.max_attempts == 1
+        if is_over and job.status == "failed":
             store.record(key[0], outcome={"error": tell(error)})
         return commands
     except (LeaseLost, UnknownJob):
         return []
+
+
+def joined_as(plan: Plan, cast: Cast, tracks: Tracks, target: str) -> dict[str, Any]:
+    """What is recorded with the tracks of a job: who is changed by which chain.
+
+    Raises
+    ------
+    NoFaceInTarget
+    TracksError
+        When the tracks are those of another target.
+    """
+    recipe = plan.recipe
+    if not tracks.tracks and not (recipe.allow_empty and plan.kind == "clip"):
+        way_out = " Add --allow-empty to get a copy." if plan.kind == "clip" else ""
+        raise NoFaceInTarget(
+            f"No face is found in the target {target}.",
+            f"Lower --face-detector-score or raise --face-detector-size.{way_out}",
+        )
+    check_size(tracks, *size_of(recipe, plan.kind), recipe.target_path)
+    assigned = cast.assign(recipe, tracks)
+    return {"assigned": {str(k): v for k, v in assigned.items()}, "tracks": len(tracks.tracks)}
 
 
 def report_key(job_id: str, path: Path) -> str:
@@ -378,7 +401,7 @@ class Worker:
                 "Give this worker the same models, or delete the job and begin again.",
             )
         spans = tuple(Span(*span) for span in job.plan["spans"])
-        plan = Plan(recipe, "clip", self._threads or core_count(), tuple(specs))
+        plan = Plan(recipe, job.plan.get("kind", "clip"), self._threads or core_count(), tuple(specs))
         self._bench = _Bench(job, plan, spans)
         if not job.plan.get("inputs"):  # those in the storage are copies that nobody changes
             hashes: dict[str, str] = job.plan["hashes"]
@@ -477,7 +500,8 @@ class Worker:
     def _observe(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
         if bench.analyser is None:
             bench.analyser = build_analyser(bench.recipe)
-        with closing(observe_spans(bench.recipe, bench.analyser, bench.spans, numbers, count)) as found:
+        recipe, kind = bench.recipe, bench.plan.kind
+        with closing(observe_spans(recipe, bench.analyser, bench.spans, numbers, count, kind)) as found:
             for number, observation in zip(numbers, found, strict=True):
                 path = self._folder / f"{number:05d}.safetensors"
                 observation.save(path)
@@ -499,15 +523,7 @@ class Worker:
                 tracks = join_observations(bench.analyser, observations, notes, path)
             except TracksError as error:
                 raise SegmentDamaged(f"A part of the analysis is damaged: {error}.", "It is made again.") from error
-        if not tracks.tracks and not bench.recipe.allow_empty:
-            raise NoFaceInTarget(
-                f"No face is found in the target {notes['target']}.",
-                "Lower --face-detector-score or raise --face-detector-size. Add --allow-empty to get a copy.",
-            )
-        info = read_clip(bench.recipe).info
-        check_size(tracks, info.width, info.height, bench.recipe.target_path)
-        assigned = self._cast(bench).assign(bench.recipe, tracks)
-        return 0, path, {"assigned": {str(k): v for k, v in assigned.items()}, "tracks": len(tracks.tracks)}
+        return 0, path, joined_as(bench.plan, self._cast(bench), tracks, notes["target"])
 
     def _cast(self, bench: _Bench) -> Any:
         if bench.cast is None:
@@ -534,11 +550,12 @@ class Worker:
     def _render(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
         job_id = bench.job.id
         cast = self._cast(bench)
-        tracks = empty_tracks(bench.recipe, "clip")
+        kind = bench.plan.kind
+        tracks = empty_tracks(bench.recipe, kind)
         item = next((item for item in self.store.items(job_id) if item.stage == "join"), None)
         if item is not None:
             tracks = self._load(item, lambda path: load_tracks(path, bench.spans, numbers))
-        flow = build_flow(bench.recipe, cast, tracks, self._assigned(job_id), read_clip(bench.recipe).offset)
+        flow = build_flow(bench.recipe, cast, tracks, self._assigned(job_id), begin_of(bench.recipe, kind))
         with closing(render_spans(bench.plan, flow, bench.spans, numbers, self._folder, count)) as segments:
             for segment in segments:
                 part = segment.part
@@ -590,7 +607,8 @@ class Worker:
         joined = self.store.outcome(job_id, "join")
         frames, changed = sum(len(o["pts"]) for o in outcomes), sum(o["changed"] for o in outcomes)
         notes: list[str] = []
-        if joined and not joined["tracks"] and is_faces_only(recipe) and can_copy(recipe, asked):
+        kind = bench.plan.kind
+        if kind == "clip" and joined and not joined["tracks"] and is_faces_only(recipe) and can_copy(recipe, asked):
             inputs = bench.job.plan.get("inputs")
             if inputs:
                 with self.storage.local(inputs[bench.job.recipe["target_path"]]) as target:
@@ -610,10 +628,10 @@ class Worker:
                     parts.append(Part(path, outcome["pts"], outcome["durations"]))
                 notes += merge_segments(bench.plan, parts, comment_of(bench.plan), output, check)
             times = [time for part in parts for time in part.pts]
-            notes += notes_on_target(recipe, times, [Defects.from_dict(o["defects"]) for o in outcomes])
+            notes += notes_on_target(recipe, times, [Defects.from_dict(o["defects"]) for o in outcomes], kind)
         sha256 = hash_file(output)
         outcome = {
-            "notes": [*notes, *privacy_notes(recipe)],
+            "notes": [*notes, *privacy_notes(recipe, kind)],
             "frames": frames, "changed": changed, "tracks": joined.get("tracks", 0),
             "models": list(models_used(bench.plan)), "sha256": sha256, "size_bytes": output.stat().st_size,
         }  # fmt: skip
@@ -630,12 +648,12 @@ class Worker:
             count(progress.done)
 
         with ExitStack() as stack:
-            tracks = empty_tracks(recipe, "clip")
+            tracks = empty_tracks(recipe, bench.plan.kind)
             if item is not None:
                 tracks = self._open(stack, item, lambda path: Tracks.load(path, is_mapped=True))
             reporter = build_reporter(recipe, tracks, self._cast(bench), self._assigned(job.id))
             assert reporter is not None
-            measure_output(recipe, tracks, reporter, output, measured)
+            measure_output(recipe, tracks, reporter, output, measured, bench.plan.kind)
         failure = ""
         try:
             asked = recipe.model_copy(update={"output_path": Path(job.recipe["output_path"]), "report_path": report})

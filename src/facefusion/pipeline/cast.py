@@ -143,7 +143,7 @@ def find_weakness(source: SourceFace) -> str:
     return ""
 
 
-def check_faces(recipe: Recipe) -> None:
+def check_faces(recipe: Recipe, on_progress: OnProgress = ignore_progress) -> None:
     """Refuse photos without a face before a clip is worked on for hours, and tell about those that show little of one.
 
     Raises
@@ -161,7 +161,7 @@ def check_faces(recipe: Recipe) -> None:
     if not photos and not known:
         return
     analyser = build_analyser(recipe, has_identity=False)
-    read_sources(photos, analyser)
+    read_sources(photos, analyser, on_progress)
     read_faces(known, analyser)  # to know somebody by, less will do
 
 

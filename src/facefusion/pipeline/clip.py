@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from facefusion.analyse.analyser import Analyser
-from facefusion.errors import MediaUnreadable, TracksError
+from facefusion.errors import MediaUnreadable, SegmentDamaged, TracksError
 from facefusion.media.defects import NO_DEFECTS, Defects, join_defects
-from facefusion.media.privacy import kinds_in_clip, say_removed
+from facefusion.media.image import Photo, read_photo, with_pixels, write_photo
+from facefusion.media.privacy import clean_photo, kinds_in_clip, say_removed
 from facefusion.media.reader import ClipReader, Region
 from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, Span, plan_spans
 from facefusion.pipeline.cast import Cast, FacePart
-from facefusion.pipeline.plan import Plan, face_map_of, track_options
+from facefusion.pipeline.plan import Kind, Plan, face_map_of, track_options
 from facefusion.pipeline.selection import is_private
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
@@ -30,7 +31,7 @@ from facefusion.render.grain import GrainMatcher
 from facefusion.render.overlap import prefetch
 from facefusion.render.renderer import Renderer
 from facefusion.render.smooth import MotionSmoother
-from facefusion.types.frame import Frame, RenderedFrame
+from facefusion.types.frame import Frame, Pixels, RenderedFrame
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
 
@@ -45,9 +46,28 @@ def ignore_frames(count: int) -> None:
     """Tell nobody."""
 
 
-def plan_clip(recipe: Recipe) -> tuple[Span, ...]:
-    """The spans of a recipe's target: they depend on the target and the recipe alone."""
-    return plan_spans(read_clip(recipe), recipe.segment_s)
+def plan_clip(recipe: Recipe, kind: Kind = "clip") -> tuple[Span, ...]:
+    """The spans of a recipe's target: they depend on the target and the recipe alone. A photo is one."""
+    return (Span(None, None, 1),) if kind == "photo" else plan_spans(read_clip(recipe), recipe.segment_s)
+
+
+def photo_frame(photo: Photo) -> Frame:
+    """A photo as the only frame of a clip."""
+    return Frame(photo.pixels, 0, 0, Fraction(1))
+
+
+def size_of(recipe: Recipe, kind: Kind) -> tuple[int, int]:
+    """Width and height of a recipe's target in pixels, upright."""
+    if kind == "photo":
+        height, width = read_photo(recipe.target_path, recipe.allow_8bit).pixels.shape[:2]
+        return width, height
+    info = read_clip(recipe).info
+    return info.width, info.height
+
+
+def begin_of(recipe: Recipe, kind: Kind) -> int:
+    """Time in pts at which the output begins."""
+    return 0 if kind == "photo" else read_clip(recipe).offset
 
 
 def read_clip(
@@ -63,7 +83,12 @@ def read_clip(
 
 
 def observe_spans(
-    recipe: Recipe, analyser: Analyser, spans: Sequence[Span], numbers: range, on_frame: OnFrame = ignore_frames
+    recipe: Recipe,
+    analyser: Analyser,
+    spans: Sequence[Span],
+    numbers: range,
+    on_frame: OnFrame = ignore_frames,
+    kind: Kind = "clip",
 ) -> Generator[Observation]:
     """Pass 1, first half: look at consecutive spans, each with the first frame of the next one.
 
@@ -77,7 +102,13 @@ def observe_spans(
         Which of them, consecutive.
     on_frame
         Called after each frame.
+    kind
+        Of the target.
     """
+    if kind == "photo":
+        yield analyser.observe([photo_frame(read_photo(recipe.target_path, recipe.allow_8bit))])
+        on_frame(1)
+        return
     whole = spans[numbers[0]].start, spans[numbers[-1]].stop
     frames = iter(prefetch(read_clip(recipe, span=whole, halo=(0, 1)), READ_AHEAD))
     waiting: list[Frame] = []
@@ -146,7 +177,7 @@ class Segment:
     defects: Defects = NO_DEFECTS
 
 
-def empty_tracks(recipe: Recipe, kind: str) -> Tracks:
+def empty_tracks(recipe: Recipe, kind: Kind) -> Tracks:
     """Tracks of nobody, for chains that need no faces."""
     none = np.zeros(0, dtype=np.int64)
     if kind == "photo":
@@ -228,6 +259,10 @@ def render_spans(
         Called after each frame.
     """
     recipe = plan.recipe
+    if plan.kind == "photo":
+        yield _render_photo(recipe, flow, folder)
+        on_frame(1)
+        return
     if len(numbers) > 1 and recipe.execution_batch_size > 1:
         # Which frames go through a model together must not depend on who has how many spans.
         for number in numbers:
@@ -276,6 +311,35 @@ def render_spans(
         raise
 
 
+def _render_photo(recipe: Recipe, flow: Flow, folder: Path) -> Segment:
+    (rendered,) = flow.render([photo_frame(read_photo(recipe.target_path, recipe.allow_8bit))])
+    path = folder / "00000.npy"
+    np.save(path, rendered.pixels, allow_pickle=False)
+    return Segment(0, Part(path, (0,), (0,)), int(rendered.is_changed))
+
+
+def _merge_photo(
+    plan: Plan, part: Part, comment: str, output: Path, before_naming: Callable[[], None] | None
+) -> tuple[str, ...]:
+    recipe = plan.recipe
+    try:
+        with part.path.open("rb") as file:  # it need not end as numpy's files do
+            pixels: Pixels = np.load(file, allow_pickle=False)
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+            raise ValueError(f"it holds {pixels.shape} {pixels.dtype}")
+    except (ValueError, EOFError) as error:
+        raise SegmentDamaged(f"{part.path.name} is damaged: {error}.", "It is made again.") from error
+    photo = read_photo(recipe.target_path, recipe.allow_8bit)
+    result, notes = with_pixels(photo, pixels), photo.notes
+    if is_private(recipe, face_map_of(recipe)):
+        result, removed = clean_photo(result)
+        notes += say_removed(removed)
+    notes += write_photo(output, result, recipe.output_image_quality, comment)
+    if before_naming is not None:
+        before_naming()
+    return notes
+
+
 def _is_inside(pts: int, span: tuple[int | None, int | None]) -> bool:
     start, stop = span
     return (start is None or pts >= start) and (stop is None or pts < stop)
@@ -306,6 +370,8 @@ def merge_segments(
     recipe = plan.recipe
     filled = [part for part in parts if len(part.pts)]
     path = output or recipe.output_path
+    if plan.kind == "photo":
+        return _merge_photo(plan, filled[0], comment, path, before_naming)
     settings = recipe.output_video_encoder, filled, comment
     with ClipMerger(path, read_clip(recipe), *settings, tracks=track_options(recipe)) as merger:
         if before_naming is not None:
@@ -314,8 +380,10 @@ def merge_segments(
     return tuple(merger.notes)
 
 
-def notes_on_target(recipe: Recipe, times: Sequence[int], defects: Sequence[Defects]) -> tuple[str, ...]:
-    """Sentences on what was wrong with a clip that was rendered.
+def notes_on_target(
+    recipe: Recipe, times: Sequence[int], defects: Sequence[Defects], kind: Kind = "clip"
+) -> tuple[str, ...]:
+    """Sentences on what was wrong with a target that was rendered, and on what was left out because it tells who it is.
 
     Parameters
     ----------
@@ -325,13 +393,15 @@ def notes_on_target(recipe: Recipe, times: Sequence[int], defects: Sequence[Defe
         Of all frames that were written, in the output's time.
     defects
         Of all spans, in order.
+    kind
+        Of the target; a photo's notes come with its merge.
     """
-    return read_clip(recipe).describe(join_defects(defects), times)
+    return () if kind == "photo" else read_clip(recipe).describe(join_defects(defects), times)
 
 
-def privacy_notes(recipe: Recipe) -> tuple[str, ...]:
+def privacy_notes(recipe: Recipe, kind: Kind = "clip") -> tuple[str, ...]:
     """What was left out of a clip's output because it tells who, where or when."""
-    if not is_private(recipe, face_map_of(recipe)):
+    if kind == "photo" or not is_private(recipe, face_map_of(recipe)):
         return ()
     with read_clip(recipe).open() as container:
         return say_removed(kinds_in_clip(container))
