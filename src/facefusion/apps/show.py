@@ -14,7 +14,10 @@ from facefusion.pipeline.runner import Outcome
 
 Mode = Literal["auto", "bar", "json", "quiet"]
 
-_TITLES = {"sources": "Sources", "analyse": "Analyse", "render": "Render", "merge": "Merge", "measure": "Measure"}
+_TITLES = {
+    "sources": "Sources", "generate": "Generate", "analyse": "Analyse", "render": "Render", "merge": "Merge",
+    "measure": "Measure",
+}  # fmt: skip
 
 
 class Show:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -31,14 +31,16 @@ from facefusion.errors import (
     own_error,
 )
 from facefusion.jobs.pool import LACK_OF_MEMORY, Done, Gone, Pool
-from facefusion.jobs.states import STAGES, WITHOUT_FACES, Item, StageName, is_due
+from facefusion.jobs.states import Item, StageName, is_due
 from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file, is_same_storage, open_storage
 from facefusion.jobs.store import LOCAL, Job, JobStore
 from facefusion.jobs.sweep import STRAY_S, Swept, remove, sweep
 from facefusion.jobs.work import LEASE_S, Worker, give_up, hashes_of, is_at_work, joined_as, key_of, owner_name
+from facefusion.media.generated import plan_generated
 from facefusion.models.providers import core_count
 from facefusion.pipeline.cast import build_cast, check_faces
 from facefusion.pipeline.clip import plan_clip
+from facefusion.pipeline.generate import build_source
 from facefusion.pipeline.plan import Plan, build_plan, check_paths, face_map_of
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import Outcome
@@ -98,7 +100,8 @@ def input_paths(recipe: Recipe) -> list[Path]:
     people = face_map_of(recipe)
     named = (recipe.reference_face_path, recipe.face_map_path, *(person.reference for person in people))
     sources = [*recipe.source_paths, *(path for person in people for path in person.sources)]
-    return [recipe.target_path, *sources, *recipe.exempt_paths, *(path for path in named if path)]
+    target = [] if recipe.target_path == Path() else [recipe.target_path]
+    return [*target, *sources, *recipe.exempt_paths, *(path for path in named if path)]
 
 
 def hash_inputs(recipe: Recipe) -> dict[str, str]:
@@ -119,15 +122,25 @@ def hash_inputs(recipe: Recipe) -> dict[str, str]:
 
 def stages_of(plan: Plan) -> tuple[StageName, ...]:
     """Stages of a planned job."""
-    return STAGES if plan.wants_faces else WITHOUT_FACES
+    made: tuple[StageName, ...] = ("generate", "assemble") if plan.is_generated else ()
+    seen: tuple[StageName, ...] = ("analyse", "join") if plan.wants_faces else ()
+    return *made, *seen, "render", "merge"
 
 
 def plan_of(plan: Plan, inputs: dict[str, str]) -> dict[str, Any]:
     """What is decided before the first frame, as it is stored with the job."""
+    made: dict[str, Any] | None = None
+    if plan.is_generated:
+        info = build_source(plan.recipe).info
+        made = {**asdict(info), "frame_rate": str(info.frame_rate)}
+        spans = plan_generated(info, plan.recipe.segment_s)
+    else:
+        spans = plan_clip(plan.recipe, plan.kind)
     return {
         "version": __version__,
-        "spans": [[span.start, span.stop, span.frame_count] for span in plan_clip(plan.recipe, plan.kind)],
+        "spans": [[span.start, span.stop, span.frame_count] for span in spans],
         "kind": plan.kind,
+        "generated": made,
         "models": hashes_of(plan.recipe),
         "hashes": inputs,
     }
@@ -214,7 +227,7 @@ class LocalJobs:
         check_faces(plan.recipe, on_progress)
         # A relative path means nothing to who goes on from elsewhere.
         chosen = _absolute(plan.recipe)
-        stored = plan_of(Plan(chosen, plan.kind, plan.thread_count, plan.models), hashes)
+        stored = plan_of(replace(plan, recipe=chosen), hashes)
         stored["work"] = work_id_of(recipe, hashes, stored["models"])
         counts = [count for _, _, count in stored["spans"]]
         with ExitStack() as stack:
@@ -228,8 +241,8 @@ class LocalJobs:
             done: dict[tuple[StageName, int], tuple[str, dict[str, Any]]] = {}
             stages = stages_of(plan)
             other = None
-            if tracks is not None:
-                done, stages = self._take_in(job_id, plan, tracks), stages[1:]
+            if tracks is not None and "join" in stages:
+                done, stages = self._take_in(job_id, plan, tracks), stages[stages.index("join") :]
             else:
                 other = self._find_alike(stack, job_id, stored)
             if other is not None:
@@ -278,12 +291,12 @@ class LocalJobs:
         """Give the finished files of a job to another one; items by stage and number, as the store takes them."""
         taken: dict[tuple[StageName, int], tuple[str, dict[str, Any]]] = {}
         items = [item for item in self.store.items(other) if item.status == "done" and item.stage != "merge"]
-        for item in sorted(items, key=lambda item: item.stage != "join"):
+        for item in sorted(items, key=lambda item: item.stage not in ("assemble", "join")):
             outcome = self.store.outcomes(other, item.stage)[item.number]
             try:
                 self.storage.copy(key_of(*item.key), key_of(job_id, item.stage, item.number))  # type: ignore[arg-type]
             except FileNotFoundError:
-                if item.stage != "analyse" or ("join", 0) not in taken:  # what was seen is taken away when it is joined
+                if item.stage not in ("analyse", "generate") or not taken:  # taken away when it is joined
                     continue
             taken[item.stage, item.number] = item.sha256, outcome
         return taken
@@ -811,7 +824,7 @@ class _Reporter:
         except Exception:
             return  # the store is away, or the job deleted: the work itself finds that out
         for stage in stages:
-            if stage.stage == "join" or (stage.stage == "merge" and not stage.frames_done):
+            if stage.stage in ("join", "assemble") or (stage.stage == "merge" and not stage.frames_done):
                 continue
             if self._last.get(stage.stage) != stage.frames_done:
                 self._last[stage.stage] = stage.frames_done
@@ -827,7 +840,7 @@ def _absolute(recipe: Recipe) -> Recipe:
     paths: dict[str, Any] = {
         name: getattr(recipe, name).absolute()
         for name in ("target_path", "output_path", "reference_face_path", "face_map_path", "report_path")
-        if getattr(recipe, name) is not None
+        if getattr(recipe, name) not in (None, Path())
     }
     for name in ("source_paths", "exempt_paths"):
         paths[name] = tuple(path.absolute() for path in getattr(recipe, name))

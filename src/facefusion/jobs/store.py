@@ -32,6 +32,8 @@ from facefusion.errors import (
 )
 from facefusion.jobs.schema import make_new, migrate
 from facefusion.jobs.states import (
+    ALWAYS,
+    IN_SPANS,
     MAX_BACK_OFF_S,
     STAGES,
     Beat,
@@ -361,7 +363,7 @@ class JobStore:
         max_attempts: int = 3,
         is_afresh: bool = False,
         taken_over: Mapping[tuple[StageName, int], tuple[str, dict[str, Any]]] | None = None,
-        stages: Sequence[StageName] = STAGES,
+        stages: Sequence[StageName] = STAGES[2:],
     ) -> list[Item]:
         """Add a job with all its items, unless there is one; its first stage is open.
 
@@ -397,7 +399,7 @@ class JobStore:
                 return []
             rows = []
             for stage in stages:
-                numbers = frame_counts if stage in ("analyse", "render") else [sum(frame_counts)]
+                numbers = frame_counts if stage in IN_SPANS else [sum(frame_counts)]
                 for number, count in enumerate(numbers):
                     status = "queued" if stage == stages[0] else "waiting"
                     rows.append({
@@ -470,7 +472,8 @@ class JobStore:
         """
         found = self.outcomes(job_id, stage)
         if not found:
-            raise UnknownJob(f"There is no job {job_id}.", "It was deleted meanwhile; see 'facefusion jobs list'.")
+            self.get(job_id)  # says so where there is no such job
+            return {}
         return found[0]
 
     @_patient
@@ -488,6 +491,8 @@ class JobStore:
         result = []
         for stage in STAGES:
             own = [row for row in rows if row.stage == stage]
+            if not own and stage not in ALWAYS:
+                continue
             frames = sum(row.frame_count if row.status == "done" else row.progress for row in own)
             done = sum(row.status == "done" for row in own)
             result.append(StageProgress(stage, done, len(own), frames, sum(row.frame_count for row in own)))

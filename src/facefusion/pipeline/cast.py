@@ -383,7 +383,8 @@ def build_parts(
     """
     parts: list[FacePart | FramePart] = []
     is_face_done = False
-    for is_face, group in groupby(recipe.steps, key=lambda step: step.spec.kind == "face"):
+    steps_here = [step for step in recipe.steps if step.spec.kind != "source"]
+    for is_face, group in groupby(steps_here, key=lambda step: step.spec.kind == "face"):
         steps = tuple(group)
         if is_face and not people:
             parts.append(_face_part(recipe, [steps], sources))

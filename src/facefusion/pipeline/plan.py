@@ -55,6 +55,8 @@ class Plan:
         Catalogue entries that will run.
     wants_faces
         Whether anybody wants to know about faces: else there is no first pass.
+    is_generated
+        Whether the first step makes the frames itself; they take the place of the target.
     """
 
     recipe: Recipe
@@ -62,6 +64,7 @@ class Plan:
     thread_count: int
     models: tuple[ModelSpec, ...] = ()
     wants_faces: bool = True
+    is_generated: bool = False
 
 
 def check_sources(recipe: Recipe) -> None:
@@ -327,6 +330,31 @@ def new_sound_of(recipe: Recipe, people: Sequence[Person]) -> Path | None:
     return None
 
 
+def generator_of(recipe: Recipe) -> Step | None:
+    """The step that makes the frames itself, where there is one."""
+    return next((step for step in recipe.steps if step.spec.kind == "source"), None)
+
+
+def check_generator(recipe: Recipe) -> None:
+    """Refuse a step that makes frames where it is not the first, or where a target is given too.
+
+    Raises
+    ------
+    RecipeError
+    """
+    people = face_map_of(recipe)
+    every = [step for chain in (recipe.steps, *(person.steps for person in people)) for step in chain]
+    found = [step for step in every if step.spec.kind == "source"]
+    if not found:
+        return
+    if len(found) > 1 or not recipe.steps or recipe.steps[0] is not found[0]:
+        raise RecipeError(f"'{found[0].processor}' makes frames, so it comes first, and once.", "Put it first.")
+    if recipe.target_path != Path():
+        raise RecipeError(f"'{found[0].processor}' makes the frames itself.", "Leave --target out.")
+    if recipe.start_s is not None or recipe.end_s is not None:
+        raise RecipeError(f"'{found[0].processor}' makes the frames itself.", "Leave --start and --end out.")
+
+
 def build_plan(recipe: Recipe) -> Plan:
     """Check a recipe against this machine.
 
@@ -345,7 +373,9 @@ def build_plan(recipe: Recipe) -> Plan:
         The first thing that is wrong, with what to do about it.
     """
     recipe = settled(with_absolute_paths(recipe))
-    if recipe.target_path == Path():
+    check_generator(recipe)
+    generator = generator_of(recipe)
+    if recipe.target_path == Path() and generator is None:
         raise RecipeError("No target is given.", "Name a photo or clip with --target.")
     if recipe.output_path == Path():
         raise RecipeError("No output is given.", "Name a file with --output.")
@@ -353,6 +383,12 @@ def build_plan(recipe: Recipe) -> Plan:
     specs = check_models(recipe)
     read_limits(recipe.fail_under)
     check_sources(recipe)
+    is_looking = wants_faces(recipe, face_map_of(recipe))
+    if generator is not None:
+        check_paths(recipe)
+        check_clip_output(recipe.output_path, recipe.output_video_encoder)
+        threads = recipe.execution_thread_count or core_count()
+        return Plan(recipe, "clip", threads, tuple(specs), is_looking, is_generated=True)
     kind = find_kind(recipe.target_path)
     check_paths(recipe)
     if kind == "photo":
@@ -365,5 +401,4 @@ def build_plan(recipe: Recipe) -> Plan:
         encoder = recipe.output_video_encoder
         check_clip_output(recipe.output_path, encoder)
         list_passengers(target, recipe.output_path.suffix, encoder, track_options(recipe))
-    is_looking = wants_faces(recipe, face_map_of(recipe))
     return Plan(recipe, kind, recipe.execution_thread_count or core_count(), tuple(specs), is_looking)
