@@ -250,7 +250,7 @@ class LocalJobs:
                 stored["taken_from"] = other.id
                 # What was left open was decided for those parts.
                 before = build_recipe(other.recipe)
-                chosen = chosen.model_copy(update={"steps": before.steps, "presets": before.presets})
+                chosen = chosen.model_copy(update={"steps": before.steps, "people": before.people})
             self.store.create(
                 job_id, chosen.model_dump(mode="json"), stored, self.storage.url, counts, LOCAL,
                 max_attempts=max_attempts, is_afresh=True, taken_over=done,

@@ -12,7 +12,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,6 @@ from facefusion.pipeline.runner import (
     notes_of,
     save_report,
 )
-from facefusion.pipeline.selection import load_face_map, save_face_map
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.frame import SourceInfo
 from facefusion.types.observation import Observation
@@ -476,20 +475,15 @@ class Worker:
         }
         if recipe.reference_face_path is not None:
             values["reference_face_path"] = local(recipe.reference_face_path)
-        if recipe.face_map_path is not None:
-            values["face_map_path"] = folder / "face_map.toml"
-            people = load_face_map(local(recipe.face_map_path), recipe, recipe.face_map_path.parent)
-            save_face_map(
-                values["face_map_path"],
-                [
-                    replace(
-                        person,
-                        reference=person.reference and local(person.reference),
-                        sources=tuple(local(path) for path in person.sources),
-                    )
-                    for person in people
-                ],
+        values["people"] = tuple(
+            person.model_copy(
+                update={
+                    "reference": person.reference and local(person.reference),
+                    "sources": tuple(local(path) for path in person.sources),
+                }
             )
+            for person in recipe.people
+        )
         if recipe.report_path is not None:
             values["report_path"] = self._folder / f"report{recipe.report_path.suffix}"
         if job.plan.get("generated"):

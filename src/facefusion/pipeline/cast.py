@@ -21,7 +21,6 @@ from facefusion.models.providers import core_count
 from facefusion.pipeline.plan import face_map_of
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.selection import (
-    Person,
     choose_tracks,
     identifier_of,
     is_protective,
@@ -32,7 +31,7 @@ from facefusion.pipeline.selection import (
 )
 from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray, FrameProcessor
 from facefusion.plugins.registry import build_engine, build_processor
-from facefusion.recipe import Recipe, four_sides
+from facefusion.recipe import Person, Recipe, four_sides
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Attributes
 from facefusion.types.sources import Sources

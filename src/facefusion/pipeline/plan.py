@@ -23,7 +23,6 @@ from facefusion.models.providers import check_precision, check_providers, core_c
 from facefusion.models.spec import ModelSpec
 from facefusion.models.store import missing
 from facefusion.pipeline.selection import (
-    Person,
     chains_of,
     identifier_of,
     is_protective,
@@ -34,7 +33,7 @@ from facefusion.pipeline.selection import (
 )
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import check_model, is_mesh_reader, models_of_engine
-from facefusion.recipe import Recipe, with_absolute_paths, with_caution
+from facefusion.recipe import Person, Recipe, with_absolute_paths, with_caution
 
 Kind = Literal["photo", "clip"]
 
@@ -237,8 +236,10 @@ def models_of(recipe: Recipe, uses: Sequence[Use]) -> list[ModelSpec]:
 
 
 def face_map_of(recipe: Recipe) -> tuple[Person, ...]:
-    """People of the recipe's mapping file; none where there is no such file."""
-    return () if recipe.face_map_path is None else load_face_map(recipe.face_map_path, recipe)
+    """People of the recipe's mapping file; none where there is no such file. A planned recipe has them already."""
+    if recipe.people or recipe.face_map_path is None:
+        return recipe.people
+    return load_face_map(recipe.face_map_path, recipe)
 
 
 def is_faces_only(recipe: Recipe) -> bool:
@@ -248,8 +249,9 @@ def is_faces_only(recipe: Recipe) -> bool:
 
 
 def settled(recipe: Recipe) -> Recipe:
-    """The recipe with what people of its mapping file want of it, where nobody has given that."""
-    steps = [step for person in face_map_of(recipe) for step in person.steps]
+    """The recipe with its mapping file read, and with what people in it want of it where nobody has given that."""
+    recipe = with_absolute_paths(recipe.model_copy(update={"people": face_map_of(recipe)}))
+    steps = [step for person in recipe.people for step in person.steps]
     given = {name: getattr(recipe, name) for name in recipe.model_fields_set}
     wanted = {name: value for name, value in with_caution(given, steps).items() if name not in given}
     return recipe.model_copy(update=wanted) if wanted else recipe
@@ -264,10 +266,8 @@ def decided(recipe: Recipe) -> Recipe:
     def decide(steps: Sequence[Step]) -> tuple[Step, ...]:
         return tuple(Step(step.processor, step.options.decided()) for step in steps)
 
-    names = dict.fromkeys([step.processor for step in recipe.presets])
-    names |= dict.fromkeys(step.processor for person in people for step in person.steps)
-    kept = [recipe.step_of(name) for name in names if name not in recipe.processors]
-    return recipe.model_copy(update={"steps": decide(recipe.steps), "presets": decide(kept)})
+    everybody = tuple(person.model_copy(update={"steps": decide(person.steps)}) for person in people)
+    return recipe.model_copy(update={"steps": decide(recipe.steps), "people": everybody})
 
 
 def check_models(recipe: Recipe, is_rendering: bool = True) -> list[ModelSpec]:

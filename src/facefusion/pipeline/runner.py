@@ -36,6 +36,7 @@ from facefusion.pipeline.plan import (
     Plan,
     find_kind,
     models_of,
+    settled,
     track_options,
     uses_of_analysis,
 )
@@ -160,7 +161,7 @@ def analyse_target(
     FaceFusionError
     """
     with own_errors(on_progress) as told:
-        return _analyse(recipe, analyser, told)
+        return _analyse(settled(recipe), analyser, told)
 
 
 def _analyse(recipe: Recipe, analyser: Analyser | None, on_progress: OnProgress) -> Tracks:
