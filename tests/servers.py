@@ -67,10 +67,14 @@ class Server:
 
         wait_for(is_up, lambda: read_tail(self.folder / "log"))
 
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def kill(self) -> None:
         """As a power cut does it."""
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
 
@@ -312,6 +316,7 @@ rgw_data = {self.folder}/rgw
 
     def stop(self) -> None:
         for part in reversed(self.parts):
-            os.killpg(part.pid, signal.SIGKILL)
+            if part.poll() is None:
+                os.killpg(part.pid, signal.SIGKILL)
             part.wait()
         self.parts.clear()

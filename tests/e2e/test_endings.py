@@ -86,6 +86,7 @@ def test_a_signal_while_modules_are_loaded_ends_with_one_line(
 STOP_IN_THE_MIDDLE = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, by all that is started too
 from facefusion.apps import show
 def progress(self, progress):
     for _ in range({times}):
