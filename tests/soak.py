@@ -31,7 +31,7 @@ from facefusion.testing.fakes import sample_path
 CODES = {0, 2, 3, 4, 5, 6, 7, 8, 130}
 """Exit codes that are documented and no fault of ours."""
 FRAMES, WIDTH = 16, 192
-PATIENCE_S = 300
+PATIENCE_S = 1800
 """However busy the machine is, a process that is not done by then hangs."""
 LIBRARY = """
 import json, sys

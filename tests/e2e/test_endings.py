@@ -9,18 +9,19 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.patience import PATIENCE_S
 
 RUN = [sys.executable, "-m", "facefusion"]
 
 
 def run(words, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*RUN, *map(str, words)], capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run([*RUN, *map(str, words)], capture_output=True, text=True, timeout=PATIENCE_S, **options)
 
 
 def shell(script: str, folder: Path, **values: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "FF": f"{sys.executable} -m facefusion", **{k: str(v) for k, v in values.items()}}
     return subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_S
     )
 
 
@@ -85,6 +86,7 @@ def test_a_signal_while_modules_are_loaded_ends_with_one_line(
 STOP_IN_THE_MIDDLE = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, by all that is started too
 from facefusion.apps import show
 def progress(self, progress):
     for _ in range({times}):
@@ -103,7 +105,7 @@ def test_a_signal_during_the_work_ends_with_one_line(tmp_path, source_photo, tar
     script = STOP_IN_THE_MIDDLE.format(name=name, times=times)
     for more in ([], ["--json"]):
         done = subprocess.run(
-            [sys.executable, "-c", script, *words, "--quiet", *more], capture_output=True, text=True, timeout=300
+            [sys.executable, "-c", script, *words, "--quiet", *more], capture_output=True, text=True, timeout=PATIENCE_S
         )
         assert done.returncode == 130, done.stderr
         assert list(tmp_path.iterdir()) == []
@@ -137,7 +139,7 @@ def test_a_fault_is_told_in_plain_words_with_a_log(tmp_path, source_photo, targe
     def call(*more: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", script, *words, *more],
-            capture_output=True, text=True, timeout=300, env={**environment, **variables},
+            capture_output=True, text=True, timeout=PATIENCE_S, env={**environment, **variables},
         )  # fmt: skip
 
     done = call()
@@ -197,7 +199,7 @@ def test_a_full_disk_and_lack_of_rights_are_no_fault_wherever_they_come_up(
     words = ["-s", str(source_photo), "-t", str(target_photo), "-o", str(tmp_path / "o.png"), "--quiet"]
     error = f"OSError(__import__('errno').{number}, 'no', 'somewhere.db')"
     script = FAULT.format(error=error, place="build_cast")
-    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 5
     assert "somewhere.db" in done.stderr
     assert "fault" not in done.stderr
@@ -206,7 +208,7 @@ def test_a_full_disk_and_lack_of_rights_are_no_fault_wherever_they_come_up(
 def test_lack_of_memory_is_no_fault(tmp_path, source_photo, target_photo):
     words = ["-s", str(source_photo), "-t", str(target_photo), "-o", str(tmp_path / "o.png"), "--quiet"]
     script = FAULT.format(error="MemoryError()", place="build_cast")
-    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 9
     assert "There is not enough memory" in done.stderr
     assert "Traceback" not in done.stderr
@@ -221,7 +223,7 @@ def test_a_fault_tells_the_job_and_how_to_go_on(tmp_path, source_photo, target_c
         "main()"
     )
     words = ["-s", str(source_photo), "-t", str(target_clip), "-o", str(tmp_path / "o.mp4"), "--end", "0.2", "--json"]
-    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 1
     event = json.loads(done.stdout.splitlines()[-1])
     assert event["job"]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from tests.patience import PATIENCE_S
 from tests.soak import digest, make_clips, options_of
 
 from facefusion.apps import jobs as door
@@ -227,7 +228,7 @@ def test_a_heart_that_beats_just_after_an_item_is_finished_does_not_give_the_nex
     def finishes(self, key, *words):
         found = finish(self, key, *words)
         if key[2] == 0:
-            assert missed.wait(60)
+            assert missed.wait(PATIENCE_S)
         return found
 
     def beats(self, key, *words):

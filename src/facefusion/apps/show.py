@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from facefusion.apps.console import emit, say, shown, tell_error
 from facefusion.errors import FaceFusionError
-from facefusion.pipeline.progress import Progress
-from facefusion.pipeline.runner import Outcome
+
+if TYPE_CHECKING:  # most commands show something before they need, or without needing, what works
+    from facefusion.pipeline.progress import Progress
+    from facefusion.pipeline.runner import Outcome
 
 Mode = Literal["auto", "bar", "json", "quiet"]
 
