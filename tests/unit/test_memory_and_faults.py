@@ -23,8 +23,8 @@ from facefusion.errors import (
     is_lack_of_memory,
     own_error,
 )
-from facefusion.media import image, probe, reader
 from facefusion.jobs.memory import free_bytes
+from facefusion.media import image, probe, reader
 from facefusion.media.files import translate_os_error
 from facefusion.models.session import Session
 from facefusion.testing.fakes import sample_path
