@@ -59,6 +59,8 @@ from facefusion.types.frame import Frame, RenderedFrame
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
 
+TARGET_HASH = "target sha256"
+"""Note of tracks that are kept: faces are where they were in this file only."""
 COMMENT = "Faces changed with FaceFusion (synthetic media)"
 
 
@@ -163,14 +165,18 @@ def analyse_target(
 
     Returns
     -------
-    Tracks, which may hold nobody.
+    Tracks, which may hold nobody. They are of this file as it is: its hash is noted with them.
 
     Raises
     ------
     FaceFusionError
+        Where the file changes meanwhile too.
     """
     with own_errors(on_progress) as told:
-        return _analyse(recipe, analyser, told)
+        inputs = BoundInputs.bind([recipe.target_path])
+        tracks = _analyse(recipe, analyser, told)
+        inputs.check()
+        return replace(tracks, notes={**tracks.notes, TARGET_HASH: inputs.hashes[recipe.target_path]})
 
 
 def _analyse(recipe: Recipe, analyser: Analyser | None, on_progress: OnProgress) -> Tracks:
@@ -230,12 +236,17 @@ def render_target(recipe: Recipe, tracks: Tracks, on_progress: OnProgress = igno
     Raises
     ------
     TracksError
-        When the tracks were made from a target of another size.
+        When the tracks were made from another target, or from this one before it was changed.
     """
     with own_errors(on_progress) as told:
         plan = build_plan(recipe)
         recipe = plan.recipe
         inputs = BoundInputs.bind(path for _, path in reads_of(recipe))
+        if tracks.notes.get(TARGET_HASH, inputs.hashes[recipe.target_path]) != inputs.hashes[recipe.target_path]:
+            raise TracksError(
+                f"The tracks were made from another file than {recipe.target_path} is now.",
+                "Analyse this target again.",
+            )
         cast = build_cast(recipe, build_analyser(recipe, has_identity=False), told)
         return _render(plan, tracks, cast, 0.0, told, inputs)
 
