@@ -85,21 +85,34 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def make_scene(folder: Path, count: int) -> Scene:
-    """Clips of two seconds and photos, small, of different parts of the packaged sample; and what comes of them."""
-    folder.mkdir(parents=True)
+def make_clips(folder: Path, count: int) -> list[Path]:
+    """Two seconds each, small, of different parts of the packaged sample."""
     frames = [frame.pixels for frame in ClipReader(sample_path("target.mp4"))]
-    clips, photos = [], []
+    paths = []
     for number in range(count):
         chosen = frames[number * 7 % 40 :: 3][:FRAMES]
         small = [cv2.resize(pixels, (WIDTH, WIDTH), interpolation=cv2.INTER_AREA) for pixels in chosen]
-        clips.append(folder / f"clip{number}.mp4")
+        paths.append(folder / f"clip{number}.mp4")
         times = [k * 1600 for k in range(FRAMES)]
-        write_test_clip(clips[-1], small, times, Fraction(1, 12800), audio_tracks=1, options={"preset": "ultrafast"})
-        photos.append(folder / f"photo{number}.png")
-        write_photo(photos[-1], Photo(small[0], None, None, None))
-    scene = Scene(clips, photos, {})
-    for target in (*clips, *photos):
+        write_test_clip(paths[-1], small, times, Fraction(1, 12800), audio_tracks=1, options={"preset": "ultrafast"})
+    return paths
+
+
+def make_photos(clips: list[Path]) -> list[Path]:
+    """The first frame of every clip."""
+    paths = []
+    for number, clip in enumerate(clips):
+        paths.append(clip.with_name(f"photo{number}.png"))
+        write_photo(paths[-1], Photo(next(iter(ClipReader(clip))).pixels, None, None, None))
+    return paths
+
+
+def make_scene(folder: Path, count: int) -> Scene:
+    """Clips and photos, and what comes of them."""
+    folder.mkdir(parents=True)
+    clips = make_clips(folder, count)
+    scene = Scene(clips, make_photos(clips), {})
+    for target in (*scene.clips, *scene.photos):
         for look in ("swap", "dim", "hide"):
             alone = folder / f"alone{target.suffix}"
             run(build_recipe(options_of(target, alone, look)))

@@ -706,6 +706,17 @@ def test_a_store_whose_header_is_damaged_is_refused_and_not_waited_for(tmp_path,
     assert path.read_bytes() == content
 
 
+def test_text_in_a_store_that_is_none_is_refused_and_not_waited_for(tmp_path):
+    path = tmp_path / "jobs.db"
+    JobStore(f"sqlite:///{path}").close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO events (job_id, at, what) VALUES ('j', 1.0, CAST(x'61ff62' AS TEXT))")
+    store = JobStore(f"sqlite:///{path}", patience_s=1e9)
+    with pytest.raises(StoreRefused, match="is damaged"):
+        store.history("j")
+    store.close()
+
+
 # Full disks
 
 
