@@ -448,7 +448,8 @@ def test_links_in_the_storage_are_not_followed(tmp_path):
     storage.delete("linked/")  # the link itself
     storage.delete("job/")
     assert (victim / "dear").read_text() == "x"
-    assert list((tmp_path / "files").iterdir()) == []
+    assert storage.folders() == ()
+    assert list(storage.work.iterdir()) == []
 
 
 def test_an_empty_name_is_no_job(jobs, recipe):
