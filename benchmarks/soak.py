@@ -39,12 +39,12 @@ def draw(rng: random.Random, kinds: Mapping[str, int], count: int) -> list[str]:
     return rng.choices(list(kinds), list(kinds.values()), k=count)
 
 
-def soak(folder: Path, scene: Scene, seed: int, processes: int, within_s: float) -> Report:
+def soak(folder: Path, scene: Scene, seed: int, processes: int, at_once: int) -> Report:
     """One round."""
     rng = random.Random(seed)
     work = round(processes * WORK_SHARE)
     kinds = [*draw(rng, WORK, work), *draw(rng, COMMANDS, processes - work)]
-    return run_round(folder, scene, seed, kinds, draw(rng, STRIKES, round(processes * STRIKE_SHARE)), within_s)
+    return run_round(folder, scene, seed, kinds, draw(rng, STRIKES, round(processes * STRIKE_SHARE)), at_once)
 
 
 def listed(counts: Counter[str]) -> str:
@@ -71,14 +71,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--processes", type=int, default=36)
-    parser.add_argument("--within", type=float, default=40.0, help="seconds until all have been started")
+    parser.add_argument("--at-once", type=int, default=8, help="processes that live at the same time")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     reports: list[Report] = []
     with tempfile.TemporaryDirectory(prefix="facefusion-soak-") as name:
         scene = make_scene(Path(name) / "scene", 3)
         for seed in range(arguments.seed, arguments.seed + arguments.rounds):
-            report = soak(Path(name) / f"round{seed}", scene, seed, arguments.processes, arguments.within)
+            report = soak(Path(name) / f"round{seed}", scene, seed, arguments.processes, arguments.at_once)
             reports.append(report)
             count = sum(report.processes.values())
             print(f"seed {seed}: {count} processes, {report.seconds:.0f} s, wrong {len(report.faults)}", flush=True)

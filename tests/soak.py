@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import random
 import signal
@@ -38,7 +39,7 @@ from facefusion.testing.fakes import sample_path
 CODES = {0, 2, 3, 4, 5, 6, 7, 8, 130}
 """Exit codes that are documented and no fault of ours."""
 FRAMES, WIDTH = 16, 192
-PATIENCE_S = 600
+PATIENCE_S = 1800
 """However busy the machine is, a process that is not done by then hangs."""
 HOOK = Path(__file__).parent / "clock_hook"
 SEED = 7
@@ -62,6 +63,17 @@ for thread in threads:
 for thread in threads:
     thread.join()
 """
+CHANGING = ("replaced", "replaced swap", "replaced photo")
+BEFALLS = {
+    "kill child": ("workers", "hide", "clock"), "stop child": ("workers", "hide", "clock"), "replace": CHANGING,
+}  # fmt: skip
+"""Kinds of processes that a strike can befall, where it cannot befall all."""
+KINDS = (
+    "run", "workers", "hide", "photo", "hidden photo", "clock", "full disk", "full disk photo", "twice", "same output",
+    "library", "threads", "batch", *CHANGING, "list", "sweep", "cancel", "delete", "resume", "report", "show",
+)  # fmt: skip
+MOMENTS_S = {"": (0.0, 6.0), "replace": (1.5, 5.0), "kill child": (3.0, 12.0), "stop child": (3.0, 12.0)}
+"""When in its work a process is struck: seconds of the processor. A run takes about five, two of them to begin."""
 Look = str
 """What is done to a target: ``swap``, ``dim`` (a swap in another light) or ``hide``."""
 
@@ -210,11 +222,36 @@ class Started:
     """A process, what it is, and what may be in its outputs when it ends well."""
 
     kind: str
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
+    errors: Path
     outputs: dict[Path, set[str]] = field(default_factory=dict)
     is_killed: bool = False
     changing: tuple[Path, Path] | None = None
     """A target of its own, and what takes its place."""
+    due: list[tuple[float, str]] = field(default_factory=list)
+    """What is to befall it, and how many seconds of work before."""
+    goes_on_at: float = math.inf
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    def family(self) -> list[psutil.Process]:
+        """The process, and those that it has."""
+        with suppress(psutil.NoSuchProcess):
+            own = psutil.Process(self.process.pid)
+            return [own, *own.children(recursive=True)]
+        return []
+
+    def worked_s(self) -> float:
+        """Seconds of the processor that it and its processes have had: so far it is, however busy the machine is."""
+        total = 0.0
+        for process in self.family():
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
 
 
 @dataclass
@@ -264,11 +301,12 @@ class Soak:
     # starting
 
     def start(self, kind: str, words: list[str], outputs: dict[Path, set[str]] | None = None, **extra: str) -> Started:
-        process = subprocess.Popen(
-            words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**self.environment, **extra},
-            cwd=self.folder,
-        )  # fmt: skip
-        self.started.append(Started(kind, process, outputs or {}))
+        errors = self.folder / f"errors{len(self.started)}"
+        with errors.open("wb") as file:
+            process = subprocess.Popen(
+                words, stdout=subprocess.DEVNULL, stderr=file, env={**self.environment, **extra}, cwd=self.folder
+            )
+        self.started.append(Started(kind, process, errors, outputs or {}))
         return self.started[-1]
 
     def cli(self, kind: str, *words: str, outputs: dict[Path, set[str]] | None = None, **extra: str) -> Started:
@@ -374,30 +412,62 @@ class Soak:
 
     # faults
 
-    def strike(self, kind: str) -> None:
+    def strike(self, one: Started, kind: str) -> None:
         """Do something to one of the living."""
-        living = [one for one in self.started if one.process.poll() is None]
         if kind == "replace":
-            living = [one for one in living if one.changing]
-        if not living:
-            return
-        one = self.rng.choice(living)
-        with suppress(psutil.NoSuchProcess):
-            if kind == "replace":
-                self.replace(one)
-            elif kind == "kill":
-                one.is_killed = True
-                one.process.kill()
-            elif kind == "stop":
-                one.process.send_signal(signal.SIGSTOP)
-            else:  # a process of a pool
-                families = [psutil.Process(one.process.pid).children() for one in living]
-                children = [child for family in families for child in family]
-                if not children:
-                    return
-                child = self.rng.choice(children)
-                child.kill() if kind == "kill child" else child.suspend()
-            self.strikes[kind] += 1
+            self.replace(one)
+        elif kind == "kill":
+            one.is_killed = True
+            one.process.kill()
+        elif kind == "stop":
+            one.process.send_signal(signal.SIGSTOP)
+        else:  # to a process of a pool
+            children = [process for process in one.family()[1:] if "--multiprocessing-fork" in process.cmdline()]
+            if not children:
+                return
+            child = self.rng.choice(children)
+            child.kill() if kind == "kill child" else child.suspend()
+        if kind.startswith("stop"):
+            one.goes_on_at = time.monotonic() + self.rng.uniform(1, 5)
+        self.strikes[kind] += 1
+
+    def living(self) -> list[Started]:
+        """Who is not done; who takes far too long is left to `judge`."""
+        now = time.monotonic()
+        return [one for one in self.started if one.is_alive and now - one.began < PATIENCE_S]
+
+    def plan(self, left: Counter[str], chances: int) -> None:
+        """Decide what befalls the one that was started last, so that all that is left is done by the end.
+
+        Parameters
+        ----------
+        left
+            How often each kind of strike is still to come; what is given out is taken from it.
+        chances
+            How many processes are still to come, this one included.
+        """
+        one = self.started[-1]
+        for kind in list(left):
+            may_be = BEFALLS.get(kind, ())
+            if left[kind] and (not may_be or one.kind in may_be):
+                odds = left[kind] / (chances if not may_be else max(chances * len(may_be) / len(KINDS), 1))
+                if self.rng.random() < odds:
+                    left[kind] -= 1
+                    one.due.append((self.rng.uniform(*MOMENTS_S.get(kind, MOMENTS_S[""])), kind))
+        one.due.sort()
+
+    def look_round(self) -> None:
+        """Strike where it is time, and let go on who was stopped."""
+        for one in self.started:
+            if not one.is_alive:
+                continue
+            with suppress(psutil.Error):
+                if time.monotonic() > one.goes_on_at:
+                    one.goes_on_at = math.inf
+                    for process in one.family():
+                        process.resume()
+                elif one.due and one.worked_s() >= one.due[0][0]:
+                    self.strike(one, one.due.pop(0)[1])
 
     def replace(self, one: Started) -> None:
         """Another file in the place of a target: at once, or written over it."""
@@ -410,28 +480,17 @@ class Soak:
         else:
             own.write_bytes(other.read_bytes())
 
-    def let_go_on(self) -> None:
-        """Whoever was stopped goes on, processes of pools too."""
-        for one in self.started:
-            if one.process.poll() is None:
-                with suppress(psutil.NoSuchProcess):
-                    family = psutil.Process(one.process.pid)
-                    for process in (family, *family.children(recursive=True)):
-                        process.resume()
-
     # the verdict
 
     def judge(self) -> None:
-        """Wait for every process, and look at what came of it."""
+        """Look at what came of every process; all of them are over, or hang."""
         for one in self.started:
-            try:
-                _, errors = one.process.communicate(timeout=PATIENCE_S)
-            except subprocess.TimeoutExpired:
+            if one.is_alive:
                 one.process.send_signal(signal.SIGABRT)  # it says where it is
-                _, errors = one.process.communicate()
-                self.faults.append(f"{one.kind} hangs:\n{errors}{self.tell()}")
-                continue
-            self.judge_one(one, one.process.returncode, errors)
+                one.process.wait()
+                self.faults.append(f"{one.kind} hangs:\n{one.errors.read_text(errors='replace')}{self.tell()}")
+            else:
+                self.judge_one(one, one.process.returncode, one.errors.read_text(errors="replace"))
 
     def judge_one(self, one: Started, code: int, errors: str) -> None:
         if one.is_killed and code == -signal.SIGKILL:
@@ -539,8 +598,8 @@ class Soak:
             self.faults.append(f"left: {[str(path.relative_to(self.folder)) for path in left]}")
 
 
-def run_round(folder: Path, scene: Scene, seed: int, kinds: list[str], strikes: list[str], within_s: float) -> Report:
-    """Start processes at random moments, in random order, and strike in between.
+def run_round(folder: Path, scene: Scene, seed: int, kinds: list[str], strikes: list[str], at_once: int = 8) -> Report:
+    """Start processes in random order, so many at once, and strike them at random moments of their work.
 
     Parameters
     ----------
@@ -551,31 +610,29 @@ def run_round(folder: Path, scene: Scene, seed: int, kinds: list[str], strikes: 
     kinds
         What is started (`Soak.begin`).
     strikes
-        ``kill``, ``stop``, ``kill child``, ``stop child`` and ``replace``.
-    within_s
-        How long it takes until all have been started.
+        ``kill``, ``stop``, ``kill child``, ``stop child`` and ``replace``; each falls on one that it can befall.
+    at_once
+        How many processes live at most.
     """
     rng = random.Random(seed)
     soak = Soak(folder, scene, rng)
-    plan: list[tuple[float, Callable[[], object]]] = []
-    for number, kind in enumerate(kinds):
-        plan.append((rng.uniform(0, within_s), lambda kind=kind, number=number: soak.begin(kind, number)))  # type: ignore[misc]
-    for kind in strikes:
-        at = rng.uniform(within_s / 5, within_s * 1.3)
-        plan.append((at, lambda kind=kind: soak.strike(kind)))  # type: ignore[misc]
-        if kind.startswith("stop"):
-            plan.append((at + rng.uniform(1, 4), soak.let_go_on))
+    waiting = list(enumerate(kinds))
+    rng.shuffle(waiting)
+    left = Counter(strikes)
     began = time.monotonic()
     try:
-        for at, act in sorted(plan, key=lambda planned: planned[0]):
-            time.sleep(max(began + at - time.monotonic(), 0))
-            act()
-        soak.let_go_on()
+        while waiting or soak.living():
+            if waiting and len(soak.living()) < at_once:
+                number, kind = waiting.pop()
+                soak.begin(kind, number)
+                soak.plan(left, 1 + len(waiting))
+            soak.look_round()
+            time.sleep(0.05)
         soak.judge()
         resumed = soak.finish()
     finally:
         for one in soak.started:
-            if one.process.poll() is None:
+            if one.is_alive:
                 one.process.kill()
                 one.process.wait()
         soak.disk.close()
