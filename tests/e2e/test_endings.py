@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from tests.patience import PATIENCE_S
 
+import facefusion
+
 RUN = [sys.executable, "-m", "facefusion"]
 
 
@@ -23,6 +25,9 @@ def shell(script: str, folder: Path, **values: object) -> subprocess.CompletedPr
     return subprocess.run(
         ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_S
     )
+
+
+WITH_SOURCES = {**os.environ, "PYTHONPATH": str(Path(facefusion.__file__).parents[1])}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes of a shell")
@@ -81,6 +86,40 @@ def test_a_signal_while_modules_are_loaded_ends_with_one_line(
     assert code == 130
     assert said == ["facefusion: Stopped; nothing was written."]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_signal_before_the_first_module_is_loaded_ends_with_one_line(tmp_path, number, more):
+    """`facefusion.apps.stopping` itself takes a moment; the signal comes when it begins to be loaded."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.abc, os, sys\n"
+        "class Finder(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'facefusion.apps':\n"
+        f"            os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "facefusion", "jobs", "list", *more], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+    assert done.returncode == 130
+    if more:
+        assert json.loads(done.stdout)["code"] == "stopped"
+        assert done.stderr == ""
+    else:
+        assert (done.stdout, done.stderr) == ("", "facefusion: Stopped; nothing was written.\n")
+
+
+def test_loading_the_package_loads_nothing_that_takes_long():
+    code = "import sys; before = set(sys.modules); import facefusion; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, env=WITH_SOURCES
+    )
+    assert done.stdout.split() == ["__future__", "facefusion", "facefusion.version"]
 
 
 STOP_IN_THE_MIDDLE = """

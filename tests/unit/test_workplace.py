@@ -207,3 +207,21 @@ def test_a_home_that_cannot_be_written_is_no_hindrance(tmp_path, monkeypatch):
     monkeypatch.setattr(workplace.tempfile, "gettempdir", lambda: str(tmp_path))
     with workplace.user_workplace() as place:
         assert place.folder.is_relative_to(tmp_path)
+
+
+def test_whatever_a_user_left_is_cleared_and_nothing_of_another_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(workplace.tempfile, "tempdir", str(tmp_path / "temp"))
+    (tmp_path / "temp").mkdir()
+    for base in (workplace.user_base(), workplace.cache_base()):
+        (base / "dead").mkdir()
+    assert workplace.clear_user() == 2
+    assert list(workplace.user_base().iterdir()) == list(workplace.cache_base().iterdir()) == []
+    if hasattr(os, "getuid"):
+        (workplace.cache_base() / "dead").mkdir()
+        place = workplace.cache_base()
+        monkeypatch.setattr(os, "getuid", lambda: -1)
+        monkeypatch.setattr(workplace, "_cache_path", lambda: place)
+        monkeypatch.setattr(workplace, "user_base", lambda: tmp_path / "none")
+        assert workplace.clear_user() == 0
+        assert (place / "dead").exists()

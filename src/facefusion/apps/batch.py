@@ -7,6 +7,7 @@ import os
 import re
 import string
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from facefusion.apps.console import shown
@@ -17,12 +18,14 @@ from facefusion.declaration import Input
 from facefusion.errors import FaceFusionError, OutputRefused, RecipeError, Stopped
 from facefusion.jobs.local import hash_inputs, job_id_of
 from facefusion.jobs.storage import hash_file
-from facefusion.media.files import Named, place_of
+from facefusion.media.files import Named, is_same_file, place_of
 from facefusion.pipeline.plan import check_paths
 from facefusion.recipe import Recipe, with_absolute_paths
 from facefusion.settings import JobSettings
 from facefusion.writing import save_bytes
 
+MARKS = "finished"
+"""Folder with a file for every run that was finished: the hash of what was written."""
 FIELDS = ("index", "source_name", "target_name", "target_extension")
 _NUMBER_FORMAT = re.compile(r"0?[0-9]{0,2}d?")
 
@@ -239,6 +242,7 @@ def run_batch(
             f"All files of {target_pattern} look like outputs of {output_pattern}.",
             "Have --output-pattern lead to another folder or name.",
         )
+    theirs = _not_made_here(left_out, settings.folder / MARKS)
     runs = pair(sources, targets, output_pattern)
     codes: list[int] = []
     skipped = 0
@@ -252,11 +256,12 @@ def run_batch(
                 )
             )
             check_paths(one, reads=read)
-            mark = settings.folder / "finished" / job_id_of(one, hash_inputs(one))
+            mark = settings.folder / MARKS / job_id_of(one, hash_inputs(one))
             if _is_finished(one, mark):
                 skipped += 1
                 show.message(f"{title}: skipped, it is there already", status="skipped", **fields)
                 continue
+            _check_made_here(output, theirs)
             show.restart(title)
             show.outcome(run_recipe(one, settings, show))
             save_bytes(mark, hash_file(one.output_path).encode())
@@ -280,6 +285,33 @@ def run_batch(
         failed=len(codes),
     )
     return codes[0] if codes else 0
+
+
+def _not_made_here(paths: Sequence[Path], marks: Path) -> list[Path]:
+    """Those of some files that are not as any batch wrote them."""
+    made = set()
+    for mark in marks.glob("*"):
+        with suppress(OSError):
+            made.add(mark.read_bytes())
+    found = []
+    for path in paths:
+        try:
+            is_made = hash_file(path).encode() in made
+        except OSError:
+            is_made = False
+        if not is_made:
+            found.append(path)
+    return found
+
+
+def _check_made_here(output: Path, theirs: Sequence[Path]) -> None:
+    """Refuse an output that would go over a file which the batch finds as a target, and did not make itself."""
+    for path in theirs:
+        if is_same_file(output, path):
+            raise OutputRefused(
+                f"{path} is found by the target pattern and would be written over; no batch is known to have made it.",
+                "Move it away, or have --output-pattern lead to another folder or name.",
+            )
 
 
 def _is_finished(recipe: Recipe, mark: Path) -> bool:

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterable
@@ -28,7 +27,7 @@ from kombu.exceptions import OperationalError
 
 from facefusion.apps.console import say
 from facefusion.apps.show import Show
-from facefusion.errors import FaceFusionError, JobMismatch, OutputRefused, RecipeError, Stopped, StoreUnreachable
+from facefusion.errors import FaceFusionError, JobMismatch, RecipeError, Stopped, StoreUnreachable
 from facefusion.jobs.local import check_report, failure_of, hash_inputs, input_paths, job_id_of, plan_of, stages_of
 from facefusion.jobs.states import Publish
 from facefusion.jobs.storage import Storage, check_job_id, hash_file, open_storage
@@ -43,13 +42,12 @@ from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.runner import Outcome
 from facefusion.recipe import Recipe, with_absolute_paths
 from facefusion.settings import JobSettings
-from facefusion.workplace import Workplace, clear_dead, make_folder
+from facefusion.workplace import Workplace, cache_base, clear_dead
 from facefusion.writing import delivery
 
 TASK = "facefusion.work"
 WAKE_EVERY_S = 1.0
 SWEEP_EVERY_S = 3600.0
-CACHE = "facefusion-cache-"
 
 
 def check_cluster(settings: JobSettings) -> None:
@@ -134,19 +132,11 @@ _places: dict[int, Workplace] = {}
 def cache() -> Workplace:
     """Where this process keeps what it fetches. A forked process has one of its own."""
     if os.getpid() not in _places:
-        _places[os.getpid()] = place = Workplace(_cache_base())
+        _places[os.getpid()] = place = Workplace(cache_base())
         atexit.register(place.close)
         # Processes of the worker end without that.
         Finalize(place, place.close, exitpriority=10)
     return _places[os.getpid()]
-
-
-def _cache_base() -> Path:
-    user = os.getuid() if hasattr(os, "getuid") else ""
-    base = make_folder(Path(tempfile.gettempdir()) / f"{CACHE}{user}")
-    if hasattr(os, "getuid") and base.lstat().st_uid != os.getuid():
-        raise OutputRefused(f"{base} belongs to another user.", "Set TMPDIR to a folder of your own.")
-    return base
 
 
 def clear_caches() -> int:
@@ -156,7 +146,7 @@ def clear_caches() -> int:
     -------
     How many there were.
     """
-    return clear_dead(_cache_base())
+    return clear_dead(cache_base())
 
 
 class _Process:

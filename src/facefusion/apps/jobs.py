@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from facefusion.apps.console import shown
+from facefusion.apps.faults import is_debugging
 from facefusion.apps.show import Show
 from facefusion.documents import load_json
 from facefusion.errors import JobError, RecipeError, UnknownJob
@@ -34,7 +35,8 @@ def state_in_hand() -> str:
     if not _in_hand:
         return ""
     job_id, jobs = _in_hand[-1]
-    return str(jobs.store.get(job_id).status)
+    status = str(jobs.store.get(job_id).status)
+    return "stopped" if status in ("queued", "running") else status  # this process is on its way out
 
 
 def open_jobs(settings: JobSettings) -> Any:
@@ -159,6 +161,7 @@ def _list(jobs: Any, show: Show) -> int:
         show.message("No jobs.", jobs=[])
         return 0
     rows, lines = [], []
+    states = {job.id: jobs.state(job) for job in found}
     for job in found:
         stages = {stage.stage: stage for stage in jobs.store.progress(job.id)}
         rendered = stages["render"]
@@ -166,11 +169,15 @@ def _list(jobs: Any, show: Show) -> int:
         began = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
         output = job.recipe["output_path"]
         lines.append(
-            f"{job.id}  {job.status:<10}{share:>5.0%}  {began}  {shown(output)}"
+            f"{job.id}  {states[job.id]:<10}{share:>5.0%}  {began}  {shown(output)}"
             + (f"  {shown(job.error)}" if job.error else "")
         )
         rows.append(
-            {"id": job.id, "status": job.status, "share": round(share, 4), "output": output, "error": job.error}
+            {"id": job.id, "status": states[job.id], "share": round(share, 4), "output": output, "error": job.error}
+        )
+    if stopped := [job_id for job_id, state in states.items() if state == "stopped"]:
+        lines.append(
+            f"What is stopped goes on with: facefusion jobs resume {stopped[0] if len(stopped) == 1 else 'ID'}"
         )
     show.message("\n".join(lines), jobs=rows)
     return 0
@@ -181,7 +188,7 @@ def _report(jobs: Any, job_id: str) -> dict[str, Any]:
     items = jobs.store.items(job_id)
     return {
         "id": job.id,
-        "status": job.status,
+        "status": jobs.state(job),
         "error": job.error,
         "target": job.recipe["target_path"],
         "output": job.recipe["output_path"],
@@ -195,12 +202,15 @@ def _report(jobs: Any, job_id: str) -> dict[str, Any]:
         },
         "tries": {f"{item.stage} {item.number}": item.renders for item in items if item.renders > 1},
         "outcome": jobs.store.outcome(job_id, "merge"),
+        **({"trace": job.outcome.get("error", {}).get("trace", "")} if is_debugging() else {}),
     }  # fmt: skip
 
 
 def _show(jobs: Any, job_id: str, show: Show) -> None:
     report = _report(jobs, job_id)
     lines = [f"{job_id}  {report['status']}"]
+    if report["status"] == "stopped":
+        lines.append(f"  goes on with: facefusion jobs resume {job_id}")
     lines += [f"  {what}  {shown(report[what])}" for what in ("target", "output")]
     for name, stage in report["stages"].items():
         width = 30
@@ -208,6 +218,7 @@ def _show(jobs: Any, job_id: str, show: Show) -> None:
         lines.append(f"  {name:<8} {'█' * filled}{'·' * (width - filled)} {stage['done']} of {stage['parts']} parts")
     if report["error"]:
         lines.append(f"  {shown(report['error'])}")
+    lines += [f"  {shown(line)}" for line in report.get("trace", "").splitlines()]
     lines.append("  history")
     for at, what in jobs.store.history(job_id)[-20:]:
         lines.append(f"    {datetime.fromtimestamp(at).strftime('%H:%M:%S')}  {shown(what)}")

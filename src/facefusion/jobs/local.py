@@ -27,9 +27,11 @@ from facefusion.errors import (
     Stopped,
     StoreRefused,
     StoreUnreachable,
+    TracksError,
     UnknownJob,
     own_error,
 )
+from facefusion.jobs.memory import free_bytes
 from facefusion.jobs.pool import LACK_OF_MEMORY, Done, Gone, Pool
 from facefusion.jobs.states import Item, StageName, is_due
 from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file, is_same_storage, open_storage
@@ -43,11 +45,11 @@ from facefusion.pipeline.clip import plan_clip
 from facefusion.pipeline.generate import build_source
 from facefusion.pipeline.plan import Plan, build_plan, check_paths, face_map_of
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
-from facefusion.pipeline.runner import Outcome
+from facefusion.pipeline.runner import TARGET_HASH, Outcome
 from facefusion.recipe import Recipe, build_recipe, with_absolute_paths
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
-from facefusion.workplace import clear_dead, make_folder, take, user_base, user_workplace
+from facefusion.workplace import clear_dead, is_held, make_folder, take, user_base, user_workplace
 
 OF_THE_MACHINE = (
     "execution_thread_count", "execution_providers", "execution_device_ids", "models_paths", "licences", "report_path",
@@ -118,6 +120,17 @@ def hash_inputs(recipe: Recipe) -> dict[str, str]:
         check_file(path)
         found[str(path)] = hash_file(path)
     return found
+
+
+def check_target(tracks: Tracks, target: Path, hashes: Mapping[str, str]) -> None:
+    """Refuse tracks of another file, or of this one before it was changed: faces would be elsewhere.
+
+    Raises
+    ------
+    TracksError
+    """
+    if tracks.notes.get(TARGET_HASH, hashes[str(target)]) != hashes[str(target)]:
+        raise TracksError(f"The tracks were made from another file than {target} is now.", "Analyse this target again.")
 
 
 def stages_of(plan: Plan) -> tuple[StageName, ...]:
@@ -242,6 +255,7 @@ class LocalJobs:
             stages = stages_of(plan)
             other = None
             if tracks is not None and "join" in stages:
+                check_target(tracks, recipe.target_path, hashes)
                 done, stages = self._take_in(job_id, plan, tracks), stages[stages.index("join") :]
             else:
                 other = self._find_alike(stack, job_id, stored)
@@ -333,6 +347,13 @@ class LocalJobs:
         """Tidy up (`facefusion.jobs.sweep.sweep`); what somebody is at is left alone."""
         return sweep(self.store, self.storage, keep_days, stray_s, self.folder / "locks")
 
+    def state(self, job: Job) -> str:
+        """What is to be said of a job: its status, or ``stopped`` where nobody goes on with it."""
+        is_open = job.status in ("queued", "running") and job.queue == LOCAL
+        if not is_open or is_held(self._lock_path(job.id)) or is_held(self._lock_path(job.id, ".new")):
+            return job.status
+        return "stopped"
+
     def _is_ours(self, job: Job) -> bool:
         """Whether the files of a job are here; a folder that was moved is still the same."""
         if is_same_storage(job.storage, self.storage.url):
@@ -412,7 +433,7 @@ class LocalJobs:
             cores = threads or core_count()
             devices = (execution or {}).get("execution_device_ids") or job.recipe["execution_device_ids"]
             wanted = max(cores // 2, len(devices))  # a process for each device at least
-            count = workers or max(1, min(wanted, spans, int((memory_bytes or _free_bytes()) // WORKER_BYTES)))
+            count = workers or max(1, min(wanted, spans, int((memory_bytes or free_bytes()) // WORKER_BYTES)))
             with _Reporter(self.store, job_id, on_progress) as reporter, self._put_back(job_id):
                 if count == 1:
                     self._work_here(job_id, reporter, threads, execution or {})
@@ -845,10 +866,3 @@ def _absolute(recipe: Recipe) -> Recipe:
     for name in ("source_paths", "exempt_paths"):
         paths[name] = tuple(path.absolute() for path in getattr(recipe, name))
     return recipe.model_copy(update=paths)
-
-
-def _free_bytes() -> int:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 8_000_000_000

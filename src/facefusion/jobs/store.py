@@ -320,10 +320,9 @@ class JobStore:
             )
         if "not a database" in text:
             return self._refused("is no job store", error)
-        code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_BUSY)
-        is_passing = isinstance(error, exc.OperationalError) and code & 0xFF in _PASSING
-        is_passing = is_passing and "malformed" not in text and "no such" not in text
-        return None if is_passing else self._refused("is damaged", error)
+        code = getattr(error.orig, "sqlite_errorcode", None)  # what Python's own part raises has none
+        is_passing = "locked" in text if code is None else code & 0xFF in _PASSING
+        return None if is_passing and isinstance(error, exc.OperationalError) else self._refused("is damaged", error)
 
     def _is_disk_full(self) -> bool:
         with suppress(OSError):

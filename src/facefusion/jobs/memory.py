@@ -1,0 +1,73 @@
+"""How much memory there is for the processes of a job: what the machine has free, and what a container leaves of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+UNKNOWN_BYTES = 8_000_000_000
+"""What is reckoned with where nobody tells."""
+
+
+def free_bytes(root: Path = Path("/")) -> int:
+    """Memory that may be taken now.
+
+    Parameters
+    ----------
+    root
+        Where ``proc`` and ``sys`` are.
+
+    Returns
+    -------
+    The least of what the machine can give and what is left of the limit of every control group around this process.
+    """
+    return min([_of_machine(root), *_of_groups(root)])
+
+
+def _of_machine(root: Path) -> int:
+    with suppress(OSError, ValueError, IndexError):
+        for line in (root / "proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    with suppress(AttributeError, ValueError, OSError):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return UNKNOWN_BYTES
+
+
+def _of_groups(root: Path) -> Iterator[int]:
+    """What is left of the limits of control groups (version 2, and 1), from the own one up."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    for line in lines:
+        number, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if number == "0":
+            base, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            base = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        group = base / path.strip("/")
+        for folder in (group, *group.parents):
+            left = _left(folder, *names)
+            if left is not None:
+                yield left
+            if folder == base:
+                break
+
+
+def _left(folder: Path, limit_name: str, used_name: str, idle_name: str) -> int | None:
+    """Limit less use; what is only remembered of files can be given back. None where there is no limit."""
+    try:
+        limit = int((folder / limit_name).read_text(encoding="ascii"))  # "max" is none
+        used = int((folder / used_name).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    with suppress(OSError, ValueError):
+        told = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
+        used -= int(told.get(idle_name, 0))
+    return max(limit - used, 0)
