@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
@@ -183,6 +183,17 @@ def processor_names() -> tuple[str, ...]:
     return tuple(sorted(_entries()))
 
 
+def package_of(name: str) -> str:
+    """Name and version of the package that brings a processor; where its declaration is, if that is not known."""
+    entry = _entries()[name]
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else entry.value
+
+
+def declared_at(name: str) -> str:
+    """``package.module:NAME`` of a processor's declaration, as its package says."""
+    return _entries()[name].value
+
+
 @lru_cache(maxsize=256)
 def find_processor(name: str) -> ProcessorSpec:
     """The declaration of a processor.
@@ -197,19 +208,25 @@ def find_processor(name: str) -> ProcessorSpec:
     entry = _entries().get(name)
     if entry is None:
         raise UnknownProcessor(f"There is no processor '{name}'.", suggest(name, list(processor_names())))
-    where = entry.dist.name if entry.dist is not None else entry.value
+    where = package_of(name)
     try:
         spec = entry.load()
     except Exception as error:  # code of others
         raise ProcessorRefused(
             f"Processor '{name}' of the package {where} cannot be loaded: {error}.", "Mend or uninstall that package."
         ) from error
-    if not isinstance(spec, ProcessorSpec) or spec.name != name or not issubclass(spec.options, Options):
+    if not _is_declaration(spec, name):
         raise ProcessorRefused(
             f"The package {where} declares no processor '{name}': {entry.value} is not a ProcessorSpec of that name.",
             "Mend or uninstall that package; see docs/plugins.md.",
         )
     return spec
+
+
+def _is_declaration(spec: object, name: str) -> TypeGuard[ProcessorSpec]:
+    if not isinstance(spec, ProcessorSpec) or spec.name != name:
+        return False
+    return isinstance(spec.options, type) and issubclass(spec.options, Options)
 
 
 @lru_cache(maxsize=1)

@@ -461,16 +461,16 @@ class JobStore:
             return [dict(row[0]) for row in connection.execute(query.order_by(_items.c.number)).all()]
 
     def outcome(self, job_id: str, stage: StageName) -> dict[str, Any]:
-        """What a stage of one item left; empty where it is not done.
+        """What a stage of one item left; empty where it is not done, or the job has no such stage.
 
         Raises
         ------
         UnknownJob
         """
         found = self.outcomes(job_id, stage)
-        if not found:
+        if not found and self.find(job_id) is None:
             raise UnknownJob(f"There is no job {job_id}.", "It was deleted meanwhile; see 'facefusion jobs list'.")
-        return found[0]
+        return found[0] if found else {}
 
     @_patient
     def history(self, job_id: str) -> list[tuple[float, str]]:
