@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facefusion.declaration import GROUP, ProcessorSpec, find_processor, package_of, processor_names
 from facefusion.errors import ProcessorRefused
+from facefusion.installed import list_groups
 
 if TYPE_CHECKING:
     from facefusion.models.store import ModelStore
@@ -189,8 +189,7 @@ def list_models(capability: str, store: ModelStore) -> tuple[ModelChoice, ...]:
 def engine_groups() -> tuple[str, ...]:
     """Capabilities for which some package brings an engine with a model of its own."""
     apart = (GROUP, "facefusion.families")
-    groups = {entry.group for entry in entry_points() if entry.group.startswith("facefusion.")}
-    return tuple(sorted(group.removeprefix("facefusion.") for group in groups if group not in apart))
+    return tuple(group.removeprefix("facefusion.") for group in list_groups() if group not in apart)
 
 
 def _option(spec: ProcessorSpec, name: str) -> OptionView:

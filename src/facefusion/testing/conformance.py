@@ -197,7 +197,7 @@ def check_masker(masker: Masker) -> None:
 def check_optical_flow(flow: FlowEstimator) -> None:
     """An optical flow tells for every pixel where it was; nothing moves between a picture and itself."""
     rows, columns = np.mgrid[0:192, 0:192]
-    waves = np.stack([np.sin(columns / 9) * np.cos(rows / 7), np.sin(rows / 11), np.cos((rows + columns) / 13)], axis=-1)
+    waves = np.stack([np.sin(columns / 9) * np.cos(rows / 7), np.sin(rows / 11), np.cos((rows + columns) / 13)], -1)
     before = ((waves + 1) * 127).astype(np.uint8)
     after = np.ascontiguousarray(np.roll(before, 3, axis=1))
     found = steadily("the optical flow", lambda: flow(before, after), (before, after))
@@ -286,7 +286,7 @@ def check_face_processor(
         off = np.abs(alone.visible().astype(int) - changed[number].visible())
         hold(
             off.max() <= BATCH_LEVELS,
-            f"a crop alone differs from the same crop among others by {off.max()} levels; a crop's result may depend on "
+            f"a crop alone differs from the same crop among others by {off.max()} levels; the result may depend on "
             "that crop, its moment and the sources only",
         )
     hold(processor.process([]) == [], "no crop must give no crop")
@@ -406,7 +406,8 @@ def check_is_light(target: str) -> None:
         f"print(*[name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    hold(done.returncode == 0, f"{module} cannot be imported: {(done.stderr.strip().splitlines() or ['no reason'])[-1]}")
+    reason = (done.stderr.strip().splitlines() or ["no reason"])[-1]
+    hold(done.returncode == 0, f"{module} cannot be imported: {reason}")
     found = done.stdout.split()
     hold(
         not found,

@@ -21,5 +21,7 @@ def inside(shape: tuple[int, int], centre: FloatArray, radii: FloatArray, edge: 
         Width of the soft edge over the radius.
     """
     rows, columns = np.mgrid[0 : shape[0], 0 : shape[1]]
-    x, y = ((axis - middle) / max(float(r), 0.5) for axis, middle, r in zip((columns, rows), centre, radii, strict=True))
+    x, y = (
+        (axis - middle) / max(float(r), 0.5) for axis, middle, r in zip((columns, rows), centre, radii, strict=True)
+    )
     return np.clip((1 - np.hypot(x, y)) / edge, 0, 1).astype(np.float32)
