@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from facefusion.declaration import Step, flat_fields, option, suggest, union
+from facefusion.declaration import Step, default_processors, flat_fields, option, reserve, suggest, union
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.facefusion3 import fold
 
@@ -73,7 +74,7 @@ class _Flat(BaseModel):
     """Options that are spelled beside those of a recipe and folded into its steps."""
 
     processors: tuple[str, ...] = _option(
-        ("face_swapper",), "what is done, in this order", "--processors", "--frame-processors", group="processing"
+        (), "what is done, in this order", "--processors", "--frame-processors", group="processing"
     )
 
 
@@ -84,7 +85,9 @@ INNER = ("steps", "presets", "people")
 def known_options() -> Mapping[str, Any]:
     """Every option by its flat spelling, with its field: those of a recipe and those of all processors."""
     own = {name: field for name, field in Recipe.model_fields.items() if name not in INNER}
-    return {**own, **_Flat.model_fields, **{name: field for name, (_, _, field) in flat_fields().items()}}
+    chain = copy(_Flat.model_fields["processors"])
+    chain.default = default_processors()
+    return {**own, "processors": chain, **{name: field for name, (_, _, field) in flat_fields().items()}}
 
 
 def flags_of(name: str) -> tuple[str, ...]:
@@ -496,6 +499,9 @@ class Recipe(BaseModel):
         if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
             raise ValueError(f"--end ({self.end_s} s) must be later than --start ({self.start_s} s)")
         return self
+
+
+reserve([*Recipe.model_fields, *_Flat.model_fields, *_ALIASES])
 
 
 def check_name(path: object) -> object:

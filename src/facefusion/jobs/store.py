@@ -463,7 +463,7 @@ class JobStore:
             return [dict(row[0]) for row in connection.execute(query.order_by(_items.c.number)).all()]
 
     def outcome(self, job_id: str, stage: StageName) -> dict[str, Any]:
-        """What a stage of one item left; empty where it is not done.
+        """What a stage of one item left; empty where it is not done, or the job has no such stage.
 
         Raises
         ------

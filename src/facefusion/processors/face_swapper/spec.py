@@ -54,5 +54,5 @@ def require(options: FaceSwapperOptions) -> Requirements:
 
 SPEC = ProcessorSpec(
     "face_swapper", "face", FaceSwapperOptions, require, "facefusion.plugins.registry:build_by_model",
-    "puts the face of a photo on people",
+    "puts the face of a photo on people", is_default=True,
 )  # fmt: skip
