@@ -19,13 +19,12 @@ from facefusion.declaration import (
     Step,
     default_processors,
     find_processor,
-    flat_fields,
     processor_names,
     union,
 )
 from facefusion.errors import ProcessorRefused, RecipeError, UnknownOption, UnknownProcessor
 from facefusion.pipeline.plan import decided, settled
-from facefusion.pipeline.selection import load_face_map, save_face_map
+from facefusion.pipeline.selection import load_face_map
 from facefusion.plugins.listing import list_processors, show_processor
 from facefusion.recipe import Recipe, build_recipe, flags_of, known_options
 from facefusion.settings import JobSettings, load_options
@@ -33,7 +32,7 @@ from facefusion.testing.conformance import HEAVY, Nonconforming, check_declarati
 
 
 def forget():
-    for cached in (declaration._entries, find_processor, flat_fields, known_options):
+    for cached in (find_processor, declaration._flat_fields):
         cached.cache_clear()
 
 
@@ -217,8 +216,8 @@ def test_a_person_may_have_steps_of_their_own(tmp_path: Path):
     one, other = load_face_map(tmp_path / "map.toml", recipe)
     assert [(step.options.blend, step.options.weight) for step in one.steps] == [(11, 0.5), (60, 0.25)]
     assert other.steps == recipe.steps
-    save_face_map(tmp_path / "again.toml", [one, other])
-    assert load_face_map(tmp_path / "again.toml", Recipe()) == (one, other)
+    planned = recipe.model_copy(update={"people": (one, other)})
+    assert build_recipe(planned.model_dump(mode="json")).people == (one, other)
     (tmp_path / "map.toml").write_text(
         '[[person]]\ntrack = 0\n[[person.step]]\nprocessor = "face_enhancer"\nblnd = 1\n'
     )
@@ -382,4 +381,4 @@ def test_what_is_shown_of_a_processor_is_what_it_declares():
 def test_the_recipe_module_reserves_its_own_names():
     assert set(Recipe.model_fields) <= declaration._reserved
     assert set(JobSettings.model_fields) <= declaration._reserved
-    assert recipes.INNER == ("steps", "presets")
+    assert recipes.INNER == ("steps", "presets", "people")
