@@ -481,12 +481,14 @@ class JobStore:
 
     @_patient
     def progress(self, job_id: str) -> list[StageProgress]:
-        """How far every stage is."""
+        """How far every stage is that the job has."""
         with self._reading() as connection:
             rows = connection.execute(sa.select(_items).where(_items.c.job_id == job_id)).all()
         result = []
         for stage in STAGES:
             own = [row for row in rows if row.stage == stage]
+            if not own:
+                continue
             frames = sum(row.frame_count if row.status == "done" else row.progress for row in own)
             done = sum(row.status == "done" for row in own)
             result.append(StageProgress(stage, done, len(own), frames, sum(row.frame_count for row in own)))
