@@ -329,7 +329,7 @@ def check_frame_processor(
     taken = some_sources(requirements) if sources is None else sources
     processor.prepare(taken)
 
-    frames = some_frames(2 * halo + 5)
+    frames = some_frames(2 * halo + 8)
     middle = FrameWindow(tuple(frames[: 2 * halo + 1]), halo, Fraction(1, 3))
     windows = [middle, FrameWindow(tuple(frames[: halo + 1]), 0), FrameWindow(tuple(frames[-halo - 1 :]), halo)]
     found = steadily("the processor", lambda: processor.process(windows), windows)
@@ -348,7 +348,8 @@ def check_frame_processor(
         return FrameLink("processor", another, halo)
 
     whole = [pixels for _, pixels in link().run(frames, lambda rendered: rendered.pixels, 1, 1)]
-    for start, stop, batch_size, levels in ((halo + 1, halo + 3, 2, BATCH_LEVELS), (halo + 2, halo + 3, 1, 0)):
+    last = len(frames) - halo
+    for start, stop, batch_size, levels in ((halo + 1, halo + 4, 2, BATCH_LEVELS), (last - 2, last, 1, 0)):
         # As another worker reads it: from elsewhere, counted from there, without what was rendered before.
         around = [replace(f, index=k) for k, f in enumerate(frames[start - halo : stop + halo])]
         part = [pixels for _, pixels in link().run(around, lambda rendered: rendered.pixels, batch_size, THREADS)]
