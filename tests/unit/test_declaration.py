@@ -289,8 +289,7 @@ BROKEN = {
     "no_module": "raise RuntimeError('no such library')",
     "no_spec": "SPEC = 3",
     "other_name": code_of("elsewhere"),
-    "no_options": "from facefusion.declaration import *\n"
-    "from facefusion.declaration import ProcessorSpec, Requirements\n"
+    "no_options": "from facefusion.declaration import ProcessorSpec, Requirements\n"
     "SPEC = ProcessorSpec('no_options', 'face', dict, lambda o: Requirements(), 'a:b')",
     "face_detector": code_of("face_detector", options="size: int = option(1, 'x')"),
     "face_mask": code_of("face_mask", options="types: str = option('a', 'x')"),

@@ -32,7 +32,6 @@ from facefusion.errors import (
 )
 from facefusion.jobs.schema import make_new, migrate
 from facefusion.jobs.states import (
-    ALWAYS,
     IN_SPANS,
     MAX_BACK_OFF_S,
     STAGES,
@@ -484,13 +483,13 @@ class JobStore:
 
     @_patient
     def progress(self, job_id: str) -> list[StageProgress]:
-        """How far every stage is."""
+        """How far every stage is that the job has."""
         with self._reading() as connection:
             rows = connection.execute(sa.select(_items).where(_items.c.job_id == job_id)).all()
         result = []
         for stage in STAGES:
             own = [row for row in rows if row.stage == stage]
-            if not own and stage not in ALWAYS:
+            if not own:
                 continue
             frames = sum(row.frame_count if row.status == "done" else row.progress for row in own)
             done = sum(row.status == "done" for row in own)

@@ -299,7 +299,10 @@ def some_frames(count: int, width: int = 48, height: int = 36) -> list[Frame]:
 
 
 def check_frame_processor(
-    processor: FrameProcessor, requirements: Requirements | None = None, sources: Sources | None = None
+    processor: FrameProcessor,
+    requirements: Requirements | None = None,
+    sources: Sources | None = None,
+    build: Callable[[], FrameProcessor] | None = None,
 ) -> None:
     """A frame processor keeps to its halo and its scale, and answers the same for every span.
 
@@ -311,6 +314,8 @@ def check_frame_processor(
         What it declares; with none it looks at no neighbours.
     sources
         What it takes in; by itself what it requires.
+    build
+        Makes another one; with it, what is kept from frame to frame is found out in every case.
     """
     requirements = requirements or Requirements(needs=frozenset())
     halo = requirements.halo
@@ -321,9 +326,10 @@ def check_frame_processor(
         raise Nonconforming(f"scale is a fraction such as Fraction(2), not {processor.scale!r}") from error
     hold(scale > 0, f"scale is above 0, not {scale}")
     hold(not requirements.is_protective, "a frame processor hides nobody: is_protective is for face processors")
-    processor.prepare(some_sources(requirements) if sources is None else sources)
+    taken = some_sources(requirements) if sources is None else sources
+    processor.prepare(taken)
 
-    frames = some_frames(2 * halo + 5)
+    frames = some_frames(2 * halo + 8)
     middle = FrameWindow(tuple(frames[: 2 * halo + 1]), halo, Fraction(1, 3))
     windows = [middle, FrameWindow(tuple(frames[: halo + 1]), 0), FrameWindow(tuple(frames[-halo - 1 :]), halo)]
     found = steadily("the processor", lambda: processor.process(windows), windows)
@@ -336,12 +342,17 @@ def check_frame_processor(
             _check_frame(odd[halo], pixels, scale)
     hold(processor.process([]) == [], "no window must give no frame")
 
-    link = FrameLink("processor", processor, halo)
-    whole = [pixels for _, pixels in link.run(frames, lambda rendered: rendered.pixels, 1, 1)]
-    for start, stop, batch_size, levels in ((halo + 1, halo + 3, 2, BATCH_LEVELS), (halo + 2, halo + 3, 1, 0)):
+    def link() -> FrameLink:
+        another = processor if build is None else build()
+        another.prepare(taken)
+        return FrameLink("processor", another, halo)
+
+    whole = [pixels for _, pixels in link().run(frames, lambda rendered: rendered.pixels, 1, 1)]
+    last = len(frames) - halo
+    for start, stop, batch_size, levels in ((halo + 1, halo + 4, 2, BATCH_LEVELS), (last - 2, last, 1, 0)):
         # As another worker reads it: from elsewhere, counted from there, without what was rendered before.
         around = [replace(f, index=k) for k, f in enumerate(frames[start - halo : stop + halo])]
-        part = [pixels for _, pixels in link.run(around, lambda rendered: rendered.pixels, batch_size, THREADS)]
+        part = [pixels for _, pixels in link().run(around, lambda rendered: rendered.pixels, batch_size, THREADS)]
         for number in range(start, stop):
             off = int(np.abs(part[number - start + halo].astype(int) - whole[number]).max())
             hold(
@@ -458,4 +469,4 @@ def check_step(step: Step, build: Callable[[Step], Any]) -> None:
     if spec.kind == "face":
         check_face_processor(processor, required)
     else:
-        check_frame_processor(processor, required)
+        check_frame_processor(processor, required, build=lambda: build(step))
