@@ -242,8 +242,7 @@ def write_sheets(folder: Path, names: list[str], rows: list[Path], prefix: str) 
             column = np.vstack([np.zeros((TILE, TILE, 3), np.uint8) if t is None else t for t in tiles])
             cv2.putText(column, name[:2], (4, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 255, 255), 2)
             columns.append(column)
-        path = folder / f"{prefix}-{start // PER_SHEET + 1}.jpg"
-        cv2.imwrite(str(path), np.hstack(columns), [cv2.IMWRITE_JPEG_QUALITY, 88])
+        cv2.imwrite(str(folder / f"{prefix}-{start // PER_SHEET + 1}.png"), np.hstack(columns))
 
 
 def summarise(rows: list[dict[str, float]]) -> dict[str, float]:
