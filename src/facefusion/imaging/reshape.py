@@ -92,9 +92,9 @@ def find_bend(mesh: FloatArray, goal: FloatArray, triangles: IntArray, oval: Int
         aim_parts.append(ring + moved * np.float32((1 - step) ** 2 * (1 + 2 * step)))
     source, aim = (np.concatenate(parts).astype(np.float32) for parts in (source_parts, aim_parts))
     count = len(oval)
-    first = np.arange(count)
+    first = np.arange(count, dtype=np.int32)
     following = (first + 1) % count
-    rings = [oval, *(468 + count * k + first for k in range(len(_STEPS) + 1))]
+    rings: list[IntArray] = [oval, *(468 + count * k + first for k in range(len(_STEPS) + 1))]
     around = np.concatenate(
         [
             triangle

@@ -513,8 +513,8 @@ def _surface() -> tuple[TexturePlane, SurfaceGrid]:
 def _tone_error(log: FloatArray, goal: FloatArray, weight: FloatArray) -> FloatArray:
     """(3,) what to add to the logarithm of light so that skin has the tone of the goal on average, as it is seen.
 
-    What is whiter than white is lost, and detail is not as bright as it is dark, so the mean of the logarithm is not that
-    of the picture.
+    What is whiter than white is lost, and detail is not as bright as it is dark, so the mean of the logarithm is not
+    that of the picture.
     """
     total = float(weight.sum())
     if total < LEAST_SKIN:
