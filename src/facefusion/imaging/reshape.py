@@ -20,6 +20,7 @@ RING = 1.5
 _STEPS = (0.2, 0.4, 0.6, 0.8)
 """Parts of the way from the outline to the ring at which the share that moves is set: it ends without a kink."""
 _DETAIL = 144
+_LEAST_PX = 0.01
 _NOTICED_PX = 0.25
 """Pixels of movement from which the moved picture stands in for the frame in full."""
 
@@ -116,4 +117,6 @@ def find_bend(mesh: FloatArray, goal: FloatArray, triangles: IntArray, oval: Int
     rows = (np.arange(low_h, dtype=np.float32) + 0.5) / factor[1] - 0.5
     here = np.stack(np.meshgrid(columns, rows), axis=-1)
     shifts = np.where((index >= 0)[..., None], where - here, 0).astype(np.float32)
+    # Hundredths of a pixel are rounding.
+    shifts[np.abs(shifts) < _LEAST_PX] = 0
     return Bend(np.asarray(cv2.blur(shifts, (3, 3)), dtype=np.float32), (width, height))
