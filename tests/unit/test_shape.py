@@ -25,7 +25,7 @@ def person(seed: int) -> np.ndarray:
 
 
 def proportions_of(mesh: np.ndarray, looks: float = 4.0) -> np.ndarray:
-    return load_face_shape().proportions(shape_of(mesh[None], np.zeros(1, np.float32)), looks)
+    return load_face_shape().proportions(shape_of(mesh[None], np.zeros(1, np.float32))[0], looks)
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:

@@ -457,7 +457,7 @@ def _proportions(run: _Run) -> FloatArray:
     count = len(run.frames)
     rows = np.unique(np.linspace(0, count - 1, min(count, SHAPE_LOOKS)).astype(int)).tolist()
     meshes = np.stack([run.meshes.row(row) for row in rows])
-    return load_face_shape().proportions(shape_of(meshes, estimate_poses(meshes)[:, 0]), len(rows))
+    return load_face_shape().proportions(*shape_of(meshes, estimate_poses(meshes)[:, 0]))
 
 
 def _draft(run: _Run, options: JoinOptions) -> _Draft:

@@ -28,8 +28,8 @@ FloatArray = npt.NDArray[np.float32]
 _MOVING = {*LEFT_BROW, *RIGHT_BROW, *LEFT_EYE, *RIGHT_EYE, *LIPS_INNER, *LIPS_OUTER}
 TURN_DEG = 25.0
 """Yaw at which a look at a face counts for little more than a third: what lies on the far side is guessed."""
-MANY = 4.0
-"""Frames of a clip show one expression many times over; they count for this many looks at most."""
+LEAST, MANY = 0.2, 4.0
+"""Looks that count: frames of a clip show one expression many times over, and a profile says something too."""
 
 
 @cache
@@ -74,7 +74,7 @@ def to_front(
     return front, scale, turn
 
 
-def shape_of(meshes: FloatArray, yaws: FloatArray) -> FloatArray:
+def shape_of(meshes: FloatArray, yaws: FloatArray) -> tuple[FloatArray, float]:
     """One face from several looks at it: the mean of its meshes turned to the front.
 
     Parameters
@@ -86,11 +86,12 @@ def shape_of(meshes: FloatArray, yaws: FloatArray) -> FloatArray:
 
     Returns
     -------
-    (478, 3) float32 in eye distances of the mean face.
+    (478, 3) float32 in eye distances of the mean face, and how many looks from the front it is worth.
     """
     weight = np.exp(-((yaws.astype(np.float64) / TURN_DEG) ** 2)) + 1e-3
     front, _, _ = to_front(meshes)
-    return np.asarray(np.einsum("n,nkd->kd", weight / weight.sum(), front), dtype=np.float32)
+    mean = np.einsum("n,nkd->kd", weight / weight.sum(), front)
+    return np.asarray(mean, dtype=np.float32), float(weight.sum())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,7 +121,7 @@ class FaceShapeModel:
         shape
             (478, 3) as `shape_of` makes it.
         looks
-            Of how many independent looks it is the mean, at least 1; up to `MANY` count.
+            Of how many independent looks from the front it is the mean; `LEAST` to `MANY` count.
 
         Returns
         -------
@@ -130,7 +131,7 @@ class FaceShapeModel:
         mirrored = shape[flip] * np.array([-1.0, 1.0, 1.0])
         off = ((shape + mirrored) / 2)[:SKIN_COUNT] - self.mean
         scores = self.axes.reshape(len(self.axes), -1) @ off.reshape(-1).astype(np.float64)
-        noise = self.within / min(max(looks, 1.0), MANY)
+        noise = self.within / min(max(looks, LEAST), MANY)
         return np.asarray(self.between @ np.linalg.solve(self.between + noise, scores), dtype=np.float32)
 
     def offsets(self, change: FloatArray) -> FloatArray:

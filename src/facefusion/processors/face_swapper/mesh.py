@@ -69,7 +69,7 @@ MAX_GAIN = 4.0
 """Limit of brightening, natural logarithm: what lies in the dark of a source has no light that could be measured."""
 MAX_LOSS = 6.0
 """Limit of darkening: a face in the dark must not glow."""
-FAINT = (1.3, 2.8)
+FAINT = (2.0, 4.0)
 """Brightening, natural logarithm, from which the relief of a source is noise more and more, and where most of it is."""
 BURNT = (-0.55, -0.1)
 """Logarithm of linear light from which a target is burnt out more and more, so that its skin shows little relief."""
@@ -77,7 +77,7 @@ LEAST_RELIEF = 0.35
 """Share of its relief that a source keeps there."""
 CAST = (0.5, 1.0)
 """Change of colour, natural logarithm, from which the colours of a source's detail are believed less, and its width."""
-LEAST_TINT = 0.3
+LEAST_TINT = 0.5
 """Share of them that is always shown."""
 GAMMA = 0.42
 """Linear light to what an eye sees, near enough."""
@@ -481,7 +481,7 @@ def _proportions(faces: Sequence[Face]) -> FloatArray:
     """Of the person in several photos."""
     meshes = np.stack([face.mesh for face in faces])
     yaws = np.array([face.pose.yaw for face in faces], dtype=np.float32)
-    return load_face_shape().proportions(shape_of(meshes, yaws), len(faces))
+    return load_face_shape().proportions(*shape_of(meshes, yaws))
 
 
 def _choose_level(density: float, count: int) -> tuple[int, float]:
