@@ -138,8 +138,8 @@ def recipes_of(pair: Pair, seconds: float, without: list[str]) -> dict[str, Reci
 def render(recipe: Recipe, sources: list[SourceFace], tracks: Tracks, frames: list[Frame]) -> list[RenderedFrame]:
     """Pass 2 as `facefusion.pipeline.clip` does it, in memory."""
     chosen = choose_tracks(recipe, tracks)
-    chain = build_processors(recipe, recipe.processors, sources)
-    renderer = Renderer(dict.fromkeys(chosen, chain), tracks, recipe.face_swapper_blend)
+    chain = build_processors(recipe, recipe.steps, sources)
+    renderer = Renderer(dict.fromkeys(chosen, chain), tracks, recipe.step_of("face_swapper").options.blend)
     smoother = MotionSmoother(tracks, chosen, recipe.motion_smoothing)
     grain = GrainMatcher(tracks, chosen, recipe.finish_matching)
     looks = [smoother.look(renderer.render(frame)) for frame in frames]

@@ -1,5 +1,7 @@
 """Proportions of people, apart from pose and expression, and moving a picture towards them."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -152,5 +154,5 @@ def test_the_bend_moves_with_the_head_and_does_not_wobble():
         now = mesh + np.array([0.31 * k, 0.17 * k, 0], np.float32)
         bend = find_bend(now, reshaped(now, offsets), triangles(), OVAL, 600, 600)
         shifts.append(bend.shifts)
-    steps = [float(np.abs(b - a).max()) for a, b in zip(shifts, shifts[1:], strict=False)]
+    steps = [float(np.abs(b - a).max()) for a, b in itertools.pairwise(shifts)]
     assert max(steps) < 0.12 * float(np.abs(shifts[0]).max()) + 0.05
