@@ -7,7 +7,7 @@ import pytest
 
 import facefusion
 from facefusion import errors
-from facefusion.apps.cli import exit_code
+from facefusion.apps.endings import exit_code
 from facefusion.models.catalog import load_catalog
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import FAMILIES, build_engine, find_entry, list_engines

@@ -11,10 +11,10 @@ import pytest
 from tests.graphs import channel_means, inverting, painting_swapper
 
 from facefusion.apps import cli
-from facefusion.apps.batch import pair
 from facefusion.apps.models import advise
 from facefusion.errors import RecipeError
 from facefusion.media.image import read_photo, write_photo
+from facefusion.service.batch import pair
 
 
 def call(*words):

@@ -16,6 +16,7 @@ from PIL import Image
 import facefusion
 from facefusion.errors import (
     DiskLimitReached,
+    ExtraMissing,
     IllegalMove,
     JobError,
     JobMismatch,
@@ -29,7 +30,8 @@ from facefusion.errors import (
     UnknownJob,
 )
 from facefusion.jobs import local, work
-from facefusion.jobs.local import LocalJobs, job_id_of, next_run
+from facefusion.jobs.local import LocalJobs, next_run
+from facefusion.jobs.prepare import job_id_of
 from facefusion.jobs.preview import preview
 from facefusion.jobs.states import Item
 from facefusion.jobs.storage import FolderStorage, _Ranged, open_storage
@@ -653,13 +655,13 @@ def test_there_is_a_process_for_each_device(jobs, tmp_path, monkeypatch):
 def test_what_a_cluster_needs_is_said_where_it_is_not_installed(monkeypatch):
     import sys
 
-    from facefusion.apps import jobs as door
+    from facefusion.service.jobs import cluster_room
 
     monkeypatch.setitem(sys.modules, "celery", None)
-    monkeypatch.delitem(sys.modules, "facefusion.apps.cluster", raising=False)
-    monkeypatch.delattr("facefusion.apps.cluster", raising=False)
-    with pytest.raises(JobError, match=r"facefusion\[worker\]"):
-        door._cluster()
+    monkeypatch.delitem(sys.modules, "facefusion.service.cluster", raising=False)
+    monkeypatch.delattr("facefusion.service.cluster", raising=False)
+    with pytest.raises(ExtraMissing, match=r"celery.*facefusion\[worker\]"):
+        cluster_room()
 
 
 def items_of(statuses, **values):

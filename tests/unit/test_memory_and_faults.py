@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from facefusion.apps.cli import exit_code
+from facefusion.apps.endings import exit_code
 from facefusion.errors import (
     FaceFusionError,
     Fault,

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from facefusion.apps.console import shown
+from facefusion.apps.console import say, shown
 from facefusion.apps.show import Show
 from facefusion.documents import load_json
 from facefusion.errors import JobError, RecipeError, UnknownJob
+from facefusion.jobs.prepare import execution_of
 from facefusion.media.files import translate_os_error
+from facefusion.pipeline import runner
+from facefusion.pipeline.plan import find_kind
 from facefusion.pipeline.runner import Outcome
 from facefusion.recipe import Recipe, build_recipe, with_absolute_paths
+from facefusion.service.backend import Backend
+from facefusion.service.jobs import Jobs, cluster_room
 from facefusion.settings import JobSettings
 from facefusion.writing import save_bytes
 
-_in_hand: list[tuple[str, Any]] = []
+_in_hand: list[tuple[str, Jobs]] = []
 
 
 def job_in_hand() -> str:
@@ -37,29 +42,17 @@ def state_in_hand() -> str:
     return str(jobs.store.get(job_id).status)
 
 
-def open_jobs(settings: JobSettings) -> Any:
-    """The jobs of this machine."""
-    from facefusion.jobs.local import LocalJobs
+def backend_of(settings: JobSettings) -> Backend:
+    """What settings say of where jobs are."""
 
-    limit = settings.disk_limit_gb
-    return LocalJobs.open(settings.folder, settings.job_store, None if limit is None else int(limit * 1e9))
+    def size(limit_gb: float | None) -> int | None:
+        return None if limit_gb is None else int(limit_gb * 1e9)
 
-
-def _cluster() -> Any:
-    """The part that needs Celery.
-
-    Raises
-    ------
-    JobError
-        Saying what to install.
-    """
-    try:
-        from facefusion.apps import cluster
-    except ModuleNotFoundError as error:
-        raise JobError(
-            f"Work on other machines needs the package {error.name}.", "Run: pip install 'facefusion[worker]'"
-        ) from error
-    return cluster
+    return Backend(
+        settings.folder, settings.job_store, settings.broker, settings.storage, settings.queue, settings.priority,
+        settings.worker_count, size(settings.memory_limit_gb), size(settings.disk_limit_gb), settings.job_tries,
+        settings.lease_s, settings.keep_days,
+    )  # fmt: skip
 
 
 def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
@@ -69,35 +62,24 @@ def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
     ------
     FaceFusionError
     """
-    from facefusion.pipeline import runner
-    from facefusion.pipeline.plan import find_kind
-
     _in_hand.clear()
     if recipe.target_path == Path() or recipe.output_path == Path() or find_kind(recipe.target_path) == "photo":
         return runner.run(recipe, show.progress)
-    if settings.broker:
-        outcome: Outcome = _cluster().run_in_cluster(recipe, settings, show)
-        return outcome
-    jobs = open_jobs(settings)
-    job = jobs.create(recipe, settings.job_tries)
-    done = [item for item in jobs.store.items(job.id) if item.status == "done"]
-    if done:
-        other = job.plan.get("taken_from", "")
-        text = f"Job {job.id} goes on: {len(done)} parts are there already" + (f", from job {other}." if other else ".")
-        show.message(text, job=job.id, parts_done=len(done), taken_from=other)
-    return _run(jobs, job.id, recipe, settings, show)
+    jobs = Jobs(backend_of(settings))
+    submitted = jobs.submit(recipe, show.transfer)
+    job, done, other = submitted.job, submitted.parts_done, submitted.taken_from
+    if job.is_shared:
+        show.message(f"Job {job.id} is with the workers; it goes on if this stops.", job=job.id)
+    elif done:
+        text = f"Job {job.id} goes on: {done} parts are there already" + (f", from job {other}." if other else ".")
+        show.message(text, job=job.id, parts_done=done, taken_from=other)
+    return _run(jobs, job.id, recipe, show)
 
 
-def _run(jobs: Any, job_id: str, recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
-    from facefusion.jobs.local import OF_THE_MACHINE
-
+def _run(jobs: Jobs, job_id: str, recipe: Recipe, show: Show) -> Outcome:
     _in_hand[:] = [(job_id, jobs)]
-    limit = settings.memory_limit_gb
     # What says how and not what may differ from when the job began.
-    execution = {name: getattr(recipe, name) for name in OF_THE_MACHINE}
-    outcome: Outcome = jobs.run(
-        job_id, settings.worker_count, None if limit is None else int(limit * 1e9), show.progress, execution
-    )
+    outcome = jobs.run(job_id, execution_of(recipe), show.progress)
     _in_hand.clear()
     return outcome
 
@@ -107,131 +89,98 @@ def run_command(
 ) -> int:
     """``jobs``, ``worker`` and the verbs of FaceFusion 3."""
     if command == "worker":
-        return int(_cluster().run_worker(settings, recipe, words["queues"], words["name"], words["drain"], show))
+        return _work(backend_of(settings), recipe, words, show)
     if command.startswith("job-"):
         names = words["names"]
         return Drafts(settings, show).run(command, [names] if isinstance(names, str) else list(names or ()), given)
     action, names = words["action"], list(words["names"])
-    jobs = open_jobs(settings)
+    jobs = Jobs(backend_of(settings))
     if action == "list":
         return _list(jobs, show)
     if action == "sweep":
-        swept = jobs.sweep(settings.keep_days)
+        swept = jobs.sweep()
         text = (
             f"{swept.deleted} old jobs, {swept.orphans} stray files, {swept.cleared} working folders of processes that "
             f"are gone taken away, {swept.woken} parts woken up"
         )
-        show.message("\n".join([text, *(f"  kept: {why}" for why in swept.kept)]), **swept.as_fields())
+        show.message("\n".join([text, *(f"  kept: {why}" for why in swept.kept)]), **swept.as_dict())
         return 5 if swept.kept else 0  # as every file that cannot be written
     if not names:
         raise RecipeError(f"Which job is to be told '{action}'?", "See 'facefusion jobs list'.")
     for name in names:
-        job_id = _full_id(jobs, name)
+        job_id = jobs.find_id(name)
         if action == "show":
             _show(jobs, job_id, show)
         elif action == "cancel":
-            jobs.store.cancel(job_id)
-            status = jobs.store.get(job_id).status
-            text = "is done already" if status == "done" else "is cancelled"
-            show.message(f"Job {job_id} {text}.", job=job_id, status=status)
+            job = jobs.cancel(job_id)
+            text = "is done already" if job.status == "done" else "is cancelled"
+            show.message(f"Job {job_id} {text}.", job=job_id, status=job.status)
         elif action == "delete":
             jobs.delete(job_id)
             show.message(f"Job {job_id} is deleted, with its working files.", job=job_id, status="deleted")
         elif action == "report":
-            show.message(json.dumps(_report(jobs, job_id), indent=1), **_report(jobs, job_id))
+            job = jobs.show(job_id)
+            show.message(json.dumps(job.as_dict(), indent=1), **job.as_dict())
         elif action == "preview":
-            _preview(jobs, job_id, words["at_s"], words["picture_path"], show)
+            if words["picture_path"] is None:
+                raise RecipeError("Where is the picture to go?", "Add -o preview.png.")
+            made = jobs.preview(job_id, words["at_s"], words["picture_path"])
+            show.message(f"{shown(made.output)}: the frame at {made.time_s:.3f} s", **made.as_dict())
         else:  # resume, retry
-            stored = build_recipe(jobs.store.get(job_id).recipe)
+            stored = jobs.recipe_of(job_id)
             fresh = {name: value for name, value in given.items() if name in type(stored).model_fields}
-            show.outcome(_run(jobs, job_id, stored.model_copy(update=fresh), settings, show))
+            show.outcome(_run(jobs, job_id, stored.model_copy(update=fresh), show))
     return 0
 
 
-def _full_id(jobs: Any, name: str) -> str:
-    if not name.strip():
-        raise RecipeError("An empty name is no job.", "See 'facefusion jobs list'.")
-    found = [job.id for job in jobs.store.list_jobs() if job.id.startswith(name)]
-    if len(found) != 1:
-        many = f"{len(found)} jobs begin with {name}." if found else f"There is no job {name}."
-        raise UnknownJob(many, "See 'facefusion jobs list'.")
-    return str(found[0])
-
-
-def _list(jobs: Any, show: Show) -> int:
-    found = jobs.store.list_jobs()
-    if not found:
-        show.message("No jobs.", jobs=[])
+def _work(backend: Backend, recipe: Recipe, words: Mapping[str, Any], show: Show) -> int:
+    """``facefusion worker``."""
+    room, queues, name = cluster_room(), words["queues"], words["name"]
+    room.check_cluster(backend)
+    if words["drain"]:
+        room.drain(backend, queues, name)
+        show.message("The workers finish what they have in hand, then leave.", drained=name or "all")
         return 0
-    rows, lines = [], []
+
+    def tell() -> None:
+        say("facefusion: The worker is ready.", is_error=True)
+        sys.stderr.flush()
+
+    count = backend.worker_count or 1
+    show.message(f"Worker for {', '.join(queues)}: {count} at a time.", queues=queues, processes=count)
+    room.work(backend, recipe, queues, name, tell)
+    return 0
+
+
+def _list(jobs: Jobs, show: Show) -> int:
+    found = list(jobs.iter_all())
+    lines = []
     for job in found:
-        stages = {stage.stage: stage for stage in jobs.store.progress(job.id)}
-        rendered = stages["render"]
-        share = rendered.frames_done / max(rendered.frames, 1)
         began = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
-        output = job.recipe["output_path"]
         lines.append(
-            f"{job.id}  {job.status:<10}{share:>5.0%}  {began}  {shown(output)}"
+            f"{job.id}  {job.status:<10}{job.share:>5.0%}  {began}  {shown(job.output)}"
             + (f"  {shown(job.error)}" if job.error else "")
         )
-        rows.append(
-            {"id": job.id, "status": job.status, "share": round(share, 4), "output": output, "error": job.error}
-        )
-    show.message("\n".join(lines), jobs=rows)
+    show.message("\n".join(lines) or "No jobs.", jobs=[job.as_dict() for job in found])
     return 0
 
 
-def _report(jobs: Any, job_id: str) -> dict[str, Any]:
-    job = jobs.store.get(job_id)
-    items = jobs.store.items(job_id)
-    return {
-        "id": job.id,
-        "status": job.status,
-        "error": job.error,
-        "target": job.recipe["target_path"],
-        "output": job.recipe["output_path"],
-        "models": job.plan["models"],
-        "stages": {
-            stage.stage: {
-                "parts": stage.items, "done": stage.items_done, "frames": stage.frames,
-                "frames_done": stage.frames_done,
-            }
-            for stage in jobs.store.progress(job_id)
-        },
-        "tries": {f"{item.stage} {item.number}": item.renders for item in items if item.renders > 1},
-        "outcome": jobs.store.outcome(job_id, "merge"),
-    }  # fmt: skip
-
-
-def _show(jobs: Any, job_id: str, show: Show) -> None:
-    report = _report(jobs, job_id)
-    lines = [f"{job_id}  {report['status']}"]
-    lines += [f"  {what}  {shown(report[what])}" for what in ("target", "output")]
-    for name, stage in report["stages"].items():
+def _show(jobs: Jobs, job_id: str, show: Show) -> None:
+    job = jobs.show(job_id)
+    lines = [f"{job_id}  {job.status}", f"  target  {shown(job.target)}", f"  output  {shown(job.output)}"]
+    for name, stage in job.stages.items():
         width = 30
-        filled = round(width * stage["frames_done"] / max(stage["frames"], 1))
-        lines.append(f"  {name:<8} {'█' * filled}{'·' * (width - filled)} {stage['done']} of {stage['parts']} parts")
-    if report["error"]:
-        lines.append(f"  {shown(report['error'])}")
+        filled = round(width * stage.frames_done / max(stage.frames, 1))
+        speed = f", {stage.frames_per_s:.1f} frames/s" if stage.frames_per_s else ""
+        left = f", {stage.time_left_s:.0f} s left" if stage.time_left_s else ""
+        bar = "█" * filled + "·" * (width - filled)
+        lines.append(f"  {name:<8} {bar} {stage.done} of {stage.parts} parts{speed}{left}")
+    if job.error:
+        lines.append(f"  {shown(job.error)}")
+    history = jobs.history(job_id)[-20:]
     lines.append("  history")
-    for at, what in jobs.store.history(job_id)[-20:]:
-        lines.append(f"    {datetime.fromtimestamp(at).strftime('%H:%M:%S')}  {shown(what)}")
-    show.message("\n".join(lines), **report)
-
-
-def _preview(jobs: Any, job_id: str, at_s: float, path: Path | None, show: Show) -> None:
-    from facefusion.jobs.preview import preview
-    from facefusion.media.image import check_photo_output
-    from facefusion.pipeline.plan import check_paths
-
-    if path is None:
-        raise RecipeError("Where is the picture to go?", "Add -o preview.png.")
-    if not math.isfinite(at_s) or at_s < 0:
-        raise RecipeError(f"There is no time {at_s} s.", "Name a time in the output with --at, in seconds.")
-    check_photo_output(path)
-    check_paths(build_recipe(jobs.store.get(job_id).recipe), writes=[("picture", path)])
-    time_s = preview(jobs, job_id, at_s, path)
-    show.message(f"{shown(path)}: the frame at {time_s:.3f} s", output=str(path), time_s=time_s)
+    lines += [f"    {datetime.fromtimestamp(h.at).strftime('%H:%M:%S')}  {shown(h.what)}" for h in history]
+    show.message("\n".join(lines), **job.as_dict(), history=[line.as_dict() for line in history])
 
 
 STATES_OF_DRAFTS = ("drafted", "queued", "failed", "completed")

@@ -31,28 +31,19 @@ from facefusion.errors import (
     own_error,
 )
 from facefusion.jobs.pool import LACK_OF_MEMORY, Done, Gone, Pool
+from facefusion.jobs.prepare import prepare
 from facefusion.jobs.states import Item, StageName, is_due
 from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file, is_same_storage, open_storage
 from facefusion.jobs.store import LOCAL, Job, JobStore
 from facefusion.jobs.sweep import STRAY_S, Swept, remove, sweep
-from facefusion.jobs.work import LEASE_S, Worker, give_up, hashes_of, is_at_work, key_of, owner_name
+from facefusion.jobs.work import LEASE_S, Worker, give_up, is_at_work, key_of, owner_name
 from facefusion.models.providers import core_count
-from facefusion.pipeline.cast import check_faces
-from facefusion.pipeline.clip import plan_clip
-from facefusion.pipeline.plan import Plan, build_plan, check_paths, face_map_of
+from facefusion.pipeline.plan import check_paths
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import Outcome
-from facefusion.recipe import Recipe, with_absolute_paths
-from facefusion.version import __version__
+from facefusion.recipe import Recipe
 from facefusion.workplace import clear_dead, make_folder, take, user_base
 
-OF_THE_MACHINE = (
-    "execution_thread_count", "execution_providers", "execution_device_ids", "models_paths", "licences", "report_path",
-    "fail_under",
-)  # fmt: skip
-"""Options that say how and not what: the same request with others is the same job."""
-OF_THE_OUTPUT = ("output_path", "output_audio", "drop_tracks", "keep_metadata")
-"""Options that say what becomes of the finished parts. No part depends on them, nor on the ending of the output."""
 WORKER_BYTES = 1_500_000_000
 """Memory to reckon with for each process."""
 MAX_RUN = 16
@@ -65,65 +56,6 @@ LEAVE_S = 10.0
 MAX_BARREN = 5
 """So many processes on end may die before they begin an item."""
 Run = tuple[StageName, range]
-
-
-def job_id_of(recipe: Recipe, inputs: dict[str, str]) -> str:
-    """The id of a request: made of what is asked for and of what is in the input files."""
-    asked = recipe.model_dump(mode="json", exclude=set(OF_THE_MACHINE))
-    asked["output_path"] = str(recipe.output_path.absolute())
-    text = json.dumps([asked, sorted(inputs.values()), __version__], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def work_id_of(recipe: Recipe, inputs: dict[str, str], models: dict[str, str]) -> str:
-    """The id of the work behind a request: jobs that share it have the same tracks and segments.
-
-    Parameters
-    ----------
-    recipe
-        As it was asked for, before anything that was left open is decided.
-    inputs
-        SHA-256 of every file that it reads.
-    models
-        SHA-256 of every model that it runs.
-    """
-    asked = _absolute(recipe).model_dump(mode="json", exclude={*OF_THE_MACHINE, *OF_THE_OUTPUT})
-    text = json.dumps([asked, sorted(inputs.values()), models, __version__], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def input_paths(recipe: Recipe) -> list[Path]:
-    """Files that a recipe reads, those that a mapping file names included."""
-    people = face_map_of(recipe)
-    named = (recipe.reference_face_path, recipe.face_map_path, *(person.reference for person in people))
-    sources = [*recipe.source_paths, *(path for person in people for path in person.sources)]
-    return [recipe.target_path, *sources, *recipe.exempt_paths, *(path for path in named if path)]
-
-
-def hash_inputs(recipe: Recipe) -> dict[str, str]:
-    """SHA-256 of every file that a recipe reads, by path.
-
-    Raises
-    ------
-    MediaMissing
-    """
-    from facefusion.media.files import check_file
-
-    found = {}
-    for path in dict.fromkeys(input_paths(recipe)):
-        check_file(path)
-        found[str(path)] = hash_file(path)
-    return found
-
-
-def plan_of(plan: Plan, inputs: dict[str, str]) -> dict[str, Any]:
-    """What is decided before the first frame, as it is stored with the job."""
-    return {
-        "version": __version__,
-        "spans": [[span.start, span.stop, span.frame_count] for span in plan_clip(plan.recipe)],
-        "models": hashes_of(plan.recipe),
-        "hashes": inputs,
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,18 +109,13 @@ class LocalJobs:
         JobError
             When another process is just making it, or just done with it.
         """
-        recipe = with_absolute_paths(recipe)
-        plan = build_plan(recipe)
-        hashes = hash_inputs(recipe)
-        job_id = job_id_of(recipe, hashes)
+        asked = prepare(recipe)
+        job_id = asked.job_id
         job = self.store.find(job_id)
         if job is not None and job.status != "done":
             return job
-        check_faces(plan.recipe)
-        # A relative path means nothing to who goes on from elsewhere.
-        chosen = _absolute(plan.recipe)
-        stored = plan_of(Plan(chosen, plan.kind, plan.thread_count, plan.models), hashes)
-        stored["work"] = work_id_of(recipe, hashes, stored["models"])
+        asked.check_faces()
+        chosen, stored = asked.chosen, asked.stored()
         counts = [count for _, _, count in stored["spans"]]
         with ExitStack() as stack:
             self._hold(stack, job_id, self._lock_path(job_id, ".new"), LEAVE_S)
@@ -203,7 +130,7 @@ class LocalJobs:
             if other is not None:
                 done = self._take_over(other.id, job_id)
                 stored["taken_from"] = other.id
-                if recipe.face_anonymiser_seed is None:
+                if asked.recipe.face_anonymiser_seed is None:
                     chosen = chosen.model_copy(update={"face_anonymiser_seed": other.recipe["face_anonymiser_seed"]})
             self.store.create(
                 job_id, chosen.model_dump(mode="json"), stored, self.storage.url, counts, LOCAL,
@@ -255,11 +182,7 @@ class LocalJobs:
         """
         check_job_id(job_id)
         job = self.store.get(job_id)
-        storage = self.storage
-        if job.plan.get("inputs") and not self._is_ours(job):  # made by workers, who have leases
-            storage = open_storage(job.storage, user_base())
-        else:
-            self._check_ours(job)
+        storage = self.storage_of(job)
         way_on = f"Cancel it first: facefusion jobs cancel {job_id}"
         with ExitStack() as stack:
             patience_s = LEAVE_S if job.status == "cancelled" else GLANCE_S
@@ -273,6 +196,19 @@ class LocalJobs:
     def sweep(self, keep_days: float, stray_s: float = STRAY_S) -> Swept:
         """Tidy up (`facefusion.jobs.sweep.sweep`); what somebody is at is left alone."""
         return sweep(self.store, self.storage, keep_days, stray_s, self.folder / "locks")
+
+    def storage_of(self, job: Job) -> Storage:
+        """Where the working files of a job are: here, or where the workers of a cluster put them.
+
+        Raises
+        ------
+        JobError
+            When they are in another folder of this machine.
+        """
+        if job.plan.get("inputs") and not self._is_ours(job):  # made by workers, who have leases
+            return open_storage(job.storage, user_base())
+        self._check_ours(job)
+        return self.storage
 
     def _is_ours(self, job: Job) -> bool:
         """Whether the files of a job are here; a folder that was moved is still the same."""
@@ -762,17 +698,6 @@ class _Reporter:
                     self._error = error
                     self.on_break()
                     return
-
-
-def _absolute(recipe: Recipe) -> Recipe:
-    paths: dict[str, Any] = {
-        name: getattr(recipe, name).absolute()
-        for name in ("target_path", "output_path", "reference_face_path", "face_map_path", "report_path")
-        if getattr(recipe, name) is not None
-    }
-    for name in ("source_paths", "exempt_paths"):
-        paths[name] = tuple(path.absolute() for path in getattr(recipe, name))
-    return recipe.model_copy(update=paths)
 
 
 def _free_bytes() -> int:

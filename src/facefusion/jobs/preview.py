@@ -38,13 +38,14 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
     JobError
         When there are no tracks yet or no more, or no frame.
     """
-    recipe = build_recipe(jobs.store.get(job_id).recipe)
+    job = jobs.store.get(job_id)
+    recipe, storage = build_recipe(job.recipe), jobs.storage_of(job)
     joined = jobs.store.outcome(job_id, "join")
     key = key_of(job_id, "join", 0)
     none = JobError(
         f"Job {job_id} has no tracks.", "They are there from the end of the first pass to the end of the job."
     )
-    if not joined or not jobs.storage.has(key):
+    if not joined or not storage.has(key):
         raise none
     reader = read_clip(recipe)
     first = reader.offset
@@ -55,10 +56,10 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
         raise JobError(f"There is no frame at {at_s} s.", f"The clip has {reader.info.duration_s:.2f} s.")
     span = Span(frame.pts, frame.pts + 1)
     try:
-        with jobs.storage.local(key) as file:
+        with storage.local(key) as file:
             tracks = load_tracks(file, [span], range(1))
     except (FileNotFoundError, TracksError) as error:
-        if jobs.storage.has(key):
+        if storage.has(key):
             raise
         raise none from error  # the job was finished meanwhile
     cast = build_cast(recipe, build_analyser(recipe, has_identity=False))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from facefusion.errors import DiskLimitReached, JobError, OutputRefused, StoreUnreachable
+from facefusion.errors import DiskLimitReached, ExtraMissing, JobError, OutputRefused, StoreUnreachable
 from facefusion.workplace import make_folder, refusal
 
 R = TypeVar("R")
@@ -309,9 +309,7 @@ class ObjectStorage(Storage):
         try:
             import obstore.store
         except ModuleNotFoundError as error:
-            raise StoreUnreachable(
-                f"Storage {url} needs a package that is not installed.", "Run: pip install 'facefusion[worker]'"
-            ) from error
+            raise ExtraMissing.of(f"Storage {url}", str(error.name), "storage") from error
         self.url, self._cache = url, cache
         settings = dict(options or {})
         if any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS):

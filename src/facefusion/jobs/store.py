@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from facefusion.errors import (
+    ExtraMissing,
     FaceFusionError,
     IllegalMove,
     LeaseLost,
@@ -59,9 +60,9 @@ from facefusion.jobs.states import (
 )
 from facefusion.workplace import make_folder
 
-HEAD = "0001"
+HEAD = "0002"
 """Newest step in ``migrations``."""
-KNOWN = ("0001",)
+KNOWN = ("0001", "0002")
 """All steps in ``migrations``."""
 LOCAL = "this machine"
 """Queue of jobs that `facefusion.jobs.local` does; no worker of a cluster takes from it."""
@@ -84,6 +85,7 @@ _items = sa.Table(
     sa.Column("lease_until", sa.Float), sa.Column("available_at", sa.Float), sa.Column("published_at", sa.Float),
     sa.Column("sha256", sa.String(64)), sa.Column("error", sa.Text), sa.Column("frame_count", sa.Integer),
     sa.Column("progress", sa.Integer), sa.Column("outcome", sa.JSON),
+    sa.Column("claimed_at", sa.Float), sa.Column("finished_at", sa.Float),
 )  # fmt: skip
 _events = sa.Table(
     "events", _metadata,
@@ -138,13 +140,26 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class StageProgress:
-    """How far a stage is: items and frames, done and in all."""
+    """How far a stage is: items and frames, done and in all.
+
+    Attributes
+    ----------
+    frames_per_s
+        How fast it goes just now, all workers together; 0 where nobody is at it.
+    """
 
     stage: StageName
     items_done: int
     items: int
     frames_done: int
     frames: int
+    frames_per_s: float = 0.0
+
+    @property
+    def time_left_s(self) -> float | None:
+        """Seconds until the stage is done, or None where nobody knows."""
+        left = self.frames - self.frames_done
+        return 0.0 if not left else left / self.frames_per_s if self.frames_per_s else None
 
 
 def _patient(function: Callable[P, R]) -> Callable[P, R]:
@@ -204,7 +219,10 @@ class JobStore:
             options["connect_args"] = {"timeout": min(patience_s, 10.0), "check_same_thread": False}
         try:
             self._engine = sa.create_engine(url, **options)
-        except (exc.ArgumentError, ModuleNotFoundError, exc.NoSuchModuleError) as error:
+        except ModuleNotFoundError as error:
+            shown = sa.make_url(url).render_as_string(hide_password=True)
+            raise ExtraMissing.of(f"The job store {shown}", str(error.name), "worker") from error
+        except (exc.ArgumentError, exc.NoSuchModuleError) as error:
             raise StoreUnreachable(
                 f"There can be no job store at {url}: {error}.",
                 "Use sqlite:///FILE, or postgresql+psycopg://… after pip install 'facefusion[worker]'.",
@@ -402,6 +420,7 @@ class JobStore:
                         "job_id": job_id, "stage": stage, "number": number, "status": status, "attempts": 0,
                         "renders": 0, "owner": "", "lease_until": 0.0, "available_at": now, "published_at": now,
                         "sha256": "", "error": "", "frame_count": count, "progress": 0, "outcome": {},
+                    "claimed_at": 0.0, "finished_at": 0.0,
                     })  # fmt: skip
                     if taken_over and (stage, number) in taken_over:
                         sha256, outcome = taken_over[stage, number]
@@ -445,6 +464,52 @@ class JobStore:
         return [_job(row) for row in rows]
 
     @_patient
+    def list_page(
+        self,
+        limit: int,
+        after: tuple[float, str] | None = None,
+        statuses: Collection[JobStatus] = (),
+        queue: str = "",
+    ) -> list[tuple[Job, float]]:
+        """Some jobs, the newest first, each with the share of its frames that is rendered, 0 to 1.
+
+        Parameters
+        ----------
+        limit
+            At most so many.
+        after
+            ``created_at`` and ``id`` of the job that comes before the first.
+        statuses, queue
+            Only jobs like this; empty for all.
+        """
+        query = sa.select(_jobs).order_by(_jobs.c.created_at.desc(), _jobs.c.id.desc()).limit(limit)
+        if after is not None:
+            at, job_id = after
+            query = query.where(sa.or_(_jobs.c.created_at < at, sa.and_(_jobs.c.created_at == at, _jobs.c.id < job_id)))
+        if statuses:
+            query = query.where(_jobs.c.status.in_(tuple(statuses)))
+        if queue:
+            query = query.where(_jobs.c.queue == queue)
+        done = sa.case((_items.c.status == "done", _items.c.frame_count), else_=_items.c.progress)
+        with self._reading() as connection:
+            jobs = [_job(row) for row in connection.execute(query).all()]
+            sums = (
+                sa.select(_items.c.job_id, sa.func.sum(done), sa.func.sum(_items.c.frame_count))
+                .where(_items.c.stage == "render", _items.c.job_id.in_([job.id for job in jobs]))
+                .group_by(_items.c.job_id)
+            )
+            shares = {row[0]: row[1] / max(row[2], 1) for row in connection.execute(sums).all()}
+        return [(job, shares.get(job.id, 0.0)) for job in jobs]
+
+    @_patient
+    def find_ids(self, beginning: str) -> list[str]:
+        """Ids of jobs that begin so, the newest first."""
+        query = sa.select(_jobs.c.id).where(_jobs.c.id.startswith(beginning, autoescape=True))
+        with self._reading() as connection:
+            rows = connection.execute(query.order_by(_jobs.c.created_at.desc())).all()
+        return [row[0] for row in rows if row[0].startswith(beginning)]  # SQLite does not mind the case
+
+    @_patient
     def items(self, job_id: str) -> list[Item]:
         """All items of a job, in order."""
         with self._reading() as connection:
@@ -474,21 +539,38 @@ class JobStore:
     @_patient
     def history(self, job_id: str) -> list[tuple[float, str]]:
         """What happened to a job, with times."""
-        query = sa.select(_events.c.at, _events.c.what).where(_events.c.job_id == job_id).order_by(_events.c.id)
+        return [(at, what) for _, at, what in self.events(job_id)]
+
+    @_patient
+    def events(self, job_id: str, after: int = 0) -> list[tuple[int, float, str]]:
+        """What happened to a job: numbers that grow, times, and words.
+
+        Parameters
+        ----------
+        job_id
+            Which.
+        after
+            Number of the last one that is known already.
+        """
+        query = sa.select(_events.c.id, _events.c.at, _events.c.what).where(
+            _events.c.job_id == job_id, _events.c.id > after
+        )
         with self._reading() as connection:
-            return [(row[0], row[1]) for row in connection.execute(query).all()]
+            return [(row[0], row[1], row[2]) for row in connection.execute(query.order_by(_events.c.id)).all()]
 
     @_patient
     def progress(self, job_id: str) -> list[StageProgress]:
         """How far every stage is."""
         with self._reading() as connection:
             rows = connection.execute(sa.select(_items).where(_items.c.job_id == job_id)).all()
+            now = self._now(connection)
         result = []
         for stage in STAGES:
             own = [row for row in rows if row.stage == stage]
             frames = sum(row.frame_count if row.status == "done" else row.progress for row in own)
             done = sum(row.status == "done" for row in own)
-            result.append(StageProgress(stage, done, len(own), frames, sum(row.frame_count for row in own)))
+            total = sum(row.frame_count for row in own)
+            result.append(StageProgress(stage, done, len(own), frames, total, _speed(own, now)))
         return result
 
     @_patient
@@ -501,7 +583,8 @@ class JobStore:
             found = _item(row._mapping)
             if not is_due(found, now):
                 return None
-            item, _ = self._apply(connection, job, found, Claim(owner, lease_s), now)
+            # What an earlier try had done of it is lost.
+            item, _ = self._apply(connection, job, found, Claim(owner, lease_s), now, {"progress": 0})
             return item
 
     @_patient
@@ -791,6 +874,20 @@ def _counts(items: Sequence[Item]) -> dict[StageName, dict[Status, int]]:
     for item in items:
         counts[item.stage][item.status] += 1
     return counts
+
+
+def _speed(rows: Sequence[Any], now: float) -> float:
+    """Frames per second of the items of a stage that are being done."""
+    running = [row for row in rows if row.status == "running"]
+    begun = [row.progress / (now - row.claimed_at) for row in running if row.progress and now > row.claimed_at]
+    if begun:
+        return float(sum(begun) / len(begun) * len(running))
+    # Taken just now: as fast as what was finished last.
+    done = [row for row in rows if row.status == "done" and row.finished_at > row.claimed_at > 0]
+    if not running or not done:
+        return 0.0
+    last = max(done, key=lambda row: row.finished_at)
+    return float(last.frame_count / (last.finished_at - last.claimed_at) * len(running))
 
 
 def _sentence(before: Item, after: Item, event: Event) -> str:
