@@ -30,6 +30,7 @@ from facefusion.errors import (
     UnknownJob,
     own_error,
 )
+from facefusion.jobs.memory import free_bytes
 from facefusion.jobs.pool import LACK_OF_MEMORY, Done, Gone, Pool
 from facefusion.jobs.prepare import prepare
 from facefusion.jobs.states import Item, StageName, is_due
@@ -288,7 +289,7 @@ class LocalJobs:
             cores = threads or core_count()
             devices = (execution or {}).get("execution_device_ids") or job.recipe["execution_device_ids"]
             wanted = max(cores // 2, len(devices))  # a process for each device at least
-            count = workers or max(1, min(wanted, spans, int((memory_bytes or _free_bytes()) // WORKER_BYTES)))
+            count = workers or max(1, min(wanted, spans, int((memory_bytes or free_bytes()) // WORKER_BYTES)))
             with _Reporter(self.store, job_id, on_progress) as reporter, self._put_back(job_id):
                 if count == 1:
                     self._work_here(job_id, reporter, threads, execution or {})
@@ -698,10 +699,3 @@ class _Reporter:
                     self._error = error
                     self.on_break()
                     return
-
-
-def _free_bytes() -> int:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 8_000_000_000

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from facefusion.errors import (
+    ExtraMissing,
     FaceFusionError,
     Fault,
     JobMismatch,
@@ -38,7 +39,7 @@ from facefusion.jobs.store import Job, JobStore
 from facefusion.media.defects import Defects
 from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part, Span
-from facefusion.metrics.report import report_files
+from facefusion.metrics.report import check_report, report_files
 from facefusion.models.providers import core_count
 from facefusion.pipeline.cast import PoorSourceWarning, build_analyser, build_cast
 from facefusion.pipeline.clip import (
@@ -188,7 +189,7 @@ class Worker:
     lease_s
         How long the worker may be silent.
     is_one_of_many
-        Whether other workers may do what this one must refuse for its licences, providers or models.
+        Whether other workers may do what this one must refuse for its licences, providers, models or packages.
 
     Attributes
     ----------
@@ -314,7 +315,7 @@ class Worker:
     def _fail(self, key: Key, error: FaceFusionError) -> list[Publish]:
         if isinstance(error, SegmentDamaged):
             return self._mend(key, error)
-        is_refusal = isinstance(error, (LicenceRefused, ProviderRefused, ModelMissing, JobMismatch))
+        is_refusal = isinstance(error, (LicenceRefused, ProviderRefused, ModelMissing, ExtraMissing, JobMismatch))
         if is_refusal and self._is_one_of_many:
             self.refused.add(key[0])
             return self.store.refuse(key, self.owner, str(error))
@@ -364,6 +365,8 @@ class Worker:
         recipe = build_recipe({**job.recipe, **self._execution})
         recipe = self._localised(job, recipe)
         specs = check_models(recipe)
+        if recipe.report_path is not None:
+            check_report(recipe.report_path)
         notes = hashes_of(recipe)
         if job.plan["version"] != __version__:
             raise JobMismatch(

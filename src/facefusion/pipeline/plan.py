@@ -16,7 +16,7 @@ from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import check_clip_output
-from facefusion.metrics.report import read_limits, report_files
+from facefusion.metrics.report import check_report, read_limits, report_files
 from facefusion.models.licences import check_licence
 from facefusion.models.providers import check_precision, check_providers, core_count
 from facefusion.models.spec import ModelSpec
@@ -274,6 +274,8 @@ def build_plan(recipe: Recipe) -> Plan:
         recipe = recipe.model_copy(update={"face_anonymiser_seed": secrets.randbits(62)})
     specs = check_models(recipe)
     read_limits(recipe.fail_under)
+    if recipe.report_path is not None:
+        check_report(recipe.report_path)
     check_sources(recipe)
     kind = find_kind(recipe.target_path)
     check_paths(recipe)
