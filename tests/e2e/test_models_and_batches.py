@@ -11,10 +11,11 @@ import pytest
 from tests.graphs import channel_means, inverting, painting_swapper
 
 from facefusion.apps import cli
-from facefusion.apps.models import advise
+from facefusion.apps.models import words_of
 from facefusion.errors import RecipeError
 from facefusion.media.image import read_photo, write_photo
 from facefusion.service.batch import pair
+from facefusion.service.models import Timed, Timing, advise
 
 
 def call(*words):
@@ -77,16 +78,21 @@ def test_models_export_and_import_carry_a_model_over(zoo, tmp_path, monkeypatch,
     assert call("models", "show") == 2
 
 
+def timed(**seconds):
+    names = {"cpu": ("cpu", "model"), "vino": ("openvino_cpu", "model"), "vino_half": ("openvino_cpu", "half")}
+    return Timed("m", tuple(Timing(*names[name], spent) for name, spent in seconds.items()))
+
+
 def test_bench_advises_what_is_fastest_over_all_models():
-    detector = {("cpu", "model"): 0.01, ("openvino_cpu", "model"): 0.02}
-    swapper = {("cpu", "model"): 0.5, ("openvino_cpu", "model"): 0.4, ("openvino_cpu", "half"): 0.2}
-    assert advise([detector, swapper]).startswith(
+    detector = timed(cpu=0.01, vino=0.02)
+    swapper = timed(cpu=0.5, vino=0.4, vino_half=0.2)
+    assert words_of(advise([detector, swapper])).startswith(
         "fastest for all of them: --execution-providers openvino_cpu --execution-precision half "
     )
-    assert "--execution-providers cpu (" in advise([detector])
+    assert "--execution-providers cpu (" in words_of(advise([detector]))
     # A provider that could not run one of them is no advice.
-    assert "--execution-providers cpu (" in advise([{("cpu", "model"): 0.01}, swapper])
-    assert advise([]) == advise([{}, swapper]) == ""
+    assert "--execution-providers cpu (" in words_of(advise([timed(cpu=0.01, vino=None), swapper]))
+    assert advise([]) is advise([timed(vino=None), swapper]) is None
 
 
 def test_models_bench_times_what_is_here(zoo, capsys):

@@ -45,7 +45,7 @@ def test_a_container_counts_and_so_do_those_around_it(machine):
 
 
 def test_a_container_that_is_told_by_the_name_that_its_host_uses(machine):
-    assert machine("0::/host/name\n", _={"max": 3 * GB, "current": 1 * GB}) == 2 * GB
+    assert machine("0::/host/name\n", **{"": {"max": 3 * GB, "current": 1 * GB}}) == 2 * GB
 
 
 def test_groups_of_the_first_kind(machine):

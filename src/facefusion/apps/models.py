@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from facefusion.apps.show import Show
 from facefusion.errors import RecipeError
 from facefusion.recipe import Recipe
-from facefusion.service import models as service
-from facefusion.service.models import Models, ModelView, Timed, Verified, check_named
+from facefusion.service.models import Advice, Models, ModelView, Timed, Verified, advise, check_named
 
 _FAILED = 6
 
@@ -151,19 +150,16 @@ def _bench(timed: Iterable[Timed], show: Show) -> None:
             lines.append(f"{one.id:<28}{text}; fastest: {_name(one.fastest.provider, one.fastest.precision)}")
         measured.append(one)
         show.value("timed", one.as_dict(), "\n".join(lines))
-    if (advice := service.advise(measured)) is not None:
-        show.value("advice", advice.as_dict(), advise(measured))
+    if (advice := advise(measured)) is not None:
+        show.value("advice", advice.as_dict(), words_of(advice))
 
 
 def _name(provider: str, precision: str) -> str:
     return provider if precision == "model" else f"{provider} in half precision"
 
 
-def advise(measured: Sequence[Timed]) -> str:
-    """Options that were fastest over all models together; empty where nothing could be measured."""
-    advice = service.advise(measured)
-    if advice is None:
-        return ""
+def words_of(advice: Advice) -> str:
+    """Options that were fastest over all models together."""
     best = advice.best
     half = " --execution-precision half" if best.precision == "half" else ""
     others = ", ".join(f"{_name(t.provider, t.precision)} {(t.seconds or 0) * 1000:.1f} ms" for t in advice.totals)
