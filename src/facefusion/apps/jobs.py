@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from facefusion.apps.console import say, shown
 from facefusion.apps.show import Show
-from facefusion.documents import load_json
-from facefusion.errors import JobError, RecipeError, UnknownJob
+from facefusion.errors import JobError, RecipeError
 from facefusion.jobs.prepare import execution_of
-from facefusion.media.files import translate_os_error
 from facefusion.pipeline import runner
 from facefusion.pipeline.plan import find_kind
 from facefusion.pipeline.runner import Outcome
-from facefusion.recipe import Recipe, build_recipe, with_absolute_paths
+from facefusion.recipe import Recipe, build_recipe
 from facefusion.service.backend import Backend
+from facefusion.service.drafts import Draft, Drafts, Edit
 from facefusion.service.jobs import Jobs, cluster_room
 from facefusion.settings import JobSettings
-from facefusion.writing import save_bytes
 
 _in_hand: list[tuple[str, Jobs]] = []
 
@@ -92,7 +89,7 @@ def run_command(
         return _work(backend_of(settings), recipe, words, show)
     if command.startswith("job-"):
         names = words["names"]
-        return Drafts(settings, show).run(command, [names] if isinstance(names, str) else list(names or ()), given)
+        return DraftVerbs(settings, show).run(command, [names] if isinstance(names, str) else list(names or ()), given)
     action, names = words["action"], list(words["names"])
     jobs = Jobs(backend_of(settings))
     if action == "list":
@@ -183,11 +180,8 @@ def _show(jobs: Jobs, job_id: str, show: Show) -> None:
     show.message("\n".join(lines), **job.as_dict(), history=[line.as_dict() for line in history])
 
 
-STATES_OF_DRAFTS = ("drafted", "queued", "failed", "completed")
-
-
-class Drafts:
-    """FaceFusion 3's jobs: named lists of steps, drafted, then submitted, then run.
+class DraftVerbs:
+    """FaceFusion 3's verbs for its jobs (`facefusion.service.drafts`), in words.
 
     Parameters
     ----------
@@ -199,7 +193,7 @@ class Drafts:
 
     def __init__(self, settings: JobSettings, show: Show) -> None:
         self._settings, self._show = settings, show
-        self._folder = settings.folder / "drafts"
+        self._drafts = Drafts(settings.folder / "drafts")
 
     def run(self, verb: str, names: list[str], given: Mapping[str, Any]) -> int:
         """Do what a verb says."""
@@ -207,150 +201,56 @@ class Drafts:
             return self._list(names[0] if names else "")
         if verb.endswith("-all"):
             status = {"job-submit-all": "drafted", "job-run-all": "queued", "job-retry-all": "failed"}.get(verb)
-            chosen = [d["name"] for d in self._all()[0] if status is None or d["status"] == status]
+            chosen = [draft.name for draft in self._drafts.list()[0] if status in (None, draft.status)]
             return max((self.run(verb.removesuffix("-all"), [name], given) for name in chosen), default=0)
         name = names[0]
         if verb == "job-create":
-            if os.path.lexists(self._path(name)):
-                raise JobError(f"There is a job '{name}' already.", "Use another name, or job-delete it.")
-            self._save({"name": name, "status": "drafted", "steps": []})
+            self._drafts.create(name)
             return self._tell(f"Job '{name}' is drafted; add steps with job-add-step {name}.")
-        if verb == "job-delete":  # a damaged one too
-            self._delete(name)
+        if verb == "job-delete":
+            self._drafts.delete(name)
             return self._tell(f"Job '{name}' is deleted.")
-        draft = self._load(name)
         if verb in ("job-run", "job-retry"):
-            return self._run(draft, {"job-run": "queued", "job-retry": "failed"}[verb])
-        if draft["status"] != "drafted":
-            raise JobError(f"Job '{name}' is {draft['status']}, not drafted.", "Create another one.")
+            return self._run(self._drafts.load(name), "queued" if verb == "job-run" else "failed")
         if verb == "job-submit":
-            if not draft["steps"]:
-                raise JobError(f"Job '{name}' has no steps.", f"Add one with job-add-step {name}.")
-            draft["status"] = "queued"
-            self._save(draft)
+            self._drafts.submit(name)
             return self._tell(f"Job '{name}' is queued; run it with job-run {name}.")
-        return self._edit(verb, draft, names[1:], given)
+        draft = self._drafts.edit(name, EDITS[verb], names[1] if len(names) > 1 else "", given)
+        return self._tell(f"Job '{name}' has {len(draft.steps)} steps.")
 
     def _list(self, wanted: str) -> int:
-        found, damaged = self._all()
-        rows = [d for d in found if not wanted or d["status"] == wanted]
-        lines = [f"{shown(d['name']):<24}{d['status']:<11}{len(d['steps'])} steps" for d in rows]
+        found, damaged = self._drafts.list()
+        rows = [draft for draft in found if wanted in ("", draft.status)]
+        lines = [f"{shown(draft.name):<24}{draft.status:<11}{len(draft.steps)} steps" for draft in rows]
         lines += [shown(f"{error.message} {error.hint}") for error in damaged]
         fields = {"damaged": [error.message for error in damaged]} if damaged else {}
-        self._show.message("\n".join(lines) or "No jobs.", jobs=rows, **fields)
+        self._show.message("\n".join(lines) or "No jobs.", jobs=[draft.as_dict() for draft in rows], **fields)
         return 0
 
-    def _delete(self, name: str) -> None:
-        path = self._path(name)
-        if not os.path.lexists(path):
-            raise UnknownJob(f"There is no job '{name}'.", "See job-list.")
-        try:
-            path.unlink()
-        except OSError as error:
-            raise JobError(f"{path} cannot be removed: {error.strerror}.", "Take it away yourself.") from error
-
-    def _edit(self, verb: str, draft: dict[str, Any], places: list[str], given: Mapping[str, Any]) -> int:
-        step = {k: v for k, v in given.items() if k in Recipe.model_fields}
-        steps: list[dict[str, Any]] = draft["steps"]
-        place = len(steps)
-        has = f"Job '{draft['name']}' has {len(steps)}, from 0."
-        if verb != "job-add-step":
-            if not places or not re.fullmatch(r"-?[0-9]{1,9}", places[0]):
-                raise RecipeError(
-                    f"{verb} needs the number of a step.", f"Job '{draft['name']}' has {len(steps)}, from 0."
-                )
-            place = int(places[0]) + (len(steps) if int(places[0]) < 0 else 0)
-            if not 0 <= place < len(steps) + (verb == "job-insert-step"):
-                raise RecipeError(f"There is no step {places[0]}.", has)
-        if verb == "job-remove-step":
-            del steps[place]
-        else:
-            if verb == "job-remix-step":  # works on what the step makes
-                step = {"target_path": steps[place]["output_path"], **step}
-                place += 1
-            # Where the job is run need not be where it was drafted.
-            recipe = with_absolute_paths(build_recipe(step)).model_dump(mode="json", include=set(step))
-            for key in ("target_path", "output_path"):
-                if key not in recipe:
-                    raise RecipeError(f"The step has no {key.replace('_', ' ')}.", "Add --target and --output.")
-            steps.insert(place, recipe)
-        self._save(draft)
-        return self._tell(f"Job '{draft['name']}' has {len(steps)} steps.")
-
-    def _run(self, draft: dict[str, Any], wanted: str) -> int:
-        if draft["status"] != wanted:
+    def _run(self, draft: Draft, wanted: str) -> int:
+        if draft.status != wanted:
             raise JobError(
-                f"Job '{draft['name']}' is {draft['status']}, not {wanted}.",
-                f"A drafted job is submitted first: job-submit {draft['name']}",
+                f"Job '{draft.name}' is {draft.status}, not {wanted}.",
+                f"A drafted job is submitted first: job-submit {draft.name}",
             )
         try:
-            for number, step in enumerate(draft["steps"]):
-                self._show.restart(f"{draft['name']} {number + 1}/{len(draft['steps'])}")
+            for number, step in enumerate(draft.steps):
+                self._show.restart(f"{draft.name} {number + 1}/{len(draft.steps)}")
                 self._show.outcome(run_recipe(build_recipe(step), self._settings, self._show))
         except Exception:
-            draft["status"] = "failed"
-            self._save(draft)
+            self._drafts.save(replace(draft, status="failed"))
             raise
-        draft["status"] = "completed"
-        self._save(draft)
+        self._drafts.save(replace(draft, status="completed"))
         return 0
 
     def _tell(self, text: str) -> int:
         self._show.message(text, text_only=True)
         return 0
 
-    def _path(self, name: str) -> Path:
-        is_plain = not any(letter in "/\\:" or not letter.isprintable() for letter in name)
-        if not name.strip() or name.startswith(".") or not is_plain or len(os.fsencode(name)) > 200:
-            raise RecipeError(f"{name!r} cannot be the name of a job.", "Use letters, digits, dots and dashes.")
-        return self._folder / f"{name}.json"
 
-    def _load(self, name: str) -> dict[str, Any]:
-        path = self._path(name)
-        if not os.path.isfile(path):
-            raise UnknownJob(f"There is no job '{name}'.", "See job-list.")
-        return self._read(path)
-
-    @staticmethod
-    def _read(path: Path) -> dict[str, Any]:
-        """A draft.
-
-        Raises
-        ------
-        JobError
-            When the file is not what was written; it stays as it is.
-        """
-        way_out = f"Mend it or bring it back, or take it away: facefusion job-delete {path.stem}"
-        try:
-            found = load_json(path, JobError, "a job")
-        except JobError as error:
-            raise JobError(error.message, way_out) from error
-        draft: dict[str, Any] = found if isinstance(found, dict) else {}
-        steps = draft.get("steps")
-        is_whole = (
-            isinstance(steps, list)
-            and all(isinstance(step, dict) and {"target_path", "output_path"} <= set(step) for step in steps)
-            and all(isinstance(step[key], str) for step in steps for key in ("target_path", "output_path"))
-            and draft.get("name") == path.stem
-            and draft.get("status") in STATES_OF_DRAFTS
-        )
-        if not is_whole:
-            raise JobError(f"{path} is damaged: it is not a list of steps.", way_out)
-        return draft
-
-    def _save(self, draft: dict[str, Any]) -> None:
-        path = self._path(draft["name"])
-        try:
-            save_bytes(path, json.dumps(draft, indent=1).encode())
-        except OSError as error:
-            raise translate_os_error(error, path) from error
-
-    def _all(self) -> tuple[list[dict[str, Any]], list[JobError]]:
-        """All drafts that can be read, and what is wrong with the others."""
-        found, damaged = [], []
-        for path in sorted(self._folder.glob("*.json")):
-            try:
-                found.append(self._read(path))
-            except JobError as error:
-                damaged.append(error)
-        return found, damaged
+EDITS: dict[str, Edit] = {
+    "job-add-step": "add",
+    "job-insert-step": "insert",
+    "job-remix-step": "remix",
+    "job-remove-step": "remove",
+}

@@ -20,6 +20,7 @@ from typing import Any, ParamSpec, TypeVar, get_args
 
 import sqlalchemy as sa
 from sqlalchemy import exc
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from facefusion.errors import (
     ExtraMissing,
@@ -168,27 +169,25 @@ def _patient(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         store: Any = args[0]
-        until, wait_s = time.monotonic() + store.patience_s, 0.05
-        while True:
-            try:
-                return function(*args, **kwargs)
-            except FaceFusionError:
-                raise
-            except exc.DBAPIError as error:
-                hopeless = store._why_hopeless(error)
-                if hopeless is not None:
-                    raise hopeless from error
-                if time.monotonic() > until:
-                    raise StoreUnreachable(
-                        f"The job store {store.shown_url} does not answer: {error.orig}.",
-                        "Check that it runs, can be written, and that no process that uses it was stopped; the job "
-                        "can then be resumed.",
-                    ) from error
-                time.sleep(wait_s)
-                wait_s = min(wait_s * 2, 2.0)
-            except (ValueError, TypeError, KeyError, AttributeError, exc.SQLAlchemyError) as error:
-                # What was read is not what is ever written.
-                raise store._refused("holds what cannot be read", error) from error
+        attempts = Retrying(
+            retry=retry_if_exception(store._may_pass),
+            stop=stop_after_delay(store.patience_s),
+            wait=wait_exponential(0.05, max=2.0),
+            reraise=True,
+        )
+        try:
+            return attempts(function, *args, **kwargs)
+        except FaceFusionError:
+            raise
+        except exc.DBAPIError as error:
+            raise store._why_hopeless(error) or StoreUnreachable(
+                f"The job store {store.shown_url} does not answer: {error.orig}.",
+                "Check that it runs, can be written, and that no process that uses it was stopped; the job can then be "
+                "resumed.",
+            ) from error
+        except (ValueError, TypeError, KeyError, AttributeError, exc.SQLAlchemyError) as error:
+            # What was read is not what is ever written.
+            raise store._refused("holds what cannot be read", error) from error
 
     return call
 
@@ -315,6 +314,9 @@ class JobStore:
             f"The job store {self._file} {what}{why}.",
             "It was left as it is; use another --jobs-path, or move the file away to begin a new one.",
         )
+
+    def _may_pass(self, error: BaseException) -> bool:
+        return isinstance(error, exc.DBAPIError) and self._why_hopeless(error) is None
 
     def _why_hopeless(self, error: exc.DBAPIError) -> FaceFusionError | None:
         """What to say where waiting for the store is of no use."""
