@@ -14,7 +14,7 @@ from tests.chaos import Cluster, digest, make_minute, make_recipe, render_alone,
 from tests.patience import PATIENCE_S, wait_until
 from tests.servers import Ceph, PostgreSQL, RabbitMQ, Redis
 
-from facefusion.errors import QualityTooLow, RecipeError
+from facefusion.errors import QualityTooLow, RecipeError, UnknownJob
 from facefusion.jobs.prepare import input_paths
 from facefusion.jobs.storage import open_storage
 from facefusion.jobs.store import JobStore
@@ -23,6 +23,7 @@ from facefusion.recipe import build_recipe
 from facefusion.service.backend import Backend
 from facefusion.service.cluster import clear_caches
 from facefusion.service.jobs import Jobs
+from facefusion.service.values import Changed
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
 
@@ -243,6 +244,30 @@ def test_the_command_line_follows_a_job_and_fetches_the_output(cluster, clip, wa
     assert done.returncode == 0, done.stderr
     assert digest(recipe.output_path) == wanted
     assert open_storage(cluster.backend.storage_url, tmp_path).list() == []
+
+
+def test_a_photo_is_done_by_workers_too_and_followed_by_events(servers, tmp_path):
+    made = Cluster(tmp_path / "cluster", servers(Redis), servers(PostgreSQL), (tmp_path / "shared").as_uri(), {})
+    asked = {"source_paths": [sample_path("source.jpg")], "target_path": sample_path("target.jpg")}
+    far, near = (build_recipe({**asked, "output_path": tmp_path / f"{name}.png"}) for name in ("far", "near"))
+    try:
+        with Jobs(made.backend) as jobs:
+            job = jobs.submit(far).job
+            assert job.is_shared
+            assert jobs.cancel(job.id).status == "cancelled"
+            assert jobs.submit(far).job.status == "queued"  # the same request goes on
+            made.start_worker()
+            assert [event.status for event in jobs.events(job.id) if isinstance(event, Changed)][-1] == "done"
+            assert not (tmp_path / "far.png").exists()
+            assert jobs.run(job.id).changed_frame_count == 1
+            run(near)
+            assert digest(tmp_path / "far.png") == digest(tmp_path / "near.png")
+            assert open_storage(made.backend.storage_url, tmp_path).list(job.id) == []
+            jobs.delete(job.id)
+            with pytest.raises(UnknownJob):
+                jobs.show(job.id)
+    finally:
+        made.stop_workers()
 
 
 def test_work_for_others_needs_all_three_places(tmp_path, clip):

@@ -7,19 +7,31 @@ import json
 import threading
 
 import pytest
+from PIL import Image
 from tests.graphs import inverting
 from tests.patience import wait_until
 
-from facefusion.errors import JobError, NoFaceInTarget, RecipeError, Stopped, UnknownJob, UnknownModel, WorkerLost
+from facefusion.errors import (
+    JobError,
+    NoFaceInTarget,
+    QualityTooLow,
+    RecipeError,
+    Stopped,
+    UnknownJob,
+    UnknownModel,
+    WorkerLost,
+)
 from facefusion.jobs.prepare import execution_of
 from facefusion.jobs.store import JobStore
 from facefusion.jobs.work import Worker
 from facefusion.media.image import read_photo
+from facefusion.pipeline.runner import run
 from facefusion.recipe import build_recipe
 from facefusion.service.backend import Backend
 from facefusion.service.batch import plan_batch, work_through
 from facefusion.service.capabilities import find_capabilities
 from facefusion.service.doctor import examine
+from facefusion.service.drafts import Drafts
 from facefusion.service.jobs import Jobs
 from facefusion.service.models import Models
 from facefusion.service.values import Advanced, Changed, Happened
@@ -219,6 +231,63 @@ def test_a_job_is_deleted_with_its_files_and_old_ones_are_swept(jobs, backend, r
     assert is_json(swept)
 
 
+def test_a_photo_is_a_job_of_one_part_with_the_same_bytes(jobs, recipe, tmp_path, target_photo):
+    report = {"report_path": tmp_path / "r.json", "fail_under": ("similarity_source=0.999",)}
+    asked = recipe("far.png", target_path=target_photo, **report)
+    job = jobs.submit(asked).job
+    assert list(job.stages) == ["merge"]
+    assert jobs.cancel(job.id).status == "cancelled"
+    assert not (tmp_path / "far.png").exists()
+    assert jobs.retry(job.id).status == "queued"
+    told = []
+    with pytest.raises(QualityTooLow):
+        jobs.run(job.id, on_progress=told.append)
+    done = jobs.show(job.id)
+    assert (done.status, done.share, done.outcome.frames, done.outcome.changed) == ("done", 1.0, 1, 1)
+    assert jobs.list().jobs[0].share == 1.0
+    assert done.problem.code == "quality_too_low"
+    assert (told[-1].done, told[-1].total) == (1, 1)
+    far = (tmp_path / "r.json").read_text()
+    with pytest.raises(QualityTooLow):
+        run(recipe("near.png", target_path=target_photo, **report))
+    assert (tmp_path / "far.png").read_bytes() == (tmp_path / "near.png").read_bytes()
+    assert (tmp_path / "r.json").read_text() == far
+    with pytest.raises(JobError, match="of a photo"):
+        jobs.preview(job.id, 0.0, tmp_path / "p.png")
+
+
+def test_a_photo_without_a_face_fails_with_code_and_hint(jobs, recipe, tmp_path):
+    Image.new("RGB", (256, 256)).save(tmp_path / "black.png")
+    job_id = jobs.submit(recipe("o.png", target_path=tmp_path / "black.png")).job.id
+    with pytest.raises(NoFaceInTarget, match=r"black\.png"):
+        jobs.run(job_id)
+    assert jobs.show(job_id).problem.code == NoFaceInTarget.code
+    assert not (tmp_path / "o.png").exists()
+
+
+def test_drafts_are_values_and_damaged_ones_are_said(tmp_path):
+    drafts = Drafts(tmp_path / "drafts")
+    assert drafts.create("film").status == "drafted"
+    step = {"target_path": tmp_path / "a.mp4", "output_path": tmp_path / "b.mp4"}
+    assert len(drafts.edit("film", "add", "", step).steps) == 1
+    remixed = drafts.edit("film", "remix", "0", {"output_path": tmp_path / "c.mp4"})
+    assert remixed.steps[1]["target_path"] == str(tmp_path / "b.mp4")
+    assert len(drafts.edit("film", "remove", "-1", {}).steps) == 1
+    assert drafts.submit("film") == drafts.load("film")
+    with pytest.raises(JobError, match="is queued, not drafted"):
+        drafts.edit("film", "remove", "0", {})
+    (tmp_path / "drafts" / "bad.json").write_text("{}")
+    found, damaged = drafts.list()
+    assert [draft.name for draft in found] == ["film"]
+    assert "bad.json is damaged" in damaged[0].message
+    assert is_json(found[0])
+    drafts.delete("bad")
+    with pytest.raises(UnknownJob):
+        drafts.load("bad")
+    with pytest.raises(RecipeError):
+        drafts.create("../film")
+
+
 def test_speed_and_time_left_come_from_what_is_being_done(tmp_path):
     now = [1000.0]
     store = JobStore(f"sqlite:///{tmp_path / 'jobs.db'}", clock=lambda: now[0])
@@ -286,8 +355,6 @@ def test_a_batch_is_planned_then_worked_through_and_the_second_time_skipped(tmp_
     )
     assert [run.target.name for run in batch.runs] == ["bad.jpg", "one.jpg", "two.jpg"]
     assert is_json(batch)
-    from facefusion.pipeline.runner import run
-
     steps = list(work_through(batch, recipe, backend.folder / "finished", run))
     assert [(step.run.number, step.status) for step in steps] == [
         (0, "begun"), (0, "failed"), (1, "begun"), (1, "done"), (2, "begun"), (2, "done"),

@@ -135,7 +135,7 @@ class LocalJobs:
                     chosen = chosen.model_copy(update={"face_anonymiser_seed": other.recipe["face_anonymiser_seed"]})
             self.store.create(
                 job_id, chosen.model_dump(mode="json"), stored, self.storage.url, counts, LOCAL,
-                max_attempts=max_attempts, is_afresh=True, taken_over=done,
+                max_attempts=max_attempts, is_afresh=True, taken_over=done, stages=asked.stages,
             )  # fmt: skip
         return self.store.get(job_id)
 
@@ -290,6 +290,8 @@ class LocalJobs:
             devices = (execution or {}).get("execution_device_ids") or job.recipe["execution_device_ids"]
             wanted = max(cores // 2, len(devices))  # a process for each device at least
             count = workers or max(1, min(wanted, spans, int((memory_bytes or free_bytes()) // WORKER_BYTES)))
+            if job.plan.get("kind") == "photo":
+                count = 1
             with _Reporter(self.store, job_id, on_progress) as reporter, self._put_back(job_id):
                 if count == 1:
                     self._work_here(job_id, reporter, threads, execution or {})
@@ -689,7 +691,7 @@ class _Reporter:
         except Exception:
             return  # the store is away, or the job deleted: the work itself finds that out
         for stage in stages:
-            if stage.stage == "join" or (stage.stage == "merge" and not stage.frames_done):
+            if stage.stage == "join" or not stage.items or (stage.stage == "merge" and not stage.frames_done):
                 continue
             if self._last.get(stage.stage) != stage.frames_done:
                 self._last[stage.stage] = stage.frames_done

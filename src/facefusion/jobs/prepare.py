@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from facefusion.jobs.states import STAGES, StageName
 from facefusion.jobs.storage import hash_file
 from facefusion.jobs.work import hashes_of
 from facefusion.media.files import check_file
@@ -53,6 +54,11 @@ class Prepared:
         # A relative path means nothing to who goes on from elsewhere.
         return _absolute(self.plan.recipe)
 
+    @property
+    def stages(self) -> tuple[StageName, ...]:
+        """Stages of its job: a photo is made in one."""
+        return ("merge",) if self.plan.kind == "photo" else STAGES
+
     def check_faces(self) -> None:
         """Refuse photos without a face (`facefusion.pipeline.cast.check_faces`)."""
         check_faces(self.plan.recipe)
@@ -60,9 +66,11 @@ class Prepared:
     def stored(self) -> dict[str, Any]:
         """What is decided before the first frame, as it is stored with the job."""
         models = hashes_of(self.plan.recipe)
+        spans = [] if self.plan.kind == "photo" else plan_clip(self.chosen)
         return {
             "version": __version__,
-            "spans": [[span.start, span.stop, span.frame_count] for span in plan_clip(self.chosen)],
+            "kind": self.plan.kind,
+            "spans": [[span.start, span.stop, span.frame_count] for span in spans] or [[0, 1, 1]],
             "models": models,
             "hashes": self.hashes,
             "work": work_id_of(self.recipe, self.hashes, models),

@@ -40,6 +40,8 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
     """
     job = jobs.store.get(job_id)
     recipe, storage = build_recipe(job.recipe), jobs.storage_of(job)
+    if job.plan.get("kind") == "photo":
+        raise JobError(f"Job {job_id} is of a photo, so there is nothing to see before it is done.", "Run it.")
     joined = jobs.store.outcome(job_id, "join")
     key = key_of(job_id, "join", 0)
     none = JobError(

@@ -382,6 +382,7 @@ class JobStore:
         max_attempts: int = 3,
         is_afresh: bool = False,
         taken_over: Mapping[tuple[StageName, int], tuple[str, dict[str, Any]]] | None = None,
+        stages: Sequence[StageName] = STAGES,
     ) -> list[Item]:
         """Add a job with all its items, unless there is one; its first stage is open.
 
@@ -393,6 +394,8 @@ class JobStore:
             Whether a job of this id that is done is begun again.
         taken_over
             Items whose files are there already, with the files' SHA-256 and what they left beside them.
+        stages
+            Those that the job has; a photo's is made in one.
 
         Returns
         -------
@@ -414,10 +417,10 @@ class JobStore:
             except exc.IntegrityError:  # a server has no lock on what is not there yet
                 return []
             rows = []
-            for stage in STAGES:
+            for stage in stages:
                 numbers = frame_counts if stage in ("analyse", "render") else [sum(frame_counts)]
                 for number, count in enumerate(numbers):
-                    status = "queued" if stage == "analyse" else "waiting"
+                    status = "queued" if stage == stages[0] else "waiting"
                     rows.append({
                         "job_id": job_id, "stage": stage, "number": number, "status": status, "attempts": 0,
                         "renders": 0, "owner": "", "lease_until": 0.0, "available_at": now, "published_at": now,
@@ -496,11 +499,12 @@ class JobStore:
         with self._reading() as connection:
             jobs = [_job(row) for row in connection.execute(query).all()]
             sums = (
-                sa.select(_items.c.job_id, sa.func.sum(done), sa.func.sum(_items.c.frame_count))
-                .where(_items.c.stage == "render", _items.c.job_id.in_([job.id for job in jobs]))
-                .group_by(_items.c.job_id)
+                sa.select(_items.c.job_id, _items.c.stage, sa.func.sum(done), sa.func.sum(_items.c.frame_count))
+                .where(_items.c.stage.in_(("render", "merge")), _items.c.job_id.in_([job.id for job in jobs]))
+                .group_by(_items.c.job_id, _items.c.stage)
+                .order_by(_items.c.stage)  # of a photo there is only the merge
             )
-            shares = {row[0]: row[1] / max(row[2], 1) for row in connection.execute(sums).all()}
+            shares = {row[0]: row[2] / max(row[3], 1) for row in connection.execute(sums).all()}
         return [(job, shares.get(job.id, 0.0)) for job in jobs]
 
     @_patient

@@ -39,7 +39,7 @@ from facefusion.jobs.store import Job, JobStore
 from facefusion.media.defects import Defects
 from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part, Span
-from facefusion.metrics.report import check_report, report_files
+from facefusion.metrics.report import Reporter, check_report, report_files
 from facefusion.models.providers import core_count
 from facefusion.pipeline.cast import PoorSourceWarning, build_analyser, build_cast
 from facefusion.pipeline.clip import (
@@ -54,9 +54,10 @@ from facefusion.pipeline.clip import (
     render_spans,
 )
 from facefusion.pipeline.inputs import BoundInputs
-from facefusion.pipeline.plan import Plan, check_models
+from facefusion.pipeline.plan import Kind, Plan, check_models
 from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.runner import (
+    analyse_target,
     build_reporter,
     can_copy,
     check_size,
@@ -65,6 +66,7 @@ from facefusion.pipeline.runner import (
     measure_output,
     models_used,
     notes_of,
+    render_photo,
     save_report,
 )
 from facefusion.pipeline.selection import load_face_map, save_face_map
@@ -380,7 +382,8 @@ class Worker:
                 "Give this worker the same models, or delete the job and begin again.",
             )
         spans = tuple(Span(*span) for span in job.plan["spans"])
-        plan = Plan(recipe, "clip", self._threads or core_count(), tuple(specs))
+        kind: Kind = "photo" if job.plan.get("kind") == "photo" else "clip"
+        plan = Plan(recipe, kind, self._threads or core_count(), tuple(specs))
         self._bench = _Bench(job, plan, spans)
         if not job.plan.get("inputs"):  # those in the storage are copies that nobody changes
             hashes: dict[str, str] = job.plan["hashes"]
@@ -439,7 +442,9 @@ class Worker:
         if recipe.report_path is not None:
             values["report_path"] = self._folder / f"report{recipe.report_path.suffix}"
         target = check_key(inputs[str(recipe.target_path)])
-        if isinstance(self.storage, FolderStorage):
+        if job.plan.get("kind") == "photo":
+            values["target_path"] = local(recipe.target_path)
+        elif isinstance(self.storage, FolderStorage):
             values["target_path"] = self.storage.path(target)
         else:  # read in ranges: no worker needs the whole film
             storage = self.storage
@@ -582,6 +587,8 @@ class Worker:
     def _write_output(
         self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]
     ) -> dict[str, Any]:
+        if bench.plan.kind == "photo":
+            return self._write_photo(bench, output, report, count)
         job_id, recipe = bench.job.id, bench.recipe
         asked = Path(bench.job.recipe["output_path"])
         items = [item for item in self.store.items(job_id) if item.stage == "render"]
@@ -634,6 +641,16 @@ class Worker:
             reporter = build_reporter(recipe, tracks, self._cast(bench), self._assigned(job.id))
             assert reporter is not None
             measure_output(recipe, tracks, reporter, output, measured)
+        return self._save_report(bench, reporter, report)
+
+    def _save_report(self, bench: _Bench, reporter: Reporter, report: Path | None) -> str:
+        """Write what was measured.
+
+        Returns
+        -------
+        What is worse than allowed, as JSON, or nothing.
+        """
+        recipe, job = bench.recipe, bench.job
         failure = ""
         try:
             asked = recipe.model_copy(update={"output_path": Path(job.recipe["output_path"]), "report_path": report})
@@ -644,6 +661,35 @@ class Worker:
             for path in report_files(recipe.report_path):
                 self.storage.put(report_key(job.id, path), path)
         return failure
+
+    def _write_photo(
+        self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]
+    ) -> dict[str, Any]:
+        """Both passes of a photo: it is a job of one item."""
+        recipe = bench.recipe
+        tracks = analyse_target(recipe, build_analyser(recipe))
+        if not tracks.tracks:
+            target = Path(bench.job.recipe["target_path"])
+            raise NoFaceInTarget(
+                f"No face is found in the target {target}.",
+                "Lower --face-detector-score or raise --face-detector-size.",
+            )
+        cast = self._cast(bench)
+        assigned = cast.assign(recipe, tracks)
+        reporter = build_reporter(recipe, tracks, cast, assigned)
+        check = (lambda: None) if bench.inputs is None else bench.inputs.check
+        stage = build_stage(recipe, cast, tracks, assigned)
+        rendered, notes = render_photo(bench.plan, tracks, stage, output, check)
+        count(1)
+        outcome = {
+            "notes": list(notes),
+            "frames": 1, "changed": int(rendered.is_changed), "tracks": len(tracks.tracks),
+            "models": list(models_used(bench.plan)), "sha256": hash_file(output), "size_bytes": output.stat().st_size,
+        }  # fmt: skip
+        if reporter is not None:
+            reporter.add(rendered)
+            outcome["report"] = self._save_report(bench, reporter, report)
+        return outcome
 
     @contextmanager
     def _heart(self, job_id: str, stage: StageName, left: Sequence[int]) -> Iterator[_Heart]:

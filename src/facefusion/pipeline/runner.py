@@ -257,18 +257,10 @@ def _render(
     stage = build_stage(recipe, cast, tracks, assigned)
     reporter = build_reporter(recipe, tracks, cast, assigned)
     if plan.kind == "photo":
-        photo = read_photo(recipe.target_path, recipe.allow_8bit)
-        check_size(tracks, photo.pixels.shape[1], photo.pixels.shape[0], recipe.target_path)
-        rendered = stage.grain.match(stage.renderer.render(_photo_frame(photo)))
-        result, notes = replace(photo, pixels=rendered.pixels), photo.notes
-        if is_private(recipe, face_map_of(recipe)):
-            result, removed = clean_photo(result)
-            notes += say_removed(removed)
+        with user_workplace() as place, delivery(place, recipe.output_path) as made:
+            rendered, notes = render_photo(plan, tracks, stage, made, inputs.check)
         if reporter is not None:
             reporter.add(rendered)
-        with user_workplace() as place, delivery(place, recipe.output_path) as made:
-            notes += write_photo(made, result, recipe.output_image_quality, comment_of(plan))
-            inputs.check()
         on_progress(Progress("render", 1, 1))
         frame_count, changed = 1, int(rendered.is_changed)
     elif not tracks.tracks and can_copy(recipe, recipe.output_path):
@@ -292,6 +284,37 @@ def _render(
         models_used(plan),
         notes,
     )
+
+
+def render_photo(
+    plan: Plan, tracks: Tracks, stage: Stage, output: Path, check: Callable[[], None] = lambda: None
+) -> tuple[RenderedFrame, tuple[str, ...]]:
+    """Pass 2 of a photo.
+
+    Parameters
+    ----------
+    plan, tracks, stage
+        What is asked for, who is where, and who renders.
+    output
+        File to write.
+    check
+        Called when it is written.
+
+    Returns
+    -------
+    What was rendered, and what is not as one would expect.
+    """
+    recipe = plan.recipe
+    photo = read_photo(recipe.target_path, recipe.allow_8bit)
+    check_size(tracks, photo.pixels.shape[1], photo.pixels.shape[0], recipe.target_path)
+    rendered = stage.grain.match(stage.renderer.render(_photo_frame(photo)))
+    result, notes = replace(photo, pixels=rendered.pixels), photo.notes
+    if is_private(recipe, face_map_of(recipe)):
+        result, removed = clean_photo(result)
+        notes += say_removed(removed)
+    notes += write_photo(output, result, recipe.output_image_quality, comment_of(plan))
+    check()
+    return rendered, notes
 
 
 def build_reporter(recipe: Recipe, tracks: Tracks, cast: Cast, assigned: Mapping[int, int]) -> Reporter | None:

@@ -310,7 +310,7 @@ def create(backend: Backend, recipe: Recipe, store: JobStore, on_bytes: OnBytes 
     counts = [count for _, _, count in stored["spans"]]
     items = store.create(
         job_id, asked.plan.recipe.model_dump(mode="json"), stored, backend.storage_url, counts, backend.queue,
-        backend.priority, backend.max_attempts, is_afresh=True,
+        backend.priority, backend.max_attempts, is_afresh=True, stages=asked.stages,
     )  # fmt: skip
     publish(build_app(backend.broker, [backend.queue]), store, map(Publish, items))
     return job_id

@@ -109,7 +109,7 @@ class Jobs:
         return self.local.store
 
     def submit(self, recipe: Recipe, on_bytes: OnBytes = ignore_bytes) -> Submitted:
-        """The job of a clip's recipe: the one that was begun, or a new one, which `run` or the workers do.
+        """The job of a recipe: the one that was begun, or a new one, which `run` or the workers do.
 
         Parameters
         ----------
@@ -388,11 +388,12 @@ class Jobs:
                 stage.time_left_s,
             )
             for stage in self.store.progress(job.id)
+            if stage.items
         }  # fmt: skip
         found = self.store.outcomes(job.id, "merge")
         merged = found[0] if found else {}
         items = self.store.items(job.id)
-        rendered = stages["render"]
+        rendered = stages.get("render") or stages["merge"]  # a photo has only that
         return JobView(
             id=job.id,
             status=job.status,
