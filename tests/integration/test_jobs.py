@@ -30,7 +30,7 @@ from facefusion.errors import (
     UnknownJob,
 )
 from facefusion.jobs import local, work
-from facefusion.jobs.local import LocalJobs, next_run
+from facefusion.jobs.local import LocalJobs, next_stretch
 from facefusion.jobs.prepare import job_id_of
 from facefusion.jobs.preview import preview
 from facefusion.jobs.states import Item
@@ -684,14 +684,14 @@ def items_of(statuses, **values):
     ],
 )
 def test_a_free_process_takes_what_others_get_to_last(statuses, taken, expected):
-    run = next_run(items_of(statuses), {("render", number) for number in taken})
-    assert run == (expected and ("render", range(*expected)))
+    found = next_stretch(items_of(statuses), {("render", number) for number in taken})
+    assert found == (expected and ("render", range(*expected)))
 
 
 def test_an_item_that_may_not_be_tried_yet_is_not_taken():
     items = items_of("qq", available_at=50.0)
-    assert next_run(items, now=49.0) is None
-    assert next_run(items, now=50.0) == ("render", range(2))
+    assert next_stretch(items, now=49.0) is None
+    assert next_stretch(items, now=50.0) == ("render", range(2))
 
 
 def test_storage_by_path_and_by_url_is_the_same(tmp_path):

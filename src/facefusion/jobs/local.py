@@ -47,7 +47,7 @@ from facefusion.workplace import clear_dead, make_folder, take, user_base
 
 WORKER_BYTES = 1_500_000_000
 """Memory to reckon with for each process."""
-MAX_RUN = 16
+MAX_STRETCH = 16
 """Spans that a process does on end: it reads the tracks of all of them at once."""
 POLL_S = 0.2
 GLANCE_S = 3.0
@@ -56,7 +56,8 @@ LEAVE_S = 10.0
 """How long to wait for a process that was told to leave a job, or is just done with it."""
 MAX_BARREN = 5
 """So many processes on end may die before they begin an item."""
-Run = tuple[StageName, range]
+Stretch = tuple[StageName, range]
+"""Items on end of one stage, which a process does in one go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,9 +425,9 @@ class LocalJobs:
         reporter.on_break = worker.stop
         try:
             while self._is_wanted(job_id, reporter):
-                run = next_run(self._stage_in_hand(job_id))
-                if run:
-                    worker.perform(job_id, *run)
+                stretch = next_stretch(self._stage_in_hand(job_id))
+                if stretch:
+                    worker.perform(job_id, *stretch)
                 else:
                     time.sleep(POLL_S)  # a failed item waits for its next try
         finally:
@@ -452,11 +453,11 @@ class LocalJobs:
                 items = self._stage_in_hand(job_id)
                 taken = {(stage, numbers[0]) for _, stage, numbers in pool.tasks}
                 while pool.room:
-                    run = next_run(items, taken)
-                    if not run:
+                    stretch = next_stretch(items, taken)
+                    if not stretch:
                         break
-                    pool.give(job_id, *run)
-                    taken.add((run[0], run[1][0]))
+                    pool.give(job_id, *stretch)
+                    taken.add((stretch[0], stretch[1][0]))
                 # What is done opens what comes next; only a failed item that waits for its next try needs a clock.
                 for event in pool.wait(POLL_S):
                     if isinstance(event, Gone):
@@ -575,9 +576,9 @@ def _all_kinds(kind: type[FaceFusionError]) -> Iterator[type[FaceFusionError]]:
         yield from _all_kinds(other)
 
 
-def next_run(
+def next_stretch(
     items: Sequence[Item], taken: Collection[tuple[StageName, int]] = (), now: float | None = None
-) -> Run | None:
+) -> Stretch | None:
     """What a process that has nothing to do takes next.
 
     Parameters
@@ -595,24 +596,24 @@ def next_run(
     second half, so that everyone reads on for as long as possible.
     """
     now = time.time() if now is None else now
-    runs: list[tuple[bool, list[Item]]] = []
+    stretches: list[tuple[bool, list[Item]]] = []
     is_going_on = is_followed = False
     for item in items:
         if item.status == "queued" and (item.stage, item.number) not in taken and is_due(item, now):
             if not is_going_on:
-                runs.append((is_followed, []))
-            runs[-1][1].append(item)
+                stretches.append((is_followed, []))
+            stretches[-1][1].append(item)
             is_going_on = True
         else:
             is_going_on = False
             is_followed = item.status == "running" or (item.stage, item.number) in taken
-    if not runs:
+    if not stretches:
         return None
-    is_followed, run = min(runs, key=lambda found: (found[0], -len(found[1])))
+    is_followed, stretch = min(stretches, key=lambda found: (found[0], -len(found[1])))
     if is_followed:
-        run = run[len(run) // 2 :]
-    run = run[:MAX_RUN]
-    return run[0].stage, range(run[0].number, run[-1].number + 1)
+        stretch = stretch[len(stretch) // 2 :]
+    stretch = stretch[:MAX_STRETCH]
+    return stretch[0].stage, range(stretch[0].number, stretch[-1].number + 1)
 
 
 @dataclass(frozen=True, slots=True)
