@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import threading
 
 import pytest
@@ -263,6 +264,23 @@ def test_a_photo_without_a_face_fails_with_code_and_hint(jobs, recipe, tmp_path)
         jobs.run(job_id)
     assert jobs.show(job_id).problem.code == NoFaceInTarget.code
     assert not (tmp_path / "o.png").exists()
+
+
+def test_a_worker_that_cannot_make_the_report_leaves_the_job_to_others_before_the_first_frame(
+    jobs, recipe, tmp_path, monkeypatch
+):
+    job_id = jobs.submit(recipe(report_path=tmp_path / "r.html")).job.id
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    worker = Worker(jobs.store, jobs.local.storage, is_one_of_many=True)
+    worker.perform(job_id, "analyse", range(1))
+    worker.close()
+    assert worker.refused == {job_id}
+    (item, *_) = jobs.store.items(job_id)
+    assert (item.status, item.attempts) == ("queued", 0)
+    assert "matplotlib" in item.error
+    with pytest.raises(ExtraMissing, match=r"matplotlib.*facefusion\[report\]"):
+        jobs.run(job_id)  # here there is nobody else
+    assert jobs.show(job_id).stages["analyse"].frames_done == 0
 
 
 def test_drafts_are_values_and_damaged_ones_are_said(tmp_path):

@@ -256,8 +256,8 @@ class Worker:
     def perform(self, job_id: str, stage: StageName, numbers: range) -> list[Publish]:
         """Do consecutive items of a stage, up to the first that somebody else has.
 
-        Each is claimed when the one before is done, so others may take from the end of the stretch meanwhile; reading goes
-        on from one to the next without a seek.
+        Each is claimed when the one before is done, so others may take from the end of the stretch meanwhile; reading
+        goes on from one to the next without a seek.
 
         Returns
         -------
