@@ -13,11 +13,13 @@ from tests.graphs import inverting
 from tests.patience import wait_until
 
 from facefusion.errors import (
+    ExtraMissing,
     JobError,
     NoFaceInTarget,
     QualityTooLow,
     RecipeError,
     Stopped,
+    StoreRefused,
     UnknownJob,
     UnknownModel,
     WorkerLost,
@@ -281,6 +283,14 @@ def test_a_worker_that_cannot_make_the_report_leaves_the_job_to_others_before_th
     with pytest.raises(ExtraMissing, match=r"matplotlib.*facefusion\[report\]"):
         jobs.run(job_id)  # here there is nobody else
     assert jobs.show(job_id).stages["analyse"].frames_done == 0
+
+
+def test_a_job_that_is_damaged_in_the_store_is_said_to_be(jobs):
+    job_id = "0123456789abcdef"
+    jobs.store.create(job_id, {}, {"models": 5}, "", [10], stages=("merge",))
+    with pytest.raises(StoreRefused, match="damaged"):
+        jobs.show(job_id)
+    assert jobs.list().jobs[0].output == ""
 
 
 def test_drafts_are_values_and_damaged_ones_are_said(tmp_path):

@@ -94,6 +94,8 @@ _events = sa.Table(
     sa.Column("what", sa.Text),
 )  # fmt: skip
 _ITEM_FIELDS = tuple(field.name for field in fields(Item))
+_LIGHT = [column for column in _items.c if column.name != "outcome"]
+"""What is read often: outcomes hold the times of every frame."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -519,9 +521,8 @@ class JobStore:
     def items(self, job_id: str) -> list[Item]:
         """All items of a job, in order."""
         with self._reading() as connection:
-            rows = connection.execute(sa.select(_items).where(_items.c.job_id == job_id)).all()
-        found = [_item(row._mapping) for row in rows]
-        return sorted(found, key=lambda item: (STAGES.index(item.stage), item.number))
+            rows = connection.execute(sa.select(*_LIGHT).where(_items.c.job_id == job_id)).all()
+        return _in_order(rows)
 
     @_patient
     def outcomes(self, job_id: str, stage: StageName) -> list[dict[str, Any]]:
@@ -568,16 +569,26 @@ class JobStore:
     def progress(self, job_id: str) -> list[StageProgress]:
         """How far every stage is."""
         with self._reading() as connection:
-            rows = connection.execute(sa.select(_items).where(_items.c.job_id == job_id)).all()
+            rows = connection.execute(sa.select(*_LIGHT).where(_items.c.job_id == job_id)).all()
+            return _progress(rows, self._now(connection))
+
+    @_patient
+    def look(self, job_id: str) -> tuple[Job, list[StageProgress], list[Item], dict[str, Any]]:
+        """A job, how far its stages are, its items, and the outcome of its last one, all of one moment.
+
+        Raises
+        ------
+        UnknownJob
+        """
+        merge = sa.select(_items.c.outcome).where(_items.c.job_id == job_id, _items.c.stage == "merge")
+        with self._reading() as connection:
+            row = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).first()
+            rows = connection.execute(sa.select(*_LIGHT).where(_items.c.job_id == job_id)).all()
+            merged = connection.execute(merge).scalar() or {}
             now = self._now(connection)
-        result = []
-        for stage in STAGES:
-            own = [row for row in rows if row.stage == stage]
-            frames = sum(row.frame_count if row.status == "done" else row.progress for row in own)
-            done = sum(row.status == "done" for row in own)
-            total = sum(row.frame_count for row in own)
-            result.append(StageProgress(stage, done, len(own), frames, total, _speed(own, now)))
-        return result
+        if row is None:
+            raise UnknownJob(f"There is no job {job_id}.", "See 'facefusion jobs list'.")
+        return _job(row), _progress(rows, now), _in_order(rows), dict(merged)
 
     @_patient
     def claim(self, key: tuple[str, str, int], owner: str, lease_s: float) -> Item | None:
@@ -863,7 +874,8 @@ class JobStore:
 
     @staticmethod
     def _all(connection: sa.Connection, job_id: str) -> list[Item]:
-        return [_item(r._mapping) for r in connection.execute(sa.select(_items).where(_items.c.job_id == job_id)).all()]
+        rows = connection.execute(sa.select(*_LIGHT).where(_items.c.job_id == job_id)).all()
+        return [_item(row._mapping) for row in rows]
 
     @staticmethod
     def _write(connection: sa.Connection, item: Item, values: dict[str, Any]) -> None:
@@ -880,6 +892,22 @@ def _counts(items: Sequence[Item]) -> dict[StageName, dict[Status, int]]:
     for item in items:
         counts[item.stage][item.status] += 1
     return counts
+
+
+def _in_order(rows: Sequence[Any]) -> list[Item]:
+    found = [_item(row._mapping) for row in rows]
+    return sorted(found, key=lambda item: (STAGES.index(item.stage), item.number))
+
+
+def _progress(rows: Sequence[Any], now: float) -> list[StageProgress]:
+    result = []
+    for stage in STAGES:
+        own = [row for row in rows if row.stage == stage]
+        frames = sum(row.frame_count if row.status == "done" else row.progress for row in own)
+        done = sum(row.status == "done" for row in own)
+        total = sum(row.frame_count for row in own)
+        result.append(StageProgress(stage, done, len(own), frames, total, _speed(own, now)))
+    return result
 
 
 def _speed(rows: Sequence[Any], now: float) -> float:

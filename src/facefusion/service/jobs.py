@@ -6,16 +6,17 @@ import base64
 import json
 import math
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
 
-from facefusion.errors import ExtraMissing, JobError, RecipeError, Stopped, UnknownJob
+from facefusion.documents import border
+from facefusion.errors import ExtraMissing, JobError, RecipeError, Stopped, StoreRefused, UnknownJob
 from facefusion.jobs.local import LocalJobs, check_report, failure_of
 from facefusion.jobs.preview import preview
-from facefusion.jobs.states import JobStatus
-from facefusion.jobs.store import Job, JobStore
+from facefusion.jobs.states import Item, JobStatus
+from facefusion.jobs.store import Job, JobStore, StageProgress
 from facefusion.jobs.sweep import Swept
 from facefusion.media.image import check_photo_output
 from facefusion.models.store import OnBytes, ignore_bytes
@@ -129,7 +130,7 @@ class Jobs:
             return Submitted(self.show(room.create(self.backend, recipe, self.store, on_bytes)))
         job = self.local.create(recipe, self.backend.max_attempts)
         done = sum(item.status == "done" for item in self.store.items(job.id))
-        return Submitted(self._view(job), done, job.plan.get("taken_from", ""))
+        return Submitted(self.show(job.id), done, job.plan.get("taken_from", ""))
 
     def run(
         self,
@@ -245,7 +246,10 @@ class Jobs:
         ------
         UnknownJob
         """
-        return self._view(self.store.get(job_id))
+        job, progress, items, merged = self.store.look(job_id)
+        way_out = f"Delete it: facefusion jobs delete {job.id}"
+        with border(StoreRefused, f"Job {job.id} is damaged in the store", way_out):
+            return _view(job, progress, items, merged)
 
     def history(self, job_id: str, after: int = 0) -> tuple[Happened, ...]:
         """What happened to a job, after the line of that number.
@@ -381,35 +385,33 @@ class Jobs:
         """
         return build_recipe(self.store.get(job_id).recipe)
 
-    def _view(self, job: Job) -> JobView:
-        stages = {
-            stage.stage: StageState(
-                stage.items, stage.items_done, stage.frames, stage.frames_done, round(stage.frames_per_s, 3),
-                stage.time_left_s,
-            )
-            for stage in self.store.progress(job.id)
-            if stage.items
-        }  # fmt: skip
-        found = self.store.outcomes(job.id, "merge")
-        merged = found[0] if found else {}
-        items = self.store.items(job.id)
-        rendered = stages.get("render") or stages["merge"]  # a photo has only that
-        return JobView(
-            id=job.id,
-            status=job.status,
-            share=rendered.frames_done / max(rendered.frames, 1),
-            target=str(job.recipe.get("target_path", "")),
-            output=str(job.recipe.get("output_path", "")),
-            error=job.error,
-            problem=_problem_of(job, merged),
-            created_at=job.created_at,
-            updated_at=job.updated_at,
-            is_shared=is_shared(job),
-            models=dict(job.plan.get("models", {})),
-            stages=stages,
-            tries={f"{item.stage} {item.number}": item.renders for item in items if item.renders > 1},
-            outcome=_result_of(merged),
+
+def _view(job: Job, progress: Sequence[StageProgress], items: Sequence[Item], merged: Mapping[str, Any]) -> JobView:
+    stages = {
+        stage.stage: StageState(
+            stage.items, stage.items_done, stage.frames, stage.frames_done, round(stage.frames_per_s, 3),
+            stage.time_left_s,
         )
+        for stage in progress
+        if stage.items
+    }  # fmt: skip
+    rendered = stages.get("render") or stages.get("merge")  # a photo has only that
+    return JobView(
+        id=job.id,
+        status=job.status,
+        share=rendered.frames_done / max(rendered.frames, 1) if rendered else 0.0,
+        target=str(job.recipe.get("target_path", "")),
+        output=str(job.recipe.get("output_path", "")),
+        error=job.error,
+        problem=_problem_of(job, merged),
+        created_at=job.created_at,
+        updated_at=job.updated_at,
+        is_shared=is_shared(job),
+        models=dict(job.plan.get("models", {})),
+        stages=stages,
+        tries={f"{item.stage} {item.number}": item.renders for item in items if item.renders > 1},
+        outcome=_result_of(merged),
+    )
 
 
 def is_shared(job: Job) -> bool:
