@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.dev
 	bash tests/install_servers.sh
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

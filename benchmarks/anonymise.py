@@ -102,7 +102,7 @@ def hide(pixels: np.ndarray, mode: str, recipe: Recipe) -> tuple[np.ndarray, boo
         return pixels, True
     frame = Frame(pixels, 0, 0, Fraction(1))
     tracks = build_analyser(recipe).analyse(iter([frame]))
-    chain = build_processors(recipe, ("face_anonymiser",), [])
+    chain = build_processors(recipe, recipe.steps, [])
     rendered = Renderer({t.track_id: chain for t in tracks.tracks}, tracks).render(frame)
     return rendered.pixels, rendered.is_changed
 

@@ -101,8 +101,8 @@ def judge(clip: Path, photo: Path, seconds: float, recogniser: Recogniser | None
     source = read_sources(recipe.source_paths, analyser)[0]
     tracks = analyse_target(recipe, analyser)
     chosen = choose_tracks(recipe, tracks)
-    chain = build_processors(recipe, recipe.processors, [source])
-    renderer = Renderer(dict.fromkeys(chosen, chain), tracks, recipe.face_swapper_blend)
+    chain = build_processors(recipe, recipe.steps, [source])
+    renderer = Renderer(dict.fromkeys(chosen, chain), tracks, recipe.step_of("face_swapper").options.blend)
     likeness = Likeness()
     wanted = likeness.describe(source.pixels, source.face.mesh)
     wanted_id = recogniser.describe(source.pixels, source.face.mesh) if recogniser else None

@@ -36,6 +36,8 @@ HANG_S = 20.0
 LIMIT_BYTES = 2_000_000_000
 """Most memory that the reading of a file may take, the libraries included."""
 MAX_FRAMES = 40
+PROGRESS_S = 30.0
+"""A line is printed this often."""
 Reader = Callable[[Path, Path], str]
 
 
@@ -366,9 +368,10 @@ def read_config(path: Path, folder: Path) -> str:
 
 def read_face_map(path: Path, folder: Path) -> str:
     from facefusion.pipeline.selection import load_face_map, save_face_map
+    from facefusion.recipe import Recipe
 
-    save_face_map(folder / "again.toml", load_face_map(path, ("face_swapper",)))
-    load_face_map(folder / "again.toml", ("face_swapper",))
+    save_face_map(folder / "again.toml", load_face_map(path, Recipe()))
+    load_face_map(folder / "again.toml", Recipe())
     return "read"
 
 
@@ -638,8 +641,9 @@ class Child:
         self._watched = psutil.Process(self._process.pid)
 
     def read(self, kind: str, path: Path, limit_s: float) -> tuple[tuple[str, str, str], int, float]:
-        """Outcome, peak of memory in bytes, processor time in seconds."""
+        """Outcome, peak of memory in bytes, seconds that were worked or waited."""
         began, peak = self._spent(), 0
+        idle_s, looked_at = 0.0, time.monotonic()
         until = time.monotonic() + limit_s * 30  # the clock of a busy machine; what counts is the processor's time
         self._pipe.send((kind, path))
         while True:
@@ -649,7 +653,7 @@ class Child:
                 except EOFError:
                     found = None
                 if found is not None:
-                    return found, max(peak, self._memory()), self._spent() - began
+                    return found, max(peak, self._memory()), self._spent() - began + idle_s
             if not self._process.is_alive():
                 code = self._process.exitcode
                 self._start()
@@ -659,7 +663,11 @@ class Child:
                 self.stop()
                 self._start()
                 return ("memory", f"{peak / 1e9:.1f} GB", f"{peak / 1e9:.1f} GB"), peak, 0.0
-            if self._spent() - began > limit_s or time.monotonic() > until:
+            # What waits for something takes no processor, and a busy machine is not what it waits for.
+            now = time.monotonic()
+            idle_s += now - looked_at if self._is_waiting() else 0.0
+            looked_at = now
+            if self._spent() - began + idle_s > limit_s or now > until:
                 self.stop()
                 self._start()
                 return ("hang", "", f"more than {limit_s:.0f} s"), peak, limit_s
@@ -669,6 +677,12 @@ class Child:
             return int(self._watched.memory_info().rss)
         except psutil.Error:
             return 0
+
+    def _is_waiting(self) -> bool:
+        try:
+            return self._watched.status() == psutil.STATUS_SLEEPING
+        except psutil.Error:
+            return False
 
     def _spent(self) -> float:
         try:
@@ -684,7 +698,13 @@ class Child:
 
 
 def fuzz(
-    kinds: list[str], file_count: int, seed: int, folder: Path, keep: Path | None = None, limit_s: float = HANG_S
+    kinds: list[str],
+    file_count: int,
+    seed: int,
+    folder: Path,
+    keep: Path | None = None,
+    limit_s: float = HANG_S,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Tally]:
     """Mutate and read files.
 
@@ -701,7 +721,9 @@ def fuzz(
     keep
         Where files that did what they may not are copied.
     limit_s
-        Processor time for one file.
+        Seconds that one file may be worked at or waited for.
+    tell
+        Called with a line now and then, and with the table of a kind when it is done.
     """
     parts = sum(SHARES.get(kind, 8) for kind in kinds)
     tallies = {}
@@ -709,8 +731,13 @@ def fuzz(
         tally = tallies[kind] = Tally()
         seeds = make_seeds(kind, folder / "seeds" / kind)
         child = Child(folder / "out")
+        count = max(-(-file_count * SHARES.get(kind, 8) // parts), 1)
+        told_at = time.monotonic()
         try:
-            for number in range(max(file_count * SHARES.get(kind, 8) // parts, 1)):
+            for number in range(count):
+                if time.monotonic() - told_at > PROGRESS_S:
+                    told_at = time.monotonic()
+                    tell(f"{kind}: {number} of {count} files, {_counts(tally.outcomes)}")
                 rng = random.Random(f"{seed} {kind} {number}")
                 # Intact ones first: a reader that refuses everything is no good either.
                 is_intact = number < len(seeds)
@@ -731,7 +758,12 @@ def fuzz(
                 path.unlink()
         finally:
             child.stop()
+        tell(show({kind: tally}, has_sum=False))
     return tallies
+
+
+def _counts(outcomes: Counter[str]) -> str:
+    return ", ".join(f"{outcome} {count}" for outcome, count in sorted(outcomes.items())) or "nothing yet"
 
 
 def _is_refused_by_design(path: Path) -> bool:
@@ -739,21 +771,28 @@ def _is_refused_by_design(path: Path) -> bool:
     return path.name.endswith(("animated.gif", "print.jpg"))
 
 
-def show(tallies: dict[str, Tally]) -> str:
-    """The table."""
+def show(tallies: dict[str, Tally], has_sum: bool = True) -> str:
+    """The table of what came of the files, the errors by their class, and where anything foreign came from."""
     columns = ("read", "refused", "foreign", "crash", "hang", "memory")
     lines = [f"{'kind':<12} {'files':>6} " + " ".join(f"{c:>8}" for c in columns) + f" {'peak MB':>8} {'slowest':>8}"]
     for kind, tally in tallies.items():
         counts = " ".join(f"{tally.outcomes[c]:>8}" for c in columns)
         total = sum(tally.outcomes.values())
         lines.append(f"{kind:<12} {total:>6} {counts} {tally.peak_bytes / 1e6:>8.0f} {tally.slowest_s:>7.1f}s")
-    total = Counter[str]()
-    for tally in tallies.values():
-        total += tally.outcomes
-    lines.append(f"{'all':<12} {sum(total.values()):>6} " + " ".join(f"{total[c]:>8}" for c in columns))
+    if has_sum:
+        total = sum((tally.outcomes for tally in tallies.values()), Counter[str]())
+        counts = " ".join(f"{total[c]:>8}" for c in columns)
+        peak = max(tally.peak_bytes for tally in tallies.values()) / 1e6
+        slowest = max(tally.slowest_s for tally in tallies.values())
+        lines.append(f"{'all':<12} {sum(total.values()):>6} {counts} {peak:>8.0f} {slowest:>7.1f}s")
+    lines += [f"  {kind}: {_counts(tally.errors)}" for kind, tally in tallies.items() if tally.errors]
     for kind, tally in tallies.items():
         lines += [f"  {kind}: {place}  ({name})" for place, name in sorted(tally.foreign.items())[:30]]
     return "\n".join(lines)
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
 
 
 def main() -> int:
@@ -765,7 +804,8 @@ def main() -> int:
     arguments = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="facefusion-fuzz-") as folder:
-        tallies = fuzz(arguments.kinds, arguments.files, arguments.seed, Path(folder), arguments.keep)
+        kinds, count, seed = arguments.kinds, arguments.files, arguments.seed
+        tallies = fuzz(kinds, count, seed, Path(folder), arguments.keep, tell=_tell)
     print(show(tallies))
     print(f"{time.monotonic() - began:.0f} s, seed {arguments.seed}")
     return 0 if all(tally.is_clean for tally in tallies.values()) else 1

@@ -158,8 +158,8 @@ def judge(
     frames = list(ClipReader(clip, end_s=seconds, allow_8bit=True))
     makers = {}
     for name, recipe in recipes.items():
-        chain = build_processors(recipe, recipe.processors, sources)
-        renderer = Renderer(dict.fromkeys(chosen, chain), tracks, recipe.face_swapper_blend)
+        chain = build_processors(recipe, recipe.steps, sources)
+        renderer = Renderer(dict.fromkeys(chosen, chain), tracks, recipe.step_of("face_swapper").options.blend)
         makers[name] = (
             renderer,
             MotionSmoother(tracks, chosen, recipe.motion_smoothing),

@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from facefusion.jobs.once import run
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
-from facefusion.pipeline.runner import run
 from facefusion.recipe import build_recipe
 from facefusion.testing.fakes import sample_path
 

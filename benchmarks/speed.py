@@ -20,9 +20,10 @@ from pathlib import Path
 import av
 import cv2
 
+from facefusion.jobs.once import render_target, run
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter
-from facefusion.pipeline.runner import analyse_target, render_target, run
+from facefusion.pipeline.runner import analyse_target
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.testing.fakes import sample_path
 from facefusion.types.frame import RenderedFrame
@@ -78,7 +79,7 @@ def peak_mb(clip: Path, source: Path, folder: Path) -> float:
     code = (
         "import resource, sys\n"
         "from facefusion.recipe import build_recipe\n"
-        "from facefusion.pipeline.runner import run\n"
+        "from facefusion.jobs.once import run\n"
         "run(build_recipe({'source_paths': [sys.argv[1]], 'target_path': sys.argv[2], 'output_path': sys.argv[3]}))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
     )
@@ -108,7 +109,7 @@ def main() -> None:
             f"{info.width} x {info.height}, {count} frames, {len(tracks.tracks)} face of {face:.0f} px, {arguments.rounds} rounds"
         )
         unsteadied = recipe.model_copy(update={"motion_smoothing": 0.0, "face_mask_types": ("box",)})
-        plain = unsteadied.model_copy(update={"face_swapper_fusion": 0.0, "finish_matching": 0.0})
+        plain = unsteadied.with_options(face_swapper_fusion=0.0, finish_matching=0.0)
         works = {
             "bare decode and encode": lambda: bare(recipe),
             "analyse": lambda: analyse_target(recipe),

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facefusion.declaration import Step
 from facefusion.imaging.crops import cut_native
 from facefusion.imaging.light import to_lab, to_linear, to_srgb
 from facefusion.imaging.veil import measure_black
@@ -89,7 +90,7 @@ def main() -> None:
     analyser = build_analyser(Recipe(), has_identity=False)
     photo = read_photo(sample_path("source.jpg")).pixels
     source = SourceFace(photo, analyser.find_faces(photo)[0])
-    fusion = build_fusion(EngineContext(Recipe()))
+    fusion = build_fusion(EngineContext(Recipe(), step=Step("face_swapper")))
     swappers = [MeshSwapper(fusion=fusion, has_veil=has_veil) for has_veil in (False, True)]
     for swapper in swappers:
         swapper.prepare([source])

@@ -38,12 +38,13 @@ from onnx import TensorProto, helper, numpy_helper
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from facefusion.imaging.masks import box_mask
 from facefusion.imaging.templates import align_to
+from facefusion.jobs.once import run
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter
 from facefusion.models.providers import PROVIDERS, provider_options
 from facefusion.models.session import Session
 from facefusion.models.store import UnknownHashWarning
-from facefusion.pipeline.runner import analyse_target, run
+from facefusion.pipeline.runner import analyse_target
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.testing.fakes import sample_path
 from facefusion.types.face import Face

@@ -19,11 +19,11 @@ from PIL import Image
 from tests.patience import wait_until
 from tests.servers import Server
 
+from facefusion.jobs.once import run
 from facefusion.jobs.storage import open_storage
 from facefusion.jobs.store import JobStore
 from facefusion.media.generate import write_test_clip
 from facefusion.media.reader import ClipReader
-from facefusion.pipeline.runner import run
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.service.backend import Backend
 from facefusion.service.cluster import fetch_output
@@ -37,13 +37,18 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def make_minute(path: Path, side: int = 256) -> Path:
-    """A clip of a minute with a face and five frames in a second."""
+def make_small(path: Path, frame_count: int, side: int) -> Path:
+    """A clip with a face, sound, and five frames in a second."""
     small = [np.asarray(Image.fromarray(f.pixels).resize((side, side))) for f in ClipReader(sample_path("target.mp4"))]
     there_and_back = [*small, *small[-2:0:-1]]
-    frames = [there_and_back[k % len(there_and_back)] for k in range(300)]
-    write_test_clip(path, frames, [k * 2560 for k in range(300)], Fraction(1, 12800), audio_tracks=1)
+    frames = [there_and_back[k % len(there_and_back)] for k in range(frame_count)]
+    write_test_clip(path, frames, [k * 2560 for k in range(frame_count)], Fraction(1, 12800), audio_tracks=1)
     return path
+
+
+def make_minute(path: Path) -> Path:
+    """A minute of it."""
+    return make_small(path, 300, 256)
 
 
 def make_recipe(clip: Path, output: Path) -> Recipe:

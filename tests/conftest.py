@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from facefusion.analyse.analyser import Analyser
+from facefusion.media.priority import usual_priority
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter
 from facefusion.pipeline.runner import build_analyser
@@ -19,6 +20,8 @@ from facefusion.recipe import Recipe
 from facefusion.testing.fakes import sample_path
 from facefusion.types.frame import RenderedFrame
 
+# What tests start compiles everything anew each time where nobody may keep what is compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 hypothesis.settings.register_profile("patient", deadline=None)  # no test is about how long something takes
 hypothesis.settings.load_profile("patient")
 
@@ -35,6 +38,12 @@ def _no_outside_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     with tempfile.TemporaryDirectory(prefix="facefusion-test-jobs-") as folder:
         monkeypatch.setenv("FACEFUSION_JOBS_PATH", folder)
         monkeypatch.setenv("XDG_STATE_HOME", str(Path(folder) / "state"))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_test_takes_the_machine_for_itself() -> Iterator[None]:
+    with usual_priority():  # some write AV1 without our writer
         yield
 
 
@@ -81,3 +90,13 @@ def shared() -> Path:
         assert os.environ.get("CI") != "true", "CI must run beside the shared media"
         pytest.skip("the shared media are not on this machine")
     return SHARED
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    """Jobs of a folder that is empty."""
+    from facefusion.jobs.local import LocalJobs
+
+    made = LocalJobs.open(tmp_path / "jobs")
+    yield made
+    made.store.close()

@@ -22,9 +22,9 @@ from pathlib import Path
 import cv2
 
 from facefusion.jobs.local import LocalJobs
+from facefusion.jobs.once import run
 from facefusion.media.generate import write_test_clip
 from facefusion.media.reader import ClipReader
-from facefusion.pipeline.runner import run
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.testing.fakes import sample_path
 

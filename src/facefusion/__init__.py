@@ -13,8 +13,10 @@ from facefusion.version import __version__
 
 if TYPE_CHECKING:
     from facefusion.apps.simple import get_options, process_image, process_video, set_options
+    from facefusion.declaration import Step
     from facefusion.errors import FaceFusionError
-    from facefusion.pipeline.runner import Outcome, analyse_target, render_target, run
+    from facefusion.jobs.once import render_target, run
+    from facefusion.pipeline.runner import Outcome, analyse_target
     from facefusion.recipe import Recipe, build_recipe
     from facefusion.types.track import Track, Tracks
 
@@ -23,11 +25,12 @@ _HOMES = {
     "get_options": "facefusion.apps.simple",
     "process_video": "facefusion.apps.simple",
     "process_image": "facefusion.apps.simple",
+    "Step": "facefusion.declaration",
     "Recipe": "facefusion.recipe",
     "build_recipe": "facefusion.recipe",
-    "run": "facefusion.pipeline.runner",
+    "run": "facefusion.jobs.once",
     "analyse_target": "facefusion.pipeline.runner",
-    "render_target": "facefusion.pipeline.runner",
+    "render_target": "facefusion.jobs.once",
     "Outcome": "facefusion.pipeline.runner",
     "Track": "facefusion.types.track",
     "Tracks": "facefusion.types.track",
@@ -38,6 +41,7 @@ __all__ = [
     "FaceFusionError",
     "Outcome",
     "Recipe",
+    "Step",
     "Track",
     "Tracks",
     "__version__",

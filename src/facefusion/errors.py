@@ -4,6 +4,7 @@ FaceFusionError
 ├── RecipeError (ValueError)
 │   ├── UnknownOption
 │   ├── UnknownProcessor
+│   ├── ProcessorRefused
 │   ├── UnknownModel
 │   └── ExtraMissing
 ├── MediaError (OSError)
@@ -33,7 +34,6 @@ FaceFusionError
 │   ├── IllegalMove
 │   ├── LeaseLost
 │   ├── SegmentFailed
-│   ├── WorkerLost
 │   ├── StoreUnreachable
 │   ├── StoreRefused
 │   └── DiskLimitReached
@@ -96,6 +96,12 @@ class UnknownProcessor(RecipeError):
     """A processor that no installed package offers."""
 
     code = "unknown_processor"
+
+
+class ProcessorRefused(RecipeError):
+    """A processor of another package that cannot be loaded, or does not hold to what a processor must."""
+
+    code = "processor_refused"
 
 
 class UnknownModel(RecipeError):
@@ -291,13 +297,6 @@ class SegmentFailed(JobError):
     """A part of a job failed too often and was put aside, with the reason."""
 
     code = "segment_failed"
-
-
-class WorkerLost(JobError):
-    """A process ended in the middle of its work."""
-
-    code = "worker_lost"
-    retryable = True
 
 
 class StoreUnreachable(JobError):

@@ -1,10 +1,15 @@
-"""What FaceFusion 3 has and we do not, so that its command lines and its ini file are never half obeyed."""
+"""FaceFusion 3's spelling: its flat options are folded into steps, and what it has and we do not is told about, so that
+its command lines and its ini file are never half obeyed.
+"""
 
 from __future__ import annotations
 
 import configparser
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from facefusion.declaration import Step, find_processor, flat_fields
 from facefusion.documents import border, load_text
 from facefusion.errors import RecipeError, UnknownOption
 
@@ -91,7 +96,7 @@ def check_not_missing(name: str, where: str) -> None:
     ------
     UnknownOption
     """
-    if name in MISSING:
+    if name in MISSING and name not in flat_fields():  # a package may bring what is missing
         raise UnknownOption(f"'{name}' is an option of FaceFusion 3 that is not here ({where}).", MISSING[name])
 
 
@@ -107,3 +112,74 @@ def read_ini(path: Path) -> dict[str, str]:
     with border(RecipeError, f"{path} is not a valid ini file", "Mend that line."):
         parser.read_string(text)
     return {key: value for name in parser.sections() for key, value in parser[name].items() if value.strip()}
+
+
+def fold(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with ``processors`` and ``<processor>_<option>`` folded into ``steps``.
+
+    Parameters
+    ----------
+    values
+        By name. Options of a processor go to each of its steps; those of a processor that stands in none become
+        presets, which a mapping file may ask for.
+
+    Raises
+    ------
+    RecipeError, UnknownProcessor, UnknownOption
+    """
+    flat: dict[str, dict[str, Any]] = {}
+    rest: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in flat_fields():
+            spec, name, _ = flat_fields()[key]
+            flat.setdefault(spec.name, {})[name] = value
+        else:
+            rest[key] = value
+    if "processors" in rest and "steps" in rest:
+        raise RecipeError("Both 'processors' and 'steps' are given.", "Keep one of them.")
+    presets = _steps_of(rest.pop("presets", ()), "presets")
+    if "steps" in rest:
+        steps = _steps_of(rest["steps"], "steps")
+    else:
+        names = _names_of(rest.pop("processors", ("face_swapper",)))
+        known = {step.processor: step for step in presets}
+        steps = [known[name] if name in known else Step(name) for name in names]
+    present = {step.processor for step in steps}
+    others = [step for step in presets if step.processor not in present]
+    others += [Step(name) for name in flat if name not in present and name not in {o.processor for o in others}]
+    rest["steps"] = tuple(_given(step, flat.get(step.processor)) for step in steps)
+    others = [_given(step, flat.get(step.processor)) for step in others]
+    if others:
+        rest["presets"] = tuple({step.processor: step for step in reversed(others)}.values())
+    return rest
+
+
+def _given(step: Step, values: Mapping[str, Any] | None) -> Step:
+    return step.with_options(values) if values else step
+
+
+def _steps_of(value: Any, where: str) -> list[Step]:
+    example = f'For example {where} = [{{processor = "face_swapper", model = "mesh"}}].'
+    if not isinstance(value, list | tuple):
+        raise RecipeError(f"Option '{where}' is a list of tables, not {value!r}.", example)
+    found = []
+    for one in value:
+        if isinstance(one, Step):
+            found.append(one)
+        elif isinstance(one, str):
+            found.append(Step(one))
+        elif isinstance(one, Mapping) and isinstance(one.get("processor"), str):
+            found.append(Step.from_table(one))
+        else:
+            raise RecipeError(f"Option '{where}': {one!r} names no processor.", example)
+    return found
+
+
+def _names_of(value: Any) -> list[str]:
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, Iterable) or not all(isinstance(word, str) for word in words):
+        raise RecipeError(f"Option 'processors' is a list of names, not {value!r}.", "For example face_swapper.")
+    names = list(words)
+    for name in names:
+        find_processor(name)
+    return names

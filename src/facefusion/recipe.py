@@ -1,21 +1,22 @@
 """What the user asks for. A `Recipe` is frozen, complete and the one source of every door:
 command-line flags, configuration keys, environment variables and library options.
 
-Adding a field here adds it everywhere. ``flags`` in a field's extra schema are its command-line
-spellings; the first long one is shown in messages.
+Adding a field here adds it everywhere; options of a processor are added to its own class (`facefusion.declaration`).
+``flags`` in a field's extra schema are its command-line spellings; the first long one is shown in messages.
 """
 
 from __future__ import annotations
 
-import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from facefusion.declaration import Step, flat_fields, option, suggest, union
 from facefusion.errors import RecipeError, UnknownOption
+from facefusion.facefusion3 import fold
 
 FaceChoice = Literal["largest", "all"] | tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...]
 """Which tracks are changed: the most prominent person, everyone, or track numbers."""
@@ -61,15 +62,52 @@ _ALIASES = {
     "output": "output_path",
     "start": "start_s",
     "end": "end_s",
+    "step": "steps",
 }
 
 
-def _option(default: Any, text: str, *flags: str, group: str, **constraints: Any) -> Any:
-    return Field(default, description=text, json_schema_extra={"flags": list(flags), "group": group}, **constraints)
+_option = option
+
+
+class _Flat(BaseModel):
+    """Options that are spelled beside those of a recipe and folded into its steps."""
+
+    processors: tuple[str, ...] = _option(
+        ("face_swapper",), "what is done, in this order", "--processors", "--frame-processors", group="processing"
+    )
+
+
+INNER = ("steps", "presets")
+"""Fields that have no flag."""
+
+
+def known_options() -> Mapping[str, Any]:
+    """Every option by its flat spelling, with its field: those of a recipe and those of all processors."""
+    own = {name: field for name, field in Recipe.model_fields.items() if name not in INNER}
+    return {**own, **_Flat.model_fields, **{name: field for name, (_, _, field) in flat_fields().items()}}
+
+
+def flags_of(name: str) -> tuple[str, ...]:
+    """Spellings of an option on the command line."""
+    extra: Any = known_options()[name].json_schema_extra
+    if name in flat_fields():
+        spec, option_name, _ = flat_fields()[name]
+        return (spec.flag(option_name), *extra["flags"])
+    return tuple(extra["flags"])
+
+
+def group_of(name: str) -> str:
+    """Heading under which an option stands on help pages."""
+    if name in flat_fields():
+        return flat_fields()[name][0].name.replace("_", " ")
+    extra: Any = known_options()[name].json_schema_extra
+    return str(extra["group"])
 
 
 class Recipe(BaseModel):
     """One request, checked on its own; files and models are checked when it is planned.
+
+    What is done stands in ``steps``. The flat spelling (``processors`` and ``<processor>_<option>``) is understood too.
 
     Raises
     ------
@@ -79,77 +117,20 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False, allow_inf_nan=False)
 
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**with_caution(fold(values)))
+
     source_paths: tuple[Path, ...] = _option(
         (), "photos of the person to take the face from", "-s", "--source", "--sources", "--source-paths", group="paths"
     )
     target_path: Path = _option(Path(), "photo or clip to change", "-t", "--target", "--target-path", group="paths")
     output_path: Path = _option(Path(), "where the result goes", "-o", "--output", "--output-path", group="paths")
 
-    processors: tuple[str, ...] = _option(
-        ("face_swapper",), "what is done, in this order", "--processors", "--frame-processors", group="processing"
-    )
-    face_swapper_model: str = _option("mesh", "model of the face swapper", "--face-swapper-model", group="processing")
-    face_swapper_blend: Literal["feather", "pyramid", "poisson"] = _option(
-        "feather", "how the new face is joined to the frame", "--face-swapper-blend", group="processing"
-    )
-    face_swapper_light: Annotated[float, Field(ge=0, le=1)] = _option(
-        1.0,
-        "how much of the target's light and colour the new face takes, 0 to 1",
-        "--face-swapper-light",
-        group="processing",
-    )
-    face_swapper_fusion: Share = _option(
-        0.3,
-        "how much the fusion network fits light, colour and edge of the embedded swapper, 0 to 1",
-        "--face-swapper-fusion",
-        group="processing",
-    )
-    face_swapper_pixel_boost: str | None = _option(
-        None,
-        "size at which model swappers work, such as 512x512; a multiple of the model's own",
-        "--face-swapper-pixel-boost",
-        group="processing",
-    )
-    face_swapper_weight: Share = _option(
-        0.5,
-        "identity from the target's own (0) over plain (0.5) to exaggerated (1), for model swappers",
-        "--face-swapper-weight",
-        group="processing",
-    )
-    deep_swapper_model: str = _option(
-        "", "one-person model, such as iperov/elon_musk_224", "--deep-swapper-model", group="processing"
-    )
-    deep_swapper_morph: Percent = _option(
-        100, "share of the model's person, 0 to 100", "--deep-swapper-morph", group="processing"
-    )
-    face_enhancer_model: str = _option(
-        "gfpgan_1.4", "model of the face enhancer", "--face-enhancer-model", group="processing"
-    )
-    face_enhancer_blend: Percent = _option(
-        80, "share of the enhanced face, 0 to 100", "--face-enhancer-blend", group="processing"
-    )
-    face_enhancer_weight: Share = _option(
-        0.5,
-        "faithful (1) or beautiful (0), for models that have this input",
-        "--face-enhancer-weight",
-        group="processing",
+    steps: tuple[Step, ...] = _option((), "what is done, in this order", group="processing", validate_default=False)
+    presets: tuple[Step, ...] = _option(
+        (), "options of processors that only a mapping file names", group="processing", validate_default=False
     )
 
-    face_anonymiser_model: str = _option(
-        "synthetic",
-        "how people are hidden: synthetic, blur, pixelate, mask or blackout",
-        "--face-anonymiser-model",
-        group="processing",
-    )
-    face_anonymiser_strength: Share = _option(
-        0.5, "strength of blur and pixelate, 0 to 1", "--face-anonymiser-strength", group="processing"
-    )
-    face_anonymiser_seed: Annotated[int, Field(ge=0, lt=2**63)] | None = _option(
-        None,
-        "number that the synthetic faces are drawn by; without it every job draws others",
-        "--face-anonymiser-seed",
-        group="processing",
-    )
     exempt_paths: tuple[Path, ...] = _option(
         (), "photos of people who are left as they are", "--exempt", "--exempt-paths", group="selection"
     )
@@ -384,7 +365,6 @@ class Recipe(BaseModel):
         "exempt_faces",
         "fail_under",
         "drop_tracks",
-        "processors",
         "execution_providers",
         "models_paths",
         "face_mask_types",
@@ -412,14 +392,6 @@ class Recipe(BaseModel):
         """A FaceFusion size such as 640x640 is its longer side."""
         parts = value.lower().split("x") if isinstance(value, str) else []
         return max(int(part) for part in parts) if len(parts) == 2 and all(p.isdigit() for p in parts) else value
-
-    @field_validator("face_swapper_pixel_boost")
-    @classmethod
-    def _check_boost(cls, value: str | None) -> str | None:
-        sides = (value or "1x1").lower().split("x")
-        if len(sides) != 2 or sides[0] != sides[1] or not sides[0].isdigit():
-            raise ValueError("must be a square such as 512x512")
-        return value
 
     @field_validator("face_mask_padding", "face_detector_margin")
     @classmethod
@@ -456,6 +428,30 @@ class Recipe(BaseModel):
     @classmethod
     def _check_one_name(cls, value: object) -> object:
         return check_name(value)
+
+    @property
+    def processors(self) -> tuple[str, ...]:
+        """Names of the processors, in order."""
+        return tuple(step.processor for step in self.steps)
+
+    def step_of(self, processor: str) -> Step:
+        """The first step of a processor; with the options that are known of it where it stands in none.
+
+        Raises
+        ------
+        UnknownProcessor
+        """
+        found = (step for step in (*self.steps, *self.presets) if step.processor == processor)
+        return next(found, None) or Step(processor)
+
+    def with_options(self, **values: Any) -> Recipe:
+        """The same recipe with other options, in any spelling of `build_recipe`; they are checked."""
+        kept = {name: getattr(self, name) for name in self.model_fields_set}
+        if "processors" in values:
+            # Steps that stay keep their options.
+            names = _words(values.pop("processors"))
+            kept |= {"steps": [self.step_of(str(name)) for name in names], "presets": (*self.steps, *self.presets)}
+        return build_recipe({**kept, **values})
 
     @model_validator(mode="after")
     def _check_ages(self) -> Recipe:
@@ -514,22 +510,33 @@ def build_recipe(options: dict[str, Any]) -> Recipe:
     RecipeError
         For a value that is out of range, naming the option and the rule.
     """
-    known = Recipe.model_fields
+    known = known_options()
     values: dict[str, Any] = {}
     for key, value in options.items():
         name = _ALIASES.get(key, key).replace("-", "_") if isinstance(key, str) else ""
-        if name not in known:
+        if name not in known and name not in INNER:
             raise UnknownOption(f"There is no option '{key}'.", suggest(str(key), [*known, *_ALIASES]))
         if name in values:
             raise RecipeError(f"'{key}' and another spelling of it are both given.", "Keep one of them.")
         values[name] = value
-    if "face_anonymiser" in _words(values.get("processors", ())):
-        # Somebody who is missed cannot be called back: everyone, and rather too much than too little.
-        values = {"faces": "all", "face_detector_score": 0.12, "face_detector_interval": 3, **values}
     try:
         return Recipe(**values)
     except ValidationError as error:
         raise RecipeError(*refusal_of(error, known, "recipe")) from error
+
+
+def with_caution(values: dict[str, Any], steps: Sequence[Step] | None = None) -> dict[str, Any]:
+    """Options of a recipe with what its steps want where nobody has given it.
+
+    Parameters
+    ----------
+    values
+        Fields of `Recipe` that were given.
+    steps
+        Others than the recipe's.
+    """
+    wanted = union(step.requirements for step in (values.get("steps", ()) if steps is None else steps)).cautious
+    return {**wanted, **values}
 
 
 def with_absolute_paths(recipe: Recipe) -> Recipe:
@@ -580,11 +587,3 @@ def four_sides(values: tuple[int, ...]) -> tuple[int, int, int, int]:
     bottom = values[2] if len(values) > 2 else top
     left = values[3] if len(values) > 3 else right
     return top, right, bottom, left
-
-
-def suggest(name: str, known: list[str]) -> str:
-    """A hint that names the nearest known word, or all of them when none is near."""
-    near = difflib.get_close_matches(name.replace("-", "_"), known, n=1, cutoff=0.5)
-    if near:
-        return f"Did you mean '{near[0]}'?"
-    return f"Known: {', '.join(sorted(known))}."

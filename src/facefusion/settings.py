@@ -19,10 +19,11 @@ from typing import Any
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from facefusion.declaration import suggest
 from facefusion.documents import load_toml
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.facefusion3 import check_not_missing, read_ini
-from facefusion.recipe import Recipe, check_name, refusal_of, suggest
+from facefusion.recipe import check_name, known_options, refusal_of
 
 PREFIX = "FACEFUSION_"
 NO_OPTIONS = ("config_path", "debug")
@@ -81,7 +82,7 @@ class JobSettings(BaseModel):
 
 
 def _fields() -> dict[str, Any]:
-    return {**Recipe.model_fields, **JobSettings.model_fields}
+    return {**known_options(), **JobSettings.model_fields}
 
 
 def build_job_settings(options: Mapping[str, Any]) -> JobSettings:
@@ -187,30 +188,44 @@ def load_options(
         Naming the file, with its line where it is known, or the variable.
     """
     merged: dict[str, Sourced] = {}
+
+    def put(name: str, value: Any, origin: str) -> None:
+        name = _STEPS.get(name, name)
+        # A list of names and a list of steps say the same thing: the stronger place takes it all.
+        for other in _ALTERNATIVES.get(name, ()):
+            if other in merged and merged[other].origin != origin:
+                del merged[other]
+        merged[name] = Sourced(value, origin)
+
     for path in config_files(working_folder, environment, explicit):
         for key, value in _read_file(path).items():
             _check_name(key, str(path))
-            merged[key] = Sourced(value, str(path))
+            put(key, value, str(path))
     for variable, text in environment.items():
         name = variable.removeprefix(PREFIX).lower()
         if not variable.startswith(PREFIX) or name in NO_OPTIONS:
             continue
         _check_name(name, f"environment variable {variable}")
-        merged[name] = Sourced(_from_text(name, text, f"environment variable {variable}"), variable)
+        put(name, _from_text(name, text, f"environment variable {variable}"), variable)
     for name, value in command_line.items():
-        merged[name] = Sourced(value, "command line")
+        put(name, value, "command line")
     return merged
+
+
+_STEPS = {"step": "steps", "steps": "steps"}
+"""``[[step]]`` tables of a configuration file."""
+_ALTERNATIVES = {"steps": ("processors",), "processors": ("steps",)}
 
 
 def _check_name(name: str, origin: str) -> None:
     check_not_missing(name, origin)
-    if name not in _fields():
+    if name not in _fields() and name not in (*_STEPS, *_STEPS.values()):
         raise UnknownOption(f"There is no option '{name}' ({origin}).", suggest(name, list(_fields())))
 
 
 def _from_text(name: str, text: str, origin: str) -> Any:
     """Lists are JSON or words; everything else is left to the recipe to read."""
-    if "tuple" in str(_fields()[name].annotation) and name != "faces":
+    if name in _STEPS or ("tuple" in str(_fields()[name].annotation) and name != "faces"):
         if not text.lstrip().startswith("["):
             return text.split()
         try:

@@ -24,15 +24,14 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from facefusion.errors import FaceFusionError, OutputRefused
-from facefusion.writing import final_path
 
 RACE_S = 0.1
 """How long a lock is tried for: a file that is just being taken away is no holder."""
 LOCK = ".lock"
-LONG_BYTES = 180
-"""Writers add to a name while they write; file systems take 255 bytes."""
 _JOURNAL = "made"
 _BESIDE = re.compile(r"\.facefusion-[0-9a-f]{16}")
+_owned: dict[str, int] = {}
+"""Folders of this process's working folders, and the number of the process that made them."""
 
 
 def refusal(error: Exception, path: Path) -> FaceFusionError:
@@ -67,6 +66,22 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def final_path(path: Path) -> Path:
+    """The file that a name stands for: links are written through, also those whose goal is not there yet.
+
+    Raises
+    ------
+    OSError
+        For links that go in a circle, and where a device, a pipe or a folder is: a file never takes their place.
+    """
+    found = Path(os.path.realpath(path))
+    if found.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    if found.exists() and not found.is_file():
+        raise OSError(errno.EEXIST, "something is there that is not a file", str(path))
+    return found
+
+
 class Lock:
     """A lock that is held; `take` makes it."""
 
@@ -92,7 +107,7 @@ class Lock:
         self.release()
 
 
-def take(path: Path, patience_s: float = 0.0) -> Lock | None:
+def take(path: Path, patience_s: float = RACE_S) -> Lock | None:
     """Take a lock.
 
     Parameters
@@ -100,7 +115,7 @@ def take(path: Path, patience_s: float = 0.0) -> Lock | None:
     path
         Its file; made where it is missing, never followed where it is a link.
     patience_s
-        How long to wait for whoever has it.
+        How long to wait for whoever has it. With 0 the file may be one that is just being taken away.
 
     Returns
     -------
@@ -114,7 +129,7 @@ def take(path: Path, patience_s: float = 0.0) -> Lock | None:
     make_folder(path.parent)
     inner: Any = FileLock(path, mode=0o600, thread_local=False)
     try:
-        inner.acquire(timeout=max(patience_s, RACE_S), poll_interval=0.02)
+        inner.acquire(timeout=patience_s, poll_interval=0.02)
     except Timeout:
         return None
     except OSError as error:
@@ -170,6 +185,7 @@ class Workplace:
         except OSError as error:
             lock.release(is_removing=True)
             raise refusal(error, self.folder) from error
+        _own(self.folder)
 
     def beside(self, path: Path) -> Path:
         """A folder beside a file, for what is to get the file's name when it is whole. Links are written through.
@@ -191,12 +207,14 @@ class Workplace:
             folder.mkdir(mode=0o700)
         except OSError as error:
             raise refusal(error, path) from error
+        _own(folder)
         return folder
 
     def drop(self, *folders: Path) -> None:
         """Take folders away that `beside` made."""
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
+            _disown(folder)
             if folder in self._made:
                 self._made.remove(folder)
 
@@ -206,6 +224,7 @@ class Workplace:
             return  # a fork of its owner
         self.drop(*self._made)
         shutil.rmtree(self.folder, ignore_errors=True)
+        _disown(self.folder)
         self._lock.release(is_removing=True)
 
     def __enter__(self) -> Self:
@@ -215,13 +234,26 @@ class Workplace:
         self.close()
 
 
+def _own(folder: Path) -> None:
+    _owned[os.path.realpath(folder)] = os.getpid()
+
+
+def _disown(folder: Path) -> None:
+    _owned.pop(os.path.realpath(folder), None)
+
+
+def is_owned(path: Path) -> bool:
+    """Whether a file lies in a working folder of this process: it goes with it, however the process ends."""
+    return any(_owned.get(str(folder)) == os.getpid() for folder in Path(os.path.realpath(path)).parents)
+
+
 def clear_dead(base: Path) -> int:
     """Take away what processes left that are gone.
 
     Parameters
     ----------
     base
-        Folder of working folders.
+        Folder of working folders, and of nothing else.
 
     Returns
     -------
@@ -237,24 +269,26 @@ def clear_dead(base: Path) -> int:
 
 def _clear(base: Path, name: str) -> bool:
     try:
-        lock = take(base / f"{name}{LOCK}")
+        lock = take(base / f"{name}{LOCK}", patience_s=0)  # most that are held belong to who lives
     except OutputRefused:
         return False  # of another user
     if lock is None:
         return False
     folder = base / name
-    for made in _recorded(folder):
-        shutil.rmtree(made, ignore_errors=True)
-    try:
-        if folder.is_dir() and not folder.is_symlink():
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            folder.unlink(missing_ok=True)  # a file, or a link: itself and not what it leads to
-    except OSError:
-        pass
-    is_gone = not os.path.lexists(folder)
+    stuck = [made for made in _recorded(folder) if not _remove(made)]  # what they are is still known then
+    is_gone = not stuck and _remove(folder)
     lock.release(is_removing=is_gone)
     return is_gone
+
+
+def _remove(path: Path) -> bool:
+    """Take a folder away, or a file, or a link and not what it leads to; whether it is gone."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return not os.path.lexists(path)
 
 
 def _recorded(folder: Path) -> list[Path]:
@@ -298,53 +332,3 @@ def user_workplace() -> Iterator[Workplace]:
     clear_dead(base)
     with Workplace(base) as place:
         yield place
-
-
-def stand_in(folder: Path, output: Path) -> Path:
-    """Where an output is made in a folder beside it: under its own name, where that leaves room for a longer one."""
-    return folder / (output.name if len(os.fsencode(output.name)) <= LONG_BYTES else f"output{output.suffix}")
-
-
-@contextmanager
-def delivery(place: Workplace, output: Path) -> Iterator[Path]:
-    """A file to write in place of an output: it gets the output's name at the end, when all went well.
-
-    Raises
-    ------
-    OutputRefused
-    """
-    folder = place.beside(output)
-    made = stand_in(folder, output)
-    try:
-        with told_as(made, output):
-            yield made
-        deliver(made, output)
-    finally:
-        place.drop(folder)
-
-
-@contextmanager
-def told_as(made: Path, output: Path) -> Iterator[None]:
-    """Have errors name the output, where they name the file that is made in its place."""
-    try:
-        yield
-    except FaceFusionError as error:
-        error.message = error.message.replace(str(made), str(output))
-        error.args = (error.message, *error.args[1:])
-        raise
-
-
-def deliver(made: Path, output: Path) -> None:
-    """Give a finished file its name. Links are written through; the rights of a file that was there are kept.
-
-    Raises
-    ------
-    OutputRefused
-    """
-    try:
-        goal = final_path(output)
-        with suppress(FileNotFoundError, PermissionError):
-            os.chmod(made, stat.S_IMODE(os.stat(goal).st_mode))
-        os.replace(made, goal)
-    except OSError as error:
-        raise refusal(error, output) from error

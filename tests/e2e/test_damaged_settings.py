@@ -11,7 +11,7 @@ from facefusion.apps import cli
 from facefusion.errors import FaceFusionError, RecipeError
 from facefusion.metrics.report import read_limits
 from facefusion.pipeline.selection import load_face_map
-from facefusion.recipe import build_recipe
+from facefusion.recipe import Recipe, build_recipe
 from facefusion.settings import build_job_settings, load_options
 
 
@@ -218,7 +218,7 @@ def test_mutated_settings_drafts_and_face_maps_raise_only_our_own_errors(tmp_pat
             path.write_bytes(changed)
             try:
                 if name == "map.toml":
-                    load_face_map(path, ("face_swapper",))
+                    load_face_map(path, Recipe())
                 elif name == "good.json":
                     assert call("job-submit", "good", "--quiet") in (0, 2, 8)
                 else:

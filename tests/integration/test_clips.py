@@ -11,7 +11,8 @@ from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter, quality_to_crf
 from facefusion.testing.clips import make_clip, moving_square
 from facefusion.types.frame import Frame, RenderedFrame
-from facefusion.workplace import Workplace, delivery
+from facefusion.workplace import Workplace
+from facefusion.writing import delivery
 
 VFR = [0, 512, 1500, 1600, 3100, 3612, 6000, 6010, 9000, 12800]
 
@@ -169,6 +170,19 @@ def test_encoders_write_clips_that_read_back(tmp_path, encoder):
         assert container.streams.video[0].codec_context.name in {"libx264": ("h264",), "libx265": ("hevc",)}.get(
             encoder, ("libdav1d", "av1")
         )
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="only Linux has these")
+@pytest.mark.parametrize("encoder", ["libx264", "libx265", "libsvtav1"])
+def test_no_encoder_takes_the_machine_for_itself(tmp_path, encoder):
+    source = make_clip(tmp_path / "a.mp4")
+    reader = ClipReader(source)
+    usual = os.sched_getscheduler(0)
+    with ClipWriter(tmp_path / "out.mkv", reader, encoder=encoder, preset="ultrafast") as writer:
+        for frame in reader:
+            writer.write(RenderedFrame(frame))
+            assert {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")} == {usual}
+    assert os.sched_getscheduler(0) == usual
 
 
 def test_quality_maps_to_the_rate_factor():

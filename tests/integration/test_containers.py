@@ -14,6 +14,7 @@ from av.stream import Disposition
 from tests.films import Sound, Words, click_time_s, make_film, make_parts, send_through, sound_length_s
 
 from facefusion.errors import FaceFusionError, MediaUnsupported, OutputRefused, RecipeError
+from facefusion.jobs.once import run
 from facefusion.media import writer as writer_module
 from facefusion.media.passengers import TrackOptions, list_passengers, read_tracks
 from facefusion.media.reader import ClipReader
@@ -21,7 +22,6 @@ from facefusion.media.segments import ClipMerger
 from facefusion.media.timecode import move_timecode
 from facefusion.media.writer import check_clip_output
 from facefusion.pipeline.plan import build_plan, track_options
-from facefusion.pipeline.runner import run
 from facefusion.recipe import Recipe
 from facefusion.testing.clips import make_clip, moving_square
 

@@ -205,9 +205,9 @@ def test_whoever_must_not_be_seen_stays_covered_behind_others(analyser):
 
 @pytest.mark.parametrize("selection", ["reference", "number", "map"])
 def test_however_somebody_is_chosen_nobody_else_is_painted(tmp_path, analyser, selection):
+    from facefusion.jobs.once import run
     from facefusion.media.generate import write_test_clip
     from facefusion.media.reader import ClipReader
-    from facefusion.pipeline.runner import run
 
     scene = make_scene(analyser, "crosses")
     clip, output = tmp_path / "crowd.mkv", tmp_path / "out.mkv"
@@ -237,8 +237,8 @@ def test_however_somebody_is_chosen_nobody_else_is_painted(tmp_path, analyser, s
 
 
 def test_the_case_of_a_chosen_person_behind_another(tmp_path, shared, analyser):
+    from facefusion.jobs.once import run
     from facefusion.media.reader import ClipReader
-    from facefusion.pipeline.runner import run
 
     clip = shared / "cases" / "selected_person_passes_behind_another.mp4"
     options = {

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+import socket
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import numpy as np
 import pytest
+from tests.patience import PATIENCE_S
 
 from facefusion.errors import BundleRefused, FetchFailed, HashMismatch, LicenceRefused, ModelMissing
 from facefusion.models import bundle
@@ -22,9 +24,9 @@ from facefusion.models.store import ModelStore
 
 CONTENT = np.random.default_rng(3).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
 SHA = hashlib.sha256(CONTENT).hexdigest()
-PATIENT = httpx.Timeout(60.0)
+PATIENT = httpx.Timeout(PATIENCE_S)
 """A busy machine may take long to answer."""
-QUICK = httpx.Timeout(60.0, read=0.6)
+QUICK = httpx.Timeout(PATIENCE_S, read=0.6)
 """For a server that never says more."""
 
 
@@ -84,7 +86,8 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self.server.cut_once = True
                 self.answer(CONTENT[:100_000], whole=len(CONTENT))
-                self.connection.close()
+                self.connection.shutdown(socket.SHUT_RDWR)  # a mere close waits for whoever still holds the socket
+                self.close_connection = True
         else:
             self.answer(CONTENT)
 
@@ -151,7 +154,7 @@ def test_file_is_fetched_hashed_and_named_and_progress_is_told(server, store):
 
 
 def test_cut_transfer_goes_on_where_it_was_cut(server, store):
-    (path,) = fetch(spec(server.url("cut")), store, quiet, httpx.Timeout(60.0, read=5.0))
+    (path,) = fetch(spec(server.url("cut")), store, quiet, PATIENT)
     assert path.read_bytes() == CONTENT
     assert server.asked[0] == ("cut", None)
     assert server.asked[1][1] == "bytes=100000-"

@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +33,12 @@ from facefusion.errors import (
     StoreUnreachable,
     UnknownJob,
 )
-from facefusion.jobs import local, work
+from facefusion.jobs import local, schema, work
 from facefusion.jobs.local import LocalJobs, next_stretch
+from facefusion.jobs.once import run
 from facefusion.jobs.prepare import job_id_of
 from facefusion.jobs.preview import preview
+from facefusion.jobs.schema import SCRIPT, migrated_script, script_of
 from facefusion.jobs.states import Item
 from facefusion.jobs.storage import FolderStorage, _Ranged, open_storage
 from facefusion.jobs.store import JobStore
@@ -42,7 +48,6 @@ from facefusion.media.image import read_photo
 from facefusion.media.probe import mount
 from facefusion.media.reader import ClipReader
 from facefusion.pipeline.cast import PoorSourceWarning
-from facefusion.pipeline.runner import run
 from facefusion.recipe import build_recipe
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
@@ -86,13 +91,6 @@ def recipe_for(tmp_path, **options):
             "output_path": tmp_path / "out.mp4", "segment_s": 1.0, "output_video_preset": "ultrafast", **options,
         }
     )  # fmt: skip
-
-
-@pytest.fixture
-def jobs(tmp_path):
-    made = LocalJobs.open(tmp_path / "jobs")
-    yield made
-    made.store.close()
 
 
 @pytest.fixture(scope="module")
@@ -467,7 +465,7 @@ def test_a_changed_input_is_found_before_anything_is_done(jobs, tmp_path):
 def test_the_same_request_is_the_same_job_whatever_machine_options_it_has(tmp_path):
     recipe = recipe_for(tmp_path)
     threads = recipe.model_copy(update={"execution_thread_count": 7})
-    other = recipe.model_copy(update={"face_swapper_light": 0.5})
+    other = recipe.with_options(face_swapper_light=0.5)
     assert job_id_of(recipe, {"a": "1"}) == job_id_of(threads, {"b": "1"})
     assert job_id_of(recipe, {"a": "1"}) != job_id_of(other, {"a": "1"})
     assert job_id_of(recipe, {"a": "1"}) != job_id_of(recipe, {"a": "2"})
@@ -696,3 +694,25 @@ def test_an_item_that_may_not_be_tried_yet_is_not_taken():
 
 def test_storage_by_path_and_by_url_is_the_same(tmp_path):
     assert open_storage(str(tmp_path), tmp_path).url == open_storage(Path(tmp_path).as_uri(), tmp_path).url
+
+
+def test_a_new_store_is_what_all_steps_make_and_is_made_without_alembic(tmp_path):
+    assert SCRIPT.read_text() == migrated_script(), (
+        "python -m facefusion.jobs.schema > src/facefusion/jobs/new_store.sql"
+    )
+    code = (
+        "import sys; from facefusion.jobs.store import JobStore; JobStore(sys.argv[1]).close(); "
+        "assert 'alembic' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, f"sqlite:///{tmp_path / 'new.db'}"], check=True)
+    with closing(sqlite3.connect(tmp_path / "new.db")) as made:
+        assert script_of(made) == migrated_script()
+
+
+def test_a_new_store_is_whole_where_the_script_is_of_another_step(tmp_path, monkeypatch):
+    old = tmp_path / "old.sql"
+    old.write_text("CREATE TABLE jobs (id INTEGER);\nINSERT INTO alembic_version VALUES ('0000');\n")
+    monkeypatch.setattr(schema, "SCRIPT", old)
+    JobStore(f"sqlite:///{tmp_path / 'new.db'}").close()
+    with closing(sqlite3.connect(tmp_path / "new.db")) as made:
+        assert script_of(made) == migrated_script()

@@ -270,6 +270,27 @@ def test_a_model_that_answers_with_no_numbers_is_refused_by_name_before_it_is_us
     assert not (store.home / "pins.json").exists()
 
 
+def test_a_graph_whose_names_are_no_text_or_that_takes_nothing_is_refused_by_its_name():
+    content = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("Identity", ["xx"], ["yy"])],
+            "names",
+            [helper.make_tensor_value_info("xx", TensorProto.FLOAT, [1])],
+            [helper.make_tensor_value_info("yy", TensorProto.FLOAT, [1])],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    ).SerializeToString()
+    empty = onnx.load_from_string(content)
+    del empty.graph.input[:], empty.graph.node[:]
+    empty.graph.node.append(helper.make_node("Constant", [], ["yy"], value_floats=[1.0]))
+    spec = doubling_spec(inputs={"#0": (1,)}, outputs={"#0": (1,)})
+    Session(spec, content)
+    for broken in (content.replace(b"xx", b"x\xff"), content.replace(b"yy", b"\xc4y"), empty.SerializeToString()):
+        with pytest.raises(ModelMismatch, match="double"):
+            Session(spec, broken)
+
+
 def test_a_model_that_never_answers_is_ended_and_refused_by_name(store):
     endless = graph(
         """

@@ -15,11 +15,11 @@ import pytest
 
 from facefusion.errors import MediaUnreadable, MediaUnsupported
 from facefusion.jobs.local import LocalJobs
+from facefusion.jobs.once import run
 from facefusion.media.probe import check_pixels, film_of, open_clip, orientation_of, probe
 from facefusion.media.reader import ClipReader
 from facefusion.media.segments import ClipMerger, Part, SegmentWriter, plan_spans
 from facefusion.media.writer import ClipWriter
-from facefusion.pipeline.runner import run
 from facefusion.recipe import build_recipe
 from facefusion.testing.clips import make_clip, moving_square
 from facefusion.testing.fakes import sample_path

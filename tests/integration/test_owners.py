@@ -31,11 +31,11 @@ from facefusion.errors import (
 from facefusion.jobs import local, work
 from facefusion.jobs import storage as storage_module
 from facefusion.jobs.local import LocalJobs
+from facefusion.jobs.once import run
 from facefusion.jobs.storage import FolderStorage, check_job_id
 from facefusion.jobs.store import JobStore
 from facefusion.jobs.sweep import sweep
 from facefusion.jobs.work import Worker, key_of
-from facefusion.pipeline.runner import run
 from facefusion.recipe import build_recipe
 from facefusion.service.backend import Backend
 from facefusion.service.jobs import Jobs
@@ -52,13 +52,6 @@ def wanted(clip, tmp_path_factory):
     output = tmp_path_factory.mktemp("wanted") / "o.mp4"
     run(build_recipe(options_of(clip, output)))
     return digest(output)
-
-
-@pytest.fixture
-def jobs(tmp_path):
-    made = LocalJobs.open(tmp_path / "jobs")
-    yield made
-    made.store.close()
 
 
 @pytest.fixture
@@ -505,7 +498,8 @@ def test_a_half_done_job_hands_on_what_it_has_and_the_same_unknown_face(jobs, cl
     job = jobs.create(ask("a.mp4"))
     stop_at(jobs, job.id, "render")
     other = jobs.create(ask("b.mp4"))
-    assert other.recipe["face_anonymiser_seed"] == job.recipe["face_anonymiser_seed"]
+    assert other.recipe["steps"] == job.recipe["steps"]
+    assert job.recipe["steps"][0]["options"]["seed"] is not None
     statuses = {item.status for item in jobs.store.items(other.id) if item.stage in ("analyse", "join")}
     assert statuses == {"done"}
     jobs.run(other.id, workers=1)
@@ -621,12 +615,20 @@ def cut_off(path):
     path.write_bytes(data[:4096] + os.urandom(len(data) - 4096))
 
 
+def of_a_format_to_come(path):
+    JobStore(f"sqlite:///{path}").close()
+    data = bytearray(path.read_bytes())
+    data[18:20] = b"\x07\x07"
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
         (lambda path: path.write_bytes(b"These are my notes, and no store.\n" * 300), "is no job store"),
         (foreign, "is a database of something else"),
         (newer, "is of another version of FaceFusion"),
+        (of_a_format_to_come, "is damaged: unsupported file format"),
         (cut_off, "is damaged|is no job store|holds what cannot be read"),
     ],
 )
@@ -697,6 +699,22 @@ def test_what_sqlite_says_is_translated_at_once(tmp_path, text, says):
         store.create("k", {}, {"spans": []}, "file:///x", [1])
     sa.event.remove(store._engine, "begin", fails)
     store.close()
+
+
+@pytest.mark.parametrize("at", [19, 47])
+def test_a_store_whose_header_is_damaged_is_refused_and_not_waited_for(tmp_path, at):
+    """Versions of the format and of the schema: SQLite says of some what it also says of a server that is away."""
+    path = tmp_path / "jobs.db"
+    store = JobStore(f"sqlite:///{path}")
+    store.create("0123456789abcdef", {}, {"spans": []}, "file:///x", [1])
+    store.close()
+    content = bytearray(path.read_bytes())
+    content[at : at + 1] = b"\xff"
+    path.write_bytes(content)
+    with pytest.raises(FaceFusionError) as told:
+        JobStore(f"sqlite:///{path}", patience_s=1e9).list_jobs()  # whoever waits, waits for ever
+    assert str(path) in told.value.message
+    assert path.read_bytes() == content
 
 
 # Full disks

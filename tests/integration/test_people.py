@@ -12,12 +12,13 @@ import pytest
 from facefusion.analyse.analyser import Analyser
 from facefusion.errors import QualityTooLow, RecipeError, UnknownOption
 from facefusion.imaging.flow import warping_error
+from facefusion.jobs.once import run
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
 from facefusion.metrics.figures import Report, Row, Sample
 from facefusion.models.synthetic_faces import load_synthetic_faces
 from facefusion.pipeline.plan import build_plan
-from facefusion.pipeline.runner import analyse_target, build_analyser, build_cast, build_processors, run
+from facefusion.pipeline.runner import analyse_target, build_analyser, build_cast, build_processors
 from facefusion.pipeline.selection import distance
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
@@ -163,7 +164,7 @@ def hidden(portrait, mode, seed=1):
     )
     frame = Frame(pixels, 0, 0, Fraction(1))
     tracks = build_analyser(recipe).analyse(iter([frame]))
-    chain = build_processors(recipe, recipe.processors, [])
+    chain = build_processors(recipe, recipe.steps, [])
     return Renderer({t.track_id: chain for t in tracks.tracks}, tracks).render(frame)
 
 
@@ -195,7 +196,7 @@ def test_anonymising_asks_for_everyone_and_draws_a_seed(tmp_path, target_clip):
     recipe = build_recipe(options)
     assert recipe.faces == "all"
     assert recipe.face_detector_score < 0.2
-    seeds = {build_plan(recipe).recipe.face_anonymiser_seed for _ in range(3)}
+    seeds = {build_plan(recipe).recipe.step_of("face_anonymiser").options.seed for _ in range(3)}
     assert len(seeds) == 3
     assert None not in seeds
     assert build_recipe({**options, "faces": "largest"}).faces == "largest"

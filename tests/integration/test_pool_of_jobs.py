@@ -19,10 +19,9 @@ import facefusion
 from facefusion.errors import Fault, OutOfMemory, SegmentFailed
 from facefusion.jobs import local
 from facefusion.jobs import pool as pools
-from facefusion.jobs.local import LocalJobs
+from facefusion.jobs.once import run
 from facefusion.jobs.pool import Pool
 from facefusion.jobs.work import Worker
-from facefusion.pipeline.runner import run
 from facefusion.recipe import build_recipe
 from facefusion.testing.fakes import sample_path
 
@@ -95,13 +94,6 @@ def wanted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wanted")
     run(recipe_for(folder))
     return digest(folder / "out.mp4")
-
-
-@pytest.fixture
-def jobs(tmp_path):
-    made = LocalJobs.open(tmp_path / "jobs")
-    yield made
-    made.store.close()
 
 
 @pytest.fixture

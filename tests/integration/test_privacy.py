@@ -13,6 +13,7 @@ from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from facefusion.jobs.local import LocalJobs
+from facefusion.jobs.once import run
 from facefusion.media.colour import bare_profile, build_profile, convert_to_srgb
 from facefusion.media.image import Photo, read_photo, write_photo
 from facefusion.media.metadata import add_to_tiff
@@ -26,7 +27,6 @@ from facefusion.media.privacy import (
     say_removed,
 )
 from facefusion.media.reader import ClipReader
-from facefusion.pipeline.runner import run
 from facefusion.recipe import build_recipe
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path

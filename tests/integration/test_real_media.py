@@ -10,9 +10,9 @@ import pytest
 from facefusion.errors import NoFaceInTarget
 from facefusion.imaging.align import detection_crop, invert, mesh_crop, transform
 from facefusion.imaging.resample import cut
+from facefusion.jobs.once import run
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
-from facefusion.pipeline.runner import run
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
 from facefusion.recipe import Recipe, build_recipe

@@ -157,7 +157,7 @@ def test_face_map_is_read_relative_to_itself(tmp_path):
         '[[person]]\ntrack = 0\nsources = "a.jpg"\n'
         '[[person]]\nreference = "ben.jpg"\nsources = ["b.jpg", "c.jpg"]\nprocessors = ["face_swapper"]\n',
     )
-    one, other = load_face_map(path, ("face_swapper", "face_enhancer"))
+    one, other = load_face_map(path, Recipe(processors=("face_swapper", "face_enhancer")))
     assert one.sources == (tmp_path / "a.jpg",)
     assert one.processors == ("face_swapper", "face_enhancer")
     assert (other.track, other.reference) == (None, tmp_path / "ben.jpg")
@@ -179,9 +179,9 @@ def test_face_map_is_read_relative_to_itself(tmp_path):
 )
 def test_wrong_face_maps_are_named(tmp_path, text, said):
     with pytest.raises(RecipeError, match=said):
-        load_face_map(write_map(tmp_path, text), ("face_swapper",))
+        load_face_map(write_map(tmp_path, text), Recipe())
     with pytest.raises(MediaMissing):
-        load_face_map(tmp_path / "none.toml", ("face_swapper",))
+        load_face_map(tmp_path / "none.toml", Recipe())
 
 
 def test_unknown_track_number_names_those_there_are():

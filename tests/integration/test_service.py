@@ -18,17 +18,17 @@ from facefusion.errors import (
     NoFaceInTarget,
     QualityTooLow,
     RecipeError,
+    SegmentDamaged,
     Stopped,
     StoreRefused,
     UnknownJob,
     UnknownModel,
-    WorkerLost,
 )
+from facefusion.jobs.once import run
 from facefusion.jobs.prepare import execution_of
 from facefusion.jobs.store import JobStore
 from facefusion.jobs.work import Worker
 from facefusion.media.image import read_photo
-from facefusion.pipeline.runner import run
 from facefusion.recipe import build_recipe
 from facefusion.service.backend import Backend
 from facefusion.service.batch import plan_batch, work_through
@@ -234,11 +234,11 @@ def test_a_job_is_deleted_with_its_files_and_old_ones_are_swept(jobs, backend, r
     assert is_json(swept)
 
 
-def test_a_photo_is_a_job_of_one_part_with_the_same_bytes(jobs, recipe, tmp_path, target_photo):
+def test_a_photo_is_a_job_with_the_same_bytes(jobs, recipe, tmp_path, target_photo):
     report = {"report_path": tmp_path / "r.json", "fail_under": ("similarity_source=0.999",)}
     asked = recipe("far.png", target_path=target_photo, **report)
     job = jobs.submit(asked).job
-    assert list(job.stages) == ["merge"]
+    assert all(stage.frames == stage.parts == 1 for stage in job.stages.values())
     assert jobs.cancel(job.id).status == "cancelled"
     assert not (tmp_path / "far.png").exists()
     assert jobs.retry(job.id).status == "queued"
@@ -335,7 +335,7 @@ def test_speed_and_time_left_come_from_what_is_being_done(tmp_path):
     assert speed() == 4.0
     now[0] += 2
     store.finish(("j", "analyse", 0), "a", "", {})
-    store.fail(("j", "analyse", 1), "b", WorkerLost("it was lost"))
+    store.fail(("j", "analyse", 1), "b", SegmentDamaged("it was damaged"))
     assert speed() == 0.0  # nobody is at it
     store.claim(("j", "analyse", 2), "a", 30)
     assert speed() == 2.5  # as fast as what was done last
@@ -449,8 +449,12 @@ def test_the_doctor_and_the_capabilities_are_values(models):
     assert "cpu" in [provider.name for provider in health.providers if provider.runs_on]
     assert is_json(health)
     able = find_capabilities(models)
-    assert {"face_swapper", "face_anonymiser"} <= set(able.processors)
-    assert "face_swapper_model" in able.options["properties"]
+    processors = {processor.name: processor for processor in able.processors}
+    assert processors["face_swapper"].inputs == ("face photo",)
+    assert processors["face_anonymiser"].inputs == ()
+    assert "mesh" in processors["face_swapper"].models
+    assert "model" in processors["face_swapper"].options["properties"]
+    assert "segment_s" in able.options["properties"]
     assert "cpu" in able.providers
     assert is_json(able)
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from facefusion.errors import SegmentDamaged
+from facefusion.jobs.once import run
 from facefusion.media.reader import ClipReader
 from facefusion.media.segments import ClipMerger, Part, SegmentWriter, plan_spans
 from facefusion.pipeline.cast import build_analyser, build_cast
 from facefusion.pipeline.clip import (
-    build_stage,
+    build_flow,
     join_observations,
     load_tracks,
     merge_segments,
@@ -24,7 +25,6 @@ from facefusion.pipeline.clip import (
     render_spans,
 )
 from facefusion.pipeline.plan import build_plan
-from facefusion.pipeline.runner import run
 from facefusion.recipe import build_recipe
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
@@ -153,8 +153,8 @@ def test_a_clip_rendered_span_by_span_in_any_order_is_the_same_file(tmp_path, ba
         cast = build_cast(plan.recipe, build_analyser(plan.recipe, has_identity=False))
         assigned = cast.assign(plan.recipe, tracks)
         one = range(number, number + 1)
-        stage = build_stage(plan.recipe, cast, load_tracks(tmp_path / "a.tracks", spans, one), assigned)
-        for segment in render_spans(plan, stage, spans, one, tmp_path):
+        flow = build_flow(plan.recipe, cast, load_tracks(tmp_path / "a.tracks", spans, one), assigned)
+        for segment in render_spans(plan, flow, spans, one, tmp_path):
             segments[segment.number] = segment
     from facefusion.pipeline.runner import comment_of
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from facefusion.declaration import Step
 from facefusion.imaging.crops import cut_native
 from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.masks import disc_around
@@ -136,7 +137,7 @@ def test_face_in_an_old_film_has_no_colour(source, target):
 
 def test_fusion_brings_no_colour_into_an_old_film(source, target):
     grey = np.repeat(target.pixels.mean(axis=2, keepdims=True), 3, axis=2).astype(np.uint8)
-    fusion = build_fusion(EngineContext(Recipe()))
+    fusion = build_fusion(EngineContext(Recipe(), step=Step("face_swapper")))
     mixed, alpha, _ = swap(source, SourceFace(grey, target.face), fusion=fusion)
     inside = mixed[alpha > 0.5].astype(int)
     assert np.abs(inside.max(axis=1) - inside.min(axis=1)).mean() < 1.5
@@ -259,7 +260,7 @@ def test_several_sources_make_one_texture(source, target):
 
 
 def test_clip_keeps_pose_and_expression(tmp_path, source_photo, target_clip, analyser):
-    from facefusion.pipeline.runner import run
+    from facefusion.jobs.once import run
 
     output = tmp_path / "o.mp4"
     recipe = build_recipe({"source_paths": [source_photo], "target_path": target_clip, "output_path": output})
@@ -297,7 +298,7 @@ def test_choice_of_faces(analyser, source, target):
 
 
 def test_processors_are_built_by_name(source):
-    processors = build_processors(Recipe(), ["face_swapper"], [source])
+    processors = build_processors(Recipe(), Recipe().steps, [source])
     assert [type(p).__name__ for p in processors] == ["MeshSwapper"]
 
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from facefusion.declaration import Step
 from facefusion.imaging.crops import cut_native
 from facefusion.imaging.light import to_lab, to_linear, to_srgb
 from facefusion.imaging.resample import decode
@@ -47,7 +48,7 @@ def swappers(analyser):
     """Without and with the search for a veil, on one source."""
     pixels = read_photo(sample_path("source.jpg")).pixels
     source = SourceFace(pixels, analyser.find_faces(pixels)[0])
-    fusion = build_fusion(EngineContext(Recipe()))
+    fusion = build_fusion(EngineContext(Recipe(), step=Step("face_swapper")))
     made = [MeshSwapper(fusion=fusion, has_veil=has_veil) for has_veil in (False, True)]
     for swapper in made:
         swapper.prepare([source])

@@ -11,6 +11,7 @@ import pytest
 from facefusion.analyse import join as join_module
 from facefusion.analyse.join import JoinOptions, join
 from facefusion.analyse.people import link_people
+from facefusion.errors import TracksError
 from facefusion.testing.fakes import make_mesh
 from facefusion.types.observation import Observation, Sighting
 from facefusion.types.rows import Rows
@@ -203,3 +204,17 @@ def test_depth_and_the_darkest_go_through_files_and_gaps(tmp_path):
     assert track.depth(9) == 1
     assert track.depth(10) > 100  # nobody saw it
     np.testing.assert_allclose(track.blacks, 0.01, rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [-127.0, 12824.0, 1.5, np.nan])
+def test_trusts_that_are_no_shares_are_refused_when_the_part_is_read(tmp_path, value):
+    """They stand in an exponent: what is joined from them would be no numbers."""
+    sighting = make_sighting(range(10), 0, np.random.default_rng(6))
+    trusts = sighting.trusts.copy()
+    trusts[3, 100] = value
+    part = Observation(
+        640, 360, Fraction(1, 25), np.arange(40), np.array([0]), False, (replace(sighting, trusts=trusts),)
+    )
+    part.save(tmp_path / "part")
+    with pytest.raises(TracksError, match="is damaged"):
+        join([Observation.load(tmp_path / "part")], JoinOptions(), {}, tmp_path / "tracks")

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from facefusion.pipeline.overlap import WAITING, map_in_order, prefetch
+from facefusion.render.overlap import WAITING, map_in_order, prefetch
 
 
 def test_results_keep_their_order():

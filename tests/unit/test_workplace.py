@@ -15,7 +15,8 @@ import pytest
 
 from facefusion import workplace
 from facefusion.errors import OutputRefused
-from facefusion.workplace import Workplace, clear_dead, delivery, is_held, make_folder, take
+from facefusion.workplace import Workplace, clear_dead, is_held, make_folder, take
+from facefusion.writing import delivery
 
 HOLDER = """
 import sys, time

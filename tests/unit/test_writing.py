@@ -1,6 +1,5 @@
 import os
 import stat
-import subprocess
 import sys
 from pathlib import Path
 
@@ -8,18 +7,8 @@ import pytest
 
 from facefusion.errors import OutputRefused
 from facefusion.media.files import check_outputs, is_same_file, place_of
-from facefusion.writing import (
-    claim_partial,
-    drop_partial,
-    final_path,
-    is_partial,
-    partial_path,
-    put_in_place,
-    remove_partial,
-    remove_partials,
-    replacing,
-    save_bytes,
-)
+from facefusion.workplace import Workplace, final_path
+from facefusion.writing import LONG_BYTES, Replacement, replacing, save_bytes, stand_in
 
 posix = pytest.mark.skipif(os.name == "nt", reason="rights and links of POSIX")
 
@@ -33,14 +22,9 @@ posix = pytest.mark.skipif(os.name == "nt", reason="rights and links of POSIX")
 )  # fmt: skip
 def test_a_temporary_name_is_legal_wherever_the_file_is(tmp_path, name):
     path = tmp_path / name
-    partial = partial_path(path)
-    assert len(os.fsencode(partial.name)) <= 255
-    assert partial.parent == path.parent
-    assert partial.suffix in (path.suffix, ".part")
-    assert is_partial(partial)
-    assert not is_partial(path)
-    assert partial_path(path) != partial
-    assert partial_path(path, "0" * 16) == partial_path(path, "0" * 16)
+    made = stand_in(tmp_path, path)
+    assert len(os.fsencode(made.name)) <= LONG_BYTES
+    assert made.suffix in (path.suffix, "")
     if sys.platform == "linux":
         save_bytes(path, b"content")
         assert path.read_bytes() == b"content"
@@ -60,10 +44,9 @@ def test_rights_of_a_file_are_kept_and_new_ones_follow_the_umask(tmp_path):
         os.umask(before)
     assert stat.S_IMODE(old.stat().st_mode) == 0o640
     assert stat.S_IMODE(new.stat().st_mode) == 0o640
-    old.chmod(0o600)
-    partial = claim_partial(old)
-    assert stat.S_IMODE(partial.stat().st_mode) == 0o600  # never readable by more than the file itself
-    drop_partial(partial)
+    with replacing(old) as made:
+        made.write_bytes(b"x")
+        assert stat.S_IMODE(made.parent.stat().st_mode) == 0o700  # never readable by more than the file itself
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
@@ -106,55 +89,38 @@ def test_a_hard_link_is_replaced_by_name(tmp_path):
     assert other.read_bytes() == b"old"
 
 
-@posix
-def test_a_planted_link_of_the_temporary_name_is_not_followed(tmp_path):
-    victim, path = tmp_path / "victim", tmp_path / "out.mp4"
-    victim.write_bytes(b"precious")
-    partial_path(path, "a" * 16).symlink_to(victim)
-    with pytest.raises(FileExistsError):
-        claim_partial(path, "a" * 16)
-    assert victim.read_bytes() == b"precious"
-
-
-@posix
-def test_only_what_a_dead_writer_left_of_exactly_this_file_is_removed(tmp_path):
+def test_what_is_dropped_leaves_the_old_file_and_may_be_dropped_twice(tmp_path):
     path = tmp_path / "a.mp4"
-    left = [partial_path(path, "1" * 16), partial_path(path, "2" * 16, ".segments")]
-    left[0].write_bytes(b"x")
-    left[1].mkdir()
-    (left[1] / "0.nut").write_bytes(b"x")
-    alive = claim_partial(path)
-    others = [
-        partial_path(tmp_path / "a.b.mp4"), partial_path(tmp_path / "b.mp4"), partial_path(tmp_path / "a.mkv"),
-        tmp_path / ".a.mine.part.mp4", tmp_path / ".a.0123.part.mp4", tmp_path / "a.part.mp4",
-    ]  # fmt: skip
-    for other in others:
-        other.write_bytes(b"x")
-    planted = partial_path(path, "3" * 16)
-    planted.symlink_to(others[0])
-    assert sorted(remove_partials(path)) == sorted(left)
-    assert {*others, alive, planted} == set(tmp_path.iterdir())
-    assert not remove_partial(alive)
-    put_in_place(alive, path)
-    assert path.exists()
+    path.write_bytes(b"old")
+    replacement = Replacement(path)
+    replacement.path.write_bytes(b"half")
+    replacement.drop()
+    replacement.drop()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+    replacement = Replacement(path)
+    replacement.path.write_bytes(b"new")
+    replacement.put_in_place()
+    replacement.drop()
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
 
 
-@posix
-def test_what_a_killed_process_was_writing_can_be_removed_and_not_before(tmp_path):
-    path = tmp_path / "a.mp4"
-    script = (
-        "import sys\nfrom pathlib import Path\nfrom facefusion.writing import claim_partial\n"
-        "print(claim_partial(Path(sys.argv[1])), flush=True)\nsys.stdin.read()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        partial = Path(process.stdout.readline().rstrip())
-        assert partial.exists()
-        assert remove_partials(path) == []
-        process.kill()
-    assert remove_partials(path) == [partial]
+def test_what_lies_in_a_working_folder_is_written_as_it_is_and_gone_when_it_fails(tmp_path):
+    with Workplace(tmp_path / "work") as place:
+        beside = place.beside(tmp_path / "out.mp4")
+        for folder in (place.folder, beside, beside / "deeper"):
+            folder.mkdir(exist_ok=True)
+            with replacing(folder / "part.nut") as made:
+                assert made == folder / "part.nut"
+                made.write_bytes(b"x")
+            assert made.exists()
+            with pytest.raises(ZeroDivisionError), replacing(made):
+                raise ZeroDivisionError
+            assert not made.exists()
+    with replacing(place.folder.parent / "other") as made:  # it is nobody's folder any more
+        assert made.parent != place.folder.parent
+        made.write_bytes(b"x")
 
 
 @posix

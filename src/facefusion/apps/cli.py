@@ -61,15 +61,20 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _add_recipe_flags(parser: argparse.ArgumentParser, skip: Sequence[str] = (), only: Sequence[str] = ()) -> None:
-    from facefusion.recipe import Recipe
+    from facefusion.recipe import flags_of, group_of, known_options
     from facefusion.settings import JobSettings
 
     groups: dict[str, Any] = {}
-    for name, field in {**Recipe.model_fields, **JobSettings.model_fields}.items():
+    own = known_options()
+    for name, field in {**own, **JobSettings.model_fields}.items():
         extra: Any = field.json_schema_extra
-        if name in skip or (only and extra["group"] not in only):
+        heading = group_of(name) if name in own else extra["group"]
+        flags = flags_of(name) if name in own else extra["flags"]
+        if name in skip or (only and heading not in only):
             continue
-        group = groups.setdefault(extra["group"], parser.add_argument_group(extra["group"]))
+        if heading not in groups:
+            groups[heading] = parser.add_argument_group(heading)
+        group = groups[heading]
         text = field.description or ""
         if field.default not in (None, (), Path(), False):
             shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
@@ -81,7 +86,7 @@ def _add_recipe_flags(parser: argparse.ArgumentParser, skip: Sequence[str] = (),
             options |= {"nargs": "+", "metavar": name.split("_")[0].upper()}
         else:
             options["metavar"] = name.rsplit("_", 1)[-1].upper() if name.endswith(("path", "_s")) else "VALUE"
-        group.add_argument(*extra["flags"], **options)
+        group.add_argument(*flags, **options)
 
 
 def _add_show_flags(parser: argparse.ArgumentParser) -> None:
@@ -180,7 +185,7 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
 def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
-        from facefusion.recipe import suggest
+        from facefusion.declaration import suggest
 
         flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
         word = unknown[0].split("=")[0]
@@ -283,7 +288,7 @@ def working_folder() -> Path | None:
 def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     config_path = values.pop("config_path", None)
     show_config = values.pop("show_config", False)
-    from facefusion.recipe import build_recipe, with_absolute_paths
+    from facefusion.recipe import INNER, build_recipe, with_absolute_paths
     from facefusion.settings import JobSettings, build_job_settings, config_files, load_options
 
     words: dict[str, Any] = {
@@ -300,8 +305,17 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     recipe = with_absolute_paths(recipe)
     settings = build_job_settings({name: s.value for name, s in options.items() if name in JobSettings.model_fields})
     if show_config:
+        for step in (*recipe.steps, *recipe.presets):
+            head = "step" if step in recipe.steps else "preset"
+            console.say(f"[{head}] {step.processor}")
+            for name, value in step.options:
+                key = step.spec.key(name)
+                origin = options[key].origin if key in options else "steps" if "steps" in options else "default"
+                console.say(f"{key} = {value!r}  ({origin})")
         for model in (recipe, settings):
             for name in type(model).model_fields:
+                if name in INNER:
+                    continue
                 origin = options[name].origin if name in options else "default"
                 console.say(f"{name} = {getattr(model, name)!r}  ({origin})")
         return EXIT_OK
@@ -326,6 +340,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
 
         return run_batch(recipe, settings, patterns[0], patterns[1], patterns[2], show, read)
 
+    from facefusion.jobs import once
     from facefusion.media.files import translate_os_error
     from facefusion.pipeline import runner
     from facefusion.pipeline.plan import check_models, check_paths
@@ -352,7 +367,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
 
         assert tracks_path is not None
         check_paths(recipe, reads=[("tracks file", tracks_path), *read])
-        outcome = runner.render_target(recipe, Tracks.load(tracks_path), show.progress)
+        outcome = once.render_target(recipe, Tracks.load(tracks_path), show.progress)
     else:
         from facefusion.apps.jobs import run_recipe
 

@@ -13,9 +13,10 @@ import numpy as np
 
 from facefusion.apps.console import prepared, say
 from facefusion.apps.show import Show
+from facefusion.jobs.once import run
 from facefusion.media.reader import ClipReader
 from facefusion.metrics.likeness import Likeness, mean_likeness
-from facefusion.pipeline.runner import Outcome, analyse_target, build_analyser, read_sources, run
+from facefusion.pipeline.runner import Outcome, analyse_target, build_analyser, read_sources
 from facefusion.recipe import Recipe, build_recipe
 
 EVERY = 10

@@ -7,17 +7,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from facefusion.apps.console import say, shown
 from facefusion.apps.show import Show
 from facefusion.errors import JobError, RecipeError
 from facefusion.jobs.prepare import execution_of
-from facefusion.pipeline import runner
-from facefusion.pipeline.plan import find_kind
 from facefusion.pipeline.runner import Outcome
-from facefusion.recipe import Recipe, build_recipe
+from facefusion.recipe import Recipe, build_recipe, known_options
 from facefusion.service.backend import Backend
 from facefusion.service.drafts import Draft, Drafts, Edit
 from facefusion.service.jobs import Jobs, cluster_room
@@ -53,15 +50,13 @@ def backend_of(settings: JobSettings) -> Backend:
 
 
 def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
-    """Do what a recipe asks for: photos at once, clips as a job that can be resumed.
+    """Do what a recipe asks for, as a job that can be resumed.
 
     Raises
     ------
     FaceFusionError
     """
     _in_hand.clear()
-    if recipe.target_path == Path() or recipe.output_path == Path() or find_kind(recipe.target_path) == "photo":
-        return runner.run(recipe, show.progress)
     jobs = Jobs(backend_of(settings))
     submitted = jobs.submit(recipe, show.transfer)
     job, done, other = submitted.job, submitted.parts_done, submitted.taken_from
@@ -125,8 +120,8 @@ def run_command(
             show.message(f"{shown(made.output)}: the frame at {made.time_s:.3f} s", **made.as_dict())
         else:  # resume, retry
             stored = jobs.recipe_of(job_id)
-            fresh = {name: value for name, value in given.items() if name in type(stored).model_fields}
-            show.outcome(_run(jobs, job_id, stored.model_copy(update=fresh), show))
+            fresh = {name: value for name, value in given.items() if name in known_options()}
+            show.outcome(_run(jobs, job_id, stored.with_options(**fresh), show))
     return 0
 
 

@@ -49,7 +49,8 @@ def process_video() -> Outcome:
         With nothing written.
     """
     from facefusion.apps.show import Show
-    from facefusion.pipeline.runner import own_errors, run
+    from facefusion.jobs.once import run
+    from facefusion.pipeline.runner import own_errors
 
     with Show("auto") as show, own_errors(show.progress) as told:
         return run(get_options(), told)

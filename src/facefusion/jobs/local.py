@@ -37,13 +37,15 @@ from facefusion.jobs.states import Item, StageName, is_due
 from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file, is_same_storage, open_storage
 from facefusion.jobs.store import LOCAL, Job, JobStore
 from facefusion.jobs.sweep import STRAY_S, Swept, remove, sweep
-from facefusion.jobs.work import LEASE_S, Worker, give_up, is_at_work, key_of, owner_name
+from facefusion.jobs.work import LEASE_S, Worker, give_up, is_at_work, joined_as, key_of, owner_name
 from facefusion.models.providers import core_count
-from facefusion.pipeline.plan import check_paths
+from facefusion.pipeline.cast import build_cast
+from facefusion.pipeline.plan import Plan, check_paths
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import Outcome
-from facefusion.recipe import Recipe
-from facefusion.workplace import clear_dead, make_folder, take, user_base
+from facefusion.recipe import Recipe, build_recipe
+from facefusion.types.track import Tracks
+from facefusion.workplace import clear_dead, make_folder, take, user_base, user_workplace
 
 WORKER_BYTES = 1_500_000_000
 """Memory to reckon with for each process."""
@@ -72,14 +74,17 @@ class LocalJobs:
         The truth.
     storage
         The working files.
+    is_kept
+        Whether a job that did not come to its end is still there afterwards and can be resumed.
     """
 
     folder: Path
     store: JobStore
     storage: Storage
+    is_kept: bool = True
 
     @classmethod
-    def open(cls, folder: Path, store_url: str = "", limit_bytes: int | None = None) -> LocalJobs:
+    def open(cls, folder: Path, store_url: str = "", limit_bytes: int | None = None, is_kept: bool = True) -> LocalJobs:
         """Open, or make, the jobs of a folder.
 
         Raises
@@ -95,14 +100,31 @@ class LocalJobs:
         if not os.access(folder, os.W_OK):
             raise OutputRefused(f"{folder} cannot be written.", "Choose another --jobs-path.")
         store = JobStore(store_url or f"sqlite:///{(folder / 'jobs.db').absolute()}")
-        return cls(folder, store, FolderStorage(make_folder(folder.absolute() / "files"), limit_bytes))
+        return cls(folder, store, FolderStorage(make_folder(folder.absolute() / "files"), limit_bytes), is_kept)
 
-    def create(self, recipe: Recipe, max_attempts: int = 3) -> Job:
+    def create(
+        self,
+        recipe: Recipe,
+        max_attempts: int = 3,
+        on_progress: OnProgress = ignore_progress,
+        tracks: Tracks | None = None,
+    ) -> Job:
         """The job of a recipe: the one that was begun, or a new one.
 
         A job that is done is begun afresh; one that stopped goes on. A new one takes over what an unfinished job has
         made whose parts are the same: one that differs in the output's name, its sound or its other tracks. That one
         stays as it is.
+
+        Parameters
+        ----------
+        recipe
+            What is asked for.
+        max_attempts
+            Tries of each item.
+        on_progress
+            Called after each source.
+        tracks
+            What an earlier first pass left; None has it done.
 
         Raises
         ------
@@ -116,7 +138,7 @@ class LocalJobs:
         job = self.store.find(job_id)
         if job is not None and job.status != "done":
             return job
-        asked.check_faces()
+        asked.check_faces(on_progress)
         chosen, stored = asked.chosen, asked.stored()
         counts = [count for _, _, count in stored["spans"]]
         with ExitStack() as stack:
@@ -127,18 +149,37 @@ class LocalJobs:
             if job is not None:
                 self._hold(stack, job_id, self._lock_path(job_id), LEAVE_S)
                 self.storage.delete(f"{job_id}/")
-            other = self._find_alike(stack, job_id, stored)
             done: dict[tuple[StageName, int], tuple[str, dict[str, Any]]] = {}
+            stages = asked.stages
+            other = None
+            if tracks is not None:
+                done, stages = self._take_in(job_id, asked.plan, tracks), stages[1:]
+            else:
+                other = self._find_alike(stack, job_id, stored)
             if other is not None:
                 done = self._take_over(other.id, job_id)
                 stored["taken_from"] = other.id
-                if asked.recipe.face_anonymiser_seed is None:
-                    chosen = chosen.model_copy(update={"face_anonymiser_seed": other.recipe["face_anonymiser_seed"]})
+                # What was left open was decided for those parts.
+                before = build_recipe(other.recipe)
+                chosen = chosen.model_copy(update={"steps": before.steps, "presets": before.presets})
             self.store.create(
                 job_id, chosen.model_dump(mode="json"), stored, self.storage.url, counts, LOCAL,
-                max_attempts=max_attempts, is_afresh=True, taken_over=done, stages=asked.stages,
+                max_attempts=max_attempts, is_afresh=True, taken_over=done,
+                stages=stages,
             )  # fmt: skip
         return self.store.get(job_id)
+
+    def _take_in(
+        self, job_id: str, plan: Plan, tracks: Tracks
+    ) -> dict[tuple[StageName, int], tuple[str, dict[str, Any]]]:
+        """Put tracks where the first pass would have left them; items as the store takes them."""
+        outcome = joined_as(plan, build_cast(plan.recipe), tracks, plan.recipe.target_path.name)
+        with user_workplace() as place:
+            path = place.folder / "tracks.safetensors"
+            tracks.save(path)
+            sha256 = hash_file(path)
+            self.storage.put(key_of(job_id, "join", 0), path)
+        return {("join", 0): (sha256, outcome)}
 
     def _find_alike(self, stack: ExitStack, job_id: str, plan: dict[str, Any]) -> Job | None:
         """The unfinished job with the same parts that is furthest, held as long as the stack is open; or None."""
@@ -234,6 +275,7 @@ class LocalJobs:
         """Take away what processes left that are gone."""
         if isinstance(self.storage, FolderStorage):
             clear_dead(self.storage.work)
+        clear_dead(user_base())
 
     def run(
         self,
@@ -291,8 +333,6 @@ class LocalJobs:
             devices = (execution or {}).get("execution_device_ids") or job.recipe["execution_device_ids"]
             wanted = max(cores // 2, len(devices))  # a process for each device at least
             count = workers or max(1, min(wanted, spans, int((memory_bytes or free_bytes()) // WORKER_BYTES)))
-            if job.plan.get("kind") == "photo":
-                count = 1
             with _Reporter(self.store, job_id, on_progress) as reporter, self._put_back(job_id):
                 if count == 1:
                     self._work_here(job_id, reporter, threads, execution or {})
@@ -309,7 +349,7 @@ class LocalJobs:
                 return self._outcome(job, time.perf_counter() - began, notes)
             if job.status == "cancelled":
                 raise Stopped(f"Job {job_id} was cancelled.", f"Go on with: facefusion jobs resume {job_id}")
-            raise failure_of(job)
+            raise failure_of(job, self._way_on(job_id))
 
     @contextmanager
     def _alone(self, job_id: str) -> Iterator[None]:
@@ -376,7 +416,7 @@ class LocalJobs:
         except Exception as error:
             own = own_error(error)
             self._fail(job_id, own)
-            own.hint = f"{own.hint} {way_on(job_id)}"
+            own.hint = f"{own.hint} {self._way_on(job_id)}".strip()
             raise own from error
 
     @contextmanager
@@ -489,7 +529,7 @@ class LocalJobs:
         )
         key, owner = (job_id, stage, numbers[0]), owner_name()
         if self.store.claim(key, owner, LEASE_S) is None:
-            raise SegmentFailed(error.message, f"{error.hint} {way_on(job_id)}")
+            raise SegmentFailed(error.message, f"{error.hint} {self._way_on(job_id)}".strip())
         give_up(self.store, key, owner, error)
 
     def _record(self, job_id: str, done: Done) -> None:
@@ -500,6 +540,9 @@ class LocalJobs:
             raise error
         for item in self._running(job_id, done.owner):
             give_up(self.store, item.key, item.owner, error)  # type: ignore[arg-type]
+
+    def _way_on(self, job_id: str) -> str:
+        return way_on(job_id) if self.is_kept else ""
 
     def _outcome(self, job: Job, seconds: float, notes: Sequence[str] = ()) -> Outcome:
         found = self.store.outcome(job.id, "merge")
@@ -539,13 +582,22 @@ def check_report(merged: dict[str, Any]) -> None:
         raise QualityTooLow(found["message"], found["hint"])
 
 
-def failure_of(job: Job) -> FaceFusionError:
-    """Why a job failed: the error itself where trying again would not have helped."""
+def failure_of(job: Job, next_step: str | None = None) -> FaceFusionError:
+    """Why a job failed: the error itself where trying again would not have helped.
+
+    Parameters
+    ----------
+    job
+        As stored.
+    next_step
+        What to do with the job; None says how to resume it.
+    """
+    next_step = way_on(job.id) if next_step is None else next_step
     told = job.outcome.get("error")
     if told is not None:
-        return error_of({**told, "hint": f"{told['hint']} {way_on(job.id)}".strip()})
+        return error_of({**told, "hint": f"{told['hint']} {next_step}".strip()})
     what_to_do = MEMORY_HINT if LACK_OF_MEMORY in job.error else "Mend what is wrong."
-    return SegmentFailed(f"Job {job.id}: {job.error}", f"{what_to_do} {way_on(job.id)}")
+    return SegmentFailed(f"Job {job.id}: {job.error}", f"{what_to_do} {next_step}".strip())
 
 
 def error_of(told: Mapping[str, str]) -> FaceFusionError:

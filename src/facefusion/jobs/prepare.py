@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facefusion.jobs.states import STAGES, StageName
+from facefusion.jobs.states import STAGES, WITHOUT_FACES, StageName
 from facefusion.jobs.storage import hash_file
 from facefusion.jobs.work import hashes_of
 from facefusion.media.files import check_file
 from facefusion.pipeline.cast import check_faces
 from facefusion.pipeline.clip import plan_clip
 from facefusion.pipeline.plan import Plan, build_plan, face_map_of
+from facefusion.pipeline.progress import OnProgress, ignore_progress
 from facefusion.recipe import Recipe, with_absolute_paths
 from facefusion.version import __version__
 
@@ -56,21 +57,20 @@ class Prepared:
 
     @property
     def stages(self) -> tuple[StageName, ...]:
-        """Stages of its job: a photo is made in one."""
-        return ("merge",) if self.plan.kind == "photo" else STAGES
+        """Stages of its job."""
+        return STAGES if self.plan.wants_faces else WITHOUT_FACES
 
-    def check_faces(self) -> None:
+    def check_faces(self, on_progress: OnProgress = ignore_progress) -> None:
         """Refuse photos without a face (`facefusion.pipeline.cast.check_faces`)."""
-        check_faces(self.plan.recipe)
+        check_faces(self.plan.recipe, on_progress)
 
     def stored(self) -> dict[str, Any]:
         """What is decided before the first frame, as it is stored with the job."""
         models = hashes_of(self.plan.recipe)
-        spans = [] if self.plan.kind == "photo" else plan_clip(self.chosen)
         return {
             "version": __version__,
             "kind": self.plan.kind,
-            "spans": [[span.start, span.stop, span.frame_count] for span in spans] or [[0, 1, 1]],
+            "spans": [[span.start, span.stop, span.frame_count] for span in plan_clip(self.chosen, self.plan.kind)],
             "models": models,
             "hashes": self.hashes,
             "work": work_id_of(self.recipe, self.hashes, models),

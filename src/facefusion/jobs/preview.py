@@ -10,11 +10,10 @@ from facefusion.jobs.local import LocalJobs
 from facefusion.jobs.work import key_of
 from facefusion.media.image import Photo, write_photo
 from facefusion.media.segments import Span
-from facefusion.pipeline.cast import build_analyser, build_cast
-from facefusion.pipeline.clip import build_stage, load_tracks, read_clip
+from facefusion.pipeline.cast import build_cast
+from facefusion.pipeline.clip import build_flow, empty_tracks, load_tracks, read_clip
 from facefusion.recipe import build_recipe
-from facefusion.render.smooth import HALO
-from facefusion.workplace import delivery, user_workplace
+from facefusion.writing import replacing
 
 
 def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
@@ -43,11 +42,12 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
     if job.plan.get("kind") == "photo":
         raise JobError(f"Job {job_id} is of a photo, so there is nothing to see before it is done.", "Run it.")
     joined = jobs.store.outcome(job_id, "join")
+    has_tracks = any(item.stage == "join" for item in jobs.store.items(job_id))
     key = key_of(job_id, "join", 0)
     none = JobError(
         f"Job {job_id} has no tracks.", "They are there from the end of the first pass to the end of the job."
     )
-    if not joined or not storage.has(key):
+    if has_tracks and (not joined or not storage.has(key)):
         raise none
     reader = read_clip(recipe)
     first = reader.offset
@@ -57,21 +57,22 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
     if frame is None:
         raise JobError(f"There is no frame at {at_s} s.", f"The clip has {reader.info.duration_s:.2f} s.")
     span = Span(frame.pts, frame.pts + 1)
+    tracks = empty_tracks(recipe, "clip")
     try:
-        with storage.local(key) as file:
-            tracks = load_tracks(file, [span], range(1))
+        if has_tracks:
+            with storage.local(key) as file:
+                tracks = load_tracks(file, [span], range(1))
     except (FileNotFoundError, TracksError) as error:
         if storage.has(key):
             raise
         raise none from error  # the job was finished meanwhile
-    cast = build_cast(recipe, build_analyser(recipe, has_identity=False))
-    stage = build_stage(recipe, cast, tracks, {int(k): int(v) for k, v in joined["assigned"].items()})
+    cast = build_cast(recipe)
+    assigned = {int(k): int(v) for k, v in joined.get("assigned", {}).items()}
+    flow = build_flow(recipe, cast, tracks, assigned, first)
     # The frame and its neighbours, exactly as the job itself renders them.
-    frames = list(read_clip(recipe, span=span.as_pair(), halo=(HALO, HALO)))
-    looks = [stage.smoother.look(rendered) for rendered in map(stage.renderer.render, frames)]
-    for window in stage.smoother.windows(looks):
-        if window.now.rendered.frame.pts == frame.pts:
-            rendered = stage.grain.match(stage.smoother.smooth(window))
-            with user_workplace() as place, delivery(place, path) as made:
+    frames = list(read_clip(recipe, span=span.as_pair(), halo=(flow.halo, flow.halo)))
+    for rendered in flow.render(frames):
+        if rendered.frame.pts == frame.pts:
+            with replacing(path) as made:
                 write_photo(made, Photo(rendered.pixels, None, None, None), 95, "A preview of synthetic media")
     return float((frame.pts - first) * frame.time_base)

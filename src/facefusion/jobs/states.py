@@ -25,6 +25,8 @@ StageName = Literal["analyse", "join", "render", "merge"]
 Status = Literal["waiting", "queued", "running", "done", "failed", "cancelled"]
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 STAGES: tuple[StageName, ...] = ("analyse", "join", "render", "merge")
+WITHOUT_FACES: tuple[StageName, ...] = ("render", "merge")
+"""Stages of a job that looks for no faces."""
 REFUSED_S = 1.0
 """Wait after a worker has refused an item."""
 BACK_OFF_S, MAX_BACK_OFF_S = 1.0, 60.0
@@ -268,10 +270,6 @@ def move_item(item: Item, event: Event, now: float, max_attempts: int) -> tuple[
             fresh = replace(item, attempts=0, owner="", error="", status="waiting")
             return _queued(fresh, now) if is_open else (fresh, ())
     raise _illegal(item, event)
-
-
-def _is_owner(item: Item, owner: str) -> bool:
-    return item.status == "running" and item.owner == owner
 
 
 def _queued(item: Item, now: float, delay_s: float = 0.0) -> tuple[Item, tuple[Command, ...]]:

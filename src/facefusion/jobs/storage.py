@@ -6,7 +6,6 @@ import errno
 import hashlib
 import os
 import re
-import secrets
 import shutil
 import stat
 import tempfile
@@ -22,7 +21,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 
 from facefusion.documents import reason_of
 from facefusion.errors import DiskLimitReached, ExtraMissing, JobError, OutputRefused, StoreUnreachable
-from facefusion.workplace import make_folder, refusal
+from facefusion.workplace import Workplace, make_folder, refusal
 
 R = TypeVar("R")
 WORK = ".work"
@@ -184,14 +183,9 @@ class FolderStorage(Storage):
                 _sync(path)
                 os.replace(path, goal)
                 return
-            partial = goal.with_name(f".{secrets.token_hex(8)}.part")
-            try:
-                with path.open("rb") as source, _create(partial) as copy:
-                    shutil.copyfileobj(source, copy, 1 << 20)
-                _sync(partial)
-                os.replace(partial, goal)
-            finally:
-                partial.unlink(missing_ok=True)
+            with Workplace(self.work) as place:
+                _copy(path, made := place.folder / goal.name)
+                os.replace(made, goal)
         except OSError as error:
             raise refusal(error, goal) from error
 
@@ -201,18 +195,16 @@ class FolderStorage(Storage):
         if not path.is_file():
             raise FileNotFoundError(key)
         make_folder(goal.parent)
-        partial = goal.with_name(f".{secrets.token_hex(8)}.part")
-        try:
+        with Workplace(self.work) as place:
+            made = place.folder / goal.name
             try:
-                os.link(path, partial, follow_symlinks=False)
-            except (OSError, NotImplementedError):  # a file system without links
-                with path.open("rb") as source, _create(partial) as copy:
-                    shutil.copyfileobj(source, copy, 1 << 20)
-            os.replace(partial, goal)
-        except OSError as error:
-            raise refusal(error, goal) from error
-        finally:
-            partial.unlink(missing_ok=True)  # also where it was the same file already
+                try:
+                    os.link(path, made, follow_symlinks=False)
+                except (OSError, NotImplementedError):  # a file system without links
+                    _copy(path, made)
+                os.replace(made, goal)
+            except OSError as error:
+                raise refusal(error, goal) from error
 
     @contextmanager
     def local(self, key: str) -> Iterator[Path]:
@@ -498,7 +490,9 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _create(path: Path) -> Any:
-    """Open a new file for writing that nobody else may read, and that was not there before."""
+def _copy(path: Path, made: Path) -> None:
+    """Copy a file to a new one that nobody else may read, and make it last."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    return os.fdopen(os.open(path, flags, 0o600), "wb")
+    with path.open("rb") as source, os.fdopen(os.open(made, flags, 0o600), "wb") as copy:
+        shutil.copyfileobj(source, copy, 1 << 20)
+    _sync(made)

@@ -32,6 +32,7 @@ from facefusion.errors import (
     StoreUnreachable,
     UnknownJob,
 )
+from facefusion.jobs.schema import make_new, migrate
 from facefusion.jobs.states import (
     MAX_BACK_OFF_S,
     STAGES,
@@ -69,6 +70,8 @@ LOCAL = "this machine"
 """Queue of jobs that `facefusion.jobs.local` does; no worker of a cluster takes from it."""
 PATIENCE_S = 60.0
 """How long a call waits for a store that is away, such as while it is restarted."""
+_PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_IOERR}
+"""Errors of SQLite that pass: others have the file just now, or the disk may come back."""
 _metadata = sa.MetaData()
 _jobs = sa.Table(
     "jobs", _metadata,
@@ -260,17 +263,12 @@ class JobStore:
         if self._is_sqlite:
             self._set_up_new()
         with self._engine.begin() as connection:
-            from alembic import command
-            from alembic.config import Config
-
             if not self._is_sqlite:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(7310001)"))  # one at a time
-            if self._check_kind(connection) == HEAD:
+            step = self._check_kind(connection)
+            if step == HEAD or (not step and self._is_sqlite and make_new(connection, HEAD)):
                 return
-            config = Config()
-            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            migrate(connection)
 
     def _set_up_new(self) -> None:
         """Let readers and a writer go beside each other. It is a change of the file, so only of one that is ours."""
@@ -342,9 +340,10 @@ class JobStore:
             )
         if "not a database" in text:
             return self._refused("is no job store", error)
-        if "malformed" in text or "no such" in text or not isinstance(error, exc.OperationalError):
-            return self._refused("is damaged", error)
-        return None
+        code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_BUSY)
+        is_passing = isinstance(error, exc.OperationalError) and code & 0xFF in _PASSING
+        is_passing = is_passing and "malformed" not in text and "no such" not in text
+        return None if is_passing else self._refused("is damaged", error)
 
     def _is_disk_full(self) -> bool:
         with suppress(OSError):
@@ -397,7 +396,7 @@ class JobStore:
         taken_over
             Items whose files are there already, with the files' SHA-256 and what they left beside them.
         stages
-            Those that the job has; a photo's is made in one.
+            Which there are; a job that looks for no faces has no first pass.
 
         Returns
         -------
@@ -501,12 +500,11 @@ class JobStore:
         with self._reading() as connection:
             jobs = [_job(row) for row in connection.execute(query).all()]
             sums = (
-                sa.select(_items.c.job_id, _items.c.stage, sa.func.sum(done), sa.func.sum(_items.c.frame_count))
-                .where(_items.c.stage.in_(("render", "merge")), _items.c.job_id.in_([job.id for job in jobs]))
-                .group_by(_items.c.job_id, _items.c.stage)
-                .order_by(_items.c.stage)  # of a photo there is only the merge
+                sa.select(_items.c.job_id, sa.func.sum(done), sa.func.sum(_items.c.frame_count))
+                .where(_items.c.stage == "render", _items.c.job_id.in_([job.id for job in jobs]))
+                .group_by(_items.c.job_id)
             )
-            shares = {row[0]: row[2] / max(row[3], 1) for row in connection.execute(sums).all()}
+            shares = {row[0]: row[1] / max(row[2], 1) for row in connection.execute(sums).all()}
         return [(job, shares.get(job.id, 0.0)) for job in jobs]
 
     @_patient

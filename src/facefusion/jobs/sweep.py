@@ -136,8 +136,8 @@ def sweep(
     # By its lock it can be told that a process lives, though it has been stopped for longer than its lease.
     woken = wake(store, is_alive=lambda item: locks is not None and is_at_work(storage, item, math.inf))
     cleared = clear_dead(storage.work) if isinstance(storage, FolderStorage) else 0
+    cleared += clear_dead(user_base())
     if locks is not None:
-        cleared += clear_dead(user_base())
         _remove_locks(locks)
     return Swept(deleted, orphans, len(woken), cleared, tuple(kept + stuck))
 

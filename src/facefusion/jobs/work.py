@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import shutil
-import tempfile
 import threading
 import uuid
 import warnings
@@ -39,25 +38,26 @@ from facefusion.jobs.store import Job, JobStore
 from facefusion.media.defects import Defects
 from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part, Span
-from facefusion.metrics.report import Reporter, check_report, report_files
+from facefusion.metrics.report import check_report, report_files
 from facefusion.models.providers import core_count
-from facefusion.pipeline.cast import PoorSourceWarning, build_analyser, build_cast
+from facefusion.pipeline.cast import Cast, PoorSourceWarning, build_analyser, build_cast
 from facefusion.pipeline.clip import (
-    build_stage,
+    begin_of,
+    build_flow,
+    empty_tracks,
     join_observations,
     load_tracks,
     merge_segments,
     notes_on_target,
     observe_spans,
     privacy_notes,
-    read_clip,
     render_spans,
+    size_of,
 )
 from facefusion.pipeline.inputs import BoundInputs
-from facefusion.pipeline.plan import Kind, Plan, check_models
+from facefusion.pipeline.plan import Plan, check_models, is_faces_only
 from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.runner import (
-    analyse_target,
     build_reporter,
     can_copy,
     check_size,
@@ -66,7 +66,6 @@ from facefusion.pipeline.runner import (
     measure_output,
     models_used,
     notes_of,
-    render_photo,
     save_report,
 )
 from facefusion.pipeline.selection import load_face_map, save_face_map
@@ -74,7 +73,8 @@ from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
-from facefusion.workplace import LOCK, Workplace, deliver, is_held, refusal, stand_in, told_as
+from facefusion.workplace import LOCK, Workplace, is_held, refusal, user_base
+from facefusion.writing import deliver, stand_in, told_as
 
 LEASE_S = 15.0
 """A worker that has not been heard of for so long is taken to be lost."""
@@ -120,12 +120,34 @@ def give_up(store: JobStore, key: Key, owner: str, error: FaceFusionError) -> li
     """
     try:
         commands = store.fail(key, owner, error)
-        is_over = not error.retryable or isinstance(error, (OutOfMemory, Fault))
-        if is_over and store.get(key[0]).status == "failed":
+        job = store.get(key[0])
+        is_over = not error.retryable or isinstance(error, (OutOfMemory, Fault)) or job.max_attempts == 1
+        if is_over and job.status == "failed":
             store.record(key[0], outcome={"error": tell(error)})
         return commands
     except (LeaseLost, UnknownJob):
         return []
+
+
+def joined_as(plan: Plan, cast: Cast, tracks: Tracks, target: str) -> dict[str, Any]:
+    """What is recorded with the tracks of a job: who is changed by which chain.
+
+    Raises
+    ------
+    NoFaceInTarget
+    TracksError
+        When the tracks are those of another target.
+    """
+    recipe = plan.recipe
+    if not tracks.tracks and not (recipe.allow_empty and plan.kind == "clip"):
+        way_out = " Add --allow-empty to get a copy." if plan.kind == "clip" else ""
+        raise NoFaceInTarget(
+            f"No face is found in the target {target}.",
+            f"Lower --face-detector-score or raise --face-detector-size.{way_out}",
+        )
+    check_size(tracks, *size_of(recipe, plan.kind), recipe.target_path)
+    assigned = cast.assign(recipe, tracks)
+    return {"assigned": {str(k): v for k, v in assigned.items()}, "tracks": len(tracks.tracks)}
 
 
 def report_key(job_id: str, path: Path) -> str:
@@ -215,7 +237,7 @@ class Worker:
         self.refused: set[str] = set()
         self.store, self.storage, self.owner = store, storage, owner_name()
         self._is_shared = not isinstance(storage, FolderStorage)
-        self._base = storage.work if isinstance(storage, FolderStorage) else folder or Path(tempfile.gettempdir())
+        self._base = storage.work if isinstance(storage, FolderStorage) else folder or user_base()
         self._place: Workplace | None = None
         self._deliver: Callable[[], None] | None = None
         self._threads, self._execution, self._lease_s = thread_count, execution or {}, lease_s
@@ -382,8 +404,7 @@ class Worker:
                 "Give this worker the same models, or delete the job and begin again.",
             )
         spans = tuple(Span(*span) for span in job.plan["spans"])
-        kind: Kind = "photo" if job.plan.get("kind") == "photo" else "clip"
-        plan = Plan(recipe, kind, self._threads or core_count(), tuple(specs))
+        plan = Plan(recipe, job.plan.get("kind", "clip"), self._threads or core_count(), tuple(specs))
         self._bench = _Bench(job, plan, spans)
         if not job.plan.get("inputs"):  # those in the storage are copies that nobody changes
             hashes: dict[str, str] = job.plan["hashes"]
@@ -427,7 +448,7 @@ class Worker:
             values["reference_face_path"] = local(recipe.reference_face_path)
         if recipe.face_map_path is not None:
             values["face_map_path"] = folder / "face_map.toml"
-            people = load_face_map(local(recipe.face_map_path), recipe.processors, recipe.face_map_path.parent)
+            people = load_face_map(local(recipe.face_map_path), recipe, recipe.face_map_path.parent)
             save_face_map(
                 values["face_map_path"],
                 [
@@ -484,7 +505,8 @@ class Worker:
     def _observe(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
         if bench.analyser is None:
             bench.analyser = build_analyser(bench.recipe)
-        with closing(observe_spans(bench.recipe, bench.analyser, bench.spans, numbers, count)) as found:
+        recipe, kind = bench.recipe, bench.plan.kind
+        with closing(observe_spans(recipe, bench.analyser, bench.spans, numbers, count, kind)) as found:
             for number, observation in zip(numbers, found, strict=True):
                 path = self._folder / f"{number:05d}.safetensors"
                 observation.save(path)
@@ -506,21 +528,13 @@ class Worker:
                 tracks = join_observations(bench.analyser, observations, notes, path)
             except TracksError as error:
                 raise SegmentDamaged(f"A part of the analysis is damaged: {error}.", "It is made again.") from error
-        if not tracks.tracks and not bench.recipe.allow_empty:
-            raise NoFaceInTarget(
-                f"No face is found in the target {notes['target']}.",
-                "Lower --face-detector-score or raise --face-detector-size. Add --allow-empty to get a copy.",
-            )
-        info = read_clip(bench.recipe).info
-        check_size(tracks, info.width, info.height, bench.recipe.target_path)
-        assigned = self._cast(bench).assign(bench.recipe, tracks)
-        return 0, path, {"assigned": {str(k): v for k, v in assigned.items()}, "tracks": len(tracks.tracks)}
+        return 0, path, joined_as(bench.plan, self._cast(bench), tracks, notes["target"])
 
     def _cast(self, bench: _Bench) -> Any:
         if bench.cast is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", PoorSourceWarning)  # said when the job was made
-                bench.cast = build_cast(bench.recipe, build_analyser(bench.recipe, has_identity=False))
+                bench.cast = build_cast(bench.recipe)
         return bench.cast
 
     def _load(self, item: Item, load: Callable[[Path], Any]) -> Any:
@@ -535,16 +549,19 @@ class Worker:
             raise SegmentDamaged(f"{item.stage} {item.number} is damaged: {error}.", "It is made again.") from error
 
     def _assigned(self, job_id: str) -> dict[int, int]:
-        found = self.store.outcome(job_id, "join")["assigned"]
+        found = self.store.outcome(job_id, "join").get("assigned", {})
         return {int(k): int(v) for k, v in found.items()}
 
     def _render(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
         job_id = bench.job.id
         cast = self._cast(bench)
-        item = next(item for item in self.store.items(job_id) if item.stage == "join")
-        tracks = self._load(item, lambda path: load_tracks(path, bench.spans, numbers))
-        stage = build_stage(bench.recipe, cast, tracks, self._assigned(job_id))
-        with closing(render_spans(bench.plan, stage, bench.spans, numbers, self._folder, count)) as segments:
+        kind = bench.plan.kind
+        tracks = empty_tracks(bench.recipe, kind)
+        item = next((item for item in self.store.items(job_id) if item.stage == "join"), None)
+        if item is not None:
+            tracks = self._load(item, lambda path: load_tracks(path, bench.spans, numbers))
+        flow = build_flow(bench.recipe, cast, tracks, self._assigned(job_id), begin_of(bench.recipe, kind))
+        with closing(render_spans(bench.plan, flow, bench.spans, numbers, self._folder, count)) as segments:
             for segment in segments:
                 part = segment.part
                 outcome = {
@@ -587,8 +604,6 @@ class Worker:
     def _write_output(
         self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]
     ) -> dict[str, Any]:
-        if bench.plan.kind == "photo":
-            return self._write_photo(bench, output, report, count)
         job_id, recipe = bench.job.id, bench.recipe
         asked = Path(bench.job.recipe["output_path"])
         items = [item for item in self.store.items(job_id) if item.stage == "render"]
@@ -597,7 +612,8 @@ class Worker:
         joined = self.store.outcome(job_id, "join")
         frames, changed = sum(len(o["pts"]) for o in outcomes), sum(o["changed"] for o in outcomes)
         notes: list[str] = []
-        if not joined["tracks"] and can_copy(recipe, asked):
+        kind = bench.plan.kind
+        if kind == "clip" and joined and not joined["tracks"] and is_faces_only(recipe) and can_copy(recipe, asked):
             inputs = bench.job.plan.get("inputs")
             if inputs:
                 with self.storage.local(inputs[bench.job.recipe["target_path"]]) as target:
@@ -617,12 +633,12 @@ class Worker:
                     parts.append(Part(path, outcome["pts"], outcome["durations"]))
                 notes += merge_segments(bench.plan, parts, comment_of(bench.plan), output, check)
             times = [time for part in parts for time in part.pts]
-            notes += notes_on_target(recipe, times, [Defects.from_dict(o["defects"]) for o in outcomes])
+            notes += notes_on_target(recipe, times, [Defects.from_dict(o["defects"]) for o in outcomes], kind)
         sha256 = hash_file(output)
         outcome = {
-            "notes": [*notes, *privacy_notes(recipe)],
-            "frames": frames, "changed": changed, "tracks": joined["tracks"], "models": list(models_used(bench.plan)),
-            "sha256": sha256, "size_bytes": output.stat().st_size,
+            "notes": [*notes, *privacy_notes(recipe, kind)],
+            "frames": frames, "changed": changed, "tracks": joined.get("tracks", 0),
+            "models": list(models_used(bench.plan)), "sha256": sha256, "size_bytes": output.stat().st_size,
         }  # fmt: skip
         if recipe.report_path is not None or recipe.fail_under:
             outcome["report"] = self._report(bench, output, report, count)
@@ -631,26 +647,18 @@ class Worker:
     def _report(self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]) -> str:
         """Measure the output; what is worse than allowed is said, and the output stays."""
         recipe, job = bench.recipe, bench.job
-        item = next(item for item in self.store.items(job.id) if item.stage == "join")
+        item = next((item for item in self.store.items(job.id) if item.stage == "join"), None)
 
         def measured(progress: Progress) -> None:
             count(progress.done)
 
         with ExitStack() as stack:
-            tracks = self._open(stack, item, lambda path: Tracks.load(path, is_mapped=True))
+            tracks = empty_tracks(recipe, bench.plan.kind)
+            if item is not None:
+                tracks = self._open(stack, item, lambda path: Tracks.load(path, is_mapped=True))
             reporter = build_reporter(recipe, tracks, self._cast(bench), self._assigned(job.id))
             assert reporter is not None
-            measure_output(recipe, tracks, reporter, output, measured)
-        return self._save_report(bench, reporter, report)
-
-    def _save_report(self, bench: _Bench, reporter: Reporter, report: Path | None) -> str:
-        """Write what was measured.
-
-        Returns
-        -------
-        What is worse than allowed, as JSON, or nothing.
-        """
-        recipe, job = bench.recipe, bench.job
+            measure_output(recipe, tracks, reporter, output, measured, bench.plan.kind)
         failure = ""
         try:
             asked = recipe.model_copy(update={"output_path": Path(job.recipe["output_path"]), "report_path": report})
@@ -661,35 +669,6 @@ class Worker:
             for path in report_files(recipe.report_path):
                 self.storage.put(report_key(job.id, path), path)
         return failure
-
-    def _write_photo(
-        self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]
-    ) -> dict[str, Any]:
-        """Both passes of a photo: it is a job of one item."""
-        recipe = bench.recipe
-        tracks = analyse_target(recipe, build_analyser(recipe))
-        if not tracks.tracks:
-            target = Path(bench.job.recipe["target_path"])
-            raise NoFaceInTarget(
-                f"No face is found in the target {target}.",
-                "Lower --face-detector-score or raise --face-detector-size.",
-            )
-        cast = self._cast(bench)
-        assigned = cast.assign(recipe, tracks)
-        reporter = build_reporter(recipe, tracks, cast, assigned)
-        check = (lambda: None) if bench.inputs is None else bench.inputs.check
-        stage = build_stage(recipe, cast, tracks, assigned)
-        rendered, notes = render_photo(bench.plan, tracks, stage, output, check)
-        count(1)
-        outcome = {
-            "notes": list(notes),
-            "frames": 1, "changed": int(rendered.is_changed), "tracks": len(tracks.tracks),
-            "models": list(models_used(bench.plan)), "sha256": hash_file(output), "size_bytes": output.stat().st_size,
-        }  # fmt: skip
-        if reporter is not None:
-            reporter.add(rendered)
-            outcome["report"] = self._save_report(bench, reporter, report)
-        return outcome
 
     @contextmanager
     def _heart(self, job_id: str, stage: StageName, left: Sequence[int]) -> Iterator[_Heart]:
@@ -747,12 +726,12 @@ class _Heart:
 
 def hashes_of(recipe: Recipe) -> dict[str, str]:
     """Hash of every model that a recipe runs, by its name."""
-    from facefusion.pipeline.plan import capabilities_of_analysis, capabilities_of_rendering, models_of
+    from facefusion.pipeline.plan import models_of, uses_of_analysis, uses_of_rendering
     from facefusion.plugins.protocols import EngineContext
 
     store = EngineContext(recipe).store
     found = {}
-    for spec in models_of(recipe, [*capabilities_of_analysis(recipe), *capabilities_of_rendering(recipe)]):
+    for spec in models_of(recipe, [*uses_of_analysis(recipe), *uses_of_rendering(recipe)]):
         path = store.find(spec)
         found[spec.key] = "" if path is None else store.hash_of(path)
     return found

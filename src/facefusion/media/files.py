@@ -10,18 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from facefusion.errors import MediaError, MediaMissing, MediaUnreadable, OutputRefused, check_memory
-from facefusion.writing import (
-    MAX_NAME_BYTES,
-    claim_partial,
-    drop_partial,
-    final_path,
-    partial_path,
-    put_in_place,
-    remove_partial,
-    remove_partials,
-    replacing,
-)
+from facefusion.workplace import final_path
+from facefusion.writing import replacing
 
+MAX_NAME_BYTES = 255
 Named = tuple[str, Path]
 """What a file is to the user, such as ``target``, and where it is."""
 
@@ -186,15 +178,9 @@ __all__ = [
     "check_file",
     "check_output",
     "check_outputs",
-    "claim_partial",
-    "drop_partial",
     "final_path",
     "is_same_file",
-    "partial_path",
     "place_of",
-    "put_in_place",
-    "remove_partial",
-    "remove_partials",
     "replacing",
     "translate_os_error",
 ]

@@ -98,6 +98,15 @@ class Photo:
     notes: tuple[str, ...] = ()
 
 
+def with_pixels(photo: Photo, pixels: Pixels) -> Photo:
+    """A photo with other pixels; its alpha follows where their size is another."""
+    height, width = pixels.shape[:2]
+    alpha = photo.alpha
+    if alpha is not None and alpha.shape != (height, width):
+        alpha = np.asarray(Image.fromarray(alpha).resize((width, height), Image.Resampling.BICUBIC))
+    return replace(photo, pixels=pixels, alpha=alpha)
+
+
 def is_photo(path: Path) -> bool:
     """Whether a file's content (not its name) is a photo format.
 

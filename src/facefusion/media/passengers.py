@@ -35,7 +35,7 @@ FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".we
 _MP4 = ("mp4", "mov")
 FILM_CODECS = {"libx264": "h264", "libx265": "hevc", "libsvtav1": "av1"}
 """What encoders of films make."""
-_SOUND_CODECS = {"mp4": ("aac",), "mov": ("aac",), "webm": ("libopus",), "matroska": ("flac",)}
+SOUND_CODECS = {"mp4": ("aac",), "mov": ("aac",), "webm": ("libopus",), "matroska": ("flac",)}
 _TEXT_CODECS = {"mp4": "mov_text", "mov": "mov_text", "webm": "webvtt", "matroska": "subrip"}
 _SPOKEN = {"libopus": "opus"}
 _STALE_TAGS = (
@@ -68,6 +68,8 @@ class TrackOptions:
         where.
     is_strict
         Refuse what else would be left out with a note.
+    sound
+        File whose sound takes the place of the target's; None keeps the target's.
     """
 
     audio: Literal["keep", "convert", "none"] = "keep"
@@ -75,6 +77,7 @@ class TrackOptions:
     hides_people: bool = False
     hides_places: bool = False
     is_strict: bool = False
+    sound: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +405,7 @@ class _Chooser:
             # Matroska holds all sound that libav lets it have; what is left becomes the same samples without loss.
             if track.kind == "audio" and (audio == "convert" or name == "matroska"):
                 first = ("alac",) if name == "mov" and is_lossless(context) else ()
-                return [*first, *_SOUND_CODECS[name]]
+                return [*first, *SOUND_CODECS[name]]
         return []
 
     def _fits(self, suffix: str, passengers: Sequence[Passenger]) -> bool:

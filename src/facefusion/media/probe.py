@@ -152,14 +152,29 @@ def open_clip(path: Path) -> Any:
     ------
     MediaMissing, MediaUnreadable
     """
+    container = open_any(path)
+    try:
+        return _checked(container, path)
+    except (av.error.FFmpegError, ValueError, UnicodeError) as error:
+        container.close()
+        raise MediaUnreadable(f"{path} is not a photo or clip that can be read: {reason_of(error)}.", _HINT) from error
+
+
+def open_any(path: Path) -> Any:
+    """Open a media file for reading, whatever tracks it has.
+
+    Raises
+    ------
+    MediaMissing, MediaUnreadable
+    """
     opener = _mounts.get(path)
     if opener is None:
         check_file(path)
     try:
         if opener is not None:
-            return _checked(av.open(opener[1](), "r", metadata_errors="replace", options=_OPTIONS), path)
+            return av.open(opener[1](), "r", metadata_errors="replace", options=_OPTIONS)
         # "file:" keeps odd names such as "a:b.mp4" from being read as a protocol.
-        return _checked(av.open("file:" + str(path), "r", metadata_errors="replace", options=_OPTIONS), path)
+        return av.open("file:" + str(path), "r", metadata_errors="replace", options=_OPTIONS)
     except MemoryError as error:
         check_memory(error, f"{path} could not be opened")
         raise

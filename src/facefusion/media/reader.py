@@ -310,7 +310,8 @@ class ClipReader:
                 if after > self._halo[1]:
                     break
             for one, time in (*before, (self._fitted(picture, reformatter), pts)):
-                yield Frame(self._convert(one, time, reformatter), index, time, self.info.time_base, one)
+                pixels = self._convert(one, time, reformatter)
+                yield Frame(pixels, index, time, self.info.time_base, one, int(one.duration or 0))
                 index += 1
             before.clear()
 

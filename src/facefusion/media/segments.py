@@ -134,8 +134,16 @@ class SegmentWriter(ClipWriter):
         Of every frame that was written, in the output's time: what `ClipMerger` needs to know.
     """
 
-    def __init__(self, path: Path, target: ClipReader, encoder: str, preset: str, quality: int) -> None:
-        super().__init__(path, target, encoder, preset, quality)
+    def __init__(
+        self,
+        path: Path,
+        target: ClipReader,
+        encoder: str,
+        preset: str,
+        quality: int,
+        scale: Fraction = Fraction(1),
+    ) -> None:
+        super().__init__(path, target, encoder, preset, quality, scale=scale)
         self.pts: list[int] = []
         self.durations: list[int] = []
 
@@ -151,7 +159,7 @@ class SegmentWriter(ClipWriter):
     def write(self, rendered: RenderedFrame, prepared: object | None = None) -> None:
         """Write one frame."""
         self.pts.append(rendered.frame.pts - self._offset)
-        self.durations.append(int(getattr(rendered.frame.native, "duration", 0) or 0))
+        self.durations.append(rendered.frame.duration)
         super().write(rendered, prepared)
 
 
@@ -229,6 +237,12 @@ class ClipMerger(ClipWriter):
             if is_usual or abs(average / nominal - 1) < Fraction(1, 200):
                 return Fraction(nominal)
         return average.limit_denominator(1001)
+
+    def _length_s(self) -> Fraction:
+        times = [time for part in self._parts for time in part.pts]
+        lengths = [length for part in self._parts for length in part.durations]
+        step = times[-1] - times[-2] if len(times) > 1 else 1
+        return Fraction(times[-1] + (lengths[-1] or step)) * self._target.info.time_base
 
     @property
     def _is_mp4(self) -> bool:

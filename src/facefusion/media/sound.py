@@ -1,10 +1,11 @@
-"""Sound of a target in another codec: the same samples at the same times, whatever delay the codec has."""
+"""Sound: a target's in another codec, or any file's as samples; at the same times, whatever delay the codec has."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -12,6 +13,10 @@ import av.error
 import numpy as np
 from av.audio.resampler import AudioResampler
 from av.codec.context import Flags
+
+from facefusion.errors import MediaUnreadable
+from facefusion.media.probe import open_any
+from facefusion.types.sound import Sound
 
 GAP_S = Fraction(1, 50)
 """Times of packets are rounded; only what is off by more than this is silence, or sound that comes twice."""
@@ -237,3 +242,152 @@ class SoundConverter:
             yield from self._output.encode(frame)
         self._waiting = [rows[whole:]] if whole < len(rows) else []
         self._waiting_count = len(rows) - whole
+
+
+SOUND_RATE = 16_000
+"""Samples per second that processors are given; what speech models work with."""
+MAX_SOUND_S = 6 * 3600
+"""Sound that is longer is not taken into memory."""
+
+
+class _Collector(SoundConverter):
+    """Keeps samples instead of encoding them."""
+
+    def __init__(self, source: Any, chosen: SoundFormat, offset_s: Fraction) -> None:
+        super().__init__(source, None, chosen, offset_s, offset_s + MAX_SOUND_S)
+        self.rows: list[Samples] = []
+
+    def finish_decoding(self) -> None:
+        """Take what the decoder still holds."""
+        try:
+            for frame in self._source.codec_context.decode(None):
+                for _ in self._take(frame):
+                    pass
+        except (av.error.FFmpegError, ValueError):
+            pass  # what is held back by a damaged end cannot be had
+
+    def collected(self) -> Samples:
+        """(N, C) all samples from the beginning of the file."""
+        for _ in self._drain():
+            pass
+        if not self.rows:
+            return np.zeros((0, 1), dtype=np.float32)
+        early = np.zeros((self._base or 0, self.rows[0].shape[1]), dtype=np.float32)
+        return np.concatenate([early, *self.rows])
+
+    def _add(self, rows: Samples) -> Iterator[Any]:
+        if len(rows):
+            self.rows.append(np.asarray(rows, dtype=np.float32).copy())
+            self._waiting_count += len(rows)
+        return iter(())
+
+
+def has_sound(path: Path) -> bool:
+    """Whether a file has a sound track.
+
+    Raises
+    ------
+    MediaError
+        When it is no media file.
+    """
+    with open_any(path) as container:
+        return bool(container.streams.audio)
+
+
+def read_sound(path: Path, rate: int = SOUND_RATE) -> Sound:
+    """The sound of an audio file or a clip: its default track, else its first, resampled once.
+
+    Parameters
+    ----------
+    path
+        Any file with sound.
+    rate
+        Samples per second.
+
+    Returns
+    -------
+    Mono sound from the beginning of the file; what a container begins later begins later here. At most `MAX_SOUND_S`.
+
+    Raises
+    ------
+    MediaError
+        When it cannot be read or has none.
+    """
+    with open_any(path) as container:
+        tracks = list(container.streams.audio)
+        if not tracks:
+            raise MediaUnreadable(f"{path} has no sound.", "Give a file with a sound track.")
+        stream = next((one for one in tracks if int(one.disposition) & 1), tracks[0])
+        begin_s = Fraction(container.start_time or 0, av.time_base)
+        collector = _Collector(stream, SoundFormat("", "fltp", "mono", rate), begin_s)
+        count = 0
+        try:
+            for packet in container.demux(stream):
+                if packet.size:
+                    count += 1
+                    collector.feed(packet)
+        except (av.error.FFmpegError, ValueError) as error:
+            if not count:
+                raise MediaUnreadable(f"The sound of {path} cannot be read: {error}.", "Check the file.") from error
+        collector.finish_decoding()
+        return Sound(np.ascontiguousarray(collector.collected()), rate)
+
+
+class AddedSound:
+    """Sound of another file on its way into an output, in the place of the target's.
+
+    Parameters
+    ----------
+    path
+        A file with sound; its beginning is the beginning of the output.
+    output
+        Container that is written.
+    codec
+        Encoder that the container holds.
+    stop_s
+        Where the film ends, s; the sound is cut there. None keeps all of it.
+    """
+
+    def __init__(self, path: Path, output: Any, codec: str, stop_s: Fraction | None) -> None:
+        self._container = open_any(path)
+        tracks = list(self._container.streams.audio)
+        if not tracks:
+            self.close()
+            raise MediaUnreadable(f"{path} has no sound.", "Give a file with a sound track.")
+        stream = next((one for one in tracks if int(one.disposition) & 1), tracks[0])
+        chosen = choose_format(codec, stream.codec_context)
+        self._output, self._stream = output, output.add_stream(codec, rate=chosen.rate)
+        set_up(self._stream.codec_context, chosen)
+        self._stream.time_base = Fraction(1, chosen.rate)
+        self._stream.disposition = 1
+        begin_s = Fraction(self._container.start_time or 0, av.time_base)
+        end_s = None if stop_s is None else begin_s + stop_s
+        self._converter = SoundConverter(stream, self._stream, chosen, begin_s, end_s)
+        self._made = self._packets(stream)
+        self._waiting: Any = None
+
+    def _packets(self, stream: Any) -> Iterator[Any]:
+        try:
+            for packet in self._container.demux(stream):
+                if packet.size:
+                    yield from self._converter.feed(packet)
+        except (av.error.FFmpegError, ValueError):
+            pass  # what is behind a damaged place cannot be had
+        yield from self._converter.finish()
+
+    def mux_until(self, time_s: Fraction | None) -> None:
+        """Write what is due before a time of the output, or all that is left."""
+        while True:
+            packet = self._waiting if self._waiting is not None else next(self._made, None)
+            self._waiting = None
+            if packet is None:
+                return
+            if time_s is not None and packet.dts is not None and packet.dts * packet.time_base > time_s:
+                self._waiting = packet
+                return
+            packet.stream = self._stream
+            self._output.mux(packet)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._container.close()

@@ -16,11 +16,11 @@ from av.video.reformatter import VideoReformatter
 
 from facefusion.errors import OutputRefused
 from facefusion.media.border import writing
-from facefusion.media.files import claim_partial, drop_partial, put_in_place
 from facefusion.media.mp4 import switch_off
 from facefusion.media.passengers import (
     FILM_CODECS,
     FORMATS,
+    SOUND_CODECS,
     PassengerList,
     Passengers,
     TrackOptions,
@@ -31,11 +31,14 @@ from facefusion.media.passengers import (
     list_passengers,
     track_tags,
 )
+from facefusion.media.priority import usual_priority
 from facefusion.media.privacy import clean_chapters, clean_tags
 from facefusion.media.probe import film_of
 from facefusion.media.reader import ALIGN_PX, ClipReader, plane_of
+from facefusion.media.sound import AddedSound
 from facefusion.media.timecode import move_timecode
-from facefusion.types.frame import RenderedFrame
+from facefusion.types.frame import RenderedFrame, scaled_size
+from facefusion.writing import Replacement
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 _FILM_TAGS = ("rotate", "encoder", "alpha_mode", "timecode")
@@ -94,6 +97,8 @@ class ClipWriter:
         `facefusion.media.privacy`.
     tracks
         What is asked for about the target's other tracks.
+    scale
+        Sides of the output over those of the target.
 
     Attributes
     ----------
@@ -118,19 +123,23 @@ class ClipWriter:
         comment: str = "",
         is_private: bool = False,
         tracks: TrackOptions | None = None,
+        scale: Fraction = Fraction(1),
     ) -> None:
         self._check(path, encoder)
+        self._scale = scale
         self._tracks = tracks or TrackOptions()
         if is_private:
             self._tracks = replace(self._tracks, hides_people=True, hides_places=True)
         self._is_private = self._tracks.hides_places
         self.notes: list[str] = []
-        self._path, self._target, self._partial = path, target, path
+        self._path, self._target = path, target
+        self._replacement: Replacement | None = None
         self._encoder, self._comment = encoder, comment
         self._preset, self._quality = preset, quality
         self._output: Any = None
         self._stream: Any = None
         self._passengers: Passengers | None = None
+        self._sound: AddedSound | None = None
         self._local = threading.local()
         self._is_exact = False
         self._pixel_format, self._space, self._is_full, self._width, self._height = "", (2, 5), False, 0, 0
@@ -148,7 +157,7 @@ class ClipWriter:
 
     def __enter__(self) -> Self:
         try:
-            with writing(self._path):
+            with writing(self._path), usual_priority():
                 self._open()
         except BaseException:
             self._abandon()
@@ -163,7 +172,7 @@ class ClipWriter:
         self._output.start_encoding()  # what the header is refused for is known now, not at the first packet
 
     def _open_container(self, name: str = "") -> None:
-        self._partial = claim_partial(self._path)
+        self._replacement = Replacement(self._path)
         info = self._target.info
         suffix = self._path.suffix.lower()
         options = {"fflags": "+bitexact"}  # no random ids, no versions, no dates
@@ -177,16 +186,17 @@ class ClipWriter:
         name = name or FORMATS[suffix]
         if name == "matroska" and self._has_defaults():
             options["default_mode"] = "passthrough"  # else the first track of a kind is made the default
-        self._output = av.open("file:" + str(self._partial), "w", format=name, options=options)
+        self._output = av.open("file:" + str(self._made), "w", format=name, options=options)
 
     def _add_video(self) -> None:
         info = self._target.info
         pixel_format = info.pixel_format if info.pixel_format in _PASSED_FORMATS[self._encoder] else "yuv420p"
         has_odd_side = bool(info.width % 2 or info.height % 2)
         # A touched area is written back into the decoder's own picture, so the rest stays exact.
-        self._is_exact = pixel_format == info.pixel_format and info.is_upright and not has_odd_side
+        self._is_exact = pixel_format == info.pixel_format and info.is_upright and not has_odd_side and self._scale == 1
         stream = self._output.add_stream(self._encoder, rate=info.frame_rate or Fraction(25))
-        stream.width, stream.height = info.width + info.width % 2, info.height + info.height % 2
+        width, height = scaled_size(info.width, info.height, self._scale)
+        stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = pixel_format
         context = stream.codec_context
         context.time_base = info.time_base
@@ -234,6 +244,13 @@ class ClipWriter:
         self._passengers = Passengers(
             self._target, self._output, self._path, listed, self._offset_s, stop_s, self._tracks
         )
+        if self._tracks.sound is not None:
+            codec = SOUND_CODECS[FORMATS[self._path.suffix.lower()]][0]
+            self._sound = AddedSound(self._tracks.sound, self._output, codec, self._length_s())
+
+    def _length_s(self) -> Fraction | None:
+        """Length of the output in seconds, where it is known beforehand."""
+        return None
 
     def _encoder_options(self) -> dict[str, str]:
         crf = str(quality_to_crf(self._quality, self._encoder))
@@ -274,16 +291,17 @@ class ClipWriter:
         picture.pts = frame.pts - self._offset
         picture.time_base = frame.time_base
         picture.pict_type = 0  # the source's own key frames must not force ours
-        duration = getattr(frame.native, "duration", None)
-        if duration:
-            picture.duration = duration
+        if frame.duration:
+            picture.duration = frame.duration
         with writing(self._path):
             self._mux(self._stream.encode(picture))
 
     def _mux(self, packets: list[Any]) -> None:
         for packet in packets:
-            if packet.dts is not None and self._passengers is not None:
-                self._passengers.mux_until(packet.dts * packet.time_base)
+            if packet.dts is not None:
+                for companion in (self._passengers, self._sound):
+                    if companion is not None:
+                        companion.mux_until(packet.dts * packet.time_base)
             self._output.mux(packet)
             self._sent_count += 1
 
@@ -348,20 +366,30 @@ class ClipWriter:
                 if self._passengers is not None:
                     self._passengers.mux_until(None)
                     self._passengers.close()
+                if self._sound is not None:
+                    self._sound.mux_until(None)
+                    self._sound.close()
                 self._output.close()
                 if self._passengers is not None and FORMATS.get(self._path.suffix.lower()) in ("mp4", "mov"):
                     # libav plays the first subtitles where none are to be played unasked.
-                    switch_off(self._partial, self._passengers.quiet_subtitles)
+                    switch_off(self._made, self._passengers.quiet_subtitles)
                 if self._passengers is not None:
                     self.notes += self._passengers.notes
                     if self._passengers.has_failed_packets:
                         self._check_count()
                 self.before_naming()
-                put_in_place(self._partial, self._path)
+                if self._replacement is not None:
+                    self._replacement.put_in_place()
             self._stream = self._output = None  # an encoder keeps dozens of pictures as long as it lives
         except BaseException:
             self._abandon()
             raise
+
+    @property
+    def _made(self) -> Path:
+        """The file that is written."""
+        assert self._replacement is not None
+        return self._replacement.path
 
     def _finish(self) -> None:
         """Write what the encoder still holds."""
@@ -369,7 +397,7 @@ class ClipWriter:
 
     def _check_count(self) -> None:
         """A packet that libav refuses may take one of the film with it: count them."""
-        with av.open("file:" + str(self._partial), "r") as written:
+        with av.open("file:" + str(self._made), "r") as written:
             count = sum(1 for packet in written.demux(written.streams.video[0]) if packet.size)
         if count != self._sent_count:
             raise OutputRefused(
@@ -379,12 +407,13 @@ class ClipWriter:
             )
 
     def _abandon(self) -> None:
-        if self._passengers is not None:
-            self._passengers.close()
+        for companion in (self._passengers, self._sound):
+            if companion is not None:
+                companion.close()
         if self._output is not None:
             close_quietly(self._output)  # the file is thrown away in any case
-        if self._partial != self._path:
-            drop_partial(self._partial)
+        if self._replacement is not None:
+            self._replacement.drop()
 
 
 def _moved_chapters(chapters: list[Any], offset_s: Fraction, stop_s: Fraction | None) -> list[Any]:

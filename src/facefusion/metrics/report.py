@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.declaration import suggest
 from facefusion.errors import RecipeError
 from facefusion.imaging.align import invert, mesh_crop, transform
 from facefusion.imaging.flow import warping_error
@@ -20,7 +21,6 @@ from facefusion.metrics.figures import LIMITS, Picture, Report, Row, Sample
 from facefusion.metrics.page import check_page, render_page
 from facefusion.models.pose import estimate_poses
 from facefusion.plugins.protocols import Identifier, Landmarker, Masker
-from facefusion.recipe import suggest
 from facefusion.types.face import Face
 from facefusion.types.frame import RenderedFrame
 from facefusion.types.topology import FACE_OVAL

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import zipfile
@@ -31,7 +30,7 @@ from facefusion.errors import BundleRefused, FaceFusionError, ModelMissing, Outp
 from facefusion.models.licences import check_licence
 from facefusion.models.spec import ModelSpec, parse_spec
 from facefusion.models.store import ModelStore, OnBytes, missing
-from facefusion.writing import replacing
+from facefusion.writing import replacing, save_bytes
 
 FORMAT = "facefusion-bundle-1"
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
@@ -58,10 +57,9 @@ def load_or_make_key(path: Path) -> Ed25519PrivateKey:
             raise BundleRefused(f"{path} is not an ed25519 key.", "Name another with --key.")
         return key
     made = Ed25519PrivateKey.generate()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with replacing(path) as new:
+        new.touch(0o600)
+        new.write_bytes(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return made
 
 
@@ -173,7 +171,7 @@ def import_bundle(path: Path, store: ModelStore, trusted: Sequence[str], on_byte
     with _writing(store.home):
         for spec, model in zip(specs, manifest.models, strict=True):
             if spec.id not in known:
-                (store.home / f"{spec.id.replace('/', '__')}.toml").write_text(model.spec, encoding="utf-8")
+                save_bytes(store.home / f"{spec.id.replace('/', '__')}.toml", model.spec.encode())
             for file in known.get(spec.id, spec).files:
                 if not file.sha256:
                     store.pin(known.get(spec.id, spec), file, manifest.files[file.name].sha256)

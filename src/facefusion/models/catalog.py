@@ -5,14 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
-from importlib.metadata import entry_points
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from facefusion.documents import load_text
 from facefusion.errors import SpecError, UnknownModel
+from facefusion.installed import list_entries
 from facefusion.models.spec import ModelFile, ModelSpec, Origin, Preprocess, parse_spec
 
 BUILT_IN = resources.files("facefusion.models") / "catalog"
@@ -71,7 +71,7 @@ def get_spec(model_id: str, folders: Sequence[Path] = ()) -> ModelSpec:
     """
     catalog = load_catalog(folders)
     if model_id not in catalog:
-        from facefusion.recipe import suggest
+        from facefusion.declaration import suggest
 
         raise UnknownModel(f"There is no model '{model_id}'.", suggest(model_id, list(catalog)))
     return catalog[model_id]
@@ -90,9 +90,23 @@ def _built_in() -> tuple[ModelSpec, ...]:
 
 
 def _from_packages() -> Iterator[ModelSpec]:
-    for entry in entry_points(group=GROUP):
+    for entry in list_entries(GROUP):
         root = resources.files(entry.value)
         yield from _read(root.iterdir(), "package", Path(str(root)))
+
+
+def _state_of(path: Path) -> tuple[int, int]:
+    try:
+        state = path.stat()
+    except OSError:
+        return (0, 0)  # reading it says why
+    return state.st_mtime_ns, state.st_size
+
+
+@lru_cache(maxsize=1024)
+def _local_entry(path: Path, _changed_ns: int, _size_bytes: int) -> ModelSpec:
+    """An entry of a folder, read once for each state of its file: one job asks dozens of times."""
+    return parse_spec(load_text(path, SpecError, "a model's entry"), str(path), "local", path.parent)
 
 
 def _from_folder(folder: Path) -> Iterator[ModelSpec]:
@@ -100,7 +114,7 @@ def _from_folder(folder: Path) -> Iterator[ModelSpec]:
         return
     for path in sorted(folder.glob("*.toml")):
         try:
-            yield parse_spec(load_text(path, SpecError, "a model's entry"), str(path), "local", folder)
+            yield _local_entry(path, *_state_of(path))
         except SpecError as error:
             warnings.warn(f"{path.name} is left out: {error}", EntryLeftOutWarning, stacklevel=4)
     # One-person swappers carry all they need to say in their name and graph.

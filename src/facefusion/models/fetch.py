@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 
-from facefusion.errors import FetchFailed, HashMismatch
+from facefusion.errors import FaceFusionError, FetchFailed, HashMismatch
 from facefusion.models.licences import check_licence
 from facefusion.models.spec import ModelFile, ModelSpec
 from facefusion.models.store import ModelStore, OnBytes, sha256_of
 from facefusion.version import __version__
+from facefusion.workplace import LOCK, take
 
 MAX_REDIRECTS = 5
 MAX_CUTS = 4
 """Times that a broken transfer is taken up again at one mirror without a byte of progress in between."""
 TIMEOUT = httpx.Timeout(20.0, read=30.0)
 _ROOM = 64 << 20
+_PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 def fetch(spec: ModelSpec, store: ModelStore, on_bytes: OnBytes, timeout: httpx.Timeout = TIMEOUT) -> list[Path]:
@@ -50,6 +56,8 @@ def fetch(spec: ModelSpec, store: ModelStore, on_bytes: OnBytes, timeout: httpx.
         if path is None:
             path = fetch_file(spec, file, store.home, on_bytes, timeout)
             fetched.append(path)
+        else:
+            _forget_half(file, store.home)
         store.check_hash(spec, file, store.hash_of(path), path)
     return fetched
 
@@ -58,8 +66,44 @@ def fetch_file(spec: ModelSpec, file: ModelFile, folder: Path, on_bytes: OnBytes
     """Fetch one file from the first mirror that has the right one."""
     if not file.urls:
         raise FetchFailed(f"Nobody has said where {file.name} ({spec.id}) can be fetched.", f"Put it into {folder}.")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _half(file, folder) as partial:
+            return _fetch_half(spec, file, folder, partial, on_bytes, timeout)
+    except OSError as error:
+        raise _unwritable(error, folder) from error
+
+
+@contextmanager
+def _half(file: ModelFile, folder: Path) -> Iterator[Path]:
+    """What has arrived of a file. It stays when the transfer is cut, and is written by one process at a time."""
     partial = folder / f".{file.name}.part"
+    lock = take(folder.resolve() / f"{partial.name}{LOCK}")
+    if lock is None:
+        raise FetchFailed(f"Another process is fetching {file.name} just now.", "Wait until it is done.")
+    try:
+        if os.path.lexists(partial) and not stat.S_ISREG(partial.lstat().st_mode):
+            raise FetchFailed(f"{partial} is no file of ours.", "Take it away; it was not touched.")
+        yield partial
+    finally:
+        lock.release(is_removing=True)
+
+
+def _forget_half(file: ModelFile, folder: Path) -> None:
+    """Take away what an earlier transfer left of a file that has come otherwise."""
+    if os.path.lexists(folder / f".{file.name}.part"):
+        with suppress(FaceFusionError, OSError), _half(file, folder) as partial:
+            partial.unlink()
+
+
+def _unwritable(error: OSError, path: Path) -> FetchFailed:
+    reason = error.message if isinstance(error, FaceFusionError) else f"{path} cannot be written: {error.strerror}."
+    return FetchFailed(reason, "Make room or choose another folder.")
+
+
+def _fetch_half(
+    spec: ModelSpec, file: ModelFile, folder: Path, partial: Path, on_bytes: OnBytes, timeout: httpx.Timeout
+) -> Path:
     failures = []
     for url in file.urls:
         try:
@@ -71,9 +115,7 @@ def fetch_file(spec: ModelSpec, file: ModelFile, folder: Path, on_bytes: OnBytes
             partial.unlink(missing_ok=True)
             failures.append(f"{url}: {error.message}")
         except OSError as error:
-            raise FetchFailed(
-                f"{partial} cannot be written: {error.strerror}.", "Make room or choose another folder."
-            ) from error
+            raise _unwritable(error, partial) from error
         else:
             path = folder / file.name
             partial.replace(path)
@@ -138,7 +180,8 @@ def _transfer_once(
         room = shutil.disk_usage(partial.parent).free
         if total - have > room - _ROOM:
             raise OSError(28, f"{total - have} bytes are needed and {room} are free")
-        with partial.open("ab" if is_continued else "wb") as out:
+        flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if is_continued else os.O_TRUNC) | _PLAIN
+        with os.fdopen(os.open(partial, flags, 0o666), "ab" if is_continued else "wb") as out:
             # As it arrives: what is collected into larger pieces would be lost when the connection breaks.
             for chunk in response.iter_raw():
                 out.write(chunk)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import onnxruntime
 import platformdirs
 
 from facefusion.errors import ProviderRefused
+from facefusion.workplace import user_workplace
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -205,9 +205,9 @@ def measure_shares(content: bytes, options: Any, providers: Sequence[tuple[str, 
     -------
     Share of the time by ONNX Runtime's provider name.
     """
-    with tempfile.TemporaryDirectory(prefix="facefusion-") as folder:
+    with user_workplace() as place:
         options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "warmup")
+        options.profile_file_prefix = str(place.folder / "warmup")
         try:
             session = onnxruntime.InferenceSession(content, options, providers=list(providers))
             session.run(None, warm_up_inputs(session))

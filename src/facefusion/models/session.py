@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,14 @@ ON_DEVICE = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 MAX_BATCH = 16
 WARM_UP_S = 600.0
 """Time for the first answer of a model: providers that compile take minutes, a model that hangs for ever."""
+
+
+class _Value(NamedTuple):
+    """An input or output of a graph."""
+
+    name: str
+    shape: tuple[Any, ...]
+    type: str
 
 
 class Session:
@@ -85,6 +93,10 @@ class Session:
             if wanted[0][0] != PROVIDERS["cpu"] and "cpu" not in providers:
                 _check_really_runs(spec, measure_shares(content, options, wanted), wanted[0][0], providers[0])
             self._session = onnxruntime.InferenceSession(content, options, providers=wanted, enable_fallback=0)
+            ins, outs = (
+                [_Value(value.name, tuple(value.shape), value.type) for value in values]
+                for values in (self._session.get_inputs(), self._session.get_outputs())
+            )  # names may be of any bytes
         except ProviderRefused:
             raise
         except Exception as error:  # ONNX Runtime raises its own untyped errors
@@ -97,11 +109,12 @@ class Session:
                 f"Add 'cpu' after '{providers[0]}' to allow that, or see 'facefusion doctor'.",
             )
         self.spec, self.provider, self.size_bytes = spec, used[0], len(content)
-        self.inputs = _check_side(spec, "input", spec.inputs, self._session.get_inputs())
-        self.outputs = _check_side(spec, "output", spec.outputs, self._session.get_outputs())
-        self._types = {value.name: DTYPES.get(value.type, np.float32) for value in self._session.get_inputs()}
+        self.inputs = _check_side(spec, "input", spec.inputs, ins)
+        self.outputs = _check_side(spec, "output", spec.outputs, outs)
+        self._types = {value.name: DTYPES.get(value.type, np.float32) for value in ins}
+        self._shapes = {value.name: value.shape for value in ins}
         self._is_bound = self.provider in ON_DEVICE
-        first = self._session.get_inputs()[0].shape
+        first = ins[0].shape if ins else ()
         self.is_batched = not (first and isinstance(first[0], int))
 
     @property
@@ -111,9 +124,7 @@ class Session:
 
     def shape(self, name: str) -> tuple[int | None, ...]:
         """Shape of an input as the graph declares it, ``None`` for free lengths."""
-        graph_name = self.inputs[name]
-        value = next(value for value in self._session.get_inputs() if value.name == graph_name)
-        return tuple(n if isinstance(n, int) else None for n in value.shape)
+        return tuple(n if isinstance(n, int) else None for n in self._shapes[self.inputs[name]])
 
     def has_input(self, name: str) -> bool:
         """Whether the graph has an input of this name, declared or not."""
@@ -221,7 +232,7 @@ def _check_really_runs(spec: ModelSpec, shares: Mapping[str, float], full: str, 
 
 
 def _check_side(
-    spec: ModelSpec, kind: str, declared: Mapping[str, tuple[int | None, ...]], found: Sequence[Any]
+    spec: ModelSpec, kind: str, declared: Mapping[str, tuple[int | None, ...]], found: Sequence[_Value]
 ) -> dict[str, str]:
     """Names in the specification to names in the graph; a name ``#k`` stands for the k-th.
 

@@ -20,9 +20,6 @@ EMBEDDED = resources.files("facefusion.models") / "embedded"
 Commercial = Literal["yes", "no", "unclear"]
 Origin = Literal["embedded", "catalog", "local", "package"]
 
-MAKES_PICTURES = frozenset({"face_swapper", "deep_swapper", "face_enhancer"})
-"""Capabilities whose models answer with pictures and not with numbers that something is decided by."""
-
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\- ]*")
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)?")
 

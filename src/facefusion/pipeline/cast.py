@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.analyse.turned import TurnedDetector
+from facefusion.declaration import Input, Need, Step, union
 from facefusion.errors import NoFaceInSource, UnknownOption
-from facefusion.media.image import read_photo
+from facefusion.media.image import is_photo, read_photo
+from facefusion.media.sound import has_sound, read_sound
 from facefusion.models.providers import core_count
 from facefusion.pipeline.plan import face_map_of
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
@@ -22,14 +26,16 @@ from facefusion.pipeline.selection import (
     identifier_of,
     is_protective,
     matching_tracks,
+    requirements_of,
     wants_attributes,
     wants_identity,
 )
-from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray
-from facefusion.plugins.registry import build_engine
+from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray, FrameProcessor
+from facefusion.plugins.registry import build_engine, build_processor
 from facefusion.recipe import Recipe, four_sides
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Attributes
+from facefusion.types.sources import Sources
 from facefusion.types.track import Tracks
 
 DEFAULT_LANDMARKER = "embedded"
@@ -52,6 +58,7 @@ def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser
     has_identity
         Whether people are told apart; None where the recipe's selection decides.
     """
+    people = face_map_of(recipe)
     context = EngineContext(recipe, thread_count=1)
     # The detector is the only model large enough to gain from more threads.
     wide = EngineContext(recipe, thread_count=recipe.execution_thread_count or core_count())
@@ -63,9 +70,9 @@ def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser
     is_mesh = hasattr(landmarker, "landmark")
     mesh = landmarker if is_mesh else build_engine("face_landmarker", DEFAULT_LANDMARKER, context)
     if has_identity is None:
-        has_identity = wants_identity(recipe, face_map_of(recipe))
-    identifier = build_engine("face_identifier", identifier_of(recipe), context) if has_identity else None
-    wants_looks = wants_attributes(recipe)
+        has_identity = wants_identity(recipe, people)
+    identifier = build_engine("face_identifier", identifier_of(recipe, people), context) if has_identity else None
+    wants_looks = wants_attributes(recipe, people)
     classifier = build_engine("face_classifier", recipe.face_classifier_model, context) if wants_looks else None
     return Analyser(
         detector,
@@ -76,7 +83,7 @@ def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser
         recipe.face_landmarker_score,
         identifier,
         classifier,
-        is_protective(recipe, face_map_of(recipe)),
+        is_protective(recipe, people),
         TurnedDetector(upright, (90, 180, 270), margin) if angles == (0,) else None,
     )
 
@@ -136,7 +143,7 @@ def find_weakness(source: SourceFace) -> str:
     return ""
 
 
-def check_faces(recipe: Recipe) -> None:
+def check_faces(recipe: Recipe, on_progress: OnProgress = ignore_progress) -> None:
     """Refuse photos without a face before a clip is worked on for hours, and tell about those that show little of one.
 
     Raises
@@ -144,25 +151,95 @@ def check_faces(recipe: Recipe) -> None:
     NoFaceInSource
     """
     people = face_map_of(recipe)
-    photos = [*(path for person in people for path in person.sources), *(recipe.source_paths if not people else ())]
+    required = requirements_of(recipe, people)
+    if Need.FACES not in required.needs and Input.FACE_PHOTO not in required.inputs:
+        return
+    given = [path for person in people for path in person.sources] if people else list(recipe.source_paths)
+    photos, _ = sort_sources(given)
     others = [*(person.reference for person in people), recipe.reference_face_path, *recipe.exempt_paths]
     known = [path for path in others if path is not None]
     if not photos and not known:
         return
     analyser = build_analyser(recipe, has_identity=False)
-    read_sources(photos, analyser)
+    read_sources(photos, analyser, on_progress)
     read_faces(known, analyser)  # to know somebody by, less will do
 
 
-def build_processors(recipe: Recipe, names: Sequence[str], sources: Sequence[SourceFace]) -> tuple[FaceProcessor, ...]:
+def sort_sources(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Photos, and files with sound, in the order they were given; by content, not by name.
+
+    Raises
+    ------
+    MediaError
+        For a file that is neither.
+    """
+    photos = [path for path in paths if is_photo(path)]
+    return photos, [path for path in paths if path not in photos and has_sound(path)]
+
+
+def gather_sources(
+    paths: Sequence[Path],
+    steps: Sequence[Step],
+    look: Callable[[], Analyser],
+    on_progress: OnProgress = ignore_progress,
+) -> Sources:
+    """What a chain is given: the faces of photos, and sound where one of its processors wants it.
+
+    Raises
+    ------
+    NoFaceInSource, MediaError
+    """
+    photos, sounds = sort_sources(paths)
+    required = union(step.requirements for step in steps)
+    is_wanted = Input.FACE_PHOTO in required.inputs or Need.FACES in required.needs
+    faces = read_sources(photos, look(), on_progress) if photos and is_wanted else []
+    return Sources(faces, [read_sound(path) for path in sounds] if Input.SOUND in required.inputs else ())
+
+
+def build_processors(
+    recipe: Recipe, steps: Sequence[Step], sources: Sources | Sequence[SourceFace]
+) -> tuple[FaceProcessor, ...]:
     """Processors in order, with the sources taken in."""
     context = EngineContext(recipe, thread_count=1)
+    sources = sources if isinstance(sources, Sources) else Sources(sources)
     processors: list[FaceProcessor] = []
-    for name in names:
-        processor: FaceProcessor = build_engine(name, getattr(recipe, f"{name}_model"), context)
+    for step in steps:
+        processor: FaceProcessor = build_processor(step, context)
         processor.prepare(sources)
         processors.append(processor)
     return tuple(processors)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FacePart:
+    """Consecutive face steps.
+
+    Attributes
+    ----------
+    chains
+        Processors of everyone who is selected, or of each person of a mapping file.
+    joins
+        For each chain how its crops are joined to the frame.
+    """
+
+    chains: tuple[tuple[FaceProcessor, ...], ...]
+    joins: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FramePart:
+    """A frame step.
+
+    Attributes
+    ----------
+    step
+        What is done.
+    processor
+        Prepared.
+    """
+
+    step: Step
+    processor: FrameProcessor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,10 +248,10 @@ class Cast:
 
     Attributes
     ----------
-    chain
-        Processors of everyone who is selected; empty with a mapping file.
+    parts
+        What is done, in order.
     people
-        Entries of the mapping file, each with its processors and the embedding of its reference.
+        Entries of the mapping file, each with the embedding of its reference.
     reference
         Embedding of the recipe's reference photo.
     source
@@ -182,32 +259,40 @@ class Cast:
     exempt
         Embeddings of people who are left as they are.
     sources
-        Photos that each chain took in.
+        What each chain took in.
     """
 
-    chain: tuple[FaceProcessor, ...]
-    people: tuple[tuple[Person, tuple[FaceProcessor, ...], FloatArray | None], ...] = ()
+    parts: tuple[FacePart | FramePart, ...]
+    people: tuple[tuple[Person, FloatArray | None], ...] = ()
     reference: FloatArray | None = None
     source: Attributes | None = None
     exempt: tuple[FloatArray, ...] = ()
-    sources: tuple[tuple[tuple[FaceProcessor, ...], tuple[SourceFace, ...]], ...] = ()
+    sources: tuple[Sources, ...] = ()
 
     @property
-    def all_chains(self) -> tuple[tuple[FaceProcessor, ...], ...]:
-        """Every chain of processors, in a fixed order."""
-        return tuple(chain for _, chain, _ in self.people) or (self.chain,)
+    def chain(self) -> tuple[FaceProcessor, ...]:
+        """The face processors of everyone who is selected, or of the first person."""
+        return tuple(p for part in self.parts if isinstance(part, FacePart) for p in part.chains[0])
+
+    @property
+    def is_faces_only(self) -> bool:
+        """Whether nothing but faces is changed."""
+        return all(isinstance(part, FacePart) for part in self.parts)
 
     @property
     def needs(self) -> frozenset[str]:
         """What the processors want to know about target faces."""
-        return frozenset(need for chain in self.all_chains for processor in chain for need in processor.needs)
+        chains = [chain for part in self.parts if isinstance(part, FacePart) for chain in part.chains]
+        return frozenset(need for chain in chains for processor in chain for need in processor.needs)
 
     def chains(self, recipe: Recipe, tracks: Tracks) -> dict[int, tuple[FaceProcessor, ...]]:
-        """Processors of every track that is changed."""
-        return {track_id: self.all_chains[number] for track_id, number in self.assign(recipe, tracks).items()}
+        """Processors of every track that is changed, as far as the first frame step."""
+        part = next((part for part in self.parts if isinstance(part, FacePart)), None)
+        assigned = self.assign(recipe, tracks)
+        return {} if part is None else {track_id: part.chains[number] for track_id, number in assigned.items()}
 
     def assign(self, recipe: Recipe, tracks: Tracks) -> dict[int, int]:
-        """Number in `all_chains` of the chain that changes a track, for every track that is changed.
+        """Number of the chain that changes a track, for every track that is changed.
 
         Parameters
         ----------
@@ -216,6 +301,8 @@ class Cast:
         tracks
             Of the whole clip.
         """
+        if not any(isinstance(part, FacePart) for part in self.parts):
+            return {}
         left_out = {k for face in self.exempt for k in matching_tracks(tracks, face, recipe.reference_face_distance)}
         left_out |= {t.track_id for t in tracks.tracks if tracks.person_of(t.track_id) in recipe.exempt_faces}
         return {k: number for k, number in self._assign(recipe, tracks).items() if k not in left_out}
@@ -225,7 +312,7 @@ class Cast:
             return dict.fromkeys(choose_tracks(recipe, tracks, self.reference, self.source), 0)
         assigned: dict[int, int] = {}
         known = {track.track_id for track in tracks.tracks}
-        for number, (person, _, reference) in enumerate(self.people):
+        for number, (person, reference) in enumerate(self.people):
             if person.track is not None:
                 if person.track not in known:
                     raise UnknownOption(
@@ -239,43 +326,95 @@ class Cast:
         return assigned
 
 
-def build_cast(recipe: Recipe, analyser: Analyser, on_progress: OnProgress = ignore_progress) -> Cast:
+def build_cast(recipe: Recipe, analyser: Analyser | None = None, on_progress: OnProgress = ignore_progress) -> Cast:
     """Read sources and references and build the processors.
+
+    Parameters
+    ----------
+    recipe
+        What is asked for.
+    analyser
+        Finds the faces of photos; None builds one where there is a photo.
+    on_progress
+        Called after each photo.
 
     Raises
     ------
     NoFaceInSource, ModelError
     """
-    if recipe.face_map_path is not None:
-        people, photos = [], []
-        for person in face_map_of(recipe):
-            sources = read_sources(person.sources, analyser, on_progress)
-            chain = build_processors(recipe, person.processors, sources)
-            photos.append((chain, tuple(sources)))
-            people.append((person, chain, _encode_reference(recipe, person.reference, analyser)))
-        return Cast((), tuple(people), exempt=_exempt(recipe, analyser), sources=tuple(photos))
-    sources = read_sources(recipe.source_paths, analyser, on_progress)
-    chain = build_processors(recipe, recipe.processors, sources)
+    known: list[Analyser] = [] if analyser is None else [analyser]
+
+    def look() -> Analyser:
+        if not known:
+            known.append(build_analyser(recipe, has_identity=False))
+        return known[0]
+
+    people = face_map_of(recipe)
+    groups = [(person.sources, person.steps) for person in people] or [(recipe.source_paths, recipe.steps)]
+    sources = tuple(gather_sources(paths, steps, look, on_progress) for paths, steps in groups)
+    references = tuple(_encode_reference(recipe, person.reference, look) for person in people)
+    parts = build_parts(recipe, people, sources)
+    if people:
+        exempt = _exempt(recipe, look)
+        return Cast(parts, tuple(zip(people, references, strict=True)), exempt=exempt, sources=sources)
     reference = None
     if recipe.face_selector_mode == "reference":
-        reference = _encode_reference(recipe, recipe.reference_face_path, analyser)
+        reference = _encode_reference(recipe, recipe.reference_face_path, look)
     looks = None
-    if sources and "auto" in (recipe.face_selector_gender, recipe.face_selector_race):
+    if sources[0] and "auto" in (recipe.face_selector_gender, recipe.face_selector_race):
         classifier = build_engine("face_classifier", recipe.face_classifier_model, EngineContext(recipe))
-        looks = classifier.classify([sources[0].pixels], [sources[0].face.five_points])[0]
-    return Cast(chain, (), reference, looks, _exempt(recipe, analyser), ((chain, tuple(sources)),))
+        looks = classifier.classify([sources[0][0].pixels], [sources[0][0].face.five_points])[0]
+    return Cast(parts, (), reference, looks, _exempt(recipe, look), sources)
 
 
-def _exempt(recipe: Recipe, analyser: Analyser) -> tuple[FloatArray, ...]:
+def build_parts(
+    recipe: Recipe, people: Sequence[Person], sources: Sequence[Sources]
+) -> tuple[FacePart | FramePart, ...]:
+    """Processors of all steps, with the sources taken in: consecutive face steps together.
+
+    Parameters
+    ----------
+    recipe
+        Its steps, in order. With a mapping file the people's own stand where the recipe's first face steps are.
+    people
+        Of the mapping file.
+    sources
+        Of every person, or of the recipe.
+    """
+    parts: list[FacePart | FramePart] = []
+    is_face_done = False
+    for is_face, group in groupby(recipe.steps, key=lambda step: step.spec.kind == "face"):
+        steps = tuple(group)
+        if is_face and not people:
+            parts.append(_face_part(recipe, [steps], sources))
+        elif is_face and not is_face_done:
+            parts.append(_face_part(recipe, [person.steps for person in people], sources))
+            is_face_done = True
+        elif not is_face:
+            everything = Sources([f for one in sources for f in one], [s for one in sources for s in one.sounds])
+            for step in steps:
+                (processor,) = build_processors(recipe, [step], everything)
+                parts.append(FramePart(step, cast(FrameProcessor, processor)))
+    if people and not is_face_done:
+        parts.insert(0, _face_part(recipe, [person.steps for person in people], sources))
+    return tuple(parts)
+
+
+def _face_part(recipe: Recipe, chains: Sequence[Sequence[Step]], sources: Sequence[Sources]) -> FacePart:
+    built = tuple(build_processors(recipe, steps, own) for steps, own in zip(chains, sources, strict=True))
+    return FacePart(built, tuple(union(step.requirements for step in steps).join for steps in chains))
+
+
+def _exempt(recipe: Recipe, look: Callable[[], Analyser]) -> tuple[FloatArray, ...]:
     """Embeddings of people who are left as they are."""
-    found = (_encode_reference(recipe, path, analyser) for path in recipe.exempt_paths)
+    found = (_encode_reference(recipe, path, look) for path in recipe.exempt_paths)
     return tuple(face for face in found if face is not None)
 
 
-def _encode_reference(recipe: Recipe, path: Path | None, analyser: Analyser) -> FloatArray | None:
+def _encode_reference(recipe: Recipe, path: Path | None, look: Callable[[], Analyser]) -> FloatArray | None:
     if path is None:
         return None
-    (face,) = read_faces([path], analyser)
-    identifier = build_engine("face_identifier", identifier_of(recipe), EngineContext(recipe))
+    (face,) = read_faces([path], look())
+    identifier = build_engine("face_identifier", identifier_of(recipe, face_map_of(recipe)), EngineContext(recipe))
     embedding: FloatArray = identifier.identify([face.pixels], [face.face.five_points])[0]
     return embedding

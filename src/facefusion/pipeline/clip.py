@@ -8,27 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from facefusion.analyse.analyser import Analyser
-from facefusion.errors import MediaUnreadable, TracksError
+from facefusion.errors import MediaUnreadable, SegmentDamaged, TracksError
 from facefusion.media.defects import NO_DEFECTS, Defects, join_defects
-from facefusion.media.privacy import kinds_in_clip, say_removed
+from facefusion.media.image import Photo, read_photo, with_pixels, write_photo
+from facefusion.media.privacy import clean_photo, kinds_in_clip, say_removed
 from facefusion.media.reader import ClipReader, Region
 from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, Span, plan_spans
-from facefusion.pipeline.cast import Cast
-from facefusion.pipeline.overlap import batched, map_in_order, prefetch
-from facefusion.pipeline.plan import Plan, face_map_of, track_options
+from facefusion.pipeline.cast import Cast, FacePart
+from facefusion.pipeline.plan import Kind, Plan, face_map_of, track_options
 from facefusion.pipeline.selection import is_private
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
 from facefusion.recipe import Recipe
+from facefusion.render.flow import FaceLink, Flow, FrameLink, Link
 from facefusion.render.grain import GrainMatcher
+from facefusion.render.overlap import prefetch
 from facefusion.render.renderer import Renderer
-from facefusion.render.smooth import HALO, Look, MotionSmoother
-from facefusion.types.frame import Frame, RenderedFrame
+from facefusion.render.smooth import MotionSmoother
+from facefusion.types.frame import Frame, Pixels, RenderedFrame
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
 
@@ -43,9 +46,28 @@ def ignore_frames(count: int) -> None:
     """Tell nobody."""
 
 
-def plan_clip(recipe: Recipe) -> tuple[Span, ...]:
-    """The spans of a recipe's target: they depend on the target and the recipe alone."""
-    return plan_spans(read_clip(recipe), recipe.segment_s)
+def plan_clip(recipe: Recipe, kind: Kind = "clip") -> tuple[Span, ...]:
+    """The spans of a recipe's target: they depend on the target and the recipe alone. A photo is one."""
+    return (Span(None, None, 1),) if kind == "photo" else plan_spans(read_clip(recipe), recipe.segment_s)
+
+
+def photo_frame(photo: Photo) -> Frame:
+    """A photo as the only frame of a clip."""
+    return Frame(photo.pixels, 0, 0, Fraction(1))
+
+
+def size_of(recipe: Recipe, kind: Kind) -> tuple[int, int]:
+    """Width and height of a recipe's target in pixels, upright."""
+    if kind == "photo":
+        height, width = read_photo(recipe.target_path, recipe.allow_8bit).pixels.shape[:2]
+        return width, height
+    info = read_clip(recipe).info
+    return info.width, info.height
+
+
+def begin_of(recipe: Recipe, kind: Kind) -> int:
+    """Time in pts at which the output begins."""
+    return 0 if kind == "photo" else read_clip(recipe).offset
 
 
 def read_clip(
@@ -61,7 +83,12 @@ def read_clip(
 
 
 def observe_spans(
-    recipe: Recipe, analyser: Analyser, spans: Sequence[Span], numbers: range, on_frame: OnFrame = ignore_frames
+    recipe: Recipe,
+    analyser: Analyser,
+    spans: Sequence[Span],
+    numbers: range,
+    on_frame: OnFrame = ignore_frames,
+    kind: Kind = "clip",
 ) -> Generator[Observation]:
     """Pass 1, first half: look at consecutive spans, each with the first frame of the next one.
 
@@ -75,7 +102,13 @@ def observe_spans(
         Which of them, consecutive.
     on_frame
         Called after each frame.
+    kind
+        Of the target.
     """
+    if kind == "photo":
+        yield analyser.observe([photo_frame(read_photo(recipe.target_path, recipe.allow_8bit))])
+        on_frame(1)
+        return
     whole = spans[numbers[0]].start, spans[numbers[-1]].stop
     frames = iter(prefetch(read_clip(recipe, span=whole, halo=(0, 1)), READ_AHEAD))
     waiting: list[Frame] = []
@@ -144,29 +177,16 @@ class Segment:
     defects: Defects = NO_DEFECTS
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Stage:
-    """Everything that renders frames of some tracks.
-
-    Parameters
-    ----------
-    renderer, smoother, grain
-        The steps, in order.
-    """
-
-    renderer: Renderer
-    smoother: MotionSmoother
-    grain: GrainMatcher
-
-    def region(self, pts: int) -> tuple[int, int, int, int] | None:
-        """Part of the frame at a time that is looked at; not clipped."""
-        one, other = self.renderer.region(pts), self.smoother.region(pts)
-        if one is None or other is None:
-            return one or other
-        return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+def empty_tracks(recipe: Recipe, kind: Kind) -> Tracks:
+    """Tracks of nobody, for chains that need no faces."""
+    none = np.zeros(0, dtype=np.int64)
+    if kind == "photo":
+        return Tracks(1, 1, Fraction(1), none, (), {}, none)
+    info = read_clip(recipe).info
+    return Tracks(info.width, info.height, info.time_base, none, (), {}, none)
 
 
-def build_stage(recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[int, int]) -> Stage:
+def build_flow(recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[int, int], begin: int = 0) -> Flow:
     """Set up rendering.
 
     Parameters
@@ -177,25 +197,40 @@ def build_stage(recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[in
         All of them, or the part around the frames to render.
     assigned
         Which chain of the cast changes which track (`Cast.assign`).
+    begin
+        Time in pts at which the output begins.
 
     Raises
     ------
     TracksError
         When the tracks lack what the processors need.
     """
+    links: list[Link] = []
+    scale = Fraction(1)
+    for part in cast.parts:
+        if isinstance(part, FacePart):
+            links.append(_face_link(recipe, part, tracks.scaled(scale), assigned, begin))
+        else:
+            links.append(FrameLink(part.step.processor, part.processor, part.step.requirements.halo, begin))
+            scale *= links[-1].scale
+    return Flow(tuple(links))
+
+
+def _face_link(recipe: Recipe, part: FacePart, tracks: Tracks, assigned: Mapping[int, int], begin: int) -> FaceLink:
     seen = {track.track_id for track in tracks.tracks if len(track.frames)}
-    chains = {track_id: cast.all_chains[number] for track_id, number in assigned.items() if track_id in seen}
-    wanted = {getattr(processor, "identity_contract", "") for chain in chains.values() for processor in chain} - {""}
-    if "identity" in cast.needs and wanted - {tracks.contract}:
+    chains = {track_id: part.chains[number] for track_id, number in assigned.items() if track_id in seen}
+    joins = {track_id: part.joins[assigned[track_id]] for track_id in chains}
+    wanted = {getattr(p, "identity_contract", "") for chain in part.chains for p in chain if "identity" in p.needs}
+    if chains and wanted - {tracks.contract, ""}:
         raise TracksError(
             "The tracks carry no identities, which --face-swapper-weight needs.",
             "Analyse the target again with the same options.",
         )
-    renderer = Renderer(chains, tracks, recipe.face_swapper_blend)
+    renderer = Renderer(chains, tracks, joins, begin)
     # A mean over frames could bring back a trace of who is hidden.
     steadied = [k for k, chain in chains.items() if not any(processor.covers_fully for processor in chain)]
     flow = build_engine("optical_flow", recipe.optical_flow_model, EngineContext(recipe))
-    return Stage(
+    return FaceLink(
         renderer,
         MotionSmoother(tracks, steadied, recipe.motion_smoothing, flow),
         GrainMatcher(tracks, steadied, recipe.finish_matching),
@@ -204,7 +239,7 @@ def build_stage(recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[in
 
 def render_spans(
     plan: Plan,
-    stage: Stage,
+    flow: Flow,
     spans: Sequence[Span],
     numbers: range,
     folder: Path,
@@ -214,7 +249,7 @@ def render_spans(
 
     Parameters
     ----------
-    plan, stage
+    plan, flow
         What to do.
     spans, numbers
         All spans of the clip, and which of them.
@@ -224,17 +259,21 @@ def render_spans(
         Called after each frame.
     """
     recipe = plan.recipe
+    if plan.kind == "photo":
+        yield _render_photo(recipe, flow, folder)
+        on_frame(1)
+        return
     if len(numbers) > 1 and recipe.execution_batch_size > 1:
         # Which frames go through a model together must not depend on who has how many spans.
         for number in numbers:
-            yield from render_spans(plan, stage, spans, range(number, number + 1), folder, on_frame)
+            yield from render_spans(plan, flow, spans, range(number, number + 1), folder, on_frame)
         return
     whole = spans[numbers[0]].start, spans[numbers[-1]].stop
     target = read_clip(recipe)
 
     def open_writer(number: int) -> SegmentWriter:
         settings = recipe.output_video_encoder, recipe.output_video_preset, recipe.output_video_quality
-        return SegmentWriter(folder / f"{number:05d}{SUFFIX}", target, *settings).__enter__()
+        return SegmentWriter(folder / f"{number:05d}{SUFFIX}", target, *settings, flow.scale).__enter__()
 
     def close(number: int) -> Segment:
         writer.__exit__(None, None, None)
@@ -243,21 +282,15 @@ def render_spans(
 
     number, changed, done = numbers[0], 0, 0
     writer = maker = open_writer(number)
-    reader = read_clip(recipe, stage.region if maker.keeps_native else None, whole, (HALO, HALO))
+    reader = read_clip(recipe, flow.region if maker.keeps_native else None, whole, (flow.halo, flow.halo))
 
-    def finish(window: object) -> tuple[RenderedFrame, object]:
+    def prepare(rendered: RenderedFrame) -> object:
         # The encoder waits for one thread; what can be done beside it is done here.
-        rendered = stage.grain.match(stage.smoother.smooth(window))  # type: ignore[arg-type]
-        is_wanted = _is_inside(rendered.frame.pts, whole)
-        return rendered, maker.prepare(rendered) if is_wanted else None
-
-    def render(group: list[Frame]) -> list[Look]:
-        return [stage.smoother.look(rendered) for rendered in stage.renderer.render_many(group)]
+        return maker.prepare(rendered) if _is_inside(rendered.frame.pts, whole) else None
 
     try:
-        groups = batched(prefetch(reader, READ_AHEAD), recipe.execution_batch_size)
-        looks = (look for group in map_in_order(render, groups, plan.thread_count) for look in group)
-        for rendered, picture in map_in_order(finish, stage.smoother.windows(looks), plan.thread_count):
+        frames = prefetch(reader, READ_AHEAD)
+        for rendered, picture in flow.run(frames, prepare, recipe.execution_batch_size, plan.thread_count):
             if not _is_inside(rendered.frame.pts, whole):
                 continue
             while not _is_inside(rendered.frame.pts, spans[number].as_pair()):
@@ -276,6 +309,35 @@ def render_spans(
     except BaseException as error:
         writer.__exit__(type(error), error, None)
         raise
+
+
+def _render_photo(recipe: Recipe, flow: Flow, folder: Path) -> Segment:
+    (rendered,) = flow.render([photo_frame(read_photo(recipe.target_path, recipe.allow_8bit))])
+    path = folder / "00000.npy"
+    np.save(path, rendered.pixels, allow_pickle=False)
+    return Segment(0, Part(path, (0,), (0,)), int(rendered.is_changed))
+
+
+def _merge_photo(
+    plan: Plan, part: Part, comment: str, output: Path, before_naming: Callable[[], None] | None
+) -> tuple[str, ...]:
+    recipe = plan.recipe
+    try:
+        with part.path.open("rb") as file:  # it need not end as numpy's files do
+            pixels: Pixels = np.load(file, allow_pickle=False)
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+            raise ValueError(f"it holds {pixels.shape} {pixels.dtype}")
+    except (ValueError, EOFError) as error:
+        raise SegmentDamaged(f"{part.path.name} is damaged: {error}.", "It is made again.") from error
+    photo = read_photo(recipe.target_path, recipe.allow_8bit)
+    result, notes = with_pixels(photo, pixels), photo.notes
+    if is_private(recipe, face_map_of(recipe)):
+        result, removed = clean_photo(result)
+        notes += say_removed(removed)
+    notes += write_photo(output, result, recipe.output_image_quality, comment)
+    if before_naming is not None:
+        before_naming()
+    return notes
 
 
 def _is_inside(pts: int, span: tuple[int | None, int | None]) -> bool:
@@ -308,6 +370,8 @@ def merge_segments(
     recipe = plan.recipe
     filled = [part for part in parts if len(part.pts)]
     path = output or recipe.output_path
+    if plan.kind == "photo":
+        return _merge_photo(plan, filled[0], comment, path, before_naming)
     settings = recipe.output_video_encoder, filled, comment
     with ClipMerger(path, read_clip(recipe), *settings, tracks=track_options(recipe)) as merger:
         if before_naming is not None:
@@ -316,8 +380,10 @@ def merge_segments(
     return tuple(merger.notes)
 
 
-def notes_on_target(recipe: Recipe, times: Sequence[int], defects: Sequence[Defects]) -> tuple[str, ...]:
-    """Sentences on what was wrong with a clip that was rendered.
+def notes_on_target(
+    recipe: Recipe, times: Sequence[int], defects: Sequence[Defects], kind: Kind = "clip"
+) -> tuple[str, ...]:
+    """Sentences on what was wrong with a target that was rendered, and on what was left out because it tells who it is.
 
     Parameters
     ----------
@@ -327,13 +393,15 @@ def notes_on_target(recipe: Recipe, times: Sequence[int], defects: Sequence[Defe
         Of all frames that were written, in the output's time.
     defects
         Of all spans, in order.
+    kind
+        Of the target; a photo's notes come with its merge.
     """
-    return read_clip(recipe).describe(join_defects(defects), times)
+    return () if kind == "photo" else read_clip(recipe).describe(join_defects(defects), times)
 
 
-def privacy_notes(recipe: Recipe) -> tuple[str, ...]:
+def privacy_notes(recipe: Recipe, kind: Kind = "clip") -> tuple[str, ...]:
     """What was left out of a clip's output because it tells who, where or when."""
-    if not is_private(recipe, face_map_of(recipe)):
+    if kind == "photo" or not is_private(recipe, face_map_of(recipe)):
         return ()
     with read_clip(recipe).open() as container:
         return say_removed(kinds_in_clip(container))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from facefusion.declaration import Input, ModelRef, Step, suggest, union
 from facefusion.errors import ModelMismatch, NoFaceInSource, RecipeError
 from facefusion.imaging.templates import TEMPLATES
 from facefusion.media.files import Named, check_file, check_outputs
@@ -15,6 +15,7 @@ from facefusion.media.image import check_photo_output, is_photo, read_photo
 from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader
+from facefusion.media.sound import has_sound
 from facefusion.media.writer import check_clip_output
 from facefusion.metrics.report import check_report, read_limits, report_files
 from facefusion.models.licences import check_licence
@@ -23,21 +24,19 @@ from facefusion.models.spec import ModelSpec
 from facefusion.models.store import missing
 from facefusion.pipeline.selection import (
     Person,
+    chains_of,
     identifier_of,
     is_protective,
     load_face_map,
     wants_attributes,
+    wants_faces,
     wants_identity,
 )
 from facefusion.plugins.protocols import EngineContext
-from facefusion.plugins.registry import check_model, check_processor, models_of_engine
-from facefusion.recipe import Recipe, suggest, with_absolute_paths
+from facefusion.plugins.registry import check_model, is_mesh_reader, models_of_engine
+from facefusion.recipe import Recipe, with_absolute_paths, with_caution
 
 Kind = Literal["photo", "clip"]
-MESH_FAMILIES = {"mediapipe"}
-"""Landmarkers that read the 478-point mesh by themselves."""
-NEEDS_SOURCE = {"face_swapper"}
-"""Processors that take a face from a photo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +53,15 @@ class Plan:
         Threads for rendering.
     models
         Catalogue entries that will run.
+    wants_faces
+        Whether anybody wants to know about faces: else there is no first pass.
     """
 
     recipe: Recipe
     kind: Kind
     thread_count: int
     models: tuple[ModelSpec, ...] = ()
+    wants_faces: bool = True
 
 
 def check_sources(recipe: Recipe) -> None:
@@ -70,17 +72,39 @@ def check_sources(recipe: Recipe) -> None:
     RecipeError, MediaError
     """
     people = face_map_of(recipe)
-    groups = [(person.sources, person.processors) for person in people] or [(recipe.source_paths, recipe.processors)]
-    for sources, processors in groups:
-        if not sources and NEEDS_SOURCE & set(processors):
+    groups = [(person.sources, person.steps) for person in people] or [(recipe.source_paths, recipe.steps)]
+    for sources, steps in groups:
+        if not sources and any(Input.FACE_PHOTO in step.requirements.inputs for step in steps):
             raise RecipeError("No source is given.", "Name one or more photos with --source.")
+        _check_kinds(sources, steps)
     references = [person.reference for person in people] + [recipe.reference_face_path]
-    photos = [path for sources, _ in groups for path in sources]
-    for path in [*photos, *recipe.exempt_paths, *(reference for reference in references if reference is not None)]:
-        if not is_photo(path):
-            probe(path)  # says so where it is no media at all
-            raise NoFaceInSource(f"{path} is a clip; sources are photos.", "Save a frame of it as a photo.")
-        read_photo(path, allow_8bit=True)
+    for path in [*recipe.exempt_paths, *(reference for reference in references if reference is not None)]:
+        _check_photo(path)
+
+
+def _check_kinds(sources: Sequence[Path], steps: Sequence[Step]) -> None:
+    """Refuse sources that nobody can use, and steps that lack one."""
+    wants_sound = {step.processor for step in steps if Input.SOUND in step.requirements.inputs}
+    has_one = False
+    for path in sources:
+        if wants_sound and not is_photo(path):
+            if not has_sound(path):
+                raise RecipeError(f"{path} has no sound.", "Give a sound, or a clip with one.")
+            has_one = True
+        else:
+            _check_photo(path)
+    if wants_sound and not has_one:
+        raise RecipeError(f"{sorted(wants_sound)[0]} needs a sound.", "Name a file with sound with --source.")
+    wants_photo = any(Input.FACE_PHOTO in step.requirements.inputs for step in steps)
+    if wants_photo and not any(is_photo(path) for path in sources):
+        raise RecipeError("No photo is among the sources.", "Name one or more photos with --source.")
+
+
+def _check_photo(path: Path) -> None:
+    if not is_photo(path):
+        probe(path)  # says so where it is no media at all
+        raise NoFaceInSource(f"{path} is a clip; sources are photos.", "Save a frame of it as a photo.")
+    read_photo(path, allow_8bit=True)
 
 
 def reads_of(recipe: Recipe) -> list[Named]:
@@ -140,44 +164,63 @@ def find_kind(path: Path) -> Kind:
     return "clip"
 
 
-def capabilities_of_analysis(recipe: Recipe) -> list[str]:
-    """Capabilities of pass 1 that a recipe uses."""
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A model that runs, and the step that it runs for; None for pass 1."""
+
+    model: ModelRef
+    step: Step | None = None
+
+
+def uses_of_analysis(recipe: Recipe) -> list[Use]:
+    """Models of pass 1."""
+    people = face_map_of(recipe)
+    if not wants_faces(recipe, people):
+        return []
     used = ["face_detector", "face_landmarker"]
-    if wants_identity(recipe, face_map_of(recipe)):
+    if wants_identity(recipe, people):
         used.append("face_identifier")
-    if wants_attributes(recipe):
+    if wants_attributes(recipe, people):
         used.append("face_classifier")
+    names = {name: getattr(recipe, f"{name}_model") for name in used}
+    if "face_identifier" in names:
+        names["face_identifier"] = identifier_of(recipe, people)
+    return [Use(ModelRef(capability, name)) for capability, name in names.items()]
+
+
+def uses_of_rendering(recipe: Recipe) -> list[Use]:
+    """Models of pass 2, those of a mapping file included."""
+    people = face_map_of(recipe)
+    chains = [recipe.steps, *(person.steps for person in people)]
+    used = [Use(model, step) for chain in chains for step in chain for model in step.requirements.models]
+    if any(step.spec.kind == "face" for chain in chains for step in chain):
+        if recipe.motion_smoothing > 0:
+            used.append(Use(ModelRef("optical_flow", recipe.optical_flow_model)))
+        used += [
+            Use(ModelRef(capability, getattr(recipe, f"{capability}_model")))
+            for kind, capability in _MASK_MODELS.items()
+            if kind in recipe.face_mask_types
+        ]
     return used
-
-
-def capabilities_of_rendering(recipe: Recipe) -> list[str]:
-    """Capabilities of pass 2 that a recipe uses, those of a mapping file included."""
-    used = list(recipe.processors)
-    for person in face_map_of(recipe):
-        used += person.processors
-    if recipe.motion_smoothing > 0:
-        used.append("optical_flow")
-    used += [capability for kind, capability in _MASK_MODELS.items() if kind in recipe.face_mask_types]
-    return list(dict.fromkeys(used))
 
 
 _MASK_MODELS = {"occlusion": "face_occluder", "region": "face_parser"}
 
 
-def models_of(recipe: Recipe, capabilities: Sequence[str]) -> list[ModelSpec]:
-    """Catalogue entries behind some capabilities, and those that they in turn need.
+def models_of(recipe: Recipe, uses: Sequence[Use]) -> list[ModelSpec]:
+    """Catalogue entries behind some models, and those that they in turn need.
 
     Raises
     ------
     UnknownModel
     """
-    context = EngineContext(recipe)
-    store = context.store
     specs: list[ModelSpec] = []
-    for capability in capabilities:
-        name = identifier_of(recipe) if capability == "face_identifier" else getattr(recipe, f"{capability}_model")
+    for use in uses:
+        context = EngineContext(recipe, step=use.step)
+        store = context.store
+        capability, name = use.model.capability, use.model.name
         spec = check_model(capability, name, context)
-        if capability == "face_landmarker" and (spec is None or spec.family not in MESH_FAMILIES):
+        if capability == "face_landmarker" and (spec is None or not is_mesh_reader(spec)):
             specs.append(store.get("face_landmarker_embedded"))  # the mesh under landmarkers of other layouts
         if spec is not None:
             found = [spec]
@@ -192,7 +235,36 @@ def models_of(recipe: Recipe, capabilities: Sequence[str]) -> list[ModelSpec]:
 
 def face_map_of(recipe: Recipe) -> tuple[Person, ...]:
     """People of the recipe's mapping file; none where there is no such file."""
-    return () if recipe.face_map_path is None else load_face_map(recipe.face_map_path, recipe.processors)
+    return () if recipe.face_map_path is None else load_face_map(recipe.face_map_path, recipe)
+
+
+def is_faces_only(recipe: Recipe) -> bool:
+    """Whether nothing but faces is changed."""
+    chains = (recipe.steps, *chains_of(recipe, face_map_of(recipe)))
+    return all(step.spec.kind == "face" for steps in chains for step in steps)
+
+
+def settled(recipe: Recipe) -> Recipe:
+    """The recipe with what people of its mapping file want of it, where nobody has given that."""
+    steps = [step for person in face_map_of(recipe) for step in person.steps]
+    given = {name: getattr(recipe, name) for name in recipe.model_fields_set}
+    wanted = {name: value for name, value in with_caution(given, steps).items() if name not in given}
+    return recipe.model_copy(update=wanted) if wanted else recipe
+
+
+def decided(recipe: Recipe) -> Recipe:
+    """The recipe with everything decided that its steps leave open, such as a seed."""
+    people = face_map_of(recipe)
+    if not any(step.options.decided() is not step.options for chain in chains_of(recipe, people) for step in chain):
+        return recipe
+
+    def decide(steps: Sequence[Step]) -> tuple[Step, ...]:
+        return tuple(Step(step.processor, step.options.decided()) for step in steps)
+
+    names = dict.fromkeys([step.processor for step in recipe.presets])
+    names |= dict.fromkeys(step.processor for person in people for step in person.steps)
+    kept = [recipe.step_of(name) for name in names if name not in recipe.processors]
+    return recipe.model_copy(update={"steps": decide(recipe.steps), "presets": decide(kept)})
 
 
 def check_models(recipe: Recipe, is_rendering: bool = True) -> list[ModelSpec]:
@@ -213,12 +285,9 @@ def check_models(recipe: Recipe, is_rendering: bool = True) -> list[ModelSpec]:
     ------
     UnknownProcessor, UnknownModel, LicenceRefused, ModelMissing, ProviderRefused
     """
-    names = [*recipe.processors, *(name for person in face_map_of(recipe) for name in person.processors)]
-    if not names:
+    if not any(chains_of(recipe, face_map_of(recipe))):
         raise RecipeError("No processor is given.", "Add --processors face_swapper.")
-    for name in names:
-        check_processor(name)
-    used = capabilities_of_analysis(recipe) + (capabilities_of_rendering(recipe) if is_rendering else [])
+    used = uses_of_analysis(recipe) + (uses_of_rendering(recipe) if is_rendering else [])
     specs = models_of(recipe, used)
     store = EngineContext(recipe).store
     for spec in specs:
@@ -238,14 +307,24 @@ def check_models(recipe: Recipe, is_rendering: bool = True) -> list[ModelSpec]:
 
 def track_options(recipe: Recipe) -> TrackOptions:
     """What a recipe asks for about the tracks beside the film."""
-    is_hiding = is_protective(recipe, face_map_of(recipe))
+    people = face_map_of(recipe)
+    is_hiding, sound = is_protective(recipe, people), new_sound_of(recipe, people)
     return TrackOptions(
-        recipe.output_audio,
+        "none" if sound is not None else recipe.output_audio,
         recipe.drop_tracks,
         hides_people=is_hiding,  # a cover shows the face that the film hides
         hides_places=is_hiding and not recipe.keep_metadata,
         is_strict=recipe.strict,
+        sound=None if recipe.output_audio == "none" else sound,
     )
+
+
+def new_sound_of(recipe: Recipe, people: Sequence[Person]) -> Path | None:
+    """The file whose sound takes the place of the target's: the first with sound of a chain that replaces it."""
+    for sources, steps in [(p.sources, p.steps) for p in people] or [(recipe.source_paths, recipe.steps)]:
+        if union(step.requirements for step in steps).replaces_sound:
+            return next((path for path in sources if not is_photo(path) and has_sound(path)), None)
+    return None
 
 
 def build_plan(recipe: Recipe) -> Plan:
@@ -265,13 +344,12 @@ def build_plan(recipe: Recipe) -> Plan:
     FaceFusionError
         The first thing that is wrong, with what to do about it.
     """
-    recipe = with_absolute_paths(recipe)
+    recipe = settled(with_absolute_paths(recipe))
     if recipe.target_path == Path():
         raise RecipeError("No target is given.", "Name a photo or clip with --target.")
     if recipe.output_path == Path():
         raise RecipeError("No output is given.", "Name a file with --output.")
-    if recipe.face_anonymiser_seed is None and is_protective(recipe, face_map_of(recipe)):
-        recipe = recipe.model_copy(update={"face_anonymiser_seed": secrets.randbits(62)})
+    recipe = decided(recipe)
     specs = check_models(recipe)
     read_limits(recipe.fail_under)
     if recipe.report_path is not None:
@@ -289,4 +367,5 @@ def build_plan(recipe: Recipe) -> Plan:
         encoder = recipe.output_video_encoder
         check_clip_output(recipe.output_path, encoder)
         list_passengers(target, recipe.output_path.suffix, encoder, track_options(recipe))
-    return Plan(recipe, kind, recipe.execution_thread_count or core_count(), tuple(specs))
+    is_looking = wants_faces(recipe, face_map_of(recipe))
+    return Plan(recipe, kind, recipe.execution_thread_count or core_count(), tuple(specs), is_looking)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tomli_w
 
+from facefusion.declaration import Need, Requirements, Step, union
 from facefusion.documents import load_toml
 from facefusion.errors import MediaMissing, NoFaceInTarget, RecipeError, TracksError, UnknownOption
 from facefusion.recipe import Recipe
@@ -22,8 +23,6 @@ FloatArray = npt.NDArray[np.float32]
 
 MEDIAN_OF = 500
 """Rows of a track whose median tells where and how large somebody is."""
-SWAPPER_IDENTIFIER = "arcface_w600k_r50"
-"""The recogniser whose embeddings swappers of other people are fed with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +37,31 @@ class Person:
         Photo of the person in the target.
     sources
         Photos of the person whose face is taken.
-    processors
+    steps
         What is done, in order.
     """
 
     track: int | None
     reference: Path | None
     sources: tuple[Path, ...]
-    processors: tuple[str, ...]
+    steps: tuple[Step, ...]
+
+    @property
+    def processors(self) -> tuple[str, ...]:
+        """Names of the processors, in order."""
+        return tuple(step.processor for step in self.steps)
 
 
-def load_face_map(path: Path, processors: tuple[str, ...], folder: Path | None = None) -> tuple[Person, ...]:
+def load_face_map(path: Path, recipe: Recipe, folder: Path | None = None) -> tuple[Person, ...]:
     """Read a mapping file.
 
     Parameters
     ----------
     path
         TOML with a ``[[person]]`` table for each person: ``track`` or ``reference``, ``sources`` and, if they differ
-        from the recipe's, ``processors``. Paths are relative to the file.
-    processors
-        Those of the recipe.
+        from the recipe's, ``processors``, or ``[[person.step]]`` tables with options. Paths are relative to the file.
+    recipe
+        Its steps are those of people who have none of their own, and its options those of processors that are named.
     folder
         What paths are relative to, if not the folder of the file.
 
@@ -78,7 +82,7 @@ def load_face_map(path: Path, processors: tuple[str, ...], folder: Path | None =
         where = f"{path}, person {number}"
         if not isinstance(entry, dict):
             raise RecipeError(f"{where} is no table.", _EXAMPLE)
-        unknown = set(entry) - {"track", "reference", "sources", "processors"}
+        unknown = set(entry) - {"track", "reference", "sources", "processors", "step"}
         if unknown:
             raise RecipeError(f"{where}: unknown key '{sorted(unknown)[0]}'.", _EXAMPLE)
         if ("track" in entry) == ("reference" in entry):
@@ -92,7 +96,7 @@ def load_face_map(path: Path, processors: tuple[str, ...], folder: Path | None =
                 track,
                 folder / _word(entry["reference"], f"{where}: reference") if "reference" in entry else None,
                 tuple(folder / name for name in sources),
-                tuple(_words(entry.get("processors", list(processors)), f"{where}: processors")),
+                _steps_of(entry, recipe, where),
             )
         )
     tracks = [person.track for person in people if person.track is not None]
@@ -108,11 +112,40 @@ def save_face_map(path: Path, people: Sequence[Person]) -> None:
         entry: dict[str, Any] = {} if person.track is None else {"track": person.track}
         if person.reference is not None:
             entry["reference"] = str(person.reference)
-        entries.append(entry | {"sources": [*map(str, person.sources)], "processors": [*person.processors]})
+        steps = [
+            {"processor": step.processor, **step.options.model_dump(mode="json", exclude_none=True)}
+            for step in person.steps
+        ]
+        entries.append(entry | {"sources": [*map(str, person.sources)], "step": steps})
     save_bytes(path, tomli_w.dumps({"person": entries}).encode("utf-8", "backslashreplace"))
 
 
 _EXAMPLE = 'For example: [[person]] track = 0 sources = ["anna.jpg"]; see docs/selection.md.'
+
+
+def _steps_of(entry: dict[str, Any], recipe: Recipe, where: str) -> tuple[Step, ...]:
+    """What is done with one person.
+
+    Raises
+    ------
+    RecipeError
+    """
+    if "processors" in entry and "step" in entry:
+        raise RecipeError(f"{where} has both processors and steps.", "Keep one of them.")
+    if "step" in entry:
+        steps = entry["step"]
+        if not isinstance(steps, list) or not all(isinstance(s, dict) and "processor" in s for s in steps):
+            raise RecipeError(f"{where}: step must be tables that name a processor.", _EXAMPLE)
+        # The recipe's options of a processor stand under those of the table.
+        named = [(str(step["processor"]), {k: v for k, v in step.items() if k != "processor"}) for step in steps]
+        found = tuple(recipe.step_of(name).with_options(values) for name, values in named)
+    elif "processors" in entry:
+        found = tuple(recipe.step_of(name) for name in _words(entry["processors"], f"{where}: processors"))
+    else:
+        return recipe.steps
+    if not found:
+        raise RecipeError(f"{where} has no processor.", "Name one, or leave the person out.")
+    return found
 
 
 def _words(value: object, where: str) -> list[str]:
@@ -128,32 +161,40 @@ def _word(value: object, where: str) -> str:
     return value
 
 
+def chains_of(recipe: Recipe, people: Sequence[Person] = ()) -> tuple[tuple[Step, ...], ...]:
+    """Steps of everybody who is changed: those of each person of a mapping file, or the recipe's."""
+    return tuple(person.steps for person in people) or (recipe.steps,)
+
+
+def requirements_of(recipe: Recipe, people: Sequence[Person] = ()) -> Requirements:
+    """What all steps of a recipe require together, those of a mapping file included."""
+    return union(step.requirements for chain in (recipe.steps, *chains_of(recipe, people)) for step in chain)
+
+
+def wants_faces(recipe: Recipe, people: Sequence[Person] = ()) -> bool:
+    """Whether anybody wants to know about faces: else there is no first pass."""
+    return bool(requirements_of(recipe, people).needs)
+
+
 def wants_identity(recipe: Recipe, people: Sequence[Person]) -> bool:
     """Whether somebody must be told apart by their looks."""
-    if identifier_of(recipe) == "embedded":
+    if identifier_of(recipe, people) == "embedded":
         return True  # cheap, and it tells who comes back after a cut
     by_reference = recipe.face_selector_mode == "reference"
-    return bool(
-        by_reference or recipe.exempt_paths or _is_weighted(recipe) or any(person.reference for person in people)
-    )
+    is_needed = Need.IDENTITY in requirements_of(recipe, people).needs
+    return bool(by_reference or recipe.exempt_paths or is_needed or any(person.reference for person in people))
 
 
-def identifier_of(recipe: Recipe) -> str:
-    """The recogniser of pass 1: the swappers' own where a weight mixes the identity of the target in."""
-    if recipe.face_identifier_model == "embedded" and _is_weighted(recipe):
-        return SWAPPER_IDENTIFIER
+def identifier_of(recipe: Recipe, people: Sequence[Person] = ()) -> str:
+    """The recogniser of pass 1: that of a processor that mixes the identity of the target in, where there is one."""
+    if recipe.face_identifier_model == "embedded":
+        return requirements_of(recipe, people).identity_contract or "embedded"
     return recipe.face_identifier_model
-
-
-def _is_weighted(recipe: Recipe) -> bool:
-    """Away from the middle the weight moves between the source's identity and the target's own."""
-    is_used = "face_swapper" in recipe.processors and recipe.face_swapper_model != "mesh"
-    return recipe.face_swapper_weight != 0.5 and is_used
 
 
 def is_protective(recipe: Recipe, people: Sequence[Person] = ()) -> bool:
     """Whether people are hidden, so that a face that is missed is worse than a wall that is covered."""
-    return "face_anonymiser" in {*recipe.processors, *(name for person in people for name in person.processors)}
+    return requirements_of(recipe, people).is_protective
 
 
 def is_private(recipe: Recipe, people: Sequence[Person] = ()) -> bool:
@@ -161,8 +202,14 @@ def is_private(recipe: Recipe, people: Sequence[Person] = ()) -> bool:
     return is_protective(recipe, people) and not recipe.keep_metadata
 
 
-def wants_attributes(recipe: Recipe) -> bool:
+def wants_attributes(recipe: Recipe, people: Sequence[Person] = ()) -> bool:
     """Whether age, gender or appearance must be estimated."""
+    if Need.ATTRIBUTES in requirements_of(recipe, people).needs:
+        return True
+    return _has_filter(recipe)
+
+
+def _has_filter(recipe: Recipe) -> bool:
     filters = (recipe.face_selector_age_start, recipe.face_selector_age_end)
     return any(value is not None for value in (*filters, recipe.face_selector_gender, recipe.face_selector_race))
 
@@ -280,7 +327,7 @@ def _by_faces(recipe: Recipe, tracks: Tracks, allowed: set[int]) -> tuple[int, .
 
 
 def _passes(track: Track, recipe: Recipe, source: Attributes | None) -> bool:
-    if not wants_attributes(recipe):
+    if not _has_filter(recipe):
         return True
     found = track.attributes
     if found is None:

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from fractions import Fraction
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.declaration import Step, processor_names
 from facefusion.models.session import SESSIONS, Session, SessionCache
-from facefusion.models.spec import MAKES_PICTURES, ModelSpec
+from facefusion.models.spec import ModelSpec
 from facefusion.models.store import ModelStore
 from facefusion.recipe import Recipe
-from facefusion.types.crop import Crop, CropShape, SourceFace
+from facefusion.types.crop import Crop, CropShape
 from facefusion.types.face import Attributes, Detection, Face
-from facefusion.types.frame import Pixels
+from facefusion.types.frame import FrameWindow, Pixels
+from facefusion.types.sources import Sources
 from facefusion.types.track import Tracks
 
 FloatArray = npt.NDArray[np.float32]
@@ -40,12 +43,28 @@ class EngineContext:
         The catalogue entry that was asked for; None for an engine with a model of its own.
     sessions
         Where loaded models are shared.
+    step
+        What a processor is built for; None for an engine of pass 1.
     """
 
     recipe: Recipe
     thread_count: int = 1
     spec: ModelSpec | None = None
     sessions: SessionCache = SESSIONS
+    step: Step | None = None
+
+    @property
+    def options(self) -> Any:
+        """Options of the step.
+
+        Raises
+        ------
+        RuntimeError
+            When the engine was built without one.
+        """
+        if self.step is None:
+            raise RuntimeError("this engine has options; build it for a step")
+        return self.step.options
 
     @property
     def store(self) -> ModelStore:
@@ -76,10 +95,15 @@ class EngineContext:
         wanted = store.get(spec) if isinstance(spec, str) else spec
         recipe = self.recipe
         # What decides where faces are and whose they are stays exact; pictures bear the rounding.
-        is_half = recipe.execution_precision == "half" and wanted.capability in MAKES_PICTURES
+        is_half = recipe.execution_precision == "half" and makes_pictures(wanted)
         return self.sessions.get(
             wanted, store, recipe.execution_providers, self.thread_count, recipe.execution_device_ids[0], is_half
         )
+
+
+def makes_pictures(spec: ModelSpec) -> bool:
+    """Whether a model answers with pictures and not with numbers that something is decided by."""
+    return spec.capability in processor_names()
 
 
 Builder = TypeVar("Builder", bound=Callable[..., object])
@@ -200,11 +224,33 @@ class FaceProcessor(Protocol):
     covers_fully: bool
     """Whether it hides people, so that it must never fade in or out."""
 
-    def prepare(self, sources: Sequence[SourceFace]) -> None:
-        """Take in the source faces, once per job."""
+    def prepare(self, sources: Sources) -> None:
+        """Take in the sources, once per job: a sequence of faces, with ``sources.sound`` beside it."""
 
     def process(self, crops: Sequence[Crop]) -> list[Crop]:
         """Changed crops in the same order, with ``alpha`` where they replace the frame.
+
+        Called from several threads at once. ``crop.moment`` tells when the frame is shown.
+        """
+
+
+class FrameProcessor(Protocol):
+    """Changes whole frames."""
+
+    scale: Fraction
+    """Sides of the frames it makes over those it is given, such as 2."""
+
+    def prepare(self, sources: Sources) -> None:
+        """Take in the sources, once per job."""
+
+    def process(self, windows: Sequence[FrameWindow]) -> list[Pixels]:
+        """(H x scale, W x scale, 3) uint8 RGB for the frame in the middle of every window.
+
+        Parameters
+        ----------
+        windows
+            Frames with as many neighbours on both sides as the requirements' ``halo`` says; at the ends of a clip there
+            are fewer. Nothing may be written into them.
 
         Called from several threads at once.
         """

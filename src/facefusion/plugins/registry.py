@@ -2,40 +2,31 @@
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from facefusion.errors import UnknownModel, UnknownProcessor
-from facefusion.recipe import suggest
+from facefusion.declaration import Step, processor_names, suggest
+from facefusion.errors import UnknownModel
+from facefusion.installed import list_entries
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from facefusion.models.spec import ModelSpec
     from facefusion.plugins.protocols import EngineContext
 
-FACE_PROCESSORS = ("face_swapper", "deep_swapper", "face_enhancer", "face_anonymiser")
-"""Capabilities of pass 2 that the recipe knows, each with an option ``<name>_model``."""
 FAMILIES = "facefusion.families"
 """Entry points of this group run the catalogue entries of a family."""
 
 
 def list_engines(capability: str) -> list[str]:
     """Names of engines with a model of their own, from all installed packages."""
-    return sorted({entry.name for entry in entry_points(group=f"facefusion.{capability}")})
-
-
-def check_processor(name: str) -> None:
-    """Refuse a processor that does not exist, suggesting the nearest.
-
-    Raises
-    ------
-    UnknownProcessor
-    """
-    if name not in FACE_PROCESSORS:
-        raise UnknownProcessor(f"There is no processor '{name}'.", suggest(name, list(FACE_PROCESSORS)))
+    return sorted({entry.name for entry in list_entries(f"facefusion.{capability}")})
 
 
 def find_entry(group: str, name: str) -> EntryPoint | None:
     """The entry point of a name, or None."""
-    return next((entry for entry in entry_points(group=group) if entry.name == name), None)
+    return next((entry for entry in list_entries(group) if entry.name == name), None)
 
 
 def build_engine(capability: str, name: str, context: EngineContext) -> Any:
@@ -54,11 +45,11 @@ def build_engine(capability: str, name: str, context: EngineContext) -> Any:
     ------
     UnknownModel
     """
+    if context.step is None and capability in processor_names():
+        context = replace(context, step=context.recipe.step_of(capability))
     entry = find_entry(f"facefusion.{capability}", name)
     if entry is not None:
         return entry.load()(context)
-    from dataclasses import replace
-
     spec = check_model(capability, name, context)
     assert spec is not None
     family = find_entry(FAMILIES, spec.family)
@@ -68,6 +59,28 @@ def build_engine(capability: str, name: str, context: EngineContext) -> Any:
             "Install the package that brings it.",
         )
     return family.load()(replace(context, spec=spec))
+
+
+def build_by_model(context: EngineContext) -> Any:
+    """A processor whose engine is named by its option ``model``: the builder of processors that have many."""
+    assert context.step is not None
+    return build_engine(context.step.processor, context.options.model, context)
+
+
+def build_processor(step: Step, context: EngineContext) -> Any:
+    """Import and build the processor of a step.
+
+    Raises
+    ------
+    FaceFusionError
+    """
+    return step.spec.load()(replace(context, step=step))
+
+
+def is_mesh_reader(spec: ModelSpec) -> bool:
+    """Whether the engine of a landmarker's family reads the mesh by itself."""
+    family = find_entry(FAMILIES, spec.family)
+    return family is not None and bool(getattr(family.load(), "reads_mesh", False))
 
 
 def models_of_engine(capability: str, name: str, context: EngineContext) -> list[str]:

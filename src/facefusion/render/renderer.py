@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 
@@ -25,8 +26,8 @@ AROUND_PX = 32
 """Room around a crop for averaging before a strong reduction, and for whole colour samples."""
 Chain = tuple[FaceProcessor, ...]
 """Processors that one person's crops go through, in order."""
-_Layer = tuple[Crop, float]
-"""A changed crop, and how strongly it is shown, 0 to 1."""
+_Layer = tuple[Crop, float, str]
+"""A changed crop, how strongly it is shown, 0 to 1, and how it is joined to the frame."""
 
 
 class Renderer:
@@ -39,12 +40,21 @@ class Renderer:
     tracks
         What pass 1 left.
     blend
-        How crops are joined to the frame: ``feather``, ``pyramid`` or ``poisson``.
+        How crops are joined to the frame: ``feather``, ``pyramid`` or ``poisson``; for all, or for every person.
+    begin
+        Time in pts at which the output begins.
     """
 
-    def __init__(self, chains: Mapping[int, Sequence[FaceProcessor]], tracks: Tracks, blend: str = "feather") -> None:
+    def __init__(
+        self,
+        chains: Mapping[int, Sequence[FaceProcessor]],
+        tracks: Tracks,
+        blend: str | Mapping[int, str] = "feather",
+        begin: int = 0,
+    ) -> None:
         self._chains = {track_id: tuple(chain) for track_id, chain in chains.items()}
-        self._tracks, self._blend = tracks, blend
+        self._tracks, self._begin = tracks, begin
+        self._blends = dict.fromkeys(chains, blend) if isinstance(blend, str) else dict(blend)
         for processor in {id(p): p for chain in self._chains.values() for p in chain}.values():
             if isinstance(processor, MeetsPeople):
                 processor.meet(tracks)
@@ -80,7 +90,7 @@ class Renderer:
     def render_many(self, frames: Sequence[Frame]) -> list[RenderedFrame]:
         """Change several frames; faces of all of them that go through the same processors go together."""
         layers: list[list[_Layer]] = [[] for _ in frames]
-        by_chain: dict[Chain, list[tuple[int, Face, float]]] = {}
+        by_chain: dict[Chain, list[tuple[int, Face, float, str]]] = {}
         for number, frame in enumerate(frames):
             for track, row in self._tracks.at(frame.pts, tuple(self._chains)):
                 share = float(self._presence[track.track_id][row])
@@ -90,12 +100,15 @@ class Renderer:
                         person=self._tracks.person_of(track.track_id),
                         covers=self._covers(track, row),
                     )
-                    by_chain.setdefault(self._chains[track.track_id], []).append((number, face, share))
+                    by_chain.setdefault(self._chains[track.track_id], []).append(
+                        (number, face, share, self._blends[track.track_id])
+                    )
         for chain, found in by_chain.items():
-            pixels = [frames[number].pixels for number, _, _ in found]
-            done = self._process(chain, pixels, [face for _, face, _ in found])
-            for (number, _, share), crops in zip(found, done, strict=True):
-                layers[number] += [(crop, share) for crop in crops]
+            pixels = [frames[number].pixels for number, *_ in found]
+            moments = [(frames[number].pts - self._begin) * frames[number].time_base for number, *_ in found]
+            done = self._process(chain, pixels, [face for _, face, _, _ in found], moments)
+            for (number, _, share, blend), crops in zip(found, done, strict=True):
+                layers[number] += [(crop, share, blend) for crop in crops]
         return [self._join(frame, crops) for frame, crops in zip(frames, layers, strict=True)]
 
     def _covers(self, track: Track, row: int) -> tuple[FloatArray, ...]:
@@ -104,10 +117,15 @@ class Renderer:
             return ()
         return stand_before(self._tracks, track, row)
 
-    def _process(self, chain: Chain, pixels: Sequence[Pixels], faces: Sequence[Face]) -> list[list[Crop]]:
+    def _process(
+        self, chain: Chain, pixels: Sequence[Pixels], faces: Sequence[Face], moments: Sequence[Fraction]
+    ) -> list[list[Crop]]:
         """Crops of every face after all processors; more than one where a template did not hold what was there."""
         done: list[list[Crop]] = [[] for _ in faces]
-        crops = [cut_out(p, face, chain[0].crop_shape) for p, face in zip(pixels, faces, strict=True)]
+        crops = [
+            replace(cut_out(p, face, chain[0].crop_shape), moment=moment)
+            for p, face, moment in zip(pixels, faces, moments, strict=True)
+        ]
         for before, processor in zip((None, *chain), chain, strict=False):
             if before is not None and before.crop_shape != processor.crop_shape:
                 for k, crop in enumerate(crops):
@@ -123,18 +141,18 @@ class Renderer:
         # So that a near face covers a far one where they overlap.
         layers = sorted(layers, key=lambda layer: _size_in_frame(layer[0]))
         height, width = frame.pixels.shape[:2]
-        boxes = [crop_box(crop.crop_from_frame, crop.pixels.shape[1], crop.pixels.shape[0]) for crop, _ in layers]
+        boxes = [crop_box(crop.crop_from_frame, crop.pixels.shape[1], crop.pixels.shape[0]) for crop, _, _ in layers]
         x0, y0 = (max(min(box[k] for box in boxes), 0) for k in (0, 1))
         x1, y1 = (min(max(box[k] for box in boxes), limit) for k, limit in ((2, width), (3, height)))
         if x1 <= x0 or y1 <= y0:
             return RenderedFrame(frame)
         part = frame.pixels[y0:y1, x0:x1].copy()
         changed = []
-        for crop, share in layers:
+        for crop, share, blend in layers:
             before = part.copy() if share < 1 else None
             crop_from_part = crop.crop_from_frame.copy()
             crop_from_part[:, 2] += crop_from_part[:, :2] @ np.array([x0, y0], dtype=np.float32)
-            box = paste(part, crop.pixels, crop.alpha, crop_from_part, self._blend)
+            box = paste(part, crop.pixels, crop.alpha, crop_from_part, blend)
             if box is None:
                 continue
             changed.append(box)
@@ -189,7 +207,7 @@ def hand_on(crop: Crop, pixels: Pixels, face: Face, shape: CropShape | None) -> 
     -------
     The new crop, and crops that must be pasted before it.
     """
-    fresh = cut_out(pixels, face, shape)
+    fresh = replace(cut_out(pixels, face, shape), moment=crop.moment)
     if crop.under is None:
         return fresh, []
     height, width = fresh.pixels.shape[:2]

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from facefusion.declaration import Input
 from facefusion.errors import OutputRefused, RecipeError, Stopped, own_error
 from facefusion.jobs.prepare import hash_inputs, job_id_of
 from facefusion.jobs.storage import hash_file
 from facefusion.media.files import Named, place_of
-from facefusion.pipeline.plan import NEEDS_SOURCE, check_paths
+from facefusion.pipeline.plan import check_paths
 from facefusion.pipeline.runner import Outcome
 from facefusion.recipe import Recipe, with_absolute_paths
 from facefusion.service.values import Problem
-from facefusion.writing import is_partial, save_bytes
+from facefusion.writing import save_bytes
 
 FIELDS = ("index", "source_name", "target_name", "target_extension")
 _NUMBER_FORMAT = re.compile(r"0?[0-9]{0,2}d?")
@@ -125,7 +126,6 @@ def find_files(pattern: str, kind: str) -> list[Path]:
     except (ValueError, re.error, RecursionError) as error:
         raise RecipeError(f"{pattern} is no pattern of files: {error}.", "Check the pattern.") from error
     found = [Path(name) for name in sorted(set(names)) if os.path.isfile(name)]
-    found = [path for path in found if not is_partial(path)]
     if not found:
         raise RecipeError(f"No {kind} matches {pattern}.", "Check the pattern, and put it into quotation marks.")
     return found
@@ -291,7 +291,8 @@ def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_
     RecipeError, OutputRefused
     """
     sources = find_files(source_pattern, "source") if source_pattern else []
-    if not sources and NEEDS_SOURCE & set(recipe.processors) and recipe.face_map_path is None:
+    is_needed = any(Input.FACE_PHOTO in step.requirements.inputs for step in recipe.steps)
+    if not sources and is_needed and recipe.face_map_path is None:
         raise RecipeError("No source is given.", "Name photos with --source-pattern.")
     output_pattern = os.path.expanduser(output_pattern)
     targets = find_files(target_pattern, "target")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from facefusion.declaration import Kind, find_processor, processor_names
+from facefusion.errors import ProcessorRefused
 from facefusion.media import image, probe
 from facefusion.media.encoders import describe_encoders
-from facefusion.plugins.registry import FACE_PROCESSORS, list_engines
-from facefusion.recipe import Recipe
+from facefusion.plugins.registry import list_engines
+from facefusion.recipe import INNER, Recipe
 from facefusion.service.doctor import probe_providers
 from facefusion.service.models import ModelLine, Models
 from facefusion.version import __version__
@@ -33,6 +36,34 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessorView:
+    """A processor that can be asked for.
+
+    Attributes
+    ----------
+    name, title, kind
+        Which, what it does, and on what it works.
+    models
+        Engines and models that it can take.
+    inputs
+        What it wants besides the target, where nothing else is chosen.
+    options
+        JSON Schema of its options.
+    """
+
+    name: str
+    title: str
+    kind: Kind
+    models: tuple[str, ...]
+    inputs: tuple[str, ...]
+    options: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What can be asked for here.
 
@@ -41,9 +72,9 @@ class Capabilities:
     version
         Of FaceFusion.
     processors
-        Names, each with the engines and models that it can take.
+        Those that are installed and can be loaded.
     options
-        JSON Schema of all options.
+        JSON Schema of the options of a recipe that are no processor's.
     models
         All of the catalogue, with licences and whether they are here.
     providers
@@ -55,7 +86,7 @@ class Capabilities:
     """
 
     version: str
-    processors: dict[str, tuple[str, ...]]
+    processors: tuple[ProcessorView, ...]
     options: dict[str, Any]
     models: tuple[ModelLine, ...]
     providers: tuple[str, ...]
@@ -70,16 +101,29 @@ class Capabilities:
 def find_capabilities(models: Models) -> Capabilities:
     """Find out what can be asked for, providers tried."""
     lines = models.list()
-    processors = {
-        name: (*list_engines(name), *(m.id for m in lines if m.capability == name and m.place != "embedded"))
-        for name in FACE_PROCESSORS
-    }
+    schema = Recipe.model_json_schema()
+    schema["properties"] = {name: value for name, value in schema["properties"].items() if name not in INNER}
+    schema.pop("$defs", None)
     return Capabilities(
         __version__,
-        processors,
-        Recipe.model_json_schema(),
+        tuple(_processors(lines)),
+        schema,
         lines,
         tuple(provider.name for provider in probe_providers(models) if provider.runs_on),
         tuple(name for name, is_there in describe_encoders().items() if is_there),
         Limits(),
     )
+
+
+def _processors(lines: Sequence[ModelLine]) -> Iterator[ProcessorView]:
+    for name in processor_names():
+        try:
+            spec = find_processor(name)
+            inputs = spec.require(spec.options()).inputs
+        except ProcessorRefused:  # told about when it is asked for
+            continue
+        known = (line.id for line in lines if line.capability == name and line.place != "embedded")
+        yield ProcessorView(
+            name, spec.title, spec.kind, (*list_engines(name), *known), tuple(sorted(inputs)),
+            spec.options.model_json_schema(),
+        )  # fmt: skip

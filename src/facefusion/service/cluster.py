@@ -36,7 +36,8 @@ from facefusion.metrics.report import report_files
 from facefusion.models.store import OnBytes, ignore_bytes
 from facefusion.recipe import Recipe
 from facefusion.service.backend import Backend
-from facefusion.workplace import Workplace, clear_dead, delivery, make_folder
+from facefusion.workplace import Workplace, clear_dead, make_folder
+from facefusion.writing import delivery
 
 TASK = "facefusion.work"
 WAKE_EVERY_S = 1.0

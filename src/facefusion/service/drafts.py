@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from facefusion.documents import load_json
 from facefusion.errors import JobError, RecipeError, UnknownJob
 from facefusion.media.files import translate_os_error
-from facefusion.recipe import Recipe, build_recipe, with_absolute_paths
+from facefusion.recipe import INNER, Recipe, build_recipe, known_options, with_absolute_paths
 from facefusion.writing import save_bytes
 
 DraftStatus = Literal["drafted", "queued", "failed", "completed"]
@@ -163,12 +163,15 @@ class Drafts:
         if edit == "remove":
             del steps[number]
             return self.save(replace(draft, steps=tuple(steps)))
-        step = {key: value for key, value in given.items() if key in Recipe.model_fields}
+        step = {key: value for key, value in given.items() if key in known_options()}
         if edit == "remix":
             step = {"target_path": steps[number]["output_path"], **step}
             number += 1
         # Where the job is run need not be where it was drafted.
-        recipe = with_absolute_paths(build_recipe(step)).model_dump(mode="json", include=set(step))
+        names = set(step) & set(Recipe.model_fields)
+        if names != set(step):  # options of processors stand in their steps
+            names |= set(INNER)
+        recipe = with_absolute_paths(build_recipe(step)).model_dump(mode="json", include=names)
         for key in ("target_path", "output_path"):
             if key not in recipe:
                 raise RecipeError(f"The step has no {key.replace('_', ' ')}.", "Add --target and --output.")

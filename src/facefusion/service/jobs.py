@@ -395,7 +395,7 @@ def _view(job: Job, progress: Sequence[StageProgress], items: Sequence[Item], me
         for stage in progress
         if stage.items
     }  # fmt: skip
-    rendered = stages.get("render") or stages.get("merge")  # a photo has only that
+    rendered = stages.get("render")
     return JobView(
         id=job.id,
         status=job.status,

@@ -16,7 +16,7 @@ from facefusion.errors import FaceFusionError, ModelError, ProviderRefused, Reci
 from facefusion.media.files import check_outputs, translate_os_error
 from facefusion.models.importing import Imported
 from facefusion.models.licences import LicencePolicy, is_allowed
-from facefusion.models.spec import MAKES_PICTURES, ModelSpec
+from facefusion.models.spec import ModelSpec
 from facefusion.models.store import ModelStore, OnBytes, ignore_bytes
 from facefusion.service.values import Problem
 
@@ -472,9 +472,10 @@ class Models:
     def _bench(self, spec: ModelSpec, thread_count: int, device_id: int) -> Timed:
         from facefusion.models.providers import check_precision, describe_providers, warm_up_inputs
         from facefusion.models.session import SESSIONS
+        from facefusion.plugins.protocols import makes_pictures
 
         timings = []
-        precisions = ("model", "half") if spec.capability in MAKES_PICTURES else ("model",)
+        precisions = ("model", "half") if makes_pictures(spec) else ("model",)
         here = [name for name, is_there in describe_providers().items() if is_there]
         for provider, precision in itertools.product(here, precisions):
             try:

@@ -8,6 +8,7 @@ from facefusion.plugins.protocols import Detector, FaceProcessor, Landmarker
 from facefusion.render.renderer import cut_out
 from facefusion.testing.fakes import make_face
 from facefusion.types.crop import SourceFace
+from facefusion.types.sources import Sources
 from facefusion.types.topology import POINT_COUNT
 
 
@@ -47,7 +48,7 @@ def check_face_processor(processor: FaceProcessor) -> None:
     rng = np.random.default_rng(0)
     photo = rng.integers(60, 200, (256, 256, 3), dtype=np.uint8)
     face = make_face(centre=(128.0, 128.0), eye_distance=60.0)
-    processor.prepare([SourceFace(photo, face)])
+    processor.prepare(Sources([SourceFace(photo, face)]))
     frame = rng.integers(60, 200, (240, 320, 3), dtype=np.uint8)
     crop = cut_out(frame, make_face(centre=(150.0, 120.0), eye_distance=40.0, yaw=20.0), processor.crop_shape)
     before = crop.pixels.copy()

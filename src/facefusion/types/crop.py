@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +51,8 @@ class Crop:
         has changed something.
     under
         (H, W, 3) uint8 RGB: the frame under the layer; None as long as there is no layer.
+    moment
+        When its frame is shown, seconds from the beginning of the output; exact.
     """
 
     pixels: Pixels
@@ -57,6 +60,7 @@ class Crop:
     face: Face
     alpha: FloatArray
     under: Pixels | None = None
+    moment: Fraction = Fraction(0)
 
     def visible(self) -> Pixels:
         """What is seen: the frame with the layer over it."""
@@ -81,7 +85,7 @@ class Crop:
         Porter and Duff, Compositing Digital Images, SIGGRAPH 1984 (over).
         """
         if self.under is None:
-            return Crop(pixels, self.crop_from_frame, self.face, alpha, self.pixels)
+            return Crop(pixels, self.crop_from_frame, self.face, alpha, self.pixels, self.moment)
         kept = self.alpha * (1 - alpha)
         total = kept + alpha
         weighted = self.pixels * kept[..., None] + pixels * alpha[..., None]
@@ -92,6 +96,7 @@ class Crop:
             self.face,
             total.astype(np.float32),
             self.under,
+            self.moment,
         )
 
 

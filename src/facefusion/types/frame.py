@@ -28,6 +28,8 @@ class Frame:
     native
         The reader's own picture, handed back to the writer so that untouched areas stay exact.
         Opaque to everyone else.
+    duration
+        How long it is shown in units of ``time_base``; 0 where the container does not say.
     """
 
     pixels: Pixels
@@ -35,6 +37,7 @@ class Frame:
     pts: int
     time_base: Fraction
     native: object = None
+    duration: int = 0
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:
@@ -44,6 +47,30 @@ class Frame:
     def time_s(self) -> float:
         """Presentation time in seconds."""
         return float(self.pts * self.time_base)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameWindow:
+    """A frame among its neighbours.
+
+    Attributes
+    ----------
+    frames
+        Consecutive frames. At the beginning and the end of a clip there are fewer.
+    at
+        Which of them is in the middle.
+    moment
+        When the middle one is shown, seconds from the beginning of the output; exact.
+    """
+
+    frames: tuple[Frame, ...]
+    at: int
+    moment: Fraction = Fraction(0)
+
+    @property
+    def now(self) -> Frame:
+        """The frame in the middle."""
+        return self.frames[self.at]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,3 +105,8 @@ class RenderedFrame:
         pixels = self.frame.pixels.copy()
         pixels[y0:y1, x0:x1] = self.patch
         return pixels
+
+
+def scaled_size(width: int, height: int, scale: Fraction) -> tuple[int, int]:
+    """Width and height in pixels of a frame whose sides are scaled; half pixels are rounded up."""
+    return int(width * scale + Fraction(1, 2)), int(height * scale + Fraction(1, 2))

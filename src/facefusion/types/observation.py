@@ -18,7 +18,7 @@ import numpy.typing as npt
 from facefusion.documents import border
 from facefusion.errors import TracksError
 from facefusion.types.face import Attributes, read_attributes
-from facefusion.types.rows import Rows, check_column, check_rising, find_columns, save_columns
+from facefusion.types.rows import Rows, check_column, check_rising, check_shares, find_columns, save_columns
 from facefusion.types.topology import POINT_COUNT
 
 FORMAT = "facefusion-observation-1"
@@ -107,6 +107,7 @@ class Sighting:
         check_column(self.scores, "scores", np.float32, rows)
         check_column(self.motions, "motions", np.float16, rows, POINT_COUNT, 2)
         check_column(self.trusts, "trusts", np.float16, rows, POINT_COUNT)
+        check_shares(self.trusts, "trusts")
         check_column(self.is_moved, "is_moved", np.bool_, rows)
         check_column(self.point_frames, "point_frames", np.int64, None)
         check_column(self.points, "points", np.float32, located, 68, 2)

@@ -27,6 +27,7 @@ _NAMES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int
 _CODES = {np.dtype(kind): code for code, kind in _NAMES.items()}
 ALIGNMENT = 8
 MAX_HEADER_BYTES = 64 << 20
+ROWS_AT_ONCE = 1024
 MAX_NUMBER = 1e6
 """Coordinates, degrees and levels are far smaller."""
 
@@ -128,6 +129,19 @@ def check_column(values: Array | Rows | StoredColumn, name: str, dtype: npt.DTyp
         raise ValueError(f"{name} must be ({wanted}), not {found}")
     if values.dtype != np.dtype(dtype):
         raise ValueError(f"{name} must be {np.dtype(dtype)}, not {values.dtype}")
+
+
+def check_shares(values: Array | Rows, name: str) -> None:
+    """Refuse numbers that do not lie between 0 and 1.
+
+    Raises
+    ------
+    ValueError
+    """
+    for low in range(0, len(values), ROWS_AT_ONCE):
+        rows = Rows.of(values).read(low, min(low + ROWS_AT_ONCE, len(values)))
+        if rows.size and not (rows.min() >= 0 and rows.max() <= 1):
+            raise ValueError(f"{name} must lie between 0 and 1")
 
 
 def check_rising(values: Array, name: str, limit: int | None = None) -> None:

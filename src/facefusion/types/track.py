@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from facefusion.documents import border
 from facefusion.errors import MediaMissing, TracksError
 from facefusion.types.face import Attributes, Face, Pose, read_attributes
+from facefusion.types.frame import scaled_size
 from facefusion.types.rows import check_column, check_rising, find_columns, save_columns
 from facefusion.types.topology import POINT_COUNT
 
@@ -95,6 +96,15 @@ class Track:
             if getattr(self, name) is not None:
                 check_column(getattr(self, name), name, dtype, count, *shape)
         check_rising(self.frames, "frames")
+
+    def scaled(self, scale: float) -> Track:
+        """The same person in frames whose sides are scaled; pixel centres stay at integers."""
+        shift = np.array([scale / 2 - 0.5, scale / 2 - 0.5, 0], dtype=np.float32)
+        points = None if self.points is None else (self.points * scale + shift[:2]).astype(np.float32)
+        finishes = self.finishes
+        if finishes is not None:
+            finishes = (finishes * np.array([scale, 1], dtype=np.float32)).astype(np.float32)
+        return replace(self, meshes=(self.meshes * scale + shift).astype(np.float32), points=points, finishes=finishes)
 
     def find(self, frame: int) -> int | None:
         """Row of a frame, or None where the person is not seen."""
@@ -204,6 +214,15 @@ class Tracks:
             if row is not None:
                 found.append((track, row))
         return found
+
+    def scaled(self, scale: Fraction) -> Tracks:
+        """The same people in frames whose sides are scaled."""
+        if scale == 1:
+            return self
+        width, height = scaled_size(self.width, self.height, scale)
+        return replace(
+            self, width=width, height=height, tracks=tuple(track.scaled(float(scale)) for track in self.tracks)
+        )
 
     def save(self, path: Path, pieces: Iterable[tuple[str, int, npt.NDArray[Any]]] = ()) -> None:
         """Write the file under a temporary name, then rename it.

@@ -48,3 +48,6 @@ class MediapipeLandmarker:
 def build(context: EngineContext) -> MediapipeLandmarker:
     """Builder named in the entry point."""
     return MediapipeLandmarker(context.session(context.model))
+
+
+build.reads_mesh = True  # type: ignore[attr-defined]

@@ -41,7 +41,7 @@ class DfmSwapper:
                 f"Model {context.model.id}: the first input is {shape}, expected (1, S, S, 3).", "Is it a DFM model?"
             )
         self.crop_shape: CropShape | None = CropShape(context.model.preprocess.template, shape[1])
-        self._morph = context.recipe.deep_swapper_morph / 100
+        self._morph = context.options.morph / 100
         self._masks = CropMasks(context, ["box", *context.recipe.face_mask_types])
 
     def prepare(self, sources: Sequence[SourceFace]) -> None:

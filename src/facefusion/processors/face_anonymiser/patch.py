@@ -82,19 +82,19 @@ def _black(pixels: Pixels, face_px: float, strength: float) -> Pixels:
 
 def build_blur(context: EngineContext) -> PatchAnonymiser:
     """Builder named in the entry point."""
-    return PatchAnonymiser(_blur, context.recipe.face_anonymiser_strength)
+    return PatchAnonymiser(_blur, context.options.strength)
 
 
 def build_pixelate(context: EngineContext) -> PatchAnonymiser:
     """Builder named in the entry point."""
-    return PatchAnonymiser(_pixelate, context.recipe.face_anonymiser_strength)
+    return PatchAnonymiser(_pixelate, context.options.strength)
 
 
 def build_mask(context: EngineContext) -> PatchAnonymiser:
     """Builder named in the entry point."""
-    return PatchAnonymiser(_one_colour, context.recipe.face_anonymiser_strength)
+    return PatchAnonymiser(_one_colour, context.options.strength)
 
 
 def build_blackout(context: EngineContext) -> PatchAnonymiser:
     """Builder named in the entry point."""
-    return PatchAnonymiser(_black, context.recipe.face_anonymiser_strength, is_box=True)
+    return PatchAnonymiser(_black, context.options.strength, is_box=True)

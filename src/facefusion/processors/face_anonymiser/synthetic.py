@@ -154,4 +154,4 @@ def build(context: EngineContext) -> SyntheticAnonymiser:
         else:
             masks = CropMasks(context, ["occlusion"])
     identifier = build_engine("face_identifier", recipe.face_identifier_model, context)
-    return SyntheticAnonymiser(recipe.face_anonymiser_seed or 0, identifier, masks)
+    return SyntheticAnonymiser(context.options.seed or 0, identifier, masks)

@@ -33,11 +33,11 @@ class RestorationEnhancer:
     covers_fully = False
 
     def __init__(self, context: EngineContext) -> None:
-        recipe, self._prepared = context.recipe, context.model.preprocess
+        options, self._prepared = context.options, context.model.preprocess
         self._session = context.session(context.model)
         self.crop_shape: CropShape | None = CropShape(self._prepared.template, self._prepared.size)
-        self._share, self._weight = recipe.face_enhancer_blend / 100, recipe.face_enhancer_weight
-        kinds = ["box", *(kind for kind in recipe.face_mask_types if kind == "occlusion")]
+        self._share, self._weight = options.blend / 100, options.weight
+        kinds = ["box", *(kind for kind in context.recipe.face_mask_types if kind == "occlusion")]
         self._masks = CropMasks(context, kinds, has_padding=False)
 
     def prepare(self, sources: Sequence[SourceFace]) -> None:

@@ -92,7 +92,7 @@ class EmbeddingSwapper(AlignedSwapper):
         )
         converter = options.get("converter")
         self._converter: Session | None = context.session(str(converter)) if converter else None
-        self._shift = 0.35 * (1 - 2 * context.recipe.face_swapper_weight)
+        self._shift = 0.35 * (1 - 2 * context.options.weight)
         if self._shift:
             self.needs = frozenset({"identity"})
             self.identity_contract = self._identifier.contract
@@ -147,7 +147,7 @@ def boosted_size(context: EngineContext) -> int:
     RecipeError
         When it is smaller than the model's own or too large.
     """
-    size, wanted = context.model.preprocess.size, context.recipe.face_swapper_pixel_boost
+    size, wanted = context.model.preprocess.size, context.options.pixel_boost
     if wanted is None:
         return size
     boost = int(wanted.lower().split("x")[0])

@@ -100,5 +100,5 @@ def _from_grid(side: int) -> FloatArray:
 
 def build_fusion(context: EngineContext) -> Fusion | None:
     """The network as a recipe asks for it, or None where it does not."""
-    strength = context.recipe.face_swapper_fusion
+    strength = context.options.fusion
     return Fusion(context.session("face_fusion_embedded"), strength) if strength > 0 else None

@@ -427,7 +427,7 @@ def _smoothstep(values: npt.NDArray[np.floating]) -> FloatArray:
     return np.asarray(clipped * clipped * (3 - 2 * clipped), dtype=np.float32)
 
 
-@opens(lambda context: ["face_fusion_embedded"] if context.recipe.face_swapper_fusion > 0 else [])
+@opens(lambda context: ["face_fusion_embedded"] if context.options.fusion > 0 else [])
 def build(context: EngineContext) -> MeshSwapper:
     """Builder named in the entry point."""
     recipe = context.recipe
@@ -435,5 +435,5 @@ def build(context: EngineContext) -> MeshSwapper:
     kinds = [kind for kind in recipe.face_mask_types if kind != "box"]
     masks = CropMasks(context, kinds) if kinds else None
     return MeshSwapper(
-        recipe.face_swapper_light, recipe.face_mask_blur, masks, build_fusion(context), recipe.finish_matching
+        context.options.light, recipe.face_mask_blur, masks, build_fusion(context), recipe.finish_matching
     )

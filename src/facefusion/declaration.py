@@ -1,0 +1,356 @@
+"""What a processor declares: its options, what it requires, and where its builder is.
+
+A package brings a processor by naming a `ProcessorSpec` in the entry-point group ``facefusion.processors``; the
+built-in ones come in the same way. A declaration imports neither arrays nor engines, so that options can be listed at
+once; the builder is imported only to run.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import EntryPoint
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
+
+from facefusion.errors import ProcessorRefused, RecipeError, UnknownOption, UnknownProcessor
+from facefusion.installed import list_entries
+
+GROUP = "facefusion.processors"
+"""Entry points of this group are processors."""
+Kind = Literal["face", "frame", "source"]
+
+
+def option(default: Any, text: str, *flags: str, group: str = "", **constraints: Any) -> Any:
+    """A field of options.
+
+    Parameters
+    ----------
+    default
+        Its value where nobody gives one.
+    text
+        What it is, in one line, without a full stop.
+    flags
+        Spellings on the command line; processors leave them out and get ``--<processor>-<option>``.
+    group
+        Heading on the help page.
+    constraints
+        Of `pydantic.Field`, such as ``ge=0``.
+    """
+    return Field(default, description=text, json_schema_extra={"flags": list(flags), "group": group}, **constraints)
+
+
+class Options(BaseModel):
+    """Options of a processor; each has a subclass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=False)
+
+    def decided(self) -> Self:
+        """The same with everything decided that was left open, such as a seed. Called once, when a job is planned."""
+        return self
+
+
+class Input(StrEnum):
+    """What a processor wants besides the target."""
+
+    FACE_PHOTO = "face photo"
+    SOUND = "sound"
+    DRIVING_CLIP = "driving clip"
+    TEXT = "text"
+
+
+class Need(StrEnum):
+    """What a processor wants to know about the target."""
+
+    FACES = "faces"
+    IDENTITY = "identity"
+    ATTRIBUTES = "attributes"
+    VOICE = "voice"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """A model that is opened: an engine or catalogue entry of a capability, as `build_engine` takes it."""
+
+    capability: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Requirements:
+    """What a processor requires under some options.
+
+    Attributes
+    ----------
+    models
+        What it opens, so that plan, licence gate and provenance know.
+    inputs
+        What it wants besides the target.
+    needs
+        What it wants to know about the target; nothing of it means that no face is looked for.
+    identity_contract
+        Id of the recogniser whose identities target faces must carry; empty where it does not matter.
+    halo
+        Frames before and after a frame that a frame processor looks at.
+    is_protective
+        Whether it hides people: it never fades, is not averaged over time, and a face that is missed is worse than a
+        wall that is covered.
+    replaces_sound
+        Whether its sound takes the place of the target's.
+    join
+        How its crops are joined to the frame.
+    cautious
+        Options of the recipe that it wants where nobody has given them.
+    """
+
+    models: tuple[ModelRef, ...] = ()
+    inputs: frozenset[Input] = frozenset()
+    needs: frozenset[Need] = frozenset({Need.FACES})
+    identity_contract: str = ""
+    halo: int = 0
+    is_protective: bool = False
+    replaces_sound: bool = False
+    join: Literal["feather", "pyramid", "poisson"] = "feather"
+    cautious: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorSpec:
+    """A processor, declared.
+
+    Attributes
+    ----------
+    name
+        Lower-case words with underscores, such as ``face_swapper``.
+    kind
+        ``face`` changes crops of faces, ``frame`` whole frames, ``source`` makes frames itself.
+    options
+        Its class of options.
+    require
+        What it requires under some options.
+    build
+        ``package.module:function``, called with an `facefusion.plugins.protocols.EngineContext` whose ``options`` are
+        those of the step.
+    title
+        What it does, in a few words.
+    """
+
+    name: str
+    kind: Kind
+    options: type[Options]
+    require: Callable[[Any], Requirements]
+    build: str
+    title: str = ""
+
+    def key(self, option_name: str) -> str:
+        """How one of its options is spelled beside those of others."""
+        return f"{self.name}_{option_name}"
+
+    def flag(self, option_name: str) -> str:
+        """The same on the command line."""
+        return "--" + self.key(option_name).replace("_", "-")
+
+    def load(self) -> Callable[[Any], Any]:
+        """The builder.
+
+        Raises
+        ------
+        ProcessorRefused
+            When it cannot be imported.
+        """
+        module, _, name = self.build.partition(":")
+        try:
+            found: Callable[[Any], Any] = getattr(import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise ProcessorRefused(
+                f"Processor '{self.name}' cannot be loaded: {error}.", "Install or mend the package that brings it."
+            ) from error
+        return found
+
+
+def _entries() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in sorted(list_entries(GROUP), key=lambda entry: entry.value)}
+
+
+def processor_names() -> tuple[str, ...]:
+    """Names of all processors that are installed; nothing is imported."""
+    return tuple(sorted(_entries()))
+
+
+@lru_cache(maxsize=256)
+def find_processor(name: str) -> ProcessorSpec:
+    """The declaration of a processor.
+
+    Raises
+    ------
+    UnknownProcessor
+        Suggesting the nearest.
+    ProcessorRefused
+        When what its package declares is not a declaration.
+    """
+    entry = _entries().get(name)
+    if entry is None:
+        raise UnknownProcessor(f"There is no processor '{name}'.", suggest(name, list(processor_names())))
+    where = entry.dist.name if entry.dist is not None else entry.value
+    try:
+        spec = entry.load()
+    except Exception as error:  # code of others
+        raise ProcessorRefused(
+            f"Processor '{name}' of the package {where} cannot be loaded: {error}.", "Mend or uninstall that package."
+        ) from error
+    if not isinstance(spec, ProcessorSpec) or spec.name != name or not issubclass(spec.options, Options):
+        raise ProcessorRefused(
+            f"The package {where} declares no processor '{name}': {entry.value} is not a ProcessorSpec of that name.",
+            "Mend or uninstall that package; see docs/plugins.md.",
+        )
+    return spec
+
+
+def flat_fields() -> Mapping[str, tuple[ProcessorSpec, str, Any]]:
+    """Every option of every processor by its flat spelling: the declaration, the option's name and its field.
+
+    Packages that are broken are left out; they are told about when they are asked for.
+    """
+    return _flat_fields(processor_names())
+
+
+@lru_cache(maxsize=4)
+def _flat_fields(names: tuple[str, ...]) -> Mapping[str, tuple[ProcessorSpec, str, Any]]:
+    found: dict[str, tuple[ProcessorSpec, str, Any]] = {}
+    for name in names:
+        try:
+            spec = find_processor(name)
+        except ProcessorRefused:
+            continue
+        for option_name, info in spec.options.model_fields.items():
+            found[spec.key(option_name)] = spec, option_name, info
+    return found
+
+
+class Step(BaseModel):
+    """One thing that is done: a processor with its options.
+
+    Parameters
+    ----------
+    processor
+        Its name.
+    options
+        Its options, or their values by name; what is left out takes its default.
+    values
+        The same, beside the name, as they stand in a configuration file.
+
+    Raises
+    ------
+    UnknownProcessor, UnknownOption, RecipeError
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    processor: str
+    options: SerializeAsAny[Options]
+
+    def __init__(self, processor: str, options: Options | Mapping[str, Any] | None = None, **values: Any) -> None:
+        spec = find_processor(str(processor))
+        if isinstance(options, Options):
+            if not isinstance(options, spec.options):
+                raise RecipeError(
+                    f"{type(options).__name__} are not the options of '{processor}'.", f"Take {spec.options.__name__}."
+                )
+            found = build_options(spec, {**options.model_dump(), **values}) if values else options
+        elif options is None or isinstance(options, Mapping):
+            found = build_options(spec, {**(options or {}), **values})
+        else:
+            raise RecipeError(f"Options of '{processor}' are a table, not {options!r}.", 'For example {"model": "…"}.')
+        super().__init__(processor=spec.name, options=found)
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> Step:
+        """A step as it stands in a file: options beside the processor's name, or in a table of their own.
+
+        Raises
+        ------
+        RecipeError, UnknownProcessor, UnknownOption
+        """
+        beside = {name: value for name, value in table.items() if name not in ("processor", "options")}
+        options = table.get("options", {})
+        if not isinstance(options, Mapping):
+            raise RecipeError(f"'options' of a step is a table, not {options!r}.", 'For example {model = "mesh"}.')
+        return cls(str(table["processor"]), {**options, **beside})
+
+    @property
+    def spec(self) -> ProcessorSpec:
+        """The declaration of its processor."""
+        return find_processor(self.processor)
+
+    @property
+    def requirements(self) -> Requirements:
+        """What it requires."""
+        return self.spec.require(self.options)
+
+    def with_options(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> Step:
+        """The same step with other options, which are checked."""
+        given = {name: getattr(self.options, name) for name in self.options.model_fields_set}
+        return Step(self.processor, {**given, **(values or {}), **more})
+
+
+def build_options(spec: ProcessorSpec, values: Mapping[str, Any]) -> Options:
+    """Options of a processor from loose values.
+
+    Parameters
+    ----------
+    spec
+        Whose.
+    values
+        By name.
+
+    Raises
+    ------
+    UnknownOption, RecipeError
+    """
+    for name in values:
+        if name not in spec.options.model_fields:
+            raise UnknownOption(
+                f"Processor '{spec.name}' has no option '{name}'.", suggest(str(name), list(spec.options.model_fields))
+            )
+    try:
+        return spec.options(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = str(first["loc"][0]) if first["loc"] else ""
+        message = str(first["msg"]).removeprefix("Value error, ")
+        given = repr(first.get("input"))
+        named = spec.key(where) if where else spec.name
+        info = spec.options.model_fields.get(where)
+        raise RecipeError(
+            f"Option '{named}': {message} (given: {given if len(given) <= 100 else given[:100] + '…'}).",
+            f"{info.description}." if info is not None and info.description else "",
+        ) from error
+
+
+def union(requirements: Iterable[Requirements]) -> Requirements:
+    """What several steps require together."""
+    found = list(requirements)
+    return Requirements(
+        tuple(dict.fromkeys(model for one in found for model in one.models)),
+        frozenset(wanted for one in found for wanted in one.inputs),
+        frozenset(need for one in found for need in one.needs),
+        next((one.identity_contract for one in found if one.identity_contract), ""),
+        max((one.halo for one in found), default=0),
+        any(one.is_protective for one in found),
+        any(one.replaces_sound for one in found),
+        next((one.join for one in found if one.join != "feather"), "feather"),
+        {name: value for one in found for name, value in one.cautious.items()},
+    )
+
+
+def suggest(name: str, known: list[str]) -> str:
+    """A hint that names the nearest known word, or all of them when none is near."""
+    near = difflib.get_close_matches(name.replace("-", "_"), known, n=1, cutoff=0.5)
+    if near:
+        return f"Did you mean '{near[0]}'?"
+    return f"Known: {', '.join(sorted(known))}."

@@ -1,0 +1,61 @@
+"""A request that is done at once: a job in a folder of its own, which goes with the call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from facefusion.jobs.local import LocalJobs
+from facefusion.pipeline.progress import OnProgress, ignore_progress
+from facefusion.pipeline.runner import Outcome, own_errors
+from facefusion.recipe import Recipe
+from facefusion.types.track import Tracks
+from facefusion.workplace import user_workplace
+
+
+def run(recipe: Recipe, on_progress: OnProgress = ignore_progress) -> Outcome:
+    """Do what a recipe asks for: plan, analyse, render.
+
+    Parameters
+    ----------
+    recipe
+        What is asked for.
+    on_progress
+        Called now and then, from another thread. What it raises ends the run and comes out of it.
+
+    Returns
+    -------
+    What was done.
+
+    Raises
+    ------
+    FaceFusionError
+        With nothing written; an older output is still there.
+    """
+    with own_errors(on_progress) as told, _private_jobs() as jobs:
+        job = jobs.create(recipe, max_attempts=1, on_progress=told)
+        return jobs.run(job.id, workers=1, on_progress=told)
+
+
+def render_target(recipe: Recipe, tracks: Tracks, on_progress: OnProgress = ignore_progress) -> Outcome:
+    """Pass 2 alone, from tracks that were saved.
+
+    Raises
+    ------
+    TracksError
+        When the tracks were made from a target of another size.
+    """
+    with own_errors(on_progress) as told, _private_jobs() as jobs:
+        job = jobs.create(recipe, max_attempts=1, on_progress=told, tracks=tracks)
+        return jobs.run(job.id, workers=1, on_progress=told)
+
+
+@contextmanager
+def _private_jobs() -> Iterator[LocalJobs]:
+    with user_workplace() as place:
+        jobs = LocalJobs.open(Path(place.folder) / "jobs", is_kept=False)
+        try:
+            yield jobs
+        finally:
+            jobs.store.close()

@@ -1,0 +1,261 @@
+"""The order of pass 2: frames go through links, one after the other, and come out rendered.
+
+Spans, previews, photos and whatever comes without an end go the same way. What a frame becomes depends on the frames
+around it, at most `Flow.halo` of them, and never on who renders it or what was rendered before.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import reduce
+from operator import mul
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from facefusion.errors import ProcessorRefused
+from facefusion.plugins.protocols import FrameProcessor
+from facefusion.render.grain import GrainMatcher
+from facefusion.render.overlap import batched, map_in_order
+from facefusion.render.renderer import Renderer
+from facefusion.render.smooth import HALO, Look, MotionSmoother, Window
+from facefusion.types.frame import Frame, FrameWindow, RenderedFrame, scaled_size
+
+T = TypeVar("T")
+Box = tuple[int, int, int, int]
+
+
+class Link(Protocol):
+    """Something that frames go through."""
+
+    @property
+    def halo(self) -> int:
+        """Frames before and after one that are looked at."""
+
+    @property
+    def scale(self) -> Fraction:
+        """Sides of the frames that come out over those that go in."""
+
+    def run(
+        self, frames: Iterable[Frame], finish: Callable[[RenderedFrame], T], batch_size: int, thread_count: int
+    ) -> Iterator[tuple[RenderedFrame, T]]:
+        """Rendered frames in order, each with what ``finish`` made of it in one of the threads."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FaceLink:
+    """Consecutive face processors: crops are cut out and pasted back once, then steadied and given the shot's grain.
+
+    Parameters
+    ----------
+    renderer, smoother, grain
+        The steps, in order.
+    """
+
+    renderer: Renderer
+    smoother: MotionSmoother
+    grain: GrainMatcher
+
+    @property
+    def halo(self) -> int:
+        """See `Link`."""
+        return HALO
+
+    @property
+    def scale(self) -> Fraction:
+        """See `Link`."""
+        return Fraction(1)
+
+    def region(self, pts: int) -> Box | None:
+        """Half-open xyxy box of the frame at a time that is looked at, None where nothing is; not clipped."""
+        one, other = self.renderer.region(pts), self.smoother.region(pts)
+        if one is None or other is None:
+            return one or other
+        return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+
+    def run(
+        self, frames: Iterable[Frame], finish: Callable[[RenderedFrame], T], batch_size: int, thread_count: int
+    ) -> Iterator[tuple[RenderedFrame, T]]:
+        """See `Link`."""
+
+        def render(group: list[Frame]) -> list[Look]:
+            return [self.smoother.look(rendered) for rendered in self.renderer.render_many(group)]
+
+        def steady(window: Window) -> tuple[RenderedFrame, T]:
+            rendered = self.grain.match(self.smoother.smooth(window))
+            return rendered, finish(rendered)
+
+        groups = map_in_order(render, batched(frames, batch_size), thread_count)
+        yield from map_in_order(steady, self.smoother.windows(look for looks in groups for look in looks), thread_count)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameLink:
+    """One frame processor.
+
+    Parameters
+    ----------
+    name
+        Of the processor, for errors.
+    processor
+        Prepared.
+    halo
+        As its requirements say.
+    begin
+        Time in pts at which the output begins.
+    """
+
+    name: str
+    processor: FrameProcessor
+    halo: int
+    begin: int = 0
+
+    @property
+    def scale(self) -> Fraction:
+        """See `Link`."""
+        return Fraction(self.processor.scale)
+
+    def run(
+        self, frames: Iterable[Frame], finish: Callable[[RenderedFrame], T], batch_size: int, thread_count: int
+    ) -> Iterator[tuple[RenderedFrame, T]]:
+        """See `Link`."""
+
+        def render(group: list[FrameWindow]) -> list[tuple[RenderedFrame, T]]:
+            done = [self._rendered(w.now, p) for w, p in zip(group, self._process(group), strict=True)]
+            return [(rendered, finish(rendered)) for rendered in done]
+
+        for group in map_in_order(render, batched(self._windows(frames), batch_size), thread_count):
+            yield from group
+
+    def _windows(self, frames: Iterable[Frame]) -> Iterator[FrameWindow]:
+        known: deque[Frame] = deque()
+        at = 0  # the next one in the middle
+        for frame in frames:
+            known.append(frame)
+            if len(known) - at > self.halo:
+                yield self._window(known, at)
+                at += 1
+            if at > self.halo:
+                known.popleft()
+                at -= 1
+        for k in range(at, len(known)):
+            low = max(k - self.halo, 0)
+            yield self._window(deque(list(known)[low:]), k - low)
+
+    def _window(self, known: Sequence[Frame], at: int) -> FrameWindow:
+        now = known[at]
+        return FrameWindow(tuple(known), at, (now.pts - self.begin) * now.time_base)
+
+    def _process(self, group: Sequence[FrameWindow]) -> list[np.ndarray]:
+        found = self.processor.process(group)
+        for window, pixels in zip(group, found, strict=False):
+            height, width = window.now.pixels.shape[:2]
+            wanted = scaled_size(width, height, self.scale)
+            is_right = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8
+            if not is_right or pixels.shape != (wanted[1], wanted[0], 3):
+                raise ProcessorRefused(
+                    f"Processor '{self.name}' answered a frame of {width} x {height} px with "
+                    f"{getattr(pixels, 'shape', type(pixels).__name__)} {getattr(pixels, 'dtype', '')}, not with "
+                    f"({wanted[1]}, {wanted[0]}, 3) uint8.",
+                    "Mend it, or leave it out; 'facefusion plugins check' tells more.",
+                )
+        if len(found) != len(group):
+            raise ProcessorRefused(
+                f"Processor '{self.name}' answered {len(group)} frames with {len(found)}.", "Mend it, or leave it out."
+            )
+        return found
+
+    @staticmethod
+    def _rendered(frame: Frame, pixels: np.ndarray) -> RenderedFrame:
+        whole = replace(frame, pixels=pixels, native=None)
+        if pixels.shape == frame.pixels.shape and np.array_equal(pixels, frame.pixels):
+            return RenderedFrame(frame)
+        return RenderedFrame(whole, pixels, (0, 0, pixels.shape[1], pixels.shape[0]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flow:
+    """Links in order.
+
+    Parameters
+    ----------
+    links
+        At least one.
+    """
+
+    links: tuple[Link, ...]
+
+    @property
+    def halo(self) -> int:
+        """Frames before and after one on which it depends."""
+        return sum(link.halo for link in self.links)
+
+    @property
+    def scale(self) -> Fraction:
+        """Sides of the output over those of the target."""
+        return reduce(mul, (link.scale for link in self.links), Fraction(1))
+
+    @property
+    def region(self) -> Callable[[int], Box | None] | None:
+        """What tells which part of a frame is looked at; None where all of it is."""
+        first = self.links[0]
+        return first.region if len(self.links) == 1 and isinstance(first, FaceLink) else None
+
+    def run(
+        self,
+        frames: Iterable[Frame],
+        finish: Callable[[RenderedFrame], T],
+        batch_size: int = 1,
+        thread_count: int = 1,
+    ) -> Iterator[tuple[RenderedFrame, T]]:
+        """Render frames.
+
+        Parameters
+        ----------
+        frames
+            In order.
+        finish
+            Applied to every rendered frame in one of the threads.
+        batch_size
+            Frames that go through a model together.
+        thread_count
+            Threads of every link.
+
+        Returns
+        -------
+        Rendered frames in order, each with what ``finish`` made of it. ``is_changed`` and ``box`` are those of the last
+        link, but a frame that an earlier one changed counts as changed as a whole.
+        """
+        for link in self.links[:-1]:
+            frames = _passed_on(link.run(frames, _nothing, batch_size, thread_count))
+        last = self.links[-1]
+        if len(self.links) == 1:
+            yield from last.run(frames, finish, batch_size, thread_count)
+            return
+        yield from last.run(frames, lambda rendered: finish(_whole(rendered)), batch_size, thread_count)
+
+    def render(self, frames: Iterable[Frame]) -> Iterator[RenderedFrame]:
+        """Render frames in this thread's pace: for previews and photos."""
+        for rendered, _ in self.run(frames, _nothing):
+            yield _whole(rendered) if len(self.links) > 1 else rendered
+
+
+def _nothing(rendered: RenderedFrame) -> None:
+    """Nothing is made of it yet."""
+
+
+def _passed_on(found: Iterable[tuple[RenderedFrame, None]]) -> Iterator[Frame]:
+    """Rendered frames as the next link gets them; one without its own picture was changed."""
+    for rendered, _ in found:
+        yield replace(rendered.frame, pixels=rendered.pixels, native=None) if rendered.is_changed else rendered.frame
+
+
+def _whole(rendered: RenderedFrame) -> RenderedFrame:
+    """A frame that an earlier link changed counts as changed, though the last one left it alone."""
+    if rendered.frame.native is not None or (rendered.is_changed and rendered.box[:2] == (0, 0)):
+        return rendered
+    pixels = rendered.pixels
+    return RenderedFrame(rendered.frame, pixels, (0, 0, pixels.shape[1], pixels.shape[0]))
