@@ -367,11 +367,11 @@ def read_config(path: Path, folder: Path) -> str:
 
 
 def read_face_map(path: Path, folder: Path) -> str:
-    from facefusion.pipeline.selection import load_face_map, save_face_map
-    from facefusion.recipe import Recipe
+    from facefusion.pipeline.selection import load_face_map
+    from facefusion.recipe import Recipe, build_recipe
 
-    save_face_map(folder / "again.toml", load_face_map(path, Recipe()))
-    load_face_map(folder / "again.toml", Recipe())
+    recipe = Recipe().model_copy(update={"people": load_face_map(path, Recipe())})
+    assert build_recipe(recipe.model_dump(mode="json")).people == recipe.people
     return "read"
 
 

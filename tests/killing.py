@@ -32,7 +32,6 @@ from facefusion.media.writer import ClipWriter
 from facefusion.models.bundle import export_bundle, import_bundle, load_or_make_key, public_text
 from facefusion.models.spec import ModelFile
 from facefusion.models.store import ModelStore
-from facefusion.pipeline.selection import Person, save_face_map
 from facefusion.types.frame import RenderedFrame
 from facefusion.types.rows import save_columns
 from facefusion.workplace import Workplace
@@ -99,7 +98,6 @@ def writers(folder: Path) -> dict[str, Write]:
         "report": lambda number: save_bytes(out / "report.html", b"%d" % number * 9000),
         "photo": lambda number: write_photo(out / "photo.png", Photo(pixels, None, None, None)) and None,
         "draft": lambda number: drafts._save({"name": "film", "status": "drafted", "steps": [{"n": "x" * 9000}]}),
-        "face map": lambda number: save_face_map(out / "map.toml", [Person(number, None, (clip,) * 90, ())]),
         "tracks": lambda number: save_columns(out / "a.tracks", {"a": np.full(50_000, number, np.int64)}, {}),
         "pins": lambda number: store.pin(seller.get("toy"), ModelFile("toy.onnx"), f"{number:064x}"),
         "key": make_key,

@@ -55,7 +55,7 @@ class Server:
         return {}
 
     def is_ready(self) -> bool:
-        with socket.create_connection(("127.0.0.1", self.port), 0.5):
+        with socket.create_connection(("127.0.0.1", self.port), 10):
             return True
 
     def start(self) -> None:
@@ -67,10 +67,14 @@ class Server:
 
         wait_for(is_up, lambda: read_tail(self.folder / "log"))
 
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def kill(self) -> None:
         """As a power cut does it."""
         if self.process is not None:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None
 
@@ -144,8 +148,8 @@ class RabbitMQ(Server):
         }  # fmt: skip
 
     def is_ready(self) -> bool:
-        with socket.create_connection(("127.0.0.1", self.port), 0.5) as sock:
-            sock.settimeout(2)
+        with socket.create_connection(("127.0.0.1", self.port), 10) as sock:
+            sock.settimeout(10)
             sock.sendall(b"AMQP\x00\x00\x09\x01")
             return len(sock.recv(8)) > 0
 
@@ -190,7 +194,7 @@ class PostgreSQL(Server):
 
         try:
             psycopg.connect(
-                f"host=127.0.0.1 port={self.port} user=facefusion dbname=postgres", connect_timeout=1
+                f"host=127.0.0.1 port={self.port} user=facefusion dbname=postgres", connect_timeout=10
             ).close()
         except psycopg.OperationalError:
             return False
@@ -276,7 +280,7 @@ rgw_data = {self.folder}/rgw
         run(mon, "--mkfs", "-i", "a", "--monmap", str(self.folder / "monmap"))
         start(mon, "-i", "a")
         wait_for(
-            lambda: bool(run("ceph", "--connect-timeout", "5", "osd", "new", "1b3cf4a2-1c5e-4a34-9d7e-1a2b3c4d5e60"))
+            lambda: bool(run("ceph", "--connect-timeout", "60", "osd", "new", "1b3cf4a2-1c5e-4a34-9d7e-1a2b3c4d5e60"))
         )
         run(osd, "-i", "0", "--mkfs", "--osd-uuid", "1b3cf4a2-1c5e-4a34-9d7e-1a2b3c4d5e60")
         start(osd, "-i", "0")
@@ -296,7 +300,7 @@ rgw_data = {self.folder}/rgw
 
     def _answers(self) -> bool:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{self.port}", timeout=2).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{self.port}", timeout=10).close()
         except urllib.error.HTTPError as error:
             error.close()
         return True
@@ -312,6 +316,7 @@ rgw_data = {self.folder}/rgw
 
     def stop(self) -> None:
         for part in reversed(self.parts):
-            os.killpg(part.pid, signal.SIGKILL)
+            if part.poll() is None:
+                os.killpg(part.pid, signal.SIGKILL)
             part.wait()
         self.parts.clear()

@@ -7,11 +7,12 @@ The public names are loaded when first used, so that importing the package costs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from facefusion.version import __version__
 
+TYPE_CHECKING = False  # that of typing, whose import takes so long that Ctrl-C would fall into it
 if TYPE_CHECKING:
+    from typing import Any
+
     from facefusion.apps.simple import get_options, process_image, process_video, set_options
     from facefusion.declaration import Step
     from facefusion.errors import FaceFusionError

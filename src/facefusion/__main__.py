@@ -1,6 +1,27 @@
 """``python -m facefusion``, and the command ``facefusion``: signals are watched before anything else is loaded."""
 
-from facefusion.apps import stopping
+import _signal  # type: ignore[import-not-found]  # what `signal` is made of: there from the start, where that one takes a moment to load
+import os
+import sys
+
+
+def _stop_early(number: int, frame: object) -> None:
+    """Say the one line and end: there is nothing to unwind yet."""
+    if "--json" in sys.argv:
+        text = '{"event": "error", "code": "stopped", "message": "Stopped.", "hint": "nothing was written"}\n'
+        os.write(1, text.encode())
+    else:
+        os.write(2, b"facefusion: Stopped; nothing was written.\n")
+    os._exit(130)
+
+
+if __name__ != "__mp_main__" and os.path.basename(sys.argv[0]) in ("facefusion", "facefusion.exe", "__main__.py"):
+    for _name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        _number = getattr(_signal, _name, None)
+        if _number is not None and _signal.getsignal(_number) != _signal.SIG_IGN:
+            _signal.signal(_number, _stop_early)
+
+from facefusion.apps import stopping  # noqa: E402
 
 
 def main() -> None:

@@ -77,7 +77,7 @@ class _Flat(BaseModel):
     )
 
 
-INNER = ("steps", "presets")
+INNER = ("steps", "presets", "people")
 """Fields that have no flag."""
 
 
@@ -102,6 +102,34 @@ def group_of(name: str) -> str:
         return flat_fields()[name][0].name.replace("_", " ")
     extra: Any = known_options()[name].json_schema_extra
     return str(extra["group"])
+
+
+class Person(BaseModel):
+    """One entry of a mapping file, read.
+
+    Attributes
+    ----------
+    track
+        Track number, or None where a reference is given.
+    reference
+        Photo of the person in the target.
+    sources
+        Photos of the person whose face is taken.
+    steps
+        What is done, in order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    track: int | None = None
+    reference: Path | None = None
+    sources: tuple[Path, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def processors(self) -> tuple[str, ...]:
+        """Names of the processors, in order."""
+        return tuple(step.processor for step in self.steps)
 
 
 class Recipe(BaseModel):
@@ -129,6 +157,9 @@ class Recipe(BaseModel):
     steps: tuple[Step, ...] = _option((), "what is done, in this order", group="processing", validate_default=False)
     presets: tuple[Step, ...] = _option(
         (), "options of processors that only a mapping file names", group="processing", validate_default=False
+    )
+    people: tuple[Person, ...] = _option(
+        (), "the mapping file as it was read when the job was planned", group="selection", validate_default=False
     )
 
     exempt_paths: tuple[Path, ...] = _option(
@@ -558,6 +589,15 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
             values[name] = _absolute(getattr(recipe, name), is_followed=False)
         for name in ("source_paths", "exempt_paths"):
             values[name] = tuple(_absolute(path, is_followed=True) for path in getattr(recipe, name))
+        values["people"] = tuple(
+            person.model_copy(
+                update={
+                    "reference": _absolute(person.reference, is_followed=True),
+                    "sources": tuple(_absolute(path, is_followed=True) for path in person.sources),
+                }
+            )
+            for person in recipe.people
+        )
         values["models_paths"] = tuple(
             place if "://" in place or not place else str(_absolute(Path(place), is_followed=False))
             for place in recipe.models_paths

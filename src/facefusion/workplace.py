@@ -325,6 +325,33 @@ def user_base() -> Path:
         return base
 
 
+def cache_base() -> Path:
+    """Where working folders of this user are that hold what was fetched from elsewhere.
+
+    Raises
+    ------
+    OutputRefused
+    """
+    base = make_folder(_cache_path())
+    if hasattr(os, "getuid") and base.lstat().st_uid != os.getuid():
+        raise OutputRefused(f"{base} belongs to another user.", "Set TMPDIR to a folder of your own.")
+    return base
+
+
+def _cache_path() -> Path:
+    user = os.getuid() if hasattr(os, "getuid") else ""
+    return Path(tempfile.gettempdir()) / f"facefusion-cache-{user}"
+
+
+def clear_user() -> int:
+    """`clear_dead` wherever this user has working folders that belong to no job."""
+    count = clear_dead(user_base())
+    if os.path.lexists(_cache_path()):
+        with suppress(OutputRefused):  # it is another user's
+            count += clear_dead(cache_base())
+    return count
+
+
 @contextmanager
 def user_workplace() -> Iterator[Workplace]:
     """A working folder of this user; what earlier ones left that were killed is taken away."""

@@ -199,6 +199,23 @@ def test_a_batch_never_takes_its_own_outputs(here, capsys):
         assert {path.name for path in here.iterdir()} == made
 
 
+@pytest.mark.parametrize("pattern", ["clip1.jpg", "{target_name}1.jpg"])
+def test_a_file_that_only_looks_like_an_output_of_the_batch_is_not_written_over(here, capsys, pattern):
+    (here / "in").mkdir()
+    for name in ("clip.jpg", "clip1.jpg"):
+        shutil.copy(here / "target.jpg", here / "in" / name)
+    before = content(here / "in")
+    words = ("batch-run", "-s", "source.jpg", "-t", "in/clip*.jpg", "-o", f"in/{pattern}")
+    assert call(*words) == 5
+    assert "no batch is known to have made it" in capsys.readouterr().err
+    assert content(here / "in") == before
+    (here / "in" / "clip1.jpg").unlink()
+    assert call(*words) == 0
+    assert call(*words, "--face-swapper-light", "0.5") == 0  # what a batch has made it makes anew
+    (here / "in" / "clip1.jpg").write_bytes(before["clip1.jpg"])
+    assert call(*words) == 5
+
+
 def test_a_batch_whose_outputs_are_inputs_of_others_is_refused(here, capsys):
     before = content(here)
     for pattern, said in (

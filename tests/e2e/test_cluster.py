@@ -12,7 +12,7 @@ import tempfile
 import pytest
 from tests.chaos import Cluster, digest, make_recipe, make_small, render_alone, run_seed
 from tests.patience import PATIENCE_S, wait_until
-from tests.servers import Ceph, PostgreSQL, RabbitMQ, Redis
+from tests.servers import Ceph, PostgreSQL, RabbitMQ, Redis, read_tail
 
 from facefusion.errors import QualityTooLow, RecipeError, UnknownJob
 from facefusion.jobs.once import run
@@ -51,6 +51,8 @@ def servers(tmp_path_factory):
         if kind not in made:
             made[kind] = kind(folder / kind.__name__)
             made[kind].start()
+        elif kind is not Ceph and not made[kind].is_running():
+            made[kind].start()  # the test in which it died has failed
         return made[kind]
 
     yield get
@@ -70,6 +72,8 @@ def cluster(servers, tmp_path, monkeypatch):
     )
     yield made
     made.stop_workers()
+    for server in (made.broker, made.database):
+        assert server.is_running(), f"{server.folder.name} died:\n{read_tail(server.folder / 'log')}"
 
 
 def test_a_job_survives_killed_workers_and_restarted_servers(cluster, clip, wanted):

@@ -9,19 +9,25 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.patience import PATIENCE_S
+
+import facefusion
 
 RUN = [sys.executable, "-m", "facefusion"]
 
 
 def run(words, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*RUN, *map(str, words)], capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run([*RUN, *map(str, words)], capture_output=True, text=True, timeout=PATIENCE_S, **options)
 
 
 def shell(script: str, folder: Path, **values: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "FF": f"{sys.executable} -m facefusion", **{k: str(v) for k, v in values.items()}}
     return subprocess.run(
-        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+        ["bash", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_S
     )
+
+
+WITH_SOURCES = {**os.environ, "PYTHONPATH": str(Path(facefusion.__file__).parents[1])}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes of a shell")
@@ -82,9 +88,44 @@ def test_a_signal_while_modules_are_loaded_ends_with_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_signal_before_the_first_module_is_loaded_ends_with_one_line(tmp_path, number, more):
+    """`facefusion.apps.stopping` itself takes a moment; the signal comes when it begins to be loaded."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.abc, os, sys\n"
+        "class Finder(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'facefusion.apps':\n"
+        f"            os.kill(os.getpid(), {int(number)})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    paths = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "facefusion", "jobs", "list", *more], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+    assert done.returncode == 130
+    if more:
+        assert json.loads(done.stdout)["code"] == "stopped"
+        assert done.stderr == ""
+    else:
+        assert (done.stdout, done.stderr) == ("", "facefusion: Stopped; nothing was written.\n")
+
+
+def test_loading_the_package_loads_nothing_that_takes_long():
+    code = "import sys; before = set(sys.modules); import facefusion; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, env=WITH_SOURCES
+    )
+    assert done.stdout.split() == ["__future__", "facefusion", "facefusion.version"]
+
+
 STOP_IN_THE_MIDDLE = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, by all that is started too
 from facefusion.apps import show
 def progress(self, progress):
     for _ in range({times}):
@@ -103,7 +144,7 @@ def test_a_signal_during_the_work_ends_with_one_line(tmp_path, source_photo, tar
     script = STOP_IN_THE_MIDDLE.format(name=name, times=times)
     for more in ([], ["--json"]):
         done = subprocess.run(
-            [sys.executable, "-c", script, *words, "--quiet", *more], capture_output=True, text=True, timeout=300
+            [sys.executable, "-c", script, *words, "--quiet", *more], capture_output=True, text=True, timeout=PATIENCE_S
         )
         assert done.returncode == 130, done.stderr
         assert list(tmp_path.iterdir()) == []
@@ -137,7 +178,7 @@ def test_a_fault_is_told_in_plain_words_with_a_log(tmp_path, source_photo, targe
     def call(*more: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-c", script, *words, *more],
-            capture_output=True, text=True, timeout=300, env={**environment, **variables},
+            capture_output=True, text=True, timeout=PATIENCE_S, env={**environment, **variables},
         )  # fmt: skip
 
     done = call()
@@ -197,7 +238,7 @@ def test_a_full_disk_and_lack_of_rights_are_no_fault_wherever_they_come_up(
     words = ["-s", str(source_photo), "-t", str(target_photo), "-o", str(tmp_path / "o.png"), "--quiet"]
     error = f"OSError(__import__('errno').{number}, 'no', 'somewhere.db')"
     script = FAULT.format(error=error, place="build_cast")
-    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 5
     assert "somewhere.db" in done.stderr
     assert "fault" not in done.stderr
@@ -206,7 +247,7 @@ def test_a_full_disk_and_lack_of_rights_are_no_fault_wherever_they_come_up(
 def test_lack_of_memory_is_no_fault(tmp_path, source_photo, target_photo):
     words = ["-s", str(source_photo), "-t", str(target_photo), "-o", str(tmp_path / "o.png"), "--quiet"]
     script = FAULT.format(error="MemoryError()", place="build_cast")
-    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 9
     assert "There is not enough memory" in done.stderr
     assert "Traceback" not in done.stderr
@@ -221,7 +262,7 @@ def test_a_fault_tells_the_job_and_how_to_go_on(tmp_path, source_photo, target_c
         "main()"
     )
     words = ["-s", str(source_photo), "-t", str(target_clip), "-o", str(tmp_path / "o.mp4"), "--end", "0.2", "--json"]
-    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 1
     event = json.loads(done.stdout.splitlines()[-1])
     assert event["job"]

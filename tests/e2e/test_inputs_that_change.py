@@ -154,6 +154,38 @@ def test_the_library_binds_clips_too(tmp_path, source_photo, clips, monkeypatch,
     assert not list(tmp_path.glob(".*"))
 
 
+def test_tracks_of_what_was_there_before_hide_nobody_and_are_refused(tmp_path, clips):
+    target, tracks, output = tmp_path / "clip.mp4", tmp_path / "clip.tracks", tmp_path / "o.mp4"
+    shutil.copy(clips[0], target)
+    assert call("analyse", "-t", target, "-o", tracks, "--quiet") == 0
+    words = ("render", "--tracks", tracks, "-t", target, "-o", output, "--processors", "face_anonymiser", "--quiet")
+    replace(target, clips[1])
+    assert call(*words) == 3
+    assert not output.exists()
+    replace(target, clips[0])
+    assert call(*words) == 0
+
+
+def test_a_preview_of_a_film_that_was_replaced_shows_nobody(tmp_path, clips, capsys):
+    target, picture = tmp_path / "clip.mp4", tmp_path / "p.png"
+    shutil.copy(clips[0], target)
+    jobs = LocalJobs.open(Path(os.environ["FACEFUSION_JOBS_PATH"]))
+    options = {"target_path": target, "output_path": tmp_path / "o.mp4", "processors": ["face_anonymiser"]}
+    job = jobs.create(build_recipe(options))
+    worker = work.Worker(jobs.store, jobs.storage)
+    worker.perform(job.id, "analyse", range(1))
+    worker.perform(job.id, "join", range(1))
+    worker.close()
+    words = ("jobs", "preview", job.id, "--at", "0.1", "-o", picture)
+    replace(target, clips[1])
+    assert call(*words) == 8
+    assert "has changed since the job began" in capsys.readouterr().err
+    assert not picture.exists()
+    replace(target, clips[0])
+    assert call(*words) == 0
+    assert picture.exists()
+
+
 def test_bound_inputs_tell_what_became_of_a_file(tmp_path):
     path = tmp_path / "f"
     path.write_bytes(b"one")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from facefusion.media.image import read_photo
 
@@ -38,7 +39,7 @@ def facefusion(*words: object, folder: Path, encoding: str = "ascii:strict") -> 
         cwd=folder,
         env=environment,
         capture_output=True,
-        timeout=300,
+        timeout=PATIENCE_S,
     )
 
 

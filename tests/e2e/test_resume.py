@@ -14,16 +14,20 @@ import pytest
 from tests.chaos import digest, make_small
 from tests.patience import PATIENCE_S
 
+from facefusion.apps import cli
 from facefusion.testing.fakes import sample_path
 
 
 @pytest.fixture
-def call(tmp_path):
-    def run(*words, timeout=PATIENCE_S, check=True):
-        done = subprocess.run(
-            [sys.executable, "-m", "facefusion", *words, "--jobs-path", str(tmp_path / "jobs")],
-            capture_output=True, text=True, timeout=timeout, check=False, cwd=tmp_path,
-        )  # fmt: skip
+def call(tmp_path, monkeypatch, capsys):
+    """The command line in this process: to start another one takes longer than most commands."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words, check=True):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main([*words, "--jobs-path", str(tmp_path / "jobs")])
+        done = subprocess.CompletedProcess(words, end.value.code, *capsys.readouterr())
         if check:
             assert done.returncode == 0, done.stderr
         return done

@@ -1,17 +1,17 @@
-"""Many processes at once in one jobs folder: each ends right to the byte or with one clear line; nothing is left."""
+"""Many processes at once, with faults: each ends right to the byte or with one clear line; nothing is left."""
 
 from __future__ import annotations
 
-from tests.soak import make_clips, render_alone, run_round
+from tests.soak import make_scene, run_round
 
 KINDS = [
-    "run", "twice", "same output", "library", "threads", "batch", "list", "sweep", "cancel", "delete", "resume",
+    "run", "twice", "same output", "library", "threads", "batch", "workers", "hide", "photo", "hidden photo", "clock",
+    "full disk", "full disk photo", "replaced", "replaced photo", "list", "sweep", "cancel", "delete", "resume",
 ]  # fmt: skip
+STRIKES = ["kill", "kill", "stop", "kill child", "stop child", "replace", "replace", "replace"]
 
 
-def test_many_processes_at_once_lose_nothing_and_leave_nothing(tmp_path):
-    (tmp_path / "clips").mkdir()
-    clips = make_clips(tmp_path / "clips", 2)
-    wanted = render_alone(clips, tmp_path)
-    report = run_round(tmp_path / "round", clips, wanted, 0, KINDS, ["kill", "kill", "stop"], within_s=12)
+def test_many_processes_at_once_lose_nothing_show_nobody_and_leave_nothing(tmp_path):
+    scene = make_scene(tmp_path / "scene", 2)
+    report = run_round(tmp_path / "round", scene, 0, KINDS, STRIKES)
     assert not report.faults, "\n".join(report.faults)

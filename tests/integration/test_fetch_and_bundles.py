@@ -21,6 +21,7 @@ from facefusion.models.fetch import fetch
 from facefusion.models.importing import import_folder
 from facefusion.models.spec import ModelFile, ModelSpec
 from facefusion.models.store import ModelStore
+from facefusion.workplace import take
 
 CONTENT = np.random.default_rng(3).integers(0, 256, 300_000, dtype=np.uint8).tobytes()
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -215,6 +216,34 @@ def test_licence_is_asked_before_a_byte_is_fetched(server, store):
 def test_file_without_a_published_hash_is_not_trusted_before_it_has_worked(server, store):
     fetch(spec(server.url("good"), sha256="", size=0), store, quiet, PATIENT)
     assert not (store.home / "pins.json").exists()
+
+
+def test_two_who_fetch_one_model_do_not_write_into_one_file(server, store):
+    store.home.mkdir()
+    with take(store.home / f"{part(store).name}.lock"), pytest.raises(FetchFailed, match="Another process is fetching"):
+        fetch(spec(server.url("good")), store, quiet, PATIENT)
+    assert server.asked == []
+    assert [path.name for path in store.home.iterdir() if path.suffix != ".lock"] == []
+    fetch(spec(server.url("good")), store, quiet, PATIENT)
+    assert [path.name for path in store.home.iterdir()] == ["toy.onnx"]
+
+
+def test_a_link_in_place_of_what_has_arrived_is_not_followed(server, store, tmp_path):
+    store.home.mkdir()
+    (tmp_path / "precious").write_bytes(b"precious")
+    part(store).symlink_to(tmp_path / "precious")
+    with pytest.raises(FetchFailed, match="no file of ours"):
+        fetch(spec(server.url("good")), store, quiet, PATIENT)
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    assert part(store).is_symlink()
+
+
+def test_what_had_arrived_goes_when_the_model_comes_otherwise(server, store):
+    store.home.mkdir()
+    part(store).write_bytes(CONTENT[:50_000])
+    (store.home / "toy.onnx").write_bytes(CONTENT)
+    assert fetch(spec(server.url("good")), store, quiet, PATIENT) == []
+    assert [path.name for path in store.home.iterdir()] == ["toy.onnx"]
 
 
 def test_model_that_nobody_offers_says_where_to_put_it(store):

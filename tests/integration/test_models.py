@@ -1,7 +1,11 @@
 import dataclasses
 import hashlib
+import json
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -315,6 +319,27 @@ def test_an_input_that_the_graph_has_not_is_named(store):
     session = Session(doubling_spec(), doubling_graph())
     with pytest.raises(ModelMismatch, match="no input 'z'"):
         session.run({"z": np.zeros((1, 2))})
+
+
+PINNING = """
+import sys
+from pathlib import Path
+from tests.integration.test_models import doubling_spec
+from facefusion.models.spec import ModelFile
+from facefusion.models.store import ModelStore
+store = ModelStore((), "commercial", Path(sys.argv[1]))
+for number in range(12):
+    store.pin(doubling_spec(), ModelFile(f"{sys.argv[2]}-{number}.onnx"), "f" * 64)
+"""
+
+
+def test_hashes_that_processes_write_down_at_the_same_time_are_all_kept(tmp_path):
+    root = Path(__file__).parents[2]
+    words = [[sys.executable, "-c", PINNING, str(tmp_path / "home"), str(number)] for number in range(3)]
+    processes = [subprocess.Popen(word, cwd=root) for word in words]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert len(json.loads((tmp_path / "home" / "pins.json").read_text())) == 36
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["pins.json"]
 
 
 def test_damaged_pins_are_named_and_not_thrown_away(store):

@@ -29,7 +29,8 @@ def openvino():
         if done.returncode:
             said = f"onnxruntime-openvino cannot be installed here: {done.stderr.strip()[-300:]}"
             (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(said)
-    return {**os.environ, "PYTHONPATH": str(RUNTIME)}
+    paths = [str(RUNTIME), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def call(environment, *words):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from tests.patience import PATIENCE_S
 from tests.soak import digest, make_clips, options_of
 
 from facefusion.apps import jobs as door
@@ -229,7 +230,7 @@ def test_a_heart_that_beats_just_after_an_item_is_finished_does_not_give_the_nex
     def finishes(self, key, *words):
         found = finish(self, key, *words)
         if key[2] == 0:
-            assert missed.wait(60)
+            assert missed.wait(PATIENCE_S)
         return found
 
     def beats(self, key, *words):
@@ -450,7 +451,8 @@ def test_links_in_the_storage_are_not_followed(tmp_path):
     storage.delete("linked/")  # the link itself
     storage.delete("job/")
     assert (victim / "dear").read_text() == "x"
-    assert list((tmp_path / "files").iterdir()) == []
+    assert storage.folders() == ()
+    assert list(storage.work.iterdir()) == []
 
 
 def test_an_empty_name_is_no_job(jobs, recipe):
@@ -715,6 +717,17 @@ def test_a_store_whose_header_is_damaged_is_refused_and_not_waited_for(tmp_path,
         JobStore(f"sqlite:///{path}", patience_s=1e9).list_jobs()  # whoever waits, waits for ever
     assert str(path) in told.value.message
     assert path.read_bytes() == content
+
+
+def test_text_in_a_store_that_is_none_is_refused_and_not_waited_for(tmp_path):
+    path = tmp_path / "jobs.db"
+    JobStore(f"sqlite:///{path}").close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO events (job_id, at, what) VALUES ('j', 1.0, CAST(x'61ff62' AS TEXT))")
+    store = JobStore(f"sqlite:///{path}", patience_s=1e9)
+    with pytest.raises(StoreRefused, match="is damaged"):
+        store.history("j")
+    store.close()
 
 
 # Full disks

@@ -24,6 +24,7 @@ from facefusion.jobs.pool import Pool
 from facefusion.jobs.work import Worker
 from facefusion.recipe import build_recipe
 from facefusion.testing.fakes import sample_path
+from facefusion.workplace import take
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
 
@@ -252,6 +253,16 @@ FAULTS = [
 ]
 
 
+def shown_by(command, tmp_path, *words):
+    """What a command on jobs prints."""
+    done = subprocess.run(
+        [sys.executable, "-m", "facefusion", "jobs", command, *words, "--jobs-path", str(tmp_path / "jobs")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.mark.parametrize(("error", "kind", "text"), FAULTS)
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_nobody_expected_is_an_error_of_ours_with_the_job_kept(
@@ -277,6 +288,9 @@ def test_what_nobody_expected_is_an_error_of_ours_with_the_job_kept(
         assert ".py:" in caught.value.message
         assert "Traceback" in stored.outcome["error"]["trace"]
         assert caught.value.trace == stored.outcome["error"]["trace"]
+        told = [shown_by("show", tmp_path, job.id, *more) for more in ((), ("--debug",))]
+        assert ["Traceback" in text for text in told] == [False, True]
+        assert all("failed" in text and "render 0 failed 2 times" in text for text in told)
     check_nothing_is_left(jobs, tmp_path, job.id)
 
 
@@ -344,6 +358,11 @@ def test_ctrl_c_leaves_nothing_running(jobs, tmp_path, wanted, monkeypatch):
     assert pids
     assert not any(map(is_alive, pids))
     check_nothing_is_left(jobs, tmp_path, job.id)
+    for told in (shown_by("list", tmp_path), shown_by("show", tmp_path, job.id)):
+        assert f"{job.id}  stopped" in told
+        assert f"goes on with: facefusion jobs resume {job.id}" in told
+    with take(tmp_path / "jobs" / "locks" / job.id):  # as somebody has it who goes on with it
+        assert f"{job.id}  running" in shown_by("list", tmp_path)
     assert {item.attempts for item in jobs.store.items(job.id) if item.stage == "render"} <= {0, 1}
     jobs.run(job.id, workers=2)
     assert digest(tmp_path / "out.mp4") == wanted

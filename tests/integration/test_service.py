@@ -97,6 +97,9 @@ def test_a_job_is_submitted_shown_and_run(jobs, recipe, tmp_path):
     submitted = jobs.submit(recipe())
     job = submitted.job
     assert (job.status, job.share, job.stage, job.outcome) == ("queued", 0.0, "analyse", None)
+    assert (job.state, job.as_dict()["status"], jobs.list().jobs[0].state) == ("stopped",) * 3  # nobody is at it yet
+    with jobs.local._alone(job.id):
+        assert jobs.show(job.id).state == jobs.list().jobs[0].state == "queued"
     assert submitted.parts_done == 0
     assert not job.is_over and not job.is_shared
     assert job.stages["render"].frames == 5

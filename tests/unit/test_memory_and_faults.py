@@ -9,6 +9,7 @@ import av
 import cv2
 import numpy as np
 import onnxruntime
+import psutil
 import pytest
 
 from facefusion.apps.endings import exit_code
@@ -23,6 +24,7 @@ from facefusion.errors import (
     is_lack_of_memory,
     own_error,
 )
+from facefusion.jobs.memory import free_bytes
 from facefusion.media import image, probe, reader
 from facefusion.media.files import translate_os_error
 from facefusion.models.session import Session
@@ -149,3 +151,53 @@ def test_a_model_that_there_is_no_memory_for_says_so():
     session.spec = type("Spec", (), {"id": "some_model"})
     with pytest.raises(OutOfMemory, match="model some_model could not be run"):
         session.run({})
+
+
+def write_files(root, files):
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+class Machine:
+    """What psutil tells of one."""
+
+    available = 8_000_000 * 1024
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        ({}, 8_000_000 * 1024),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "max\n"}, 8_000_000 * 1024),
+        (
+            {
+                "proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/b/memory.max": "max\n",
+                "sys/fs/cgroup/a/b/memory.current": "5\n", "sys/fs/cgroup/a/memory.max": "3000000000\n",
+                "sys/fs/cgroup/a/memory.current": "2500000000\n",
+                "sys/fs/cgroup/a/memory.stat": "anon 1\ninactive_file 500000000\nfile 7\n",
+            },
+            1_000_000_000,
+        ),
+        (
+            {
+                "proc/self/cgroup": "4:cpu,memory:/x\n0::/\n", "sys/fs/cgroup/memory/x/memory.limit_in_bytes": "1000\n",
+                "sys/fs/cgroup/memory/x/memory.usage_in_bytes": "2000\n",
+            },
+            0,
+        ),
+        ({"proc/self/cgroup": "nonsense\n4:memory\n0::/../../..\n"}, 8_000_000 * 1024),
+    ],
+)  # fmt: skip
+def test_memory_that_a_container_may_not_take_is_not_free(tmp_path, monkeypatch, files, wanted):
+    monkeypatch.setattr(psutil, "virtual_memory", Machine)
+    write_files(tmp_path, files)
+    assert free_bytes(tmp_path) == wanted
+
+
+def test_where_nobody_tells_how_much_is_free_something_is_reckoned_with(tmp_path, monkeypatch):
+    def fail():
+        raise OSError("no such thing here")
+
+    monkeypatch.setattr(psutil, "virtual_memory", fail)
+    assert free_bytes(tmp_path) > 0

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from facefusion import workplace
 from facefusion.errors import OutputRefused
@@ -67,7 +68,7 @@ def test_who_waits_for_a_lock_whose_file_is_taken_away_does_not_get_the_file_tha
     path = tmp_path / "locks" / "a"
     lock = take(path)
     got = []
-    waiting = threading.Thread(target=lambda: got.append(take(path, patience_s=60)))
+    waiting = threading.Thread(target=lambda: got.append(take(path, patience_s=PATIENCE_S)))
     waiting.start()
     while not waiting.is_alive():
         pass
@@ -81,7 +82,7 @@ def test_who_waits_for_a_lock_whose_file_is_taken_away_does_not_get_the_file_tha
 
 def _count_holders(path: str, rounds: int, found) -> None:
     for _ in range(rounds):
-        lock = take(Path(path), patience_s=60)
+        lock = take(Path(path), patience_s=PATIENCE_S)
         with found.get_lock():
             found.value += 1
         assert found.value == 1
@@ -97,7 +98,7 @@ def test_locks_that_take_their_file_away_are_never_had_by_two(tmp_path):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(PATIENCE_S)
     assert [process.exitcode for process in processes] == [0, 0, 0]
 
 
@@ -206,3 +207,21 @@ def test_a_home_that_cannot_be_written_is_no_hindrance(tmp_path, monkeypatch):
     monkeypatch.setattr(workplace.tempfile, "gettempdir", lambda: str(tmp_path))
     with workplace.user_workplace() as place:
         assert place.folder.is_relative_to(tmp_path)
+
+
+def test_whatever_a_user_left_is_cleared_and_nothing_of_another_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(workplace.tempfile, "tempdir", str(tmp_path / "temp"))
+    (tmp_path / "temp").mkdir()
+    for base in (workplace.user_base(), workplace.cache_base()):
+        (base / "dead").mkdir()
+    assert workplace.clear_user() == 2
+    assert list(workplace.user_base().iterdir()) == list(workplace.cache_base().iterdir()) == []
+    if hasattr(os, "getuid"):
+        (workplace.cache_base() / "dead").mkdir()
+        place = workplace.cache_base()
+        monkeypatch.setattr(os, "getuid", lambda: -1)
+        monkeypatch.setattr(workplace, "_cache_path", lambda: place)
+        monkeypatch.setattr(workplace, "user_base", lambda: tmp_path / "none")
+        assert workplace.clear_user() == 0
+        assert (place / "dead").exists()

@@ -12,7 +12,7 @@ from facefusion.apps.stopping import is_stopping
 from facefusion.errors import FaceFusionError
 from facefusion.media.files import Named
 from facefusion.recipe import Recipe
-from facefusion.service.batch import plan_batch, work_through
+from facefusion.service.batch import MARKS, plan_batch, work_through
 from facefusion.settings import JobSettings
 
 
@@ -47,7 +47,7 @@ def run_batch(
         show.message(f"{shown(path)}: left out, it is an output of this batch", status="left out", target=str(path))
     codes: list[int] = []
     skipped = 0
-    steps = work_through(batch, recipe, settings.folder / "finished", lambda one: run_recipe(one, settings, show), read)
+    steps = work_through(batch, recipe, settings.folder / MARKS, lambda one: run_recipe(one, settings, show), read)
     for step in steps:
         run = step.run
         title = f"{run.number + 1}/{run.count} {shown(run.output)}"

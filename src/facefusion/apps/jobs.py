@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from facefusion.apps.console import say, shown
+from facefusion.apps.faults import is_debugging
 from facefusion.apps.show import Show
 from facefusion.errors import JobError, RecipeError
 from facefusion.jobs.prepare import execution_of
@@ -33,7 +34,8 @@ def state_in_hand() -> str:
     if not _in_hand:
         return ""
     job_id, jobs = _in_hand[-1]
-    return str(jobs.store.get(job_id).status)
+    status = str(jobs.store.get(job_id).status)
+    return "stopped" if status in ("queued", "running") else status  # this process is on its way out
 
 
 def backend_of(settings: JobSettings) -> Backend:
@@ -150,8 +152,12 @@ def _list(jobs: Jobs, show: Show) -> int:
     for job in found:
         began = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
         lines.append(
-            f"{job.id}  {job.status:<10}{job.share:>5.0%}  {began}  {shown(job.output)}"
+            f"{job.id}  {job.state:<10}{job.share:>5.0%}  {began}  {shown(job.output)}"
             + (f"  {shown(job.error)}" if job.error else "")
+        )
+    if stopped := [job.id for job in found if job.is_stopped]:
+        lines.append(
+            f"What is stopped goes on with: facefusion jobs resume {stopped[0] if len(stopped) == 1 else 'ID'}"
         )
     show.message("\n".join(lines) or "No jobs.", jobs=[job.as_dict() for job in found])
     return 0
@@ -159,7 +165,10 @@ def _list(jobs: Jobs, show: Show) -> int:
 
 def _show(jobs: Jobs, job_id: str, show: Show) -> None:
     job = jobs.show(job_id)
-    lines = [f"{job_id}  {job.status}", f"  target  {shown(job.target)}", f"  output  {shown(job.output)}"]
+    lines = [f"{job_id}  {job.state}"]
+    if job.is_stopped:
+        lines.append(f"  goes on with: facefusion jobs resume {job_id}")
+    lines += [f"  target  {shown(job.target)}", f"  output  {shown(job.output)}"]
     for name, stage in job.stages.items():
         width = 30
         filled = round(width * stage.frames_done / max(stage.frames, 1))
@@ -169,10 +178,12 @@ def _show(jobs: Jobs, job_id: str, show: Show) -> None:
         lines.append(f"  {name:<8} {bar} {stage.done} of {stage.parts} parts{speed}{left}")
     if job.error:
         lines.append(f"  {shown(job.error)}")
+    trace = {"trace": job.trace} if is_debugging() else {}
+    lines += [f"  {shown(line)}" for line in trace.get("trace", "").splitlines()]
     history = jobs.history(job_id)[-20:]
     lines.append("  history")
     lines += [f"    {datetime.fromtimestamp(h.at).strftime('%H:%M:%S')}  {shown(h.what)}" for h in history]
-    show.message("\n".join(lines), **job.as_dict(), history=[line.as_dict() for line in history])
+    show.message("\n".join(lines), **job.as_dict(), **trace, history=[line.as_dict() for line in history])
 
 
 class DraftVerbs:

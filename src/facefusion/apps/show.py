@@ -6,16 +6,21 @@ import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from facefusion.apps.console import emit, say, shown, tell_error
 from facefusion.errors import FaceFusionError
-from facefusion.pipeline.progress import Progress
-from facefusion.pipeline.runner import Outcome
+
+if TYPE_CHECKING:  # most commands show something before they need, or without needing, what works
+    from facefusion.pipeline.progress import Progress
+    from facefusion.pipeline.runner import Outcome
 
 Mode = Literal["auto", "bar", "json", "quiet"]
 
-_TITLES = {"sources": "Sources", "analyse": "Analyse", "render": "Render", "merge": "Merge", "measure": "Measure"}
+_TITLES = {
+    "sources": "Sources", "generate": "Generate", "analyse": "Analyse", "render": "Render", "merge": "Merge",
+    "measure": "Measure",
+}  # fmt: skip
 
 
 class Show:

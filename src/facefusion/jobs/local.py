@@ -27,6 +27,7 @@ from facefusion.errors import (
     Stopped,
     StoreRefused,
     StoreUnreachable,
+    TracksError,
     UnknownJob,
     own_error,
 )
@@ -42,10 +43,10 @@ from facefusion.models.providers import core_count
 from facefusion.pipeline.cast import build_cast
 from facefusion.pipeline.plan import Plan, check_paths
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
-from facefusion.pipeline.runner import Outcome
+from facefusion.pipeline.runner import TARGET_HASH, Outcome
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.track import Tracks
-from facefusion.workplace import clear_dead, make_folder, take, user_base, user_workplace
+from facefusion.workplace import clear_dead, is_held, make_folder, take, user_base, user_workplace
 
 WORKER_BYTES = 1_500_000_000
 """Memory to reckon with for each process."""
@@ -60,6 +61,17 @@ MAX_BARREN = 5
 """So many processes on end may die before they begin an item."""
 Stretch = tuple[StageName, range]
 """Items on end of one stage, which a process does in one go."""
+
+
+def check_target(tracks: Tracks, target: Path, hashes: Mapping[str, str]) -> None:
+    """Refuse tracks of another file, or of this one before it was changed: faces would be elsewhere.
+
+    Raises
+    ------
+    TracksError
+    """
+    if tracks.notes.get(TARGET_HASH, hashes[str(target)]) != hashes[str(target)]:
+        raise TracksError(f"The tracks were made from another file than {target} is now.", "Analyse this target again.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +164,9 @@ class LocalJobs:
             done: dict[tuple[StageName, int], tuple[str, dict[str, Any]]] = {}
             stages = asked.stages
             other = None
-            if tracks is not None:
-                done, stages = self._take_in(job_id, asked.plan, tracks), stages[1:]
+            if tracks is not None and "join" in stages:
+                check_target(tracks, asked.recipe.target_path, asked.hashes)
+                done, stages = self._take_in(job_id, asked.plan, tracks), stages[stages.index("join") :]
             else:
                 other = self._find_alike(stack, job_id, stored)
             if other is not None:
@@ -161,7 +174,7 @@ class LocalJobs:
                 stored["taken_from"] = other.id
                 # What was left open was decided for those parts.
                 before = build_recipe(other.recipe)
-                chosen = chosen.model_copy(update={"steps": before.steps, "presets": before.presets})
+                chosen = chosen.model_copy(update={"steps": before.steps, "people": before.people})
             self.store.create(
                 job_id, chosen.model_dump(mode="json"), stored, self.storage.url, counts, LOCAL,
                 max_attempts=max_attempts, is_afresh=True, taken_over=done,
@@ -202,12 +215,12 @@ class LocalJobs:
         """Give the finished files of a job to another one; items by stage and number, as the store takes them."""
         taken: dict[tuple[StageName, int], tuple[str, dict[str, Any]]] = {}
         items = [item for item in self.store.items(other) if item.status == "done" and item.stage != "merge"]
-        for item in sorted(items, key=lambda item: item.stage != "join"):
+        for item in sorted(items, key=lambda item: item.stage not in ("assemble", "join")):
             outcome = self.store.outcomes(other, item.stage)[item.number]
             try:
                 self.storage.copy(key_of(*item.key), key_of(job_id, item.stage, item.number))  # type: ignore[arg-type]
             except FileNotFoundError:
-                if item.stage != "analyse" or ("join", 0) not in taken:  # what was seen is taken away when it is joined
+                if item.stage not in ("analyse", "generate") or not taken:  # taken away when it is joined
                     continue
             taken[item.stage, item.number] = item.sha256, outcome
         return taken
@@ -252,6 +265,11 @@ class LocalJobs:
             return open_storage(job.storage, user_base())
         self._check_ours(job)
         return self.storage
+
+    def is_stopped(self, job: Job) -> bool:
+        """Whether a job is neither over nor in anybody's hands."""
+        is_open = job.status in ("queued", "running") and job.queue == LOCAL
+        return is_open and not any(is_held(self._lock_path(job.id, ending)) for ending in ("", ".new"))
 
     def _is_ours(self, job: Job) -> bool:
         """Whether the files of a job are here; a folder that was moved is still the same."""
@@ -744,7 +762,7 @@ class _Reporter:
         except Exception:
             return  # the store is away, or the job deleted: the work itself finds that out
         for stage in stages:
-            if stage.stage == "join" or not stage.items or (stage.stage == "merge" and not stage.frames_done):
+            if stage.stage in ("join", "assemble") or (stage.stage == "merge" and not stage.frames_done):
                 continue
             if self._last.get(stage.stage) != stage.frames_done:
                 self._last[stage.stage] = stage.frames_done

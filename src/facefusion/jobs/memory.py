@@ -1,4 +1,4 @@
-"""How much memory work may take: what the machine has free, and what control groups (containers) leave of it."""
+"""How much memory there is for the processes of a job: what the machine has free, and what a container leaves of it."""
 
 from __future__ import annotations
 
@@ -8,51 +8,64 @@ from pathlib import Path
 
 import psutil
 
-PROC, MOUNT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
-_VERSION_2 = ("memory.max", "memory.current", "inactive_file")
-_VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-"""Files with limit and use, and the line of ``memory.stat`` with what the system would give back at once."""
+UNKNOWN_BYTES = 8_000_000_000
+"""What is reckoned with where nobody tells."""
 
 
-def free_bytes(proc: Path = PROC, mount: Path = MOUNT) -> int:
-    """Memory that may be taken now without anybody being ended for it.
+def free_bytes(root: Path = Path("/")) -> int:
+    """Memory that may be taken now.
 
     Parameters
     ----------
-    proc, mount
-        Where Linux says which groups this process is in, and where groups are.
+    root
+        Where ``proc`` and ``sys`` of the control groups are.
+
+    Returns
+    -------
+    The least of what the machine can give and what is left of the limit of every control group around this process.
     """
-    return max(min([int(psutil.virtual_memory().available), *_left_in_groups(proc, mount)]), 0)
+    return min([_of_machine(), *_of_groups(root)])
 
 
-def _left_in_groups(proc: Path, mount: Path) -> Iterator[int]:
-    """What every group that this process is in, and every group around those, leaves."""
+def _of_machine() -> int:
     try:
-        lines = proc.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        return  # no Linux
+        return int(psutil.virtual_memory().available)
+    except (psutil.Error, OSError, ValueError):
+        return UNKNOWN_BYTES
+
+
+def _of_groups(root: Path) -> Iterator[int]:
+    """What is left of the limits of control groups (version 2, and 1), from the own one up."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
     for line in lines:
-        _, kinds, place = line.split(":", 2)
-        if kinds == "":
-            bases, names = [mount, mount / "unified"], _VERSION_2
-        elif "memory" in kinds.split(","):
-            bases, names = [mount / "memory"], _VERSION_1
+        number, controllers, path = (*line.split(":", 2), "", "")[:3]
+        if number == "0":
+            base, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            base = root / "sys/fs/cgroup/memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         else:
             continue
-        for base in bases:
-            # In a container the place is often told as the host sees it: what is not there is passed over.
-            group = base / place.lstrip("/")
-            for folder in (group, *group.parents):
-                yield from _left(folder, *names)
-                if folder == base:
-                    break
+        group = base / path.strip("/")
+        for folder in (group, *group.parents):
+            left = _left(folder, *names)
+            if left is not None:
+                yield left
+            if folder == base:
+                break
 
 
-def _left(folder: Path, limit_name: str, used_name: str, idle_name: str) -> Iterator[int]:
-    with suppress(OSError, ValueError):  # no limit is "max", or no such file
-        limit, used = (int((folder / name).read_text(encoding="utf-8")) for name in (limit_name, used_name))
-        idle = 0
-        with suppress(OSError, ValueError):
-            stat = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
-            idle = int(stat.get(idle_name, 0))
-        yield limit - used + idle
+def _left(folder: Path, limit_name: str, used_name: str, idle_name: str) -> int | None:
+    """Limit less use; what is only remembered of files can be given back. None where there is no limit."""
+    try:
+        limit = int((folder / limit_name).read_text(encoding="ascii"))  # "max" is none
+        used = int((folder / used_name).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    with suppress(OSError, ValueError):
+        told = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="ascii").splitlines())
+        used -= int(told.get(idle_name, 0))
+    return max(limit - used, 0)

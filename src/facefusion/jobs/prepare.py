@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from facefusion.jobs.states import STAGES, WITHOUT_FACES, StageName
+from facefusion.jobs.states import StageName
 from facefusion.jobs.storage import hash_file
 from facefusion.jobs.work import hashes_of
 from facefusion.media.files import check_file
+from facefusion.media.generated import plan_generated
 from facefusion.pipeline.cast import check_faces
 from facefusion.pipeline.clip import plan_clip
+from facefusion.pipeline.generate import build_source
 from facefusion.pipeline.plan import Plan, build_plan, face_map_of
 from facefusion.pipeline.progress import OnProgress, ignore_progress
 from facefusion.recipe import Recipe, with_absolute_paths
@@ -58,7 +60,9 @@ class Prepared:
     @property
     def stages(self) -> tuple[StageName, ...]:
         """Stages of its job."""
-        return STAGES if self.plan.wants_faces else WITHOUT_FACES
+        made: tuple[StageName, ...] = ("generate", "assemble") if self.plan.is_generated else ()
+        seen: tuple[StageName, ...] = ("analyse", "join") if self.plan.wants_faces else ()
+        return *made, *seen, "render", "merge"
 
     def check_faces(self, on_progress: OnProgress = ignore_progress) -> None:
         """Refuse photos without a face (`facefusion.pipeline.cast.check_faces`)."""
@@ -66,11 +70,19 @@ class Prepared:
 
     def stored(self) -> dict[str, Any]:
         """What is decided before the first frame, as it is stored with the job."""
-        models = hashes_of(self.plan.recipe)
+        made: dict[str, Any] | None = None
+        if self.plan.is_generated:
+            info = build_source(self.chosen).info
+            made = {**asdict(info), "frame_rate": str(info.frame_rate)}
+            spans = plan_generated(info, self.chosen.segment_s)
+        else:
+            spans = plan_clip(self.chosen, self.plan.kind)
+        models = hashes_of(self.chosen)
         return {
             "version": __version__,
+            "spans": [[span.start, span.stop, span.frame_count] for span in spans],
             "kind": self.plan.kind,
-            "spans": [[span.start, span.stop, span.frame_count] for span in plan_clip(self.chosen, self.plan.kind)],
+            "generated": made,
             "models": models,
             "hashes": self.hashes,
             "work": work_id_of(self.recipe, self.hashes, models),
@@ -135,7 +147,8 @@ def input_paths(recipe: Recipe) -> list[Path]:
     people = face_map_of(recipe)
     named = (recipe.reference_face_path, recipe.face_map_path, *(person.reference for person in people))
     sources = [*recipe.source_paths, *(path for person in people for path in person.sources)]
-    return [recipe.target_path, *sources, *recipe.exempt_paths, *(path for path in named if path)]
+    target = [] if recipe.target_path == Path() else [recipe.target_path]
+    return [*target, *sources, *recipe.exempt_paths, *(path for path in named if path)]
 
 
 def hash_inputs(recipe: Recipe) -> dict[str, str]:
@@ -156,7 +169,7 @@ def _absolute(recipe: Recipe) -> Recipe:
     paths: dict[str, Any] = {
         name: getattr(recipe, name).absolute()
         for name in ("target_path", "output_path", "reference_face_path", "face_map_path", "report_path")
-        if getattr(recipe, name) is not None
+        if getattr(recipe, name) not in (None, Path())
     }
     for name in ("source_paths", "exempt_paths"):
         paths[name] = tuple(path.absolute() for path in getattr(recipe, name))

@@ -12,6 +12,7 @@ from facefusion.media.image import Photo, write_photo
 from facefusion.media.segments import Span
 from facefusion.pipeline.cast import build_cast
 from facefusion.pipeline.clip import build_flow, empty_tracks, load_tracks, read_clip
+from facefusion.pipeline.inputs import BoundInputs
 from facefusion.recipe import build_recipe
 from facefusion.writing import replacing
 
@@ -36,6 +37,8 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
     ------
     JobError
         When there are no tracks yet or no more, or no frame.
+    JobMismatch
+        When an input is not what the job began with: its faces are elsewhere, and might be shown.
     """
     job = jobs.store.get(job_id)
     recipe, storage = build_recipe(job.recipe), jobs.storage_of(job)
@@ -58,6 +61,8 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
         raise JobError(f"There is no frame at {at_s} s.", f"The clip has {reader.info.duration_s:.2f} s.")
     span = Span(frame.pts, frame.pts + 1)
     tracks = empty_tracks(recipe, "clip")
+    hashes = {} if job.plan.get("inputs") else job.plan["hashes"]  # copies in the storage are changed by nobody
+    inputs = BoundInputs.bind(map(Path, hashes), hashes)
     try:
         if has_tracks:
             with storage.local(key) as file:
@@ -75,4 +80,5 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
         if rendered.frame.pts == frame.pts:
             with replacing(path) as made:
                 write_photo(made, Photo(rendered.pixels, None, None, None), 95, "A preview of synthetic media")
+                inputs.check()
     return float((frame.pts - first) * frame.time_base)

@@ -1,7 +1,8 @@
 """What a job and its items may do: pure functions from a state and an event to the next state and what follows.
 
-A job has items in four stages: ``analyse`` (one for each span), ``join``, ``render`` (one for each span), ``merge``.
-Items of a stage are opened when all of the stage before are done.
+A job has items in stages: ``analyse`` (one for each span), ``join``, ``render`` (one for each span), ``merge``. A job
+that looks for no faces lacks the first two. Where a processor makes the frames itself, ``generate`` (one for each span)
+and ``assemble`` come before. Items of a stage are opened when all of the stage before are done.
 
     waiting ─open─► queued ─claim─► running ─finish─► done
                       ▲                │                │
@@ -21,12 +22,14 @@ from typing import Literal
 
 from facefusion.errors import IllegalMove, LeaseLost
 
-StageName = Literal["analyse", "join", "render", "merge"]
+StageName = Literal["generate", "assemble", "analyse", "join", "render", "merge"]
 Status = Literal["waiting", "queued", "running", "done", "failed", "cancelled"]
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
-STAGES: tuple[StageName, ...] = ("analyse", "join", "render", "merge")
-WITHOUT_FACES: tuple[StageName, ...] = ("render", "merge")
-"""Stages of a job that looks for no faces."""
+STAGES: tuple[StageName, ...] = ("generate", "assemble", "analyse", "join", "render", "merge")
+ALWAYS: tuple[StageName, ...] = ("render", "merge")
+"""Stages that every job has."""
+IN_SPANS: tuple[StageName, ...] = ("generate", "analyse", "render")
+"""Stages with an item for each span; the others have one."""
 REFUSED_S = 1.0
 """Wait after a worker has refused an item."""
 BACK_OFF_S, MAX_BACK_OFF_S = 1.0, 60.0

@@ -34,6 +34,8 @@ from facefusion.errors import (
 )
 from facefusion.jobs.schema import make_new, migrate
 from facefusion.jobs.states import (
+    ALWAYS,
+    IN_SPANS,
     MAX_BACK_OFF_S,
     STAGES,
     Beat,
@@ -340,10 +342,9 @@ class JobStore:
             )
         if "not a database" in text:
             return self._refused("is no job store", error)
-        code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_BUSY)
-        is_passing = isinstance(error, exc.OperationalError) and code & 0xFF in _PASSING
-        is_passing = is_passing and "malformed" not in text and "no such" not in text
-        return None if is_passing else self._refused("is damaged", error)
+        code = getattr(error.orig, "sqlite_errorcode", None)  # what Python's own part raises has none
+        is_passing = "locked" in text if code is None else code & 0xFF in _PASSING
+        return None if is_passing and isinstance(error, exc.OperationalError) else self._refused("is damaged", error)
 
     def _is_disk_full(self) -> bool:
         with suppress(OSError):
@@ -383,7 +384,7 @@ class JobStore:
         max_attempts: int = 3,
         is_afresh: bool = False,
         taken_over: Mapping[tuple[StageName, int], tuple[str, dict[str, Any]]] | None = None,
-        stages: Sequence[StageName] = STAGES,
+        stages: Sequence[StageName] = STAGES[2:],
     ) -> list[Item]:
         """Add a job with all its items, unless there is one; its first stage is open.
 
@@ -419,7 +420,7 @@ class JobStore:
                 return []
             rows = []
             for stage in stages:
-                numbers = frame_counts if stage in ("analyse", "render") else [sum(frame_counts)]
+                numbers = frame_counts if stage in IN_SPANS else [sum(frame_counts)]
                 for number, count in enumerate(numbers):
                     status = "queued" if stage == stages[0] else "waiting"
                     rows.append({
@@ -538,7 +539,8 @@ class JobStore:
         """
         found = self.outcomes(job_id, stage)
         if not found:
-            raise UnknownJob(f"There is no job {job_id}.", "It was deleted meanwhile; see 'facefusion jobs list'.")
+            self.get(job_id)  # says so where there is no such job
+            return {}
         return found[0]
 
     @_patient
@@ -901,6 +903,8 @@ def _progress(rows: Sequence[Any], now: float) -> list[StageProgress]:
     result = []
     for stage in STAGES:
         own = [row for row in rows if row.stage == stage]
+        if not own and stage not in ALWAYS:
+            continue
         frames = sum(row.frame_count if row.status == "done" else row.progress for row in own)
         done = sum(row.status == "done" for row in own)
         total = sum(row.frame_count for row in own)

@@ -15,7 +15,7 @@ from facefusion.jobs.states import Item, Publish
 from facefusion.jobs.storage import WORK, FolderStorage, Storage, Stored, check_job_id, is_job_id, is_same_storage
 from facefusion.jobs.store import Job, JobStore
 from facefusion.jobs.work import is_at_work
-from facefusion.workplace import clear_dead, take, user_base
+from facefusion.workplace import clear_dead, clear_user, take
 
 FORGOTTEN_S = 10.0
 """An item that nobody has claimed for so long after it was published is published again: messages can be lost."""
@@ -136,7 +136,7 @@ def sweep(
     # By its lock it can be told that a process lives, though it has been stopped for longer than its lease.
     woken = wake(store, is_alive=lambda item: locks is not None and is_at_work(storage, item, math.inf))
     cleared = clear_dead(storage.work) if isinstance(storage, FolderStorage) else 0
-    cleared += clear_dead(user_base())
+    cleared += clear_user()
     if locks is not None:
         _remove_locks(locks)
     return Swept(deleted, orphans, len(woken), cleared, tuple(kept + stuck))

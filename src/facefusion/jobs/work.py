@@ -12,7 +12,8 @@ import uuid
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from facefusion.jobs.states import Item, Publish, StageName
 from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, check_key, hash_file
 from facefusion.jobs.store import Job, JobStore
 from facefusion.media.defects import Defects
+from facefusion.media.generated import join_generated
 from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part, Span
 from facefusion.metrics.report import check_report, report_files
@@ -54,6 +56,7 @@ from facefusion.pipeline.clip import (
     render_spans,
     size_of,
 )
+from facefusion.pipeline.generate import build_source, generate_spans
 from facefusion.pipeline.inputs import BoundInputs
 from facefusion.pipeline.plan import Plan, check_models, is_faces_only
 from facefusion.pipeline.progress import Progress
@@ -68,8 +71,8 @@ from facefusion.pipeline.runner import (
     notes_of,
     save_report,
 )
-from facefusion.pipeline.selection import load_face_map, save_face_map
 from facefusion.recipe import Recipe, build_recipe
+from facefusion.types.frame import SourceInfo
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
@@ -98,6 +101,8 @@ def key_of(job_id: str, stage: StageName, number: int) -> str:
     """
     check_job_id(job_id)
     return {
+        "generate": f"{job_id}/generated/{number:05d}{SUFFIX}",
+        "assemble": f"{job_id}/target.mp4",
         "analyse": f"{job_id}/observations/{number:05d}.safetensors",
         "join": f"{job_id}/tracks.safetensors",
         "render": f"{job_id}/segments/{number:05d}{SUFFIX}",
@@ -127,6 +132,12 @@ def give_up(store: JobStore, key: Key, owner: str, error: FaceFusionError) -> li
         return commands
     except (LeaseLost, UnknownJob):
         return []
+
+
+def _info_of(job: Job) -> SourceInfo:
+    """What a processor is to make for a job."""
+    made = job.plan["generated"]
+    return SourceInfo(made["width"], made["height"], Fraction(made["frame_rate"]), made["frame_count"])
 
 
 def joined_as(plan: Plan, cast: Cast, tracks: Tracks, target: str) -> dict[str, Any]:
@@ -188,6 +199,7 @@ class _Bench:
     spans: tuple[Span, ...]
     analyser: Any = None
     cast: Any = None
+    source: Any = None
     inputs: BoundInputs | None = None
 
     @property
@@ -362,6 +374,7 @@ class Worker:
         """Items that are recorded as done and whose files are missing or not what was recorded."""
         items = self.store.items(job_id)
         is_joined = any(item.stage == "join" and item.status == "done" for item in items)
+        is_assembled = any(item.stage == "assemble" and item.status == "done" for item in items)
         is_merged = any(item.stage == "merge" and item.status == "done" for item in items)
         found: list[tuple[Key, str]] = []
         for item in items:
@@ -369,6 +382,8 @@ class Worker:
                 continue
             if item.stage == "analyse" and is_joined:
                 continue  # taken away when the tracks were made
+            if item.stage == "generate" and is_assembled:
+                continue
             reason = self._damage(item)
             if reason:
                 found.append((item.key, reason))  # type: ignore[arg-type]
@@ -383,6 +398,9 @@ class Worker:
 
     def _prepare(self, job_id: str) -> _Bench:
         if self._bench is not None and self._bench.job.id == job_id:
+            made = self._bench.job.plan.get("generated")
+            if made and not isinstance(self.storage, FolderStorage):
+                self._generated(self._bench.job)  # it may be there by now
             return self._bench
         self._forget()
         job = self.store.get(job_id)
@@ -422,9 +440,23 @@ class Worker:
             self._forget()  # what was read is not to be used again
             raise
 
+    def _generated(self, job: Job) -> Path:
+        """Where this machine finds, or will find, the clip that a processor made."""
+        key = key_of(job.id, "assemble", 0)
+        if isinstance(self.storage, FolderStorage):
+            return self.storage.path(key)
+        goal = self._folder / "inputs" / "generated.mp4"
+        if not goal.exists() and self.storage.has(key):
+            goal.parent.mkdir(parents=True, exist_ok=True)
+            with self.storage.local(key) as copy:
+                shutil.copyfile(copy, goal)
+        return goal
+
     def _localised(self, job: Job, recipe: Recipe) -> Recipe:
         """The recipe with inputs that this machine can read."""
         inputs: dict[str, str] = job.plan.get("inputs", {})
+        if job.plan.get("generated"):
+            recipe = recipe.model_copy(update={"target_path": self._generated(job)})
         if not inputs:
             return recipe
         folder = self._folder / "inputs"
@@ -446,22 +478,19 @@ class Worker:
         }
         if recipe.reference_face_path is not None:
             values["reference_face_path"] = local(recipe.reference_face_path)
-        if recipe.face_map_path is not None:
-            values["face_map_path"] = folder / "face_map.toml"
-            people = load_face_map(local(recipe.face_map_path), recipe, recipe.face_map_path.parent)
-            save_face_map(
-                values["face_map_path"],
-                [
-                    replace(
-                        person,
-                        reference=person.reference and local(person.reference),
-                        sources=tuple(local(path) for path in person.sources),
-                    )
-                    for person in people
-                ],
+        values["people"] = tuple(
+            person.model_copy(
+                update={
+                    "reference": person.reference and local(person.reference),
+                    "sources": tuple(local(path) for path in person.sources),
+                }
             )
+            for person in recipe.people
+        )
         if recipe.report_path is not None:
             values["report_path"] = self._folder / f"report{recipe.report_path.suffix}"
+        if job.plan.get("generated"):
+            return recipe.model_copy(update=values)
         target = check_key(inputs[str(recipe.target_path)])
         if job.plan.get("kind") == "photo":
             values["target_path"] = local(recipe.target_path)
@@ -478,7 +507,11 @@ class Worker:
         self, bench: _Bench, stage: StageName, numbers: range, count: Callable[[int], None]
     ) -> Generator[tuple[int, Path | None, dict[str, Any]]]:
         try:
-            if stage == "analyse":
+            if stage == "generate":
+                yield from self._generate(bench, numbers, count)
+            elif stage == "assemble":
+                yield self._assemble(bench)
+            elif stage == "analyse":
                 yield from self._observe(bench, numbers, count)
             elif stage == "join":
                 try:
@@ -501,6 +534,26 @@ class Worker:
             joins = [item.status for item in self.store.items(job_id) if item.stage == "join"]
             if joins == ["done"]:
                 self.storage.delete(f"{check_job_id(job_id)}/observations/")
+
+    def _generate(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
+        if bench.source is None:
+            bench.source = build_source(bench.recipe)
+            if bench.source.info != _info_of(bench.job):
+                raise JobMismatch(
+                    f"What is made for job {bench.job.id} is not what was planned.", "Delete the job and begin again."
+                )
+        with closing(generate_spans(bench.recipe, bench.source, bench.spans, numbers, self._folder, count)) as found:
+            for number, path in found:
+                yield number, path, {}
+
+    def _assemble(self, bench: _Bench) -> tuple[int, Path, dict[str, Any]]:
+        path = self._folder / "target.mp4"
+        with ExitStack() as stack:
+            items = [item for item in self.store.items(bench.job.id) if item.stage == "generate"]
+            parts = [self._open(stack, item, lambda part: part) for item in items]
+            join_generated(path, parts, _info_of(bench.job))
+        bench.source = None
+        return 0, path, {}
 
     def _observe(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
         if bench.analyser is None:

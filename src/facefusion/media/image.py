@@ -661,7 +661,8 @@ def _our_errors(path: Path) -> Iterator[None]:
     except FaceFusionError:
         raise
     except Image.DecompressionBombError as error:
-        raise MediaUnsupported(f"{path} is far too large: {error}.", "Scale it down first.") from error
+        most = f"more than {MAX_PIXELS // 1_000_000} million pixels"
+        raise MediaUnsupported(f"{path} is far too large: it has {most}.", "Scale it down first.") from error
     except UnidentifiedImageError as error:
         raise MediaUnreadable(f"{path} is damaged, or a photo of a kind that is not read.", _HINT) from error
     except Exception as error:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +22,7 @@ from facefusion.errors import ExtraMissing, HashMismatch, ModelMissing, StorageE
 from facefusion.models.catalog import load_catalog
 from facefusion.models.licences import LicencePolicy, check_licence
 from facefusion.models.spec import EMBEDDED, ModelFile, ModelSpec
+from facefusion.workplace import LOCK, take, user_base
 from facefusion.writing import replacing, save_bytes
 
 OnBytes = Callable[[str, int, int], None]
@@ -31,6 +34,8 @@ def ignore_bytes(name: str, done: int, total: int) -> None:
 
 
 _CHUNK = 1 << 20
+PIN_PATIENCE_S = 10.0
+"""How long another process may take to write down a hash."""
 
 
 class UnknownHashWarning(UserWarning):
@@ -202,7 +207,12 @@ class ModelStore:
 
     def pin(self, spec: ModelSpec, file: ModelFile, sha256: str) -> None:
         """Remember a hash that nobody has published."""
-        with self._lock:
+        with self._lock, ExitStack() as stack:
+            # Another process may be adding one at this moment. Where it was killed the lock is swept with what it left.
+            name = hashlib.sha256(os.fsencode(os.path.realpath(self._pin_path))).hexdigest()[:16]
+            lock = take(user_base() / f"pins-{name}{LOCK}", PIN_PATIENCE_S)
+            if lock is not None:
+                stack.callback(lock.release, is_removing=True)
             pins = self._pins() | {self._pin_name(spec, file): sha256}
             save_bytes(self._pin_path, (json.dumps(pins, indent=1, sort_keys=True) + "\n").encode())
 

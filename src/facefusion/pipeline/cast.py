@@ -21,7 +21,6 @@ from facefusion.models.providers import core_count
 from facefusion.pipeline.plan import face_map_of
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.selection import (
-    Person,
     choose_tracks,
     identifier_of,
     is_protective,
@@ -32,7 +31,7 @@ from facefusion.pipeline.selection import (
 )
 from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray, FrameProcessor
 from facefusion.plugins.registry import build_engine, build_processor
-from facefusion.recipe import Recipe, four_sides
+from facefusion.recipe import Person, Recipe, four_sides
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Attributes
 from facefusion.types.sources import Sources
@@ -383,7 +382,8 @@ def build_parts(
     """
     parts: list[FacePart | FramePart] = []
     is_face_done = False
-    for is_face, group in groupby(recipe.steps, key=lambda step: step.spec.kind == "face"):
+    steps_here = [step for step in recipe.steps if step.spec.kind != "source"]
+    for is_face, group in groupby(steps_here, key=lambda step: step.spec.kind == "face"):
         steps = tuple(group)
         if is_face and not people:
             parts.append(_face_part(recipe, [steps], sources))

@@ -23,7 +23,6 @@ from facefusion.models.providers import check_precision, check_providers, core_c
 from facefusion.models.spec import ModelSpec
 from facefusion.models.store import missing
 from facefusion.pipeline.selection import (
-    Person,
     chains_of,
     identifier_of,
     is_protective,
@@ -34,7 +33,7 @@ from facefusion.pipeline.selection import (
 )
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import check_model, is_mesh_reader, models_of_engine
-from facefusion.recipe import Recipe, with_absolute_paths, with_caution
+from facefusion.recipe import Person, Recipe, with_absolute_paths, with_caution
 
 Kind = Literal["photo", "clip"]
 
@@ -55,6 +54,8 @@ class Plan:
         Catalogue entries that will run.
     wants_faces
         Whether anybody wants to know about faces: else there is no first pass.
+    is_generated
+        Whether the first step makes the frames itself; they take the place of the target.
     """
 
     recipe: Recipe
@@ -62,6 +63,7 @@ class Plan:
     thread_count: int
     models: tuple[ModelSpec, ...] = ()
     wants_faces: bool = True
+    is_generated: bool = False
 
 
 def check_sources(recipe: Recipe) -> None:
@@ -234,8 +236,10 @@ def models_of(recipe: Recipe, uses: Sequence[Use]) -> list[ModelSpec]:
 
 
 def face_map_of(recipe: Recipe) -> tuple[Person, ...]:
-    """People of the recipe's mapping file; none where there is no such file."""
-    return () if recipe.face_map_path is None else load_face_map(recipe.face_map_path, recipe)
+    """People of the recipe's mapping file; none where there is no such file. A planned recipe has them already."""
+    if recipe.people or recipe.face_map_path is None:
+        return recipe.people
+    return load_face_map(recipe.face_map_path, recipe)
 
 
 def is_faces_only(recipe: Recipe) -> bool:
@@ -245,8 +249,9 @@ def is_faces_only(recipe: Recipe) -> bool:
 
 
 def settled(recipe: Recipe) -> Recipe:
-    """The recipe with what people of its mapping file want of it, where nobody has given that."""
-    steps = [step for person in face_map_of(recipe) for step in person.steps]
+    """The recipe with its mapping file read, and with what people in it want of it where nobody has given that."""
+    recipe = with_absolute_paths(recipe.model_copy(update={"people": face_map_of(recipe)}))
+    steps = [step for person in recipe.people for step in person.steps]
     given = {name: getattr(recipe, name) for name in recipe.model_fields_set}
     wanted = {name: value for name, value in with_caution(given, steps).items() if name not in given}
     return recipe.model_copy(update=wanted) if wanted else recipe
@@ -261,10 +266,8 @@ def decided(recipe: Recipe) -> Recipe:
     def decide(steps: Sequence[Step]) -> tuple[Step, ...]:
         return tuple(Step(step.processor, step.options.decided()) for step in steps)
 
-    names = dict.fromkeys([step.processor for step in recipe.presets])
-    names |= dict.fromkeys(step.processor for person in people for step in person.steps)
-    kept = [recipe.step_of(name) for name in names if name not in recipe.processors]
-    return recipe.model_copy(update={"steps": decide(recipe.steps), "presets": decide(kept)})
+    everybody = tuple(person.model_copy(update={"steps": decide(person.steps)}) for person in people)
+    return recipe.model_copy(update={"steps": decide(recipe.steps), "people": everybody})
 
 
 def check_models(recipe: Recipe, is_rendering: bool = True) -> list[ModelSpec]:
@@ -327,6 +330,31 @@ def new_sound_of(recipe: Recipe, people: Sequence[Person]) -> Path | None:
     return None
 
 
+def generator_of(recipe: Recipe) -> Step | None:
+    """The step that makes the frames itself, where there is one."""
+    return next((step for step in recipe.steps if step.spec.kind == "source"), None)
+
+
+def check_generator(recipe: Recipe) -> None:
+    """Refuse a step that makes frames where it is not the first, or where a target is given too.
+
+    Raises
+    ------
+    RecipeError
+    """
+    people = face_map_of(recipe)
+    every = [step for chain in (recipe.steps, *(person.steps for person in people)) for step in chain]
+    found = [step for step in every if step.spec.kind == "source"]
+    if not found:
+        return
+    if len(found) > 1 or not recipe.steps or recipe.steps[0] is not found[0]:
+        raise RecipeError(f"'{found[0].processor}' makes frames, so it comes first, and once.", "Put it first.")
+    if recipe.target_path != Path():
+        raise RecipeError(f"'{found[0].processor}' makes the frames itself.", "Leave --target out.")
+    if recipe.start_s is not None or recipe.end_s is not None:
+        raise RecipeError(f"'{found[0].processor}' makes the frames itself.", "Leave --start and --end out.")
+
+
 def build_plan(recipe: Recipe) -> Plan:
     """Check a recipe against this machine.
 
@@ -345,7 +373,9 @@ def build_plan(recipe: Recipe) -> Plan:
         The first thing that is wrong, with what to do about it.
     """
     recipe = settled(with_absolute_paths(recipe))
-    if recipe.target_path == Path():
+    check_generator(recipe)
+    generator = generator_of(recipe)
+    if recipe.target_path == Path() and generator is None:
         raise RecipeError("No target is given.", "Name a photo or clip with --target.")
     if recipe.output_path == Path():
         raise RecipeError("No output is given.", "Name a file with --output.")
@@ -355,6 +385,12 @@ def build_plan(recipe: Recipe) -> Plan:
     if recipe.report_path is not None:
         check_report(recipe.report_path)
     check_sources(recipe)
+    is_looking = wants_faces(recipe, face_map_of(recipe))
+    if generator is not None:
+        check_paths(recipe)
+        check_clip_output(recipe.output_path, recipe.output_video_encoder)
+        threads = recipe.execution_thread_count or core_count()
+        return Plan(recipe, "clip", threads, tuple(specs), is_looking, is_generated=True)
     kind = find_kind(recipe.target_path)
     check_paths(recipe)
     if kind == "photo":
@@ -367,5 +403,4 @@ def build_plan(recipe: Recipe) -> Plan:
         encoder = recipe.output_video_encoder
         check_clip_output(recipe.output_path, encoder)
         list_passengers(target, recipe.output_path.suffix, encoder, track_options(recipe))
-    is_looking = wants_faces(recipe, face_map_of(recipe))
     return Plan(recipe, kind, recipe.execution_thread_count or core_count(), tuple(specs), is_looking)

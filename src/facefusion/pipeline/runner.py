@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facefusion.analyse.analyser import Analyser
@@ -31,11 +31,13 @@ from facefusion.pipeline.clip import (
     plan_clip,
     read_clip,
 )
+from facefusion.pipeline.inputs import BoundInputs
 from facefusion.pipeline.plan import (
     Kind,
     Plan,
     find_kind,
     models_of,
+    settled,
     track_options,
     uses_of_analysis,
 )
@@ -49,6 +51,8 @@ from facefusion.types.frame import Frame, Pixels, RenderedFrame
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
 
+TARGET_HASH = "target sha256"
+"""Note of tracks that are kept: faces are where they were in this file only."""
 COMMENT = "Faces changed with FaceFusion (synthetic media)"
 
 
@@ -153,14 +157,19 @@ def analyse_target(
 
     Returns
     -------
-    Tracks, which may hold nobody.
+    Tracks, which may hold nobody. They are of this file as it is: its hash is noted with them.
 
     Raises
     ------
     FaceFusionError
+        Where the file changes meanwhile too.
     """
     with own_errors(on_progress) as told:
-        return _analyse(recipe, analyser, told)
+        recipe = settled(recipe)
+        inputs = BoundInputs.bind([recipe.target_path])
+        tracks = _analyse(recipe, analyser, told)
+        inputs.check()
+        return replace(tracks, notes={**tracks.notes, TARGET_HASH: inputs.hashes[recipe.target_path]})
 
 
 def _analyse(recipe: Recipe, analyser: Analyser | None, on_progress: OnProgress) -> Tracks:

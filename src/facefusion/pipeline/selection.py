@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tomli_w
 
 from facefusion.declaration import Need, Requirements, Step, union
 from facefusion.documents import load_toml
 from facefusion.errors import MediaMissing, NoFaceInTarget, RecipeError, TracksError, UnknownOption
-from facefusion.recipe import Recipe
+from facefusion.recipe import Person, Recipe
 from facefusion.types.face import Attributes
 from facefusion.types.track import SAME_PERSON_COSINE, Track, Tracks
-from facefusion.writing import save_bytes
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -25,34 +22,7 @@ MEDIAN_OF = 500
 """Rows of a track whose median tells where and how large somebody is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
-    """One entry of a mapping file.
-
-    Attributes
-    ----------
-    track
-        Track number, or None where a reference is given.
-    reference
-        Photo of the person in the target.
-    sources
-        Photos of the person whose face is taken.
-    steps
-        What is done, in order.
-    """
-
-    track: int | None
-    reference: Path | None
-    sources: tuple[Path, ...]
-    steps: tuple[Step, ...]
-
-    @property
-    def processors(self) -> tuple[str, ...]:
-        """Names of the processors, in order."""
-        return tuple(step.processor for step in self.steps)
-
-
-def load_face_map(path: Path, recipe: Recipe, folder: Path | None = None) -> tuple[Person, ...]:
+def load_face_map(path: Path, recipe: Recipe) -> tuple[Person, ...]:
     """Read a mapping file.
 
     Parameters
@@ -62,8 +32,6 @@ def load_face_map(path: Path, recipe: Recipe, folder: Path | None = None) -> tup
         from the recipe's, ``processors``, or ``[[person.step]]`` tables with options. Paths are relative to the file.
     recipe
         Its steps are those of people who have none of their own, and its options those of processors that are named.
-    folder
-        What paths are relative to, if not the folder of the file.
 
     Raises
     ------
@@ -73,7 +41,7 @@ def load_face_map(path: Path, recipe: Recipe, folder: Path | None = None) -> tup
     if not path.is_file():
         raise MediaMissing(f"There is no mapping file {path}.", "Check --face-map.")
     values = load_toml(path, RecipeError, "a mapping file")
-    folder = folder or path.parent
+    folder = path.parent
     entries = values.get("person")
     if set(values) != {"person"} or not isinstance(entries, list) or not entries:
         raise RecipeError(f"{path} must hold [[person]] tables and nothing else.", _EXAMPLE)
@@ -93,31 +61,16 @@ def load_face_map(path: Path, recipe: Recipe, folder: Path | None = None) -> tup
         sources = _words(entry.get("sources", []), f"{where}: sources")
         people.append(
             Person(
-                track,
-                folder / _word(entry["reference"], f"{where}: reference") if "reference" in entry else None,
-                tuple(folder / name for name in sources),
-                _steps_of(entry, recipe, where),
+                track=track,
+                reference=folder / _word(entry["reference"], f"{where}: reference") if "reference" in entry else None,
+                sources=tuple(folder / name for name in sources),
+                steps=_steps_of(entry, recipe, where),
             )
         )
     tracks = [person.track for person in people if person.track is not None]
     if len(set(tracks)) != len(tracks):
         raise RecipeError(f"{path} names one track twice.", "Give every track to one person.")
     return tuple(people)
-
-
-def save_face_map(path: Path, people: Sequence[Person]) -> None:
-    """Write a mapping file that `load_face_map` reads back."""
-    entries = []
-    for person in people:
-        entry: dict[str, Any] = {} if person.track is None else {"track": person.track}
-        if person.reference is not None:
-            entry["reference"] = str(person.reference)
-        steps = [
-            {"processor": step.processor, **step.options.model_dump(mode="json", exclude_none=True)}
-            for step in person.steps
-        ]
-        entries.append(entry | {"sources": [*map(str, person.sources)], "step": steps})
-    save_bytes(path, tomli_w.dumps({"person": entries}).encode("utf-8", "backslashreplace"))
 
 
 _EXAMPLE = 'For example: [[person]] track = 0 sources = ["anna.jpg"]; see docs/selection.md.'

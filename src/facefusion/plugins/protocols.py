@@ -7,7 +7,7 @@ group of its capability (``facefusion.detectors`` …); one that runs the models
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -22,7 +22,7 @@ from facefusion.models.store import ModelStore
 from facefusion.recipe import Recipe
 from facefusion.types.crop import Crop, CropShape
 from facefusion.types.face import Attributes, Detection, Face
-from facefusion.types.frame import FrameWindow, Pixels
+from facefusion.types.frame import FrameWindow, Pixels, SourceInfo
 from facefusion.types.sources import Sources
 from facefusion.types.track import Tracks
 
@@ -253,4 +253,21 @@ class FrameProcessor(Protocol):
             are fewer. Nothing may be written into them.
 
         Called from several threads at once.
+        """
+
+
+class FrameSource(Protocol):
+    """Makes frames itself: a speaking portrait, a test picture. It takes the place of the target."""
+
+    def prepare(self, sources: Sources) -> None:
+        """Take in the sources, once per job."""
+
+    @property
+    def info(self) -> SourceInfo:
+        """What is going to be made; known once it is prepared."""
+
+    def read(self, start: int, stop: int) -> Iterator[Pixels]:
+        """Frames by their numbers, from ``start`` up to ``stop``.
+
+        (H, W, 3) uint8 RGB. A frame depends on its number alone, so that any worker can make any part.
         """

@@ -183,7 +183,7 @@ class Flow:
     Parameters
     ----------
     links
-        At least one.
+        None hands frames on as they are.
     """
 
     links: tuple[Link, ...]
@@ -201,7 +201,7 @@ class Flow:
     @property
     def region(self) -> Callable[[int], Box | None] | None:
         """What tells which part of a frame is looked at; None where all of it is."""
-        first = self.links[0]
+        first = self.links[0] if self.links else None
         return first.region if len(self.links) == 1 and isinstance(first, FaceLink) else None
 
     def run(
@@ -231,6 +231,10 @@ class Flow:
         """
         for link in self.links[:-1]:
             frames = _passed_on(link.run(frames, _nothing, batch_size, thread_count))
+        if not self.links:
+            for frame in frames:
+                yield (plain := RenderedFrame(frame)), finish(plain)
+            return
         last = self.links[-1]
         if len(self.links) == 1:
             yield from last.run(frames, finish, batch_size, thread_count)

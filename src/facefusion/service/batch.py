@@ -7,6 +7,7 @@ import os
 import re
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,13 +16,15 @@ from facefusion.declaration import Input
 from facefusion.errors import OutputRefused, RecipeError, Stopped, own_error
 from facefusion.jobs.prepare import hash_inputs, job_id_of
 from facefusion.jobs.storage import hash_file
-from facefusion.media.files import Named, place_of
+from facefusion.media.files import Named, is_same_file, place_of
 from facefusion.pipeline.plan import check_paths
 from facefusion.pipeline.runner import Outcome
 from facefusion.recipe import Recipe, with_absolute_paths
 from facefusion.service.values import Problem
 from facefusion.writing import save_bytes
 
+MARKS = "finished"
+"""Folder with a file for every run that was finished: the hash of what was written."""
 FIELDS = ("index", "source_name", "target_name", "target_extension")
 _NUMBER_FORMAT = re.compile(r"0?[0-9]{0,2}d?")
 
@@ -319,7 +322,7 @@ def work_through(
     recipe
         As there.
     marks
-        Folder in which it is noted which runs are finished.
+        Folder in which it is noted which runs are finished (`MARKS` in the jobs folder).
     do
         Does one of them.
     reads
@@ -330,6 +333,7 @@ def work_through(
     Stopped
         When one of the runs was stopped.
     """
+    theirs = _not_made_here(batch.left_out, marks)
     for run in batch.runs:
         try:
             one = run.recipe(recipe)
@@ -338,6 +342,7 @@ def work_through(
             if _is_finished(one, mark):
                 yield BatchStep(run, "skipped")
                 continue
+            _check_made_here(run.output, theirs)
             yield BatchStep(run, "begun")
             outcome = do(one)
             save_bytes(mark, hash_file(one.output_path).encode())
@@ -347,6 +352,33 @@ def work_through(
             yield BatchStep(run, "failed", error=error)
         else:
             yield BatchStep(run, "done", outcome)
+
+
+def _not_made_here(paths: Sequence[Path], marks: Path) -> list[Path]:
+    """Those of some files that are not as any batch wrote them."""
+    made = set()
+    for mark in marks.glob("*"):
+        with suppress(OSError):
+            made.add(mark.read_bytes())
+    found = []
+    for path in paths:
+        try:
+            is_made = hash_file(path).encode() in made
+        except OSError:
+            is_made = False
+        if not is_made:
+            found.append(path)
+    return found
+
+
+def _check_made_here(output: Path, theirs: Sequence[Path]) -> None:
+    """Refuse an output that would go over a file which the batch finds as a target, and did not make itself."""
+    for path in theirs:
+        if is_same_file(output, path):
+            raise OutputRefused(
+                f"{path} is found by the target pattern and would be written over; no batch is known to have made it.",
+                "Move it away, or have --output-pattern lead to another folder or name.",
+            )
 
 
 def _is_finished(recipe: Recipe, mark: Path) -> bool:

@@ -11,7 +11,6 @@ import atexit
 import os
 import re
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -24,7 +23,7 @@ from celery import Celery, signals
 from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 
-from facefusion.errors import FaceFusionError, JobMismatch, OutputRefused, RecipeError, StoreUnreachable
+from facefusion.errors import FaceFusionError, JobMismatch, RecipeError, StoreUnreachable
 from facefusion.jobs.prepare import hash_inputs, input_paths, prepare
 from facefusion.jobs.states import Publish
 from facefusion.jobs.storage import Storage, check_job_id, hash_file, open_storage
@@ -36,13 +35,12 @@ from facefusion.metrics.report import report_files
 from facefusion.models.store import OnBytes, ignore_bytes
 from facefusion.recipe import Recipe
 from facefusion.service.backend import Backend
-from facefusion.workplace import Workplace, clear_dead, make_folder
+from facefusion.workplace import Workplace, cache_base, clear_dead
 from facefusion.writing import delivery
 
 TASK = "facefusion.work"
 WAKE_EVERY_S = 1.0
 SWEEP_EVERY_S = 3600.0
-CACHE = "facefusion-cache-"
 
 
 def check_cluster(backend: Backend) -> None:
@@ -129,19 +127,11 @@ _places: dict[int, Workplace] = {}
 def cache() -> Workplace:
     """Where this process keeps what it fetches. A forked process has one of its own."""
     if os.getpid() not in _places:
-        _places[os.getpid()] = place = Workplace(_cache_base())
+        _places[os.getpid()] = place = Workplace(cache_base())
         atexit.register(place.close)
         # Processes of the worker end without that.
         Finalize(place, place.close, exitpriority=10)
     return _places[os.getpid()]
-
-
-def _cache_base() -> Path:
-    user = os.getuid() if hasattr(os, "getuid") else ""
-    base = make_folder(Path(tempfile.gettempdir()) / f"{CACHE}{user}")
-    if hasattr(os, "getuid") and base.lstat().st_uid != os.getuid():
-        raise OutputRefused(f"{base} belongs to another user.", "Set TMPDIR to a folder of your own.")
-    return base
 
 
 def clear_caches() -> int:
@@ -151,7 +141,7 @@ def clear_caches() -> int:
     -------
     How many there were.
     """
-    return clear_dead(_cache_base())
+    return clear_dead(cache_base())
 
 
 class _Process:

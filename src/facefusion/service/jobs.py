@@ -16,7 +16,7 @@ from facefusion.errors import ExtraMissing, JobError, RecipeError, Stopped, Stor
 from facefusion.jobs.local import LocalJobs, check_report, failure_of
 from facefusion.jobs.preview import preview
 from facefusion.jobs.states import Item, JobStatus
-from facefusion.jobs.store import Job, JobStore, StageProgress
+from facefusion.jobs.store import LOCAL, Job, JobStore, StageProgress
 from facefusion.jobs.sweep import Swept
 from facefusion.media.image import check_photo_output
 from facefusion.models.store import OnBytes, ignore_bytes
@@ -169,7 +169,11 @@ class Jobs:
             room.retry(self.backend, self.store, job.id)
         for event in self.events(job.id):
             # The merge has frames only where the output is measured.
-            if isinstance(event, Advanced) and event.stage != "join" and (event.done or event.stage == "analyse"):
+            if (
+                isinstance(event, Advanced)
+                and event.stage not in ("join", "assemble")
+                and (event.done or event.stage != "merge")
+            ):
                 on_progress(Progress(event.stage, event.done, event.total))
         job = self.store.get(job.id)
         if job.status == "failed":
@@ -209,9 +213,8 @@ class Jobs:
                 raise RecipeError(f"No job is ever '{status}'.", f"Known: {', '.join(known)}.")
         found = self.store.list_page(limit + 1, _read_cursor(cursor), statuses, queue)
         last = found[limit - 1][0] if len(found) > limit else None
-        return Page(
-            tuple(_summary(job, share) for job, share in found[:limit]), "" if last is None else _write_cursor(last)
-        )
+        jobs = tuple(_summary(job, share, self._is_stopped(job)) for job, share in found[:limit])
+        return Page(jobs, "" if last is None else _write_cursor(last))
 
     def iter_all(self, statuses: Collection[JobStatus] = ()) -> Iterator[JobSummary]:
         """All jobs, the newest first, read a page at a time."""
@@ -249,7 +252,7 @@ class Jobs:
         job, progress, items, merged = self.store.look(job_id)
         way_out = f"Delete it: facefusion jobs delete {job.id}"
         with border(StoreRefused, f"Job {job.id} is damaged in the store", way_out):
-            return _view(job, progress, items, merged)
+            return _view(job, progress, items, merged, self._is_stopped(job))
 
     def history(self, job_id: str, after: int = 0) -> tuple[Happened, ...]:
         """What happened to a job, after the line of that number.
@@ -297,7 +300,7 @@ class Jobs:
                 after = line[0]
                 yield Happened(*line)
             for name, stage in view.stages.items():
-                if told.get(name, 0 if name != "analyse" else -1) != stage.frames_done:
+                if told.get(name, -1 if name == view.stage else 0) != stage.frames_done:
                     told[name] = stage.frames_done
                     yield Advanced(name, stage.frames_done, stage.frames, stage.frames_per_s, stage.time_left_s)
             if view.status != status:
@@ -385,8 +388,13 @@ class Jobs:
         """
         return build_recipe(self.store.get(job_id).recipe)
 
+    def _is_stopped(self, job: Job) -> bool:
+        return job.queue == LOCAL and self.local.is_stopped(job)
 
-def _view(job: Job, progress: Sequence[StageProgress], items: Sequence[Item], merged: Mapping[str, Any]) -> JobView:
+
+def _view(
+    job: Job, progress: Sequence[StageProgress], items: Sequence[Item], merged: Mapping[str, Any], is_stopped: bool
+) -> JobView:
     stages = {
         stage.stage: StageState(
             stage.items, stage.items_done, stage.frames, stage.frames_done, round(stage.frames_per_s, 3),
@@ -411,6 +419,8 @@ def _view(job: Job, progress: Sequence[StageProgress], items: Sequence[Item], me
         stages=stages,
         tries={f"{item.stage} {item.number}": item.renders for item in items if item.renders > 1},
         outcome=_result_of(merged),
+        is_stopped=is_stopped,
+        trace=str(job.outcome.get("error", {}).get("trace", "")),
     )
 
 
@@ -437,9 +447,9 @@ def _result_of(merged: Mapping[str, Any]) -> Result | None:
     )  # fmt: skip
 
 
-def _summary(job: Job, share: float) -> JobSummary:
+def _summary(job: Job, share: float, is_stopped: bool) -> JobSummary:
     target, output = (str(job.recipe.get(name, "")) for name in ("target_path", "output_path"))
-    return JobSummary(job.id, job.status, share, target, output, job.error, job.created_at, job.updated_at)
+    return JobSummary(job.id, job.status, share, target, output, job.error, job.created_at, job.updated_at, is_stopped)
 
 
 def _write_cursor(job: Job) -> str:

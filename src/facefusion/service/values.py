@@ -8,6 +8,9 @@ from typing import Any, Literal
 from facefusion.errors import FaceFusionError
 from facefusion.jobs.states import JobStatus, StageName
 
+State = JobStatus | Literal["stopped"]
+"""What is told of a job: its status, or that nobody goes on with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -102,6 +105,8 @@ class JobSummary:
         Why it failed, in one line.
     created_at, updated_at
         Seconds since 1970.
+    is_stopped
+        Whether it is a job of this machine that is neither over nor in the hands of any process.
     """
 
     id: str
@@ -112,10 +117,16 @@ class JobSummary:
     error: str
     created_at: float
     updated_at: float
+    is_stopped: bool = False
+
+    @property
+    def state(self) -> State:
+        """The status, or ``stopped``."""
+        return "stopped" if self.is_stopped else self.status
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self) | {"share": round(self.share, 4)}
+        """For JSON; ``status`` is the state."""
+        return asdict(self) | {"status": self.state, "share": round(self.share, 4)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +155,7 @@ class JobView:
 
     Attributes
     ----------
-    id, status, target, output, created_at, updated_at, error
-        As in `JobSummary`.
-    share
+    id, status, share, target, output, error, created_at, updated_at, is_stopped
         As in `JobSummary`.
     problem
         What is wrong with a job that failed, or with the output of one that is done, by code and with a hint.
@@ -160,6 +169,8 @@ class JobView:
         How often a part was tried, for those that took more than once.
     outcome
         What came of it, when it is done.
+    trace
+        Where a fault came from, for those who mend it; it is told on a machine of one's own and not in JSON.
     """
 
     id: str
@@ -176,6 +187,13 @@ class JobView:
     stages: dict[StageName, StageState]
     tries: dict[str, int]
     outcome: Result | None
+    is_stopped: bool = False
+    trace: str = ""
+
+    @property
+    def state(self) -> State:
+        """The status, or ``stopped``."""
+        return "stopped" if self.is_stopped else self.status
 
     @property
     def stage(self) -> StageName | None:
@@ -188,12 +206,15 @@ class JobView:
         return self.status in ("done", "failed", "cancelled")
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self) | {
+        """For JSON; ``status`` is the state."""
+        fields = asdict(self) | {
+            "status": self.state,
             "share": round(self.share, 4),
             "stage": self.stage,
             "outcome": {} if self.outcome is None else asdict(self.outcome),
         }
+        del fields["trace"]
+        return fields
 
 
 @dataclass(frozen=True, slots=True)

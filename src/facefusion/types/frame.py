@@ -49,6 +49,31 @@ class Frame:
         return float(self.pts * self.time_base)
 
 
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What a processor that makes frames itself is going to make.
+
+    Attributes
+    ----------
+    width, height
+        Size of its frames in pixels; even numbers.
+    frame_rate
+        Frames per second, exact.
+    frame_count
+        How many there will be.
+    """
+
+    width: int
+    height: int
+    frame_rate: Fraction
+    frame_count: int
+
+    def __post_init__(self) -> None:
+        sides = (self.width, self.height)
+        if any(side <= 0 or side % 2 for side in sides) or self.frame_rate <= 0 or self.frame_count <= 0:
+            raise ValueError(f"{self} is no clip: its sides are even, and its rate and count above 0")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameWindow:
     """A frame among its neighbours.
