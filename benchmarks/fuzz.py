@@ -451,15 +451,13 @@ def read_pins(path: Path, folder: Path) -> str:
 
 
 def read_draft(path: Path, folder: Path) -> str:
-    from facefusion.apps.jobs import Drafts
-    from facefusion.apps.show import Show
-    from facefusion.settings import JobSettings
+    from facefusion.service.drafts import Drafts
 
-    drafts = Drafts(JobSettings(jobs_path=folder), Show("quiet"))
-    (folder / "drafts").mkdir(exist_ok=True)
-    shutil.copyfile(path, folder / "drafts" / "film.json")
-    drafts.run("job-list", [], {})
-    drafts.run("job-remove-step", ["film", "0"], {})
+    drafts = Drafts(folder / "drafts")
+    drafts.folder.mkdir(exist_ok=True)
+    shutil.copyfile(path, drafts.folder / "film.json")
+    drafts.list()
+    drafts.edit("film", "remove", "0", {})
     return "read"
 
 

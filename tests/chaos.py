@@ -19,14 +19,15 @@ from PIL import Image
 from tests.patience import wait_until
 from tests.servers import Server
 
-from facefusion.apps.cluster import fetch_output, submit
 from facefusion.jobs.once import run
 from facefusion.jobs.storage import open_storage
 from facefusion.jobs.store import JobStore
 from facefusion.media.generate import write_test_clip
 from facefusion.media.reader import ClipReader
 from facefusion.recipe import Recipe, build_recipe
-from facefusion.settings import JobSettings
+from facefusion.service.backend import Backend
+from facefusion.service.cluster import fetch_output
+from facefusion.service.jobs import Jobs
 from facefusion.testing.fakes import sample_path
 
 TRIES = 12
@@ -74,22 +75,28 @@ class Cluster:
         self, folder: Path, broker: Server, database: Server, storage_url: str, environment: dict[str, str]
     ) -> None:
         self.folder, self.broker, self.database, self.environment = folder, broker, database, environment
-        self.settings = JobSettings(
-            broker=broker.url, job_store=database.url, storage=storage_url, job_tries=TRIES, lease_s=4
-        )
+        self.backend = Backend(folder / "jobs", database.url, broker.url, storage_url, max_attempts=TRIES, lease_s=4)
         self.workers: dict[str, subprocess.Popen] = {}
         self.started = 0
         folder.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def words(self) -> list[str]:
+        """Options of a command that uses it."""
+        backend = self.backend
+        return ["--broker", backend.broker, "--job-store", backend.store_url, "--storage", backend.storage_url]
+
+    def submit(self, recipe: Recipe) -> str:
+        with Jobs(self.backend) as jobs:
+            return jobs.submit(recipe).job.id
+
     def start_worker(self, *options: str) -> str:
         self.started += 1
         name = f"w{self.started}"
-        settings = self.settings
         with (self.folder / f"{name}.log").open("wb") as log:
             self.workers[name] = subprocess.Popen(
-            [sys.executable, "-m", "facefusion", "worker", "--name", name, "--broker", settings.broker, "--job-store",
-             settings.job_store, "--storage", settings.storage, "--lease", str(settings.lease_s),
-             "--execution-thread-count", "1", *options],
+            [sys.executable, "-m", "facefusion", "worker", "--name", name, *self.words, "--lease",
+             str(self.backend.lease_s), "--execution-thread-count", "1", *options],
             stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
             env={**os.environ, **self.environment, "OMP_NUM_THREADS": "1"},
             )  # fmt: skip
@@ -128,8 +135,8 @@ def run_seed(
     for _ in range(2 - len(cluster.workers)):
         cluster.start_worker()
     output = cluster.folder / f"{seed}.mp4"
-    job_id = submit(make_recipe(clip, output), cluster.settings)
-    store = JobStore(cluster.settings.job_store)
+    job_id = cluster.submit(make_recipe(clip, output))
+    store = JobStore(cluster.backend.store_url)
     events = [(rng.uniform(1.5, span_s), "kill") for _ in range(kills)]
     if has_restarts:
         events += [(rng.uniform(1.5, span_s), "broker"), (rng.uniform(1.5, span_s), "database")]
@@ -153,7 +160,7 @@ def run_seed(
     wait_until(lambda: store.get(job_id).status in ("done", "failed"), explain)
     job = store.get(job_id)
     assert job.status == "done", f"seed {seed}: {job.error}"
-    storage = open_storage(cluster.settings.storage, cluster.folder / "cache")
+    storage = open_storage(cluster.backend.storage_url, cluster.folder / "cache")
     fetch_output(storage, job_id, store.outcomes(job_id, "merge")[0]["sha256"], output)
     assert digest(output) == wanted, f"seed {seed}: another output"
     items = store.items(job_id)

@@ -5,7 +5,8 @@ FaceFusionError
 │   ├── UnknownOption
 │   ├── UnknownProcessor
 │   ├── ProcessorRefused
-│   └── UnknownModel
+│   ├── UnknownModel
+│   └── ExtraMissing
 ├── MediaError (OSError)
 │   ├── MediaMissing (FileNotFoundError)
 │   ├── MediaUnreadable
@@ -107,6 +108,30 @@ class UnknownModel(RecipeError):
     """A model that the processor or analyser does not have."""
 
     code = "unknown_model"
+
+
+class ExtraMissing(RecipeError):
+    """Something was asked for that needs a package which is installed only when it is wanted."""
+
+    code = "extra_missing"
+
+    @classmethod
+    def of(cls, what: str, package: str, extra: str) -> ExtraMissing:
+        """The error for one of the extras of this package.
+
+        Parameters
+        ----------
+        what
+            What was asked for, as the subject of a sentence.
+        package
+            What is not installed.
+        extra
+            Its name.
+        """
+        return cls(
+            f"{what} needs the package {package}, which is not installed.",
+            f"Run: pip install 'facefusion[{extra}]'",
+        )
 
 
 class MediaError(FaceFusionError, OSError):

@@ -12,7 +12,7 @@ import pytest
 
 import facefusion
 from facefusion import errors
-from facefusion.apps.cli import exit_code
+from facefusion.apps.endings import exit_code
 from facefusion.declaration import Requirements, processor_names
 from facefusion.models.catalog import load_catalog
 from facefusion.plugins.protocols import EngineContext

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from facefusion.apps import cli
-from facefusion.apps.batch import fill, own_outputs, pair
 from facefusion.errors import OutputRefused, RecipeError
 from facefusion.jobs.local import LocalJobs
 from facefusion.media.reader import ClipReader
+from facefusion.service.batch import fill, own_outputs, pair
 
 
 def call(*words: object) -> int:

@@ -14,15 +14,16 @@ from tests.chaos import Cluster, digest, make_recipe, make_small, render_alone, 
 from tests.patience import PATIENCE_S, wait_until
 from tests.servers import Ceph, PostgreSQL, RabbitMQ, Redis, read_tail
 
-from facefusion.apps.cluster import clear_caches, run_in_cluster, submit
-from facefusion.apps.show import Show
-from facefusion.errors import QualityTooLow, RecipeError
-from facefusion.jobs.local import input_paths
+from facefusion.errors import QualityTooLow, RecipeError, UnknownJob
 from facefusion.jobs.once import run
+from facefusion.jobs.prepare import input_paths
 from facefusion.jobs.storage import open_storage
 from facefusion.jobs.store import JobStore
 from facefusion.recipe import build_recipe
-from facefusion.settings import JobSettings
+from facefusion.service.backend import Backend
+from facefusion.service.cluster import clear_caches
+from facefusion.service.jobs import Jobs
+from facefusion.service.values import Changed
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
 
@@ -93,13 +94,13 @@ def test_a_clip_without_faces_is_copied_by_workers_too(cluster, tmp_path):
     cluster.start_worker()
     clip = make_clip(tmp_path / "empty.mp4", pts=[k * 512 for k in range(60)])
     recipe = make_recipe(clip, tmp_path / "o.mp4")
-    store = JobStore(cluster.settings.job_store)
-    job_id = submit(recipe, cluster.settings)
+    store = JobStore(cluster.backend.store_url)
+    job_id = cluster.submit(recipe)
     wait_until(lambda: store.get(job_id).status == "failed")
     assert "No face is found" in store.get(job_id).error
     store.delete(job_id)
     allowed = recipe.model_copy(update={"allow_empty": True})
-    job_id = submit(allowed, cluster.settings)
+    job_id = cluster.submit(allowed)
     wait_until(lambda: store.get(job_id).status == "done")
     assert store.outcomes(job_id, "merge")[0]["sha256"] == digest(clip)
     store.delete(job_id)
@@ -122,8 +123,8 @@ def test_a_mapping_file_and_a_report_go_with_the_job(cluster, clip, tmp_path):
         )
         for name in ("far", "near")
     )
-    with pytest.raises(QualityTooLow, match=r"far\.mp4 was written, but") as told:
-        run_in_cluster(far, cluster.settings, Show("quiet"))
+    with pytest.raises(QualityTooLow, match=r"far\.mp4 was written, but") as told, Jobs(cluster.backend) as jobs:
+        jobs.run(jobs.submit(far).job.id)
     with pytest.raises(QualityTooLow) as wanted:
         run(near)
     assert str(told.value).replace("far", "near") == str(wanted.value)
@@ -131,13 +132,13 @@ def test_a_mapping_file_and_a_report_go_with_the_job(cluster, clip, tmp_path):
     reports = {path.name: path.read_text() for path in (tmp_path / "reports").iterdir()}
     assert reports["far.json"] == reports["near.json"]
     assert "clip.mp4" in reports["far.html"]
-    storage = open_storage(cluster.settings.storage, tmp_path / "cache")
+    storage = open_storage(cluster.backend.storage_url, tmp_path / "cache")
     assert storage.list() == []
 
 
 FETCHING = """
 import time
-from facefusion.apps.cluster import cache
+from facefusion.service.cluster import cache
 (cache().folder / "inputs").mkdir()
 print("there", flush=True)
 time.sleep(600)
@@ -171,10 +172,8 @@ def test_a_photo_that_a_mapping_file_names_counts_as_input(tmp_path):
 def test_draining_by_name_lets_one_worker_leave(cluster):
     names = [cluster.start_worker(), cluster.start_worker()]
     wait_until(lambda: all("ready" in (cluster.folder / f"{name}.log").read_text() for name in names))
-    words = ["--broker", cluster.settings.broker, "--job-store", cluster.settings.job_store]
     subprocess.run(
-        [sys.executable, "-m", "facefusion", "worker", "--drain", "--name", names[0], *words, "--storage",
-         cluster.settings.storage],
+        [sys.executable, "-m", "facefusion", "worker", "--drain", "--name", names[0], *cluster.words],
         check=True, capture_output=True, timeout=PATIENCE_S,
     )  # fmt: skip
     assert cluster.workers.pop(names[0]).wait(PATIENCE_S) == 0
@@ -183,8 +182,8 @@ def test_draining_by_name_lets_one_worker_leave(cluster):
 
 def test_a_drained_worker_finishes_what_it_has_and_loses_nothing(cluster, clip):
     name = cluster.start_worker()
-    job_id = submit(make_recipe(clip, cluster.folder / "o.mp4"), cluster.settings)
-    store = JobStore(cluster.settings.job_store)
+    job_id = cluster.submit(make_recipe(clip, cluster.folder / "o.mp4"))
+    store = JobStore(cluster.backend.store_url)
     wait_until(lambda: any(item.status == "running" for item in store.items(job_id)))
     os.kill(cluster.workers[name].pid, signal.SIGTERM)
     assert cluster.workers.pop(name).wait(PATIENCE_S) == 0
@@ -200,12 +199,12 @@ def test_a_drained_worker_finishes_what_it_has_and_loses_nothing(cluster, clip):
 def test_cancelling_frees_a_worker_for_other_work(cluster, clip):
     cluster.start_worker()
     recipe = make_recipe(clip, cluster.folder / "o.mp4")
-    job_id = submit(recipe, cluster.settings)
-    store = JobStore(cluster.settings.job_store)
+    job_id = cluster.submit(recipe)
+    store = JobStore(cluster.backend.store_url)
     wait_until(lambda: any(item.stage == "render" and item.status == "running" for item in store.items(job_id)))
     store.cancel(job_id)
     before, done = store.history(job_id), [item.key for item in store.items(job_id) if item.status == "done"]
-    other = submit(recipe.model_copy(update={"output_path": cluster.folder / "p.mp4", "end_s": 5.0}), cluster.settings)
+    other = cluster.submit(recipe.model_copy(update={"output_path": cluster.folder / "p.mp4", "end_s": 5.0}))
     wait_until(lambda: store.get(other).status == "done", lambda: store.get(other).error + cluster.logs())
     assert store.history(job_id) == before  # nobody finishes or takes anything any more
     assert [item.key for item in store.items(job_id) if item.status == "done"] == done
@@ -217,8 +216,8 @@ def test_cancelling_frees_a_worker_for_other_work(cluster, clip):
 
 def test_a_worker_leaves_work_that_its_licences_do_not_allow(cluster, clip):
     recipe = make_recipe(clip, cluster.folder / "o.mp4")
-    job_id = submit(recipe, cluster.settings)
-    store = JobStore(cluster.settings.job_store)
+    job_id = cluster.submit(recipe)
+    store = JobStore(cluster.backend.store_url)
     try:
         # As a job would be that was planned where other models are installed. Nobody works yet who could be at it.
         plan = store.get(job_id).plan
@@ -241,18 +240,41 @@ def test_a_worker_leaves_work_that_its_licences_do_not_allow(cluster, clip):
 
 def test_the_command_line_follows_a_job_and_fetches_the_output(cluster, clip, wanted, tmp_path):
     cluster.start_worker()
-    recipe, settings = make_recipe(clip, tmp_path / "o.mp4"), cluster.settings
+    recipe = make_recipe(clip, tmp_path / "o.mp4")
     done = subprocess.run(
         [sys.executable, "-m", "facefusion", "run", "-s", str(recipe.source_paths[0]), "-t", str(clip), "-o",
-         str(recipe.output_path), "--segment-length", "5", "--output-video-preset", "ultrafast", "--broker",
-         settings.broker, "--job-store", settings.job_store, "--storage", settings.storage],
+         str(recipe.output_path), "--segment-length", "5", "--output-video-preset", "ultrafast", *cluster.words],
         capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert digest(recipe.output_path) == wanted
-    assert open_storage(settings.storage, tmp_path).list() == []
+    assert open_storage(cluster.backend.storage_url, tmp_path).list() == []
+
+
+def test_a_photo_is_done_by_workers_too_and_followed_by_events(servers, tmp_path):
+    made = Cluster(tmp_path / "cluster", servers(Redis), servers(PostgreSQL), (tmp_path / "shared").as_uri(), {})
+    asked = {"source_paths": [sample_path("source.jpg")], "target_path": sample_path("target.jpg")}
+    far, near = (build_recipe({**asked, "output_path": tmp_path / f"{name}.png"}) for name in ("far", "near"))
+    try:
+        with Jobs(made.backend) as jobs:
+            job = jobs.submit(far).job
+            assert job.is_shared
+            assert jobs.cancel(job.id).status == "cancelled"
+            assert jobs.submit(far).job.status == "queued"  # the same request goes on
+            made.start_worker()
+            assert [event.status for event in jobs.events(job.id) if isinstance(event, Changed)][-1] == "done"
+            assert not (tmp_path / "far.png").exists()
+            assert jobs.run(job.id).changed_frame_count == 1
+            run(near)
+            assert digest(tmp_path / "far.png") == digest(tmp_path / "near.png")
+            assert open_storage(made.backend.storage_url, tmp_path).list(job.id) == []
+            jobs.delete(job.id)
+            with pytest.raises(UnknownJob):
+                jobs.show(job.id)
+    finally:
+        made.stop_workers()
 
 
 def test_work_for_others_needs_all_three_places(tmp_path, clip):
     with pytest.raises(RecipeError, match="needs storage"):
-        submit(make_recipe(clip, tmp_path / "o.mp4"), JobSettings(broker="redis://127.0.0.1/0", job_store="sqlite://"))
+        Jobs(Backend(tmp_path, "sqlite://", "redis://127.0.0.1/0")).submit(make_recipe(clip, tmp_path / "o.mp4"))

@@ -11,10 +11,11 @@ import pytest
 from tests.graphs import channel_means, inverting, painting_swapper
 
 from facefusion.apps import cli
-from facefusion.apps.batch import pair
-from facefusion.apps.models import advise
+from facefusion.apps.models import words_of
 from facefusion.errors import RecipeError
 from facefusion.media.image import read_photo, write_photo
+from facefusion.service.batch import pair
+from facefusion.service.models import Timed, Timing, advise
 
 
 def call(*words):
@@ -77,16 +78,21 @@ def test_models_export_and_import_carry_a_model_over(zoo, tmp_path, monkeypatch,
     assert call("models", "show") == 2
 
 
+def timed(**seconds):
+    names = {"cpu": ("cpu", "model"), "vino": ("openvino_cpu", "model"), "vino_half": ("openvino_cpu", "half")}
+    return Timed("m", tuple(Timing(*names[name], spent) for name, spent in seconds.items()))
+
+
 def test_bench_advises_what_is_fastest_over_all_models():
-    detector = {("cpu", "model"): 0.01, ("openvino_cpu", "model"): 0.02}
-    swapper = {("cpu", "model"): 0.5, ("openvino_cpu", "model"): 0.4, ("openvino_cpu", "half"): 0.2}
-    assert advise([detector, swapper]).startswith(
+    detector = timed(cpu=0.01, vino=0.02)
+    swapper = timed(cpu=0.5, vino=0.4, vino_half=0.2)
+    assert words_of(advise([detector, swapper])).startswith(
         "fastest for all of them: --execution-providers openvino_cpu --execution-precision half "
     )
-    assert "--execution-providers cpu (" in advise([detector])
+    assert "--execution-providers cpu (" in words_of(advise([detector]))
     # A provider that could not run one of them is no advice.
-    assert "--execution-providers cpu (" in advise([{("cpu", "model"): 0.01}, swapper])
-    assert advise([]) == advise([{}, swapper]) == ""
+    assert "--execution-providers cpu (" in words_of(advise([timed(cpu=0.01, vino=None), swapper]))
+    assert advise([]) is advise([timed(vino=None), swapper]) is None
 
 
 def test_models_bench_times_what_is_here(zoo, capsys):
@@ -313,3 +319,82 @@ def test_listing_models_and_engines_loads_no_heavy_library():
         "sys.exit(str(heavy) if heavy else 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# The same for programs
+
+
+def events(capsys):
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_models_tell_values_in_json(zoo, tmp_path, capsys):
+    places = ["--models-path", zoo, "--json"]
+    assert call("models", "list", *places) == 0
+    (listed,) = events(capsys)
+    lines = {line["id"]: line for line in listed["models"]}
+    assert lines["gfpgan_1.4"]["place"] == "here"
+    assert lines["hyperswap_1a_256"]["is_allowed"] is False
+    assert call("models", "show", "gfpgan_1.4", "inswapper_128", *places) == 0
+    shown = events(capsys)
+    assert [view["id"] for view in shown] == ["gfpgan_1.4", "inswapper_128"]
+    assert shown[0]["files"][0]["path"] == str(zoo / "gfpgan_1.4.onnx")
+    assert call("models", "pin", "gfpgan_1.4", *places) == 0
+    assert events(capsys)[0]["event"] == "pinned"
+    (zoo / "gfpgan_1.4.onnx").write_bytes(inverting(256))
+    assert call("models", "verify", "gfpgan_1.4", "face_detector_embedded", *places) == 6
+    broken, whole = events(capsys)
+    assert broken["problem"]["code"] == "hash_mismatch"
+    assert "models pin gfpgan_1.4" in broken["problem"]["hint"]
+    assert whole["problem"] is None
+    assert call("models", "pin", "gfpgan_1.4", *places) == 0
+    assert call("models", "export", tmp_path / "b.ffbundle", "gfpgan_1.4", *places) == 0
+    assert call("models", "key", *places) == 0
+    told = events(capsys)
+    assert [event["event"] for event in told if event["event"] != "bytes"] == ["pinned", "exported", "key"]
+    assert told[-1]["public_key"] == told[-2]["public_key"]
+    assert call("models", "fetch", "face_detector_embedded", *places) == 0
+    assert events(capsys)[0]["is_embedded"] is True
+    assert call("models", "show", "nothing", *places) == 2
+    assert events(capsys)[0]["code"] == "unknown_model"
+
+
+def test_the_doctor_tells_values_in_json(zoo, capsys):
+    assert call("doctor", "--json", "--models-path", zoo) == 0
+    (told,) = events(capsys)
+    assert told["event"] == "doctor"
+    assert told["is_well"] is True
+    assert "gfpgan_1.4" in [model["id"] for model in told["models"]]
+    assert next(p for p in told["providers"] if p["name"] == "cpu")["runs_on"] == "CPUExecutionProvider"
+
+
+def test_what_was_asked_for_is_shown_though_only_errors_are_wanted_besides(zoo, capsys):
+    assert call("models", "list", "--quiet") == 0
+    assert "inswapper_128" in capsys.readouterr().out
+
+
+# Extras
+
+
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_a_report_without_its_packages_is_refused_before_the_first_frame(
+    package, tmp_path, source_photo, target_photo, target_clip, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr("facefusion.pipeline.runner.build_cast", None)
+    monkeypatch.setattr("facefusion.jobs.prepare.check_faces", None)
+    for target, name in ((target_photo, "o.png"), (target_clip, "o.mp4")):
+        words = ["run", "-s", source_photo, "-t", target, "-o", tmp_path / name, "--quiet"]
+        assert call(*words, "--report", tmp_path / "r.html") == 2
+        told = capsys.readouterr().err
+        assert package in told
+        assert "pip install 'facefusion[report]'" in told
+        assert not (tmp_path / name).exists()
+
+
+def test_figures_alone_need_no_further_package(tmp_path, source_photo, target_photo, monkeypatch):
+    for package in ("jinja2", "matplotlib"):
+        monkeypatch.setitem(sys.modules, package, None)
+    words = ["run", "-s", source_photo, "-t", target_photo, "-o", tmp_path / "o.png", "--quiet"]
+    assert call(*words, "--report", tmp_path / "r.json", "--fail-under", "similarity_source=0") == 0
+    assert json.loads((tmp_path / "r.json").read_text())["rows"]

@@ -20,6 +20,7 @@ from PIL import Image
 import facefusion
 from facefusion.errors import (
     DiskLimitReached,
+    ExtraMissing,
     IllegalMove,
     JobError,
     JobMismatch,
@@ -33,8 +34,9 @@ from facefusion.errors import (
     UnknownJob,
 )
 from facefusion.jobs import local, schema, work
-from facefusion.jobs.local import LocalJobs, job_id_of, next_run
+from facefusion.jobs.local import LocalJobs, next_stretch
 from facefusion.jobs.once import run
+from facefusion.jobs.prepare import job_id_of
 from facefusion.jobs.preview import preview
 from facefusion.jobs.schema import SCRIPT, migrated_script, script_of
 from facefusion.jobs.states import Item
@@ -651,13 +653,13 @@ def test_there_is_a_process_for_each_device(jobs, tmp_path, monkeypatch):
 def test_what_a_cluster_needs_is_said_where_it_is_not_installed(monkeypatch):
     import sys
 
-    from facefusion.apps import jobs as door
+    from facefusion.service.jobs import cluster_room
 
     monkeypatch.setitem(sys.modules, "celery", None)
-    monkeypatch.delitem(sys.modules, "facefusion.apps.cluster", raising=False)
-    monkeypatch.delattr("facefusion.apps.cluster", raising=False)
-    with pytest.raises(JobError, match=r"facefusion\[worker\]"):
-        door._cluster()
+    monkeypatch.delitem(sys.modules, "facefusion.service.cluster", raising=False)
+    monkeypatch.delattr("facefusion.service.cluster", raising=False)
+    with pytest.raises(ExtraMissing, match=r"celery.*facefusion\[worker\]"):
+        cluster_room()
 
 
 def items_of(statuses, **values):
@@ -680,14 +682,14 @@ def items_of(statuses, **values):
     ],
 )
 def test_a_free_process_takes_what_others_get_to_last(statuses, taken, expected):
-    run = next_run(items_of(statuses), {("render", number) for number in taken})
-    assert run == (expected and ("render", range(*expected)))
+    found = next_stretch(items_of(statuses), {("render", number) for number in taken})
+    assert found == (expected and ("render", range(*expected)))
 
 
 def test_an_item_that_may_not_be_tried_yet_is_not_taken():
     items = items_of("qq", available_at=50.0)
-    assert next_run(items, now=49.0) is None
-    assert next_run(items, now=50.0) == ("render", range(2))
+    assert next_stretch(items, now=49.0) is None
+    assert next_stretch(items, now=50.0) == ("render", range(2))
 
 
 def test_storage_by_path_and_by_url_is_the_same(tmp_path):

@@ -38,6 +38,8 @@ from facefusion.jobs.store import JobStore
 from facefusion.jobs.sweep import sweep
 from facefusion.jobs.work import Worker, key_of
 from facefusion.recipe import build_recipe
+from facefusion.service.backend import Backend
+from facefusion.service.jobs import Jobs
 from facefusion.workplace import LOCK, Workplace, is_held, take
 
 
@@ -456,7 +458,7 @@ def test_links_in_the_storage_are_not_followed(tmp_path):
 def test_an_empty_name_is_no_job(jobs, recipe):
     jobs.create(recipe())
     with pytest.raises(RecipeError, match="empty name"):
-        door._full_id(jobs, "")
+        Jobs(Backend(jobs.folder)).find_id("")
 
 
 # Reuse

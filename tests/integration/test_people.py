@@ -15,7 +15,7 @@ from facefusion.imaging.flow import warping_error
 from facefusion.jobs.once import run
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
-from facefusion.metrics.report import Report, Row, Sample
+from facefusion.metrics.figures import Report, Row, Sample
 from facefusion.models.synthetic_faces import load_synthetic_faces
 from facefusion.pipeline.plan import build_plan
 from facefusion.pipeline.runner import analyse_target, build_analyser, build_cast, build_processors

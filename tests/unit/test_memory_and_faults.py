@@ -9,9 +9,10 @@ import av
 import cv2
 import numpy as np
 import onnxruntime
+import psutil
 import pytest
 
-from facefusion.apps.cli import exit_code
+from facefusion.apps.endings import exit_code
 from facefusion.errors import (
     FaceFusionError,
     Fault,
@@ -158,7 +159,10 @@ def write_files(root, files):
         (root / name).write_text(text)
 
 
-MEMINFO = "MemTotal:       32000000 kB\nMemFree:          100000 kB\nMemAvailable:    8000000 kB\n"
+class Machine:
+    """What psutil tells of one."""
+
+    available = 8_000_000 * 1024
 
 
 @pytest.mark.parametrize(
@@ -185,10 +189,15 @@ MEMINFO = "MemTotal:       32000000 kB\nMemFree:          100000 kB\nMemAvailabl
         ({"proc/self/cgroup": "nonsense\n4:memory\n0::/../../..\n"}, 8_000_000 * 1024),
     ],
 )  # fmt: skip
-def test_memory_that_a_container_may_not_take_is_not_free(tmp_path, files, wanted):
-    write_files(tmp_path, {"proc/meminfo": MEMINFO, **files})
+def test_memory_that_a_container_may_not_take_is_not_free(tmp_path, monkeypatch, files, wanted):
+    monkeypatch.setattr(psutil, "virtual_memory", Machine)
+    write_files(tmp_path, files)
     assert free_bytes(tmp_path) == wanted
 
 
-def test_where_nobody_tells_how_much_is_free_something_is_reckoned_with(tmp_path):
+def test_where_nobody_tells_how_much_is_free_something_is_reckoned_with(tmp_path, monkeypatch):
+    def fail():
+        raise OSError("no such thing here")
+
+    monkeypatch.setattr(psutil, "virtual_memory", fail)
     assert free_bytes(tmp_path) > 0

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from facefusion.apps import console, stopping
+from facefusion.apps.endings import EXIT_OK, EXIT_OUTPUT, EXIT_UNEXPECTED, EXIT_USAGE, job_in_hand, tell_exception
 from facefusion.apps.stopping import EXIT_STOPPED
-from facefusion.errors import Fault, RecipeError, UnknownOption, own_error
+from facefusion.errors import RecipeError, UnknownOption
 from facefusion.version import __version__
-
-EXIT_OK = 0
-EXIT_UNEXPECTED = 1
-EXIT_USAGE = 2
-EXIT_INPUT = 3
-EXIT_NO_FACE = 4
-EXIT_OUTPUT = 5
-EXIT_MODEL = 6
-EXIT_QUALITY = 7
-EXIT_JOB = 8
-EXIT_MEMORY = 9
 
 _EXIT_TEXT = """exit codes:
   0 done   2 wrong request   3 input cannot be read   4 no face found
@@ -65,13 +53,6 @@ _MODEL_HELP = """list; show ID; fetch ID; verify [ID]; pin ID (accept a file wit
 import FOLDER or BUNDLE; export BUNDLE ID; key (the public key of your bundles); bench [ID]"""
 
 
-_OF_THE_MACHINE = (
-    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG,
-    errno.ELOOP,
-)  # fmt: skip
-"""Errors of files that are no fault of ours, wherever they come up."""
-
-
 class _Parser(argparse.ArgumentParser):
     """Argparse with our error words and exit code."""
 
@@ -79,25 +60,6 @@ class _Parser(argparse.ArgumentParser):
         file = next((word for word in sys.argv[1:] if word.startswith("-") and os.path.isfile(word)), None)
         hint = f"The file {file} is written ./{file} here." if file else f"See {self.prog} --help."
         raise RecipeError(f"{message[:1].upper()}{message[1:].rstrip('.')}.", hint)
-
-
-def exit_code(error: BaseException) -> int:
-    """Exit code of an error, by its class."""
-    from facefusion import errors
-
-    table: list[tuple[type[BaseException], int]] = [
-        (errors.OutputRefused, EXIT_OUTPUT),
-        (errors.MediaError, EXIT_INPUT),
-        (errors.TracksError, EXIT_INPUT),
-        (errors.FaceError, EXIT_NO_FACE),
-        (errors.RecipeError, EXIT_USAGE),
-        (errors.ModelError, EXIT_MODEL),
-        (errors.QualityTooLow, EXIT_QUALITY),
-        (errors.JobError, EXIT_JOB),
-        (errors.OutOfMemory, EXIT_MEMORY),
-        (errors.Stopped, EXIT_STOPPED),
-    ]
-    return next((code for kind, code in table if isinstance(error, kind)), EXIT_UNEXPECTED)
 
 
 def _add_recipe_flags(parser: argparse.ArgumentParser, skip: Sequence[str] = (), only: Sequence[str] = ()) -> None:
@@ -284,52 +246,8 @@ def _guarded(words: list[str]) -> int:
         return tell_exception(error, words, is_json)
 
 
-def tell_exception(error: Exception, words: Sequence[str], is_json: bool) -> int:
-    """Say what went wrong: an error of ours as it is, and all others as a fault, with a log.
-
-    Returns
-    -------
-    The exit code.
-    """
-    from facefusion.apps import faults
-
-    known = own_error(error)
-    cause = known.__cause__ if error is known and known.__cause__ is not None else error
-    if isinstance(known, Fault) and isinstance(cause, OSError) and cause.errno in _OF_THE_MACHINE and cause.filename:
-        from facefusion.media.files import translate_os_error
-
-        known = translate_os_error(cause, Path(os.fsdecode(cause.filename)))
-    if faults.is_debugging():
-        import traceback
-
-        console.say("".join(traceback.format_exception(error)), is_error=True)
-    if not isinstance(known, Fault):
-        console.tell_error(known, is_json)
-        return exit_code(known)
-    job_id, state = _job_in_hand()
-    fault = faults.fault_of(cause)
-    log = faults.save_log(faults.describe(cause, words, f"{job_id} {state}".strip()))
-    hints = [f"Job {job_id} is kept ({state}); go on with: facefusion jobs resume {job_id}."] if job_id else []
-    hints.append(f"Please report it to {faults.REPORT_TO}" + (f", with {log}." if log else "."))
-    if not faults.is_debugging():
-        hints.append("With --debug, all is shown.")
-    fault.hint = " ".join(hints)
-    console.tell_error(fault, is_json, job=job_id or None, job_status=state or None, log=log)
-    return EXIT_UNEXPECTED
-
-
-def _job_in_hand() -> tuple[str, str]:
-    """Id and state of the job that this process works on, or nothing."""
-    jobs = sys.modules.get("facefusion.apps.jobs")
-    if jobs is None:
-        return "", ""
-    with suppress(Exception):  # there is an error already that is to be told
-        return jobs.job_in_hand(), jobs.state_in_hand()
-    return "", ""
-
-
 def _stopped(is_json: bool) -> int:
-    job_id, _ = _job_in_hand()
+    job_id, _ = job_in_hand()
     way_on = f"run the same command again to go on, or: facefusion jobs resume {job_id}"
     stopping.tell(way_on if job_id else "nothing was written", job_id, is_json)
     return EXIT_STOPPED
@@ -414,7 +332,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         from facefusion.apps.models import run_models
 
         action, names, key, trusted = words.values()
-        return run_models(action, names, recipe, key, trusted, show.transfer)
+        return run_models(action, names, recipe, key, trusted, show)
     if command in ("jobs", "worker") or command in _DRAFT_ACTIONS:
         from facefusion.apps import jobs
 
@@ -426,9 +344,9 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         do = plugins.run_processors if command == "processors" else plugins.run_plugins
         return do(words["action"], words["names"], recipe, show)
     if command == "doctor":
-        from facefusion.apps.doctor import examine
+        from facefusion.apps.doctor import run_doctor
 
-        return examine(recipe)
+        return run_doctor(recipe, show)
 
     if command == "batch-run":
         from facefusion.apps.batch import run_batch

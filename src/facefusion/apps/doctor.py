@@ -1,84 +1,53 @@
-"""What is installed, which providers really run, which models verify."""
+"""``facefusion doctor``: prints what `facefusion.service.doctor` finds."""
 
 from __future__ import annotations
 
-import platform
-import sys
-from importlib.metadata import PackageNotFoundError, version
-
-from facefusion import __version__
-from facefusion.apps.console import say
-from facefusion.apps.models import state_of
-from facefusion.errors import FaceFusionError
-from facefusion.models.providers import core_count, describe_providers
-from facefusion.models.session import SESSIONS
-from facefusion.models.store import ModelStore
+from facefusion.apps.show import Show
 from facefusion.recipe import Recipe
-
-_PACKAGES = (
-    "numpy",
-    "opencv-python-headless",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "onnxruntime-openvino",
-    "av",
-    "pillow",
-    "pillow-heif",
-    "pydantic",
-    "safetensors",
-)
+from facefusion.service.doctor import Health, examine
+from facefusion.service.models import Models
 
 
-def examine(recipe: Recipe) -> int:
-    """``facefusion doctor``: print a report; 0 where the embedded default works."""
-    say(f"facefusion {__version__}, Python {sys.version.split()[0]}, {platform.platform()}, {core_count()} cores")
-    say("\npackages")
-    runtimes = []
-    for name in _PACKAGES:
-        try:
-            say(f"  {name:<24}{version(name)}")
-            if name.startswith("onnxruntime"):
-                runtimes.append(name)
-        except PackageNotFoundError:
-            say(f"  {name:<24}not installed")
-    if len(runtimes) > 1:
-        best = runtimes[-1]
-        say(
-            f"  {' and '.join(runtimes)} lie in one folder, and the last one installed has overwritten the others.\n"
-            f"  To have {best}: pip uninstall -y {' '.join(runtimes)} && pip install {best}"
-        )
-    say("\nmodels")
-    is_well = True
-    store = ModelStore(recipe.models_paths, recipe.licences)
-    specs = store.catalog()
-    for spec in specs.values():
-        if store.find(spec) is None and spec.origin != "embedded":
-            continue
-        try:
-            store.verify(spec)
-            state = state_of(spec, store)
-        except FaceFusionError as error:
-            state = error.message
-            is_well = False
-        say(f"  {spec.id:<28}{state}")
-    others = sum(store.find(spec) is None for spec in specs.values())
-    say(f"  {others} more in the catalogue are not here; see 'facefusion models list'")
-    say("\nexecution providers")
-    probe = specs["face_landmarker_embedded"]
-    for name, is_offered in describe_providers().items():
-        if not is_offered:
-            say(f"  {name:<14}not in this ONNX Runtime")
-            continue
-        try:
-            works = f"runs ({SESSIONS.get(probe, store, [name]).provider})"
-        except FaceFusionError as error:
-            works = f"does not run: {error.message}"
-            is_well = is_well and name != "cpu"
-        say(f"  {name:<14}{works}")
-    say("\nvideo encoders")
-    from facefusion.media.encoders import describe_encoders
+def run_doctor(recipe: Recipe, show: Show) -> int:
+    """Print a report.
 
-    for encoder, is_there in describe_encoders().items():
-        say(f"  {encoder:<12}{'available' if is_there else 'not in this PyAV'}")
-    say("\nAll is well." if is_well else "\nSomething is broken; see above.")
-    return 0 if is_well else 6
+    Returns
+    -------
+    0 where the embedded default works, else 6.
+    """
+    health = examine(Models(recipe.models_paths, recipe.licences))
+    show.value("doctor", health.as_dict(), _text(health))
+    return 0 if health.is_well else 6
+
+
+def _text(health: Health) -> str:
+    lines = [
+        f"facefusion {health.version}, Python {health.python}, {health.platform}, {health.cores} cores",
+        "",
+        "packages",
+        *(f"  {name:<24}{found or 'not installed'}" for name, found in health.packages.items()),
+    ]
+    if len(health.runtimes) > 1:
+        names, best = health.runtimes, health.runtimes[-1]
+        lines += [
+            f"  {' and '.join(names)} lie in one folder, and the last one installed has overwritten the others.",
+            f"  To have {best}: pip uninstall -y {' '.join(names)} && pip install {best}",
+        ]
+    lines += ["", "extras"]
+    for name, is_there in health.extras.items():
+        way_to_it = f"pip install 'facefusion[{name}]'"
+        lines.append(f"  {name:<24}{'installed' if is_there else way_to_it}")
+    lines += ["", "models"]
+    for model in health.models:
+        lines.append(f"  {model.id:<28}{model.problem.message if model.problem else model.state}")
+    lines.append(f"  {health.other_count} more in the catalogue are not here; see 'facefusion models list'")
+    lines += ["", "execution providers"]
+    for provider in health.providers:
+        works = f"runs ({provider.runs_on})" if provider.is_offered else "not in this ONNX Runtime"
+        if provider.problem is not None:
+            works = f"does not run: {provider.problem.message}"
+        lines.append(f"  {provider.name:<14}{works}")
+    lines += ["", "video encoders"]
+    for name, is_there in health.encoders.items():
+        lines.append(f"  {name:<12}{'available' if is_there else 'not in this PyAV'}")
+    return "\n".join([*lines, "", "All is well." if health.is_well else "Something is broken; see above."])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -147,6 +148,23 @@ class Show:
         if self._mode == "json":
             self._emit(event="message", text=text, **fields)
         elif self._mode == "bar":
+            say(text)
+
+    def value(self, event: str, fields: Mapping[str, Any], text: str) -> None:
+        """Show what was asked for, which is shown even where nothing but errors is wanted besides.
+
+        Parameters
+        ----------
+        event
+            Its name in JSON.
+        fields
+            All of it, for JSON.
+        text
+            The same in words.
+        """
+        if self.is_json:
+            self._emit(event=event, **fields)
+        elif text:
             say(text)
 
     def note(self, message: Warning | str, *_: object, **__: object) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -33,31 +33,24 @@ from facefusion.errors import (
 )
 from facefusion.jobs.memory import free_bytes
 from facefusion.jobs.pool import LACK_OF_MEMORY, Done, Gone, Pool
+from facefusion.jobs.prepare import prepare
 from facefusion.jobs.states import Item, StageName, is_due
 from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file, is_same_storage, open_storage
 from facefusion.jobs.store import LOCAL, Job, JobStore
 from facefusion.jobs.sweep import STRAY_S, Swept, remove, sweep
-from facefusion.jobs.work import LEASE_S, Worker, give_up, hashes_of, is_at_work, joined_as, key_of, owner_name
-from facefusion.media.generated import plan_generated
+from facefusion.jobs.work import LEASE_S, Worker, give_up, is_at_work, joined_as, key_of, owner_name
 from facefusion.models.providers import core_count
-from facefusion.pipeline.cast import build_cast, check_faces
-from facefusion.pipeline.clip import plan_clip
-from facefusion.pipeline.generate import build_source
-from facefusion.pipeline.plan import Plan, build_plan, check_paths, face_map_of
+from facefusion.pipeline.cast import build_cast
+from facefusion.pipeline.plan import Plan, check_paths
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import TARGET_HASH, Outcome
-from facefusion.recipe import Execution, Recipe, build_recipe, with_absolute_paths
+from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.track import Tracks
-from facefusion.version import __version__
 from facefusion.workplace import clear_dead, is_held, make_folder, take, user_base, user_workplace
 
-OF_THE_MACHINE = (*Execution.model_fields, "report_path", "fail_under")
-"""Options that say how and not what: the same request with others is the same job."""
-OF_THE_OUTPUT = ("output_path", "output_audio", "drop_tracks", "keep_metadata")
-"""Options that say what becomes of the finished parts. No part depends on them, nor on the ending of the output."""
 WORKER_BYTES = 1_500_000_000
 """Memory to reckon with for each process."""
-MAX_RUN = 16
+MAX_STRETCH = 16
 """Spans that a process does on end: it reads the tracks of all of them at once."""
 POLL_S = 0.2
 GLANCE_S = 3.0
@@ -66,57 +59,8 @@ LEAVE_S = 10.0
 """How long to wait for a process that was told to leave a job, or is just done with it."""
 MAX_BARREN = 5
 """So many processes on end may die before they begin an item."""
-Run = tuple[StageName, range]
-
-
-def job_id_of(recipe: Recipe, inputs: dict[str, str]) -> str:
-    """The id of a request: made of what is asked for and of what is in the input files."""
-    asked = recipe.model_dump(mode="json", exclude=set(OF_THE_MACHINE))
-    asked["output_path"] = str(recipe.output_path.absolute())
-    text = json.dumps([asked, sorted(inputs.values()), __version__], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def work_id_of(recipe: Recipe, inputs: dict[str, str], models: dict[str, str]) -> str:
-    """The id of the work behind a request: jobs that share it have the same tracks and segments.
-
-    Parameters
-    ----------
-    recipe
-        As it was asked for, before anything that was left open is decided.
-    inputs
-        SHA-256 of every file that it reads.
-    models
-        SHA-256 of every model that it runs.
-    """
-    asked = _absolute(recipe).model_dump(mode="json", exclude={*OF_THE_MACHINE, *OF_THE_OUTPUT})
-    text = json.dumps([asked, sorted(inputs.values()), models, __version__], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def input_paths(recipe: Recipe) -> list[Path]:
-    """Files that a recipe reads, those that a mapping file names included."""
-    people = face_map_of(recipe)
-    named = (recipe.reference_face_path, recipe.face_map_path, *(person.reference for person in people))
-    sources = [*recipe.source_paths, *(path for person in people for path in person.sources)]
-    target = [] if recipe.target_path == Path() else [recipe.target_path]
-    return [*target, *sources, *recipe.exempt_paths, *(path for path in named if path)]
-
-
-def hash_inputs(recipe: Recipe) -> dict[str, str]:
-    """SHA-256 of every file that a recipe reads, by path.
-
-    Raises
-    ------
-    MediaMissing
-    """
-    from facefusion.media.files import check_file
-
-    found = {}
-    for path in dict.fromkeys(input_paths(recipe)):
-        check_file(path)
-        found[str(path)] = hash_file(path)
-    return found
+Stretch = tuple[StageName, range]
+"""Items on end of one stage, which a process does in one go."""
 
 
 def check_target(tracks: Tracks, target: Path, hashes: Mapping[str, str]) -> None:
@@ -128,32 +72,6 @@ def check_target(tracks: Tracks, target: Path, hashes: Mapping[str, str]) -> Non
     """
     if tracks.notes.get(TARGET_HASH, hashes[str(target)]) != hashes[str(target)]:
         raise TracksError(f"The tracks were made from another file than {target} is now.", "Analyse this target again.")
-
-
-def stages_of(plan: Plan) -> tuple[StageName, ...]:
-    """Stages of a planned job."""
-    made: tuple[StageName, ...] = ("generate", "assemble") if plan.is_generated else ()
-    seen: tuple[StageName, ...] = ("analyse", "join") if plan.wants_faces else ()
-    return *made, *seen, "render", "merge"
-
-
-def plan_of(plan: Plan, inputs: dict[str, str]) -> dict[str, Any]:
-    """What is decided before the first frame, as it is stored with the job."""
-    made: dict[str, Any] | None = None
-    if plan.is_generated:
-        info = build_source(plan.recipe).info
-        made = {**asdict(info), "frame_rate": str(info.frame_rate)}
-        spans = plan_generated(info, plan.recipe.segment_s)
-    else:
-        spans = plan_clip(plan.recipe, plan.kind)
-    return {
-        "version": __version__,
-        "spans": [[span.start, span.stop, span.frame_count] for span in spans],
-        "kind": plan.kind,
-        "generated": made,
-        "models": hashes_of(plan.recipe),
-        "hashes": inputs,
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,18 +145,13 @@ class LocalJobs:
         JobError
             When another process is just making it, or just done with it.
         """
-        recipe = with_absolute_paths(recipe)
-        plan = build_plan(recipe)
-        hashes = hash_inputs(recipe)
-        job_id = job_id_of(recipe, hashes)
+        asked = prepare(recipe)
+        job_id = asked.job_id
         job = self.store.find(job_id)
         if job is not None and job.status != "done":
             return job
-        check_faces(plan.recipe, on_progress)
-        # A relative path means nothing to who goes on from elsewhere.
-        chosen = _absolute(plan.recipe)
-        stored = plan_of(replace(plan, recipe=chosen), hashes)
-        stored["work"] = work_id_of(recipe, hashes, stored["models"])
+        asked.check_faces(on_progress)
+        chosen, stored = asked.chosen, asked.stored()
         counts = [count for _, _, count in stored["spans"]]
         with ExitStack() as stack:
             self._hold(stack, job_id, self._lock_path(job_id, ".new"), LEAVE_S)
@@ -249,11 +162,11 @@ class LocalJobs:
                 self._hold(stack, job_id, self._lock_path(job_id), LEAVE_S)
                 self.storage.delete(f"{job_id}/")
             done: dict[tuple[StageName, int], tuple[str, dict[str, Any]]] = {}
-            stages = stages_of(plan)
+            stages = asked.stages
             other = None
             if tracks is not None and "join" in stages:
-                check_target(tracks, recipe.target_path, hashes)
-                done, stages = self._take_in(job_id, plan, tracks), stages[stages.index("join") :]
+                check_target(tracks, asked.recipe.target_path, asked.hashes)
+                done, stages = self._take_in(job_id, asked.plan, tracks), stages[stages.index("join") :]
             else:
                 other = self._find_alike(stack, job_id, stored)
             if other is not None:
@@ -325,11 +238,7 @@ class LocalJobs:
         """
         check_job_id(job_id)
         job = self.store.get(job_id)
-        storage = self.storage
-        if job.plan.get("inputs") and not self._is_ours(job):  # made by workers, who have leases
-            storage = open_storage(job.storage, user_base())
-        else:
-            self._check_ours(job)
+        storage = self.storage_of(job)
         way_on = f"Cancel it first: facefusion jobs cancel {job_id}"
         with ExitStack() as stack:
             patience_s = LEAVE_S if job.status == "cancelled" else GLANCE_S
@@ -344,12 +253,23 @@ class LocalJobs:
         """Tidy up (`facefusion.jobs.sweep.sweep`); what somebody is at is left alone."""
         return sweep(self.store, self.storage, keep_days, stray_s, self.folder / "locks")
 
-    def state(self, job: Job) -> str:
-        """What is to be said of a job: its status, or ``stopped`` where nobody goes on with it."""
+    def storage_of(self, job: Job) -> Storage:
+        """Where the working files of a job are: here, or where the workers of a cluster put them.
+
+        Raises
+        ------
+        JobError
+            When they are in another folder of this machine.
+        """
+        if job.plan.get("inputs") and not self._is_ours(job):  # made by workers, who have leases
+            return open_storage(job.storage, user_base())
+        self._check_ours(job)
+        return self.storage
+
+    def is_stopped(self, job: Job) -> bool:
+        """Whether a job is neither over nor in anybody's hands."""
         is_open = job.status in ("queued", "running") and job.queue == LOCAL
-        if not is_open or is_held(self._lock_path(job.id)) or is_held(self._lock_path(job.id, ".new")):
-            return job.status
-        return "stopped"
+        return is_open and not any(is_held(self._lock_path(job.id, ending)) for ending in ("", ".new"))
 
     def _is_ours(self, job: Job) -> bool:
         """Whether the files of a job are here; a folder that was moved is still the same."""
@@ -568,9 +488,9 @@ class LocalJobs:
         reporter.on_break = worker.stop
         try:
             while self._is_wanted(job_id, reporter):
-                run = next_run(self._stage_in_hand(job_id))
-                if run:
-                    worker.perform(job_id, *run)
+                stretch = next_stretch(self._stage_in_hand(job_id))
+                if stretch:
+                    worker.perform(job_id, *stretch)
                 else:
                     time.sleep(POLL_S)  # a failed item waits for its next try
         finally:
@@ -596,11 +516,11 @@ class LocalJobs:
                 items = self._stage_in_hand(job_id)
                 taken = {(stage, numbers[0]) for _, stage, numbers in pool.tasks}
                 while pool.room:
-                    run = next_run(items, taken)
-                    if not run:
+                    stretch = next_stretch(items, taken)
+                    if not stretch:
                         break
-                    pool.give(job_id, *run)
-                    taken.add((run[0], run[1][0]))
+                    pool.give(job_id, *stretch)
+                    taken.add((stretch[0], stretch[1][0]))
                 # What is done opens what comes next; only a failed item that waits for its next try needs a clock.
                 for event in pool.wait(POLL_S):
                     if isinstance(event, Gone):
@@ -731,9 +651,9 @@ def _all_kinds(kind: type[FaceFusionError]) -> Iterator[type[FaceFusionError]]:
         yield from _all_kinds(other)
 
 
-def next_run(
+def next_stretch(
     items: Sequence[Item], taken: Collection[tuple[StageName, int]] = (), now: float | None = None
-) -> Run | None:
+) -> Stretch | None:
     """What a process that has nothing to do takes next.
 
     Parameters
@@ -751,24 +671,24 @@ def next_run(
     second half, so that everyone reads on for as long as possible.
     """
     now = time.time() if now is None else now
-    runs: list[tuple[bool, list[Item]]] = []
+    stretches: list[tuple[bool, list[Item]]] = []
     is_going_on = is_followed = False
     for item in items:
         if item.status == "queued" and (item.stage, item.number) not in taken and is_due(item, now):
             if not is_going_on:
-                runs.append((is_followed, []))
-            runs[-1][1].append(item)
+                stretches.append((is_followed, []))
+            stretches[-1][1].append(item)
             is_going_on = True
         else:
             is_going_on = False
             is_followed = item.status == "running" or (item.stage, item.number) in taken
-    if not runs:
+    if not stretches:
         return None
-    is_followed, run = min(runs, key=lambda found: (found[0], -len(found[1])))
+    is_followed, stretch = min(stretches, key=lambda found: (found[0], -len(found[1])))
     if is_followed:
-        run = run[len(run) // 2 :]
-    run = run[:MAX_RUN]
-    return run[0].stage, range(run[0].number, run[-1].number + 1)
+        stretch = stretch[len(stretch) // 2 :]
+    stretch = stretch[:MAX_STRETCH]
+    return stretch[0].stage, range(stretch[0].number, stretch[-1].number + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -857,14 +777,3 @@ class _Reporter:
                     self._error = error
                     self.on_break()
                     return
-
-
-def _absolute(recipe: Recipe) -> Recipe:
-    paths: dict[str, Any] = {
-        name: getattr(recipe, name).absolute()
-        for name in ("target_path", "output_path", "reference_face_path", "face_map_path", "report_path")
-        if getattr(recipe, name) not in (None, Path())
-    }
-    for name in ("source_paths", "exempt_paths"):
-        paths[name] = tuple(path.absolute() for path in getattr(recipe, name))
-    return recipe.model_copy(update=paths)

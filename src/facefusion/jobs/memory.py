@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 UNKNOWN_BYTES = 8_000_000_000
 """What is reckoned with where nobody tells."""
@@ -17,23 +18,20 @@ def free_bytes(root: Path = Path("/")) -> int:
     Parameters
     ----------
     root
-        Where ``proc`` and ``sys`` are.
+        Where ``proc`` and ``sys`` of the control groups are.
 
     Returns
     -------
     The least of what the machine can give and what is left of the limit of every control group around this process.
     """
-    return min([_of_machine(root), *_of_groups(root)])
+    return min([_of_machine(), *_of_groups(root)])
 
 
-def _of_machine(root: Path) -> int:
-    with suppress(OSError, ValueError, IndexError):
-        for line in (root / "proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    with suppress(AttributeError, ValueError, OSError):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return UNKNOWN_BYTES
+def _of_machine() -> int:
+    try:
+        return int(psutil.virtual_memory().available)
+    except (psutil.Error, OSError, ValueError):
+        return UNKNOWN_BYTES
 
 
 def _of_groups(root: Path) -> Iterator[int]:

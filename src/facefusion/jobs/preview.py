@@ -41,14 +41,16 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
         When an input is not what the job began with: its faces are elsewhere, and might be shown.
     """
     job = jobs.store.get(job_id)
-    recipe = build_recipe(job.recipe)
+    recipe, storage = build_recipe(job.recipe), jobs.storage_of(job)
+    if job.plan.get("kind") == "photo":
+        raise JobError(f"Job {job_id} is of a photo, so there is nothing to see before it is done.", "Run it.")
     joined = jobs.store.outcome(job_id, "join")
     has_tracks = any(item.stage == "join" for item in jobs.store.items(job_id))
     key = key_of(job_id, "join", 0)
     none = JobError(
         f"Job {job_id} has no tracks.", "They are there from the end of the first pass to the end of the job."
     )
-    if has_tracks and (not joined or not jobs.storage.has(key)):
+    if has_tracks and (not joined or not storage.has(key)):
         raise none
     reader = read_clip(recipe)
     first = reader.offset
@@ -63,10 +65,10 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
     inputs = BoundInputs.bind(map(Path, hashes), hashes)
     try:
         if has_tracks:
-            with jobs.storage.local(key) as file:
+            with storage.local(key) as file:
                 tracks = load_tracks(file, [span], range(1))
     except (FileNotFoundError, TracksError) as error:
-        if jobs.storage.has(key):
+        if storage.has(key):
             raise
         raise none from error  # the job was finished meanwhile
     cast = build_cast(recipe)

@@ -58,6 +58,8 @@ class Item:
         Of the file it left.
     error
         Why it failed last.
+    claimed_at, finished_at
+        When it was last taken, and when its file was recorded, in seconds of the store's clock; 0 for never.
     """
 
     job_id: str
@@ -71,6 +73,8 @@ class Item:
     available_at: float = 0.0
     sha256: str = ""
     error: str = ""
+    claimed_at: float = 0.0
+    finished_at: float = 0.0
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -232,7 +236,7 @@ def move_item(item: Item, event: Event, now: float, max_attempts: int) -> tuple[
                 raise _illegal(item, event)
             moved = replace(
                 item, status="running", owner=owner, lease_until=now + min(lease_s, MAX_LEASE_S),
-                attempts=item.attempts + 1, renders=item.renders + 1,
+                attempts=item.attempts + 1, renders=item.renders + 1, claimed_at=now,
             )  # fmt: skip
             return moved, ()
         case ((Beat() | Finish() | Fail() | Wait() | Refuse()), _) if (
@@ -245,7 +249,7 @@ def move_item(item: Item, event: Event, now: float, max_attempts: int) -> tuple[
         case Beat(_, lease_s), _:
             return replace(item, lease_until=now + min(lease_s, MAX_LEASE_S)), ()
         case Finish(_, sha256), _:
-            return replace(item, status="done", owner="", sha256=sha256, error=""), ()
+            return replace(item, status="done", owner="", sha256=sha256, error="", finished_at=now), ()
         case Fail(_, error, retryable), _:
             return _again(replace(item, error=error), now, max_attempts if retryable else 0)
         case Wait(), _:

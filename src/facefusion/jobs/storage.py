@@ -9,7 +9,6 @@ import re
 import shutil
 import stat
 import tempfile
-import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from facefusion.errors import DiskLimitReached, JobError, OutputRefused, StoreUnreachable
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
+
+from facefusion.documents import reason_of
+from facefusion.errors import DiskLimitReached, ExtraMissing, JobError, OutputRefused, StoreUnreachable
 from facefusion.workplace import Workplace, make_folder, refusal
 
 R = TypeVar("R")
@@ -301,9 +303,7 @@ class ObjectStorage(Storage):
         try:
             import obstore.store
         except ModuleNotFoundError as error:
-            raise StoreUnreachable(
-                f"Storage {url} needs a package that is not installed.", "Run: pip install 'facefusion[worker]'"
-            ) from error
+            raise ExtraMissing.of(f"Storage {url}", str(error.name), "storage") from error
         self.url, self._cache = url, cache
         settings = dict(options or {})
         if any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS):
@@ -387,25 +387,34 @@ class ObjectStorage(Storage):
 
     def _call(self, key: str, function: Callable[[], R]) -> R:
         """Call obstore; wait while the storage does not answer."""
-        until, wait_s = time.monotonic() + PATIENCE_S, 0.2
-        while True:
-            try:
-                return function()
-            except FileNotFoundError:
-                raise
-            except Exception as error:  # obstore has errors of many kinds
-                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES):
-                    raise refusal(error, self._cache) from error
-                if (
-                    type(error).__name__ in ("UnauthenticatedError", "PermissionDeniedError")
-                    or time.monotonic() > until
-                ):
-                    raise StoreUnreachable(
-                        f"Storage {self.url} does not answer for {key}: {str(error).splitlines()[0]}.",
-                        "Check address, bucket and keys; the job can then be resumed.",
-                    ) from error
-                time.sleep(wait_s)
-                wait_s = min(wait_s * 2, 5.0)
+        attempts = Retrying(
+            retry=retry_if_exception(_may_pass),
+            stop=stop_after_delay(PATIENCE_S),
+            wait=wait_exponential(0.2, max=5.0),
+            reraise=True,
+        )
+        try:
+            return attempts(function)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # obstore has errors of many kinds
+            if _is_local(error):
+                raise refusal(error, self._cache) from error
+            raise StoreUnreachable(
+                f"Storage {self.url} does not answer for {key}: {reason_of(error)}.",
+                "Check address, bucket and keys; the job can then be resumed.",
+            ) from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether waiting may help: nothing that is missing, forbidden, or wrong with the disk of this machine."""
+    if not isinstance(error, Exception) or isinstance(error, FileNotFoundError) or _is_local(error):
+        return False
+    return type(error).__name__ not in ("UnauthenticatedError", "PermissionDeniedError")
+
+
+def _is_local(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES)
 
 
 BLOCK_BYTES, BLOCKS = 1 << 20, 24

@@ -20,8 +20,10 @@ from typing import Any, ParamSpec, TypeVar, get_args
 
 import sqlalchemy as sa
 from sqlalchemy import exc
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from facefusion.errors import (
+    ExtraMissing,
     FaceFusionError,
     IllegalMove,
     LeaseLost,
@@ -61,9 +63,9 @@ from facefusion.jobs.states import (
 )
 from facefusion.workplace import make_folder
 
-HEAD = "0001"
+HEAD = "0002"
 """Newest step in ``migrations``."""
-KNOWN = ("0001",)
+KNOWN = ("0001", "0002")
 """All steps in ``migrations``."""
 LOCAL = "this machine"
 """Queue of jobs that `facefusion.jobs.local` does; no worker of a cluster takes from it."""
@@ -88,6 +90,7 @@ _items = sa.Table(
     sa.Column("lease_until", sa.Float), sa.Column("available_at", sa.Float), sa.Column("published_at", sa.Float),
     sa.Column("sha256", sa.String(64)), sa.Column("error", sa.Text), sa.Column("frame_count", sa.Integer),
     sa.Column("progress", sa.Integer), sa.Column("outcome", sa.JSON),
+    sa.Column("claimed_at", sa.Float), sa.Column("finished_at", sa.Float),
 )  # fmt: skip
 _events = sa.Table(
     "events", _metadata,
@@ -95,6 +98,8 @@ _events = sa.Table(
     sa.Column("what", sa.Text),
 )  # fmt: skip
 _ITEM_FIELDS = tuple(field.name for field in fields(Item))
+_LIGHT = [column for column in _items.c if column.name != "outcome"]
+"""What is read often: outcomes hold the times of every frame."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -142,13 +147,26 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class StageProgress:
-    """How far a stage is: items and frames, done and in all."""
+    """How far a stage is: items and frames, done and in all.
+
+    Attributes
+    ----------
+    frames_per_s
+        How fast it goes just now, all workers together; 0 where nobody is at it.
+    """
 
     stage: StageName
     items_done: int
     items: int
     frames_done: int
     frames: int
+    frames_per_s: float = 0.0
+
+    @property
+    def time_left_s(self) -> float | None:
+        """Seconds until the stage is done, or None where nobody knows."""
+        left = self.frames - self.frames_done
+        return 0.0 if not left else left / self.frames_per_s if self.frames_per_s else None
 
 
 def _patient(function: Callable[P, R]) -> Callable[P, R]:
@@ -157,27 +175,25 @@ def _patient(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         store: Any = args[0]
-        until, wait_s = time.monotonic() + store.patience_s, 0.05
-        while True:
-            try:
-                return function(*args, **kwargs)
-            except FaceFusionError:
-                raise
-            except exc.DBAPIError as error:
-                hopeless = store._why_hopeless(error)
-                if hopeless is not None:
-                    raise hopeless from error
-                if time.monotonic() > until:
-                    raise StoreUnreachable(
-                        f"The job store {store.shown_url} does not answer: {error.orig}.",
-                        "Check that it runs, can be written, and that no process that uses it was stopped; the job "
-                        "can then be resumed.",
-                    ) from error
-                time.sleep(wait_s)
-                wait_s = min(wait_s * 2, 2.0)
-            except (ValueError, TypeError, KeyError, AttributeError, exc.SQLAlchemyError) as error:
-                # What was read is not what is ever written.
-                raise store._refused("holds what cannot be read", error) from error
+        attempts = Retrying(
+            retry=retry_if_exception(store._may_pass),
+            stop=stop_after_delay(store.patience_s),
+            wait=wait_exponential(0.05, max=2.0),
+            reraise=True,
+        )
+        try:
+            return attempts(function, *args, **kwargs)
+        except FaceFusionError:
+            raise
+        except exc.DBAPIError as error:
+            raise store._why_hopeless(error) or StoreUnreachable(
+                f"The job store {store.shown_url} does not answer: {error.orig}.",
+                "Check that it runs, can be written, and that no process that uses it was stopped; the job can then be "
+                "resumed.",
+            ) from error
+        except (ValueError, TypeError, KeyError, AttributeError, exc.SQLAlchemyError) as error:
+            # What was read is not what is ever written.
+            raise store._refused("holds what cannot be read", error) from error
 
     return call
 
@@ -208,7 +224,10 @@ class JobStore:
             options["connect_args"] = {"timeout": min(patience_s, 10.0), "check_same_thread": False}
         try:
             self._engine = sa.create_engine(url, **options)
-        except (exc.ArgumentError, ModuleNotFoundError, exc.NoSuchModuleError) as error:
+        except ModuleNotFoundError as error:
+            shown = sa.make_url(url).render_as_string(hide_password=True)
+            raise ExtraMissing.of(f"The job store {shown}", str(error.name), "worker") from error
+        except (exc.ArgumentError, exc.NoSuchModuleError) as error:
             raise StoreUnreachable(
                 f"There can be no job store at {url}: {error}.",
                 "Use sqlite:///FILE, or postgresql+psycopg://… after pip install 'facefusion[worker]'.",
@@ -296,6 +315,9 @@ class JobStore:
             f"The job store {self._file} {what}{why}.",
             "It was left as it is; use another --jobs-path, or move the file away to begin a new one.",
         )
+
+    def _may_pass(self, error: BaseException) -> bool:
+        return isinstance(error, exc.DBAPIError) and self._why_hopeless(error) is None
 
     def _why_hopeless(self, error: exc.DBAPIError) -> FaceFusionError | None:
         """What to say where waiting for the store is of no use."""
@@ -404,6 +426,7 @@ class JobStore:
                         "job_id": job_id, "stage": stage, "number": number, "status": status, "attempts": 0,
                         "renders": 0, "owner": "", "lease_until": 0.0, "available_at": now, "published_at": now,
                         "sha256": "", "error": "", "frame_count": count, "progress": 0, "outcome": {},
+                    "claimed_at": 0.0, "finished_at": 0.0,
                     })  # fmt: skip
                     if taken_over and (stage, number) in taken_over:
                         sha256, outcome = taken_over[stage, number]
@@ -447,12 +470,57 @@ class JobStore:
         return [_job(row) for row in rows]
 
     @_patient
+    def list_page(
+        self,
+        limit: int,
+        after: tuple[float, str] | None = None,
+        statuses: Collection[JobStatus] = (),
+        queue: str = "",
+    ) -> list[tuple[Job, float]]:
+        """Some jobs, the newest first, each with the share of its frames that is rendered, 0 to 1.
+
+        Parameters
+        ----------
+        limit
+            At most so many.
+        after
+            ``created_at`` and ``id`` of the job that comes before the first.
+        statuses, queue
+            Only jobs like this; empty for all.
+        """
+        query = sa.select(_jobs).order_by(_jobs.c.created_at.desc(), _jobs.c.id.desc()).limit(limit)
+        if after is not None:
+            at, job_id = after
+            query = query.where(sa.or_(_jobs.c.created_at < at, sa.and_(_jobs.c.created_at == at, _jobs.c.id < job_id)))
+        if statuses:
+            query = query.where(_jobs.c.status.in_(tuple(statuses)))
+        if queue:
+            query = query.where(_jobs.c.queue == queue)
+        done = sa.case((_items.c.status == "done", _items.c.frame_count), else_=_items.c.progress)
+        with self._reading() as connection:
+            jobs = [_job(row) for row in connection.execute(query).all()]
+            sums = (
+                sa.select(_items.c.job_id, sa.func.sum(done), sa.func.sum(_items.c.frame_count))
+                .where(_items.c.stage == "render", _items.c.job_id.in_([job.id for job in jobs]))
+                .group_by(_items.c.job_id)
+            )
+            shares = {row[0]: row[1] / max(row[2], 1) for row in connection.execute(sums).all()}
+        return [(job, shares.get(job.id, 0.0)) for job in jobs]
+
+    @_patient
+    def find_ids(self, beginning: str) -> list[str]:
+        """Ids of jobs that begin so, the newest first."""
+        query = sa.select(_jobs.c.id).where(_jobs.c.id.startswith(beginning, autoescape=True))
+        with self._reading() as connection:
+            rows = connection.execute(query.order_by(_jobs.c.created_at.desc())).all()
+        return [row[0] for row in rows if row[0].startswith(beginning)]  # SQLite does not mind the case
+
+    @_patient
     def items(self, job_id: str) -> list[Item]:
         """All items of a job, in order."""
         with self._reading() as connection:
-            rows = connection.execute(sa.select(_items).where(_items.c.job_id == job_id)).all()
-        found = [_item(row._mapping) for row in rows]
-        return sorted(found, key=lambda item: (STAGES.index(item.stage), item.number))
+            rows = connection.execute(sa.select(*_LIGHT).where(_items.c.job_id == job_id)).all()
+        return _in_order(rows)
 
     @_patient
     def outcomes(self, job_id: str, stage: StageName) -> list[dict[str, Any]]:
@@ -477,24 +545,49 @@ class JobStore:
     @_patient
     def history(self, job_id: str) -> list[tuple[float, str]]:
         """What happened to a job, with times."""
-        query = sa.select(_events.c.at, _events.c.what).where(_events.c.job_id == job_id).order_by(_events.c.id)
+        return [(at, what) for _, at, what in self.events(job_id)]
+
+    @_patient
+    def events(self, job_id: str, after: int = 0) -> list[tuple[int, float, str]]:
+        """What happened to a job: numbers that grow, times, and words.
+
+        Parameters
+        ----------
+        job_id
+            Which.
+        after
+            Number of the last one that is known already.
+        """
+        query = sa.select(_events.c.id, _events.c.at, _events.c.what).where(
+            _events.c.job_id == job_id, _events.c.id > after
+        )
         with self._reading() as connection:
-            return [(row[0], row[1]) for row in connection.execute(query).all()]
+            return [(row[0], row[1], row[2]) for row in connection.execute(query.order_by(_events.c.id)).all()]
 
     @_patient
     def progress(self, job_id: str) -> list[StageProgress]:
         """How far every stage is that the job has."""
         with self._reading() as connection:
-            rows = connection.execute(sa.select(_items).where(_items.c.job_id == job_id)).all()
-        result = []
-        for stage in STAGES:
-            own = [row for row in rows if row.stage == stage]
-            if not own:
-                continue
-            frames = sum(row.frame_count if row.status == "done" else row.progress for row in own)
-            done = sum(row.status == "done" for row in own)
-            result.append(StageProgress(stage, done, len(own), frames, sum(row.frame_count for row in own)))
-        return result
+            rows = connection.execute(sa.select(*_LIGHT).where(_items.c.job_id == job_id)).all()
+            return _progress(rows, self._now(connection))
+
+    @_patient
+    def look(self, job_id: str) -> tuple[Job, list[StageProgress], list[Item], dict[str, Any]]:
+        """A job, how far its stages are, its items, and the outcome of its last one, all of one moment.
+
+        Raises
+        ------
+        UnknownJob
+        """
+        merge = sa.select(_items.c.outcome).where(_items.c.job_id == job_id, _items.c.stage == "merge")
+        with self._reading() as connection:
+            row = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).first()
+            rows = connection.execute(sa.select(*_LIGHT).where(_items.c.job_id == job_id)).all()
+            merged = connection.execute(merge).scalar() or {}
+            now = self._now(connection)
+        if row is None:
+            raise UnknownJob(f"There is no job {job_id}.", "See 'facefusion jobs list'.")
+        return _job(row), _progress(rows, now), _in_order(rows), dict(merged)
 
     @_patient
     def claim(self, key: tuple[str, str, int], owner: str, lease_s: float) -> Item | None:
@@ -506,7 +599,8 @@ class JobStore:
             found = _item(row._mapping)
             if not is_due(found, now):
                 return None
-            item, _ = self._apply(connection, job, found, Claim(owner, lease_s), now)
+            # What an earlier try had done of it is lost.
+            item, _ = self._apply(connection, job, found, Claim(owner, lease_s), now, {"progress": 0})
             return item
 
     @_patient
@@ -779,7 +873,8 @@ class JobStore:
 
     @staticmethod
     def _all(connection: sa.Connection, job_id: str) -> list[Item]:
-        return [_item(r._mapping) for r in connection.execute(sa.select(_items).where(_items.c.job_id == job_id)).all()]
+        rows = connection.execute(sa.select(*_LIGHT).where(_items.c.job_id == job_id)).all()
+        return [_item(row._mapping) for row in rows]
 
     @staticmethod
     def _write(connection: sa.Connection, item: Item, values: dict[str, Any]) -> None:
@@ -796,6 +891,38 @@ def _counts(items: Sequence[Item]) -> dict[StageName, dict[Status, int]]:
     for item in items:
         counts[item.stage][item.status] += 1
     return counts
+
+
+def _in_order(rows: Sequence[Any]) -> list[Item]:
+    found = [_item(row._mapping) for row in rows]
+    return sorted(found, key=lambda item: (STAGES.index(item.stage), item.number))
+
+
+def _progress(rows: Sequence[Any], now: float) -> list[StageProgress]:
+    result = []
+    for stage in STAGES:
+        own = [row for row in rows if row.stage == stage]
+        if not own:
+            continue
+        frames = sum(row.frame_count if row.status == "done" else row.progress for row in own)
+        done = sum(row.status == "done" for row in own)
+        total = sum(row.frame_count for row in own)
+        result.append(StageProgress(stage, done, len(own), frames, total, _speed(own, now)))
+    return result
+
+
+def _speed(rows: Sequence[Any], now: float) -> float:
+    """Frames per second of the items of a stage that are being done."""
+    running = [row for row in rows if row.status == "running"]
+    begun = [row.progress / (now - row.claimed_at) for row in running if row.progress and now > row.claimed_at]
+    if begun:
+        return float(sum(begun) / len(begun) * len(running))
+    # Taken just now: as fast as what was finished last.
+    done = [row for row in rows if row.status == "done" and row.finished_at > row.claimed_at > 0]
+    if not running or not done:
+        return 0.0
+    last = max(done, key=lambda row: row.finished_at)
+    return float(last.frame_count / (last.finished_at - last.claimed_at) * len(running))
 
 
 def _sentence(before: Item, after: Item, event: Event) -> str:

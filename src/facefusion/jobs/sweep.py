@@ -49,8 +49,8 @@ class Swept:
     cleared: int = 0
     kept: tuple[str, ...] = ()
 
-    def as_fields(self) -> dict[str, Any]:
-        """For messages."""
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
         return asdict(self)
 
 

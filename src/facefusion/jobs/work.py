@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from facefusion.errors import (
+    ExtraMissing,
     FaceFusionError,
     Fault,
     JobMismatch,
@@ -39,7 +40,7 @@ from facefusion.media.defects import Defects
 from facefusion.media.generated import join_generated
 from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part, Span
-from facefusion.metrics.report import report_files
+from facefusion.metrics.report import check_report, report_files
 from facefusion.models.providers import core_count
 from facefusion.pipeline.cast import Cast, PoorSourceWarning, build_analyser, build_cast
 from facefusion.pipeline.clip import (
@@ -225,7 +226,7 @@ class Worker:
     lease_s
         How long the worker may be silent.
     is_one_of_many
-        Whether other workers may do what this one must refuse for its licences, providers or models.
+        Whether other workers may do what this one must refuse for its licences, providers, models or packages.
 
     Attributes
     ----------
@@ -290,8 +291,8 @@ class Worker:
     def perform(self, job_id: str, stage: StageName, numbers: range) -> list[Publish]:
         """Do consecutive items of a stage, up to the first that somebody else has.
 
-        Each is claimed when the one before is done, so others may take from the end of the run meanwhile; reading goes
-        on from one to the next without a seek.
+        Each is claimed when the one before is done, so others may take from the end of the stretch meanwhile; reading
+        goes on from one to the next without a seek.
 
         Returns
         -------
@@ -351,7 +352,7 @@ class Worker:
     def _fail(self, key: Key, error: FaceFusionError) -> list[Publish]:
         if isinstance(error, SegmentDamaged):
             return self._mend(key, error)
-        is_refusal = isinstance(error, (LicenceRefused, ProviderRefused, ModelMissing, JobMismatch))
+        is_refusal = isinstance(error, (LicenceRefused, ProviderRefused, ModelMissing, ExtraMissing, JobMismatch))
         if is_refusal and self._is_one_of_many:
             self.refused.add(key[0])
             return self.store.refuse(key, self.owner, str(error))
@@ -407,6 +408,8 @@ class Worker:
         recipe = build_recipe({**job.recipe, **self._execution})
         recipe = self._localised(job, recipe)
         specs = check_models(recipe)
+        if recipe.report_path is not None:
+            check_report(recipe.report_path)
         notes = hashes_of(recipe)
         if job.plan["version"] != __version__:
             raise JobMismatch(
@@ -492,7 +495,9 @@ class Worker:
         if job.plan.get("generated"):
             return recipe.model_copy(update=values)
         target = check_key(inputs[str(recipe.target_path)])
-        if isinstance(self.storage, FolderStorage):
+        if job.plan.get("kind") == "photo":
+            values["target_path"] = local(recipe.target_path)
+        elif isinstance(self.storage, FolderStorage):
             values["target_path"] = self.storage.path(target)
         else:  # read in ranges: no worker needs the whole film
             storage = self.storage

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
 
-if TYPE_CHECKING:
-    from facefusion.metrics.report import Report, Row
+from facefusion.errors import ExtraMissing
+from facefusion.metrics.figures import LIMITS, Report, Row
+
+PACKAGES = ("jinja2", "matplotlib")
+"""What a page is made with: the extra ``report``."""
 
 _PLOTS = (
     ("similarity_source", "likeness to the source (cosine)"),
@@ -55,12 +58,22 @@ carefully as the clip.</p>
 """
 
 
+def check_page() -> None:
+    """Refuse to make a page without the packages that it is made with.
+
+    Raises
+    ------
+    ExtraMissing
+    """
+    for package in PACKAGES:
+        if find_spec(package) is None:
+            raise ExtraMissing.of("A report (--report) as a page", package, "report")
+
+
 def render_page(report: Report, failures: tuple[str, ...] = ()) -> str:
     """The whole page."""
     from jinja2 import Environment
     from markupsafe import Markup
-
-    from facefusion.metrics.report import LIMITS
 
     environment = Environment(autoescape=True)
     return environment.from_string(_PAGE).render(

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from facefusion.documents import load_json
-from facefusion.errors import HashMismatch, ModelMissing, StorageError
+from facefusion.errors import ExtraMissing, HashMismatch, ModelMissing, StorageError
 from facefusion.models.catalog import load_catalog
 from facefusion.models.licences import LicencePolicy, check_licence
 from facefusion.models.spec import EMBEDDED, ModelFile, ModelSpec
@@ -27,6 +27,11 @@ from facefusion.writing import replacing, save_bytes
 
 OnBytes = Callable[[str, int, int], None]
 """Called with a file's name, the bytes so far and all bytes (0 where nobody knows)."""
+
+
+def ignore_bytes(name: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
 
 _CHUNK = 1 << 20
 PIN_PATIENCE_S = 10.0
@@ -272,9 +277,7 @@ def _fetch_object(place: str, name: str, folder: Path) -> Path | None:
         import obstore
         from obstore.store import from_url
     except ImportError as error:
-        raise StorageError(
-            f"Models at {place} need obstore.", "Install it: pip install 'facefusion[storage]'."
-        ) from error
+        raise ExtraMissing.of(f"The models place {place}", "obstore", "storage") from error
     try:
         store: Any = from_url(place)
         head = obstore.head(store, name)

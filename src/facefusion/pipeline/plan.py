@@ -17,7 +17,7 @@ from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader
 from facefusion.media.sound import has_sound
 from facefusion.media.writer import check_clip_output
-from facefusion.metrics.report import read_limits, report_files
+from facefusion.metrics.report import check_report, read_limits, report_files
 from facefusion.models.licences import check_licence
 from facefusion.models.providers import check_precision, check_providers, core_count
 from facefusion.models.spec import ModelSpec
@@ -383,6 +383,8 @@ def build_plan(recipe: Recipe) -> Plan:
     recipe = decided(recipe)
     specs = check_models(recipe)
     read_limits(recipe.fail_under)
+    if recipe.report_path is not None:
+        check_report(recipe.report_path)
     check_sources(recipe)
     is_looking = wants_faces(recipe, face_map_of(recipe))
     if generator is not None:

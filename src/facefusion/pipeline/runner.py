@@ -14,7 +14,7 @@ from facefusion.imaging.resample import resize_pixels
 from facefusion.media.files import replacing, translate_os_error
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
-from facefusion.metrics.report import Reporter, read_limits
+from facefusion.metrics.report import Reporter, read_limits, write_report
 from facefusion.pipeline.cast import (
     DEFAULT_LANDMARKER,
     Cast,
@@ -249,7 +249,7 @@ def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...], tit
     failures = tuple(report.failures(read_limits(recipe.fail_under)))
     if recipe.report_path is not None:
         try:
-            report.save(recipe.report_path, failures)
+            write_report(report, recipe.report_path, failures)
         except OSError as error:
             raise translate_os_error(error, recipe.report_path) from error
     if failures:

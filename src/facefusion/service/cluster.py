@@ -11,11 +11,9 @@ import atexit
 import os
 import re
 import shutil
-import sys
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +23,8 @@ from celery import Celery, signals
 from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 
-from facefusion.apps.console import say
-from facefusion.apps.show import Show
-from facefusion.errors import FaceFusionError, JobMismatch, RecipeError, Stopped, StoreUnreachable
-from facefusion.jobs.local import check_report, failure_of, hash_inputs, input_paths, job_id_of, plan_of, stages_of
+from facefusion.errors import FaceFusionError, JobMismatch, RecipeError, StoreUnreachable
+from facefusion.jobs.prepare import hash_inputs, input_paths, prepare
 from facefusion.jobs.states import Publish
 from facefusion.jobs.storage import Storage, check_job_id, hash_file, open_storage
 from facefusion.jobs.store import LOCAL, Job, JobStore
@@ -36,12 +32,9 @@ from facefusion.jobs.sweep import sweep, wake
 from facefusion.jobs.work import Worker, key_of, report_key
 from facefusion.media.files import translate_os_error
 from facefusion.metrics.report import report_files
-from facefusion.pipeline.cast import check_faces
-from facefusion.pipeline.plan import Plan, build_plan, check_paths
-from facefusion.pipeline.progress import Progress
-from facefusion.pipeline.runner import Outcome
-from facefusion.recipe import Recipe, with_absolute_paths
-from facefusion.settings import JobSettings
+from facefusion.models.store import OnBytes, ignore_bytes
+from facefusion.recipe import Recipe
+from facefusion.service.backend import Backend
 from facefusion.workplace import Workplace, cache_base, clear_dead
 from facefusion.writing import delivery
 
@@ -50,23 +43,25 @@ WAKE_EVERY_S = 1.0
 SWEEP_EVERY_S = 3600.0
 
 
-def check_cluster(settings: JobSettings) -> None:
-    """Refuse settings that workers on other machines could not share.
+def check_cluster(backend: Backend) -> None:
+    """Refuse a backend that workers on other machines could not share.
 
     Raises
     ------
     RecipeError
     """
-    for name, what in (("broker", "a broker"), ("job_store", "a job store"), ("storage", "storage")):
-        if not getattr(settings, name):
-            raise RecipeError(
-                f"Work for other machines needs {what}.", f"Add --{name.replace('_', '-')} (see docs/cluster.md)."
-            )
+    for value, flag, what in (
+        (backend.broker, "--broker", "a broker"),
+        (backend.store_url, "--job-store", "a job store"),
+        (backend.storage_url, "--storage", "storage"),
+    ):
+        if not value:
+            raise RecipeError(f"Work for other machines needs {what}.", f"Add {flag} (see docs/cluster.md).")
     try:
-        Celery(broker=settings.broker).connection().transport  # noqa: B018  # says so where there is no such transport
+        Celery(broker=backend.broker).connection().transport  # noqa: B018  # says so where there is no such transport
     except (KeyError, ImportError, ValueError) as error:
         raise RecipeError(
-            f"There can be no broker at {settings.broker}: {error}.", "Use amqp://… for RabbitMQ or redis://…."
+            f"There can be no broker at {backend.broker}: {error}.", "Use amqp://… for RabbitMQ or redis://…."
         ) from error
 
 
@@ -152,8 +147,8 @@ def clear_caches() -> int:
 class _Process:
     """What a worker process keeps between messages."""
 
-    def __init__(self, settings: JobSettings, recipe: Recipe, execution: dict[str, Any]) -> None:
-        self.settings, self.recipe, self.execution = settings, recipe, execution
+    def __init__(self, backend: Backend, recipe: Recipe, execution: dict[str, Any]) -> None:
+        self.backend, self.recipe, self.execution = backend, recipe, execution
         self.store: JobStore | None = None
         self.workers: dict[str, Worker] = {}
 
@@ -171,7 +166,7 @@ class _Process:
             self.workers = {
                 job.storage: Worker(
                     self.store, open_storage(job.storage, folder), folder, self.recipe.execution_thread_count,
-                    execution, self.settings.lease_s, is_one_of_many=True,
+                    execution, self.backend.lease_s, is_one_of_many=True,
                 )
             }  # fmt: skip
         return self.workers[job.storage]
@@ -179,7 +174,7 @@ class _Process:
     def work(self, app: Any, queue: str) -> None:
         """Do the most urgent item of a queue, if there is one."""
         if self.store is None:  # only after the fork
-            self.store = JobStore(self.settings.job_store)
+            self.store = JobStore(self.backend.store_url)
         refused = {job_id for worker in self.workers.values() for job_id in worker.refused}
         item = self.store.most_urgent(queue, refused)
         if item is not None:
@@ -189,49 +184,56 @@ class _Process:
             )
 
 
-def run_worker(
-    settings: JobSettings, recipe: Recipe, queues: list[str], name: str, is_draining: bool, show: Show
-) -> int:
-    """``facefusion worker``: work until told to stop. SIGTERM finishes the segment in hand, then leaves.
+def drain(backend: Backend, queues: list[str], name: str) -> None:
+    """Tell workers to finish what they have in hand, then to leave: those of a name, or all."""
+    check_cluster(backend)
+    app = build_app(backend.broker, queues)
+    app.control.shutdown(destination=[f"{name}@{os.uname().nodename}"] if name else None)
 
-    Returns
-    -------
-    Exit code.
+
+def work(
+    backend: Backend, recipe: Recipe, queues: list[str], name: str, on_ready: Callable[[], None] = lambda: None
+) -> None:
+    """Do the work of queues until told to stop. SIGTERM finishes the segment in hand, then leaves.
+
+    Parameters
+    ----------
+    backend
+        Of the cluster.
+    recipe
+        For the options that say how and not what.
+    queues, name
+        Where work is taken from, and how the worker is called.
+    on_ready
+        Called when it is there.
     """
-    check_cluster(settings)
-    app = build_app(settings.broker, queues)
-    if is_draining:
-        app.control.shutdown(destination=[f"{name}@{os.uname().nodename}"] if name else None)
-        show.message("The workers finish what they have in hand, then leave.", drained=name or "all")
-        return 0
+    check_cluster(backend)
+    app = build_app(backend.broker, queues)
     execution: dict[str, Any] = {"licences": recipe.licences}
     for option in ("execution_providers", "execution_device_ids", "models_paths"):
         if getattr(recipe, option) != Recipe.model_fields[option].default:
             execution[option] = getattr(recipe, option)
-    process = _Process(settings, recipe, execution)
+    process = _Process(backend, recipe, execution)
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]
-    def work(queue: str) -> None:
+    def do(queue: str) -> None:
         process.work(app, queue)
 
     clear_caches()
-    _run_sweeper(app, settings)
-    count = settings.worker_count or 1
-    show.message(f"Worker for {', '.join(queues)}: {count} at a time.", queues=queues, processes=count)
+    _run_sweeper(app, backend, on_ready)
     arguments = [
-        "worker", "--pool", "prefork", "--concurrency", str(count), "--queues", ",".join(queues),
+        "worker", "--pool", "prefork", "--concurrency", str(backend.worker_count or 1), "--queues", ",".join(queues),
         "--loglevel", "WARNING", "--without-gossip", "--without-mingle",
         "--hostname", f"{name or f'worker{os.getpid()}'}@%h",
     ]  # fmt: skip
     app.worker_main(arguments)
-    return 0
 
 
-def _run_sweeper(app: Any, settings: JobSettings) -> None:
+def _run_sweeper(app: Any, backend: Backend, on_ready: Callable[[], None]) -> None:
     """Beside the worker, in its main process: offer again what was lost, take away what is old."""
 
     def run() -> None:
-        store = JobStore(settings.job_store)
+        store = JobStore(backend.store_url)
         last = time.monotonic()
         while True:
             time.sleep(WAKE_EVERY_S)
@@ -239,21 +241,31 @@ def _run_sweeper(app: Any, settings: JobSettings) -> None:
                 publish(app, store, wake(store))
                 if time.monotonic() - last > SWEEP_EVERY_S:
                     last = time.monotonic()
-                    sweep(store, open_storage(settings.storage, cache().folder), settings.keep_days)
+                    sweep(store, open_storage(backend.storage_url, cache().folder), backend.keep_days)
                     clear_caches()
             except FaceFusionError:
                 continue  # the store is away; try again
 
     def start(**_: Any) -> None:
-        say("facefusion: The worker is ready.", is_error=True)
-        sys.stderr.flush()
+        on_ready()
         threading.Thread(target=run, name="sweeper", daemon=True).start()
 
     signals.worker_ready.connect(start, weak=False)
 
 
-def submit(recipe: Recipe, settings: JobSettings, show: Show | None = None) -> str:
+def create(backend: Backend, recipe: Recipe, store: JobStore, on_bytes: OnBytes = ignore_bytes) -> str:
     """Put a job where workers find it.
+
+    Parameters
+    ----------
+    backend
+        Where that is.
+    recipe
+        What is asked for.
+    store
+        Its job store.
+    on_bytes
+        Called as input files are sent.
 
     Returns
     -------
@@ -264,83 +276,67 @@ def submit(recipe: Recipe, settings: JobSettings, show: Show | None = None) -> s
     FaceFusionError
         Everything that planning refuses.
     """
-    check_cluster(settings)
-    recipe = with_absolute_paths(recipe)
-    plan = build_plan(recipe)
-    hashes = hash_inputs(recipe)
-    # Workers measure before they clear up, so a job with a report is another one than a job without.
-    measured = {"report": str([recipe.report_path and recipe.report_path.suffix, recipe.fail_under])}
-    job_id = job_id_of(recipe, {**hashes, **measured})
-    store = JobStore(settings.job_store)
-    storage = open_storage(settings.storage, cache().folder)
-    app = build_app(settings.broker, [settings.queue])
+    check_cluster(backend)
+    asked = prepare(recipe, is_shared=True)
+    job_id = asked.job_id
     job = store.find(job_id)
     if job is not None and job.status != "done":
-        commands = store.retry(job_id) if job.status in ("failed", "cancelled") else []
-    else:
-        check_faces(plan.recipe)
-        inputs = {}
-        for number, path in enumerate(dict.fromkeys(input_paths(recipe))):
-            suffix = re.sub(r"[^.0-9a-z]", "", path.suffix.lower())
-            key = f"{check_job_id(job_id)}/inputs/{number:03d}{suffix}"
-            storage.put(key, path.absolute())
-            inputs[str(path)] = key
-            if show is not None:
-                show.transfer(path.name, path.stat().st_size, path.stat().st_size)
-        if hash_inputs(recipe) != hashes:
-            storage.delete(f"{job_id}/")
-            raise JobMismatch("An input was changed while it was sent.", "Run the same command again.")
-        stored = plan_of(Plan(plan.recipe, plan.kind, plan.thread_count, plan.models), hashes)
-        stored |= {"inputs": inputs, "target_bytes": recipe.target_path.stat().st_size}
-        counts = [count for _, _, count in stored["spans"]]
-        asked = plan.recipe.model_dump(mode="json")
-        items = store.create(
-            job_id, asked, stored, settings.storage, counts, settings.queue, settings.priority, settings.job_tries,
-            is_afresh=True, stages=stages_of(plan),
-        )  # fmt: skip
-        commands = [Publish(item) for item in items]
-    publish(app, store, commands)
-    store.close()
+        if job.status in ("failed", "cancelled"):
+            retry(backend, store, job_id)
+        return job_id
+    asked.check_faces()
+    storage = open_storage(backend.storage_url, cache().folder)
+    inputs = {}
+    for number, path in enumerate(dict.fromkeys(input_paths(asked.recipe))):
+        suffix = re.sub(r"[^.0-9a-z]", "", path.suffix.lower())
+        key = f"{check_job_id(job_id)}/inputs/{number:03d}{suffix}"
+        storage.put(key, path.absolute())
+        inputs[str(path)] = key
+        on_bytes(path.name, path.stat().st_size, path.stat().st_size)
+    if hash_inputs(asked.recipe) != asked.hashes:
+        storage.delete(f"{job_id}/")
+        raise JobMismatch("An input was changed while it was sent.", "Run the same command again.")
+    stored = asked.stored() | {"inputs": inputs, "target_bytes": asked.recipe.target_path.stat().st_size}
+    del stored["work"]  # no job takes over what workers have made
+    counts = [count for _, _, count in stored["spans"]]
+    items = store.create(
+        job_id, asked.plan.recipe.model_dump(mode="json"), stored, backend.storage_url, counts, backend.queue,
+        backend.priority, backend.max_attempts, is_afresh=True, stages=asked.stages,
+    )  # fmt: skip
+    publish(build_app(backend.broker, [backend.queue]), store, map(Publish, items))
     return job_id
 
 
-def run_in_cluster(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
-    """Submit a job, follow it, and fetch what came of it.
+def retry(backend: Backend, store: JobStore, job_id: str) -> None:
+    """Have workers go on with a job that stopped; every part has all its tries again."""
+    queue = store.get(job_id).queue
+    publish(build_app(backend.broker, [queue]), store, store.retry(job_id))
+
+
+def bring(job: Job, found: dict[str, Any], store: JobStore) -> None:
+    """Fetch what workers made of a job that is done: its output and its report. Their files are taken away then.
+
+    Parameters
+    ----------
+    job
+        The job.
+    found
+        Outcome of its last item.
+    store
+        Where it is.
 
     Raises
     ------
-    SegmentFailed, Stopped, OutputRefused
+    OutputRefused, StoreUnreachable
     """
-    recipe = with_absolute_paths(recipe)
-    check_paths(recipe)
-    began = time.perf_counter()
-    job_id = submit(recipe, settings, show)
-    show.message(f"Job {job_id} is with the workers; it goes on if this stops.", job=job_id)
-    with closing(JobStore(settings.job_store)) as store:
-        while (job := store.get(job_id)).status != "done":
-            for stage in store.progress(job_id):
-                if stage.stage != "join" and (stage.frames_done or stage.stage == "analyse"):
-                    show.progress(Progress(stage.stage, stage.frames_done, stage.frames))
-            if job.status == "failed":
-                raise failure_of(job)
-            if job.status == "cancelled":
-                raise Stopped(f"Job {job_id} was cancelled.", "Run the same command again to go on.")
-            time.sleep(0.3)
-        found = store.outcome(job_id, "merge")
-    storage = open_storage(settings.storage, cache().folder)
-    fetch_output(storage, job_id, found["sha256"], recipe.output_path)
-    if recipe.report_path is not None:
-        for path in report_files(recipe.report_path):
-            fetch(storage, report_key(job_id, path), path)
-    with closing(JobStore(settings.job_store)) as store:
-        again = store.find(job_id)
-        if again is None or (again.status, again.created_at) == ("done", job.created_at):
-            storage.delete(f"{check_job_id(job_id)}/")  # biometric data goes with the work
-    check_report(found)
-    return Outcome(
-        recipe.output_path, found["frames"], found["changed"], found["tracks"], 0.0, time.perf_counter() - began,
-        tuple(found["models"]), tuple(found.get("notes", ())),
-    )  # fmt: skip
+    storage = open_storage(job.storage, cache().folder)
+    fetch_output(storage, job.id, found["sha256"], Path(job.recipe["output_path"]))
+    if job.recipe["report_path"] is not None:
+        for path in report_files(Path(job.recipe["report_path"])):
+            fetch(storage, report_key(job.id, path), path)
+    again = store.find(job.id)
+    if again is None or (again.status, again.created_at) == ("done", job.created_at):
+        storage.delete(f"{check_job_id(job.id)}/")  # biometric data goes with the work
 
 
 def fetch_output(storage: Storage, job_id: str, sha256: str, path: Path) -> None:

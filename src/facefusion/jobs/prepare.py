@@ -1,0 +1,173 @@
+"""What a request is before it becomes a job: checked, planned, its files hashed, its id known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from facefusion.jobs.states import StageName
+from facefusion.jobs.storage import hash_file
+from facefusion.jobs.work import hashes_of
+from facefusion.media.files import check_file
+from facefusion.media.generated import plan_generated
+from facefusion.pipeline.cast import check_faces
+from facefusion.pipeline.clip import plan_clip
+from facefusion.pipeline.generate import build_source
+from facefusion.pipeline.plan import Plan, build_plan, face_map_of
+from facefusion.pipeline.progress import OnProgress, ignore_progress
+from facefusion.recipe import Execution, Recipe, with_absolute_paths
+from facefusion.version import __version__
+
+OF_THE_MACHINE = (*Execution.model_fields, "report_path", "fail_under")
+"""Options that say how and not what: the same request with others is the same job."""
+OF_THE_OUTPUT = ("output_path", "output_audio", "drop_tracks", "keep_metadata")
+"""Options that say what becomes of the finished parts. No part depends on them, nor on the ending of the output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that nothing is wrong with.
+
+    Attributes
+    ----------
+    job_id
+        Of its job: the same request is the same job.
+    recipe
+        As it was asked for, with whole paths.
+    plan
+        What was decided.
+    hashes
+        SHA-256 of every file that it reads, by path.
+    """
+
+    job_id: str
+    recipe: Recipe
+    plan: Plan
+    hashes: dict[str, str]
+
+    @property
+    def chosen(self) -> Recipe:
+        """What is asked for, with what was left open decided."""
+        # A relative path means nothing to who goes on from elsewhere.
+        return _absolute(self.plan.recipe)
+
+    @property
+    def stages(self) -> tuple[StageName, ...]:
+        """Stages of its job."""
+        made: tuple[StageName, ...] = ("generate", "assemble") if self.plan.is_generated else ()
+        seen: tuple[StageName, ...] = ("analyse", "join") if self.plan.wants_faces else ()
+        return *made, *seen, "render", "merge"
+
+    def check_faces(self, on_progress: OnProgress = ignore_progress) -> None:
+        """Refuse photos without a face (`facefusion.pipeline.cast.check_faces`)."""
+        check_faces(self.plan.recipe, on_progress)
+
+    def stored(self) -> dict[str, Any]:
+        """What is decided before the first frame, as it is stored with the job."""
+        made: dict[str, Any] | None = None
+        if self.plan.is_generated:
+            info = build_source(self.chosen).info
+            made = {**asdict(info), "frame_rate": str(info.frame_rate)}
+            spans = plan_generated(info, self.chosen.segment_s)
+        else:
+            spans = plan_clip(self.chosen, self.plan.kind)
+        models = hashes_of(self.chosen)
+        return {
+            "version": __version__,
+            "spans": [[span.start, span.stop, span.frame_count] for span in spans],
+            "kind": self.plan.kind,
+            "generated": made,
+            "models": models,
+            "hashes": self.hashes,
+            "work": work_id_of(self.recipe, self.hashes, models),
+        }
+
+
+def prepare(recipe: Recipe, is_shared: bool = False) -> Prepared:
+    """Check and plan a request; the same for this machine and for many.
+
+    Parameters
+    ----------
+    recipe
+        What is asked for.
+    is_shared
+        Whether workers of a cluster do it. They measure before they clear up, so there a job with a report is another
+        one than a job without.
+
+    Raises
+    ------
+    FaceFusionError
+        Everything that `facefusion.pipeline.plan.build_plan` refuses.
+    """
+    recipe = with_absolute_paths(recipe)
+    plan = build_plan(recipe)
+    hashes = hash_inputs(recipe)
+    measured = {"report": str([recipe.report_path and recipe.report_path.suffix, recipe.fail_under])}
+    return Prepared(job_id_of(recipe, {**hashes, **measured} if is_shared else hashes), recipe, plan, hashes)
+
+
+def execution_of(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe says of how and not what, which may differ from when its job began."""
+    return {name: getattr(recipe, name) for name in OF_THE_MACHINE}
+
+
+def job_id_of(recipe: Recipe, inputs: dict[str, str]) -> str:
+    """The id of a request: made of what is asked for and of what is in the input files."""
+    asked = recipe.model_dump(mode="json", exclude=set(OF_THE_MACHINE))
+    asked["output_path"] = str(recipe.output_path.absolute())
+    text = json.dumps([asked, sorted(inputs.values()), __version__], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def work_id_of(recipe: Recipe, inputs: dict[str, str], models: dict[str, str]) -> str:
+    """The id of the work behind a request: jobs that share it have the same tracks and segments.
+
+    Parameters
+    ----------
+    recipe
+        As it was asked for, before anything that was left open is decided.
+    inputs
+        SHA-256 of every file that it reads.
+    models
+        SHA-256 of every model that it runs.
+    """
+    asked = _absolute(recipe).model_dump(mode="json", exclude={*OF_THE_MACHINE, *OF_THE_OUTPUT})
+    text = json.dumps([asked, sorted(inputs.values()), models, __version__], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def input_paths(recipe: Recipe) -> list[Path]:
+    """Files that a recipe reads, those that a mapping file names included."""
+    people = face_map_of(recipe)
+    named = (recipe.reference_face_path, recipe.face_map_path, *(person.reference for person in people))
+    sources = [*recipe.source_paths, *(path for person in people for path in person.sources)]
+    target = [] if recipe.target_path == Path() else [recipe.target_path]
+    return [*target, *sources, *recipe.exempt_paths, *(path for path in named if path)]
+
+
+def hash_inputs(recipe: Recipe) -> dict[str, str]:
+    """SHA-256 of every file that a recipe reads, by path.
+
+    Raises
+    ------
+    MediaMissing
+    """
+    found = {}
+    for path in dict.fromkeys(input_paths(recipe)):
+        check_file(path)
+        found[str(path)] = hash_file(path)
+    return found
+
+
+def _absolute(recipe: Recipe) -> Recipe:
+    paths: dict[str, Any] = {
+        name: getattr(recipe, name).absolute()
+        for name in ("target_path", "output_path", "reference_face_path", "face_map_path", "report_path")
+        if getattr(recipe, name) not in (None, Path())
+    }
+    for name in ("source_paths", "exempt_paths"):
+        paths[name] = tuple(path.absolute() for path in getattr(recipe, name))
+    return recipe.model_copy(update=paths)

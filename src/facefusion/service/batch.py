@@ -1,0 +1,389 @@
+"""Every source with every target: which runs there are, and doing them one after the other."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import string
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from facefusion.declaration import Input
+from facefusion.errors import OutputRefused, RecipeError, Stopped, own_error
+from facefusion.jobs.prepare import hash_inputs, job_id_of
+from facefusion.jobs.storage import hash_file
+from facefusion.media.files import Named, is_same_file, place_of
+from facefusion.pipeline.plan import check_paths
+from facefusion.pipeline.runner import Outcome
+from facefusion.recipe import Recipe, with_absolute_paths
+from facefusion.service.values import Problem
+from facefusion.writing import save_bytes
+
+MARKS = "finished"
+"""Folder with a file for every run that was finished: the hash of what was written."""
+FIELDS = ("index", "source_name", "target_name", "target_extension")
+_NUMBER_FORMAT = re.compile(r"0?[0-9]{0,2}d?")
+
+
+def fill(pattern: str, values: Mapping[str, object]) -> str:
+    """An output pattern with its fields filled in.
+
+    Parameters
+    ----------
+    pattern
+        Fields of `FIELDS` in braces, ``{index:03d}`` too; ``{{`` and ``}}`` are braces.
+    values
+        By field.
+
+    Raises
+    ------
+    RecipeError
+        For a field that does not exist.
+    """
+    known = f"Fields: {', '.join('{' + name + '}' for name in FIELDS)}; write {{{{ and }}}} for braces."
+    text = ""
+    try:
+        for plain, name, form, conversion in string.Formatter().parse(pattern):
+            text += plain
+            if name is None:
+                continue
+            if name not in FIELDS or conversion or (form and (name != "index" or not _NUMBER_FORMAT.fullmatch(form))):
+                raise ValueError(name or "{}")
+            text += format(values[name], form or "")
+    except ValueError as error:
+        raise RecipeError(f"--output-pattern {pattern} has a field that there is not: {error}.", known) from error
+    return text
+
+
+def pair(sources: Sequence[Path], targets: Sequence[Path], pattern: str) -> list[tuple[Path | None, Path, Path]]:
+    """Source, target and output of every run, sources first.
+
+    Parameters
+    ----------
+    sources, targets
+        Files; without sources every target is one run.
+    pattern
+        Output path with the fields of `FIELDS` in braces.
+
+    Raises
+    ------
+    RecipeError
+        For an unknown field, or two runs that would write one file.
+    OutputRefused
+        For an output that is the target or a source of any run.
+    """
+    runs: list[tuple[Path | None, Path, Path]] = []
+    for source in sources or [None]:  # type: ignore[list-item]
+        for target in targets:
+            runs.append((source, target, Path(fill(pattern, _values(len(runs), source, target)))))
+    read = {place_of(Path(os.path.realpath(path))): ("target", path) for path in targets}
+    read |= {place_of(Path(os.path.realpath(path))): ("source", path) for path in sources}
+    states = {_identity(path): named for named in read.values() if os.path.exists(path := named[1])}
+    seen: dict[object, Path] = {}
+    for *_, output in runs:
+        place = place_of(output)
+        if seen.setdefault(place, output) is not output:
+            raise RecipeError(f"Two runs would write {output}.", "Add {index} or {source_name} to --output-pattern.")
+        found = read.get(place) or states.get(_identity(output))
+        if found is not None:
+            raise OutputRefused(
+                f"The output {output} would be written over the {found[0]} {found[1]}.",
+                "Have --output-pattern lead to another folder or name.",
+            )
+    return runs
+
+
+def _values(index: int, source: Path | None, target: Path) -> dict[str, object]:
+    return {
+        "index": index,
+        "source_name": source.stem if source else "",
+        "target_name": target.stem,
+        "target_extension": target.suffix,
+    }
+
+
+def _identity(path: Path) -> object:
+    """Device and number of a file, which hard links share; something unequal to all where there is none."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return object()
+    return (state.st_dev, state.st_ino) if state.st_ino else object()
+
+
+def find_files(pattern: str, kind: str) -> list[Path]:
+    """Files of a glob, in order; a file that is called as the pattern is meant itself.
+
+    Raises
+    ------
+    RecipeError
+        When there are none.
+    """
+    place = os.path.expanduser(pattern)
+    try:
+        names = [place] if os.path.isfile(place) else glob.glob(place, recursive=True)
+    except (ValueError, re.error, RecursionError) as error:
+        raise RecipeError(f"{pattern} is no pattern of files: {error}.", "Check the pattern.") from error
+    found = [Path(name) for name in sorted(set(names)) if os.path.isfile(name)]
+    if not found:
+        raise RecipeError(f"No {kind} matches {pattern}.", "Check the pattern, and put it into quotation marks.")
+    return found
+
+
+def own_outputs(targets: Sequence[Path], sources: Sequence[Path], pattern: str) -> list[Path]:
+    """Those of some files that are outputs of this pattern for others of them, as on a second run.
+
+    Parameters
+    ----------
+    targets
+        What the target pattern finds.
+    sources
+        Source photos.
+    pattern
+        The output pattern.
+    """
+    fill(pattern, dict.fromkeys(FIELDS, 0))  # says what is wrong with it
+    base = _real(pattern)
+    by_name = {(path.stem, path.suffix): path for path in targets}
+    # {target_name} may be read in two ways where it stands beside other fields.
+    readings = [
+        re.compile(_as_regex(base, source, quantifier), re.DOTALL)
+        for source in (sources or [None])  # type: ignore[list-item]
+        for quantifier in ("+", "+?")
+    ]
+    found = []
+    for path in targets:
+        place = os.path.join(os.path.realpath(path.parent), path.name)
+        for match in filter(None, (reading.fullmatch(place) for reading in readings)):
+            groups = match.groupdict()
+            name, ending = groups.get("target_name"), groups.get("target_extension")
+            of = [
+                other
+                for other in ([by_name.get((name, ending))] if name is not None and ending is not None else targets)
+                if other is not None and other != path and name in (None, other.stem) and ending in (None, other.suffix)
+            ]
+            if of:
+                found.append(path)
+                break
+    return found
+
+
+def _real(pattern: str) -> str:
+    """The pattern with its folder, as far as no field stands in it, spelled in one way."""
+    plain, _, rest = pattern.partition("{")
+    folder, name = os.path.split(plain)
+    real = os.path.realpath(folder or ".").replace("{", "{{").replace("}", "}}")
+    return os.path.join(real, name + (("{" + rest) if rest or "{" in pattern else ""))
+
+
+def _as_regex(pattern: str, source: Path | None, quantifier: str) -> str:
+    """What matches the outputs of one source: fields of the target and the index are groups."""
+    groups = {
+        "index": r"[0-9]+",
+        "target_name": rf"[^/\\]{quantifier}",
+        "target_extension": r"(?:\.[^/\\.]*)?",
+        "source_name": re.escape(source.stem if source else ""),
+    }
+    text, seen = "", set[str]()
+    for plain, name, _, _ in string.Formatter().parse(pattern):
+        text += re.escape(plain)
+        if name in ("index", "source_name"):
+            text += groups[name]
+        elif name is not None:
+            text += f"(?P={name})" if name in seen else f"(?P<{name}>{groups[name]})"
+            seen.add(name)
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRun:
+    """One of a batch: what is done with one source and one target.
+
+    Attributes
+    ----------
+    number, count
+        From 0, of how many.
+    source, target, output
+        Files; no source where the processors need none.
+    """
+
+    number: int
+    count: int
+    source: Path | None
+    target: Path
+    output: Path
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "number": self.number, "count": self.count, "source": self.source and str(self.source),
+            "target": str(self.target), "output": str(self.output),
+        }  # fmt: skip
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """What is asked for in this run."""
+        sources = (self.source,) if self.source else ()
+        return with_absolute_paths(
+            recipe.model_copy(update={"source_paths": sources, "target_path": self.target, "output_path": self.output})
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is to be done.
+
+    Attributes
+    ----------
+    runs
+        One for every source and target, sources first.
+    left_out
+        Files that the target pattern finds and that are outputs of this batch.
+    """
+
+    runs: tuple[BatchRun, ...]
+    left_out: tuple[Path, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"runs": [run.as_dict() for run in self.runs], "left_out": [str(path) for path in self.left_out]}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStep:
+    """Something that became of a run of a batch.
+
+    Attributes
+    ----------
+    run
+        Which.
+    status
+        ``begun``, then one of the others; ``skipped`` at once.
+    outcome
+        What was done, with ``done``.
+    error
+        What was raised, with ``failed``.
+    """
+
+    run: BatchRun
+    status: Literal["begun", "done", "skipped", "failed"]
+    outcome: Outcome | None = None
+    error: Exception | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        problem = None if self.error is None else Problem.of(own_error(self.error)).as_dict()
+        return self.run.as_dict() | {"status": self.status, "problem": problem}
+
+
+def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_pattern: str) -> Batch:
+    """Find out what a batch is, and refuse what could not go well.
+
+    Parameters
+    ----------
+    recipe
+        What is asked for, but for sources, target and output.
+    source_pattern, target_pattern, output_pattern
+        Globs, and a pattern for `fill`.
+
+    Raises
+    ------
+    RecipeError, OutputRefused
+    """
+    sources = find_files(source_pattern, "source") if source_pattern else []
+    is_needed = any(Input.FACE_PHOTO in step.requirements.inputs for step in recipe.steps)
+    if not sources and is_needed and recipe.face_map_path is None:
+        raise RecipeError("No source is given.", "Name photos with --source-pattern.")
+    output_pattern = os.path.expanduser(output_pattern)
+    targets = find_files(target_pattern, "target")
+    left_out = own_outputs(targets, sources, output_pattern)
+    targets = [path for path in targets if path not in set(left_out)]
+    if not targets:
+        raise RecipeError(
+            f"All files of {target_pattern} look like outputs of {output_pattern}.",
+            "Have --output-pattern lead to another folder or name.",
+        )
+    pairs = pair(sources, targets, output_pattern)
+    return Batch(tuple(BatchRun(k, len(pairs), *files) for k, files in enumerate(pairs)), tuple(left_out))
+
+
+def work_through(
+    batch: Batch, recipe: Recipe, marks: Path, do: Callable[[Recipe], Outcome], reads: Sequence[Named] = ()
+) -> Iterator[BatchStep]:
+    """Do all runs; one that fails does not stop the others, what is finished is skipped, what was begun goes on.
+
+    Parameters
+    ----------
+    batch
+        From `plan_batch`.
+    recipe
+        As there.
+    marks
+        Folder in which it is noted which runs are finished (`MARKS` in the jobs folder).
+    do
+        Does one of them.
+    reads
+        Other files that are read, such as the configuration.
+
+    Raises
+    ------
+    Stopped
+        When one of the runs was stopped.
+    """
+    theirs = _not_made_here(batch.left_out, marks)
+    for run in batch.runs:
+        try:
+            one = run.recipe(recipe)
+            check_paths(one, reads=reads)
+            mark = marks / job_id_of(one, hash_inputs(one))
+            if _is_finished(one, mark):
+                yield BatchStep(run, "skipped")
+                continue
+            _check_made_here(run.output, theirs)
+            yield BatchStep(run, "begun")
+            outcome = do(one)
+            save_bytes(mark, hash_file(one.output_path).encode())
+        except Stopped:
+            raise
+        except Exception as error:
+            yield BatchStep(run, "failed", error=error)
+        else:
+            yield BatchStep(run, "done", outcome)
+
+
+def _not_made_here(paths: Sequence[Path], marks: Path) -> list[Path]:
+    """Those of some files that are not as any batch wrote them."""
+    made = set()
+    for mark in marks.glob("*"):
+        with suppress(OSError):
+            made.add(mark.read_bytes())
+    found = []
+    for path in paths:
+        try:
+            is_made = hash_file(path).encode() in made
+        except OSError:
+            is_made = False
+        if not is_made:
+            found.append(path)
+    return found
+
+
+def _check_made_here(output: Path, theirs: Sequence[Path]) -> None:
+    """Refuse an output that would go over a file which the batch finds as a target, and did not make itself."""
+    for path in theirs:
+        if is_same_file(output, path):
+            raise OutputRefused(
+                f"{path} is found by the target pattern and would be written over; no batch is known to have made it.",
+                "Move it away, or have --output-pattern lead to another folder or name.",
+            )
+
+
+def _is_finished(recipe: Recipe, mark: Path) -> bool:
+    """Whether the output is there as it was written for the same request."""
+    try:
+        return mark.read_bytes() == hash_file(recipe.output_path).encode()
+    except OSError:
+        return False

@@ -1,0 +1,146 @@
+"""What is installed, which providers really run, which models are what they should be."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from facefusion.errors import FaceFusionError
+from facefusion.media.encoders import describe_encoders
+from facefusion.models.providers import core_count, describe_providers
+from facefusion.models.session import SESSIONS
+from facefusion.service.models import Models, Verified
+from facefusion.service.values import Problem
+from facefusion.version import __version__
+
+PACKAGES = (
+    "numpy",
+    "opencv-python-headless",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-openvino",
+    "av",
+    "pillow",
+    "pillow-heif",
+    "pydantic",
+    "safetensors",
+)
+EXTRAS = {
+    "report": ("jinja2", "matplotlib"),
+    "worker": ("celery", "psycopg"),
+    "storage": ("obstore",),
+}
+"""Packages that are installed only when they are wanted, by extra."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderState:
+    """An execution provider.
+
+    Attributes
+    ----------
+    name
+        Ours.
+    is_offered
+        Whether this ONNX Runtime has it.
+    runs_on
+        What a model really ran on, or empty.
+    problem
+        Why it does not run.
+    """
+
+    name: str
+    is_offered: bool
+    runs_on: str = ""
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How an installation is.
+
+    Attributes
+    ----------
+    version, python, platform, cores
+        What and where it is.
+    packages
+        Versions, None for what is not installed.
+    extras
+        Whether all packages of an extra are installed.
+    runtimes
+        Packages of ONNX Runtime that overwrite one another; more than one is a mistake.
+    models
+        Those that are here.
+    other_count
+        Models of the catalogue that are not here.
+    providers, encoders
+        What can run, and what can be written.
+    is_well
+        Whether the embedded default works.
+    """
+
+    version: str
+    python: str
+    platform: str
+    cores: int
+    packages: dict[str, str | None]
+    extras: dict[str, bool]
+    runtimes: tuple[str, ...]
+    models: tuple[Verified, ...]
+    other_count: int
+    providers: tuple[ProviderState, ...]
+    encoders: dict[str, bool]
+    is_well: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def examine(models: Models) -> Health:
+    """Look at everything."""
+    packages = {name: _version(name) for name in PACKAGES}
+    lines = models.list()
+    # What ships with the package should be there.
+    here = tuple(models.verify([line.id for line in lines if line.place != "not here"]))
+    providers = probe_providers(models)
+    cpu = next(provider for provider in providers if provider.name == "cpu")
+    return Health(
+        __version__,
+        sys.version.split()[0],
+        platform.platform(),
+        core_count(),
+        packages,
+        {extra: all(_version(name) for name in names) for extra, names in EXTRAS.items()},
+        tuple(name for name, found in packages.items() if name.startswith("onnxruntime") and found),
+        here,
+        len(lines) - len(here),
+        providers,
+        describe_encoders(),
+        cpu.problem is None and not any(model.problem for model in here),
+    )
+
+
+def probe_providers(models: Models) -> tuple[ProviderState, ...]:
+    """Which providers really run, tried on an embedded model."""
+    probe = models.store.get("face_landmarker_embedded")
+    found = []
+    for name, is_offered in describe_providers().items():
+        state = ProviderState(name, is_offered)
+        if is_offered:
+            try:
+                state = ProviderState(name, True, SESSIONS.get(probe, models.store, [name]).provider)
+            except FaceFusionError as error:
+                state = ProviderState(name, True, problem=Problem.of(error))
+        found.append(state)
+    return tuple(found)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,466 @@
+"""Jobs: asked for, followed, stopped, taken away. The one place that makes them, on this machine or for a cluster."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, get_args
+
+from facefusion.documents import border
+from facefusion.errors import ExtraMissing, JobError, RecipeError, Stopped, StoreRefused, UnknownJob
+from facefusion.jobs.local import LocalJobs, check_report, failure_of
+from facefusion.jobs.preview import preview
+from facefusion.jobs.states import Item, JobStatus
+from facefusion.jobs.store import LOCAL, Job, JobStore, StageProgress
+from facefusion.jobs.sweep import Swept
+from facefusion.media.image import check_photo_output
+from facefusion.models.store import OnBytes, ignore_bytes
+from facefusion.pipeline.plan import check_paths
+from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
+from facefusion.pipeline.runner import Outcome
+from facefusion.recipe import Recipe, build_recipe
+from facefusion.service.backend import Backend
+from facefusion.service.values import (
+    Advanced,
+    Changed,
+    Event,
+    Happened,
+    JobSummary,
+    JobView,
+    Page,
+    Preview,
+    Problem,
+    Result,
+    StageState,
+    Submitted,
+)
+
+MAX_LIMIT = 500
+"""Jobs on a page at most."""
+POLL_S = 0.3
+"""How often the store is asked for what is new."""
+
+
+def cluster_room() -> Any:
+    """The part that needs Celery.
+
+    Raises
+    ------
+    ExtraMissing
+        Saying what to install.
+    """
+    try:
+        from facefusion.service import cluster
+    except ModuleNotFoundError as error:
+        raise ExtraMissing.of("Work on other machines", str(error.name), "worker") from error
+    return cluster
+
+
+class Jobs:
+    """The jobs of a backend.
+
+    Parameters
+    ----------
+    backend
+        Where they are.
+
+    Raises
+    ------
+    StoreUnreachable, StoreRefused, OutputRefused
+        From any call.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self._local: LocalJobs | None = None
+        self._far: JobStore | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let all connections go."""
+        for store in (self._far, self._local and self._local.store):
+            if store:
+                store.close()
+        self._local = self._far = None
+
+    @property
+    def local(self) -> LocalJobs:
+        """The jobs folder of this machine, which is made where it is missing."""
+        if self._local is None:
+            self._local = LocalJobs.open(self.backend.folder, self.backend.store_url, self.backend.disk_bytes)
+        return self._local
+
+    @property
+    def store(self) -> JobStore:
+        """The truth."""
+        if self.backend.is_cluster and self.backend.store_url:  # needs no folder here
+            if self._far is None:
+                self._far = JobStore(self.backend.store_url)
+            return self._far
+        return self.local.store
+
+    def submit(self, recipe: Recipe, on_bytes: OnBytes = ignore_bytes) -> Submitted:
+        """The job of a recipe: the one that was begun, or a new one, which `run` or the workers do.
+
+        Parameters
+        ----------
+        recipe
+            What is asked for. The same request is the same job; one that is done is begun afresh.
+        on_bytes
+            Called as input files are sent to a cluster.
+
+        Raises
+        ------
+        FaceFusionError
+            Everything that planning refuses.
+        """
+        if self.backend.is_cluster:
+            room = cluster_room()
+            room.check_cluster(self.backend)
+            return Submitted(self.show(room.create(self.backend, recipe, self.store, on_bytes)))
+        job = self.local.create(recipe, self.backend.max_attempts)
+        done = sum(item.status == "done" for item in self.store.items(job.id))
+        return Submitted(self.show(job.id), done, job.plan.get("taken_from", ""))
+
+    def run(
+        self,
+        job_id: str,
+        execution: Mapping[str, Any] | None = None,
+        on_progress: OnProgress = ignore_progress,
+    ) -> Outcome:
+        """Bring a job to its end: do what is left of it on this machine, or follow the workers and fetch the output.
+
+        Parameters
+        ----------
+        job_id
+            Which.
+        execution
+            Options of this machine that take the place of the job's (`facefusion.jobs.prepare.execution_of`).
+        on_progress
+            Called now and then.
+
+        Raises
+        ------
+        SegmentFailed, JobMismatch, JobError, QualityTooLow, Stopped
+            As `facefusion.jobs.local.LocalJobs.run` says.
+        """
+        job = self.store.get(job_id)
+        if is_shared(job) and self.backend.is_cluster:
+            return self._follow(job, on_progress)
+        return self.local.run(
+            job_id, self.backend.worker_count, self.backend.memory_bytes, on_progress, dict(execution or {})
+        )
+
+    def _follow(self, job: Job, on_progress: OnProgress) -> Outcome:
+        began = time.perf_counter()
+        room = cluster_room()
+        room.check_cluster(self.backend)
+        if job.status in ("failed", "cancelled"):
+            room.retry(self.backend, self.store, job.id)
+        for event in self.events(job.id):
+            # The merge has frames only where the output is measured.
+            if (
+                isinstance(event, Advanced)
+                and event.stage not in ("join", "assemble")
+                and (event.done or event.stage != "merge")
+            ):
+                on_progress(Progress(event.stage, event.done, event.total))
+        job = self.store.get(job.id)
+        if job.status == "failed":
+            raise failure_of(job)
+        if job.status == "cancelled":
+            raise Stopped(f"Job {job.id} was cancelled.", "Run the same command again to go on.")
+        found = self.store.outcome(job.id, "merge")
+        room.bring(job, found, self.store)
+        check_report(found)
+        return Outcome(
+            Path(job.recipe["output_path"]), found["frames"], found["changed"], found["tracks"], 0.0,
+            time.perf_counter() - began, tuple(found["models"]), tuple(found.get("notes", ())),
+        )  # fmt: skip
+
+    def list(self, limit: int = 50, cursor: str = "", statuses: Collection[JobStatus] = (), queue: str = "") -> Page:
+        """Some jobs, the newest first.
+
+        Parameters
+        ----------
+        limit
+            At most so many, 1 to `MAX_LIMIT`.
+        cursor
+            What the page before told; empty for the first. Jobs that come or go meanwhile shift nothing.
+        statuses, queue
+            Only jobs like this; empty for all.
+
+        Raises
+        ------
+        RecipeError
+            For a limit, cursor or status that there is not.
+        """
+        if not 1 <= limit <= MAX_LIMIT:
+            raise RecipeError(f"A page cannot have {limit} jobs.", f"Ask for 1 to {MAX_LIMIT}.")
+        known = get_args(JobStatus)
+        for status in statuses:
+            if status not in known:
+                raise RecipeError(f"No job is ever '{status}'.", f"Known: {', '.join(known)}.")
+        found = self.store.list_page(limit + 1, _read_cursor(cursor), statuses, queue)
+        last = found[limit - 1][0] if len(found) > limit else None
+        jobs = tuple(_summary(job, share, self._is_stopped(job)) for job, share in found[:limit])
+        return Page(jobs, "" if last is None else _write_cursor(last))
+
+    def iter_all(self, statuses: Collection[JobStatus] = ()) -> Iterator[JobSummary]:
+        """All jobs, the newest first, read a page at a time."""
+        page = self.list(MAX_LIMIT, "", statuses)
+        yield from page.jobs
+        while page.cursor:
+            page = self.list(MAX_LIMIT, page.cursor, statuses)
+            yield from page.jobs
+
+    def find_id(self, name: str) -> str:
+        """The whole id of a job whose id begins so.
+
+        Raises
+        ------
+        RecipeError
+            For an empty name.
+        UnknownJob
+            Where there is none, or more than one.
+        """
+        if not name.strip():
+            raise RecipeError("An empty name is no job.", "See 'facefusion jobs list'.")
+        found = self.store.find_ids(name)
+        if len(found) != 1:
+            many = f"{len(found)} jobs begin with {name}." if found else f"There is no job {name}."
+            raise UnknownJob(many, "See 'facefusion jobs list'.")
+        return found[0]
+
+    def show(self, job_id: str) -> JobView:
+        """All that is told about a job.
+
+        Raises
+        ------
+        UnknownJob
+        """
+        job, progress, items, merged = self.store.look(job_id)
+        way_out = f"Delete it: facefusion jobs delete {job.id}"
+        with border(StoreRefused, f"Job {job.id} is damaged in the store", way_out):
+            return _view(job, progress, items, merged, self._is_stopped(job))
+
+    def history(self, job_id: str, after: int = 0) -> tuple[Happened, ...]:
+        """What happened to a job, after the line of that number.
+
+        Raises
+        ------
+        UnknownJob
+        """
+        self.store.get(job_id)
+        return tuple(Happened(*line) for line in self.store.events(job_id, after))
+
+    def events(self, job_id: str, after: int = 0, poll_s: float = POLL_S) -> Iterator[Event]:
+        """What happens to a job from now on, until it is done, failed, cancelled or deleted.
+
+        Parameters
+        ----------
+        job_id
+            Which.
+        after
+            Number of the last line of history that is known already: who was cut off misses nothing.
+        poll_s
+            How often to look.
+
+        Returns
+        -------
+        Lines of history, progress of stages, and changes of status; the first status is the one that it has, and the
+        last event is always a status.
+
+        Raises
+        ------
+        UnknownJob
+            When there is no such job at the beginning.
+        """
+        self.store.get(job_id)
+        status: str = ""
+        told: dict[str, int] = {}
+        while True:
+            try:
+                # The state first: what it rests on is then told before it.
+                view = self.show(job_id)
+            except UnknownJob:
+                yield Changed("deleted")
+                return
+            for line in self.store.events(job_id, after):
+                after = line[0]
+                yield Happened(*line)
+            for name, stage in view.stages.items():
+                if told.get(name, -1 if name == view.stage else 0) != stage.frames_done:
+                    told[name] = stage.frames_done
+                    yield Advanced(name, stage.frames_done, stage.frames, stage.frames_per_s, stage.time_left_s)
+            if view.status != status:
+                status = view.status
+                yield Changed(view.status, view.problem)
+            if view.is_over:
+                return
+            time.sleep(poll_s)
+
+    def cancel(self, job_id: str) -> JobView:
+        """Stop a job; what is finished of it is kept. One that is done stays so.
+
+        Raises
+        ------
+        UnknownJob
+        """
+        self.store.cancel(job_id)
+        return self.show(job_id)
+
+    def retry(self, job_id: str) -> JobView:
+        """Put a job back that failed or was cancelled; every part has all its tries again.
+
+        Workers of a cluster take it up by themselves; on this machine `run` does.
+
+        Raises
+        ------
+        UnknownJob
+        JobError
+            When it is running or done, or belongs to a cluster and no broker is named.
+        """
+        job = self.store.get(job_id)
+        if job.status not in ("failed", "cancelled"):
+            raise JobError(f"Job {job_id} is {job.status}, so there is nothing to try again.", "Nothing was changed.")
+        if not is_shared(job):
+            self.store.retry(job_id)
+        elif self.backend.is_cluster:
+            cluster_room().retry(self.backend, self.store, job_id)
+        else:
+            raise JobError(f"Job {job_id} is done by the workers of a cluster.", "Add --broker and --storage.")
+        return self.show(job_id)
+
+    def delete(self, job_id: str) -> None:
+        """Forget a job, and take away everything that it left but its output.
+
+        Raises
+        ------
+        UnknownJob, JobError, OutputRefused
+            As `facefusion.jobs.local.LocalJobs.delete` says.
+        """
+        self.local.delete(job_id)
+
+    def sweep(self) -> Swept:
+        """Take old jobs and stray files away, and offer again what was forgotten."""
+        return self.local.sweep(self.backend.keep_days)
+
+    def preview(self, job_id: str, at_s: float, path: Path) -> Preview:
+        """Write a picture of one frame as it will be, from the tracks of a job.
+
+        Parameters
+        ----------
+        job_id
+            Which; its tracks must have been made.
+        at_s
+            Time in the output, seconds.
+        path
+            Picture to write.
+
+        Raises
+        ------
+        RecipeError, UnknownJob, JobError, OutputRefused
+        """
+        if not math.isfinite(at_s) or at_s < 0:
+            raise RecipeError(f"There is no time {at_s} s.", "Name a time in the output with --at, in seconds.")
+        recipe = self.recipe_of(job_id)
+        check_photo_output(path)
+        check_paths(recipe, writes=[("picture", path)])
+        return Preview(str(path), preview(self.local, job_id, at_s, path))
+
+    def recipe_of(self, job_id: str) -> Recipe:
+        """What was asked for.
+
+        Raises
+        ------
+        UnknownJob
+        """
+        return build_recipe(self.store.get(job_id).recipe)
+
+    def _is_stopped(self, job: Job) -> bool:
+        return job.queue == LOCAL and self.local.is_stopped(job)
+
+
+def _view(
+    job: Job, progress: Sequence[StageProgress], items: Sequence[Item], merged: Mapping[str, Any], is_stopped: bool
+) -> JobView:
+    stages = {
+        stage.stage: StageState(
+            stage.items, stage.items_done, stage.frames, stage.frames_done, round(stage.frames_per_s, 3),
+            stage.time_left_s,
+        )
+        for stage in progress
+        if stage.items
+    }  # fmt: skip
+    rendered = stages.get("render")
+    return JobView(
+        id=job.id,
+        status=job.status,
+        share=rendered.frames_done / max(rendered.frames, 1) if rendered else 0.0,
+        target=str(job.recipe.get("target_path", "")),
+        output=str(job.recipe.get("output_path", "")),
+        error=job.error,
+        problem=_problem_of(job, merged),
+        created_at=job.created_at,
+        updated_at=job.updated_at,
+        is_shared=is_shared(job),
+        models=dict(job.plan.get("models", {})),
+        stages=stages,
+        tries={f"{item.stage} {item.number}": item.renders for item in items if item.renders > 1},
+        outcome=_result_of(merged),
+        is_stopped=is_stopped,
+        trace=str(job.outcome.get("error", {}).get("trace", "")),
+    )
+
+
+def is_shared(job: Job) -> bool:
+    """Whether the workers of a cluster do a job."""
+    return bool(job.plan.get("inputs"))
+
+
+def _problem_of(job: Job, merged: Mapping[str, Any]) -> Problem | None:
+    if job.status == "failed":
+        return Problem.of(failure_of(job))
+    if job.status == "done" and merged.get("report"):
+        found = json.loads(merged["report"])
+        return Problem(found["code"], found["message"], found["hint"])
+    return None
+
+
+def _result_of(merged: Mapping[str, Any]) -> Result | None:
+    if "sha256" not in merged:
+        return None
+    return Result(
+        merged["frames"], merged["changed"], merged["tracks"], tuple(merged["models"]), tuple(merged.get("notes", ())),
+        merged["sha256"], merged["size_bytes"],
+    )  # fmt: skip
+
+
+def _summary(job: Job, share: float, is_stopped: bool) -> JobSummary:
+    target, output = (str(job.recipe.get(name, "")) for name in ("target_path", "output_path"))
+    return JobSummary(job.id, job.status, share, target, output, job.error, job.created_at, job.updated_at, is_stopped)
+
+
+def _write_cursor(job: Job) -> str:
+    return base64.urlsafe_b64encode(json.dumps([job.created_at, job.id]).encode()).decode().rstrip("=")
+
+
+def _read_cursor(text: str) -> tuple[float, str] | None:
+    if not text:
+        return None
+    try:
+        at, job_id = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        return float(at), str(job_id)
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"{text!r} is no cursor.", "Use the one that the page before told.") from error

@@ -1,0 +1,334 @@
+"""What the service tells about jobs: frozen values, each with `as_dict` for JSON."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from facefusion.errors import FaceFusionError
+from facefusion.jobs.states import JobStatus, StageName
+
+State = JobStatus | Literal["stopped"]
+"""What is told of a job: its status, or that nobody goes on with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong and what to do next.
+
+    Attributes
+    ----------
+    code
+        Of the error's class, never changed.
+    message, hint
+        In words.
+    """
+
+    code: str
+    message: str
+    hint: str
+
+    @classmethod
+    def of(cls, error: FaceFusionError) -> Problem:
+        """The problem that an error tells of."""
+        return cls(error.code, error.message, error.hint)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class StageState:
+    """How far one stage of a job is.
+
+    Attributes
+    ----------
+    parts, done
+        Parts of the stage, and how many are done.
+    frames, frames_done
+        The same in frames.
+    frames_per_s
+        How fast it goes just now, all workers together; 0 where nobody is at it.
+    time_left_s
+        Until the stage is done; None where nobody knows.
+    """
+
+    parts: int
+    done: int
+    frames: int
+    frames_done: int
+    frames_per_s: float
+    time_left_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a finished job made.
+
+    Attributes
+    ----------
+    frames, changed
+        Frames of the output, and those in which a face was changed.
+    tracks
+        People found.
+    models
+        What ran: id, version and licence.
+    notes
+        What is not as one would expect.
+    sha256, size_bytes
+        Of the output.
+    """
+
+    frames: int
+    changed: int
+    tracks: int
+    models: tuple[str, ...]
+    notes: tuple[str, ...]
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """A job as one line of a list.
+
+    Attributes
+    ----------
+    id, status
+        Which, and how it is.
+    share
+        Share of its frames that is rendered, 0 to 1.
+    target, output
+        Paths.
+    error
+        Why it failed, in one line.
+    created_at, updated_at
+        Seconds since 1970.
+    is_stopped
+        Whether it is a job of this machine that is neither over nor in the hands of any process.
+    """
+
+    id: str
+    status: JobStatus
+    share: float
+    target: str
+    output: str
+    error: str
+    created_at: float
+    updated_at: float
+    is_stopped: bool = False
+
+    @property
+    def state(self) -> State:
+        """The status, or ``stopped``."""
+        return "stopped" if self.is_stopped else self.status
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; ``status`` is the state."""
+        return asdict(self) | {"status": self.state, "share": round(self.share, 4)}
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some jobs of a list, the newest first.
+
+    Attributes
+    ----------
+    jobs
+        Those of this page.
+    cursor
+        What to ask for the next page with; empty where there is none.
+    """
+
+    jobs: tuple[JobSummary, ...]
+    cursor: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"jobs": [job.as_dict() for job in self.jobs], "cursor": self.cursor}
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """All that is told about a job.
+
+    Attributes
+    ----------
+    id, status, share, target, output, error, created_at, updated_at, is_stopped
+        As in `JobSummary`.
+    problem
+        What is wrong with a job that failed, or with the output of one that is done, by code and with a hint.
+    is_shared
+        Whether workers of a cluster do it.
+    models
+        SHA-256 of what runs, by id and version.
+    stages
+        How far each is, in order.
+    tries
+        How often a part was tried, for those that took more than once.
+    outcome
+        What came of it, when it is done.
+    trace
+        Where a fault came from, for those who mend it; it is told on a machine of one's own and not in JSON.
+    """
+
+    id: str
+    status: JobStatus
+    share: float
+    target: str
+    output: str
+    error: str
+    problem: Problem | None
+    created_at: float
+    updated_at: float
+    is_shared: bool
+    models: dict[str, str]
+    stages: dict[StageName, StageState]
+    tries: dict[str, int]
+    outcome: Result | None
+    is_stopped: bool = False
+    trace: str = ""
+
+    @property
+    def state(self) -> State:
+        """The status, or ``stopped``."""
+        return "stopped" if self.is_stopped else self.status
+
+    @property
+    def stage(self) -> StageName | None:
+        """The first stage that is not done, or None."""
+        return next((name for name, stage in self.stages.items() if stage.done < stage.parts), None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody goes on with it unless told to."""
+        return self.status in ("done", "failed", "cancelled")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON; ``status`` is the state."""
+        fields = asdict(self) | {
+            "status": self.state,
+            "share": round(self.share, 4),
+            "stage": self.stage,
+            "outcome": {} if self.outcome is None else asdict(self.outcome),
+        }
+        del fields["trace"]
+        return fields
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job that was asked for.
+
+    Attributes
+    ----------
+    job
+        As it is now.
+    parts_done
+        Parts that are there already.
+    taken_from
+        Id of the job whose parts it took over, or nothing.
+    """
+
+    job: JobView
+    parts_done: int = 0
+    taken_from: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"job": self.job.as_dict(), "parts_done": self.parts_done, "taken_from": self.taken_from}
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """A line of a job's history.
+
+    Attributes
+    ----------
+    number
+        Grows; who was cut off asks for what comes after the last one they saw.
+    at
+        Seconds since 1970.
+    what
+        In words.
+    """
+
+    number: int
+    at: float
+    what: str
+    event: Literal["history"] = field(default="history", init=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """A stage is further than it was.
+
+    Attributes
+    ----------
+    stage
+        Which.
+    done, total
+        In frames.
+    frames_per_s, time_left_s
+        As in `StageState`.
+    """
+
+    stage: StageName
+    done: int
+    total: int
+    frames_per_s: float
+    time_left_s: float | None
+    event: Literal["progress"] = field(default="progress", init=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A job has another status than before, or the one it has when somebody begins to listen.
+
+    Attributes
+    ----------
+    status
+        ``deleted`` where there is no such job any more.
+    problem
+        What is wrong, where something is.
+    """
+
+    status: JobStatus | Literal["deleted"]
+    problem: Problem | None = None
+    event: Literal["status"] = field(default="status", init=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+Event = Happened | Advanced | Changed
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A picture of one frame of a job.
+
+    Attributes
+    ----------
+    output
+        Where it is.
+    time_s
+        Exact time of the frame in the output.
+    """
+
+    output: str
+    time_s: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
