@@ -216,6 +216,11 @@ def declared_at(name: str) -> str:
     return _entries()[name][0].value
 
 
+def is_ours(name: str) -> bool:
+    """Whether a processor ships with FaceFusion."""
+    return declared_at(name).startswith(f"{__name__.partition('.')[0]}.")
+
+
 @lru_cache(maxsize=256)
 def find_processor(name: str) -> ProcessorSpec:
     """The declaration of a processor.
@@ -276,7 +281,7 @@ def default_processors() -> tuple[str, ...]:
                 marked.append(name)
         except ProcessorRefused:
             continue
-    marked.sort(key=lambda name: not declared_at(name).startswith(f"{__name__.partition('.')[0]}."))
+    marked.sort(key=lambda name: not is_ours(name))
     return tuple(marked[:1])
 
 

@@ -22,11 +22,12 @@ from facefusion.media.generate import write_test_clip
 from facefusion.media.image import read_photo
 from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader
+from facefusion.media.sound import read_sound
 from facefusion.testing.fakes import sample_path
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "examples" / "facefusion-sample-plugin"
-NAMES = ("face_tint", "frame_doubler", "mouth_meter")
+NAMES = ("face_tint", "frame_doubler", "mouth_meter", "drawn_portrait")
 
 
 @pytest.fixture(scope="session")
@@ -54,10 +55,10 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def bursts(tmp_path_factory):
-    """A sound that is loud for 0.4 s and silent for 0.4 s."""
+    """A sound that is loud for 0.3 s and silent for 0.5 s."""
     path = tmp_path_factory.mktemp("sounds") / "bursts.wav"
     t = np.arange(3 * 22_050) / 22_050
-    samples = np.sin(t * 2 * np.pi * 300) * 12_000 * (t % 0.8 < 0.4)
+    samples = np.sin(t * 2 * np.pi * 300) * 12_000 * (t % 0.8 < 0.3)
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
@@ -156,7 +157,7 @@ def test_a_sound_driven_processor_hears_every_frame_at_its_own_time(call, clip, 
         return bool(np.abs(new[95:130, 55:115].astype(int) - old[95:130, 55:115]).max() > 60)
 
     opened = [is_open(old, new) for old, new in zip(before, after, strict=True)]
-    assert opened == [k * 0.2 % 0.8 < 0.39 for k in range(12)]
+    assert opened == [k % 4 < 2 for k in range(12)]
     # The output begins at 0, and the sound with it.
     assert [is_open(old, new) for old, new in zip(before[4:], late, strict=True)] == opened[:8]
 
@@ -213,12 +214,66 @@ def test_the_same_processor_twice_has_options_of_its_own_each_time(call, clip, t
         assert np.abs(pixels[75:85, 75:85].astype(int) - (128, 0, 128)).mean() < 25
 
 
+def portrait(output, bursts, *more, workers="1"):
+    return (
+        "run", "-s", sample_path("source.jpg"), bursts, "-o", output, "--segment-length", "1", "--workers", workers,
+        "--drawn-portrait-size", "96", "--drawn-portrait-frame-rate", "5", *more,
+    )  # fmt: skip
+
+
+def test_a_source_makes_the_frames_and_its_sound_goes_with_them(call, bursts, tmp_path):
+    call(*portrait(tmp_path / "one.mp4", bursts, "--processors", "drawn_portrait"))
+    call(*portrait(tmp_path / "two.mp4", bursts, "--processors", "drawn_portrait", workers="2"))
+    (tmp_path / "portrait.toml").write_text(
+        "[[step]]\nprocessor = \"drawn_portrait\"\nsize = 96\nframe_rate = 5\n[[step]]\nprocessor = 'drawn_portrait'\n"
+    )
+    refused = call("run", "--config-path", "portrait.toml", "-s", bursts, "-o", tmp_path / "x.mp4", check=False)
+    assert refused.returncode == 2
+    (tmp_path / "facefusion.toml").write_text('[[step]]\nprocessor = "drawn_portrait"\nsize = 96\nframe_rate = 5\n')
+    call("run", "-s", sample_path("source.jpg"), bursts, "-o", tmp_path / "toml.mp4", "--segment-length", "1")
+    code = (
+        "import sys; from facefusion import Recipe, Step, run\n"
+        "step = Step('drawn_portrait', size=96, frame_rate=5)\n"
+        "run(Recipe(source_paths=sys.argv[1:3], output_path=sys.argv[3], segment_s=1, steps=[step]))"
+    )
+    call(sample_path("source.jpg"), bursts, tmp_path / "library.mp4", program=("-c", code))
+    assert len({digest(tmp_path / f"{name}.mp4") for name in ("one", "two", "toml", "library")}) == 1
+    made = frames_of(tmp_path / "one.mp4")
+    assert len(made) == 15
+    assert made[0].shape == (96, 96, 3)
+    darkness = [int((pixels[55:90, 30:66].max(axis=2) < 60).sum()) for pixels in made]
+    loud, silent = [darkness[k] for k in (0, 1, 4, 5)], [darkness[k] for k in (2, 3, 6, 7)]
+    assert min(loud) > 5 > max(silent), darkness
+    heard = read_sound(tmp_path / "one.mp4")
+    assert abs(heard.duration_s - 3) < 0.1
+    levels = [np.abs(heard.around(Fraction(k, 10), Fraction(1, 10))).mean() for k in (2, 6, 10, 14)]
+    assert levels[0] > 0.1 > levels[1]
+    assert levels[2] > 0.1 > levels[3]
+
+
+def test_what_a_source_makes_is_changed_like_any_clip(call, bursts, tmp_path):
+    flags = ("--processors", "drawn_portrait", "frame_doubler", "face_tint", "--face-tint-strength", "1")
+    call(*portrait(tmp_path / "o.mp4", bursts, *flags, "--drawn-portrait-size", "128", workers="2"))
+    for pixels in frames_of(tmp_path / "o.mp4"):
+        assert pixels.shape == (256, 256, 3)
+        assert np.abs(pixels[118:138, 118:138].astype(int) - (255, 128, 0)).mean() < 30
+    done = call(*portrait(tmp_path / "x.mp4", bursts, "--processors", "face_tint", "drawn_portrait"), check=False)
+    assert done.returncode == 2
+    assert "comes first" in done.stderr
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_killed_run_with_processors_of_others_goes_on_to_the_same_bytes(name, call, clip, bursts, tmp_path):
-    chain = ("frame_doubler", "face_tint") if name == "face_tint" else (name,)
-    flags = ("--processors", *chain, "--json", *(("-s", bursts) if name == "mouth_meter" else ()))
-    call(*words(clip, tmp_path / "whole.mp4", *flags))
-    command = [sys.executable, "-m", "facefusion", *map(str, words(clip, tmp_path / "killed.mp4", *flags, workers="2"))]
+    chain = {"face_tint": ("frame_doubler", "face_tint"), "drawn_portrait": ("drawn_portrait", "face_tint")}
+    flags = ("--processors", *chain.get(name, (name,)), "--json", *(("-s", bursts) if name == "mouth_meter" else ()))
+
+    def words_to(output, workers="1"):
+        if name == "drawn_portrait":
+            return portrait(output, bursts, *flags, workers=workers)
+        return words(clip, output, *flags, workers=workers)
+
+    call(*words_to(tmp_path / "whole.mp4"))
+    command = [sys.executable, "-m", "facefusion", *map(str, words_to(tmp_path / "killed.mp4", "2"))]
     known = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([str(call.site), *([known] if known else [])])
     kills = 0
@@ -235,7 +290,7 @@ def test_a_killed_run_with_processors_of_others_goes_on_to_the_same_bytes(name, 
         if len(lines) < seen:
             break  # it was done before
     assert kills
-    call(*words(clip, tmp_path / "killed.mp4", *flags, workers="2"))
+    call(*words_to(tmp_path / "killed.mp4", "2"))
     assert digest(tmp_path / "killed.mp4") == digest(tmp_path / "whole.mp4")
 
 
@@ -261,5 +316,5 @@ def test_nothing_in_the_package_knows_the_samples():
     for path in (ROOT / "src").rglob("*"):
         if path.is_file() and path.suffix in (".py", ".toml", ".md", ".json"):
             text = path.read_text(encoding="utf-8")
-            for name in (*NAMES, "drawn_portrait", "facefusion_sample"):
+            for name in (*NAMES, "facefusion_sample"):
                 assert name not in text, f"{path} names {name}"

@@ -26,6 +26,8 @@ from facefusion.errors import ProcessorRefused, RecipeError, UnknownOption, Unkn
 from facefusion.pipeline.plan import decided, settled
 from facefusion.pipeline.selection import load_face_map
 from facefusion.plugins.listing import list_processors, show_processor
+from facefusion.plugins.protocols import EngineContext
+from facefusion.plugins.registry import build_processor
 from facefusion.recipe import Recipe, build_recipe, flags_of, known_options
 from facefusion.settings import JobSettings, load_options
 from facefusion.testing.conformance import HEAVY, Nonconforming, check_declaration, check_is_light
@@ -325,6 +327,38 @@ def test_a_declaration_that_raises_is_told_with_its_package(install):
         Recipe(processors=("picky",))
     with pytest.raises(ProcessorRefused, match="cannot be loaded"):
         find_processor("picky").load()
+
+
+RAISING = """
+class Raising:
+    crop_shape, needs, covers_fully = None, frozenset(), False
+    def prepare(self, sources):
+        pass
+    def process(self, crops):
+        return crops[0].nothing
+    def read(self, start, stop):
+        yield start
+        raise KeyError(stop)
+
+def build(context):
+    if context.options.amount > 8:
+        raise OSError("no device")
+    return Raising()
+"""
+
+
+def test_what_a_processor_of_others_raises_is_told_as_its_own(install):
+    install("rough", code_of("rough") + RAISING, rough="rough:SPEC")
+    with pytest.raises(ProcessorRefused, match=r"'rough' of the package rough 1\.0 has failed: OSError: no device"):
+        build_processor(Step("rough", amount=9), EngineContext(Recipe()))
+    processor = build_processor(Step("rough"), EngineContext(Recipe()))
+    processor.prepare(None)
+    with pytest.raises(ProcessorRefused, match=r"AttributeError.*\(rough\.py, line \d+\)"):
+        processor.process([3])
+    frames = processor.read(0, 2)
+    assert next(frames) == 0
+    with pytest.raises(ProcessorRefused, match="KeyError: 2"):
+        next(frames)
 
 
 def test_what_others_mark_as_default_does_not_take_the_place_of_ours(install):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import wraps
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from facefusion.declaration import Step, processor_names, suggest
-from facefusion.errors import UnknownModel
+from facefusion.declaration import Step, is_ours, package_of, processor_names, suggest, told
+from facefusion.errors import FaceFusionError, ProcessorRefused, UnknownModel
 from facefusion.installed import list_entries
 
 if TYPE_CHECKING:
@@ -70,11 +75,56 @@ def build_by_model(context: EngineContext) -> Any:
 def build_processor(step: Step, context: EngineContext) -> Any:
     """Import and build the processor of a step.
 
+    What a processor of another package raises is told as its own: it is no fault of ours.
+
     Raises
     ------
     FaceFusionError
     """
-    return step.spec.load()(replace(context, step=step))
+    build = step.spec.load()
+    if is_ours(step.processor):
+        return build(replace(context, step=step))
+    with _told_of(step.processor):
+        processor = build(replace(context, step=step))
+    for name in ("prepare", "meet", "process", "read"):
+        method = getattr(processor, name, None)
+        if callable(method):
+            with suppress(AttributeError):  # one with slots is told as a fault
+                object.__setattr__(processor, name, _guarded(step.processor, method))
+    return processor
+
+
+@contextmanager
+def _told_of(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (FaceFusionError, MemoryError):
+        raise
+    except Exception as error:
+        raise ProcessorRefused(
+            f"Processor '{name}' of the package {package_of(name)} has failed: {told(error)} ({_place_of(error)}).",
+            "Report it to whoever made that package; 'facefusion plugins check' may tell more.",
+        ) from error
+
+
+def _guarded(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def call(*arguments: Any) -> Any:
+        with _told_of(name):
+            found = method(*arguments)
+            return _guarded_frames(name, found) if isinstance(found, Iterator) else found
+
+    return call
+
+
+def _guarded_frames(name: str, frames: Iterator[Any]) -> Iterator[Any]:
+    with _told_of(name):
+        yield from frames
+
+
+def _place_of(error: BaseException) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{PurePath(frame.filename).name}, line {frame.lineno}"
 
 
 def is_mesh_reader(spec: ModelSpec) -> bool:

@@ -26,6 +26,7 @@ from facefusion.plugins.protocols import (
     Detector,
     FaceProcessor,
     FrameProcessor,
+    FrameSource,
     Identifier,
     Landmarker,
     Masker,
@@ -35,7 +36,7 @@ from facefusion.render.flow import FrameLink
 from facefusion.render.renderer import cut_out
 from facefusion.testing.fakes import make_face
 from facefusion.types.crop import Crop, SourceFace
-from facefusion.types.frame import Frame, FrameWindow, Pixels, scaled_size
+from facefusion.types.frame import Frame, FrameWindow, Pixels, SourceInfo, scaled_size
 from facefusion.types.sound import Sound
 from facefusion.types.sources import Sources
 from facefusion.types.topology import POINT_COUNT
@@ -374,6 +375,54 @@ def _check_frame(frame: Frame, pixels: Pixels, scale: Fraction) -> None:
     )
 
 
+def check_frame_source(
+    source: FrameSource,
+    requirements: Requirements | None = None,
+    sources: Sources | None = None,
+    build: Callable[[], FrameSource] | None = None,
+) -> None:
+    """A source says what it is going to make, and makes every frame by its number alone.
+
+    Parameters
+    ----------
+    source
+        Built, not yet prepared.
+    requirements
+        What it declares.
+    sources
+        What it takes in; by itself what it requires.
+    build
+        Makes another one; with it, what is kept from frame to frame is found out in every case.
+    """
+    taken = some_sources(requirements) if sources is None else sources
+    source.prepare(taken)
+    info = source.info
+    hold(isinstance(info, SourceInfo), f"info is a SourceInfo, not {type(info).__name__}")
+    hold(source.info == info, "info must stay the same")
+    count = min(info.frame_count, 6)
+    wanted = (info.height, info.width, 3)
+    whole = steadily("the source", lambda: list(source.read(0, count)), taken)
+    hold(len(whole) == count, f"{count} frames were asked for, and {len(whole)} came")
+    for pixels in whole:
+        hold(isinstance(pixels, np.ndarray), f"frames are arrays, not {type(pixels).__name__}")
+        hold(
+            pixels.shape == wanted and pixels.dtype == np.uint8,
+            f"a frame is {pixels.shape} {pixels.dtype}, not {wanted} uint8 as info says",
+        )
+    another = source if build is None else build()
+    another.prepare(taken)
+    hold(another.info == info, "info is another one when the source is built again")
+    for number in reversed(range(count)):
+        part = list(another.read(number, number + 1))
+        hold(
+            len(part) == 1 and np.array_equal(part[0], whole[number]),
+            f"frame {number} comes out otherwise when reading starts there; it may depend on its number and the "
+            "sources only",
+        )
+    last = list(another.read(info.frame_count - 1, info.frame_count))
+    hold(len(last) == 1, f"info promises {info.frame_count} frames, and the last does not come")
+
+
 def check_declaration(spec: ProcessorSpec) -> None:
     """A declaration has options that survive JSON and TOML, documented, and requirements that follow from them."""
     hold(spec.name.replace("_", "").isalnum() and spec.name == spec.name.lower(), f"'{spec.name}' is no plain name")
@@ -463,10 +512,16 @@ def check_step(step: Step, build: Callable[[Step], Any]) -> None:
     """
     spec, required = step.spec, step.requirements
     processor = build(step)
-    wanted = ("prepare", "process", *(("scale",) if spec.kind == "frame" else ("crop_shape", "needs", "covers_fully")))
+    wanted = {
+        "face": ("prepare", "process", "crop_shape", "needs", "covers_fully"),
+        "frame": ("prepare", "process", "scale"),
+        "source": ("prepare", "read"),
+    }[spec.kind]
     missing = [name for name in wanted if not hasattr(processor, name)]
     hold(not missing, f"what '{spec.build}' builds has no {', '.join(missing)}; see facefusion.plugins.protocols")
     if spec.kind == "face":
         check_face_processor(processor, required)
-    else:
+    elif spec.kind == "frame":
         check_frame_processor(processor, required, build=lambda: build(step))
+    else:
+        check_frame_source(processor, required, build=lambda: build(step))

@@ -87,3 +87,27 @@ MOUTH_METER = ProcessorSpec(
     build="facefusion_sample.meter:build",
     title="draws a mouth that opens as loudly as a sound is",
 )
+
+
+class DrawnPortraitOptions(Options):
+    """Options of ``drawn_portrait``."""
+
+    size: Annotated[int, Field(ge=16, le=4096, multiple_of=2)] = option(256, "side of the frames, px")
+    frame_rate: Annotated[int, Field(ge=1, le=120)] = option(25, "frames per second")
+    sway: Share = option(0.2, "how much the head moves, 0 to 1")
+
+
+def require_portrait(options: DrawnPortraitOptions) -> Requirements:
+    """It makes frames from a photo and a sound, and the sound goes with them. It asks nothing about a target."""
+    inputs = frozenset({Input.FACE_PHOTO, Input.SOUND})
+    return Requirements(inputs=inputs, needs=frozenset(), replaces_sound=True)
+
+
+DRAWN_PORTRAIT = ProcessorSpec(
+    name="drawn_portrait",
+    kind="source",
+    options=DrawnPortraitOptions,
+    require=require_portrait,
+    build="facefusion_sample.portrait:build",
+    title="lets a photo speak, with a drawn mouth",
+)

@@ -9,9 +9,8 @@ import numpy as np
 
 from facefusion.plugins.protocols import EngineContext
 from facefusion.types.crop import Crop, CropShape
-from facefusion.types.sound import Sound
 from facefusion.types.sources import Sources
-from facefusion_sample.drawing import inside
+from facefusion_sample.drawing import inside, loudness_at
 
 
 class MouthMeter:
@@ -31,10 +30,10 @@ class MouthMeter:
 
     def __init__(self, gain: float, length_s: float) -> None:
         self._gain, self._length_s = gain, Fraction(length_s)
-        self._sound: Sound | None = None
 
     def prepare(self, sources: Sources) -> None:
         """Take in the sound. The requirements ask for one, so there is one."""
+        assert sources.sound is not None
         self._sound = sources.sound
 
     def process(self, crops: Sequence[Crop]) -> list[Crop]:
@@ -43,8 +42,7 @@ class MouthMeter:
 
     def _draw(self, crop: Crop) -> Crop:
         # By the crop's own moment: whoever renders this frame, and whatever was rendered before, hears the same.
-        heard = np.zeros((0, 1), np.float32) if self._sound is None else self._sound.around(crop.moment, self._length_s)
-        loudness = float(np.sqrt(np.square(heard, dtype=np.float64).mean())) if heard.size else 0.0
+        loudness = loudness_at(self._sound, crop.moment, self._length_s)
         left, right = crop.face.five_points[3:5]
         width = float(np.hypot(*(right - left)))
         radii = np.array([width * 0.4, width * 0.4 * min(loudness * self._gain, 1.0)], np.float32)
