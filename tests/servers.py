@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -166,28 +167,33 @@ class RabbitMQ(Server):
 
 
 class PostgreSQL(Server):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.data = self.folder
+        self.as_other: list[str] = []
+
     @property
     def url(self) -> str:
         return f"postgresql+psycopg://facefusion@127.0.0.1:{self.port}/postgres"
 
     def command(self) -> Sequence[str]:
         initdb, postgres = need("initdb", "postgres")
-        cluster = self.folder / "cluster"
-        as_other = []
-        if os.getuid() == 0:  # it refuses to be root
-            as_other = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-            for path in [self.folder, *self.folder.parents]:
-                if path == Path("/tmp") or path == path.parent:
-                    break
-                path.chmod(path.stat().st_mode | 0o011)
-            shutil.chown(self.folder, "postgres", "postgres")
+        if os.getuid() == 0 and not self.as_other:  # it refuses to be root
+            # Not under pytest's folder: every other pytest that begins shuts that to all other users again.
+            self.data = Path(tempfile.mkdtemp(prefix="facefusion-postgres-", dir="/tmp"))
+            shutil.chown(self.data, "postgres", "postgres")
+            self.as_other = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        cluster = self.data / "cluster"
         if not cluster.exists():
+            made = self.data / "made"
+            shutil.rmtree(made, ignore_errors=True)
             subprocess.run(
-                [*as_other, initdb, "-D", str(cluster), "-U", "facefusion", "-A", "trust", "--no-sync"],
+                [*self.as_other, initdb, "-D", str(made), "-U", "facefusion", "-A", "trust", "--no-sync"],
                 check=True, capture_output=True, cwd="/",
             )  # fmt: skip
+            made.rename(cluster)  # one that was half made would start, too
         (cluster / "postmaster.pid").unlink(missing_ok=True)
-        return [*as_other, postgres, "-D", str(cluster), "-p", str(self.port), "-h", "127.0.0.1", "-k", "", "-F"]
+        return [*self.as_other, postgres, "-D", str(cluster), "-p", str(self.port), "-h", "127.0.0.1", "-k", "", "-F"]
 
     def is_ready(self) -> bool:
         import psycopg
@@ -199,6 +205,11 @@ class PostgreSQL(Server):
         except psycopg.OperationalError:
             return False
         return True
+
+    def stop(self) -> None:
+        super().stop()
+        if self.data != self.folder:
+            shutil.rmtree(self.data, ignore_errors=True)
 
 
 class Ceph(Server):

@@ -166,37 +166,46 @@ main()
 """
 
 
+@pytest.fixture
+def faulty(tmp_path, source_photo, target_photo):
+    """Runs the command with an error in its middle."""
+
+    def call(error: str, *more: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        words = ["-s", str(source_photo), "-t", str(target_photo), "-o", str(tmp_path / "o.png"), "--quiet"]
+        return subprocess.run(
+            [sys.executable, "-c", FAULT.format(error=error, place="build_cast"), *words, *more],
+            capture_output=True, text=True, timeout=PATIENCE_S,
+            env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), **variables},
+        )  # fmt: skip
+
+    return call
+
+
 @pytest.mark.parametrize(
     "error", ["KeyError('SECRET')", "RecursionError('SECRET')", "ValueError('SECRET')", "Exception()"]
 )
-def test_a_fault_is_told_in_plain_words_with_a_log(tmp_path, source_photo, target_photo, error):
-    state = tmp_path / "state"
-    environment = {**os.environ, "XDG_STATE_HOME": str(state)}
-    words = ["-s", str(source_photo), "-t", str(target_photo), "-o", str(tmp_path / "o.png"), "--quiet"]
-    script = FAULT.format(error=error, place="build_cast")
-
-    def call(*more: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", script, *words, *more],
-            capture_output=True, text=True, timeout=PATIENCE_S, env={**environment, **variables},
-        )  # fmt: skip
-
-    done = call()
+def test_a_fault_is_told_in_plain_words_with_a_log(tmp_path, source_photo, faulty, error):
+    done = faulty(error)
     assert done.returncode == 1
     lines = done.stderr.splitlines()
     assert lines[0].startswith(f"facefusion: This is a fault of ours: {error.split('(')[0]}")
     assert len(lines) == 2
-    (log,) = (state / "facefusion" / "faults").iterdir()
+    (log,) = (tmp_path / "state" / "facefusion" / "faults").iterdir()
     assert str(log) in lines[1]
     text = log.read_text()
     assert "runner.py" in text
     assert "SECRET" not in text + done.stderr or error.startswith("Recursion")  # a RuntimeError's words are a program's
     assert source_photo.name not in text
     assert log.stat().st_mode & 0o077 == 0 or os.name == "nt"
-    for shown in (call("--debug"), call(FACEFUSION_DEBUG="1")):
+    assert not (tmp_path / "o.png").exists()
+
+
+def test_a_fault_is_shown_whole_to_those_who_mend_it_and_as_an_event_to_programs(tmp_path, faulty):
+    error = "KeyError('SECRET')"
+    for shown in (faulty(error, "--debug"), faulty(error, FACEFUSION_DEBUG="1")):
         assert shown.returncode == 1
         assert "Traceback" in shown.stderr
-    event = json.loads(call("--json").stdout)
+    event = json.loads(faulty(error, "--json").stdout)
     assert (event["event"], event["code"]) == ("error", "fault")
     assert Path(event["log"]).is_file()
     assert not (tmp_path / "o.png").exists()
