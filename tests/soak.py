@@ -72,8 +72,17 @@ KINDS = (
     "run", "workers", "hide", "photo", "hidden photo", "clock", "full disk", "full disk photo", "twice", "same output",
     "library", "threads", "batch", *CHANGING, "list", "sweep", "cancel", "delete", "resume", "report", "show",
 )  # fmt: skip
-MOMENTS_S = {"": (0.0, 6.0), "replace": (1.5, 5.0), "kill child": (3.0, 12.0), "stop child": (3.0, 12.0)}
-"""When in its work a process is struck: seconds of the processor. A run takes about five, two of them to begin."""
+COMMANDS = ("list", "sweep", "cancel", "delete", "resume", "report", "show")
+WORK_S = {
+    **dict.fromkeys(COMMANDS, 2.0),
+    "photo": 3.5,
+    "hidden photo": 3.5,
+    "full disk photo": 3.0,
+    "replaced photo": 3.5,
+}
+"""About how many seconds of the processor a process takes, 5 where nothing is said; two of them to begin."""
+MOMENTS = {"replace": (0.4, 0.9), "kill child": (1.0, 2.0), "stop child": (1.0, 2.0)}
+"""When in this time it is struck; from the beginning to the end where nothing is said."""
 Look = str
 """What is done to a target: ``swap``, ``dim`` (a swap in another light) or ``hide``."""
 
@@ -453,7 +462,8 @@ class Soak:
                 odds = left[kind] / (chances if not may_be else max(chances * len(may_be) / len(KINDS), 1))
                 if self.rng.random() < odds:
                     left[kind] -= 1
-                    one.due.append((self.rng.uniform(*MOMENTS_S.get(kind, MOMENTS_S[""])), kind))
+                    moment = self.rng.uniform(*MOMENTS.get(kind, (0.0, 1.0)))
+                    one.due.append((moment * WORK_S.get(one.kind, 5.0), kind))
         one.due.sort()
 
     def look_round(self) -> None:

@@ -275,12 +275,20 @@ def _clear(base: Path, name: str) -> bool:
     if lock is None:
         return False
     folder = base / name
-    for journal in list(folder.glob(f"*/**/{_JOURNAL}")):  # a job of its own, with working folders of its own
-        clear_dead(journal.parent.parent)
-    stuck = [made for made in _recorded(folder) if not _remove(made)]  # what they are is still known then
-    is_gone = not stuck and _remove(folder)
+    owned = [folder, *_inner(folder)]
+    is_over = not any(
+        is_held(one.with_name(f"{one.name}{LOCK}")) for one in owned[1:]
+    )  # by what the dead one had begun
+    recorded = [made for one in owned for made in _recorded(one)]
+    # What could not be removed is still known afterwards.
+    is_gone = is_over and not [made for made in recorded if not _remove(made)] and _remove(folder)
     lock.release(is_removing=is_gone)
     return is_gone
+
+
+def _inner(folder: Path) -> list[Path]:
+    """Working folders inside of one, as a job in a folder of its own has them."""
+    return [Path(place) for place, _, names in os.walk(folder) if _JOURNAL in names and Path(place) != folder]
 
 
 def _remove(path: Path) -> bool:

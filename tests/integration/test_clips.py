@@ -228,9 +228,12 @@ def test_full_disk_is_explained_and_leaves_nothing(tmp_path, monkeypatch):
     source = make_clip(tmp_path / "a.mp4", 320, 240)
     reader = ClipReader(source)
     writer = ClipWriter(tmp_path / "out.mkv", reader)
-    full = tmp_path / ".out.part.mkv"
-    full.symlink_to("/dev/full")
-    monkeypatch.setattr("facefusion.media.writer.claim_partial", lambda path: full)
+
+    def full(folder, output):
+        (folder / output.name).symlink_to("/dev/full")
+        return folder / output.name
+
+    monkeypatch.setattr("facefusion.writing.stand_in", full)
     with pytest.raises(OutputRefused, match="no room"), writer:
         for frame in reader:
             writer.write(RenderedFrame(frame))

@@ -124,6 +124,37 @@ def test_what_lives_is_left_alone_and_what_is_dead_is_taken_away_with_all_it_mad
     assert sorted(path.name for path in tmp_path.iterdir()) == ["work"]
 
 
+INNER = """
+import sys, time
+from pathlib import Path
+from facefusion.workplace import Workplace
+place = Workplace(Path(sys.argv[1]), "outer")
+inner = Workplace(place.folder / "jobs" / ".work", "inner")
+(inner.beside(Path(sys.argv[2])) / "big").write_text("x")
+print("there", flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_a_working_folder_in_another_one_made_goes_with_it_when_both_are_dead(tmp_path):
+    base = tmp_path / "work"
+    process = subprocess.Popen(
+        [sys.executable, "-c", INNER, str(base), str(tmp_path / "a.mp4")],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout.readline()
+        assert clear_dead(base) == 0
+        process.kill()
+    assert len(list(tmp_path.glob(".facefusion-*"))) == 1
+    with take(base / "outer" / "jobs" / ".work" / "inner.lock"):  # as a process of its pool has it that still lives
+        assert clear_dead(base) == 0
+    assert len(list(tmp_path.glob(".facefusion-*"))) == 1
+    assert clear_dead(base) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["work"]
+    assert list(base.iterdir()) == []
+
+
 def test_only_what_is_recorded_and_ours_by_its_name_is_taken_away(tmp_path):
     victim = tmp_path / "victim"
     victim.mkdir()
