@@ -59,7 +59,8 @@ PAIRS = ((0, 1), (17, 8))
 CHANGES = [
     *(("as it is", on) for on in LIGHTS),
     *((of, "as it is") for of in LIGHTS if of != "as it is"),
-    ("orange", "blue"), ("blue", "overexposed"), ("dim and warm", "overexposed"), ("green", "night"), ("orange", "green"),
+    ("orange", "blue"), ("blue", "overexposed"), ("dim and warm", "overexposed"), ("green", "night"),
+    ("orange", "green"),
 ]  # fmt: skip
 
 
