@@ -402,6 +402,8 @@ def test_tracks_without_proportions_leave_the_head_as_it_is(source, target):
     swapper.prepare([source])
     crop = cut_native(target.pixels, replace(target.face, proportions=None), 0.24)
     (done,) = swapper.process([crop])
+    other = replace(crop, face=replace(crop.face, proportions=np.zeros(5, np.float32)))
+    np.testing.assert_array_equal(swapper.process([other])[0].pixels, done.pixels)
     plain = MeshSwapper()
     plain.prepare([source])
     (wanted,) = plain.process([crop])

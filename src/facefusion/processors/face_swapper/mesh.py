@@ -348,7 +348,8 @@ class MeshSwapper:
         """(478, 3) where the points go from the front, eye distances; None where everything stays."""
         # A profile shows half of the outline, and what the mesh says of the other half is a guess.
         share = self._shape * float(_smoothstep(np.array((TURNED[1] - abs(face.pose.yaw)) / (TURNED[1] - TURNED[0]))))
-        if share <= 0 or face.proportions is None:
+        # Tracks that another model of proportions made have others.
+        if share <= 0 or face.proportions is None or face.proportions.shape != self._proportions.shape:
             return None
         offsets = load_face_shape().offsets((self._proportions - face.proportions) * np.float32(SHAPE_GAIN))
         furthest = float(np.linalg.norm(offsets[list(FACE_OVAL)], axis=1).max())
