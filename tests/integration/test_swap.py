@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ from facefusion.pipeline.runner import build_processors, choose_tracks
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
 from facefusion.processors.face_swapper.fusion import build_fusion
-from facefusion.processors.face_swapper.mesh import MeshSwapper
+from facefusion.processors.face_swapper.mesh import MAX_MOVE, MeshSwapper
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.render.renderer import Renderer
 from facefusion.testing.fakes import PaintProcessor, make_mesh
@@ -30,6 +31,7 @@ from facefusion.types.crop import SourceFace
 from facefusion.types.face import Face, Pose
 from facefusion.types.frame import Frame
 from facefusion.types.topology import FACE_OVAL, LEFT_EYE, RIGHT_EYE
+from facefusion.types.track import Tracks
 
 
 @pytest.fixture(scope="session")
@@ -365,3 +367,76 @@ def test_light_is_read_alike_wherever_the_crop_begins(source):
         assert max(np.abs(other - read[0]).max() for other in read[1:]) <= 1
     grown = [sample_soft(source.pixels, at, blur).astype(float) for blur in np.arange(2.9, 4.2, 0.1)]
     assert max(np.abs(b - a).mean() for a, b in itertools.pairwise(grown)) < 0.6
+
+
+def test_the_head_takes_the_proportions_of_the_source(source, target, analyser):
+    def rendered(share: float) -> np.ndarray:
+        recipe = build_recipe({"face_swapper_shape": share, "source_paths": ["face.jpg"]})
+        chain = build_processors(recipe, recipe.steps, [source])
+        frame = Frame(target.pixels, 0, 0, Fraction(1))
+        tracks = analyser.analyse(iter([frame]))
+        return Renderer({0: chain}, tracks).render(frame).pixels
+
+    def proportions(pixels: np.ndarray) -> np.ndarray:
+        return analyser.analyse(iter([Frame(pixels, 0, 0, Fraction(1))])).tracks[0].proportions
+
+    wanted = proportions(source.pixels)
+    away = [float(np.linalg.norm(proportions(rendered(share)) - wanted)) for share in (0.0, 0.5, 1.0)]
+    assert away[2] < away[1] < away[0]
+    assert away[2] < 0.75 * away[0]
+
+
+def test_a_head_with_a_shape_of_its_own_changes_nothing_far_from_the_face(source, target, analyser):
+    recipe = build_recipe({"source_paths": ["face.jpg"]})
+    chain = build_processors(recipe, recipe.steps, [source])
+    frame = Frame(target.pixels, 0, 0, Fraction(1))
+    done = Renderer({0: chain}, analyser.analyse(iter([frame]))).render(frame)
+    height, width = frame.pixels.shape[:2]
+    far = disc_around(target.face.mesh[list(FACE_OVAL), :2], height, width, 1.6, 0.01) == 0
+    assert far.any()
+    np.testing.assert_array_equal(done.pixels[far], frame.pixels[far])
+
+
+def test_tracks_without_proportions_leave_the_head_as_it_is(source, target):
+    swapper = MeshSwapper(shape=1.0)
+    swapper.prepare([source])
+    crop = cut_native(target.pixels, replace(target.face, proportions=None), 0.24)
+    (done,) = swapper.process([crop])
+    other = replace(crop, face=replace(crop.face, proportions=np.zeros(5, np.float32)))
+    np.testing.assert_array_equal(swapper.process([other])[0].pixels, done.pixels)
+    plain = MeshSwapper()
+    plain.prepare([source])
+    (wanted,) = plain.process([crop])
+    np.testing.assert_array_equal(done.pixels, wanted.pixels)
+    np.testing.assert_array_equal(done.alpha, wanted.alpha)
+
+
+def test_proportions_are_those_of_the_whole_track_in_every_part_of_it(tmp_path, target_clip, analyser):
+    frames = list(ClipReader(target_clip))[:12]
+    tracks = analyser.analyse(iter(frames))
+    tracks.save(tmp_path / "seen.tracks")
+    parts = [Tracks.load(tmp_path / "seen.tracks", rows) for rows in ((0, 3), (8, 12), (0, 0))]
+    for part in parts:
+        np.testing.assert_array_equal(part.tracks[0].proportions, tracks.tracks[0].proportions)
+        for row in range(len(part.tracks[0].frames)):
+            np.testing.assert_array_equal(part.tracks[0].face(row).proportions, tracks.tracks[0].proportions)
+
+
+def test_a_profile_keeps_its_outline(source):
+    swapper = MeshSwapper(shape=1.0)
+    swapper.prepare([source])
+    known = np.zeros_like(swapper._proportions)
+    moved = [
+        swapper._offsets(replace(source.face, pose=Pose(yaw, 0, 0), proportions=known)) for yaw in (0, 30, 50, 60, 80)
+    ]
+    amounts = [0.0 if m is None else float(np.abs(m).max()) for m in moved]
+    assert amounts[0] == amounts[1] > amounts[2] > amounts[3] > amounts[4] == 0
+
+
+def test_no_outline_is_moved_further_than_the_limit(source):
+    swapper = MeshSwapper(shape=1.0)
+    swapper.prepare([source])
+    far = np.zeros_like(swapper._proportions)
+    far[:3] = 40
+    offsets = swapper._offsets(replace(source.face, proportions=far))
+    assert np.linalg.norm(offsets[list(FACE_OVAL)], axis=1).max() == pytest.approx(MAX_MOVE, rel=1e-3)

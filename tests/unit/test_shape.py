@@ -110,7 +110,7 @@ def test_straight_lines_beyond_the_ring_stay_straight_to_the_pixel():
     outline = mesh[OVAL, :2]
     left, right = (float(f(outline[:, 0])) for f in (np.min, np.max))
     middle = (left + right) / 2
-    beside = [int(middle - (middle - left) * RING * 1.06), int(middle + (right - middle) * RING * 1.06)]
+    beside = [int(middle - (middle - left) * RING * 1.1), int(middle + (right - middle) * RING * 1.1)]
     pixels = door_frames(640, 640, beside)
     moved = find_bend(mesh, goal, triangles(), OVAL, 640, 640).apply(pixels)
     for column in beside:

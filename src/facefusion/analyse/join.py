@@ -44,7 +44,7 @@ STRANGER, SURE = -0.5, 0.5
 """Evidence below which two runs are of two people, and above which they are of one in any case."""
 COVERED = 0.3
 """Share of a face that was not seen in a frame behind that of somebody who was, from which it is hidden."""
-SHAPE_LOOKS = 160
+SHAPE_LOOKS = 48
 """Meshes of a track that are read to tell what somebody's face is like."""
 SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
 """Frames of a track that are smoothed together, and frames to each side that are looked at for it."""

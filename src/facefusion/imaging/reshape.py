@@ -15,11 +15,11 @@ FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 Pixels = npt.NDArray[np.uint8]
 
-RING = 1.5
+RING = 1.45
 """Size of the ring, over that of the outline, up to which what surrounds a face moves with it."""
 _STEPS = (0.2, 0.4, 0.6, 0.8)
 """Parts of the way from the outline to the ring at which the share that moves is set: it ends without a kink."""
-_DETAIL = 144
+_DETAIL = 112
 _LEAST_PX = 0.01
 _NOTICED_PX = 0.25
 """Pixels of movement from which the moved picture stands in for the frame in full."""
@@ -42,12 +42,31 @@ class Bend:
 
     def apply(self, pixels: Pixels) -> Pixels:
         """The picture (H, W, 3), moved."""
-        width, height = self.size
-        full = np.asarray(cv2.resize(self.shifts, self.size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-        full[..., 0] += np.arange(width, dtype=np.float32)
-        full[..., 1] += np.arange(height, dtype=np.float32)[:, None]
-        x, y = np.ascontiguousarray(full[..., 0]), np.ascontiguousarray(full[..., 1])
-        return np.asarray(cv2.remap(pixels, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
+        result = pixels.copy()
+        box = self._box()
+        if box is None:
+            return result
+        x0, y0, x1, y1 = box
+        x = self._full(0)[y0:y1, x0:x1] + np.arange(x0, x1, dtype=np.float32)
+        y = self._full(1)[y0:y1, x0:x1] + np.arange(y0, y1, dtype=np.float32)[:, None]
+        result[y0:y1, x0:x1] = cv2.remap(pixels, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return result
+
+    def _full(self, axis: int) -> FloatArray:
+        """(H, W) shifts along an axis for the full picture."""
+        values = np.ascontiguousarray(self.shifts[..., axis])
+        return np.asarray(cv2.resize(values, self.size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+
+    def _box(self) -> tuple[int, int, int, int] | None:
+        """Half-open xyxy of what moves."""
+        moves = np.abs(self.shifts).max(axis=-1) > 0
+        rows, columns = np.flatnonzero(moves.any(axis=1)), np.flatnonzero(moves.any(axis=0))
+        if not rows.size:
+            return None
+        (width, height), (low_h, low_w) = self.size, moves.shape
+        x0, x1 = ((columns[[0, -1]] + [-1, 2]) * width / low_w).astype(int).tolist()
+        y0, y1 = ((rows[[0, -1]] + [-1, 2]) * height / low_h).astype(int).tolist()
+        return max(x0, 0), max(y0, 0), min(x1 + 1, width), min(y1 + 1, height)
 
     def reach(self) -> FloatArray:
         """(H, W) float32: 1 where anything moves, 0 where nothing does, without a step between."""

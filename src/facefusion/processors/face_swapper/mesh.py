@@ -95,7 +95,7 @@ MAX_BLUR = 0.06
 
 ROOM = 0.14
 """Room around the mesh over its longer side that the fusion network sees."""
-SHAPE_ROOM, SHAPE_MAX_SIDE = 0.32, 4096
+SHAPE_ROOM, SHAPE_MAX_SIDE = 0.24, 4096
 """Room that bends with a head, and the largest picture of it, pixels: nothing outside of the face is shrunk."""
 SHAPE_GAIN = 1.5
 """The best guess of two people's proportions says less than they differ by; this much is made of it."""
@@ -118,23 +118,20 @@ class _Prepared:
         (S, S) uint8 alpha of the same sizes.
     shading
         (G, G, 3) logarithm of the source's own light.
-    coarse
-        (G, G, 3) the finest level by cells of the grid.
-    skin
-        (G, G) how far each cell is plain skin that was seen.
     contrast
         Standard deviation of the middle frequencies of its skin.
     blur
         Standard deviation of the blur of its main photo over the height of the face.
+    coarse
+        (G, G, 3) the finest level by cells of the grid.
     """
 
     levels: tuple[FloatArray, ...]
     covers: tuple[npt.NDArray[np.uint8], ...]
     shading: FloatArray
-    coarse: FloatArray
-    skin: FloatArray
     contrast: float
     blur: float
+    coarse: FloatArray
 
 
 class MeshSwapper:
@@ -270,9 +267,8 @@ class MeshSwapper:
         bytes_ = tuple(np.round(cover * 255).astype(np.uint8) for cover in covers)
         finish = measure_finish(main.pixels, main.face.mesh)
         source_blur = 0.0 if finish is None else finish[0] / max(float(np.ptp(main.face.mesh[:, 1])), 1.0)
-        small = np.stack([resize(np.ascontiguousarray(levels[0][..., c]), CELLS) for c in range(3)], axis=-1)
         contrast = _contrast(coarse - shading, skin)
-        self._prepared = _Prepared(tuple(levels), bytes_, shading, small, skin, contrast, source_blur)
+        self._prepared = _Prepared(tuple(levels), bytes_, shading, contrast, source_blur, resize(levels[0], CELLS))
 
     def _cleared(self, source: SourceFace) -> SourceFace:
         """A source without the haze of its own photo."""
@@ -352,7 +348,8 @@ class MeshSwapper:
         """(478, 3) where the points go from the front, eye distances; None where everything stays."""
         # A profile shows half of the outline, and what the mesh says of the other half is a guess.
         share = self._shape * float(_smoothstep(np.array((TURNED[1] - abs(face.pose.yaw)) / (TURNED[1] - TURNED[0]))))
-        if share <= 0 or face.proportions is None:
+        # Tracks that another model of proportions made have others.
+        if share <= 0 or face.proportions is None or face.proportions.shape != self._proportions.shape:
             return None
         offsets = load_face_shape().offsets((self._proportions - face.proportions) * np.float32(SHAPE_GAIN))
         furthest = float(np.linalg.norm(offsets[list(FACE_OVAL)], axis=1).max())
@@ -466,7 +463,9 @@ class MeshSwapper:
         if share > 0:
             detail = source.coarse * relief[..., None]
             grey = detail.mean(axis=-1, keepdims=True)
-            skin = weight * trust * source.skin
+            # A beard or a shadow of the source is not the tone of its skin.
+            plain = 1 / (1 + np.square(np.square(grey[..., 0] / 0.35)))
+            skin = weight * trust * plain
             lit = lit + _tone_error(lit + grey + (detail - grey) * np.float32(tint), shading, skin) * share
         return (
             lit.astype(np.float32),
