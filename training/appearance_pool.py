@@ -28,7 +28,9 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     parser.add_argument("--licences", default="permissive", choices=("all", "permissive"))
     arguments = parser.parse_args()
-    licence_of = {row["file"]: row["licence_class"] for row in csv.DictReader((arguments.media / "manifest.csv").open())}
+    licence_of = {
+        row["file"]: row["licence_class"] for row in csv.DictReader((arguments.media / "manifest.csv").open())
+    }
     coded, meshes, people = [], [], []
     for path in sorted(arguments.facepack.glob("faces_*.npz")):
         shard = dict(np.load(path))

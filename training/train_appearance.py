@@ -19,22 +19,25 @@ import math
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from safetensors.numpy import load_file
 from torch import nn
 from torch.nn import functional as F
 
+import facefusion
 from augment import update_average
 from face_pool import fit_box, turn
-from mask_pool import DRAWN, Painter, fixed
-
-from facefusion.imaging.mesh import triangle_affines, warp_map
+from facefusion.imaging.mesh import rasterise, triangle_affines, warp_map
 from facefusion.imaging.texture import _hidden, build_plane, facing, inner_distance, ring_extended, unwrap
-from facefusion.types.topology import FACE_OVAL, LEFT_EYE, LEFT_BROW, LIPS_INNER, LIPS_OUTER, RIGHT_BROW, RIGHT_EYE
+from facefusion.types.topology import FACE_OVAL, LEFT_BROW, LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_BROW, RIGHT_EYE
+from mask_pool import DRAWN, Painter, fixed
 
 SIDE = 192
 CELLS = 48
@@ -158,9 +161,17 @@ def gauss(x: torch.Tensor, sigma: float, across: bool = True, down: bool = True)
     kernel = kernel_of(sigma, x.device)
     radius, channels = len(kernel) // 2, x.shape[1]
     if across:
-        x = F.conv2d(F.pad(x, (radius, radius, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1).repeat(channels, 1, 1, 1), groups=channels)
+        x = F.conv2d(
+            F.pad(x, (radius, radius, 0, 0), mode="replicate"),
+            kernel.view(1, 1, 1, -1).repeat(channels, 1, 1, 1),
+            groups=channels,
+        )
     if down:
-        x = F.conv2d(F.pad(x, (0, 0, radius, radius), mode="replicate"), kernel.view(1, 1, -1, 1).repeat(channels, 1, 1, 1), groups=channels)
+        x = F.conv2d(
+            F.pad(x, (0, 0, radius, radius), mode="replicate"),
+            kernel.view(1, 1, -1, 1).repeat(channels, 1, 1, 1),
+            groups=channels,
+        )
     return x
 
 
@@ -224,7 +235,13 @@ class Plane:
         self.drawn = self.face * (1 - holes)
         skin = np.clip((inside(FACE_OVAL) - SIDE * 0.02) / (SIDE * 0.05), 0, 1)
         skin = skin * skin * (3 - 2 * skin)
-        for ring, margin in ((LEFT_EYE, 0.02), (RIGHT_EYE, 0.02), (LEFT_BROW, 0.012), (RIGHT_BROW, 0.012), (LIPS_OUTER, 0.012)):
+        for ring, margin in (
+            (LEFT_EYE, 0.02),
+            (RIGHT_EYE, 0.02),
+            (LEFT_BROW, 0.012),
+            (RIGHT_BROW, 0.012),
+            (LIPS_OUTER, 0.012),
+        ):
             blurred = cv2.GaussianBlur((inside(ring) > 0).astype(np.float32), (0, 0), SIDE * margin)
             skin = skin * (1 - np.clip(blurred * 2.5, 0, 1))
         self.skin = cv2.resize(skin.astype(np.float32), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
@@ -252,7 +269,9 @@ class Plane:
         of_point /= np.linalg.norm(of_point, axis=1, keepdims=True) + 1e-9
         at = ((np.arange(side) + 0.5) * SIDE / side - 0.5).astype(np.float32)
         x, y = np.meshgrid(at, at)
-        owner = self.plane.index_map[np.clip(y.round().astype(int), 0, SIDE - 1), np.clip(x.round().astype(int), 0, SIDE - 1)]
+        owner = self.plane.index_map[
+            np.clip(y.round().astype(int), 0, SIDE - 1), np.clip(x.round().astype(int), 0, SIDE - 1)
+        ]
         corners = triangles[np.maximum(owner, 0)]
         p = self.plane.points
         pa, pb, pc = (p[corners[..., k]] for k in range(3))
@@ -278,8 +297,6 @@ def make_lights(plane: Plane, count: int = LIGHTS, side: int = 96) -> np.ndarray
     low, high = plane.mean[:468].min(0), plane.mean[:468].max(0)
     grid, spread = 128, 1.15
     centre, half = (low + high)[:2] / 2, (high - low)[:2].max() / 2 * spread
-    from facefusion.imaging.mesh import rasterise
-
     points = ring_extended(plane.mean, plane.plane.oval)
     drawn = points.copy()
     drawn[:, :2] = ((points[:, :2] - centre) / half * 0.5 + 0.5) * (grid - 1)
@@ -295,7 +312,14 @@ def make_lights(plane: Plane, count: int = LIGHTS, side: int = 96) -> np.ndarray
         for step in np.linspace(0.03, 1.1, 44):
             at = places + direction * step
             x, y = (((at[..., k] - centre[k]) / half * 0.5 + 0.5) * (grid - 1) for k in (0, 1))
-            near = cv2.remap(depth, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=9)
+            near = cv2.remap(
+                depth,
+                x.astype(np.float32),
+                y.astype(np.float32),
+                cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_CONSTANT,
+                borderValue=9,
+            )
             lit = np.minimum(lit, np.clip(1 - (at[..., 2] - near - 0.02) / 0.03, 0, 1))
         halfway = direction + np.array([0, 0, -1])
         halfway /= np.linalg.norm(halfway)
@@ -309,7 +333,9 @@ class LayerPainter(Painter):
 
     def __init__(self, mesh: np.ndarray, rng: np.random.Generator, patches: np.ndarray, side: int) -> None:
         skin = np.array([110.0, 140.0, 190.0])
-        super().__init__(np.full((side, side, 3), skin, np.float32), mesh, rng, patches, np.full((1, side, side, 3), skin))
+        super().__init__(
+            np.full((side, side, 3), skin, np.float32), mesh, rng, patches, np.full((1, side, side, 3), skin)
+        )
         self.passes = np.ones((side, side), np.float32)
         self.added = np.zeros((side, side, 3), np.float32)
         self.covered = np.zeros((side, side), np.float32)
@@ -338,13 +364,35 @@ class LayerPainter(Painter):
         """Lines of a wide expression: from the nose to the corners of the mouth, on the forehead, beside the eyes."""
         rng = self.rng
         mesh = self.mesh + rng.normal(0, 0.02, self.mesh.shape) * self.unit
-        lines = [(129, 206, 216), (358, 426, 436), (129, 203, 216, 212), (358, 423, 436, 432), (70, 63, 105, 66, 107), (300, 293, 334, 296, 336), (54, 68, 69, 108, 151, 337, 299, 298, 284), (214, 210, 211, 32), (434, 430, 431, 262), (33, 226, 113), (263, 446, 342)]
+        lines = [
+            (129, 206, 216),
+            (358, 426, 436),
+            (129, 203, 216, 212),
+            (358, 423, 436, 432),
+            (70, 63, 105, 66, 107),
+            (300, 293, 334, 296, 336),
+            (54, 68, 69, 108, 151, 337, 299, 298, 284),
+            (214, 210, 211, 32),
+            (434, 430, 431, 262),
+            (33, 226, 113),
+            (263, 446, 342),
+        ]
         shade = self.canvas()
         for k in rng.choice(len(lines), int(rng.integers(1, 6)), replace=False):
             thick = max(1, round(self.unit * rng.uniform(0.01, 0.06)))
             layer = self.canvas()
-            cv2.polylines(layer, [fixed(mesh[list(lines[k])] + np.array([0, rng.normal(0, 0.06) * self.unit, 0]))], False, 1.0, thick, cv2.LINE_AA, 4)
-            shade = np.maximum(shade, cv2.GaussianBlur(layer, (0, 0), self.unit * rng.uniform(0.01, 0.05)) * rng.uniform(0.15, 0.7))
+            cv2.polylines(
+                layer,
+                [fixed(mesh[list(lines[k])] + np.array([0, rng.normal(0, 0.06) * self.unit, 0]))],
+                False,
+                1.0,
+                thick,
+                cv2.LINE_AA,
+                4,
+            )
+            shade = np.maximum(
+                shade, cv2.GaussianBlur(layer, (0, 0), self.unit * rng.uniform(0.01, 0.05)) * rng.uniform(0.15, 0.7)
+            )
         bright = 1 + cv2.GaussianBlur(shade, (0, 0), self.unit * 0.1) * rng.uniform(0, 0.5)
         self.passes *= (1 - shade) * bright
 
@@ -358,7 +406,9 @@ class LayerPainter(Painter):
         across = (x - at[0]) * np.cos(angle) + (y - at[1]) * np.sin(angle) + bend * self.unit * rng.uniform(0, 0.5)
         shade = 1 / (1 + np.exp(np.clip(across / (self.unit * 10 ** rng.uniform(-1.9, -0.5)), -30, 30)))
         if rng.random() < 0.4:
-            shade *= 1 / (1 + np.exp(np.clip(-(across + self.unit * rng.uniform(0.2, 1.2)) / (self.unit * 0.04), -30, 30)))
+            shade *= 1 / (
+                1 + np.exp(np.clip(-(across + self.unit * rng.uniform(0.2, 1.2)) / (self.unit * 0.04), -30, 30))
+            )
         factor = 1 - shade * rng.uniform(0.15, 0.75)
         self.passes *= factor
         self.added *= factor[..., None]
@@ -379,7 +429,11 @@ def _draw(seed: int) -> tuple[np.ndarray, np.ndarray, float]:
     rng = np.random.default_rng([17, seed])
     plane, meshes, patches = _STATE["plane"], _STATE["meshes"], _STATE["patches"]
     mesh = meshes[rng.integers(len(meshes))].astype(np.float64)
-    mesh = fit_box(turn(mesh, float(rng.normal(0, 12)), float(rng.normal(0, 7)), float(rng.normal(0, 6))), SIDE, rng.uniform(0.62, 0.85))
+    mesh = fit_box(
+        turn(mesh, float(rng.normal(0, 12)), float(rng.normal(0, 7)), float(rng.normal(0, 6))),
+        SIDE,
+        rng.uniform(0.62, 0.85),
+    )
     painter = LayerPainter(mesh.astype(np.float32), rng, patches, SIDE)
     chances = np.array([share for _, share in KINDS])
     for _ in range(1 + (rng.random() < 0.3)):
@@ -427,7 +481,9 @@ class Model:
         self.mean, self.var = mean, values / weight.sum()
         self.basis = (vectors.T @ y) / values.sqrt()[:, None]
 
-    def fit(self, detail: torch.Tensor, known: torch.Tensor, rounds: int = 10, noise: float = 0.12) -> tuple[torch.Tensor, torch.Tensor]:
+    def fit(
+        self, detail: torch.Tensor, known: torch.Tensor, rounds: int = 10, noise: float = 0.12
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """The model's face and where the texture agrees with it, both at the full size."""
         small, visible = F.adaptive_avg_pool2d(detail, 64), F.adaptive_avg_pool2d(known, 64) * self.face
         y = (small - self.mean).flatten(1)
@@ -437,10 +493,16 @@ class Model:
             fits = []
             for row, w in zip(y, weight, strict=True):  # one by one: a batch of products would not fit
                 a = self.basis * w
-                fits.append(torch.linalg.solve(a @ self.basis.T / noise**2 + torch.diag(2 / self.var.clamp(min=1e-6)), a @ row / noise**2))
+                fits.append(
+                    torch.linalg.solve(
+                        a @ self.basis.T / noise**2 + torch.diag(2 / self.var.clamp(min=1e-6)), a @ row / noise**2
+                    )
+                )
             c = torch.stack(fits)
             rest = gauss((y - c @ self.basis).view_as(small), 1.2).abs().amax(1, keepdim=True)
-            middle = torch.stack([r[v > 0.3].median() if (v > 0.3).any() else r.median() for r, v in zip(rest, visible, strict=True)])
+            middle = torch.stack(
+                [r[v > 0.3].median() if (v > 0.3).any() else r.median() for r, v in zip(rest, visible, strict=True)]
+            )
             spread = middle.clamp(max=0.14)[:, None, None, None] + 0.04
             trust = 1 / (1 + (rest / (2.0 * spread)) ** 2)
         return enlarge(self.mean + (c @ self.basis).view_as(small)), enlarge(trust)
@@ -469,7 +531,9 @@ def make_clean(
     skin = torch.from_numpy(plane.skin).to(device)[None, None]
     detail, light, seen, sharp = [], [], [], []
     for k in range(0, len(pictures), 128):
-        part = torch.from_numpy(np.ascontiguousarray(pictures[k : k + 128])).to(device).permute(0, 3, 1, 2).float() / 255
+        part = (
+            torch.from_numpy(np.ascontiguousarray(pictures[k : k + 128])).to(device).permute(0, 3, 1, 2).float() / 255
+        )
         quality = torch.from_numpy(quality_of[k : k + 128]).to(device)[:, None]
         d, s = without_light(to_log(part), (quality * 4).clamp(0, 1), skin)
         detail.append(d)
@@ -513,7 +577,16 @@ def make_clean(
 class Spoiler:
     """Makes pairs of spoiled and clean textures on the device."""
 
-    def __init__(self, clean: dict[str, torch.Tensor], rows: np.ndarray, layers, lights: np.ndarray, plane: Plane, device: torch.device, seed: int) -> None:
+    def __init__(
+        self,
+        clean: dict[str, torch.Tensor],
+        rows: np.ndarray,
+        layers,
+        lights: np.ndarray,
+        plane: Plane,
+        device: torch.device,
+        seed: int,
+    ) -> None:
         self.clean = clean
         self.rows = torch.from_numpy(rows).to(device)
         self.chance = clean["share"][self.rows]
@@ -521,6 +594,7 @@ class Spoiler:
         self.lights = torch.from_numpy(lights).to(device)
         self.face = torch.from_numpy(plane.face).to(device)[None, None]
         self.skin = torch.from_numpy(plane.skin).to(device)[None, None]
+        self.drawn = torch.from_numpy(plane.drawn).to(device)[None, None]
         self.device = device
         self.g = torch.Generator(device).manual_seed(seed)
         at = (torch.arange(8, device=device).float() + 0.5) * math.pi / 8
@@ -554,9 +628,15 @@ class Spoiler:
         clean = clean * (1 + 0.12 * self.randn(n, 1, 1, 1)).clamp(0.7, 1.3)
         clean = clean + 0.03 * self.randn(n, 3, 1, 1) * (gauss(clean, 2.0) < -0.25).float()
         # Another shape, by a little.
-        base = F.affine_grid(torch.eye(2, 3, device=self.device).expand(n, 2, 3), (n, 1, SIDE, SIDE), align_corners=False)
-        shift = enlarge(F.interpolate(self.randn(n, 2, 5, 5), size=(32, 32), mode="bicubic")) * 0.012 * self.some(n, 0.6)
-        both = F.grid_sample(torch.cat([clean, counts], 1), base + shift.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+        base = F.affine_grid(
+            torch.eye(2, 3, device=self.device).expand(n, 2, 3), (n, 1, SIDE, SIDE), align_corners=False
+        )
+        shift = (
+            enlarge(F.interpolate(self.randn(n, 2, 5, 5), size=(32, 32), mode="bicubic")) * 0.012 * self.some(n, 0.6)
+        )
+        both = F.grid_sample(
+            torch.cat([clean, counts], 1), base + shift.permute(0, 2, 3, 1), padding_mode="border", align_corners=False
+        )
         clean, counts = both[:, :3], both[:, 3:]
 
         light = self.clean["light"][self.pick(n)]
@@ -568,7 +648,9 @@ class Spoiler:
         strength = self.rand(n, 1, 1, 1) ** 1.3 * self.some(n, 0.6)
         ambient = 1 - strength * (0.55 + 0.4 * self.rand(n, 1, 1, 1))
         tint = 1 + 0.12 * self.randn(n, 3, 1, 1) * strength
-        lamp = ambient + strength * 1.6 * tint * cosine * (lit * self.some(n, 0.75) + (1 - self.some(n, 0.75))).clamp(0, 1)
+        lamp = ambient + strength * 1.6 * tint * cosine * (lit * self.some(n, 0.75) + (1 - self.some(n, 0.75))).clamp(
+            0, 1
+        )
         log = log + torch.log(lamp.clamp(min=0.03)) * (strength > 0)
         linear = torch.exp(log) - OFFSET
         linear = linear + shine * self.rand(n, 1, 1, 1) ** 2 * 0.9 * self.some(n, 0.35)
@@ -600,8 +682,14 @@ class Spoiler:
         step = 0.02 + 0.12 * self.rand(n, 1, 1, 1, 1, 1) ** 2
         blocks = srgb.reshape(n, 3, SIDE // 8, 8, SIDE // 8, 8)
         freq = torch.einsum("kx,nchxwy,ly->nchkwl", self.dct, blocks, self.dct)
-        coarse = step * (1 + torch.arange(8, device=self.device).view(1, 1, 1, 8, 1, 1) / 4 + torch.arange(8, device=self.device).view(1, 1, 1, 1, 1, 8) / 4)
-        coded = torch.einsum("kx,nchkwl,ly->nchxwy", self.dct, torch.round(freq / coarse) * coarse, self.dct).reshape_as(srgb)
+        coarse = step * (
+            1
+            + torch.arange(8, device=self.device).view(1, 1, 1, 8, 1, 1) / 4
+            + torch.arange(8, device=self.device).view(1, 1, 1, 1, 1, 8) / 4
+        )
+        coded = torch.einsum(
+            "kx,nchkwl,ly->nchxwy", self.dct, torch.round(freq / coarse) * coarse, self.dct
+        ).reshape_as(srgb)
         srgb = torch.where(self.rand(n, 1, 1, 1) < 0.3, coded, srgb)
         srgb = torch.round(srgb.clamp(0, 1) * 255) / 255
 
@@ -614,7 +702,9 @@ class Spoiler:
         # What the mask network would say: sometimes nothing, never exact, sometimes too much.
         said = true
         grow = self.rand(n, 1, 1, 1)
-        said = torch.where(grow < 0.3, F.max_pool2d(said, 5, 1, 2), torch.where(grow > 0.75, -F.max_pool2d(-said, 3, 1, 1), said))
+        said = torch.where(
+            grow < 0.3, F.max_pool2d(said, 5, 1, 2), torch.where(grow > 0.75, -F.max_pool2d(-said, 3, 1, 1), said)
+        )
         said = gauss(said, 1.6) * (0.55 + 0.45 * self.rand(n, 1, 1, 1))
         holes = torch.sigmoid(enlarge(F.interpolate(self.randn(n, 1, 6, 6), size=(24, 24), mode="bicubic")) * 6 + 3)
         said = said * torch.where(self.rand(n, 1, 1, 1) < 0.5, holes, 1 + 0 * holes) * self.some(n, 0.75)
@@ -665,7 +755,9 @@ def evaluate(run, spoiler: Spoiler, batches: int = 8, size: int = 32) -> dict[st
                 v, s = loss_of(value, goal, where)
                 sums[f"{part} {name}"] = sums.get(f"{part} {name}", 0) + v.item() / batches
                 sums[f"{part} {name} slope"] = sums.get(f"{part} {name} slope", 0) + s.item() / batches
-        sums["trust wrong"] = sums.get("trust wrong", 0) + (((trust - own).abs() * counts).sum() / counts.sum()).item() / batches
+        sums["trust wrong"] = (
+            sums.get("trust wrong", 0) + (((trust - own).abs() * counts).sum() / counts.sum()).item() / batches
+        )
     return sums
 
 
@@ -679,7 +771,7 @@ def to_picture(detail: torch.Tensor) -> np.ndarray:
 @torch.no_grad()
 def sheet(run, spoiler: Spoiler, path: Path, count: int = 12, model: Model | None = None, seed: int = 5) -> None:
     spoiler.g.manual_seed(seed)
-    inputs, goal, counts, own = spoiler.draw(count)
+    inputs, goal, _, _ = spoiler.draw(count)
     clean, trust = run(inputs)
     grey = lambda x: (torch.cat(list(x.expand(-1, 3, -1, -1)), 2).permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8)  # noqa: E731
     rows = [to_picture(inputs[:, :3]), to_picture(clean), to_picture(goal), grey(trust), grey(inputs[:, 4:])]
@@ -688,6 +780,62 @@ def sheet(run, spoiler: Spoiler, path: Path, count: int = 12, model: Model | Non
         share = ((believed - 0.35) / 0.35).clamp(0, 1) * (inputs[:, 3:4] * 12).clamp(0, 1)
         rows.insert(2, to_picture(fit + (inputs[:, :3] - fit) * share))
     cv2.imwrite(str(path), np.vstack(rows)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+
+
+@dataclass
+class Made:
+    """What training and measuring work with."""
+
+    plane: Plane
+    clean: dict[str, torch.Tensor]
+    train: np.ndarray
+    spoiler: Spoiler
+    judge: Spoiler
+    held: int
+    held_people: int
+    size: int
+
+
+def prepare(path: Path, count: int = 10000, limit: int = 0, seed: int = 0) -> Made:
+    """Unwrap, clean and draw; photos of people who are held out go into the judge only."""
+    begun = time.monotonic()
+    cv2.setNumThreads(0)  # threads do not survive the forks below
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    topology = load_file(Path(facefusion.__file__).parent / "models/embedded/face_mesh.safetensors")
+    pool = dict(np.load(path))
+    if limit:
+        kept = np.sort(np.random.default_rng(0).permutation(len(pool["ident"]))[:limit])
+        coded = [pool["jpg"][pool["off"][k] : pool["off"][k + 1]] for k in kept]
+        pool |= {name: pool[name][kept] for name in ("ident", "held", "covered", "mesh")}
+        pool |= {"jpg": np.concatenate(coded), "off": np.cumsum([0, *(len(c) for c in coded)])}
+    plane = Plane(topology)
+    is_plain = ~pool["covered"]
+    train, held = np.flatnonzero(~pool["held"] & is_plain), np.flatnonzero(pool["held"] & is_plain)
+    workers = min(os.cpu_count() or 1, 16)
+    textures = unwrap_all(topology, pool, workers)
+    layers = draw_layers(topology, pool["mesh"][~pool["held"]], pool["patches"], count, workers)
+    lights = make_lights(plane)
+    print(f"{count} layers at {time.monotonic() - begun:.0f} s", flush=True)
+    clean = make_clean(pool, *textures, plane, device)
+    print(f"{len(train)} clean textures, {len(held)} held out, at {time.monotonic() - begun:.0f} s", flush=True)
+    few = min(count // 8, 800)
+    judge = Spoiler(clean, held, tuple(v[-few:] for v in layers), lights, plane, device, 99)
+    spoiler = Spoiler(clean, train, tuple(v[:-few] for v in layers), lights, plane, device, seed)
+    people = len(set(pool["ident"][held].tolist()))
+    return Made(plane, clean, train, spoiler, judge, len(held), people, 4 if limit else 32)
+
+
+def model_of(made: Made) -> Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    """The statistical model in place of the network, for comparison."""
+    model = made.clean["model"]
+
+    def run(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen = (inputs[:, 3:4] * 12).clamp(0, 1) * (1 - inputs[:, 4:])
+        fit, trust = model.fit(inputs[:, :3], seen)
+        share = gauss(((trust - 0.35) / 0.35).clamp(0, 1) * seen, 1.5)
+        return fit + (inputs[:, :3] - fit) * share, share
+
+    return run
 
 
 def main() -> None:
@@ -703,37 +851,15 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="photos to use, to try the script")
     arguments = parser.parse_args()
     begun = time.monotonic()
+    cv2.setNumThreads(0)  # threads do not survive the forks below
     arguments.run.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(0)
-    from facefusion.models.mesh_topology import load_mesh_topology
-
-    held_topology = load_mesh_topology()
-    topology = {name: getattr(held_topology, name) for name in ("skin", "eyes", "mouth", "mean", "flip")}
-    pool = dict(np.load(arguments.pool))
-    if arguments.limit:
-        kept = np.sort(np.random.default_rng(0).permutation(len(pool["ident"]))[: arguments.limit])
-        coded = [pool["jpg"][pool["off"][k] : pool["off"][k + 1]] for k in kept]
-        pool |= {name: pool[name][kept] for name in ("ident", "held", "covered", "mesh")}
-        pool |= {"jpg": np.concatenate(coded), "off": np.cumsum([0, *(len(c) for c in coded)])}
-    plane = Plane(topology)
-    is_plain = ~pool["covered"]
-    train, held = np.flatnonzero(~pool["held"] & is_plain), np.flatnonzero(pool["held"] & is_plain)
-    workers = min(os.cpu_count() or 1, 16)
-    layers = draw_layers(topology, pool["mesh"][~pool["held"]], pool["patches"], arguments.layers, workers)
-    lights = make_lights(plane)
-    print(f"{len(layers[0])} layers at {time.monotonic() - begun:.0f} s", flush=True)
-    clean = make_clean(pool, *unwrap_all(topology, pool, workers), plane, device)
-    print(f"{len(train)} clean textures, {len(held)} held out, at {time.monotonic() - begun:.0f} s", flush=True)
-    spoiler = Spoiler(clean, train, layers, lights, plane, device, int(begun) % 10000)
-    size = 4 if arguments.limit else 32
-    few = min(arguments.layers // 8, 800)
-    judge = Spoiler(clean, held, tuple(v[-few:] for v in layers), lights, plane, device, 99)
-    drawn = torch.from_numpy(plane.drawn).to(device)[None, None]
-    spoiler.drawn = judge.drawn = drawn
-    spoiler.layers, spoiler.seen, spoiler.is_skin = (v[:-few] for v in (spoiler.layers, spoiler.seen, spoiler.is_skin))
+    made = prepare(arguments.pool, arguments.layers, arguments.limit, int(begun) % 10000)
+    spoiler, judge, clean, drawn = made.spoiler, made.judge, made.clean, made.spoiler.drawn
+    train, size = made.train, made.size
     share = clean["share"][torch.from_numpy(train).to(device)][:, None, None, None]
     rows = torch.from_numpy(train).to(device)
     mean = (clean["clean"][rows] * share).sum(0, keepdim=True) / share.sum()
@@ -800,22 +926,26 @@ def main() -> None:
             average.eval()
             figures = evaluate(average, judge, 2, size)
             log.append({"step": number, "s": now - begun, **figures})
-            print(f"{now - begun:.0f} s, step {number}: loss {loss.item():.4f}; " + ", ".join(f"{k} {v:.4f}" for k, v in figures.items() if "slope" not in k), flush=True)
+            print(
+                f"{now - begun:.0f} s, step {number}: loss {loss.item():.4f}; "
+                + ", ".join(f"{k} {v:.4f}" for k, v in figures.items() if "slope" not in k),
+                flush=True,
+            )
             torch.save({"average": average.state_dict(), "step": number}, arguments.run / "appearance.pt")
     average.eval()
     figures = evaluate(average, judge, size=size)
     model = clean["model"]
-
-    def by_model(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        seen = (inputs[:, 3:4] * 12).clamp(0, 1) * (1 - inputs[:, 4:])
-        fit, trust = model.fit(inputs[:, :3], seen)
-        share = gauss(((trust - 0.35) / 0.35).clamp(0, 1) * seen, 1.5)
-        return fit + (inputs[:, :3] - fit) * share, share
-
-    figures_model = {key.replace("net", "model"): value for key, value in evaluate(by_model, judge, size=size).items() if "left" not in key}
+    figures_model = {
+        key.replace("net", "model"): value
+        for key, value in evaluate(model_of(made), judge, size=size).items()
+        if "left" not in key
+    }
     print(json.dumps({**figures, **figures_model}, indent=1))
     print(f"{number} batches of {arguments.batch}, {time.monotonic() - begun:.0f} s", flush=True)
-    torch.save({"average": average.state_dict(), "step": number, "figures": {**figures, **figures_model}}, arguments.run / "appearance.pt")
+    torch.save(
+        {"average": average.state_dict(), "step": number, "figures": {**figures, **figures_model}},
+        arguments.run / "appearance.pt",
+    )
     (arguments.run / "log.json").write_text(json.dumps(log))
     for k in range(2):
         sheet(average, judge, arguments.run / f"held_{k}.jpg", 12, model, 5 + k)
