@@ -245,6 +245,14 @@ class Plane:
             blurred = cv2.GaussianBlur((inside(ring) > 0).astype(np.float32), (0, 0), SIDE * margin)
             skin = skin * (1 - np.clip(blurred * 2.5, 0, 1))
         self.skin = cv2.resize(skin.astype(np.float32), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+        # Where hair hangs over a face: forehead and temples, and its sides.
+        rows, columns = np.mgrid[0:CELLS, 0:CELLS].astype(np.float32)
+        side = np.abs(columns - (CELLS - 1) / 2) / (CELLS / 2)
+        brows = points[[*LEFT_BROW, *RIGHT_BROW], 1].min() / SIDE * CELLS
+        step = lambda x: np.clip(x, 0, 1) ** 2 * (3 - 2 * np.clip(x, 0, 1))  # noqa: E731
+        forehead = step((brows + 0.5 - rows) / 3)
+        temple = step((side - 0.62) / 0.15) * step((0.62 * CELLS - rows) / 6)
+        self.hairy = np.maximum(np.maximum(forehead, temple), step((side - 0.5) / 0.14)).astype(np.float32)
 
     def unwrap(self, layers: np.ndarray, mesh: np.ndarray) -> np.ndarray:
         points = ring_extended(mesh.astype(np.float32), self.plane.oval)
@@ -447,12 +455,14 @@ def _draw(seed: int) -> tuple[np.ndarray, np.ndarray, float]:
     return drawn.astype(np.uint8), (seen * 255).astype(np.uint8), painter.is_skin
 
 
-def draw_layers(topology, meshes, patches, count: int, workers: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draw_layers(
+    topology, meshes, patches, count: int, workers: int, first: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     layers = np.empty((count, 5, SIDE, SIDE), np.uint8)
     seen = np.empty((count, 96, 96), np.uint8)
     skin = np.empty(count, np.float32)
     with multiprocessing.get_context("fork").Pool(workers, _start, (topology, meshes, patches)) as pool:
-        for k, (layer, quality, is_skin) in enumerate(pool.imap(_draw, range(count), 16)):
+        for k, (layer, quality, is_skin) in enumerate(pool.imap(_draw, range(first, first + count), 16)):
             layers[k], seen[k], skin[k] = layer.transpose(2, 0, 1), quality, is_skin
     return layers, seen, skin
 
@@ -529,19 +539,25 @@ def make_clean(
     """Clean textures with how far they can be believed."""
     face = torch.from_numpy(plane.face).to(device)[None, None]
     skin = torch.from_numpy(plane.skin).to(device)[None, None]
-    detail, light, seen, sharp = [], [], [], []
+    hairy = torch.from_numpy(plane.hairy).to(device)[None, None]
+    detail, light, seen, sharp, strange = [], [], [], [], []
     for k in range(0, len(pictures), 128):
         part = (
             torch.from_numpy(np.ascontiguousarray(pictures[k : k + 128])).to(device).permute(0, 3, 1, 2).float() / 255
         )
         quality = torch.from_numpy(quality_of[k : k + 128]).to(device)[:, None]
-        d, s = without_light(to_log(part), (quality * 4).clamp(0, 1), skin)
+        log = to_log(part)
+        d, s = without_light(log, (quality * 4).clamp(0, 1), skin)
+        rest = F.adaptive_avg_pool2d(log, CELLS) - s
+        dark = ((-rest.mean(1, keepdim=True) - 0.22) / 0.25).clamp(0, 1)
+        tinged = (((rest - rest.mean(1, keepdim=True)).abs().amax(1, keepdim=True) - 0.2) / 0.2).clamp(0, 1)
+        strange.append(enlarge((gauss(torch.maximum(dark, tinged) * hairy, 1.0) * 2).clamp(0, 1)))
         detail.append(d)
         light.append(s)
         seen.append(quality)
         grey = d.mean(1, keepdim=True)
         sharp.append((((grey - gauss(grey, 1.2)) * face) ** 2).mean((1, 2, 3)).sqrt())
-    detail, light, seen, sharp = (torch.cat(v) for v in (detail, light, seen, sharp))
+    detail, light, seen, sharp, strange = (torch.cat(v) for v in (detail, light, seen, sharp, strange))
     ident = pool["ident"].astype(np.int64)
     person = np.where(ident > 0, ident, -1 - np.arange(len(ident)))
     counts = {int(p): int((person == p).sum()) for p in set(person.tolist())}
@@ -554,6 +570,10 @@ def make_clean(
     believed = -F.max_pool2d(-((trust - 0.3) / 0.3).clamp(0, 1), 5, 1, 2) * known
     believed = gauss(believed, 1.5)
     mixed = detail * believed + fit * (1 - believed)
+    # Hair over the face is not the face: in its place, plain skin with the tones that most have there.
+    usual = gauss(enlarge(model.mean[None]), 2.0)
+    mixed = mixed + ((usual + usual.flip(3)) / 2 - mixed) * strange
+    believed = torch.maximum(believed, 0.7 * strange)
     clean = mixed.clone()
     for p in set(person.tolist()):
         rows = torch.from_numpy(np.flatnonzero(person == p)).to(device)
@@ -565,6 +585,7 @@ def make_clean(
     clean = clean + (wide.flip(3) - wide) * 0.45
     return {
         "clean": clean, "believed": believed, "light": light, "fit": fit, "detail": detail, "seen": seen,
+        "strange": strange,
         "share": weight * (sharp / sharp.median()).clamp(0.35, 1.6) * (believed * face).mean((1, 2, 3)) ** 2,
         "model": model,
     }  # fmt: skip
@@ -625,6 +646,10 @@ class Spoiler:
         mix = torch.sigmoid(mix * 4 - 3 * self.rand(n, 1, 1, 1)) * self.some(n, 0.35)
         clean = clean + (self.clean["clean"][two] - clean) * mix
         counts = counts + (self.clean["believed"][two] - counts) * mix
+        # Half of the photos keep what really was in them: hair, their own shadows, their own expression.
+        is_raw = self.some(n, 0.5) * (1 - mix)
+        raw = (self.flipped(self.clean["detail"][one], flip) - self.flipped(self.clean["clean"][one], flip)) * is_raw
+        strange = self.flipped(self.clean["strange"][one], flip) * is_raw
         clean = clean * (1 + 0.12 * self.randn(n, 1, 1, 1)).clamp(0.7, 1.3)
         clean = clean + 0.03 * self.randn(n, 3, 1, 1) * (gauss(clean, 2.0) < -0.25).float()
         # Another shape, by a little.
@@ -635,12 +660,15 @@ class Spoiler:
             enlarge(F.interpolate(self.randn(n, 2, 5, 5), size=(32, 32), mode="bicubic")) * 0.012 * self.some(n, 0.6)
         )
         both = F.grid_sample(
-            torch.cat([clean, counts], 1), base + shift.permute(0, 2, 3, 1), padding_mode="border", align_corners=False
+            torch.cat([clean, counts, raw, strange], 1),
+            base + shift.permute(0, 2, 3, 1),
+            padding_mode="border",
+            align_corners=False,
         )
-        clean, counts = both[:, :3], both[:, 3:]
+        clean, counts, raw, strange = both.split((3, 1, 3, 1), 1)
 
         light = self.clean["light"][self.pick(n)]
-        log = clean + enlarge(light) + 0.15 * self.randn(n, 1, 1, 1) + 0.06 * self.randn(n, 3, 1, 1)
+        log = clean + raw + enlarge(light) + 0.15 * self.randn(n, 1, 1, 1) + 0.06 * self.randn(n, 3, 1, 1)
         k = torch.randint(len(self.lights), (n,), generator=self.g, device=self.device)
         cosine, lit, shine = (enlarge(self.lights[k][:, c : c + 1].float() / 255) for c in range(3))
         soft = 10 ** (self.rand(1).item() * 1.1 - 0.2)
@@ -716,7 +744,7 @@ class Spoiler:
         inputs = torch.cat([detail * visible, seen, said], 1)
         # Fine detail is the person's own where nothing lies over it and the picture is not burnt out.
         burnt = (srgb.amax(1, keepdim=True) > 0.995).float()
-        own = uncovered * visible * (1 - gauss(burnt, 1.0))
+        own = uncovered * visible * (1 - gauss(burnt, 1.0)) * (1 - strange)
         return inputs, clean, counts * self.face, own
 
 
@@ -796,7 +824,7 @@ class Made:
     size: int
 
 
-def prepare(path: Path, count: int = 10000, limit: int = 0, seed: int = 0) -> Made:
+def prepare(path: Path, count: int = 10000, limit: int = 0, seed: int = 0, first: int = 0) -> Made:
     """Unwrap, clean and draw; photos of people who are held out go into the judge only."""
     begun = time.monotonic()
     cv2.setNumThreads(0)  # threads do not survive the forks below
@@ -813,7 +841,7 @@ def prepare(path: Path, count: int = 10000, limit: int = 0, seed: int = 0) -> Ma
     train, held = np.flatnonzero(~pool["held"] & is_plain), np.flatnonzero(pool["held"] & is_plain)
     workers = min(os.cpu_count() or 1, 16)
     textures = unwrap_all(topology, pool, workers)
-    layers = draw_layers(topology, pool["mesh"][~pool["held"]], pool["patches"], count, workers)
+    layers = draw_layers(topology, pool["mesh"][~pool["held"]], pool["patches"], count, workers, first)
     lights = make_lights(plane)
     print(f"{count} layers at {time.monotonic() - begun:.0f} s", flush=True)
     clean = make_clean(pool, *textures, plane, device)
@@ -846,6 +874,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--layers", type=int, default=9000)
+    parser.add_argument("--first", type=int, default=0, help="number of the first thing to draw; another one, others")
     parser.add_argument("--critic", type=float, default=0.0, help="weight of the critic, from half of the time on")
     parser.add_argument("--start", type=Path)
     parser.add_argument("--limit", type=int, default=0, help="photos to use, to try the script")
@@ -857,7 +886,7 @@ def main() -> None:
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(0)
-    made = prepare(arguments.pool, arguments.layers, arguments.limit, int(begun) % 10000)
+    made = prepare(arguments.pool, arguments.layers, arguments.limit, int(begun) % 10000, arguments.first)
     spoiler, judge, clean, drawn = made.spoiler, made.judge, made.clean, made.spoiler.drawn
     train, size = made.train, made.size
     share = clean["share"][torch.from_numpy(train).to(device)][:, None, None, None]
