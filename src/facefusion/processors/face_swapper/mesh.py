@@ -116,6 +116,8 @@ class _Taken:
         (S, S) where it is drawn.
     shading
         (G, G, 3) logarithm of their light.
+    skin
+        (G, G) how far each cell is plain skin that was seen.
     contrast
         See `_Prepared`.
     main
@@ -127,6 +129,7 @@ class _Taken:
     detail: FloatArray
     alpha: FloatArray
     shading: FloatArray
+    skin: FloatArray
     contrast: float
     main: SourceFace
     appearance: Appearance | None = None
@@ -267,9 +270,8 @@ class MeshSwapper:
         plain = known * (1 - np.clip(resize(blur(strange.astype(np.float32), 1.0), SIZE) * 2, 0, 1))
         detail = (log_texture - resize(shading, SIZE)) * plain[..., None]
         skin = self._skin * trust * resize(known, CELLS)
-        return _Taken(
-            detail.astype(np.float32), alpha.astype(np.float32), shading, _contrast(coarse - shading, skin), main
-        )
+        contrast = _contrast(coarse - shading, skin)
+        return _Taken(detail.astype(np.float32), alpha.astype(np.float32), shading, skin, contrast, main)
 
     def _complete(self, sources: Sequence[SourceFace], completer: Completer) -> _Taken:
         """The sources' texture cleaned and completed; see `facefusion.processors.face_swapper.appearance`."""
@@ -280,7 +282,7 @@ class MeshSwapper:
         shading, _ = estimate_shading(coarse, self._skin * resize(known.astype(np.float32), CELLS), SHADING_SIGMA)
         appearance = completer.complete(log_texture - resize(shading, SIZE), seen, hidden)
         contrast = _contrast(resize(appearance.detail, CELLS), self._skin)
-        return _Taken(appearance.detail, self._cover, shading, contrast, main, appearance)
+        return _Taken(appearance.detail, self._cover, shading, self._skin, contrast, main, appearance)
 
     def _cleared(self, source: SourceFace) -> SourceFace:
         """A source without the haze of its own photo."""
