@@ -45,7 +45,7 @@ from facefusion.processors.face_swapper.appearance import MODEL as APPEARANCE_MO
 from facefusion.processors.face_swapper.appearance import OCCLUDER_MODEL, Appearance, Completer, build_completer
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
 from facefusion.processors.masking import CropMasks
-from facefusion.types.crop import Crop, CropShape, SourceFace
+from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
 from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import (
@@ -74,6 +74,8 @@ VEIL_ROOM = 0.14
 """Room around a source over its longer side in which haze is looked for."""
 CLEARED = 0.93
 """Share of a source's haze that is taken away: with a little too much its shadows are lost and the rest glows."""
+PLAIN_LIGHT = np.array([-0.75, -1.25, -1.6], dtype=np.float32)
+"""Logarithm of an even light on skin, in which sources are shown."""
 MAX_BLUR = 0.06
 """Limit of softening over the height of the face."""
 
@@ -281,8 +283,50 @@ class MeshSwapper:
         known = np.clip(seen * 12, 0, 1) * (1 - hidden)
         shading, _ = estimate_shading(coarse, self._skin * resize(known.astype(np.float32), CELLS), SHADING_SIGMA)
         appearance = completer.complete(log_texture - resize(shading, SIZE), seen, hidden)
-        contrast = _contrast(resize(appearance.detail, CELLS), self._skin)
-        return _Taken(appearance.detail, self._cover, shading, self._skin, contrast, main, appearance)
+        rest = resize(appearance.detail, CELLS)
+        around, trust = estimate_shading(rest, self._skin, SHADING_SIGMA)
+        skin = self._skin * trust
+        return _Taken(appearance.detail, self._cover, shading, skin, _contrast(rest - around, skin), main, appearance)
+
+    def inspect(self, sources: Sequence[SourceFace]) -> Inspection:
+        """See `facefusion.plugins.protocols.ShowsSources`."""
+        if not sources:
+            raise NoFaceInSource("There is no source face to look at.", "Give one or more photos.")
+        cleared = [self._cleared(source) for source in sources]
+        plain = self._take(cleared)
+        used = plain if self._completer is None else self._complete(cleared, self._completer)
+        own = self._cover if used.appearance is None else used.appearance.own
+        parts = {name: part * self._cover for name, part in self._parts().items()}
+        alone = [used] if len(cleared) == 1 or self._completer is None else []
+        if self._completer is not None and not alone:
+            alone = [self._complete([source], self._completer) for source in cleared]
+        owns = [own if one.appearance is None else one.appearance.own for one in alone]
+        return Inspection(
+            from_log(np.ascontiguousarray(plain.detail * (plain.alpha > 0.02)[..., None] + PLAIN_LIGHT)),
+            from_log(np.ascontiguousarray(used.detail * (used.alpha > 0.02)[..., None] + PLAIN_LIGHT)),
+            np.asarray(own * (self._cover > 0.02), dtype=np.float32),
+            {name: _mean(own, part) for name, part in parts.items()},
+            tuple(_mean(one, parts["face"]) for one in owns),
+        )
+
+    def _parts(self) -> dict[str, FloatArray]:
+        """(S, S) what tells somebody apart, without the sides of the head, and its parts."""
+        rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+        telling = (np.abs(columns - (SIZE - 1) / 2) < SIZE * 0.25).astype(np.float32)
+        brows = self._plane.points[[*LEFT_BROW, *RIGHT_BROW], 1]
+        eyes = self._plane.points[[*LEFT_EYE, *RIGHT_EYE], 1]
+        mouth = self._plane.points[list(LIPS_OUTER), 1]
+        under = float(eyes.max()) + SIZE * 0.03
+        is_upper, is_lower = rows < brows.min(), rows > (under + mouth.min()) / 2
+        return {
+            "face": telling,
+            "left half": telling * (columns < SIZE / 2),
+            "right half": telling * (columns >= SIZE / 2),
+            "forehead": telling * is_upper,
+            "brows and eyes": telling * (~is_upper & (rows < under)),
+            "nose and cheeks": telling * ((rows >= under) & ~is_lower),
+            "mouth and chin": telling * is_lower,
+        }
 
     def _cleared(self, source: SourceFace) -> SourceFace:
         """A source without the haze of its own photo."""
@@ -505,6 +549,10 @@ def _colourfulness(colour: Pixels, weight: FloatArray) -> float:
     saturation = spread / (values.mean(axis=-1) + 8)
     mean = float((saturation * weight).sum()) / (float(weight.sum()) + 1e-6)
     return float(_smoothstep(np.array((mean - 0.02) / 0.06)))
+
+
+def _mean(values: FloatArray, weight: FloatArray) -> float:
+    return float((values * weight).sum()) / (float(weight.sum()) + 1e-6)
 
 
 def _contrast(residual: FloatArray, weight: FloatArray) -> float:
