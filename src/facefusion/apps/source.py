@@ -68,8 +68,7 @@ def inspect_sources(paths: Sequence[Path], picture: Path | None, recipe: Recipe,
     processor = build_processor(recipe.step_of(PROCESSOR), EngineContext(recipe))
     if not isinstance(processor, ShowsSources):
         raise UnknownOption(
-            f"The swapper '{recipe.step_of(PROCESSOR).options.model}' does not show what it makes of sources.",
-            "Leave out --face-swapper-model.",
+            "This face swapper does not show what it makes of sources.", "Leave out --face-swapper-model."
         )
     sources = read_faces(paths, build_analyser(recipe, has_identity=False))
     found = processor.inspect(sources)
@@ -140,4 +139,4 @@ def _tile(pixels: Pixels) -> Pixels:
     square = np.full((side, side, 3), 255, dtype=np.float32)
     top, left = (side - height) // 2, (side - width) // 2
     square[top : top + height, left : left + width] = pixels
-    return np.clip(resize(square, TILE) + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(resize(square, TILE) + 0.5, 0, 255), dtype=np.uint8)

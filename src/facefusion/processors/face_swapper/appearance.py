@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facefusion.imaging.texture import TexturePlane, resize, unwrap
+from facefusion.imaging.texture import TexturePlane, blur, resize, unwrap
 from facefusion.models.session import Session
 from facefusion.plugins.protocols import EngineContext, FloatArray, Masker
 from facefusion.plugins.registry import build_engine
@@ -27,6 +27,10 @@ SURE, DOUBTFUL = 0.75, 0.3
 """Chances of something before the face that count as all of it and as nothing."""
 SQUARE = 0.45
 """How squarely a part must be seen so that its fine detail is worth more than that of the other half."""
+
+
+PLAIN_FROM, PLAIN_TO = 0.46, 0.62
+"""Distance from the middle of the texture, over half of its side, from which a face is plain skin."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,19 +83,28 @@ class Completer:
             (S, S) chance that something lies before it.
         """
         side = detail.shape[0]
-        bounded = np.clip(detail, LOW, HIGH)
-        small, near, over = (resize(values, SIZE) for values in (bounded, seen, covered))
+        small, near, over = (resize(values, SIZE) for values in (np.clip(detail, LOW, HIGH), seen, covered))
         visible = np.clip(near * 12, 0, 1)
         image = np.dstack([small * visible[..., None], near, over]).transpose(2, 0, 1)[None]
         clean, own = self._session.run({"image": np.ascontiguousarray(image, dtype=np.float32)})
-        wide = resize(np.ascontiguousarray(clean[0].transpose(1, 2, 0)), side)
-        trust = resize(np.ascontiguousarray(own[0, 0]), side)
+        whole, trust = np.ascontiguousarray(clean[0].transpose(1, 2, 0)), np.ascontiguousarray(own[0, 0])
+        # What only one half shows, the other has too, more likely than what most people have there.
+        known = trust * np.clip((near - 0.06) / 0.4, 0, 1)
+        lack = np.clip((known[:, ::-1] - known - 0.15) / 0.6, 0, 1)
+        lack = blur(np.asarray(lack * lack * (3 - 2 * lack), dtype=np.float32), 2.0)
+        whole = whole + (whole[:, ::-1] - whole) * lack[..., None]
+        # At the sides of the head there is skin and nothing that tells anybody apart; photos mostly show hair there.
+        side_share = np.abs(np.arange(SIZE) - (SIZE - 1) / 2) / (SIZE / 2)
+        plain = np.clip((side_share - PLAIN_FROM) / (PLAIN_TO - PLAIN_FROM), 0, 1)
+        whole = whole * (1 - plain * plain * (3 - 2 * plain))[None, :, None]
+        wide = resize(np.ascontiguousarray(whole, dtype=np.float32), side)
+        trusted = resize(trust, side)
         # Fine detail is what the network's size cannot hold; it comes from the half that shows it best.
-        fine = bounded - resize(small, side)
-        share = trust * np.clip(seen / SQUARE, 0, 1)
+        fine = detail - resize(resize(detail, SIZE), side)
+        share = trusted * np.clip(seen / SQUARE, 0, 1)
         other = share[:, ::-1] * (1 - share)
         fine = fine * share[..., None] + fine[:, ::-1] * other[..., None]
-        return Appearance(np.asarray(wide + fine, dtype=np.float32), trust)
+        return Appearance(np.asarray(wide + fine, dtype=np.float32), trusted)
 
 
 def build_completer(context: EngineContext) -> Completer:
