@@ -5,6 +5,7 @@
     python training/export_models.py identity RUN/identity.pt IDENTITY_POOL --note "..."
     python training/export_models.py fusion RUN/fusion.pt HELD_FUSION_POOL FUSION_POOL --note "..."
     python training/export_models.py masks RUN/masks.pt HELD_MASK_POOL MASK_POOL --note "..."
+    python training/export_models.py appearance RUN/appearance.pt APPEARANCE_POOL.npz --note "..."
 
 Weights are stored as float16 and computed in float32; those of masks and fusion are bytes, and so are their products. The held-out figures in the catalogue entry are
 measured on the exported file by ONNX Runtime, not copied from the training log.
@@ -475,7 +476,53 @@ keep = [-1, 1, 64, 64]
     print(figures)
 
 
+class AppearanceFile(nn.Module):
+    """The exported file behind the interface of the network, for measuring it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found = self.session.run(None, {"image": image.cpu().numpy()})
+        return tuple(torch.from_numpy(x).to(image.device) for x in found)
+
+
+def export_appearance(weights: list[Path], pool: Path, note: str) -> None:
+    from train_appearance import SIDE, AppearanceNet, evaluate, model_of, prepare
+
+    net = AppearanceNet(torch.zeros(1, 3, SIDE, SIDE))
+    net.load_state_dict(load_weights(weights))
+    path = EMBEDDED / "face_appearance.onnx"
+    free = {name: {0: "n"} for name in ("image", "clean", "own")}
+    export(net, torch.rand(1, 5, SIDE, SIDE), path, ["clean", "own"], free)
+    made = prepare(pool)
+    figures = {}
+    exported, model = evaluate(AppearanceFile(path), made.judge), evaluate(model_of(made), made.judge)
+    for part, words in (
+        ("all", "in_all"),
+        ("hidden", "where_it_was_covered_or_not_seen"),
+        ("own", "where_it_was_seen"),
+    ):
+        for end, word in (("", "difference"), (" slope", "difference_of_slopes")):
+            figures[f"{word}_{words}_left_then_components_then_network"] = (
+                f"{exported[f'{part} left{end}']:.3f}, {model[f'{part} net{end}']:.3f}, {exported[f'{part} net{end}']:.3f}"
+            )
+    figures |= {"held_out": f"{made.held} photos of {made.held_people} people", "training": note}
+    io = f"""
+[inputs]
+image = [-1, 5, {SIDE}, {SIDE}]
+
+[outputs]
+clean = [-1, 3, {SIDE}, {SIDE}]
+own = [-1, 1, {SIDE}, {SIDE}]
+"""
+    write_entry("face_appearance_embedded", "face_appearance", path, io, figures)
+    print(figures)
+
+
 RUNS = {
+    "appearance": export_appearance,
     "mesh": export_mesh,
     "detector": export_detector,
     "identity": export_identity,

@@ -32,6 +32,7 @@ _COMMANDS = {
     "models": "list, show, fetch, verify, import, export and time models",
     "processors": "list and show processors: options, requirements, models, licences",
     "plugins": "check that engines and processors hold to their contracts",
+    "source": "show what is taken from source photos and what is completed: source inspect PHOTO",
     "doctor": "show what is installed and what really works",
 }
 
@@ -184,6 +185,11 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("action", choices=actions, nargs="?", default=actions[0], metavar="action", help=what)
         parser.add_argument("names", nargs="*", metavar="NAME", help="which; without any all")
         _add_recipe_flags(parser, only=("models", "execution"))
+    elif command == "source":
+        parser.add_argument("action", choices=("inspect",), metavar="action", help="inspect PHOTO [PHOTO ...]")
+        parser.add_argument("names", nargs="+", metavar="PHOTO", help="photos of one person")
+        parser.add_argument("-o", "--output", type=Path, dest="picture_path", help="picture to write")
+        _add_recipe_flags(parser, only=("analysis", "models", "execution"))
     elif command == "doctor":
         _add_recipe_flags(parser, only=("models",))
     _add_show_flags(parser)
@@ -343,6 +349,10 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
 
         do = plugins.run_processors if command == "processors" else plugins.run_plugins
         return do(words["action"], words["names"], recipe, show)
+    if command == "source":
+        from facefusion.apps.source import inspect_sources
+
+        return inspect_sources([Path(name) for name in words["names"]], words["picture_path"], recipe, show.is_json)
     if command == "doctor":
         from facefusion.apps.doctor import run_doctor
 

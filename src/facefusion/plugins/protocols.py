@@ -20,7 +20,7 @@ from facefusion.models.session import SESSIONS, Session, SessionCache
 from facefusion.models.spec import ModelSpec
 from facefusion.models.store import ModelStore
 from facefusion.recipe import Recipe
-from facefusion.types.crop import Crop, CropShape
+from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
 from facefusion.types.face import Attributes, Detection, Face
 from facefusion.types.frame import FrameWindow, Pixels, SourceInfo
 from facefusion.types.sources import Sources
@@ -210,6 +210,14 @@ class MeetsPeople(Protocol):
 
     def meet(self, tracks: Tracks) -> None:
         """Called once per job, before anything is rendered, with all that pass 1 left."""
+
+
+@runtime_checkable
+class ShowsSources(Protocol):
+    """A processor that can show what it makes of source photos."""
+
+    def inspect(self, sources: Sequence[SourceFace]) -> Inspection:
+        """Look at sources without taking them in."""
 
 
 class FaceProcessor(Protocol):

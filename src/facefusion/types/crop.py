@@ -117,3 +117,28 @@ class SourceFace:
 
     pixels: Pixels
     face: Face
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inspection:
+    """What a processor makes of source photos.
+
+    Attributes
+    ----------
+    taken
+        (S, S, 3) uint8 RGB: the face as the photos show it, unrolled.
+    used
+        (S, S, 3) uint8 RGB: the face as it is used.
+    own
+        (S, S) float32, 0 to 1: how far that is what the photos show, not what was completed.
+    shares
+        How far by part of the face, 0 to 1: ``face`` for all that tells somebody apart, and its parts.
+    photos
+        The same of all that tells somebody apart, for each photo alone.
+    """
+
+    taken: Pixels
+    used: Pixels
+    own: FloatArray
+    shares: dict[str, float]
+    photos: tuple[float, ...]

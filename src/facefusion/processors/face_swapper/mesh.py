@@ -44,9 +44,11 @@ from facefusion.imaging.veil import SURE, find_veil, measure_black
 from facefusion.models.face_shape import load_face_shape, reshaped, shape_of
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.plugins.protocols import EngineContext, opens
+from facefusion.processors.face_swapper.appearance import MODEL as APPEARANCE_MODEL
+from facefusion.processors.face_swapper.appearance import OCCLUDER_MODEL, Appearance, Completer, build_completer
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
 from facefusion.processors.masking import CropMasks
-from facefusion.types.crop import Crop, CropShape, SourceFace
+from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
 from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import (
@@ -89,6 +91,8 @@ VEIL_ROOM = 0.14
 """Room around a source over its longer side in which haze is looked for."""
 CLEARED = 0.93
 """Share of a source's haze that is taken away: with a little too much its shadows are lost and the rest glows."""
+PLAIN_LIGHT = np.array([-0.75, -1.25, -1.6], dtype=np.float32)
+"""Logarithm of an even light on skin, in which sources are shown."""
 MAX_BLUR = 0.06
 """Limit of softening over the height of the face."""
 
@@ -134,6 +138,37 @@ class _Prepared:
     coarse: FloatArray
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Taken:
+    """What was taken off the sources.
+
+    Attributes
+    ----------
+    detail
+        (S, S, 3) logarithm of linear light without their own light.
+    alpha
+        (S, S) where it is drawn.
+    shading
+        (G, G, 3) logarithm of their light.
+    skin
+        (G, G) how far each cell is plain skin that was seen.
+    contrast
+        See `_Prepared`.
+    main
+        The source that most of it is from.
+    appearance
+        What the network made of it, or None where none was asked.
+    """
+
+    detail: FloatArray
+    alpha: FloatArray
+    shading: FloatArray
+    skin: FloatArray
+    contrast: float
+    main: SourceFace
+    appearance: Appearance | None = None
+
+
 class MeshSwapper:
     """Swaps faces by a textured mesh.
 
@@ -158,6 +193,8 @@ class MeshSwapper:
         How far the head takes the source's proportions, 0 to 1.
     blend
         How the new face is joined to a head that was reshaped.
+    completer
+        Cleans and completes what the sources show; None takes them as they are.
     """
 
     crop_shape: CropShape | None = CropShape("", 0, margin=ROOM)
@@ -175,10 +212,11 @@ class MeshSwapper:
         has_veil: bool = True,
         shape: float = 0.0,
         blend: str = "feather",
+        completer: Completer | None = None,
     ) -> None:
         self._plane, self._grid = _surface()
         self._light, self._masks, self._fusion, self._finish = light, masks, fusion, finish
-        self._has_veil = has_veil
+        self._has_veil, self._completer = has_veil, completer
         self._broadness, self._inner = broadness, self._build_inner() if broadness > 0 else None
         self._blend, self._room = blend, MARGIN if fusion is None else ROOM
         self._shape, self._proportions = shape, np.zeros(0, dtype=np.float32)
@@ -246,7 +284,26 @@ class MeshSwapper:
         if not sources:
             raise NoFaceInSource("The face swapper has no source face.", "Give one or more photos with --source.")
         self._proportions = _proportions([source.face for source in sources])
-        log_texture, known, main = self._merge([self._cleared(source) for source in sources])
+        cleared = [self._cleared(source) for source in sources]
+        if self._completer is None:
+            taken = self._take(cleared)
+        else:
+            taken = self._complete(cleared, self._completer)
+        detail, alpha, shading, main = taken.detail, taken.alpha, taken.shading, taken.main
+        levels, covers = [detail.astype(np.float32)], [alpha.astype(np.float32)]
+        while levels[-1].shape[0] > 64:
+            levels.append(halved(levels[-1]))
+            covers.append(halved(covers[-1]))
+        bytes_ = tuple(np.round(cover * 255).astype(np.uint8) for cover in covers)
+        finish = measure_finish(main.pixels, main.face.mesh)
+        source_blur = 0.0 if finish is None else finish[0] / max(float(np.ptp(main.face.mesh[:, 1])), 1.0)
+        self._prepared = _Prepared(
+            tuple(levels), bytes_, shading, taken.contrast, source_blur, resize(levels[0], CELLS)
+        )
+
+    def _take(self, sources: Sequence[SourceFace]) -> _Taken:
+        """The sources' texture as it is; each part from the photo that shows it best, or from the other half."""
+        log_texture, known, main = self._merge(sources)
         coarse = np.stack([resize(np.ascontiguousarray(log_texture[..., c]), CELLS) for c in range(3)], axis=-1)
         shading, trust = estimate_shading(coarse, self._skin * resize(known, CELLS), SHADING_SIGMA)
         # The source's own fringe is not pasted: there the target's forehead stays.
@@ -259,16 +316,62 @@ class MeshSwapper:
         strange = (1 - trust) * self._rim * _smoothstep((columns - 0.36) / 0.12)
         plain = known * (1 - np.clip(resize(blur(strange.astype(np.float32), 1.0), SIZE) * 2, 0, 1))
         detail = (log_texture - resize(shading, SIZE)) * plain[..., None]
-        levels, covers = [detail.astype(np.float32)], [alpha.astype(np.float32)]
-        while levels[-1].shape[0] > 64:
-            levels.append(halved(levels[-1]))
-            covers.append(halved(covers[-1]))
         skin = self._skin * trust * resize(known, CELLS)
-        bytes_ = tuple(np.round(cover * 255).astype(np.uint8) for cover in covers)
-        finish = measure_finish(main.pixels, main.face.mesh)
-        source_blur = 0.0 if finish is None else finish[0] / max(float(np.ptp(main.face.mesh[:, 1])), 1.0)
         contrast = _contrast(coarse - shading, skin)
-        self._prepared = _Prepared(tuple(levels), bytes_, shading, contrast, source_blur, resize(levels[0], CELLS))
+        return _Taken(detail.astype(np.float32), alpha.astype(np.float32), shading, skin, contrast, main)
+
+    def _complete(self, sources: Sequence[SourceFace], completer: Completer) -> _Taken:
+        """The sources' texture cleaned and completed; see `facefusion.processors.face_swapper.appearance`."""
+        covered = [completer.find_covered(source, self._plane) for source in sources]
+        log_texture, seen, hidden, main = self._join(sources, covered)
+        coarse = np.stack([resize(np.ascontiguousarray(log_texture[..., c]), CELLS) for c in range(3)], axis=-1)
+        known = np.clip(seen * 12, 0, 1) * (1 - hidden)
+        shading, _ = estimate_shading(coarse, self._skin * resize(known.astype(np.float32), CELLS), SHADING_SIGMA)
+        appearance = completer.complete(log_texture - resize(shading, SIZE), seen, hidden)
+        rest = resize(appearance.detail, CELLS)
+        around, trust = estimate_shading(rest, self._skin, SHADING_SIGMA)
+        skin = self._skin * trust
+        return _Taken(appearance.detail, self._cover, shading, skin, _contrast(rest - around, skin), main, appearance)
+
+    def inspect(self, sources: Sequence[SourceFace]) -> Inspection:
+        """See `facefusion.plugins.protocols.ShowsSources`."""
+        if not sources:
+            raise NoFaceInSource("There is no source face to look at.", "Give one or more photos.")
+        cleared = [self._cleared(source) for source in sources]
+        plain = self._take(cleared)
+        used = plain if self._completer is None else self._complete(cleared, self._completer)
+        own = self._cover if used.appearance is None else used.appearance.own
+        parts = {name: part * self._cover for name, part in self._parts().items()}
+        alone = [used] if len(cleared) == 1 or self._completer is None else []
+        if self._completer is not None and not alone:
+            alone = [self._complete([source], self._completer) for source in cleared]
+        owns = [own if one.appearance is None else one.appearance.own for one in alone]
+        return Inspection(
+            from_log(np.ascontiguousarray(plain.detail * (plain.alpha > 0.02)[..., None] + PLAIN_LIGHT)),
+            from_log(np.ascontiguousarray(used.detail * (used.alpha > 0.02)[..., None] + PLAIN_LIGHT)),
+            np.asarray(own * (self._cover > 0.02), dtype=np.float32),
+            {name: _mean(own, part) for name, part in parts.items()},
+            tuple(_mean(one, parts["face"]) for one in owns),
+        )
+
+    def _parts(self) -> dict[str, FloatArray]:
+        """(S, S) what tells somebody apart, without the sides of the head, and its parts."""
+        rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+        telling = (np.abs(columns - (SIZE - 1) / 2) < SIZE * 0.25).astype(np.float32)
+        brows = self._plane.points[[*LEFT_BROW, *RIGHT_BROW], 1]
+        eyes = self._plane.points[[*LEFT_EYE, *RIGHT_EYE], 1]
+        mouth = self._plane.points[list(LIPS_OUTER), 1]
+        under = float(eyes.max()) + SIZE * 0.03
+        is_upper, is_lower = rows < brows.min(), rows > (under + mouth.min()) / 2
+        return {
+            "face": telling,
+            "left half": telling * (columns < SIZE / 2),
+            "right half": telling * (columns >= SIZE / 2),
+            "forehead": telling * is_upper,
+            "brows and eyes": telling * (~is_upper & (rows < under)),
+            "nose and cheeks": telling * ((rows >= under) & ~is_lower),
+            "mouth and chin": telling * is_lower,
+        }
 
     def _cleared(self, source: SourceFace) -> SourceFace:
         """A source without the haze of its own photo."""
@@ -285,6 +388,50 @@ class MeshSwapper:
         (S, S, 3) logarithm of linear light, (S, S) where it is known, and the source that most of it is from.
         """
         unwrapped = [unwrap(source.pixels, source.face.mesh, self._plane) for source in sources]
+        base, total, weight, main, quality = self._sum(sources, unwrapped)
+        mirrored = base[:, ::-1]
+        seen_there = quality[:, ::-1]
+        # What no photo shows comes from the other half of the face, in the light of this half.
+        lack = _smoothstep((0.42 - np.sqrt(np.clip(weight, 0, 1))) / 0.3) * seen_there**2
+        fill = mirrored + self._light_difference(base, mirrored, quality * seen_there)
+        total += fill * (lack * 2)[..., None]
+        weight = weight + lack * 2
+        log_texture = (total / np.maximum(weight, 1e-4)[..., None]).astype(np.float32)
+        known = np.clip(weight / 0.02, 0, 1).astype(np.float32)
+        return log_texture, known, sources[main]
+
+    def _join(
+        self, sources: Sequence[SourceFace], covered: Sequence[FloatArray]
+    ) -> tuple[FloatArray, FloatArray, FloatArray, SourceFace]:
+        """One texture from all sources; what lies before the face in one is taken from another.
+
+        Returns
+        -------
+        (S, S, 3) logarithm of linear light, (S, S) how squarely it was seen, (S, S) chance that something lies before
+        it, and the source that most of it is from.
+        """
+        unwrapped = [unwrap(source.pixels, source.face.mesh, self._plane) for source in sources]
+        seen = [quality for _, quality in unwrapped]
+        if len(sources) == 1:
+            return to_log(unwrapped[0][0]), seen[0], covered[0], sources[0]
+        bare = [(log, quality * (1 - 0.9 * over)) for (log, quality), over in zip(unwrapped, covered, strict=True)]
+        _, total, weight, main, _ = self._sum(sources, bare)
+        log_texture = (total / np.maximum(weight, 1e-4)[..., None]).astype(np.float32)
+        squares = [quality**2 for _, quality in bare]
+        of_all = np.maximum(np.sum(squares, axis=0), 1e-6)
+        hidden = np.sum([square * over for square, over in zip(squares, covered, strict=True)], axis=0) / of_all
+        return log_texture, np.maximum.reduce(seen), hidden.astype(np.float32), sources[main]
+
+    def _sum(
+        self, sources: Sequence[SourceFace], unwrapped: Sequence[tuple[Pixels, FloatArray]]
+    ) -> tuple[FloatArray, FloatArray, FloatArray, int, FloatArray]:
+        """Weighted sum of the sources' textures, in the light of the main one.
+
+        Returns
+        -------
+        (S, S, 3) logarithm of linear light of the main source, (S, S, 3) the sum, (S, S) its weights, the number of the
+        main source, and (S, S) how squarely it was seen.
+        """
         frontality = [-abs(source.face.pose.yaw) - 0.5 * abs(source.face.pose.pitch) for source in sources]
         sizes = [float(np.ptp(source.face.mesh[:, 1])) for source in sources]
         rank = [f + 12 * np.log2(min(s, 300.0)) for f, s in zip(frontality, sizes, strict=True)]
@@ -301,16 +448,7 @@ class MeshSwapper:
             share = (better * 4 * quality**2).astype(np.float32)
             total += (log + self._light_difference(base, log, qualities[main] * quality)) * share[..., None]
             weight = weight + share
-        mirrored = base[:, ::-1]
-        seen_there = qualities[main][:, ::-1]
-        # What no photo shows comes from the other half of the face, in the light of this half.
-        lack = _smoothstep((0.42 - np.sqrt(np.clip(weight, 0, 1))) / 0.3) * seen_there**2
-        fill = mirrored + self._light_difference(base, mirrored, qualities[main] * seen_there)
-        total += fill * (lack * 2)[..., None]
-        weight = weight + lack * 2
-        log_texture = (total / np.maximum(weight, 1e-4)[..., None]).astype(np.float32)
-        known = np.clip(weight / 0.02, 0, 1).astype(np.float32)
-        return log_texture, known, sources[main]
+        return base, total, weight, main, qualities[main]
 
     def _light_difference(self, goal: FloatArray, log: FloatArray, quality: FloatArray) -> FloatArray:
         """What to add to ``log`` so that its low frequencies are those of ``goal``."""
@@ -541,6 +679,10 @@ def _colourfulness(colour: Pixels, weight: FloatArray) -> float:
     return float(_smoothstep(np.array((mean - 0.02) / 0.06)))
 
 
+def _mean(values: FloatArray, weight: FloatArray) -> float:
+    return float((values * weight).sum()) / (float(weight.sum()) + 1e-6)
+
+
 def _contrast(residual: FloatArray, weight: FloatArray) -> float:
     """Weighted standard deviation of the luminance of what light does not explain."""
     light = residual.mean(axis=-1)
@@ -554,7 +696,16 @@ def _smoothstep(values: npt.NDArray[np.floating]) -> FloatArray:
     return np.asarray(clipped * clipped * (3 - 2 * clipped), dtype=np.float32)
 
 
-@opens(lambda context: ["face_fusion_embedded"] if context.options.fusion > 0 else [])
+def find_models(context: EngineContext) -> list[str]:
+    """What cleans and completes sources, and what fits the new face to its frame."""
+    return [
+        APPEARANCE_MODEL,
+        OCCLUDER_MODEL,
+        *(["face_fusion_embedded"] if context.options.fusion > 0 else []),
+    ]
+
+
+@opens(find_models)
 def build(context: EngineContext) -> MeshSwapper:
     """Builder named in the entry point."""
     recipe = context.recipe
@@ -569,4 +720,5 @@ def build(context: EngineContext) -> MeshSwapper:
         recipe.finish_matching,
         shape=context.options.shape,
         blend=context.options.blend,
+        completer=build_completer(context),
     )

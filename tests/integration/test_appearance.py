@@ -1,0 +1,216 @@
+"""What is made of imperfect sources: cleaned, completed, and the person's own detail kept."""
+
+import hashlib
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from tests.patience import PATIENCE_S
+
+from facefusion.apps import cli
+from facefusion.errors import NoFaceInSource
+from facefusion.imaging.resample import decode
+from facefusion.media.image import read_photo
+from facefusion.models.pose import estimate_pose
+from facefusion.models.synthetic_faces import load_synthetic_faces
+from facefusion.plugins.protocols import EngineContext, ShowsSources
+from facefusion.plugins.registry import build_processor
+from facefusion.recipe import Recipe
+from facefusion.types.crop import SourceFace
+from facefusion.types.face import Face
+from facefusion.types.topology import LEFT_IRIS, RIGHT_IRIS
+
+PEOPLE = (2, 11)
+
+
+def make_swapper():
+    return build_processor(Recipe().step_of("face_swapper"), EngineContext(Recipe()))
+
+
+@pytest.fixture(scope="module")
+def swapper():
+    return make_swapper()
+
+
+def person(number: int) -> SourceFace:
+    face = load_synthetic_faces()[number]
+    mesh = face.mesh.astype(np.float32)
+    return SourceFace(decode(face.jpeg), Face(mesh, 1.0, estimate_pose(mesh)))
+
+
+def points(source: SourceFace) -> tuple[np.ndarray, float]:
+    mesh = source.face.mesh
+    return mesh, float(np.linalg.norm(mesh[LEFT_IRIS, :2] - mesh[RIGHT_IRIS, :2]))
+
+
+def with_glasses(source: SourceFace) -> SourceFace:
+    mesh, unit = points(source)
+    pixels = source.pixels.copy()
+    for eye in (mesh[LEFT_IRIS, :2], mesh[RIGHT_IRIS, :2]):
+        axes = (round(unit * 0.4), round(unit * 0.32))
+        middle = tuple(int(v) for v in np.round(eye))
+        cv2.ellipse(pixels, middle, axes, 0, 0, 360, (25, 20, 20), max(round(unit * 0.07), 2), cv2.LINE_AA)
+    return SourceFace(pixels, source.face)
+
+
+def with_finger(source: SourceFace) -> SourceFace:
+    mesh, unit = points(source)
+    pixels = source.pixels.copy()
+    start, end = (tuple(int(v) for v in np.round(p)) for p in (mesh[14, :2], mesh[152, :2] + [unit * 0.6, unit]))
+    cv2.line(pixels, start, end, (90, 55, 45), round(unit * 0.34), cv2.LINE_AA)
+    cv2.line(pixels, start, end, (214, 160, 140), round(unit * 0.3), cv2.LINE_AA)
+    return SourceFace(pixels, source.face)
+
+
+def with_hair(source: SourceFace) -> SourceFace:
+    mesh, unit = points(source)
+    pixels = source.pixels.copy()
+    for k in range(18):
+        start = mesh[10, :2] + [(k - 14) * unit * 0.045, -unit * 0.1]
+        end = (start[0] - unit * 0.2, start[1] + unit * 0.75)
+        cv2.line(pixels, *(tuple(int(v) for v in np.round(p)) for p in (start, end)), (30, 22, 18), 2, cv2.LINE_AA)
+    return SourceFace(pixels, source.face)
+
+
+def with_shadow(source: SourceFace) -> SourceFace:
+    mesh, unit = points(source)
+    y, x = np.mgrid[0 : source.pixels.shape[0], 0 : source.pixels.shape[1]].astype(np.float32)
+    across = (x - mesh[1, 0]) + 0.5 * (y - mesh[1, 1])
+    dark = 1 - 0.72 / (1 + np.exp(np.clip(across / (unit * 0.02), -30, 30)))
+    linear = (source.pixels / 255.0) ** 2.2 * dark[..., None]
+    return SourceFace((linear ** (1 / 2.2) * 255 + 0.5).astype(np.uint8), source.face)
+
+
+@pytest.mark.parametrize("spoil", [with_glasses, with_finger, with_hair, with_shadow])
+@pytest.mark.parametrize("number", PEOPLE)
+def test_a_spoiled_source_is_brought_nearer_to_the_clean_one(swapper, spoil, number):
+    clean, spoiled = person(number), spoil(person(number))
+    taken = [swapper._take([source]).detail for source in (clean, spoiled)]
+    made = [swapper._complete([source], swapper._completer).detail for source in (clean, spoiled)]
+    plain = np.abs(taken[0] - taken[1]).mean(axis=-1)
+    where = (plain > 0.25) & (swapper._cover > 0.5)  # what was spoiled
+    assert where.sum() > 500
+    left, mended = plain[where].mean(), np.abs(made[0] - made[1]).mean(axis=-1)[where].mean()
+    assert mended < 0.6 * left, f"{mended:.3f} of {left:.3f}"
+
+
+@pytest.mark.parametrize("number", PEOPLE)
+def test_a_good_source_stays_the_person(swapper, number):
+    source = person(number)
+    taken, made = swapper._take([source]).detail, swapper._complete([source], swapper._completer).detail
+    inner = (swapper._cover > 0.9) & (swapper._parts()["face"] > 0)
+    one, other = (values.mean(axis=-1)[inner] for values in (taken, made))
+    assert np.corrcoef(one, other)[0, 1] > 0.85
+
+
+def test_a_mole_stays_where_it_is(swapper):
+    source = person(PEOPLE[0])
+    mesh, unit = points(source)
+    pixels = source.pixels.copy()
+    middle = tuple(int(v) for v in np.round(mesh[50, :2]))
+    cv2.circle(pixels, middle, max(round(unit * 0.035), 2), (70, 45, 40), -1, cv2.LINE_AA)
+    found = [
+        swapper._complete([s], swapper._completer).detail.mean(axis=-1)
+        for s in (source, SourceFace(pixels, source.face))
+    ]
+    x, y = np.round(swapper._plane.points[50]).astype(int)
+    near = (slice(y - 14, y + 15), slice(x - 14, x + 15))
+    assert (found[1] - found[0])[near].min() < -0.3
+
+
+def test_what_one_photo_hides_is_taken_from_another(swapper):
+    clean, spoiled = person(PEOPLE[0]), with_glasses(person(PEOPLE[0]))
+    goal, alone, both = (
+        swapper._complete(photos, swapper._completer) for photos in ([clean], [spoiled], [spoiled, clean])
+    )
+    where = swapper._cover > 0.5
+    errors = [np.abs(one.detail - goal.detail).mean(axis=-1)[where].mean() for one in (alone, both)]
+    assert errors[1] < errors[0]
+    shares = [float((one.appearance.own * swapper._cover).sum()) for one in (alone, both)]
+    assert shares[1] > shares[0]
+
+
+def test_half_that_no_photo_shows_is_completed_without_a_hole(swapper):
+    source = person(PEOPLE[1])
+    mesh = source.face.mesh.copy()
+    width = source.pixels.shape[1]
+    pixels = source.pixels.copy()
+    pixels[:, : int(mesh[1, 0])] = 128  # half of it is behind a wall
+    taken = swapper._complete([SourceFace(pixels, source.face)], swapper._completer)
+    goal = swapper._complete([source], swapper._completer)
+    assert width > mesh[1, 0] > 0
+    half = (swapper._cover > 0.9) & (np.arange(swapper._cover.shape[1]) < 200)
+    assert np.abs(taken.detail - goal.detail).mean(axis=-1)[half].mean() < 0.2
+    assert (taken.alpha == swapper._cover).all()
+
+
+_PRINT = """
+import hashlib, sys
+sys.path.insert(0, {root!r})
+from tests.integration.test_appearance import make_swapper, person, with_glasses
+swapper = make_swapper()
+swapper.prepare([with_glasses(person(2))])
+print(hashlib.sha256(b"".join(level.tobytes() for level in swapper._prepared.levels)).hexdigest())
+"""
+
+
+def test_an_appearance_is_the_same_to_the_byte_in_every_process(swapper, request):
+    swapper.prepare([with_glasses(person(2))])
+    here = hashlib.sha256(b"".join(level.tobytes() for level in swapper._prepared.levels)).hexdigest()
+    code = _PRINT.format(root=str(request.config.rootpath))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+    assert done.stdout.strip() == here
+
+
+def test_inspection_says_what_is_the_persons_own(swapper):
+    assert isinstance(swapper, ShowsSources)
+    clean, spoiled = person(PEOPLE[0]), with_glasses(person(PEOPLE[0]))
+    good, covered, both = (swapper.inspect(photos) for photos in ([clean], [spoiled], [clean, spoiled]))
+    assert good.shares["face"] > 0.6
+    assert covered.shares["brows and eyes"] < good.shares["brows and eyes"] - 0.05
+    assert len(both.photos) == 2
+    assert both.photos[0] > both.photos[1]
+    with pytest.raises(NoFaceInSource):
+        swapper.inspect([])
+
+
+def call(*words: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(word) for word in words])
+    return int(stop.value.code or 0)
+
+
+def test_inspect_prints_shares_and_writes_a_picture(tmp_path, source_photo, capsys):
+    picture = tmp_path / "seen.png"
+    assert call("source", "inspect", source_photo, "-o", picture) == 0
+    assert "of the face is what the photos show" in capsys.readouterr().out
+    shown = read_photo(picture).pixels
+    assert shown.shape[1] > 3.5 * shown.shape[0]
+
+
+def test_inspect_asks_for_what_is_not_seen(tmp_path, capsys):
+    source = person(PEOPLE[0])
+    mesh, unit = points(source)
+    pixels = source.pixels.copy()
+    low = int(mesh[168, 1] + 0.1 * unit)
+    pixels[low:, : int(mesh[1, 0] + 2 * unit)] = (60, 90, 160)  # a cloth over nose and mouth
+    pixels[low - 3 : low] = 255
+    photo = tmp_path / "cloth.png"
+    Image.fromarray(pixels).save(photo)
+    code = call("source", "inspect", photo, "--json")
+    told = json.loads(capsys.readouterr().out.strip().splitlines()[-1])
+    if code == 4:  # the detector may not take it for a face any more
+        assert told["event"] == "error"
+        return
+    assert code == 0
+    assert told["event"] == "source"
+    assert told["advice"]
+
+
+def test_inspect_needs_a_photo(capsys):
+    assert call("source", "inspect") == 2
+    assert "PHOTO" in capsys.readouterr().err
