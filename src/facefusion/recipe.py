@@ -89,11 +89,12 @@ def known_options() -> Mapping[str, Any]:
     own = {name: field for name, field in Recipe.model_fields.items() if name not in INNER}
     chain = copy(_Flat.model_fields["processors"])
     chain.default = default_processors()
-    every = {**own, "processors": chain, **{name: field for name, (_, _, field) in flat_fields().items()}}
+    flat = flat_fields()
+    every = {**own, "processors": chain, **{name: field for name, (_, _, field) in flat.items()}}
 
     def rank(name: str) -> tuple[int, bool]:
         """Options of processors stand behind those of processing."""
-        is_of_processor = name in flat_fields()
+        is_of_processor = name in flat
         group = "processing" if is_of_processor else str(every[name].json_schema_extra["group"])
         return GROUPS.index(group), is_of_processor
 
