@@ -8,6 +8,7 @@ once; the builder is imported only to run.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,7 +19,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
-from facefusion.errors import ProcessorRefused, RecipeError, UnknownOption, UnknownProcessor
+from facefusion.errors import FaceFusionError, ProcessorRefused, RecipeError, UnknownOption, UnknownProcessor
 from facefusion.installed import list_entries
 
 GROUP = "facefusion.processors"
@@ -126,7 +127,7 @@ class ProcessorSpec:
     Attributes
     ----------
     name
-        Lower-case words with underscores, such as ``face_swapper``.
+        Lower-case words with underscores between them.
     kind
         ``face`` changes crops of faces, ``frame`` whole frames, ``source`` makes frames itself.
     options
@@ -138,6 +139,8 @@ class ProcessorSpec:
         those of the step.
     title
         What it does, in a few words.
+    is_default
+        Whether it is what is done where nobody says what. What ships with FaceFusion goes before what others bring.
     """
 
     name: str
@@ -146,6 +149,7 @@ class ProcessorSpec:
     require: Callable[[Any], Requirements]
     build: str
     title: str = ""
+    is_default: bool = False
 
     def key(self, option_name: str) -> str:
         """How one of its options is spelled beside those of others."""
@@ -166,20 +170,50 @@ class ProcessorSpec:
         module, _, name = self.build.partition(":")
         try:
             found: Callable[[Any], Any] = getattr(import_module(module), name)
-        except (ImportError, AttributeError) as error:
+        except Exception as error:  # code of others
             raise ProcessorRefused(
-                f"Processor '{self.name}' cannot be loaded: {error}.", "Install or mend the package that brings it."
+                f"Processor '{self.name}' cannot be loaded: {told(error)}.",
+                "Install or mend the package that brings it.",
             ) from error
         return found
 
 
-def _entries() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in sorted(list_entries(GROUP), key=lambda entry: entry.value)}
+def _entries() -> dict[str, list[EntryPoint]]:
+    """Entry points by name; more than one where packages do not agree what a name stands for."""
+    found: dict[str, dict[str, EntryPoint]] = {}
+    for entry in list_entries(GROUP):
+        found.setdefault(entry.name, {}).setdefault(entry.value, entry)  # a package may be found twice
+    return {name: list(entries.values()) for name, entries in found.items()}
+
+
+_reserved: set[str] = set()
+
+
+def reserve(names: Iterable[str]) -> None:
+    """Keep flat spellings that options of processors must not take."""
+    _reserved.update(names)
+    find_processor.cache_clear()
+    _flat_fields.cache_clear()
 
 
 def processor_names() -> tuple[str, ...]:
     """Names of all processors that are installed; nothing is imported."""
     return tuple(sorted(_entries()))
+
+
+def name_package(entry: EntryPoint) -> str:
+    """Name and version of the package of an entry point; where it leads to, if that is not known."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else entry.value
+
+
+def package_of(name: str) -> str:
+    """Name and version of the package that brings a processor; where its declaration is, if that is not known."""
+    return ", ".join(name_package(entry) for entry in _entries()[name])
+
+
+def declared_at(name: str) -> str:
+    """``package.module:NAME`` of a processor's declaration, as its package says."""
+    return _entries()[name][0].value
 
 
 @lru_cache(maxsize=256)
@@ -193,28 +227,64 @@ def find_processor(name: str) -> ProcessorSpec:
     ProcessorRefused
         When what its package declares is not a declaration.
     """
-    entry = _entries().get(name)
-    if entry is None:
+    entries = _entries().get(name)
+    if entries is None:
         raise UnknownProcessor(f"There is no processor '{name}'.", suggest(name, list(processor_names())))
-    where = entry.dist.name if entry.dist is not None else entry.value
+    if len(entries) > 1:
+        raise ProcessorRefused(
+            f"Several packages bring a processor '{name}': {package_of(name)}.", "Uninstall all but one of them."
+        )
+    (entry,) = entries
     try:
         spec = entry.load()
     except Exception as error:  # code of others
         raise ProcessorRefused(
-            f"Processor '{name}' of the package {where} cannot be loaded: {error}.", "Mend or uninstall that package."
+            f"Processor '{name}' of the package {package_of(name)} cannot be loaded: {told(error)}.",
+            "Mend or uninstall that package.",
         ) from error
-    if not isinstance(spec, ProcessorSpec) or spec.name != name or not issubclass(spec.options, Options):
+    if not isinstance(spec, ProcessorSpec) or (flaw := _flaw_of(spec, name)):
+        reason = flaw if isinstance(spec, ProcessorSpec) else "it is no ProcessorSpec"
         raise ProcessorRefused(
-            f"The package {where} declares no processor '{name}': {entry.value} is not a ProcessorSpec of that name.",
+            f"The package {package_of(name)} declares no processor '{name}' at {entry.value}: {reason}.",
             "Mend or uninstall that package; see docs/plugins.md.",
         )
     return spec
 
 
+def _flaw_of(spec: ProcessorSpec, name: str) -> str:
+    """What keeps a declaration from being used; empty where nothing does."""
+    if spec.name != name:
+        return f"its name is '{spec.name}'"
+    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
+        return "names are lower-case words with underscores between them"
+    if not isinstance(spec.options, type) or not issubclass(spec.options, Options):
+        return "its options are no subclass of facefusion.declaration.Options"
+    for option_name, info in spec.options.model_fields.items():
+        if option_name in ("processor", "options") or spec.key(option_name) in _reserved:
+            return f"its option '{option_name}' has a name that FaceFusion needs itself"
+        if info.is_required():
+            return f"its option '{option_name}' has no default"
+    return ""
+
+
+def default_processors() -> tuple[str, ...]:
+    """What is done where nobody says what."""
+    marked = []
+    for name in processor_names():
+        try:
+            if find_processor(name).is_default:
+                marked.append(name)
+        except ProcessorRefused:
+            continue
+    marked.sort(key=lambda name: not declared_at(name).startswith(f"{__name__.partition('.')[0]}."))
+    return tuple(marked[:1])
+
+
 def flat_fields() -> Mapping[str, tuple[ProcessorSpec, str, Any]]:
     """Every option of every processor by its flat spelling: the declaration, the option's name and its field.
 
-    Packages that are broken are left out; they are told about when they are asked for.
+    Packages that are broken are left out; they are told about when they are asked for. Where two options are spelled
+    alike, neither has a flat spelling.
     """
     return _flat_fields(processor_names())
 
@@ -222,14 +292,23 @@ def flat_fields() -> Mapping[str, tuple[ProcessorSpec, str, Any]]:
 @lru_cache(maxsize=4)
 def _flat_fields(names: tuple[str, ...]) -> Mapping[str, tuple[ProcessorSpec, str, Any]]:
     found: dict[str, tuple[ProcessorSpec, str, Any]] = {}
+    twice: set[str] = set()
     for name in names:
         try:
             spec = find_processor(name)
         except ProcessorRefused:
             continue
         for option_name, info in spec.options.model_fields.items():
-            found[spec.key(option_name)] = spec, option_name, info
-    return found
+            key = spec.key(option_name)
+            twice |= {key} & set(found)
+            found[key] = spec, option_name, info
+    return {key: value for key, value in found.items() if key not in twice}
+
+
+def told(error: BaseException) -> str:
+    """An exception of others in a few words."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}".removesuffix(": ").rstrip(".")[:300]
 
 
 class Step(BaseModel):
@@ -289,8 +368,30 @@ class Step(BaseModel):
 
     @property
     def requirements(self) -> Requirements:
-        """What it requires."""
-        return self.spec.require(self.options)
+        """What it requires.
+
+        Raises
+        ------
+        ProcessorRefused
+            When its declaration cannot say so.
+        """
+        try:
+            found = self.spec.require(self.options)
+        except FaceFusionError:
+            raise
+        except Exception as error:  # code of others
+            raise _refused(self.spec, error) from error
+        if not isinstance(found, Requirements):
+            raise _refused(self.spec, TypeError(f"require answers with {type(found).__name__}, not with Requirements"))
+        return found
+
+    def decided(self) -> Step:
+        """The same step with everything decided that was left open; itself where nothing was."""
+        try:
+            options = self.options.decided()
+        except Exception as error:  # code of others
+            raise _refused(self.spec, error) from error
+        return self if options is self.options else Step(self.processor, options)
 
     def with_options(self, values: Mapping[str, Any] | None = None, /, **more: Any) -> Step:
         """The same step with other options, which are checked."""
@@ -330,6 +431,15 @@ def build_options(spec: ProcessorSpec, values: Mapping[str, Any]) -> Options:
             f"Option '{named}': {message} (given: {given if len(given) <= 100 else given[:100] + '…'}).",
             f"{info.description}." if info is not None and info.description else "",
         ) from error
+    except Exception as error:  # a check of others that raises what is no ValueError
+        raise _refused(spec, error) from error
+
+
+def _refused(spec: ProcessorSpec, error: Exception) -> ProcessorRefused:
+    return ProcessorRefused(
+        f"The declaration of processor '{spec.name}' ({package_of(spec.name)}) does not work: {told(error)}.",
+        "Mend or uninstall that package; 'facefusion plugins check' tells more.",
+    )
 
 
 def union(requirements: Iterable[Requirements]) -> Requirements:

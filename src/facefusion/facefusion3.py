@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from facefusion.declaration import Step, find_processor, flat_fields
+from facefusion.declaration import Step, default_processors, find_processor, flat_fields, processor_names
 from facefusion.documents import border, load_text
 from facefusion.errors import RecipeError, UnknownOption
 
@@ -141,7 +141,7 @@ def fold(values: Mapping[str, Any]) -> dict[str, Any]:
     if "steps" in rest:
         steps = _steps_of(rest["steps"], "steps")
     else:
-        names = _names_of(rest.pop("processors", ("face_swapper",)))
+        names = _names_of(rest.pop("processors", default_processors()))
         known = {step.processor: step for step in presets}
         steps = [known[name] if name in known else Step(name) for name in names]
     present = {step.processor for step in steps}
@@ -159,7 +159,7 @@ def _given(step: Step, values: Mapping[str, Any] | None) -> Step:
 
 
 def _steps_of(value: Any, where: str) -> list[Step]:
-    example = f'For example {where} = [{{processor = "face_swapper", model = "mesh"}}].'
+    example = f'For example {where} = [{{processor = "{_any_name()}"}}].'
     if not isinstance(value, list | tuple):
         raise RecipeError(f"Option '{where}' is a list of tables, not {value!r}.", example)
     found = []
@@ -175,10 +175,14 @@ def _steps_of(value: Any, where: str) -> list[Step]:
     return found
 
 
+def _any_name() -> str:
+    return next(iter((*default_processors(), *processor_names())), "NAME")
+
+
 def _names_of(value: Any) -> list[str]:
     words = [value] if isinstance(value, str) else value
     if not isinstance(words, Iterable) or not all(isinstance(word, str) for word in words):
-        raise RecipeError(f"Option 'processors' is a list of names, not {value!r}.", "For example face_swapper.")
+        raise RecipeError(f"Option 'processors' is a list of names, not {value!r}.", f"For example {_any_name()}.")
     names = list(words)
     for name in names:
         find_processor(name)

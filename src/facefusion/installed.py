@@ -14,7 +14,16 @@ def list_entries(group: str) -> tuple[EntryPoint, ...]:
     Reading them opens a file of every package there is, and one job asks about a hundred times. So they are read again
     only where a package has come or gone since.
     """
-    return _read_all(tuple((place, _changed_ns(place)) for place in sys.path)).get(group, ())
+    return _read().get(group, ())
+
+
+def list_groups() -> tuple[str, ...]:
+    """Groups of ours for which some package has an entry point."""
+    return tuple(sorted(_read()))
+
+
+def _read() -> dict[str, tuple[EntryPoint, ...]]:
+    return _read_all(tuple((place, _changed_ns(place)) for place in sys.path))
 
 
 def _changed_ns(place: str) -> int:

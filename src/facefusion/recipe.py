@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from facefusion.declaration import Step, flat_fields, option, suggest, union
+from facefusion.declaration import Step, default_processors, flat_fields, option, reserve, suggest, union
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.facefusion3 import fold
 
@@ -73,10 +74,12 @@ class _Flat(BaseModel):
     """Options that are spelled beside those of a recipe and folded into its steps."""
 
     processors: tuple[str, ...] = _option(
-        ("face_swapper",), "what is done, in this order", "--processors", "--frame-processors", group="processing"
+        (), "what is done, in this order", "--processors", "--frame-processors", group="processing"
     )
 
 
+GROUPS = ("paths", "processing", "masks", "selection", "analysis", "output", "execution", "models")
+"""Headings of options, in the order of the help page."""
 INNER = ("steps", "presets", "people")
 """Fields that have no flag."""
 
@@ -84,7 +87,17 @@ INNER = ("steps", "presets", "people")
 def known_options() -> Mapping[str, Any]:
     """Every option by its flat spelling, with its field: those of a recipe and those of all processors."""
     own = {name: field for name, field in Recipe.model_fields.items() if name not in INNER}
-    return {**own, **_Flat.model_fields, **{name: field for name, (_, _, field) in flat_fields().items()}}
+    chain = copy(_Flat.model_fields["processors"])
+    chain.default = default_processors()
+    every = {**own, "processors": chain, **{name: field for name, (_, _, field) in flat_fields().items()}}
+
+    def rank(name: str) -> tuple[int, bool]:
+        """Options of processors stand behind those of processing."""
+        is_of_processor = name in flat_fields()
+        group = "processing" if is_of_processor else str(every[name].json_schema_extra["group"])
+        return GROUPS.index(group), is_of_processor
+
+    return {name: every[name] for name in sorted(every, key=rank)}
 
 
 def flags_of(name: str) -> tuple[str, ...]:
@@ -127,13 +140,85 @@ class Person(BaseModel):
     steps: tuple[Step, ...] = ()
 
     @property
+    def execution(self) -> Execution:
+        """What it says about the machine."""
+        return Execution(**{name: getattr(self, name) for name in Execution.model_fields})
+
+    @property
+    def request(self) -> Request:
+        """What it says about files."""
+        return Request(**{name: getattr(self, name) for name in Request.model_fields})
+
+    @property
     def processors(self) -> tuple[str, ...]:
         """Names of the processors, in order."""
         return tuple(step.processor for step in self.steps)
 
 
-class Recipe(BaseModel):
+class Request(BaseModel):
+    """Where: files that are read and written. Those that are read count by what is in them, not by their names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False, allow_inf_nan=False)
+
+    source_paths: tuple[Path, ...] = _option(
+        (), "photos of the person to take the face from", "-s", "--source", "--sources", "--source-paths", group="paths"
+    )
+    target_path: Path = _option(Path(), "photo or clip to change", "-t", "--target", "--target-path", group="paths")
+    output_path: Path = _option(Path(), "where the result goes", "-o", "--output", "--output-path", group="paths")
+    exempt_paths: tuple[Path, ...] = _option(
+        (), "photos of people who are left as they are", "--exempt", "--exempt-paths", group="selection"
+    )
+    reference_face_path: Path | None = _option(
+        None, "photo of the person to change, for mode reference", "--reference-face-path", group="selection"
+    )
+    face_map_path: Path | None = _option(
+        None, "TOML file that gives every person their own sources", "--face-map", "--face-map-path", group="selection"
+    )
+    report_path: Path | None = _option(
+        None,
+        "HTML page with figures, plots and the frames to look at; a JSON file goes beside it",
+        "--report",
+        "--report-path",
+        group="output",
+    )
+    fail_under: tuple[str, ...] = _option(
+        (),
+        "worst figures that are accepted, such as similarity_source=0.4 flicker=1.1",
+        "--fail-under",
+        group="output",
+    )
+
+
+class Execution(BaseModel):
+    """On what: options of the machine. The result does not depend on them, so workers may have others."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False, allow_inf_nan=False)
+
+    execution_providers: tuple[str, ...] = _option(
+        ("cpu",), "ONNX Runtime providers, in order of preference", "--execution-providers", group="execution"
+    )
+    execution_thread_count: Annotated[int, Field(ge=0, le=256)] = _option(
+        0, "threads; 0 takes as many as there are cores", "--execution-thread-count", group="execution"
+    )
+    execution_device_ids: tuple[Annotated[int, Field(ge=0, le=63)], ...] = _option(
+        (0,), "devices of the provider; processes take them in turn", "--execution-device-ids", group="execution"
+    )
+    models_paths: tuple[str, ...] = _option(
+        (),
+        "folders or object storage URLs with models; a FaceFusion models folder too",
+        "--models-path",
+        group="models",
+    )
+    licences: Literal["commercial", "research", "any"] = _option(
+        "commercial", "which models may run: commercial, research or any", "--licences", group="models"
+    )
+
+
+class Recipe(Request, Execution):
     """One request, checked on its own; files and models are checked when it is planned.
+
+    A recipe says what; what `Request` and `Execution` say, where and on what, is beside it. Precision and batch size
+    are part of the recipe, since they change bytes.
 
     What is done stands in ``steps``. The flat spelling (``processors`` and ``<processor>_<option>``) is understood too.
 
@@ -143,16 +228,8 @@ class Recipe(BaseModel):
         From `build_recipe`, when a value is out of range or an option is unknown.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False, allow_inf_nan=False)
-
     def __init__(self, **values: Any) -> None:
         super().__init__(**with_caution(fold(values)))
-
-    source_paths: tuple[Path, ...] = _option(
-        (), "photos of the person to take the face from", "-s", "--source", "--sources", "--source-paths", group="paths"
-    )
-    target_path: Path = _option(Path(), "photo or clip to change", "-t", "--target", "--target-path", group="paths")
-    output_path: Path = _option(Path(), "where the result goes", "-o", "--output", "--output-path", group="paths")
 
     steps: tuple[Step, ...] = _option((), "what is done, in this order", group="processing", validate_default=False)
     presets: tuple[Step, ...] = _option(
@@ -161,14 +238,9 @@ class Recipe(BaseModel):
     people: tuple[Person, ...] = _option(
         (), "the mapping file as it was read when the job was planned", group="selection", validate_default=False
     )
-
-    exempt_paths: tuple[Path, ...] = _option(
-        (), "photos of people who are left as they are", "--exempt", "--exempt-paths", group="selection"
-    )
     exempt_faces: tuple[Count, ...] = _option(
         (), "numbers of people who are left as they are", "--exempt-faces", group="selection"
     )
-
     face_mask_types: tuple[MaskType, ...] = _option(
         ("box", "occlusion"),
         "masks, combined by minimum: box, occlusion, area, region",
@@ -197,7 +269,6 @@ class Recipe(BaseModel):
     face_parser_model: str = _option(
         "embedded", "model of the region mask: embedded, bisenet_resnet_18 or 34", "--face-parser-model", group="masks"
     )
-
     faces: FaceChoice = _option(
         "largest", "which people are changed: largest, all, or their numbers, such as 0,2", "--faces", group="selection"
     )
@@ -222,9 +293,6 @@ class Recipe(BaseModel):
     face_selector_race: Literal["auto", "white", "black", "latino", "asian", "indian", "arabic"] | None = _option(
         None, "only people of this appearance; auto takes the source's", "--face-selector-race", group="selection"
     )
-    reference_face_path: Path | None = _option(
-        None, "photo of the person to change, for mode reference", "--reference-face-path", group="selection"
-    )
     reference_face_position: Count = _option(
         0, "which person of the reference frame, in selector order", "--reference-face-position", group="selection"
     )
@@ -234,10 +302,6 @@ class Recipe(BaseModel):
     reference_frame_number: Count = _option(
         0, "frame of the target that shows the reference", "--reference-frame-number", group="selection"
     )
-    face_map_path: Path | None = _option(
-        None, "TOML file that gives every person their own sources", "--face-map", "--face-map-path", group="selection"
-    )
-
     motion_smoothing: Share = _option(
         0.4,
         "how strongly the change is steadied along the motion of the target, 0 to 1; photos are not touched",
@@ -291,7 +355,6 @@ class Recipe(BaseModel):
     face_tracker_smoothing: Annotated[float, Field(ge=0, le=1)] = _option(
         1.0, "smoothing of the mesh over time, 0 to 1", "--face-tracker-smoothing", group="analysis"
     )
-
     start_s: Annotated[float, Field(ge=0, le=MAX_S)] | None = _option(
         None, "start of the part to keep, s", "--start", group="output"
     )
@@ -314,19 +377,6 @@ class Recipe(BaseModel):
         8.0,
         "length of the parts that a clip is rendered in, s; a part is what is lost at most when something breaks",
         "--segment-length",
-        group="output",
-    )
-    report_path: Path | None = _option(
-        None,
-        "HTML page with figures, plots and the frames to look at; a JSON file goes beside it",
-        "--report",
-        "--report-path",
-        group="output",
-    )
-    fail_under: tuple[str, ...] = _option(
-        (),
-        "worst figures that are accepted, such as similarity_source=0.4 flicker=1.1",
-        "--fail-under",
         group="output",
     )
     output_audio: Literal["keep", "convert", "none"] = _option(
@@ -360,16 +410,6 @@ class Recipe(BaseModel):
     allow_empty: bool = _option(
         False, "copy a clip without any face instead of failing", "--allow-empty", group="output"
     )
-
-    execution_providers: tuple[str, ...] = _option(
-        ("cpu",), "ONNX Runtime providers, in order of preference", "--execution-providers", group="execution"
-    )
-    execution_thread_count: Annotated[int, Field(ge=0, le=256)] = _option(
-        0, "threads; 0 takes as many as there are cores", "--execution-thread-count", group="execution"
-    )
-    execution_device_ids: tuple[Annotated[int, Field(ge=0, le=63)], ...] = _option(
-        (0,), "devices of the provider; processes take them in turn", "--execution-device-ids", group="execution"
-    )
     execution_precision: Literal["model", "half"] = _option(
         "model",
         "arithmetic of models that make pictures: as their file says, or 16 bits (tensorrt, openvino, openvino_cpu)",
@@ -378,16 +418,6 @@ class Recipe(BaseModel):
     )
     execution_batch_size: Annotated[int, Field(ge=1, le=64)] = _option(
         1, "frames whose faces go through a model together", "--execution-batch-size", group="execution"
-    )
-
-    models_paths: tuple[str, ...] = _option(
-        (),
-        "folders or object storage URLs with models; a FaceFusion models folder too",
-        "--models-path",
-        group="models",
-    )
-    licences: Literal["commercial", "research", "any"] = _option(
-        "commercial", "which models may run: commercial, research or any", "--licences", group="models"
     )
 
     @field_validator(
@@ -461,6 +491,16 @@ class Recipe(BaseModel):
         return check_name(value)
 
     @property
+    def execution(self) -> Execution:
+        """What it says about the machine."""
+        return Execution(**{name: getattr(self, name) for name in Execution.model_fields})
+
+    @property
+    def request(self) -> Request:
+        """What it says about files."""
+        return Request(**{name: getattr(self, name) for name in Request.model_fields})
+
+    @property
     def processors(self) -> tuple[str, ...]:
         """Names of the processors, in order."""
         return tuple(step.processor for step in self.steps)
@@ -496,6 +536,9 @@ class Recipe(BaseModel):
         if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
             raise ValueError(f"--end ({self.end_s} s) must be later than --start ({self.start_s} s)")
         return self
+
+
+reserve([*Recipe.model_fields, *_Flat.model_fields, *_ALIASES])
 
 
 def check_name(path: object) -> object:

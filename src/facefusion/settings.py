@@ -19,7 +19,7 @@ from typing import Any
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from facefusion.declaration import suggest
+from facefusion.declaration import flat_fields, reserve, suggest
 from facefusion.documents import load_toml
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.facefusion3 import check_not_missing, read_ini
@@ -79,6 +79,9 @@ class JobSettings(BaseModel):
     def folder(self) -> Path:
         """Where jobs are."""
         return self.jobs_path if self.jobs_path != Path() else platformdirs.user_data_path("facefusion") / "jobs"
+
+
+reserve(JobSettings.model_fields)
 
 
 def _fields() -> dict[str, Any]:
@@ -188,27 +191,53 @@ def load_options(
         Naming the file, with its line where it is known, or the variable.
     """
     merged: dict[str, Sourced] = {}
+    places: dict[str, int] = {}  # how strong the place is that an option comes from
 
-    def put(name: str, value: Any, origin: str) -> None:
+    def put(name: str, value: Any, origin: str, place: int) -> None:
         name = _STEPS.get(name, name)
+        if places.get(name) == place and name in _STEPS.values():
+            raise RecipeError(f"'step' and 'steps' are both given ({origin}).", "Keep one of them.")
         # A list of names and a list of steps say the same thing: the stronger place takes it all.
         for other in _ALTERNATIVES.get(name, ()):
-            if other in merged and merged[other].origin != origin:
+            if other in merged and places[other] != place:
                 del merged[other]
-        merged[name] = Sourced(value, origin)
+        merged[name], places[name] = Sourced(value, origin), place
 
-    for path in config_files(working_folder, environment, explicit):
+    files = config_files(working_folder, environment, explicit)
+    for number, path in enumerate(files):
         for key, value in _read_file(path).items():
             _check_name(key, str(path))
-            put(key, value, str(path))
+            put(key, value, str(path), number)
     for variable, text in environment.items():
         name = variable.removeprefix(PREFIX).lower()
         if not variable.startswith(PREFIX) or name in NO_OPTIONS:
             continue
         _check_name(name, f"environment variable {variable}")
-        put(name, _from_text(name, text, f"environment variable {variable}"), variable)
+        put(name, _from_text(name, text, f"environment variable {variable}"), variable, len(files))
     for name, value in command_line.items():
-        put(name, value, "command line")
+        put(name, value, "command line", len(files) + 1)
+    return _under_steps(merged, places)
+
+
+def _under_steps(merged: dict[str, Sourced], places: Mapping[str, int]) -> dict[str, Sourced]:
+    """Options of processors that come from no stronger place than the steps say what these leave out, and no more."""
+    given = merged.get("steps")
+    if given is None or not isinstance(given.value, list):
+        return merged
+    steps = [{"processor": one} if isinstance(one, str) else one for one in given.value]
+    for key in [key for key in merged if key in flat_fields() and places[key] <= places["steps"]]:
+        spec, name, _ = flat_fields()[key]
+        is_used = False
+        for number, one in enumerate(steps):
+            if not isinstance(one, dict) or one.get("processor") != spec.name:
+                continue
+            is_used = True
+            inner = one.get("options")
+            if name not in one and not (isinstance(inner, dict) and name in inner):
+                steps[number] = {**one, name: merged[key].value}
+        if is_used:
+            del merged[key]
+    merged["steps"] = Sourced(steps, given.origin)
     return merged
 
 

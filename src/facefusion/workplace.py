@@ -275,6 +275,8 @@ def _clear(base: Path, name: str) -> bool:
     if lock is None:
         return False
     folder = base / name
+    for journal in list(folder.glob(f"*/**/{_JOURNAL}")):  # a job of its own, with working folders of its own
+        clear_dead(journal.parent.parent)
     stuck = [made for made in _recorded(folder) if not _remove(made)]  # what they are is still known then
     is_gone = not stuck and _remove(folder)
     lock.release(is_removing=is_gone)

@@ -9,12 +9,11 @@ import pytest
 from facefusion import build_recipe, run
 from facefusion.apps import cli
 from facefusion.errors import JobMismatch
-from facefusion.jobs import work
+from facefusion.jobs import local, work
 from facefusion.jobs.local import LocalJobs
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter
 from facefusion.pipeline.inputs import BoundInputs
-from facefusion.pipeline.progress import Progress
 from facefusion.types.frame import RenderedFrame
 
 
@@ -46,41 +45,53 @@ def replace(path: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("which", ["target.jpg", "source.jpg"])
-@pytest.mark.parametrize("stage", ["sources", "analyse"])
-def test_a_photo_that_is_replaced_meanwhile_is_not_delivered(tmp_path, source_photo, target_photo, which, stage):
+@pytest.mark.parametrize("place", ["check_faces", "join_observations", "render_spans", "merge_segments"])
+def test_a_photo_that_is_replaced_meanwhile_is_not_delivered(
+    tmp_path, source_photo, target_photo, monkeypatch, which, place
+):
     shutil.copy(source_photo, tmp_path / "source.jpg")
     shutil.copy(target_photo, tmp_path / "target.jpg")
     output = tmp_path / "o.png"
     output.write_bytes(b"old")
     other = target_photo if which == "source.jpg" else source_photo
 
-    def meddle(progress: Progress) -> None:
-        if progress.stage == stage:
-            replace(tmp_path / which, other)
+    where = local if place == "check_faces" else work
+    real = getattr(where, place)
 
+    def meddle(*given: object, **named: object) -> object:
+        replace(tmp_path / which, other)
+        return real(*given, **named)
+
+    monkeypatch.setattr(where, place, meddle)
     recipe = build_recipe(
         {"source_paths": [tmp_path / "source.jpg"], "target_path": tmp_path / "target.jpg", "output_path": output}
     )
-    with pytest.raises(JobMismatch, match="was changed while it was read"):
-        run(recipe, meddle)
+    with pytest.raises(JobMismatch, match="was changed while it was read") as caught:
+        run(recipe)
+    assert "jobs" not in caught.value.hint  # there is no job that could be gone on with
     assert output.read_bytes() == b"old"
     assert {path.name for path in tmp_path.iterdir()} == {"source.jpg", "target.jpg", "o.png"}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no time of the last change of a file itself there")
-def test_a_photo_that_is_replaced_and_put_back_is_not_delivered_either(tmp_path, target_photo, source_photo):
+def test_a_photo_that_is_replaced_and_put_back_is_not_delivered_either(
+    tmp_path, target_photo, source_photo, monkeypatch
+):
     target = tmp_path / "target.jpg"
     shutil.copy(target_photo, target)
 
-    def meddle(progress: Progress) -> None:
-        if progress.stage == "analyse":
-            target.rename(tmp_path / "aside")
-            shutil.copy(source_photo, target)
-            (tmp_path / "aside").replace(target)
+    real = work.render_spans
 
+    def meddle(*given: object, **named: object) -> object:
+        target.rename(tmp_path / "aside")
+        shutil.copy(source_photo, target)
+        (tmp_path / "aside").replace(target)
+        return real(*given, **named)
+
+    monkeypatch.setattr(work, "render_spans", meddle)
     recipe = build_recipe({"target_path": target, "output_path": tmp_path / "o.png", "processors": ["face_anonymiser"]})
     with pytest.raises(JobMismatch, match="touched"):
-        run(recipe, meddle)
+        run(recipe)
     assert not (tmp_path / "o.png").exists()
 
 
@@ -134,19 +145,18 @@ def test_a_clip_that_was_only_touched_is_read_again(tmp_path, source_photo, clip
 
 @pytest.mark.parametrize("is_copied", [False, True])
 def test_the_library_binds_clips_too(tmp_path, source_photo, clips, monkeypatch, is_copied):
-    from facefusion.pipeline import runner
     from facefusion.testing.clips import make_clip
 
     target = tmp_path / "clip.mp4"
     shutil.copy(make_clip(tmp_path / "empty.mp4") if is_copied else clips[0], target)
     place = "copy_target" if is_copied else "merge_segments"
-    real = getattr(runner, place)
+    real = getattr(work, place)
 
     def meddle(*given: object, **named: object) -> object:
         replace(target, clips[1])
         return real(*given, **named)
 
-    monkeypatch.setattr(runner, place, meddle)
+    monkeypatch.setattr(work, place, meddle)
     options = {"source_paths": [source_photo], "target_path": target, "output_path": tmp_path / "o.mp4"}
     with pytest.raises(JobMismatch):
         run(build_recipe(options | {"allow_empty": True}))

@@ -630,7 +630,7 @@ def of_a_format_to_come(path):
         (lambda path: path.write_bytes(b"These are my notes, and no store.\n" * 300), "is no job store"),
         (foreign, "is a database of something else"),
         (newer, "is of another version of FaceFusion"),
-        (of_a_format_to_come, "is damaged: unsupported file format"),
+        (of_a_format_to_come, "is damaged: unsupported file format|is no job store"),
         (cut_off, "is damaged|is no job store|holds what cannot be read"),
     ],
 )

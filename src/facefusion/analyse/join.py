@@ -16,6 +16,7 @@ from facefusion.analyse.people import link_people
 from facefusion.analyse.smooth import smooth_finishes, smooth_meshes
 from facefusion.imaging.appearance import likeness_of_looks, points_inside
 from facefusion.imaging.boxes import overlap
+from facefusion.models.face_shape import load_face_shape, shape_of
 from facefusion.models.pose import estimate_poses
 from facefusion.types.face import Attributes
 from facefusion.types.observation import LONG as LONG_SEEN
@@ -43,6 +44,8 @@ STRANGER, SURE = -0.5, 0.5
 """Evidence below which two runs are of two people, and above which they are of one in any case."""
 COVERED = 0.3
 """Share of a face that was not seen in a frame behind that of somebody who was, from which it is hidden."""
+SHAPE_LOOKS = 160
+"""Meshes of a track that are read to tell what somebody's face is like."""
 SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
 """Frames of a track that are smoothed together, and frames to each side that are looked at for it."""
 
@@ -423,6 +426,7 @@ class _Draft:
             None if finishes is None else finishes[rows],
             depths if depths.any() else None,
             None if np.isnan(blacks).any() else blacks[rows].astype(np.float32),
+            _proportions(run),
         )
 
     def meshes(self, low: int, high: int) -> FloatArray:
@@ -446,6 +450,14 @@ class _Draft:
             np.where(is_known[..., None], motions, 0).astype(np.float32),
             np.where(is_known, trusts, 0).astype(np.float32),
         )
+
+
+def _proportions(run: _Run) -> FloatArray:
+    """What somebody's face is like over a whole run, from looks at even steps."""
+    count = len(run.frames)
+    rows = np.unique(np.linspace(0, count - 1, min(count, SHAPE_LOOKS)).astype(int)).tolist()
+    meshes = np.stack([run.meshes.row(row) for row in rows])
+    return load_face_shape().proportions(*shape_of(meshes, estimate_poses(meshes)[:, 0]))
 
 
 def _draft(run: _Run, options: JoinOptions) -> _Draft:

@@ -30,6 +30,8 @@ _COMMANDS = {
     "jobs": "list, show, resume, cancel, retry, delete, report and clean up jobs",
     "worker": "do the work of a cluster's jobs (needs --broker, --job-store, --storage)",
     "models": "list, show, fetch, verify, import, export and time models",
+    "processors": "list and show processors: options, requirements, models, licences",
+    "plugins": "check that engines and processors hold to their contracts",
     "doctor": "show what is installed and what really works",
 }
 
@@ -175,6 +177,12 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("names", nargs="*", metavar="NAME", help="model ids, or the folder or bundle")
         parser.add_argument("--key", type=Path, help="private key that signs bundles; made on first use")
         parser.add_argument("--trust", nargs="+", default=[], metavar="KEY", help="public keys that may sign bundles")
+        _add_recipe_flags(parser, only=("models", "execution"))
+    elif command in ("processors", "plugins"):
+        actions = ("list", "show") if command == "processors" else ("check",)
+        what = "list; show NAME" if command == "processors" else "check [NAME …]: of processors, engines or models"
+        parser.add_argument("action", choices=actions, nargs="?", default=actions[0], metavar="action", help=what)
+        parser.add_argument("names", nargs="*", metavar="NAME", help="which; without any all")
         _add_recipe_flags(parser, only=("models", "execution"))
     elif command == "doctor":
         _add_recipe_flags(parser, only=("models",))
@@ -330,6 +338,11 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
 
         given = {name: sourced.value for name, sourced in options.items() if sourced.origin == "command line"}
         return jobs.run_command(command, words, recipe, settings, given, show)
+    if command in ("processors", "plugins"):
+        from facefusion.apps import plugins
+
+        do = plugins.run_processors if command == "processors" else plugins.run_plugins
+        return do(words["action"], words["names"], recipe, show)
     if command == "doctor":
         from facefusion.apps.doctor import run_doctor
 

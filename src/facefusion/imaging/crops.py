@@ -17,7 +17,7 @@ MAX_SIDE = 1024
 MARGIN = 0.02
 
 
-def cut_native(pixels: Pixels, face: Face, room: float = MARGIN) -> Crop:
+def cut_native(pixels: Pixels, face: Face, room: float = MARGIN, max_side: int = MAX_SIDE) -> Crop:
     """An upright, unturned crop around a face, shifted by whole pixels.
 
     Parameters
@@ -28,10 +28,12 @@ def cut_native(pixels: Pixels, face: Face, room: float = MARGIN) -> Crop:
         The face in frame pixels.
     room
         Room around the mesh over its longer side.
+    max_side
+        Larger crops are shrunk by a whole number.
 
     Returns
     -------
-    A crop that holds the mesh with a margin. Faces above `MAX_SIDE` pixels are shrunk by a whole number.
+    A crop that holds the mesh with a margin.
     """
     height, width = pixels.shape[:2]
     box = face.box
@@ -44,7 +46,7 @@ def cut_native(pixels: Pixels, face: Face, room: float = MARGIN) -> Crop:
         for v, low, limit in zip(box[2:], (x0, y0), (width, height), strict=True)
     )
     part = pixels[y0:y1, x0:x1]
-    factor = -(-max(x1 - x0, y1 - y0) // MAX_SIDE)
+    factor = -(-max(x1 - x0, y1 - y0) // max_side)
     if factor == 1:
         affine = np.array([[1, 0, -x0], [0, 1, -y0]], dtype=np.float32)
         crop = np.ascontiguousarray(part)

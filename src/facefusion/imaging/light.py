@@ -138,6 +138,21 @@ def estimate_shading(
     return shading.astype(np.float32), trust.reshape(weight.shape).astype(np.float32)
 
 
+def limit_gain(change: FloatArray, loss: float, gain: float) -> FloatArray:
+    """A change of light with its brightness limited and its colour as it is.
+
+    Parameters
+    ----------
+    change
+        (..., 3) natural logarithm of the factor for each channel. Held back each on its own, the channels of a
+        strong change would end up alike, and its colour be lost.
+    loss, gain
+        Largest darkening and brightening, natural logarithm of the geometric mean of the channels.
+    """
+    brightness = change.mean(axis=-1, keepdims=True)
+    return np.asarray(change + (np.clip(brightness, -loss, gain) - brightness), dtype=np.float32)
+
+
 def regrade(pixels: Pixels, gains: FloatArray, offsets: FloatArray) -> Pixels:
     """``pixels`` times gains plus offsets, all (H, W, 3); rounded and clipped."""
     values = cv2.multiply(pixels, gains, dtype=cv2.CV_32F)

@@ -408,9 +408,14 @@ class LocalJobs:
         recipe = Recipe(**job.recipe)
         check_paths(recipe)
         for path, sha256 in job.plan["hashes"].items():
-            if not Path(path).is_file():
+            if self.is_kept and not Path(path).is_file():
                 raise JobMismatch(f"{path} is gone, and job {job.id} needs it.", "Bring it back, then resume the job.")
-            if hash_file(Path(path)) != sha256:
+            if not Path(path).is_file() or hash_file(Path(path)) != sha256:
+                if not self.is_kept:
+                    raise JobMismatch(
+                        f"{path} was changed while it was read; nothing was written.",
+                        "Begin again with what is there now.",
+                    )
                 raise JobMismatch(
                     f"{path} has changed since job {job.id} began.",
                     f"Bring it back, or begin again: facefusion jobs delete {job.id}",

@@ -18,13 +18,10 @@ from facefusion.pipeline.clip import plan_clip
 from facefusion.pipeline.generate import build_source
 from facefusion.pipeline.plan import Plan, build_plan, face_map_of
 from facefusion.pipeline.progress import OnProgress, ignore_progress
-from facefusion.recipe import Recipe, with_absolute_paths
+from facefusion.recipe import Execution, Recipe, with_absolute_paths
 from facefusion.version import __version__
 
-OF_THE_MACHINE = (
-    "execution_thread_count", "execution_providers", "execution_device_ids", "models_paths", "licences", "report_path",
-    "fail_under",
-)  # fmt: skip
+OF_THE_MACHINE = (*Execution.model_fields, "report_path", "fail_under")
 """Options that say how and not what: the same request with others is the same job."""
 OF_THE_OUTPUT = ("output_path", "output_audio", "drop_tracks", "keep_metadata")
 """Options that say what becomes of the finished parts. No part depends on them, nor on the ending of the output."""

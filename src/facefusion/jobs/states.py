@@ -26,8 +26,6 @@ StageName = Literal["generate", "assemble", "analyse", "join", "render", "merge"
 Status = Literal["waiting", "queued", "running", "done", "failed", "cancelled"]
 JobStatus = Literal["queued", "running", "done", "failed", "cancelled"]
 STAGES: tuple[StageName, ...] = ("generate", "assemble", "analyse", "join", "render", "merge")
-ALWAYS: tuple[StageName, ...] = ("render", "merge")
-"""Stages that every job has."""
 IN_SPANS: tuple[StageName, ...] = ("generate", "analyse", "render")
 """Stages with an item for each span; the others have one."""
 REFUSED_S = 1.0

@@ -34,7 +34,6 @@ from facefusion.errors import (
 )
 from facefusion.jobs.schema import make_new, migrate
 from facefusion.jobs.states import (
-    ALWAYS,
     IN_SPANS,
     MAX_BACK_OFF_S,
     STAGES,
@@ -531,7 +530,7 @@ class JobStore:
             return [dict(row[0]) for row in connection.execute(query.order_by(_items.c.number)).all()]
 
     def outcome(self, job_id: str, stage: StageName) -> dict[str, Any]:
-        """What a stage of one item left; empty where it is not done.
+        """What a stage of one item left; empty where it is not done, or the job has no such stage.
 
         Raises
         ------
@@ -567,7 +566,7 @@ class JobStore:
 
     @_patient
     def progress(self, job_id: str) -> list[StageProgress]:
-        """How far every stage is."""
+        """How far every stage is that the job has."""
         with self._reading() as connection:
             rows = connection.execute(sa.select(*_LIGHT).where(_items.c.job_id == job_id)).all()
             return _progress(rows, self._now(connection))
@@ -903,7 +902,7 @@ def _progress(rows: Sequence[Any], now: float) -> list[StageProgress]:
     result = []
     for stage in STAGES:
         own = [row for row in rows if row.stage == stage]
-        if not own and stage not in ALWAYS:
+        if not own:
             continue
         frames = sum(row.frame_count if row.status == "done" else row.progress for row in own)
         done = sum(row.status == "done" for row in own)

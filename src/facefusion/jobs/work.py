@@ -71,6 +71,7 @@ from facefusion.pipeline.runner import (
     notes_of,
     save_report,
 )
+from facefusion.pipeline.selection import wants_faces
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.frame import SourceInfo
 from facefusion.types.observation import Observation
@@ -422,7 +423,9 @@ class Worker:
                 "Give this worker the same models, or delete the job and begin again.",
             )
         spans = tuple(Span(*span) for span in job.plan["spans"])
-        plan = Plan(recipe, job.plan.get("kind", "clip"), self._threads or core_count(), tuple(specs))
+        kind, threads = job.plan.get("kind", "clip"), self._threads or core_count()
+        is_looking, is_generated = wants_faces(recipe, recipe.people), bool(job.plan.get("generated"))
+        plan = Plan(recipe, kind, threads, tuple(specs), is_looking, is_generated)
         self._bench = _Bench(job, plan, spans)
         if not job.plan.get("inputs"):  # those in the storage are copies that nobody changes
             hashes: dict[str, str] = job.plan["hashes"]
@@ -664,6 +667,8 @@ class Worker:
         check = (lambda: None) if bench.inputs is None else bench.inputs.check
         joined = self.store.outcome(job_id, "join")
         frames, changed = sum(len(o["pts"]) for o in outcomes), sum(o["changed"] for o in outcomes)
+        if bench.job.plan.get("generated"):
+            changed = frames
         notes: list[str] = []
         kind = bench.plan.kind
         if kind == "clip" and joined and not joined["tracks"] and is_faces_only(recipe) and can_copy(recipe, asked):

@@ -13,9 +13,10 @@ from pathlib import Path
 from facefusion.documents import load_text
 from facefusion.errors import SpecError, UnknownModel
 from facefusion.installed import list_entries
-from facefusion.models.spec import ModelFile, ModelSpec, Origin, Preprocess, parse_spec
+from facefusion.models.spec import ModelFile, ModelSpec, Origin, parse_spec
 
 BUILT_IN = resources.files("facefusion.models") / "catalog"
+LOOSE = resources.files("facefusion.models") / "loose"
 GROUP = "facefusion.models"
 """Entry points of this group name a package with TOML files (and model files) in it."""
 
@@ -89,6 +90,12 @@ def _built_in() -> tuple[ModelSpec, ...]:
     return tuple(replace(spec, origin="embedded") if spec.family == "embedded" else spec for spec in specs)
 
 
+@cache
+def _loose() -> tuple[ModelSpec, ...]:
+    """Entries of files that are models by the ending of their name: one of a folder takes its place in the entry."""
+    return tuple(_read(LOOSE.iterdir(), "local", None))
+
+
 def _from_packages() -> Iterator[ModelSpec]:
     for entry in list_entries(GROUP):
         root = resources.files(entry.value)
@@ -117,25 +124,10 @@ def _from_folder(folder: Path) -> Iterator[ModelSpec]:
             yield _local_entry(path, *_state_of(path))
         except SpecError as error:
             warnings.warn(f"{path.name} is left out: {error}", EntryLeftOutWarning, stacklevel=4)
-    # One-person swappers carry all they need to say in their name and graph.
-    for path in sorted({*folder.glob("*.dfm"), *folder.glob("*/*.dfm")}):
-        if not path.is_file() or not path.name.isprintable():
-            continue
-        scope = path.parent.name if path.parent != folder else "custom"
-        yield ModelSpec(
-            id=f"{scope}/{path.stem}",
-            version="1",
-            capability="deep_swapper",
-            family="dfm",
-            files=(ModelFile(path.name),),
-            licence="not stated",
-            licence_source="the file itself says nothing",
-            commercial="unclear",
-            vendor=scope,
-            year=0,
-            inputs={"#0": (None, None, None, 3)},
-            outputs={"#0": (), "#1": (), "#2": ()},
-            preprocess=Preprocess("dfl_whole_face", 0, "BGR"),
-            origin="local",
-            folder=path.parent,
-        )
+    for kind in _loose():
+        suffix = Path(kind.graph.name).suffix
+        for path in sorted({*folder.glob(f"*{suffix}"), *folder.glob(f"*/*{suffix}")}):
+            if path.is_file() and path.name.isprintable():
+                scope = path.parent.name if path.parent != folder else "custom"
+                files = (ModelFile(path.name),)
+                yield replace(kind, id=f"{scope}/{path.stem}", files=files, vendor=scope, folder=path.parent)

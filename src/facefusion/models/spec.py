@@ -78,7 +78,7 @@ class ModelSpec:
     id, version
         Name and version; together unique.
     capability
-        What it does: ``face_detector``, ``face_swapper`` …
+        What it does: ``face_detector``, ``optical_flow``, or the name of a processor.
     family
         Which engine runs it.
     files

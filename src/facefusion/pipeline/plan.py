@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from facefusion.declaration import Input, ModelRef, Step, suggest, union
+from facefusion.declaration import Input, ModelRef, Step, processor_names, suggest, union
 from facefusion.errors import ModelMismatch, NoFaceInSource, RecipeError
 from facefusion.imaging.templates import TEMPLATES
 from facefusion.media.files import Named, check_file, check_outputs
@@ -260,11 +260,12 @@ def settled(recipe: Recipe) -> Recipe:
 def decided(recipe: Recipe) -> Recipe:
     """The recipe with everything decided that its steps leave open, such as a seed."""
     people = face_map_of(recipe)
-    if not any(step.options.decided() is not step.options for chain in chains_of(recipe, people) for step in chain):
+    chains = (recipe.steps, *chains_of(recipe, people))
+    if all(step.decided() is step for chain in chains for step in chain):
         return recipe
 
     def decide(steps: Sequence[Step]) -> tuple[Step, ...]:
-        return tuple(Step(step.processor, step.options.decided()) for step in steps)
+        return tuple(step.decided() for step in steps)
 
     everybody = tuple(person.model_copy(update={"steps": decide(person.steps)}) for person in people)
     return recipe.model_copy(update={"steps": decide(recipe.steps), "people": everybody})
@@ -289,7 +290,7 @@ def check_models(recipe: Recipe, is_rendering: bool = True) -> list[ModelSpec]:
     UnknownProcessor, UnknownModel, LicenceRefused, ModelMissing, ProviderRefused
     """
     if not any(chains_of(recipe, face_map_of(recipe))):
-        raise RecipeError("No processor is given.", "Add --processors face_swapper.")
+        raise RecipeError("No processor is given.", f"Add --processors with one of {', '.join(processor_names())}.")
     used = uses_of_analysis(recipe) + (uses_of_rendering(recipe) if is_rendering else [])
     specs = models_of(recipe, used)
     store = EngineContext(recipe).store

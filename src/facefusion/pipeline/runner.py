@@ -54,11 +54,14 @@ from facefusion.version import __version__
 TARGET_HASH = "target sha256"
 """Note of tracks that are kept: faces are where they were in this file only."""
 COMMENT = "Faces changed with FaceFusion (synthetic media)"
+COMMENT_WITHOUT_FACES = "Made or changed with FaceFusion (synthetic media)"
 
 
 def comment_of(plan: Plan) -> str:
     """What is written into the output about how it was made."""
-    return f"{COMMENT}; models: {', '.join(models_used(plan))}"
+    what = COMMENT if plan.wants_faces else COMMENT_WITHOUT_FACES
+    models = models_used(plan)
+    return f"{what}; models: {', '.join(models)}" if models else what
 
 
 def models_used(plan: Plan) -> tuple[str, ...]:

@@ -94,10 +94,15 @@ def _steps_of(entry: dict[str, Any], recipe: Recipe, where: str) -> tuple[Step, 
         found = tuple(recipe.step_of(name).with_options(values) for name, values in named)
     elif "processors" in entry:
         found = tuple(recipe.step_of(name) for name in _words(entry["processors"], f"{where}: processors"))
-    else:
-        return recipe.steps
+    else:  # steps on whole frames are nobody's own
+        return tuple(step for step in recipe.steps if step.spec.kind == "face")
     if not found:
         raise RecipeError(f"{where} has no processor.", "Name one, or leave the person out.")
+    for step in found:
+        if step.spec.kind != "face":
+            raise RecipeError(
+                f"{where}: {step.processor} changes whole frames, not one person.", "Name it with --processors."
+            )
     return found
 
 

@@ -35,7 +35,7 @@ def build_engine(capability: str, name: str, context: EngineContext) -> Any:
     Parameters
     ----------
     capability
-        ``face_detector``, ``face_swapper`` …
+        ``face_detector``, ``optical_flow`` …, or the name of a processor.
     name
         An engine with a model of its own, or the id of a catalogue entry.
     context

@@ -180,7 +180,7 @@ def cut_out(pixels: Pixels, face: Face, shape: CropShape | None) -> Crop:
     if shape is None:
         return cut_native(pixels, face)
     if not shape.template:
-        return cut_native(pixels, face, shape.margin)
+        return cut_native(pixels, face, shape.margin, shape.max_side)
     affine = align_to(face.five_points, shape.template, shape.size)
     crop = cut(pixels, affine, shape.size)
     return Crop(crop, affine, move_face(face, affine), np.zeros(crop.shape[:2], dtype=np.float32))

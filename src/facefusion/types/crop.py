@@ -27,11 +27,14 @@ class CropShape:
         Side in pixels; 0 where there is no template.
     margin
         Room around the mesh over its longer side, where there is no template.
+    max_side
+        Longest side in pixels of a crop without a template; larger ones are shrunk.
     """
 
     template: str
     size: int
     margin: float = 0.02
+    max_side: int = 1024
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -84,6 +84,9 @@ class Face:
         Meshes (478, 3), in the same pixels, of other people who stand before this one.
     black
         (3,) linear light of the darkest that is seen of the person and near by; None where that is not known.
+    proportions
+        (C,) how the person's face differs from the mean one, freed of expression, the same in every frame of a track
+        (`facefusion.models.face_shape`); None where that is not known.
     """
 
     mesh: FloatArray
@@ -96,6 +99,7 @@ class Face:
     grain: float = 0.0
     covers: tuple[FloatArray, ...] = ()
     black: FloatArray | None = None
+    proportions: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if self.mesh.shape != (POINT_COUNT, 3):

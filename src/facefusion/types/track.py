@@ -29,7 +29,9 @@ FORMAT = "facefusion-tracks-1"
 MAX_SIDE = 1 << 16
 """No picture has a longer side, px."""
 _COLUMNS = ("frames", "meshes", "scores", "poses")
-_OPTIONAL = ("points", "identity", "guessed", "finishes", "depths", "blacks")
+_OPTIONAL = ("points", "identity", "guessed", "finishes", "depths", "blacks", "proportions")
+_WHOLE = ("identity", "proportions")
+"""Columns that say something about all rows at once."""
 UNSEEN_DEPTH = 127
 """Depth of a face that was not seen in a frame: everybody who was seen stands before it."""
 LONG = ("meshes", "poses", "points")
@@ -66,6 +68,9 @@ class Track:
         (N,) int8: how many of the other people stand before this one, or None where nobody ever does.
     blacks
         (N, 3) float32 linear light of the darkest that is seen of the person and near by, or None.
+    proportions
+        (C,) float32 how the person's face differs from the mean one, from all rows together
+        (`facefusion.models.face_shape`), or None.
     """
 
     track_id: int
@@ -80,6 +85,7 @@ class Track:
     finishes: npt.NDArray[np.float32] | None = None
     depths: npt.NDArray[np.int8] | None = None
     blacks: npt.NDArray[np.float32] | None = None
+    proportions: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.frames)
@@ -87,8 +93,9 @@ class Track:
         check_column(self.meshes, "meshes", np.float32, count, POINT_COUNT, 3)
         check_column(self.scores, "scores", np.float32, count)
         check_column(self.poses, "poses", np.float32, count, 3)
-        if self.identity is not None:
-            check_column(self.identity, "identity", np.float32, None)
+        for name in _WHOLE:
+            if getattr(self, name) is not None:
+                check_column(getattr(self, name), name, np.float32, None)
         for name, dtype, *shape in (
             ("points", np.float32, 68, 2), ("guessed", np.bool_), ("finishes", np.float32, 2), ("depths", np.int8),
             ("blacks", np.float32, 3),
@@ -128,6 +135,7 @@ class Track:
             blur=0.0 if self.finishes is None else float(self.finishes[row, 0]),
             grain=0.0 if self.finishes is None else float(self.finishes[row, 1]),
             black=None if self.blacks is None else self.blacks[row],
+            proportions=self.proportions,
         )
 
 
@@ -287,7 +295,7 @@ class Tracks:
                 stored = columns[f"{number}.{name}"]
                 if is_mapped and name in LONG:
                     return stored.map()
-                return stored.read() if name == "identity" else stored.read(*parts[number])
+                return stored.read() if name in _WHOLE else stored.read(*parts[number])
 
             numbers, people = json.loads(header["track_ids"]), json.loads(header.get("people", "[]"))
             notes = json.loads(header["notes"])

@@ -8,17 +8,19 @@ target's, so gaze, blinks and teeth do too; lids and lips are the source's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from facefusion.errors import NoFaceInSource
-from facefusion.imaging.crops import cut_native
+from facefusion.imaging.composite import paste
+from facefusion.imaging.crops import MARGIN, cut_native
 from facefusion.imaging.finish import SHARPEST_PX, measure_finish, soften
-from facefusion.imaging.light import estimate_shading, from_log, to_log
+from facefusion.imaging.light import OFFSET, estimate_shading, from_log, limit_gain, to_log
 from facefusion.imaging.masks import beside_heads
+from facefusion.imaging.reshape import find_bend
 from facefusion.imaging.texture import (
     SurfaceGrid,
     TexturePlane,
@@ -39,6 +41,7 @@ from facefusion.imaging.texture import (
     view_surface,
 )
 from facefusion.imaging.veil import SURE, find_veil, measure_black
+from facefusion.models.face_shape import load_face_shape, reshaped, shape_of
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.plugins.protocols import EngineContext, opens
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
@@ -62,10 +65,24 @@ SIZE = 512
 CELLS = 48
 SHADING_SIGMA = 3.4
 """Smoothing of light and colour in cells of the grid, about 9 % of the face."""
-MAX_GAIN = 1.6
-"""Limit of brightening, natural logarithm: five times; beyond that a source has nothing left to show."""
+MAX_GAIN = 4.0
+"""Limit of brightening, natural logarithm: what lies in the dark of a source has no light that could be measured."""
 MAX_LOSS = 6.0
 """Limit of darkening: a face in the dark must not glow."""
+FAINT = (2.0, 4.0)
+"""Brightening, natural logarithm, from which the relief of a source is noise more and more, and where most of it is."""
+BURNT = (-0.55, -0.1)
+"""Logarithm of linear light from which a target is burnt out more and more, so that its skin shows little relief."""
+LEAST_RELIEF = 0.35
+"""Share of its relief that a source keeps there."""
+CAST = (0.5, 1.0)
+"""Change of colour, natural logarithm, from which the colours of a source's detail are believed less, and its width."""
+LEAST_TINT = 0.5
+"""Share of them that is always shown."""
+GAMMA = 0.42
+"""Linear light to what an eye sees, near enough."""
+MAX_TONE_ERROR, LEAST_SKIN = 0.4, 24.0
+"""Largest correction of tone, natural logarithm, and cells of skin without which there is none."""
 LEVEL_BAND = 0.35
 """Octaves of size over which one level of the texture passes into the next."""
 VEIL_ROOM = 0.14
@@ -74,6 +91,18 @@ CLEARED = 0.93
 """Share of a source's haze that is taken away: with a little too much its shadows are lost and the rest glows."""
 MAX_BLUR = 0.06
 """Limit of softening over the height of the face."""
+
+
+ROOM = 0.14
+"""Room around the mesh over its longer side that the fusion network sees."""
+SHAPE_ROOM, SHAPE_MAX_SIDE = 0.32, 4096
+"""Room that bends with a head, and the largest picture of it, pixels: nothing outside of the face is shrunk."""
+SHAPE_GAIN = 1.5
+"""The best guess of two people's proportions says less than they differ by; this much is made of it."""
+MAX_MOVE = 0.22
+"""Furthest that the outline of a head is moved, eye distances."""
+TURNED = (40.0, 65.0)
+"""Yaw in degrees from which a head takes less of another shape, and at which none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +118,10 @@ class _Prepared:
         (S, S) uint8 alpha of the same sizes.
     shading
         (G, G, 3) logarithm of the source's own light.
+    coarse
+        (G, G, 3) the finest level by cells of the grid.
+    skin
+        (G, G) how far each cell is plain skin that was seen.
     contrast
         Standard deviation of the middle frequencies of its skin.
     blur
@@ -98,6 +131,8 @@ class _Prepared:
     levels: tuple[FloatArray, ...]
     covers: tuple[npt.NDArray[np.uint8], ...]
     shading: FloatArray
+    coarse: FloatArray
+    skin: FloatArray
     contrast: float
     blur: float
 
@@ -122,9 +157,13 @@ class MeshSwapper:
         detail in it shows the relief of the face it fell on.
     has_veil
         Whether the new face gets the haze or the lifted black of the picture.
+    shape
+        How far the head takes the source's proportions, 0 to 1.
+    blend
+        How the new face is joined to a head that was reshaped.
     """
 
-    crop_shape: CropShape | None = CropShape("", 0, margin=0.14)
+    crop_shape: CropShape | None = CropShape("", 0, margin=ROOM)
     needs: frozenset[str] = frozenset()
     covers_fully = False
 
@@ -137,12 +176,18 @@ class MeshSwapper:
         finish: float = 1.0,
         broadness: float = 0.0,
         has_veil: bool = True,
+        shape: float = 0.0,
+        blend: str = "feather",
     ) -> None:
         self._plane, self._grid = _surface()
         self._light, self._masks, self._fusion, self._finish = light, masks, fusion, finish
         self._has_veil = has_veil
         self._broadness, self._inner = broadness, self._build_inner() if broadness > 0 else None
-        if fusion is None:
+        self._blend, self._room = blend, MARGIN if fusion is None else ROOM
+        self._shape, self._proportions = shape, np.zeros(0, dtype=np.float32)
+        if shape > 0:
+            self.crop_shape = CropShape("", 0, margin=SHAPE_ROOM, max_side=SHAPE_MAX_SIDE)
+        elif fusion is None:
             self.crop_shape = None
         self._cover = self._build_cover(softness)
         self._skin = self._build_skin()
@@ -203,6 +248,7 @@ class MeshSwapper:
         """Unwrap the sources into one texture; each part is taken from the photo that shows it best."""
         if not sources:
             raise NoFaceInSource("The face swapper has no source face.", "Give one or more photos with --source.")
+        self._proportions = _proportions([source.face for source in sources])
         log_texture, known, main = self._merge([self._cleared(source) for source in sources])
         coarse = np.stack([resize(np.ascontiguousarray(log_texture[..., c]), CELLS) for c in range(3)], axis=-1)
         shading, trust = estimate_shading(coarse, self._skin * resize(known, CELLS), SHADING_SIGMA)
@@ -224,7 +270,9 @@ class MeshSwapper:
         bytes_ = tuple(np.round(cover * 255).astype(np.uint8) for cover in covers)
         finish = measure_finish(main.pixels, main.face.mesh)
         source_blur = 0.0 if finish is None else finish[0] / max(float(np.ptp(main.face.mesh[:, 1])), 1.0)
-        self._prepared = _Prepared(tuple(levels), bytes_, shading, _contrast(coarse - shading, skin), source_blur)
+        small = np.stack([resize(np.ascontiguousarray(levels[0][..., c]), CELLS) for c in range(3)], axis=-1)
+        contrast = _contrast(coarse - shading, skin)
+        self._prepared = _Prepared(tuple(levels), bytes_, shading, small, skin, contrast, source_blur)
 
     def _cleared(self, source: SourceFace) -> SourceFace:
         """A source without the haze of its own photo."""
@@ -280,6 +328,37 @@ class MeshSwapper:
         return [self._swap(crop) for crop in crops]
 
     def _swap(self, crop: Crop) -> Crop:
+        """The face on the head, which takes its shape first."""
+        offsets = self._offsets(crop.face)
+        if offsets is None:
+            return self._draw(crop)
+        pixels, face = crop.visible(), crop.face
+        height, width = pixels.shape[:2]
+        goal = reshaped(face.mesh, offsets)
+        bend = find_bend(
+            face.mesh, goal, self._plane.triangles[: self._plane.face_count], self._plane.oval, height, width
+        )
+        moved = bend.apply(pixels)
+        # What is drawn needs less room than what is moved.
+        inner = cut_native(moved, replace(face, mesh=goal, points=None), self._room)
+        drawn = self._draw(inner)
+        alpha = bend.reach()
+        box = paste(moved, drawn.pixels, drawn.alpha, drawn.crop_from_frame, self._blend)
+        if box is not None:  # there the moved picture already holds the new face
+            alpha[box[1] : box[3], box[0] : box[2]] = 1
+        return crop.with_layer(moved, alpha)
+
+    def _offsets(self, face: Face) -> FloatArray | None:
+        """(478, 3) where the points go from the front, eye distances; None where everything stays."""
+        # A profile shows half of the outline, and what the mesh says of the other half is a guess.
+        share = self._shape * float(_smoothstep(np.array((TURNED[1] - abs(face.pose.yaw)) / (TURNED[1] - TURNED[0]))))
+        if share <= 0 or face.proportions is None:
+            return None
+        offsets = load_face_shape().offsets((self._proportions - face.proportions) * np.float32(SHAPE_GAIN))
+        furthest = float(np.linalg.norm(offsets[list(FACE_OVAL)], axis=1).max())
+        return offsets * np.float32(share * min(1.0, MAX_MOVE / max(furthest, 1e-6)))
+
+    def _draw(self, crop: Crop) -> Crop:
         prepared = self._prepared
         if prepared is None:
             raise RuntimeError("prepare must be called before process")
@@ -287,7 +366,7 @@ class MeshSwapper:
         height, width = pixels.shape[:2]
         veil = find_veil(pixels, mesh, crop.face.black) if self._has_veil else None
         clear = pixels if veil is None else veil.lift(pixels)
-        shading, keep, strength, colourfulness = self._measure_light(clear, crop.face, prepared)
+        shading, keep, relief, colourfulness, tint = self._measure_light(clear, crop.face, prepared)
 
         # One texture pixel per picture pixel: finer levels would alias, coarser ones blur.
         density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(mesh[:, 1])), 1.0)
@@ -296,6 +375,7 @@ class MeshSwapper:
         view = view_surface(mesh, self._plane, height, width, level.shape[0])
         # Light is smooth, so it is drawn on the reduced picture and enlarged.
         light = look_up_grid(np.concatenate([shading, keep[..., None]], axis=-1), view, SIZE)
+        strength = to_full(look_up_grid(relief, view, SIZE), view)
         fade = _smoothstep((view.towards - 0.06) / 0.3) * view.inside * np.clip(light[..., 3], 0, 1)
         log = np.asarray(look_up(level, view), dtype=np.float32)
         cover = look_up(prepared.covers[number], view).astype(np.float32)
@@ -304,10 +384,10 @@ class MeshSwapper:
             other = view_scaled(view, self._plane, coarser.shape[0])
             log += (np.asarray(look_up(coarser, other), dtype=np.float32) - log) * np.float32(further)
             cover += (look_up(prepared.covers[number + 1], other).astype(np.float32) - cover) * np.float32(further)
-        log *= np.float32(strength)
-        if colourfulness < 1:  # an old film has no colour, and neither has a face in it
+        log *= strength[..., None]
+        if tint < 1:
             grey = log.mean(axis=-1, keepdims=True)
-            log = grey + (log - grey) * np.float32(colourfulness)
+            log = grey + (log - grey) * np.float32(tint)
         log += to_full(np.ascontiguousarray(light[..., :3]), view)
         alpha = cover * to_full(fade, view) * np.float32(1 / 255)
         over = from_log(log)
@@ -333,14 +413,14 @@ class MeshSwapper:
 
     def _measure_light(
         self, pixels: Pixels, face: Face, source: _Prepared
-    ) -> tuple[FloatArray, FloatArray, float, float]:
+    ) -> tuple[FloatArray, FloatArray, FloatArray, float, float]:
         """The target's light on the face.
 
         Returns
         -------
-        (G, G, 3) logarithm of the light the new face gets, (G, G) where skin is in sight, and the
-        factor for the source's detail: hard light makes strong relief, soft light a faint one; and how
-        colourful the target's skin is, 0 to 1.
+        (G, G, 3) logarithm of the light the new face gets, (G, G) where skin is in sight, (G, G) the
+        factor for the source's detail: hard light makes strong relief, soft light a faint one; how
+        colourful the target's skin is, 0 to 1; and the share of the colours of the source's detail that is shown.
         """
         mesh = face.mesh
         points = ring_extended(mesh, self._plane.oval)
@@ -362,7 +442,7 @@ class MeshSwapper:
             weight *= beside[y, x]
         log = to_log(colour)
         shading, trust = estimate_shading(log, weight, SHADING_SIGMA)
-        change = np.clip(shading - source.shading, -MAX_LOSS, MAX_GAIN) * self._light
+        change = limit_gain(shading - source.shading, MAX_LOSS, MAX_GAIN) * self._light
         if self._inner is not None:
             change = change + (blur(change, self._broadness) - change) * self._inner[..., None]
         # Hair over the forehead: darker than the light explains, and away from the brows.
@@ -371,12 +451,37 @@ class MeshSwapper:
         keep = 1 - np.clip(blur(hair.astype(np.float32), 0.9) * 1.5, 0, 1)
         ratio = (_contrast(log - shading, weight * trust) + 0.02) / (source.contrast + 0.02)
         strength = 1 + (float(np.clip(ratio, 0.5, 1.15)) - 1) * 0.7 * self._light
+        # What is lifted out of the dark is noise, and what is burnt out is flat.
+        faint = _smoothstep((change.mean(axis=-1) - FAINT[0]) / (FAINT[1] - FAINT[0]))
+        burnt = _smoothstep((shading.mean(axis=-1) - BURNT[0]) / (BURNT[1] - BURNT[0]))
+        relief = strength * (1 - (1 - LEAST_RELIEF) * np.maximum(faint, burnt))
+        # An old film has no colour, and neither has a face in it. A source in light of one colour holds little of
+        # the others, and lifting them shows what its compression left of them.
+        colourfulness = _colourfulness(colour, weight)
+        cast = np.abs(change - change.mean(axis=-1, keepdims=True)).max(axis=-1)
+        mean_cast = float((cast * weight).sum()) / (float(weight.sum()) + 1e-6)
+        tint = colourfulness * (1 - (1 - LEAST_TINT) * float(_smoothstep(np.array((mean_cast - CAST[0]) / CAST[1]))))
+        lit = source.shading + change
+        share = self._light if self._inner is None else 0.0
+        if share > 0:
+            detail = source.coarse * relief[..., None]
+            grey = detail.mean(axis=-1, keepdims=True)
+            skin = weight * trust * source.skin
+            lit = lit + _tone_error(lit + grey + (detail - grey) * np.float32(tint), shading, skin) * share
         return (
-            (source.shading + change).astype(np.float32),
+            lit.astype(np.float32),
             keep.astype(np.float32),
-            strength,
-            _colourfulness(colour, weight),
+            relief.astype(np.float32),
+            colourfulness,
+            tint,
         )
+
+
+def _proportions(faces: Sequence[Face]) -> FloatArray:
+    """Of the person in several photos."""
+    meshes = np.stack([face.mesh for face in faces])
+    yaws = np.array([face.pose.yaw for face in faces], dtype=np.float32)
+    return load_face_shape().proportions(*shape_of(meshes, yaws))
 
 
 def _choose_level(density: float, count: int) -> tuple[int, float]:
@@ -403,6 +508,29 @@ def _surface() -> tuple[TexturePlane, SurfaceGrid]:
     triangles = np.concatenate([topology.skin, topology.eyes, topology.mouth])
     plane = build_plane(topology.mean, triangles, np.array(FACE_OVAL, dtype=np.int32), SIZE)
     return plane, build_grid(plane, CELLS)
+
+
+def _tone_error(log: FloatArray, goal: FloatArray, weight: FloatArray) -> FloatArray:
+    """(3,) what to add to the logarithm of light so that skin has the tone of the goal on average, as it is seen.
+
+    What is whiter than white is lost, and detail is not as bright as it is dark, so the mean of the logarithm is not
+    that of the picture.
+    """
+    total = float(weight.sum())
+    if total < LEAST_SKIN:
+        return np.zeros(3, dtype=np.float32)
+    wanted = _seen_tone(goal, weight, total)
+    added = np.zeros(3, dtype=np.float32)
+    for _ in range(3):
+        missing = np.log(wanted / np.maximum(_seen_tone(log + added, weight, total), 1e-3)) / GAMMA
+        added = np.clip(added + missing, -MAX_TONE_ERROR, MAX_TONE_ERROR).astype(np.float32)
+    return np.asarray(added * min(total / (4 * LEAST_SKIN), 1.0), dtype=np.float32)
+
+
+def _seen_tone(log: FloatArray, weight: FloatArray, total: float) -> FloatArray:
+    """(3,) weighted mean of what an eye sees of logarithms of light."""
+    seen = np.clip(np.exp(log) - OFFSET, 1e-4, 1) ** GAMMA
+    return np.asarray((seen * weight[..., None]).sum(axis=(0, 1)) / total, dtype=np.float32)
 
 
 def _colourfulness(colour: Pixels, weight: FloatArray) -> float:
@@ -435,5 +563,11 @@ def build(context: EngineContext) -> MeshSwapper:
     kinds = [kind for kind in recipe.face_mask_types if kind != "box"]
     masks = CropMasks(context, kinds) if kinds else None
     return MeshSwapper(
-        context.options.light, recipe.face_mask_blur, masks, build_fusion(context), recipe.finish_matching
+        context.options.light,
+        recipe.face_mask_blur,
+        masks,
+        build_fusion(context),
+        recipe.finish_matching,
+        shape=context.options.shape,
+        blend=context.options.blend,
     )

@@ -23,6 +23,7 @@ class FaceSwapperOptions(Options):
     fusion: Share = option(
         0.3, "how much the fusion network fits light, colour and edge of the embedded swapper, 0 to 1"
     )
+    shape: Share = option(1.0, "how far the head takes the proportions of the source, for the embedded swapper, 0 to 1")
     pixel_boost: str | None = option(
         None, "size at which model swappers work, such as 512x512; a multiple of the model's own"
     )
@@ -54,5 +55,5 @@ def require(options: FaceSwapperOptions) -> Requirements:
 
 SPEC = ProcessorSpec(
     "face_swapper", "face", FaceSwapperOptions, require, "facefusion.plugins.registry:build_by_model",
-    "puts the face of a photo on people",
+    "puts the face of a photo on people", is_default=True,
 )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Processors for FaceFusion to copy from."""

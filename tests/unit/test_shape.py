@@ -1,0 +1,158 @@
+"""Proportions of people, apart from pose and expression, and moving a picture towards them."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from facefusion.imaging.reshape import RING, find_bend
+from facefusion.models.face_shape import load_face_shape, reshaped, shape_of, to_front
+from facefusion.models.mesh_topology import load_mesh_topology
+from facefusion.testing.fakes import make_mesh
+from facefusion.types.topology import FACE_OVAL
+
+OVAL = np.array(FACE_OVAL)
+
+
+def triangles() -> np.ndarray:
+    topology = load_mesh_topology()
+    return np.concatenate([topology.skin, topology.eyes, topology.mouth])
+
+
+def person(seed: int) -> np.ndarray:
+    """(478, 3) offsets of somebody who differs from the mean as people do."""
+    model = load_face_shape()
+    spread = np.linalg.cholesky(model.between.astype(np.float64) + np.eye(len(model.between)) * 1e-9)
+    return model.offsets((spread @ np.random.default_rng(seed).normal(size=len(spread))).astype(np.float32))
+
+
+def proportions_of(mesh: np.ndarray, looks: float = 4.0) -> np.ndarray:
+    return load_face_shape().proportions(shape_of(mesh[None], np.zeros(1, np.float32))[0], looks)
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean distance of points of two sets of proportions, eye distances."""
+    return float(np.linalg.norm(load_face_shape().offsets(one - other), axis=1).mean())
+
+
+def test_a_mesh_turned_to_the_front_is_the_same_from_every_side():
+    goal, _, _ = to_front(make_mesh()[None])
+    for yaw, pitch, roll, size in ((20, 0, 0, 50), (0, -15, 0, 120), (-25, 10, 40, 30), (0, 0, 170, 60)):
+        front, scale, _ = to_front(make_mesh((300, 80), size, yaw, pitch, roll)[None])
+        np.testing.assert_allclose(front, goal, atol=1e-3)
+        assert scale[0] == pytest.approx(size, rel=0.01)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_proportions_of_a_person_do_not_depend_on_the_pose(seed):
+    offsets = person(seed)
+    frontal = proportions_of(reshaped(make_mesh(), offsets))
+    for pose in ((25, 0, 0), (0, 15, 0), (-20, -10, 30)):
+        assert difference(proportions_of(reshaped(make_mesh((90, 40), 35, *pose), offsets)), frontal) < 2e-3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_face_does_most_is_left_out(seed):
+    model = load_face_shape()
+    _, axes = np.linalg.eigh(model.within.astype(np.float64))
+    habit = model.offsets(axes[:, -1].astype(np.float32))
+    habit *= 0.3 / np.abs(habit).max()  # a third of an eye distance
+    one = reshaped(make_mesh(), person(seed))
+    done = difference(proportions_of(reshaped(one, habit)), proportions_of(one))
+    assert done < 0.1 * float(np.linalg.norm(habit, axis=1).mean())
+
+
+def test_more_looks_at_somebody_are_believed_more():
+    offsets = person(3)
+    few, many = (float(np.linalg.norm(proportions_of(reshaped(make_mesh(), offsets), k))) for k in (1, 4))
+    assert few < many
+    assert proportions_of(reshaped(make_mesh(), offsets), 4).tolist() == (
+        proportions_of(reshaped(make_mesh(), offsets), 400).tolist()
+    )
+
+
+def test_offsets_are_symmetric_and_turn_with_the_head():
+    offsets, flip = person(5), load_mesh_topology().flip
+    np.testing.assert_allclose(offsets[flip] * [-1, 1, 1], offsets, atol=1e-3)
+    for pose in ((0, 0, 0), (30, 0, 0), (0, 0, 90)):
+        mesh = make_mesh((100, 100), 40, *pose)
+        np.testing.assert_allclose(
+            np.linalg.norm(reshaped(mesh, offsets) - mesh, axis=1), 40 * np.linalg.norm(offsets, axis=1), atol=0.25
+        )
+
+
+def door_frames(height: int, width: int, columns: list[int]) -> np.ndarray:
+    """A picture with upright lines, three pixels wide."""
+    pixels = np.full((height, width, 3), 200, np.uint8)
+    for column in columns:
+        pixels[:, column - 1 : column + 2] = 20
+    return pixels
+
+
+def line_of(pixels: np.ndarray, column: int) -> np.ndarray:
+    """Where a dark line lies in each row, by its centre of mass."""
+    part = 200 - pixels[:, column - 12 : column + 13, 0].astype(float)
+    return (part * np.arange(column - 12, column + 13)).sum(axis=1) / part.sum(axis=1)
+
+
+def wide_mesh() -> tuple[np.ndarray, np.ndarray]:
+    """A head, and the same with a far broader jaw and a longer chin than anybody gets."""
+    mesh = make_mesh((320, 330), 90)
+    mean = load_mesh_topology().mean
+    offsets = np.zeros((478, 3), np.float32)
+    offsets[:, 0] = 0.2 * np.sign(mean[:, 0]) * np.clip(np.abs(mean[:, 0]), 0, 1)
+    offsets[:, 1] = 0.2 * np.clip(mean[:, 1], 0, 1)
+    return mesh, reshaped(mesh, offsets)
+
+
+def test_straight_lines_beyond_the_ring_stay_straight_to_the_pixel():
+    mesh, goal = wide_mesh()
+    outline = mesh[OVAL, :2]
+    left, right = (float(f(outline[:, 0])) for f in (np.min, np.max))
+    middle = (left + right) / 2
+    beside = [int(middle - (middle - left) * RING * 1.06), int(middle + (right - middle) * RING * 1.06)]
+    pixels = door_frames(640, 640, beside)
+    moved = find_bend(mesh, goal, triangles(), OVAL, 640, 640).apply(pixels)
+    for column in beside:
+        assert np.ptp(line_of(moved, column)) < 0.05
+    np.testing.assert_array_equal(moved[:, : beside[0] + 2], pixels[:, : beside[0] + 2])
+
+
+def test_a_door_frame_within_the_ring_bends_softly():
+    mesh, goal = wide_mesh()
+    right = float(mesh[OVAL, 0].max())
+    near = int(right + 0.25 * (right - 320))
+    moved = find_bend(mesh, goal, triangles(), OVAL, 640, 640).apply(door_frames(640, 640, [near]))
+    line = line_of(moved, near)
+    assert 1 < np.ptp(line) < 0.2 * 90  # it gives way, by less than the face grows
+    # No kink: neighbouring rows lie nearly alike, and the slope changes little by little.
+    soft = np.convolve(line, np.ones(9) / 9, "valid")
+    assert np.abs(np.diff(soft)).max() < 0.25
+    assert np.abs(np.diff(soft[::9], 2)).max() < 1.0
+
+
+def test_the_bend_ends_at_the_ring_and_says_where_it_reaches():
+    mesh, goal = wide_mesh()
+    bend = find_bend(mesh, goal, triangles(), OVAL, 640, 640)
+    reach = bend.reach()
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (640, 640, 3), dtype=np.uint8)
+    changed = (bend.apply(pixels) != pixels).any(axis=-1)
+    assert reach.shape == (640, 640)
+    assert (reach[changed] > 0).all()
+    assert not reach[:20].any()
+    still = find_bend(mesh, mesh, triangles(), OVAL, 640, 640)
+    np.testing.assert_array_equal(still.apply(pixels), pixels)
+    assert not still.reach().any()
+
+
+def test_the_bend_moves_with_the_head_and_does_not_wobble():
+    offsets = person(7) * 2
+    mesh = make_mesh((300.0, 300.0), 80)
+    shifts = []
+    for k in range(8):  # a head that glides by a fraction of a pixel a frame
+        now = mesh + np.array([0.31 * k, 0.17 * k, 0], np.float32)
+        bend = find_bend(now, reshaped(now, offsets), triangles(), OVAL, 600, 600)
+        shifts.append(bend.shifts)
+    steps = [float(np.abs(b - a).max()) for a, b in itertools.pairwise(shifts)]
+    assert max(steps) < 0.12 * float(np.abs(shifts[0]).max()) + 0.05
