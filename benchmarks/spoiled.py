@@ -202,6 +202,16 @@ def render(swapper, source: SourceFace, target: SourceFace, has_completion: bool
     return swapper.process([crop])[0].visible(), crop.face.mesh
 
 
+def tell(figures: dict[str, list[tuple[float, float, float, float]]]) -> None:
+    """Print the means so far."""
+    print(f"{'':<12}  to the clean photo's swap   to the person")
+    print(f"{'':<12}  without   with completion   without   with")
+    table = {name: np.array(values).mean(axis=0) for name, values in figures.items()}
+    table["mean"] = np.mean([values for name, values in table.items() if name != "clean"], axis=0)
+    for name, values in table.items():
+        print(f"{name:<12}  {values[0]:7.3f}   {values[1]:15.3f}   {values[2]:7.3f}   {values[3]:.3f}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("media", type=Path, nargs="?")
@@ -255,13 +265,7 @@ def main() -> None:
         rows = [np.hstack(line) for line in sheet]
         cv2.imwrite(str(arguments.output / f"spoiled_{number:02d}.png"), np.vstack(rows)[..., ::-1])
         print(f"{number + 1}/{len(people)}", flush=True)
-    print(f"{'':<12}  to the clean photo's swap   to the person")
-    print(f"{'':<12}  without   with completion   without   with")
-    table = {name: np.array(values).mean(axis=0) for name, values in figures.items()}
-    for name, values in table.items():
-        print(f"{name:<12}  {values[0]:7.3f}   {values[1]:15.3f}   {values[2]:7.3f}   {values[3]:.3f}")
-    spoiled = np.mean([values for name, values in table.items() if name != "clean"], axis=0)
-    print(f"{'mean':<12}  {spoiled[0]:7.3f}   {spoiled[1]:15.3f}   {spoiled[2]:7.3f}   {spoiled[3]:.3f}")
+        tell(figures)
 
 
 if __name__ == "__main__":
