@@ -150,17 +150,18 @@ def test_a_signal_during_the_work_ends_with_one_line(tmp_path, source_photo, tar
         assert list(tmp_path.iterdir()) == []
         if more:
             assert done.stderr == ""
-            assert json.loads(done.stdout)["code"] == "stopped"
+            assert json.loads(done.stdout.splitlines()[-1])["code"] == "stopped"
         else:
-            assert done.stderr == "facefusion: Stopped; nothing was written.\n"
+            (line,) = done.stderr.splitlines()
+            assert line.startswith("facefusion: Stopped; run the same command again to go on")
 
 
 FAULT = """
 import sys
-from facefusion.pipeline import runner
+from facefusion.jobs import prepare
 def broken(*_, **__):
     raise {error}
-runner.{place} = broken
+prepare.{place} = broken
 from facefusion.__main__ import main
 main()
 """
@@ -173,7 +174,7 @@ def faulty(tmp_path, source_photo, target_photo):
     def call(error: str, *more: str, **variables: str) -> subprocess.CompletedProcess[str]:
         words = ["-s", str(source_photo), "-t", str(target_photo), "-o", str(tmp_path / "o.png"), "--quiet"]
         return subprocess.run(
-            [sys.executable, "-c", FAULT.format(error=error, place="build_cast"), *words, *more],
+            [sys.executable, "-c", FAULT.format(error=error, place="check_faces"), *words, *more],
             capture_output=True, text=True, timeout=PATIENCE_S,
             env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state"), **variables},
         )  # fmt: skip
@@ -193,7 +194,7 @@ def test_a_fault_is_told_in_plain_words_with_a_log(tmp_path, source_photo, fault
     (log,) = (tmp_path / "state" / "facefusion" / "faults").iterdir()
     assert str(log) in lines[1]
     text = log.read_text()
-    assert "runner.py" in text
+    assert "prepare.py" in text
     assert "SECRET" not in text + done.stderr or error.startswith("Recursion")  # a RuntimeError's words are a program's
     assert source_photo.name not in text
     assert log.stat().st_mode & 0o077 == 0 or os.name == "nt"
@@ -216,13 +217,13 @@ def test_ctrl_c_again_ends_what_does_not_end(tmp_path, source_photo, target_phot
     script = (
         "import signal, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from facefusion.pipeline import runner\n"
+        "from facefusion.jobs import prepare\n"
         "def stuck(*_, **__):\n"
         "    try:\n"
         "        print('stuck', flush=True)\n"
         "        time.sleep(600)\n"
         "    finally: time.sleep(600)\n"
-        "runner.build_cast = stuck\n"
+        "prepare.check_faces = stuck\n"
         "from facefusion.__main__ import main\n"
         "main()"
     )
@@ -246,7 +247,7 @@ def test_a_full_disk_and_lack_of_rights_are_no_fault_wherever_they_come_up(
 ):
     words = ["-s", str(source_photo), "-t", str(target_photo), "-o", str(tmp_path / "o.png"), "--quiet"]
     error = f"OSError(__import__('errno').{number}, 'no', 'somewhere.db')"
-    script = FAULT.format(error=error, place="build_cast")
+    script = FAULT.format(error=error, place="check_faces")
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 5
     assert "somewhere.db" in done.stderr
@@ -255,7 +256,7 @@ def test_a_full_disk_and_lack_of_rights_are_no_fault_wherever_they_come_up(
 
 def test_lack_of_memory_is_no_fault(tmp_path, source_photo, target_photo):
     words = ["-s", str(source_photo), "-t", str(target_photo), "-o", str(tmp_path / "o.png"), "--quiet"]
-    script = FAULT.format(error="MemoryError()", place="build_cast")
+    script = FAULT.format(error="MemoryError()", place="check_faces")
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 9
     assert "There is not enough memory" in done.stderr
@@ -275,14 +276,14 @@ def test_a_fault_tells_the_job_and_how_to_go_on(tmp_path, source_photo, target_c
     assert done.returncode == 1
     event = json.loads(done.stdout.splitlines()[-1])
     assert event["job"]
-    assert event["job_status"] == "queued"
+    assert event["job_status"] == "stopped"
     assert f"facefusion jobs resume {event['job']}" in event["hint"]
 
 
 def test_the_library_raises_nothing_foreign(tmp_path, monkeypatch, source_photo, target_photo):
     from facefusion import FaceFusionError, build_recipe
     from facefusion import run as library_run
-    from facefusion.pipeline import runner
+    from facefusion.jobs import prepare
 
     recipe = build_recipe(
         {"source_paths": [source_photo], "target_path": target_photo, "output_path": tmp_path / "o.png"}
@@ -299,7 +300,7 @@ def test_the_library_raises_nothing_foreign(tmp_path, monkeypatch, source_photo,
 
     with pytest.raises(Mine):
         library_run(recipe, of_the_caller)
-    monkeypatch.setattr(runner, "build_cast", broken)
+    monkeypatch.setattr(prepare, "check_faces", broken)
     with pytest.raises(FaceFusionError) as told:
         library_run(recipe)
     assert told.value.code == "fault"
