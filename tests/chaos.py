@@ -131,12 +131,15 @@ def run_seed(
 ) -> Report:
     """Run a job while workers, broker and database are broken at random moments; raise where anything goes wrong."""
     rng = random.Random(seed)
-    began = time.monotonic()
     for _ in range(2 - len(cluster.workers)):
         cluster.start_worker()
     output = cluster.folder / f"{seed}.mp4"
     job_id = cluster.submit(make_recipe(clip, output))
     store = JobStore(cluster.backend.store_url)
+    # What breaks, breaks in the middle of the work, however long workers take to start: a RabbitMQ that is killed while
+    # its first queue is declared may come back with a queue that has no leader, and nothing but taking it away helps.
+    wait_until(lambda: any(item.status in ("running", "done") for item in store.items(job_id)), cluster.logs)
+    began = time.monotonic()
     events = [(rng.uniform(1.5, span_s), "kill") for _ in range(kills)]
     if has_restarts:
         events += [(rng.uniform(1.5, span_s), "broker"), (rng.uniform(1.5, span_s), "database")]
