@@ -17,13 +17,11 @@ import traceback
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from facefusion.apps.jobs import Drafts
 from facefusion.jobs.storage import FolderStorage
 from facefusion.media.generate import write_test_clip
 from facefusion.media.image import Photo, write_photo
@@ -32,6 +30,7 @@ from facefusion.media.writer import ClipWriter
 from facefusion.models.bundle import export_bundle, import_bundle, load_or_make_key, public_text
 from facefusion.models.spec import ModelFile
 from facefusion.models.store import ModelStore
+from facefusion.service.drafts import Draft, Drafts
 from facefusion.types.frame import RenderedFrame
 from facefusion.types.rows import save_columns
 from facefusion.workplace import Workplace
@@ -62,7 +61,7 @@ def writers(folder: Path) -> dict[str, Write]:
     pixels = rng.integers(0, 255, (400, 400, 3), dtype=np.uint8)
     clip = folder / "clip.mkv"
     write_test_clip(clip, [pixels[:128, :128]] * 12, [k * 40 for k in range(12)], Fraction(1, 1000))
-    drafts = Drafts(SimpleNamespace(folder=folder / "jobs"), SimpleNamespace())  # type: ignore[arg-type]
+    drafts = Drafts(folder / "jobs" / "drafts")
     storage = FolderStorage(folder / "jobs" / "files")
     job_id = "0123456789abcdef"
     store = ModelStore((), "any", folder / "models")
@@ -97,7 +96,7 @@ def writers(folder: Path) -> dict[str, Write]:
     return {
         "report": lambda number: save_bytes(out / "report.html", b"%d" % number * 9000),
         "photo": lambda number: write_photo(out / "photo.png", Photo(pixels, None, None, None)) and None,
-        "draft": lambda number: drafts._save({"name": "film", "status": "drafted", "steps": [{"n": "x" * 9000}]}),
+        "draft": lambda number: drafts.save(Draft("film", "drafted", ({"n": "x" * 9000},))),
         "tracks": lambda number: save_columns(out / "a.tracks", {"a": np.full(50_000, number, np.int64)}, {}),
         "pins": lambda number: store.pin(seller.get("toy"), ModelFile("toy.onnx"), f"{number:064x}"),
         "key": make_key,

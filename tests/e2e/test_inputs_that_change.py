@@ -9,7 +9,7 @@ import pytest
 from facefusion import build_recipe, run
 from facefusion.apps import cli
 from facefusion.errors import JobMismatch
-from facefusion.jobs import local, work
+from facefusion.jobs import prepare, work
 from facefusion.jobs.local import LocalJobs
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter
@@ -55,7 +55,7 @@ def test_a_photo_that_is_replaced_meanwhile_is_not_delivered(
     output.write_bytes(b"old")
     other = target_photo if which == "source.jpg" else source_photo
 
-    where = local if place == "check_faces" else work
+    where = prepare if place == "check_faces" else work
     real = getattr(where, place)
 
     def meddle(*given: object, **named: object) -> object:

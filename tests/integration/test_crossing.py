@@ -180,7 +180,8 @@ def test_what_is_no_face_hides_one_and_is_not_painted(analyser, chain):
     hidden = [k for k, shares in enumerate(scene.shares) if shares[0] < HIDDEN]
     assert hidden
     for number in hidden:
-        assert change(scene, outputs, number)[scene.mask(number, 0)].mean() < 2.5
+        # What hides the head bends a little where the head beside it takes another shape; painting differs by far more.
+        assert change(scene, outputs, number)[scene.mask(number, 0)].mean() < 5
     for number, shares in enumerate(scene.shares):
         if shares[0] >= 0.99:
             assert change(scene, outputs, number)[scene.mask(number, 0, 0.8)].mean() > 4, number

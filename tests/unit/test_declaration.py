@@ -11,8 +11,6 @@ import pytest
 
 from facefusion import declaration
 from facefusion import recipe as recipes
-from facefusion.apps.jobs import Drafts
-from facefusion.apps.show import Show
 from facefusion.declaration import (
     Need,
     Requirements,
@@ -29,6 +27,7 @@ from facefusion.plugins.listing import list_processors, show_processor
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_processor
 from facefusion.recipe import Recipe, build_recipe, flags_of, known_options
+from facefusion.service.drafts import Drafts
 from facefusion.settings import JobSettings, load_options
 from facefusion.testing.conformance import HEAVY, Nonconforming, check_declaration, check_is_light
 
@@ -255,18 +254,18 @@ def test_what_is_left_open_is_decided_once_for_all_steps(install, tmp_path: Path
 
 
 def test_drafts_keep_the_options_of_processors(tmp_path: Path):
-    drafts = Drafts(JobSettings(jobs_path=tmp_path), Show("quiet"))
-    drafts.run("job-create", ["film"], {})
+    drafts = Drafts(tmp_path)
+    drafts.create("film")
     given = {
         "target_path": "a.mp4",
         "output_path": "b.mp4",
         "processors": ["face_enhancer"],
         "face_enhancer_blend": "33",
     }
-    drafts.run("job-add-step", ["film"], given)
-    drafts.run("job-add-step", ["film"], {"target_path": "a.mp4", "output_path": "c.mp4", "face_anonymiser_seed": "4"})
-    (found,), _ = drafts._all()
-    first, second = (build_recipe(step) for step in found["steps"])
+    drafts.edit("film", "add", "", given)
+    drafts.edit("film", "add", "", {"target_path": "a.mp4", "output_path": "c.mp4", "face_anonymiser_seed": "4"})
+    (found,), _ = drafts.list()
+    first, second = (build_recipe(dict(step)) for step in found.steps)
     assert first.steps == (Step("face_enhancer", blend=33),)
     assert second.steps == Recipe().steps
     assert second.step_of("face_anonymiser").options.seed == 4

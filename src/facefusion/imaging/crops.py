@@ -64,4 +64,6 @@ def move_face(face: Face, affine: npt.NDArray[np.float32]) -> Face:
     points = None if face.points is None else transform(affine, face.points)
     scale = float(np.sqrt(abs(np.linalg.det(affine[:, :2].astype(np.float64)))))
     covers = tuple(transform(affine, mesh) for mesh in face.covers)
-    return replace(face, mesh=transform(affine, face.mesh), points=points, blur=face.blur * scale, covers=covers)
+    beside = tuple(transform(affine, mesh) for mesh in face.beside)
+    mesh = transform(affine, face.mesh)
+    return replace(face, mesh=mesh, points=points, blur=face.blur * scale, covers=covers, beside=beside)

@@ -11,6 +11,17 @@ from facefusion.types.track import Track, Tracks
 FloatArray = npt.NDArray[np.float32]
 
 
+def stand_beside(tracks: Tracks, track: Track, row: int) -> tuple[FloatArray, ...]:
+    """Meshes (478, 3) in frame pixels of the other people whose heads are near somebody in one of its rows."""
+    mesh, found = track.meshes[row], []
+    for other, at in tracks.at(int(tracks.pts[track.frames[row]]), [one.track_id for one in tracks.tracks]):
+        if other.track_id != track.track_id:
+            reach = HEAD * (np.ptp(other.meshes[at][:, :2], axis=0) + np.ptp(mesh[:, :2], axis=0)) / 2
+            if (np.abs((other.meshes[at] - mesh)[:, :2].mean(axis=0)) < 1.2 * reach).all():
+                found.append(np.asarray(other.meshes[at], dtype=np.float32))
+    return tuple(found)
+
+
 def stand_before(tracks: Tracks, track: Track, row: int) -> tuple[FloatArray, ...]:
     """Meshes (478, 3) in frame pixels of the people who stand before somebody in one of its rows."""
     depth = track.depth(row)

@@ -15,7 +15,7 @@ from facefusion.imaging.masks import beside_heads
 from facefusion.imaging.resample import cut, warp
 from facefusion.imaging.templates import align_to
 from facefusion.plugins.protocols import FaceProcessor, FloatArray, MeetsPeople
-from facefusion.render.depth import stand_before
+from facefusion.render.depth import stand_before, stand_beside
 from facefusion.render.presence import presence
 from facefusion.types.crop import Crop, CropShape
 from facefusion.types.face import Face
@@ -99,6 +99,7 @@ class Renderer:
                         track.face(row),
                         person=self._tracks.person_of(track.track_id),
                         covers=self._covers(track, row),
+                        beside=self._beside(track, row),
                     )
                     by_chain.setdefault(self._chains[track.track_id], []).append(
                         (number, face, share, self._blends[track.track_id])
@@ -110,6 +111,12 @@ class Renderer:
             for (number, _, share, blend), crops in zip(found, done, strict=True):
                 layers[number] += [(crop, share, blend) for crop in crops]
         return [self._join(frame, crops) for frame, crops in zip(frames, layers, strict=True)]
+
+    def _beside(self, track: Track, row: int) -> tuple[FloatArray, ...]:
+        """Meshes of the other people near by, where what surrounds the face may be bent."""
+        if any(processor.covers_fully for processor in self._chains[track.track_id]):
+            return ()
+        return stand_beside(self._tracks, track, row)
 
     def _covers(self, track: Track, row: int) -> tuple[FloatArray, ...]:
         """Meshes of the people who stand before somebody; who must not be seen is covered with all that is there."""

@@ -80,6 +80,8 @@ class Face:
         Standard deviation of the picture's blur at the face in its pixels; 0 where it is not known.
     grain
         Standard deviation of the picture's grain there, levels of 255.
+    beside
+        Meshes of the other people near by, whoever stands before whom.
     covers
         Meshes (478, 3), in the same pixels, of other people who stand before this one.
     black
@@ -98,6 +100,7 @@ class Face:
     blur: float = 0.0
     grain: float = 0.0
     covers: tuple[FloatArray, ...] = ()
+    beside: tuple[FloatArray, ...] = ()
     black: FloatArray | None = None
     proportions: FloatArray | None = None
 

@@ -93,6 +93,8 @@ CLEARED = 0.93
 """Share of a source's haze that is taken away: with a little too much its shadows are lost and the rest glows."""
 PLAIN_LIGHT = np.array([-0.75, -1.25, -1.6], dtype=np.float32)
 """Logarithm of an even light on skin, in which sources are shown."""
+RING_SIDE, FREE = 1.5, 0.2
+"""Sides of the box within which things bend, over the face's own; how far from there a head must be for all of it."""
 MAX_BLUR = 0.06
 """Limit of softening over the height of the face."""
 
@@ -486,6 +488,7 @@ class MeshSwapper:
         """(478, 3) where the points go from the front, eye distances; None where everything stays."""
         # A profile shows half of the outline, and what the mesh says of the other half is a guess.
         share = self._shape * float(_smoothstep(np.array((TURNED[1] - abs(face.pose.yaw)) / (TURNED[1] - TURNED[0]))))
+        share *= _room_beside(face)
         # Tracks that another model of proportions made have others.
         if share <= 0 or face.proportions is None or face.proportions.shape != self._proportions.shape:
             return None
@@ -689,6 +692,18 @@ def _contrast(residual: FloatArray, weight: FloatArray) -> float:
     total = float(weight.sum()) + 1e-6
     mean = float((light * weight).sum()) / total
     return float(np.sqrt(((light - mean) ** 2 * weight).sum() / total))
+
+
+def _room_beside(face: Face) -> float:
+    """0 to 1: how free the surroundings are that bend with the head; nobody else's face may bend with it."""
+    room = 1.0
+    low, high = face.mesh[:, :2].min(axis=0), face.mesh[:, :2].max(axis=0)
+    for other in face.beside:
+        begin, end = other[:, :2].min(axis=0), other[:, :2].max(axis=0)
+        reach = RING_SIDE * (high - low) / 2 + 1.1 * (end - begin) / 2
+        gap = (np.abs((low + high) - (begin + end)) / 2 - reach) / np.maximum(high - low, 1.0)
+        room = min(room, float(np.clip(gap.max() / FREE, 0, 1)))
+    return room
 
 
 def _smoothstep(values: npt.NDArray[np.floating]) -> FloatArray:
