@@ -88,6 +88,12 @@ def test_a_signal_while_modules_are_loaded_ends_with_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+def heed_all() -> None:
+    """What runs in the background, or under nohup, ignores signals, and so does what it starts."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("more", [(), ("--json",)])
@@ -105,6 +111,7 @@ def test_a_signal_before_the_first_module_is_loaded_ends_with_one_line(tmp_path,
     done = subprocess.run(
         [sys.executable, "-m", "facefusion", "jobs", "list", *more], capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": paths},
+        preexec_fn=heed_all,
     )  # fmt: skip
     assert done.returncode == 130
     if more:
