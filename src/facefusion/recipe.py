@@ -141,16 +141,6 @@ class Person(BaseModel):
     steps: tuple[Step, ...] = ()
 
     @property
-    def execution(self) -> Execution:
-        """What it says about the machine."""
-        return Execution(**{name: getattr(self, name) for name in Execution.model_fields})
-
-    @property
-    def request(self) -> Request:
-        """What it says about files."""
-        return Request(**{name: getattr(self, name) for name in Request.model_fields})
-
-    @property
     def processors(self) -> tuple[str, ...]:
         """Names of the processors, in order."""
         return tuple(step.processor for step in self.steps)

@@ -16,7 +16,7 @@ from facefusion.media.generated import plan_generated
 from facefusion.pipeline.cast import check_faces
 from facefusion.pipeline.clip import plan_clip
 from facefusion.pipeline.generate import build_source
-from facefusion.pipeline.plan import Plan, build_plan, face_map_of
+from facefusion.pipeline.plan import Plan, build_plan, reads_of
 from facefusion.pipeline.progress import OnProgress, ignore_progress
 from facefusion.recipe import Execution, Recipe, with_absolute_paths
 from facefusion.version import __version__
@@ -51,8 +51,7 @@ class Prepared:
     @property
     def chosen(self) -> Recipe:
         """What is asked for, with what was left open decided."""
-        # A relative path means nothing to who goes on from elsewhere.
-        return _absolute(self.plan.recipe)
+        return self.plan.recipe
 
     @property
     def stages(self) -> tuple[StageName, ...]:
@@ -128,24 +127,20 @@ def work_id_of(recipe: Recipe, inputs: dict[str, str], models: dict[str, str]) -
     Parameters
     ----------
     recipe
-        As it was asked for, before anything that was left open is decided.
+        As it was asked for, with whole paths, before anything that was left open is decided.
     inputs
         SHA-256 of every file that it reads.
     models
         SHA-256 of every model that it runs.
     """
-    asked = _absolute(recipe).model_dump(mode="json", exclude={*OF_THE_MACHINE, *OF_THE_OUTPUT})
+    asked = recipe.model_dump(mode="json", exclude={*OF_THE_MACHINE, *OF_THE_OUTPUT})
     text = json.dumps([asked, sorted(inputs.values()), models, __version__], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def input_paths(recipe: Recipe) -> list[Path]:
     """Files that a recipe reads, those that a mapping file names included."""
-    people = face_map_of(recipe)
-    named = (recipe.reference_face_path, recipe.face_map_path, *(person.reference for person in people))
-    sources = [*recipe.source_paths, *(path for person in people for path in person.sources)]
-    target = [] if recipe.target_path == Path() else [recipe.target_path]
-    return [*target, *sources, *recipe.exempt_paths, *(path for path in named if path)]
+    return [path for _, path in reads_of(recipe)]
 
 
 def hash_inputs(recipe: Recipe) -> dict[str, str]:
@@ -160,14 +155,3 @@ def hash_inputs(recipe: Recipe) -> dict[str, str]:
         check_file(path)
         found[str(path)] = hash_file(path)
     return found
-
-
-def _absolute(recipe: Recipe) -> Recipe:
-    paths: dict[str, Any] = {
-        name: getattr(recipe, name).absolute()
-        for name in ("target_path", "output_path", "reference_face_path", "face_map_path", "report_path")
-        if getattr(recipe, name) not in (None, Path())
-    }
-    for name in ("source_paths", "exempt_paths"):
-        paths[name] = tuple(path.absolute() for path in getattr(recipe, name))
-    return recipe.model_copy(update=paths)

@@ -13,6 +13,7 @@ import av.error
 import numpy as np
 from av.audio.resampler import AudioResampler
 from av.codec.context import Flags
+from av.stream import Disposition
 
 from facefusion.errors import MediaUnreadable
 from facefusion.media.probe import open_any
@@ -156,15 +157,19 @@ class SoundConverter:
 
     def finish(self) -> list[Any]:
         """The packets that are left."""
+        made = self._flush()
+        if self._base is None:
+            return made
+        return [*made, *self._encode(is_last=True), *self._output.encode(None)]
+
+    def _flush(self) -> list[Any]:
+        """What comes of all that decoder and resampler still hold."""
         made: list[Any] = []
         try:
             made = [one for frame in self._source.codec_context.decode(None) for one in self._take(frame)]
         except (av.error.FFmpegError, ValueError):
             pass  # what is held back by a damaged end cannot be had
-        made += list(self._drain())
-        if self._base is None:
-            return made
-        return [*made, *self._encode(is_last=True), *self._output.encode(None)]
+        return made + list(self._drain())
 
     def _take(self, frame: Any) -> Iterator[Any]:
         if not frame.samples:
@@ -257,19 +262,9 @@ class _Collector(SoundConverter):
         super().__init__(source, None, chosen, offset_s, offset_s + MAX_SOUND_S)
         self.rows: list[Samples] = []
 
-    def finish_decoding(self) -> None:
-        """Take what the decoder still holds."""
-        try:
-            for frame in self._source.codec_context.decode(None):
-                for _ in self._take(frame):
-                    pass
-        except (av.error.FFmpegError, ValueError):
-            pass  # what is held back by a damaged end cannot be had
-
     def collected(self) -> Samples:
-        """(N, C) all samples from the beginning of the file."""
-        for _ in self._drain():
-            pass
+        """(N, C) all samples from the beginning of the file, once it is read."""
+        self._flush()
         if not self.rows:
             return np.zeros((0, 1), dtype=np.float32)
         early = np.zeros((self._base or 0, self.rows[0].shape[1]), dtype=np.float32)
@@ -294,6 +289,21 @@ def has_sound(path: Path) -> bool:
         return bool(container.streams.audio)
 
 
+def _sound_of(container: Any, path: Path) -> tuple[Any, Fraction]:
+    """The default sound track of an open file, else its first, and when the file begins, s.
+
+    Raises
+    ------
+    MediaUnreadable
+        When there is none.
+    """
+    tracks = list(container.streams.audio)
+    if not tracks:
+        raise MediaUnreadable(f"{path} has no sound.", "Give a file with a sound track.")
+    stream = next((one for one in tracks if one.disposition & Disposition.default), tracks[0])
+    return stream, Fraction(container.start_time or 0, av.time_base)
+
+
 def read_sound(path: Path, rate: int = SOUND_RATE) -> Sound:
     """The sound of an audio file or a clip: its default track, else its first, resampled once.
 
@@ -314,11 +324,7 @@ def read_sound(path: Path, rate: int = SOUND_RATE) -> Sound:
         When it cannot be read or has none.
     """
     with open_any(path) as container:
-        tracks = list(container.streams.audio)
-        if not tracks:
-            raise MediaUnreadable(f"{path} has no sound.", "Give a file with a sound track.")
-        stream = next((one for one in tracks if int(one.disposition) & 1), tracks[0])
-        begin_s = Fraction(container.start_time or 0, av.time_base)
+        stream, begin_s = _sound_of(container, path)
         collector = _Collector(stream, SoundFormat("", "fltp", "mono", rate), begin_s)
         count = 0
         try:
@@ -329,7 +335,6 @@ def read_sound(path: Path, rate: int = SOUND_RATE) -> Sound:
         except (av.error.FFmpegError, ValueError) as error:
             if not count:
                 raise MediaUnreadable(f"The sound of {path} cannot be read: {error}.", "Check the file.") from error
-        collector.finish_decoding()
         return Sound(np.ascontiguousarray(collector.collected()), rate)
 
 
@@ -350,17 +355,16 @@ class AddedSound:
 
     def __init__(self, path: Path, output: Any, codec: str, stop_s: Fraction | None) -> None:
         self._container = open_any(path)
-        tracks = list(self._container.streams.audio)
-        if not tracks:
+        try:
+            stream, begin_s = _sound_of(self._container, path)
+        except MediaUnreadable:
             self.close()
-            raise MediaUnreadable(f"{path} has no sound.", "Give a file with a sound track.")
-        stream = next((one for one in tracks if int(one.disposition) & 1), tracks[0])
+            raise
         chosen = choose_format(codec, stream.codec_context)
         self._output, self._stream = output, output.add_stream(codec, rate=chosen.rate)
         set_up(self._stream.codec_context, chosen)
         self._stream.time_base = Fraction(1, chosen.rate)
-        self._stream.disposition = 1
-        begin_s = Fraction(self._container.start_time or 0, av.time_base)
+        self._stream.disposition = int(Disposition.default)
         end_s = None if stop_s is None else begin_s + stop_s
         self._converter = SoundConverter(stream, self._stream, chosen, begin_s, end_s)
         self._made = self._packets(stream)

@@ -273,17 +273,6 @@ class Cast:
         """The face processors of everyone who is selected, or of the first person."""
         return tuple(p for part in self.parts if isinstance(part, FacePart) for p in part.chains[0])
 
-    @property
-    def is_faces_only(self) -> bool:
-        """Whether nothing but faces is changed."""
-        return all(isinstance(part, FacePart) for part in self.parts)
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """What the processors want to know about target faces."""
-        chains = [chain for part in self.parts if isinstance(part, FacePart) for chain in part.chains]
-        return frozenset(need for chain in chains for processor in chain for need in processor.needs)
-
     def chains(self, recipe: Recipe, tracks: Tracks) -> dict[int, tuple[FaceProcessor, ...]]:
         """Processors of every track that is changed, as far as the first frame step."""
         part = next((part for part in self.parts if isinstance(part, FacePart)), None)
