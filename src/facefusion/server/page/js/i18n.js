@@ -1,0 +1,67 @@
+// Words. A translator edits locales/*.json: `{name}` is put in, and `…_one`, `…_other` are chosen by number.
+
+export const LANGUAGES = { en: "English", zh: "中文" };
+const words = {};
+let language = "en";
+let plurals = new Intl.PluralRules("en");
+
+export const currentLanguage = () => language;
+
+async function load(name) {
+  const answer = await fetch(new URL(`../locales/${name}.json`, import.meta.url));
+  words[name] = await answer.json();
+}
+
+export async function useLanguage(name) {
+  await Promise.all(["en", name].filter((each) => !(each in words)).map(load));
+  language = name;
+  plurals = new Intl.PluralRules(name);
+  document.documentElement.lang = name === "zh" ? "zh-Hans" : name;
+  for (const element of document.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
+  for (const element of document.querySelectorAll("[data-t-aria-label]")) element.setAttribute("aria-label", t(element.dataset.tAriaLabel));
+}
+
+export function preferredLanguage(stored) {
+  if (stored in LANGUAGES) return stored;
+  return (navigator.languages ?? [navigator.language]).map((each) => each.slice(0, 2)).find((each) => each in LANGUAGES) ?? "en";
+}
+
+const find = (key) => words[language]?.[key] ?? words.en?.[key];
+
+/** Whether there is a text for it in the language in use. */
+export const has = (key) => words[language]?.[key] !== undefined;
+
+export function t(key, values = {}) {
+  let text = find(key);
+  if (text === undefined && "n" in values) text = find(`${key}_${plurals.select(values.n)}`) ?? find(`${key}_other`);
+  if (text === undefined) return key;
+  return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? (typeof values[name] === "number" ? number(values[name]) : values[name]) : whole));
+}
+
+export const number = (value, digits = 0) => new Intl.NumberFormat(language, { maximumFractionDigits: digits }).format(value);
+export const percent = (share) => new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 0 }).format(share);
+
+export function bytes(count) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let rank = 0;
+  while (count >= 1000 && rank < units.length - 1) { count /= 1000; rank += 1; }
+  return `${number(count, rank > 1 && count < 100 ? 1 : 0)} ${units[rank]}`;
+}
+
+export function duration(seconds) {
+  const whole = Math.max(0, Math.round(seconds));
+  if (whole < 60) return t("time.seconds", { n: whole });
+  if (whole < 3600) return t("time.minutes", { n: Math.floor(whole / 60), s: String(whole % 60).padStart(2, "0") });
+  return t("time.hours", { n: Math.floor(whole / 3600), m: String(Math.floor((whole % 3600) / 60)).padStart(2, "0") });
+}
+
+/** 0:04.12 for people; frames within the second where the frame rate is known. */
+export function timecode(seconds, frameRate = null) {
+  const slack = frameRate ? 0.5 / frameRate : 0.005;
+  const whole = Math.floor(Math.max(0, seconds) + slack);
+  const head = `${whole >= 3600 ? `${Math.floor(whole / 3600)}:${String(Math.floor((whole % 3600) / 60)).padStart(2, "0")}` : Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+  const rest = Math.max(0, seconds - whole);
+  return frameRate ? `${head}:${String(Math.round(rest * frameRate)).padStart(2, "0")}` : `${head}.${String(Math.floor(rest * 100 + 0.5)).padStart(2, "0")}`;
+}
+
+export const moment = (text) => new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }).format(new Date(text));

@@ -1,0 +1,82 @@
+// From what is on the page to a recipe, and what is still missing.
+
+import { choiceOf, drawSeed, people, state } from "./store.js";
+
+export const processor = (name) => state.capabilities?.processors.find((each) => each.name === name);
+/** The processor that hides people, if one is here. */
+export const hider = () => state.capabilities?.processors.find((each) => each.is_protective);
+const unasked = (mode) => (mode === "anonymise" ? hider() : state.capabilities?.processors.find((each) => each.is_default) ?? state.capabilities?.processors[0]);
+
+/** The steps of a mode: those that were chosen, or the one that is done unasked. */
+export function chain(mode = state.draft.mode) {
+  const chosen = state.draft.chains[mode];
+  if (chosen) return chosen;
+  const first = unasked(mode);
+  state.draft.chains[mode] = first ? [newStep(first.name)] : null;
+  return state.draft.chains[mode] ?? [];
+}
+
+let stepNumber = 0;
+export function newStep(name, options = {}) {
+  const known = processor(name)?.options?.properties ?? {};
+  return { id: `${Date.now().toString(36)}-${(stepNumber += 1)}`, processor: name, options: "seed" in known && !("seed" in options) ? { ...options, seed: drawSeed() } : options };
+}
+
+export const needsPhoto = () => chain().some((step) => processor(step.processor)?.inputs.includes("face photo"));
+const bare = (steps) => steps.map(({ processor: name, options }) => ({ processor: name, options }));
+
+/** Numbers of people who are hidden one by one. */
+export const hidesSomebody = () => state.draft.mode === "swap" && people().some((person) => choiceOf(person.face).hide);
+
+/** The recipe, with asset ids for files. */
+export function buildRecipe() {
+  const { draft } = state;
+  const recipe = { target: draft.target.id, sources: [], steps: bare(chain()), ...draft.options };
+  if (draft.start !== null) recipe.start_s = draft.start;
+  if (draft.end !== null) recipe.end_s = draft.end;
+  if (draft.mode === "anonymise") return recipe.faces === undefined ? { ...recipe, faces: "all" } : recipe;
+  const found = people();
+  const all = draft.sources.map((each) => each.id);
+  if (!found.length) return { ...recipe, sources: needsPhoto() ? all : [] };
+  if (!needsPhoto() && !hidesSomebody()) {
+    const kept = found.filter((person) => !choiceOf(person.face).leave);
+    return { ...recipe, faces: kept.length === found.length ? "all" : kept.map((person) => Number(person.face)) };
+  }
+  const changed = found.filter((person) => choiceOf(person.face).sources.length || choiceOf(person.face).hide || (!needsPhoto() && !choiceOf(person.face).leave));
+  const same = changed.length === found.length && changed.every((person) => !choiceOf(person.face).hide && String(choiceOf(person.face).sources) === String(choiceOf(found[0].face).sources));
+  if (same) return { ...recipe, sources: choiceOf(found[0].face).sources, faces: "all" };
+  return {
+    ...recipe,
+    people: changed.map((person) => {
+      const choice = choiceOf(person.face);
+      return choice.hide ? { face: person.face, sources: [], steps: bare(chain("anonymise")) } : { face: person.face, sources: choice.sources };
+    }),
+  };
+}
+
+/** What keeps it from being rendered: a key of a text, or null. */
+export function missing() {
+  const { draft } = state;
+  if (state.uploads.some((upload) => upload.isActive)) return "missing.upload";
+  if (!draft.target) return "missing.target";
+  if (!chain().length) return "missing.step";
+  if (draft.mode === "anonymise") return state.faces?.state === "known" && !people().length ? "missing.people" : null;
+  if (state.faces?.state === "known" && !people().length) return "missing.people";
+  if (needsPhoto()) {
+    if (!draft.sources.length && !hidesSomebody()) return "missing.source";
+    if (people().length && !people().some((person) => choiceOf(person.face).sources.length || choiceOf(person.face).hide)) return "missing.assignment";
+  } else if (people().length && people().every((person) => choiceOf(person.face).leave)) return "missing.assignment";
+  return null;
+}
+
+const FORMATS = { photo: ["jpg", "png", "webp"], clip: ["mp4", "mov", "mkv", "webm"] };
+export const formats = () => FORMATS[state.draft.target?.kind] ?? [];
+
+export function buildJob() {
+  const { draft } = state;
+  const output = {};
+  if (formats().includes(draft.format)) output.format = draft.format;
+  const stem = draft.target.name.replace(/\.[^.]*$/, "");
+  if (stem) output.name = `${stem}-facefusion`;
+  return { recipe: buildRecipe(), output, report: draft.report, label: draft.label || draft.target.name };
+}
