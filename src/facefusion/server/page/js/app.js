@@ -78,7 +78,7 @@ async function enter() {
       await signIn();
     }
   }
-  $("sign-out").hidden = !state.session.has_key && !state.session.key && state.session.kind !== "key";
+  $("sign-out").hidden = !state.session.is_page || state.session.who === "page";
   $("sign-out").onclick = async () => { try { await send("DELETE", "/v1/session"); } finally { location.reload(); } };
 }
 

@@ -268,7 +268,7 @@ function personRow(person) {
     if (state.picked) { give(person.face, state.picked); return; }
     if (state.draft.mode === "swap") openChoice(main, person);
     else goTo.time(person.best_s);
-  } }, h("img", { src: person.picture, alt: "", width: 52, height: 52, draggable: "false" }), h("span", { class: "person-text" }, h("span", { class: "person-name" }), h("span", { class: "person-fate" })));
+  } }, h("img", { src: person.picture, alt: "", width: 52, height: 52, draggable: "false" }), h("span", { class: "person-text" }, h("span", { class: "person-name" }), h("span", { class: "person-fate" }), h("span", { class: "person-span" })));
   main.addEventListener("pointerenter", () => tellAll("people-hover"));
   return h("li", { class: "person", data: { face: person.face } }, main, h("span", { class: "person-chips" }));
 }
@@ -301,10 +301,11 @@ export function drawPeople() {
       const fate = fateOf(person);
       element.dataset.fate = fate;
       element.querySelector(".person-name").textContent = personName(person.face);
-      const span = isClip ? `${timecode(person.first_s)} – ${timecode(person.last_s)} · ` : "";
-      element.querySelector(".person-fate").textContent = span + t(`people.${fate}`);
+      const span = isClip ? `${timecode(person.first_s)} – ${timecode(person.last_s)}` : "";
+      element.querySelector(".person-fate").textContent = t(`people.${fate}`);
+      element.querySelector(".person-span").textContent = span;
       const names = choice.sources.map(nameOf).join(", ");
-      set(element.querySelector(".person-main"), { "aria-label": state.picked ? t("people.give_to", { source: nameOf(state.picked), person: personName(person.face) }) : `${personName(person.face)}. ${span}${t(`people.${fate}`)}${fate === "swapped" ? `: ${names}` : ""}` });
+      set(element.querySelector(".person-main"), { "aria-label": state.picked ? t("people.give_to", { source: nameOf(state.picked), person: personName(person.face) }) : `${personName(person.face)}: ${span ? `${span}, ` : ""}${t(`people.${fate}`)}${fate === "swapped" ? `: ${names}` : ""}` });
       keyed(element.querySelector(".person-chips"), fate === "swapped" ? choice.sources : [], (id) => id,
         (id) => h("button", { type: "button", class: "chip", "aria-label": t("people.take", { source: nameOf(id), person: personName(person.face) }), title: t("people.take", { source: nameOf(id), person: personName(person.face) }), onclick: () => give(person.face, id) },
           h("img", { src: asset.thumbnail(id, 64), alt: "", width: 34, height: 34 }), icon("close", 12)));

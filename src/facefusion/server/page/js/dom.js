@@ -25,6 +25,7 @@ export function h(tag, props = {}, ...children) {
 
 const ICONS = {
   plus: "M12 5v14M5 12h14",
+  left: "M15 5l-7 7 7 7",
   close: "M6 6l12 12M18 6L6 18",
   up: "M6 15l6-6 6 6",
   down: "M6 9l6 6 6-6",

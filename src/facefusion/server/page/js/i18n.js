@@ -55,13 +55,17 @@ export function duration(seconds) {
   return t("time.hours", { n: Math.floor(whole / 3600), m: String(Math.floor((whole % 3600) / 60)).padStart(2, "0") });
 }
 
-/** 0:04.12 for people; frames within the second where the frame rate is known. */
+/** 00:00:04:12 as editors count, where the frame rate is known; else 0:04.5. */
 export function timecode(seconds, frameRate = null) {
-  const slack = frameRate ? 0.5 / frameRate : 0.005;
-  const whole = Math.floor(Math.max(0, seconds) + slack);
-  const head = `${whole >= 3600 ? `${Math.floor(whole / 3600)}:${String(Math.floor((whole % 3600) / 60)).padStart(2, "0")}` : Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
-  const rest = Math.max(0, seconds - whole);
-  return frameRate ? `${head}:${String(Math.round(rest * frameRate)).padStart(2, "0")}` : `${head}.${String(Math.floor(rest * 100 + 0.5)).padStart(2, "0")}`;
+  const two = (value) => String(value).padStart(2, "0");
+  if (frameRate) {
+    const whole = Math.floor(Math.max(0, seconds) + 0.5 / frameRate);
+    return [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60), whole % 60, Math.round(Math.max(0, seconds - whole) * frameRate)].map(two).join(":");
+  }
+  const tenths = Math.round(Math.max(0, seconds) * 10);
+  const whole = Math.floor(tenths / 10);
+  const head = whole >= 3600 ? `${Math.floor(whole / 3600)}:${two(Math.floor((whole % 3600) / 60))}` : String(Math.floor(whole / 60));
+  return `${head}:${two(whole % 60)}.${tenths % 10}`;
 }
 
 export const moment = (text) => new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }).format(new Date(text));

@@ -72,7 +72,7 @@ async function refresh(id) {
   try {
     const job = await ask(`/v1/jobs/${id}`);
     receive(job);
-    if (!isOver(job)) segments.set(id, (await ask(`/v1/jobs/${id}/segments`).catch(() => ({ items: [] }))).items ?? []);
+    if (!isOver(job)) segments.set(id, (await ask(`/v1/jobs/${id}/segments`).catch(() => ({ parts: [] }))).parts);
     return job;
   } catch (error) {
     if ([404, 410].includes(error.status)) { jobs.delete(id); return null; }
@@ -90,15 +90,16 @@ function listenTo(id) {
   const source = new EventSource(`/v1/jobs/${id}/events`);
   listening = { id, source };
   let asked = 0;
-  const soon = () => { const now = Date.now(); if (now - asked > 700) { asked = now; refresh(id).catch(() => {}); } };
+  const soon = (least) => { const now = Date.now(); if (now - asked > least) { asked = now; refresh(id).catch(() => {}); } };
   source.addEventListener("progress", (event) => {
     const now = JSON.parse(event.data);
     const there = jobs.get(id);
     if (!there) return;
     there.progress = { ...there.progress, share: now.share ?? there.progress?.share, stage: now.stage, frames_per_s: now.frames_per_s, time_left_s: now.time_left_s };
     draw();
+    soon(3000);
   });
-  source.addEventListener("history", soon);
+  source.addEventListener("history", () => soon(700));
   source.addEventListener("status", async (event) => {
     const { status } = JSON.parse(event.data);
     if (["done", "failed", "cancelled", "deleted"].includes(status)) { source.close(); if (listening?.source === source) listening = null; }
@@ -111,7 +112,7 @@ async function lookAt(id) {
   try {
     const job = await refresh(id);
     if (open !== id) return;
-    if (job) { describe(job.recipe?.target); if (job.output) describe(job.output); listenTo(id); plan(); }
+    if (job) { describe(job.recipe?.target); listenTo(id); plan(); }
     draw();
   } catch (error) { problem = error; draw(); }
 }
@@ -221,20 +222,19 @@ function drawDetail() {
     shownPlayer = "";
   }
   const [player, now, facts] = [".job-player", ".job-state", ".job-facts-table"].map((name) => place.querySelector(name));
-  const output = job.output ? assets.get(job.output) : null;
+  const { output } = job;
   fill(top,
-    h("a", { class: "icon-button phone-only", href: "#/jobs", "aria-label": t("jobs.back"), data: { focus: "back" } }, icon("back")),
+    h("a", { class: "icon-button phone-only", href: "#/jobs", "aria-label": t("jobs.back"), data: { focus: "back" } }, icon("left")),
     h("div", { class: "job-title" }, h("h3", {}, job.label || t("jobs.unnamed")), h("p", { class: "hint" }, moment(job.created_at))),
     h("span", { class: `status is-${job.status}`, data: { status: job.status } }, stageWord(job)),
     h("span", { class: "spring" }),
     isOver(job) ? null : h("button", { type: "button", class: "quiet", id: "cancel-job", data: { focus: "cancel" }, onclick: () => act(job, "cancel", t("jobs.cancelled")) }, t("jobs.cancel")),
     ["failed", "cancelled"].includes(job.status) ? h("button", { type: "button", class: "primary", id: "retry-job", data: { focus: "retry" }, onclick: () => act(job, "retry", t("jobs.retried")) }, icon("retry"), t("jobs.retry")) : null,
-    job.output ? h("a", { class: "primary", id: "download", href: asset.download(job.output), download: output?.name || "", data: { focus: "download" } }, icon("download"), t("jobs.download")) : null,
+    output ? h("a", { class: "primary", id: "download", href: asset.download(output.id), download: output.name, data: { focus: "download" } }, icon("download"), t("jobs.download")) : null,
     h("button", { type: "button", class: "quiet", data: { focus: "again" }, onclick: () => again(job) }, t("jobs.again")),
     iconButton("trash", t("jobs.remove"), () => drop(job), { data: { focus: "remove" } }));
 
-  const wanted = `${job.id} ${job.output} ${Boolean(output)} ${assets.get(job.recipe?.target)?.id}`;
-  if (job.output) describe(job.output);
+  const wanted = `${job.id} ${output?.id} ${assets.get(job.recipe?.target)?.id}`;
   describe(job.recipe?.target);
   if (wanted !== shownPlayer) {
     shownPlayer = wanted;

@@ -22,7 +22,7 @@ function licenceOf(step) {
   const known = processor(step.processor);
   const name = step.options.model ?? known?.options.properties.model?.default;
   const model = state.capabilities?.models.find((each) => each.id === name);
-  return model ? { ...model, isEngine: false } : { licence: "", commercial: "yes", isEngine: true, is_allowed: true, place: "embedded" };
+  return model ? { ...model, isEngine: false } : { licence: "", commercial: "yes", isEngine: true, is_allowed: true };
 }
 
 function licenceBadge(step) {
@@ -37,7 +37,7 @@ function modelChoices(name) {
   const lines = new Map((state.capabilities?.models ?? []).filter((each) => each.capability === name).map((each) => [each.id, each]));
   return known.models.map((model) => {
     const line = lines.get(model);
-    const notes = line ? [line.commercial === "no" ? t("licence.short_no") : line.commercial === "unclear" ? t("licence.short_unclear") : "", line.place === "not here" ? t("model.not_here") : ""] : [];
+    const notes = line ? [line.commercial === "no" ? t("licence.short_no") : line.commercial === "unclear" ? t("licence.short_unclear") : "", line.state === "missing" || line.state === "failed" ? t("model.not_here") : ""] : [];
     return { value: model, label: has(`model.${model}`) ? t(`model.${model}`) : model, note: notes.filter(Boolean).join(", ") };
   });
 }

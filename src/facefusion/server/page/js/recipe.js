@@ -69,8 +69,7 @@ export function missing() {
   return null;
 }
 
-const FORMATS = { photo: ["jpg", "png", "webp"], clip: ["mp4", "mov", "mkv", "webm"] };
-export const formats = () => FORMATS[state.draft.target?.kind] ?? [];
+export const formats = () => state.capabilities?.formats?.[state.draft.target?.kind] ?? [];
 
 export function buildJob() {
   const { draft } = state;

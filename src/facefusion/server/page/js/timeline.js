@@ -65,7 +65,7 @@ function build() {
   const lanes = h("ul", { class: "lanes", "aria-label": t("timeline.lanes") });
   const outside = [h("div", { class: "outside is-start" }), h("div", { class: "outside is-end" })];
   const track = h("div", { class: "track" }, strip, shots, ...outside, start, end);
-  const body = h("div", { class: "track-body" }, track, lanes, slider);
+  const body = h("div", { class: "track-body" }, track, lanes, h("div", { class: "playhead-room" }, slider));
   const time = h("output", { class: "time", "aria-live": "off" });
   const kept = h("span", { class: "kept" });
   const playButton = iconButton("play", t("timeline.play"), play, { id: "play", class: "icon-button is-strong" });
