@@ -29,6 +29,8 @@ _COMMANDS = {
     "render": "pass 2 only: change faces from a tracks file",
     "jobs": "list, show, resume, cancel, retry, delete, report and clean up jobs",
     "worker": "do the work of a cluster's jobs (needs --broker, --job-store, --storage)",
+    "serve": "a REST API and a page, for this machine or in front of a cluster",
+    "keys": "keys of the service: create, list, rotate, revoke",
     "models": "list, show, fetch, verify, import, export and time models",
     "processors": "list and show processors: options, requirements, models, licences",
     "plugins": "check that engines and processors hold to their contracts",
@@ -50,6 +52,9 @@ _JOB_FIELDS = (
     "jobs_path", "job_store", "broker", "storage", "worker_count", "queue", "priority", "memory_limit_gb",
     "disk_limit_gb", "job_tries", "lease_s", "keep_days",
 )  # fmt: skip
+_APART = ("server", "remote")
+"""Headings of options that stand only where they are asked for."""
+_KEY_ACTIONS = ("create", "list", "rotate", "revoke")
 _MODEL_HELP = """list; show ID; fetch ID; verify [ID]; pin ID (accept a file without a published hash as it is now);
 import FOLDER or BUNDLE; export BUNDLE ID; key (the public key of your bundles); bench [ID]"""
 
@@ -65,15 +70,15 @@ class _Parser(argparse.ArgumentParser):
 
 def _add_recipe_flags(parser: argparse.ArgumentParser, skip: Sequence[str] = (), only: Sequence[str] = ()) -> None:
     from facefusion.recipe import flags_of, group_of, known_options
-    from facefusion.settings import JobSettings
+    from facefusion.settings import setting_fields
 
     groups: dict[str, Any] = {}
     own = known_options()
-    for name, field in {**own, **JobSettings.model_fields}.items():
+    for name, field in {**own, **setting_fields()}.items():
         extra: Any = field.json_schema_extra
         heading = group_of(name) if name in own else extra["group"]
         flags = flags_of(name) if name in own else extra["flags"]
-        if name in skip or (only and heading not in only):
+        if name in skip or (heading not in only if only or heading in _APART else False):
             continue
         if heading not in groups:
             groups[heading] = parser.add_argument_group(heading)
@@ -130,6 +135,7 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
     )
     if command in ("run", "headless-run"):
         _add_recipe_flags(parser)
+        _add_recipe_flags(parser, only=("remote",))
     elif command == "batch-run":
         _add_recipe_flags(parser, skip=("source_paths", "target_path", "output_path"))
         group = parser.add_argument_group("patterns")
@@ -158,6 +164,20 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("--name", default="", help="name of the worker")
         parser.add_argument("--drain", action="store_true", help="tell the workers of --name, or all, to leave")
         _add_recipe_flags(parser, only=("jobs", "execution", "models"))
+    elif command == "serve":
+        _add_recipe_flags(parser, only=("jobs", "execution", "models", "server"))
+    elif command == "keys":
+        what = "create --tenant NAME; list; rotate ID; revoke ID"
+        parser.add_argument("action", choices=_KEY_ACTIONS, nargs="?", default="list", metavar="action", help=what)
+        parser.add_argument("names", nargs="*", metavar="ID", help="ids of keys")
+        parser.add_argument("--tenant", default="", help="whose things the key opens")
+        parser.add_argument("--scopes", default="", help="what it allows, such as jobs:write,assets:write or admin")
+        parser.add_argument(
+            "--expires", default="", help="how long it is valid, such as 90d, 12h or 30m (default: for ever)"
+        )
+        parser.add_argument("--note", default="", help="what it is for")
+        parser.add_argument("--grace", default="", help="how long a key that is rotated is still valid, such as 1d")
+        _add_recipe_flags(parser, only=("jobs",))
     elif command in _DRAFT_ACTIONS:
         takes = {
             "job-list": "?",
@@ -303,11 +323,33 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     config_path = values.pop("config_path", None)
     show_config = values.pop("show_config", False)
     from facefusion.recipe import INNER, build_recipe, with_absolute_paths
-    from facefusion.settings import JobSettings, build_job_settings, config_files, load_options
+    from facefusion.settings import (
+        JobSettings,
+        ServerSettings,
+        build_settings,
+        config_files,
+        load_options,
+        setting_fields,
+    )
 
     words: dict[str, Any] = {
         name: values.pop(name)
-        for name in ("action", "names", "key", "trust", "at_s", "picture_path", "queues", "name", "drain")
+        for name in (
+            "action",
+            "names",
+            "key",
+            "trust",
+            "at_s",
+            "picture_path",
+            "queues",
+            "name",
+            "drain",
+            "tenant",
+            "scopes",
+            "expires",
+            "note",
+            "grace",
+        )  # fmt: skip
         if name in values
     }
     tracks_path: Path | None = values.pop("tracks_path", None)
@@ -315,9 +357,10 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     folder = working_folder()
     options = load_options(values, os.environ, folder, config_path)
     read = [("configuration", path) for path in config_files(folder, os.environ, config_path)]
-    recipe = build_recipe({name: s.value for name, s in options.items() if name not in JobSettings.model_fields})
+    found = {name: sourced.value for name, sourced in options.items()}
+    recipe = build_recipe({name: value for name, value in found.items() if name not in setting_fields()})
     recipe = with_absolute_paths(recipe)
-    settings = build_job_settings({name: s.value for name, s in options.items() if name in JobSettings.model_fields})
+    settings = build_settings(JobSettings, found)
     if show_config:
         for step in (*recipe.steps, *recipe.presets):
             head = "step" if step in recipe.steps else "preset"
@@ -344,6 +387,14 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
 
         given = {name: sourced.value for name, sourced in options.items() if sourced.origin == "command line"}
         return jobs.run_command(command, words, recipe, settings, given, show)
+    if command == "serve":
+        from facefusion.apps.serve import run_server
+
+        return run_server(recipe, settings, build_settings(ServerSettings, found), show)
+    if command == "keys":
+        from facefusion.apps.keys import run_keys
+
+        return run_keys(words, settings, show)
     if command in ("processors", "plugins"):
         from facefusion.apps import plugins
 
