@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -1067,7 +1067,7 @@ def _view(row: Any, progress: Sequence[StageProgress]) -> OrderView:
     status = order.status
     if status not in OVER and of_job is not None:
         status = of_job if of_job in ("queued", "running") else "running"
-    return OrderView(order, cast(OrderStatus, status), tuple(progress))
+    return OrderView(order, status, tuple(progress))
 
 
 def _newest(query: Any, table: sa.Table, limit: int, after: tuple[float, str] | None) -> Any:

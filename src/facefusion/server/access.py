@@ -324,12 +324,12 @@ def anybody(
     ------
     AccessRefused, ScopeMissing, LimitReached
     """
-    service = request.app.state.service
+    service: Any = request.app.state.service
     bearer = "" if credentials is None else credentials.credentials
     if not bearer and request.headers.get("authorization"):
         raise AccessRefused("Authorization is not of the form Bearer KEY.", _REFUSED)
     try:
-        principal = service.gate.identify(bearer, cookie or "")
+        principal: Principal = service.gate.identify(bearer, cookie or "")
     except AccessRefused:
         service.count_refusal(request)
         raise

@@ -69,7 +69,7 @@ def build_router() -> APIRouter:
     router = APIRouter(tags=["jobs"])
     recipe = recipe_models().recipe
     rest: dict[str, Any] = {
-        "output": (Output, Field(default_factory=Output)),
+        "output": (Output, Field(default_factory=lambda: Output())),
         "report": (bool, Field(False, description="measure the output, and write a report")),
         "label": (Label, ""),
         "webhook": (Webhook | None, None),
@@ -105,7 +105,7 @@ def build_router() -> APIRouter:
     def create(
         request: Request,
         response: Response,
-        body: job_request,  # type: ignore[valid-type]
+        body: job_request,
         idempotency_key: IdempotencyKey = None,
         principal: Principal = Depends(allows("jobs:write")),
     ) -> JobBody:
@@ -129,7 +129,7 @@ def build_router() -> APIRouter:
     def create_batch(
         request: Request,
         response: Response,
-        body: batch_request,  # type: ignore[valid-type]
+        body: batch_request,
         idempotency_key: IdempotencyKey = None,
         principal: Principal = Depends(allows("jobs:write")),
     ) -> BatchBody:

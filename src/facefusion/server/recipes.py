@@ -62,7 +62,7 @@ def narrowed(annotation: Any) -> Any:
         parts = [narrowed(part) for part in inner if part is not Ellipsis]
         if any(part is None for part in parts):
             return None
-        made = tuple[(*parts, ...)] if inner[-1] is Ellipsis else tuple[tuple(parts)]  # type: ignore[misc]
+        made: Any = types.GenericAlias(tuple, (parts[0], ...) if inner[-1] is Ellipsis else tuple(parts))
         return Annotated[made, Field(max_length=_MANY)] if inner[-1] is Ellipsis else made
     return None
 
@@ -103,15 +103,12 @@ def _models(names: tuple[str, ...]) -> Models:
             continue
         title = "".join(word.capitalize() for word in name.split("_"))
         options = _model(f"{title}Options", spec.options.model_fields, f"Options of {name}: it {spec.title}.")
-        steps.append(
-            create_model(
-                f"{title}Step",
-                __config__=ConfigDict(extra="forbid"),
-                __doc__=f"{spec.title[:1].upper()}{spec.title[1:]}.",
-                processor=(Literal[name], ...),  # type: ignore[valid-type]
-                options=(options, Field(default_factory=options)),
-            )
-        )
+        fields: dict[str, Any] = {
+            "processor": (Literal[name], ...),
+            "options": (options, Field(default_factory=options)),
+        }
+        doc = f"{spec.title[:1].upper()}{spec.title[1:]}."
+        steps.append(create_model(f"{title}Step", __config__=ConfigDict(extra="forbid"), __doc__=doc, **fields))
     step: Any = steps[0] if len(steps) == 1 else Annotated[Union[tuple(steps)], Field(discriminator="processor")]  # noqa: UP007
     person = create_model(
         "Person",

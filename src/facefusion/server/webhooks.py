@@ -52,11 +52,9 @@ def check_url(url: str, allow_private: bool = False) -> None:
         literal = ipaddress.ip_address(parts.hostname)
     if literal is not None and not is_public(literal):
         raise RecipeError(f"{parts.hostname} is not on the public internet.", "Use an address that is.")
-    if parts.hostname.rstrip(".").endswith(("localhost", ".local", ".internal")) or "." not in parts.hostname.strip(
-        "."
-    ):
-        if literal is None:
-            raise RecipeError(f"{parts.hostname} is not on the public internet.", "Use an address that is.")
+    name = parts.hostname.rstrip(".")
+    if literal is None and ("." not in name or name.endswith((".localhost", ".local", ".internal"))):
+        raise RecipeError(f"{parts.hostname} is not on the public internet.", "Use an address that is.")
 
 
 def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
