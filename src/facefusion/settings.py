@@ -183,19 +183,6 @@ def build_settings(kind: type[S], options: Mapping[str, Any]) -> S:
         raise RecipeError(*refusal_of(error, kind.model_fields, "settings")) from error
 
 
-def build_job_settings(options: Mapping[str, Any]) -> JobSettings:
-    """Settings from options that are theirs.
-
-    Raises
-    ------
-    RecipeError
-    """
-    try:
-        return JobSettings(**options)
-    except ValidationError as error:
-        raise RecipeError(*refusal_of(error, JobSettings.model_fields, "settings")) from error
-
-
 @dataclass(frozen=True, slots=True)
 class Sourced:
     """One option's value and the place it was read from."""
