@@ -63,9 +63,9 @@ from facefusion.jobs.states import (
 )
 from facefusion.workplace import make_folder
 
-HEAD = "0002"
+HEAD = "0003"
 """Newest step in ``migrations``."""
-KNOWN = ("0001", "0002")
+KNOWN = ("0001", "0002", "0003")
 """All steps in ``migrations``."""
 LOCAL = "this machine"
 """Queue of jobs that `facefusion.jobs.local` does; no worker of a cluster takes from it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import warnings
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import av
 import numpy as np
@@ -115,7 +116,7 @@ def is_photo(path: Path) -> bool:
     check_file(path)
     try:
         with path.open("rb") as file:
-            kind = _format_of(file.read(64))
+            kind = format_of(file.read(64))
             if kind is not None:
                 return True
             with _quiet(), Image.open(file, formats=_weak_formats(path)):
@@ -151,7 +152,7 @@ def read_photo(path: Path, allow_8bit: bool = False) -> Photo:
     if size > MAX_BYTES:
         raise MediaUnsupported(f"{path} has {size / 1e9:.1f} GB, too much for a photo.", "Save it smaller first.")
     with _our_errors(path), path.open("rb") as file:
-        kind = _format_of(file.read(64))
+        kind = format_of(file.read(64))
         file.seek(0)
         if kind == "raw":
             raise _raw_refused(path)
@@ -529,6 +530,34 @@ def write_photo(path: Path, photo: Photo, quality: int = 92, software: str = "")
     return tuple(notes)
 
 
+def encode_picture(
+    pixels: Pixels, kind: Literal["jpeg", "webp", "png"] = "jpeg", quality: int = 90, software: str = ""
+) -> bytes:
+    """A picture as the content of a file, to be sent.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) uint8 RGB.
+    kind
+        Format.
+    quality
+        0 to 100, for JPEG and WebP.
+    software
+        Written to the EXIF tag Software.
+    """
+    options: dict[str, Any] = {} if kind == "png" else {"quality": quality}
+    if exif := metadata.with_software(None, software):
+        options["exif"] = exif
+    if kind == "png":
+        options["compress_level"] = 3
+    if kind == "webp":
+        options["method"] = 2
+    held = io.BytesIO()
+    Image.fromarray(pixels).save(held, kind.upper(), **options)
+    return held.getvalue()
+
+
 def _save_options(kind: str, photo: Photo, quality: int, exif: bytes, path: Path, notes: list[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if kind == "BMP":
@@ -595,7 +624,7 @@ def _without_profile(photo: Photo) -> Photo:
     return replace(photo, pixels=pixels, icc_profile=None)
 
 
-def _format_of(head: bytes) -> str | None:
+def format_of(head: bytes) -> str | None:
     """Format of a file whose first bytes leave no doubt, as Pillow names it, or ``raw`` or ``JPEG XL``."""
     for name, heads in (("raw", _RAW_HEADS), ("JPEG XL", _JXL_HEADS)):
         if any(head[at : at + len(magic)] == magic for at, magic in heads):

@@ -1,0 +1,81 @@
+"""``facefusion serve``: reads the settings, says where the service is, and runs it until it is told to stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from facefusion.apps.console import say
+from facefusion.apps.jobs import backend_of
+from facefusion.apps.show import Show
+from facefusion.errors import ExtraMissing
+from facefusion.models.providers import core_count
+from facefusion.recipe import Execution, Recipe
+from facefusion.settings import JobSettings, ServerSettings
+
+if TYPE_CHECKING:
+    from facefusion.server.config import ServerConfig
+
+
+def config_of(recipe: Recipe, settings: JobSettings, server: ServerSettings) -> ServerConfig:
+    """What settings say of a service.
+
+    Raises
+    ------
+    ExtraMissing
+    """
+    from facefusion.server.config import Oidc, Quotas, ServerConfig
+
+    backend = backend_of(settings)
+    oidc = None
+    if server.oidc_issuer:
+        oidc = Oidc(
+            server.oidc_issuer, server.oidc_audience, server.oidc_jwks, server.oidc_algorithms, server.oidc_tenant_claim
+        )
+    execution = {name: getattr(recipe, name) for name in Execution.model_fields}
+    return ServerConfig(
+        backend=backend,
+        execution=execution,
+        host=server.server_host,
+        port=server.server_port,
+        names=server.server_names,
+        certificate=server.server_certificate,
+        certificate_key=server.server_certificate_key,
+        jobs_at_once=server.server_jobs or max(1, min(4, core_count() // 4)),
+        upload_bytes=int(server.upload_limit_gb * 1e9),
+        clip_s=server.clip_limit_minutes * 60,
+        asset_days=server.asset_days,
+        audit_days=server.audit_days,
+        quotas=Quotas(
+            server.requests_per_minute, server.open_jobs, int(server.tenant_gb * 1e9), server.video_minutes_per_day * 60
+        ),
+        limits_url=server.limits_store,
+        oidc=oidc,
+    )
+
+
+def run_server(recipe: Recipe, settings: JobSettings, server: ServerSettings, show: Show) -> int:
+    """Run the service.
+
+    Raises
+    ------
+    ExtraMissing, RecipeError, OutputRefused
+    """
+    try:
+        from facefusion.server import run
+    except ModuleNotFoundError as error:
+        raise ExtraMissing.of("The service", str(error.name), "server") from error
+    config = config_of(recipe, settings, server)
+
+    def tell(url: str, has_keys: bool) -> None:
+        lines = [f"FaceFusion is at {url}"]
+        if config.is_loopback:
+            lines.append(
+                "Only this machine can reach it"
+                + ("." if has_keys else "; for others make a key: facefusion keys create --tenant NAME --scopes …")
+            )
+        lines.append("Ctrl-C stops it; jobs go on with the next start.")
+        show.value("serving", {"url": url, "is_loopback": config.is_loopback, "has_keys": has_keys}, "\n".join(lines))
+
+    run.serve(config, tell)
+    say("facefusion: Stopped.", is_error=True)
+    return 0
