@@ -102,6 +102,7 @@ class ProcessorBody(BaseModel):
     title: str
     kind: str
     is_default: bool
+    is_protective: bool = Field(description="whether it hides people")
     models: list[str]
     inputs: list[str]
     options: dict[str, Any] = Field(description="JSON Schema of its options")
@@ -148,8 +149,9 @@ def capabilities(request: Request, principal: Principal = Depends(anybody)) -> C
         processors=[
             ProcessorBody(
                 name=one.name, title=one.title, kind=one.kind, is_default=find_processor(one.name).is_default,
-                models=list(one.models), inputs=list(one.inputs),
-                options=_only(one.options, [n for n, _, _ in allowed(find_processor(one.name).options.model_fields)]),
+                is_protective=one.is_protective,
+                models=[model.name for model in one.models], inputs=list(one.inputs),
+                options=_only(one.schema, [n for n, _, _ in allowed(find_processor(one.name).options.model_fields)]),
             )
             for one in found.processors
         ],
