@@ -6,7 +6,7 @@ import { fill, h, icon, iconButton, keyed, set } from "./dom.js";
 import { bytes, duration, moment, number, percent, t, timecode } from "./i18n.js";
 import { processorName } from "./look.js";
 import { announce, notice, toast } from "./notices.js";
-import { newStep } from "./recipe.js";
+import { newStep, processor } from "./recipe.js";
 import { state, tellAll } from "./store.js";
 import { stillThere } from "./upload.js";
 
@@ -143,6 +143,8 @@ async function drop(job) {
   draw();
 }
 
+const protects = (name) => Boolean(processor(name)?.is_protective);
+
 /** Bring a job's recipe back into the studio. */
 async function again(job) {
   try {
@@ -152,10 +154,10 @@ async function again(job) {
     const sources = (await Promise.all(ids.map(stillThere))).filter(Boolean);
     if (!target || sources.length < ids.length) toast(t("jobs.inputs_gone"), { kind: "warning" });
     const { target: _, sources: __, steps = [], people = [], start_s = null, end_s = null, faces, ...options } = recipe;
-    const isHiding = steps.length > 0 && steps.every((step) => state.capabilities.processors.find((each) => each.name === step.processor)?.is_protective);
+    const isHiding = steps.length > 0 && steps.every((step) => protects(step.processor));
     const mode = isHiding && !people.length ? "anonymise" : "swap";
     const choices = {};
-    for (const person of people) choices[person.face] = { sources: person.sources ?? [], hide: !(person.sources ?? []).length && Boolean(person.steps?.length), leave: false };
+    for (const person of people) choices[person.face] = { sources: person.sources ?? [], hide: Boolean(person.steps?.length) && person.steps.every((step) => protects(step.processor)), leave: false };
     Object.assign(state.draft, { target, sources, mode, options, start: start_s, end: end_s, people: choices, report: job.has_report, label: "" });
     if (steps.length) state.draft.chains[mode] = steps.map((step) => newStep(step.processor, { ...step.options }));
     state.faces = null;

@@ -28,28 +28,34 @@ const bare = (steps) => steps.map(({ processor: name, options }) => ({ processor
 /** Numbers of people who are hidden one by one. */
 export const hidesSomebody = () => state.draft.mode === "swap" && people().some((person) => choiceOf(person.face).hide);
 
-/** The recipe, with asset ids for files. */
-export function buildRecipe() {
-  const { draft } = state;
-  const recipe = { target: draft.target.id, sources: [], steps: bare(chain()), ...draft.options };
-  if (draft.start !== null) recipe.start_s = draft.start;
-  if (draft.end !== null) recipe.end_s = draft.end;
-  if (draft.mode === "anonymise") return recipe.faces === undefined ? { ...recipe, faces: "all" } : recipe;
+/** People who are changed, and whether they are all that are there with the same done to them. */
+function whoIsChanged() {
   const found = people();
-  const all = draft.sources.map((each) => each.id);
-  if (!found.length) return { ...recipe, sources: needsPhoto() ? all : [] };
-  if (!needsPhoto() && !hidesSomebody()) {
-    const kept = found.filter((person) => !choiceOf(person.face).leave);
-    return { ...recipe, faces: kept.length === found.length ? "all" : kept.map((person) => Number(person.face)) };
-  }
-  const changed = found.filter((person) => choiceOf(person.face).sources.length || choiceOf(person.face).hide || (!needsPhoto() && !choiceOf(person.face).leave));
-  const same = changed.length === found.length && changed.every((person) => !choiceOf(person.face).hide && String(choiceOf(person.face).sources) === String(choiceOf(found[0].face).sources));
-  if (same) return { ...recipe, sources: choiceOf(found[0].face).sources, faces: "all" };
+  const changed = found.filter((person) => {
+    const choice = choiceOf(person.face);
+    return choice.hide || (needsPhoto() ? choice.sources.length > 0 : !choice.leave);
+  });
+  const first = String(choiceOf(found[0]?.face).sources);
+  const isEverybody = changed.length === found.length && changed.every((person) => !choiceOf(person.face).hide && (!needsPhoto() || String(choiceOf(person.face).sources) === first));
+  return { changed, isEverybody };
+}
+
+/** The recipe, with asset ids for files. */
+export function buildRecipe({ isWhole = false } = {}) {
+  const { draft } = state;
+  const recipe = { target: draft.target.id, steps: bare(chain()), ...draft.options };
+  if (draft.start !== null && !isWhole) recipe.start_s = draft.start;
+  if (draft.end !== null && !isWhole) recipe.end_s = draft.end;
+  if (draft.mode === "anonymise") return { faces: "all", ...recipe };
+  const photos = needsPhoto();
+  if (!people().length) return { ...recipe, sources: photos ? draft.sources.map((each) => each.id) : [] };
+  const { changed, isEverybody } = whoIsChanged();
+  if (isEverybody) return { ...recipe, sources: photos ? choiceOf(changed[0].face).sources : [], faces: "all" };
   return {
     ...recipe,
     people: changed.map((person) => {
       const choice = choiceOf(person.face);
-      return choice.hide ? { face: person.face, sources: [], steps: bare(chain("anonymise")) } : { face: person.face, sources: choice.sources };
+      return { face: person.face, sources: choice.hide || !photos ? [] : choice.sources, steps: bare(chain(choice.hide ? "anonymise" : "swap")) };
     }),
   };
 }

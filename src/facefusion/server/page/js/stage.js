@@ -101,7 +101,7 @@ async function askNow() {
   frame.box.classList.toggle("is-bare", Boolean(isHeld));
   drawCaption(isHeld ? lacks : null);
   const key = `${target.id} ${state.at} ${sizeWanted()}`;
-  const recipe = isHeld ? null : buildRecipe();
+  const recipe = isHeld ? null : buildRecipe({ isWhole: true }); // times are the target's
   const question = `${key} ${JSON.stringify(recipe)}`;
   if (question === lastAsked && (isHeld || frame.box.classList.contains("has-after"))) return;
   asking?.abort();
@@ -113,7 +113,7 @@ async function askNow() {
   const here = frame;
   try {
     if (!befores.has(key) && (!isClip() || recipe || frame.unplayable)) {
-      const url = isClip() ? await still({ target: target.id, sources: [] , steps: [] }, "before", signal).catch((error) => { if (signal.aborted) throw error; return null; }) : asset.thumbnail(target.id, 1024);
+      const url = isClip() ? await still({ target: target.id }, "before", signal).catch((error) => { if (signal.aborted) throw error; return null; }) : asset.thumbnail(target.id, 1024);
       if (url) {
         befores.set(key, url);
         if (befores.size > 24) { const [[oldest, gone]] = befores; befores.delete(oldest); if (gone.startsWith("blob:")) URL.revokeObjectURL(gone); }
