@@ -364,6 +364,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     from facefusion.recipe import build_recipe, with_absolute_paths
     from facefusion.settings import (
         JobSettings,
+        RemoteSettings,
         ServerSettings,
         build_settings,
         config_files,
@@ -416,6 +417,13 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         from facefusion.apps.doctor import run_doctor
 
         return run_doctor(recipe, show)
+
+    remote = build_settings(RemoteSettings, found)
+    if remote.server and command in ("run", "headless-run"):
+        from facefusion.apps.remote import run_remote
+
+        given = {name: sourced.value for name, sourced in options.items() if sourced.origin == "command line"}
+        return run_remote(recipe, remote.server, remote.server_key, given, read, show)
 
     if command == "batch-run":
         from facefusion.apps.batch import run_batch

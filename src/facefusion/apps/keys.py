@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -57,16 +56,16 @@ def run_keys(words: Mapping[str, Any], settings: JobSettings, show: Show) -> int
                 raise RecipeError("Whose key is it to be?", "Add --tenant NAME.")
             scopes = [scope for scope in re.split(r"[,\s]+", words["scopes"]) if scope]
             expires_s = read_duration(words["expires"], "--expires")
-            _tell_new(*access.create_key(ledger, words["tenant"], scopes, expires_s, words["note"]), show)
+            _tell_new(*access.create_key(ledger, words["tenant"], scopes, expires_s, words["note"]), ledger.now(), show)
         elif action == "list":
-            _list(ledger.list_keys(words["tenant"]), show)
+            _list(ledger.list_keys(words["tenant"]), ledger.now(), show)
         elif not names:
             raise RecipeError(f"Which key is to be told '{action}'?", "See 'facefusion keys list'.")
         for name in names if action in ("rotate", "revoke") else ():
             key = access.find_key(ledger, name)
             if action == "rotate":
                 grace_s = read_duration(words["grace"], "--grace") or 0.0
-                _tell_new(*access.rotate_key(ledger, key.id, grace_s), show)
+                _tell_new(*access.rotate_key(ledger, key.id, grace_s), ledger.now(), show)
             else:
                 ledger.change_key(key.id, revoked_at=ledger.now())
                 show.message(f"Key {key.id} opens nothing any more.", key=key.id, status="revoked")
@@ -75,32 +74,24 @@ def run_keys(words: Mapping[str, Any], settings: JobSettings, show: Show) -> int
     return 0
 
 
-def _tell_new(key: Key, secret: str, show: Show) -> None:
+def _tell_new(key: Key, secret: str, now: float, show: Show) -> None:
+    from facefusion.server.access import KeyView
+
     text = f"{secret}\nThis is the only time that it is shown. It opens {key.tenant} for {', '.join(key.scopes)}"
     text += f", until {_day(key.expires_at)}." if key.expires_at else "."
-    show.value("key", {"key": secret, **_told(key)}, text)
+    show.answer("key", KeyView.of(key, now, secret), text)
 
 
-def _list(keys: list[Key], show: Show) -> None:
+def _list(keys: list[Key], now: float, show: Show) -> None:
+    from facefusion.server.access import KeyList, KeyView
+
+    found = KeyList(tuple(KeyView.of(key, now) for key in keys))
     lines = [
-        f"{key.id}  {key.tenant:<16} {_state(key):<9} until {_day(key.expires_at):<11}last used {_day(key.used_at):<11}"
+        f"{key.id}  {key.tenant:<16} {key.status:<9} until {_day(key.expires_at):<11}last used {_day(key.used_at):<11}"
         f"{','.join(key.scopes)}  {shown(key.note)}".rstrip()
-        for key in keys
+        for key in found.keys
     ]
-    show.value("keys", {"keys": [_told(key) for key in keys]}, "\n".join(lines) or "No keys.")
-
-
-def _state(key: Key) -> str:
-    if key.revoked_at is not None:
-        return "revoked"
-    return "valid" if key.is_valid(time.time()) else "expired"
-
-
-def _told(key: Key) -> dict[str, Any]:
-    return {
-        "id": key.id, "tenant": key.tenant, "scopes": list(key.scopes), "note": key.note, "status": _state(key),
-        "created_at": key.created_at, "expires_at": key.expires_at, "used_at": key.used_at,
-    }  # fmt: skip
+    show.answer("keys", found, "\n".join(lines) or "No keys.")
 
 
 def _day(at: float | None) -> str:

@@ -13,7 +13,7 @@ from facefusion.recipe import Execution, Recipe
 from facefusion.settings import JobSettings, ServerSettings
 
 if TYPE_CHECKING:
-    from facefusion.server.config import ServerConfig
+    from facefusion.server.config import ServerConfig, Serving
 
 
 def config_of(recipe: Recipe, settings: JobSettings, server: ServerSettings) -> ServerConfig:
@@ -66,15 +66,13 @@ def run_server(recipe: Recipe, settings: JobSettings, server: ServerSettings, sh
         raise ExtraMissing.of("The service", str(error.name), "server") from error
     config = config_of(recipe, settings, server)
 
-    def tell(url: str, has_keys: bool) -> None:
-        lines = [f"FaceFusion is at {url}"]
-        if config.is_loopback:
-            lines.append(
-                "Only this machine can reach it"
-                + ("." if has_keys else "; for others make a key: facefusion keys create --tenant NAME --scopes …")
-            )
+    def tell(serving: Serving) -> None:
+        lines = [f"FaceFusion is at {serving.url}"]
+        if serving.is_loopback:
+            way = "" if serving.has_keys else "; for others make a key: facefusion keys create --tenant NAME --scopes …"
+            lines.append(f"Only this machine can reach it{way}.".replace("….", "…"))
         lines.append("Ctrl-C stops it; jobs go on with the next start.")
-        show.value("serving", {"url": url, "is_loopback": config.is_loopback, "has_keys": has_keys}, "\n".join(lines))
+        show.answer("serving", serving, "\n".join(lines))
 
     run.serve(config, tell)
     say("facefusion: Stopped.", is_error=True)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from PIL import Image
 
 from facefusion.errors import MediaUnreadable, MediaUnsupported
@@ -133,6 +134,16 @@ def _check_length(length_s: float, most_s: float) -> None:
         raise MediaUnsupported(
             f"This has {length_s / 60:.1f} minutes; up to {most_s / 60:.0f} are taken.", "Cut it into shorter parts."
         )
+
+
+def fit(pixels: Pixels, side_px: int) -> Pixels:
+    """A picture whose longer side is no longer than that."""
+    height, width = pixels.shape[:2]
+    if max(width, height) <= side_px:
+        return pixels
+    picture = Image.fromarray(pixels)
+    picture.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
 
 
 def save_thumbnail(pixels: Pixels, path: Path, side_px: int = THUMBNAIL_PX) -> None:

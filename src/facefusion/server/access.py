@@ -59,6 +59,55 @@ class Principal:
     by_cookie: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class KeyView:
+    """A key, as it is told about.
+
+    Attributes
+    ----------
+    id, tenant, scopes, note
+        Which, and what it opens.
+    status
+        ``valid``, ``expired`` or ``revoked``.
+    created_at, expires_at, used_at
+        Seconds since 1970; None for never.
+    key
+        The key itself, when it was just made; it is kept nowhere.
+    """
+
+    id: str
+    tenant: str
+    scopes: tuple[str, ...]
+    note: str
+    status: str
+    created_at: float
+    expires_at: float | None
+    used_at: float | None
+    key: str = ""
+
+    @classmethod
+    def of(cls, key: Key, now: float, secret: str = "") -> KeyView:
+        """What is told of a key at a time."""
+        status = "revoked" if key.revoked_at is not None else "valid" if key.is_valid(now) else "expired"
+        return cls(key.id, key.tenant, key.scopes, key.note, status, key.created_at, key.expires_at, key.used_at, secret)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        told = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "key"}
+        return {**told, "scopes": list(self.scopes), **({"key": self.key} if self.key else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class KeyList:
+    """Keys of a service."""
+
+    keys: tuple[KeyView, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"keys": [key.as_dict() for key in self.keys]}
+
+
 def check_tenant(name: str) -> str:
     """Refuse what is no name of a tenant.
 

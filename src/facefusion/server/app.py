@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from facefusion.errors import FaceFusionError, RecipeError
-from facefusion.server import admin, assets, events, jobs, pages, uploads
+from facefusion.server import admin, assets, events, jobs, looks, pages, uploads
 from facefusion.server.admin import set_cookie
 from facefusion.server.config import ServerConfig
 from facefusion.server.guard import Guard, problem_of
@@ -40,7 +40,7 @@ def build_app(config: ServerConfig, is_working: bool = True) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = Service(config)
-        app.state.service, app.state.hub = service, events.Hub(service)
+        app.state.service, app.state.hub, app.state.finder = service, events.Hub(service), looks.Finder(service)
         keeper = Keeper(service)
         if is_working:
             keeper.start()
@@ -54,7 +54,14 @@ def build_app(config: ServerConfig, is_working: bool = True) -> FastAPI:
         title="FaceFusion", version=__version__, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None,
         openapi_url=None, redirect_slashes=False,
     )  # fmt: skip
-    for router in (admin.router, assets.router, uploads.router, jobs.build_router(), events.router):
+    for router in (
+        admin.router,
+        assets.router,
+        uploads.router,
+        jobs.build_router(),
+        looks.build_router(),
+        events.router,
+    ):
         app.include_router(router, prefix="/v1")
     _add_page(app)
     app.add_exception_handler(FaceFusionError, problem_of)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +139,26 @@ class ServerConfig:
         if self.backend.is_cluster:
             return f"{self.backend.storage_url.rstrip('/')}/assets"
         return (self.folder.absolute() / "assets").as_uri()
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Where a service is that answers.
+
+    Attributes
+    ----------
+    url
+        Its address.
+    is_loopback
+        Whether only this machine can reach it.
+    has_keys
+        Whether anybody has a key.
+    """
+
+    url: str
+    is_loopback: bool
+    has_keys: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)

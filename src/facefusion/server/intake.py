@@ -222,6 +222,8 @@ def key_folder(tenant: str, asset_id: str) -> str:
 
 def drop(service: Service, asset: Asset) -> None:
     """Take the files of an asset away."""
+    for path in service.looked_at.glob(f"{asset.id}*"):
+        path.unlink(missing_ok=True)
     service.storage.delete(key_folder(asset.tenant, asset.id))
 
 

@@ -28,6 +28,7 @@ from facefusion.server.bodies import (
     write_cursor,
 )
 from facefusion.server.guard import CSP_OF_FILES
+from facefusion.server.intake import key_folder
 from facefusion.server.life import remove_order
 from facefusion.server.orders import cancel_order
 from facefusion.server.problems import documented, without_paths
@@ -171,6 +172,11 @@ def _asked(service: Service, principal: Principal, asked: dict[str, Any], body: 
     target = assets[asked["target"]]
     if target.kind == "sound":
         raise RecipeError("The target is a sound.", "Choose a photo or a clip.")
+    for person in asked.get("people", ()):
+        if person.get("face") and not service.storage.has(f"{key_folder(tenant, target.id)}faces/{person['face']}.png"):
+            raise RecipeError(
+                f"There is no face {person['face']} in the target.", f"See GET /v1/assets/{target.id}/faces."
+            )
     suffix = output_suffix(target.kind, body.output.format)
     there = Path("/")
     recipe = to_recipe(

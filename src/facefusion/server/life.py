@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 STOP_S = 20.0
 """How long to wait for whoever is at an order."""
+LOOKED_AT_S = 1800.0
+"""Copies for previews are kept for so long after the last look."""
 REPLAYS_S = 24 * 3600.0
 """A request may be sent again for so long."""
 
@@ -79,6 +81,10 @@ def expire(service: Service) -> int:
             if path.name.removesuffix(".lock") not in known and time.time() - path.stat().st_mtime > 3600:
                 path.unlink()
                 count += 1
+    for path in service.looked_at.iterdir():  # copies of what is far away
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > LOOKED_AT_S:
+                path.unlink()
     ledger.drop_old(service.config.audit_days * 86400, REPLAYS_S)
     clear_dead(service.cache)
     if isinstance(service.storage, FolderStorage):
@@ -120,6 +126,10 @@ def remove_tenant(service: Service, tenant: str) -> tuple[dict[str, int], dict[s
     for upload in ledger.uploads():
         if upload.tenant == tenant:
             service.path_of_upload(upload.id).unlink(missing_ok=True)
+    ids = {asset.id for asset in ledger.assets_of(tenant)}
+    for path in service.looked_at.iterdir():
+        if path.name[:32] in ids:
+            path.unlink(missing_ok=True)
     if service.storage.list(f"{tenant}/"):
         service.storage.delete(f"{tenant}/")
     service.flush_deeds()

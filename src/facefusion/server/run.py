@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from facefusion.errors import OutputRefused, RecipeError
 from facefusion.jobs.ledger import Ledger
 from facefusion.server.app import build_app
-from facefusion.server.config import ServerConfig
+from facefusion.server.config import ServerConfig, Serving
 from facefusion.workplace import make_folder
 
 HEAD_S = 15.0
@@ -158,7 +158,7 @@ def check(config: ServerConfig) -> bool:
     return has_keys
 
 
-def serve(config: ServerConfig, on_ready: Callable[[str, bool], None]) -> None:
+def serve(config: ServerConfig, on_ready: Callable[[Serving], None]) -> None:
     """Run the service until a signal ends it.
 
     Parameters
@@ -166,7 +166,7 @@ def serve(config: ServerConfig, on_ready: Callable[[str, bool], None]) -> None:
     config
         How.
     on_ready
-        Called with its URL, and whether there are keys, when it answers.
+        Called when it answers.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def serve(config: ServerConfig, on_ready: Callable[[str, bool], None]) -> None:
             ssl_keyfile=config.certificate_key or None,
             lifespan="on",
         ),
-        lambda: on_ready(url, has_keys),
+        lambda: on_ready(Serving(url, config.is_loopback, has_keys)),
     )
     try:
         asyncio.run(server.serve([held]))

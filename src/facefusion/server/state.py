@@ -62,6 +62,7 @@ class Service:
         make_folder(config.folder)
         self.uploads = make_folder(config.folder / "uploads")
         self.cache = make_folder(config.folder / "cache")
+        self.looked_at = make_folder(config.folder / "looked_at")
         self.ledger = Ledger(config.store_url)
         self.storage: Storage = open_storage(config.assets_url, self.cache)
         self.gate = Gate(self.ledger, config.is_loopback, config.oidc)
