@@ -25,10 +25,10 @@ from facefusion.media.image import Photo, read_photo, write_photo
 from facefusion.media.reader import ClipReader
 from facefusion.testing.fakes import sample_path
 
-BROWSER = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()  # fmt: skip
+BROWSER = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 PATIENCE_MS = PATIENCE_S * 1000
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
@@ -39,7 +39,7 @@ new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
 }).observe({ type: "layout-shift", buffered: true });
 """
-"""Counts how far what is on the page jumps without anybody having touched it (Cumulative Layout Shift; below 0.1 is good)."""
+"""Counts how far what is there jumps without anybody having touched it (Cumulative Layout Shift; below 0.1 is good)."""
 
 
 class Service:
@@ -117,7 +117,8 @@ class Visit:
         is_phone = size is PHONE
         self.service = service
         self.context = chromium.new_context(
-            viewport=size, locale=locale, color_scheme=theme, has_touch=is_phone, is_mobile=is_phone, accept_downloads=True
+            viewport=size, locale=locale, color_scheme=theme, has_touch=is_phone, is_mobile=is_phone,
+            accept_downloads=True,
         )  # fmt: skip
         self.context.set_default_timeout(PATIENCE_MS)
         self.context.add_init_script(SHIFTS)
@@ -286,7 +287,8 @@ def test_two_people_of_a_clip_get_two_faces_and_the_result_plays_beside_the_orig
     one.page.click("#play-result")
     one.page.wait_for_function("() => document.querySelector('.pane.is-after video').currentTime > 0.1")
     one.page.wait_for_function(
-        "() => { const [before, after] = ['before', 'after'].map(side => document.querySelector(`.pane.is-${side} video`));"
+        "() => { const [before, after] ="
+        " ['before', 'after'].map(side => document.querySelector(`.pane.is-${side} video`));"
         " return after.paused && !before.seeking && Math.abs(before.currentTime - after.currentTime - 0.08) < 0.05; }"
     )
     one.check_axe()
@@ -343,7 +345,9 @@ def test_a_job_is_cancelled_retried_and_outlives_a_reload(visit):
     one.page.reload()
     one.see_end()
     one.page.get_by_role("button", name="Delete the job and its result").click()
-    one.page.wait_for_function("id => !location.hash.includes(id) && !document.querySelector(`[data-key='${id}']`)", arg=job)
+    one.page.wait_for_function(
+        "id => !location.hash.includes(id) && !document.querySelector(`[data-key='${id}']`)", arg=job
+    )
 
 
 def test_what_is_wrong_is_said_with_what_to_do_next(visit, tmp_path):
@@ -416,8 +420,9 @@ def test_a_key_opens_the_page_where_there_is_no_session(visit):
     (secret,) = re.findall(r"ff_[\w-]+", told)
 
     def without_session(route: Any) -> None:  # as it is for whoever comes over the network
-        answer = route.fetch()
-        route.fulfill(response=answer, headers={k: v for k, v in answer.headers.items() if k != "set-cookie"})
+        with urllib.request.urlopen(one.service.url, timeout=PATIENCE_S) as answer:
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            route.fulfill(body=answer.read(), headers={k: v for k, v in headers.items() if k != "set-cookie"})
 
     one.context.route(re.compile(r":\d+/$"), without_session)
     one.page.goto(one.service.url)

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from facefusion.errors import FaceFusionError, RecipeError
-from facefusion.server import admin, assets, events, jobs, looks, pages, uploads
+from facefusion.server import admin, assets, events, jobs, looks, pages, shots, uploads
 from facefusion.server.admin import set_cookie
 from facefusion.server.config import ServerConfig
 from facefusion.server.guard import Guard, problem_of
@@ -41,6 +41,7 @@ def build_app(config: ServerConfig, is_working: bool = True) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = Service(config)
         app.state.service, app.state.hub, app.state.finder = service, events.Hub(service), looks.Finder(service)
+        app.state.shots = shots.ShotFinder(service)
         keeper = Keeper(service)
         if is_working:
             keeper.start()
@@ -60,6 +61,7 @@ def build_app(config: ServerConfig, is_working: bool = True) -> FastAPI:
         uploads.router,
         jobs.build_router(),
         looks.build_router(),
+        shots.router,
         events.router,
     ):
         app.include_router(router, prefix="/v1")

@@ -71,9 +71,15 @@ export const tell = async (path, json, options = {}) => (await send("POST", path
 export const remove = (path) => send("DELETE", path);
 
 /** Ask until the answer is no "202, later". */
-export async function askUntilKnown(path, { signal, onwait = () => {}, ...options } = {}) {
+export async function askUntilKnown(path, { signal, onwait = () => {}, patience = 20, ...options } = {}) {
   for (;;) {
-    const answer = await send(options.method ?? "GET", path, { signal, ...options });
+    let answer;
+    try { answer = await send(options.method ?? "GET", path, { signal, ...options }); } catch (error) {
+      if (error.status !== 503 || patience <= 0) throw error; // busy with others
+      patience -= 1;
+      await wait(Math.max(1, error.retryAfter) * 1000, signal);
+      continue;
+    }
     if (answer.status !== 202) return answer;
     onwait(await answer.json().catch(() => ({})));
     await wait(Math.min(10, Math.max(0.3, Number(answer.headers.get("Retry-After")) || 1)) * 1000, signal);

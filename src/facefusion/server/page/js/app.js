@@ -66,7 +66,7 @@ function signIn() {
         await send("POST", "/v1/session", { json: { key: input.value.trim() }, mayRenew: false });
         close(true);
       } catch (error) { fill(trouble, notice(error.status === 401 ? new Problem({ detail: t("session.refused"), hint: t("session.refused.hint") }) : error)); }
-    } }, h("p", {}, t("session.text")), h("label", { for: "key" }, t("session.key")), input, trouble, h("div", { class: "dialog-end" }, h("button", { type: "submit", class: "primary" }, t("session.enter"))));
+    } }, h("p", {}, t("session.text")), h("input", { type: "text", autocomplete: "username", value: "FaceFusion", hidden: true }), h("label", { for: "key" }, t("session.key")), input, trouble, h("div", { class: "dialog-end" }, h("button", { type: "submit", class: "primary" }, t("session.enter"))));
   }).finally(() => { signingIn = null; });
   return signingIn;
 }

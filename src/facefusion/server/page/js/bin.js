@@ -235,6 +235,17 @@ export async function findPeople() {
     state.facesProblem = error;
   }
   tellAll("people", "look", "faces");
+  if (target.kind === "clip" && state.faces.state === "known") findShots(target, signal);
+}
+
+/** Where shots begin is good to see, and nothing waits for it. */
+async function findShots(target, signal) {
+  try {
+    const found = await (await askUntilKnown(`/v1/assets/${target.id}/shots`, { signal })).json();
+    if (signal.aborted) return;
+    state.faces = { ...state.faces, shots: found.shots };
+    tellAll("faces");
+  } catch { /* the timeline does without */ }
 }
 
 function give(face, id, always = false) {

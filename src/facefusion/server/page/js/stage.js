@@ -93,7 +93,22 @@ async function put(image, url) {
   if (old && old !== url && ![...befores.values()].includes(old)) URL.revokeObjectURL(old);
 }
 
+/** One question at a time, and then the newest: a service that is busy is not asked for what nobody waits for. */
+let isAsking = false;
+let isStale = false;
 async function askNow() {
+  isStale = isAsking;
+  if (isAsking) return;
+  isAsking = true;
+  try {
+    do {
+      isStale = false;
+      await askOnce();
+    } while (isStale);
+  } finally { isAsking = false; }
+}
+
+async function askOnce() {
   const { target } = state.draft;
   if (!frame || !target || isPlaying() || document.documentElement.dataset.view === "jobs" || frame.box.clientWidth === 0) return;
   const lacks = missing();
@@ -119,10 +134,10 @@ async function askNow() {
         if (befores.size > 24) { const [[oldest, gone]] = befores; befores.delete(oldest); if (gone.startsWith("blob:")) URL.revokeObjectURL(gone); }
       }
     }
-    if (signal.aborted) return;
+    if (signal.aborted || isStale) return;
     if (recipe) {
       const url = await still(recipe, "after", signal);
-      if (signal.aborted) { URL.revokeObjectURL(url); return; }
+      if (signal.aborted || isStale) { URL.revokeObjectURL(url); return; }
       if (befores.has(key)) await put(here.before, befores.get(key));
       await put(here.after, url);
       if (signal.aborted) return;
@@ -133,7 +148,7 @@ async function askNow() {
     }
     fill($("preview-notice"));
   } catch (error) {
-    if (signal.aborted) return;
+    if (signal.aborted || isStale) return;
     lastAsked = "";
     here.box.classList.remove("has-after");
     if (befores.has(key)) await put(here.before, befores.get(key));
@@ -254,6 +269,7 @@ export function drawStage() {
   }
   if (shown !== target.id) {
     shown = target.id;
+    asking?.abort();
     befores.forEach((url) => { if (url.startsWith("blob:")) URL.revokeObjectURL(url); });
     befores = new Map();
     lastAsked = "";
@@ -266,7 +282,7 @@ export function drawStage() {
 export function listen() {
   on("target language", () => { if (state.draft.target === null || shown !== state.draft.target.id) drawStage(); });
   on("people at", drawFaces);
-  on("look people faces view", askLater);
+  on("look people view", askLater);
   new ResizeObserver(fit).observe($("viewer"));
 }
 export function redraw() { shown = ""; drawStage(); }
