@@ -17,9 +17,12 @@ export function set(element, props) {
   return element;
 }
 
+/** What is to be put in, without what is left out (`null`, `false`). */
+const real = (children) => [children].flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+
 export function h(tag, props = {}, ...children) {
   const element = set(document.createElement(tag), props);
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...real(children));
   return element;
 }
 
@@ -92,7 +95,7 @@ export function keyed(parent, things, key, create, update = () => {}) {
 /** Replace what is in an element; the focus stays on what has the same `data-focus`. */
 export function fill(parent, ...children) {
   const active = parent.contains(document.activeElement) ? document.activeElement.dataset.focus : undefined;
-  parent.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  parent.replaceChildren(...real(children));
   if (active !== undefined) parent.querySelector(`[data-focus="${CSS.escape(active)}"]`)?.focus({ preventScroll: true });
 }
 
@@ -111,7 +114,7 @@ export function popover(button, build, { label } = {}) {
   const away = () => close(false);
   const outside = (event) => { if (!panel.contains(event.target) && !button.contains(event.target)) close(false); };
   panel.close = close;
-  panel.append(...[build(close)].flat());
+  panel.append(...real(build(close)));
   panel.onkeydown = (event) => {
     if (event.key === "Escape") { event.stopPropagation(); close(); }
     if (event.key === "Tab") {
@@ -140,7 +143,7 @@ export function dialog(title, build) {
     const box = h("dialog", { class: "dialog", "aria-label": title });
     let answer = null;
     const close = (value = null) => { answer = value; box.close(); };
-    box.append(h("h2", {}, title), ...[build(close)].flat());
+    box.append(h("h2", {}, title), ...real(build(close)));
     box.onclose = () => { box.remove(); resolve(answer); };
     document.body.append(box);
     box.showModal();

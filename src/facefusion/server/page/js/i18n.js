@@ -17,6 +17,7 @@ export async function useLanguage(name) {
   language = name;
   plurals = new Intl.PluralRules(name);
   document.documentElement.lang = name === "zh" ? "zh-Hans" : name;
+  document.documentElement.dataset.words = name;
   for (const element of document.querySelectorAll("[data-t]")) element.textContent = t(element.dataset.t);
   for (const element of document.querySelectorAll("[data-t-aria-label]")) element.setAttribute("aria-label", t(element.dataset.tAriaLabel));
 }

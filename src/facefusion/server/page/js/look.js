@@ -1,9 +1,9 @@
 // What is done: the chain of processors as cards, the other settings, presets, and the button that makes a job of it.
 
-import { tell } from "./api.js";
+import { ask, tell, wait } from "./api.js";
 import { debounced, dialog, fill, h, icon, iconButton, keyed, popover, saveAs } from "./dom.js";
 import { control } from "./forms.js";
-import { has, t } from "./i18n.js";
+import { has, percent, t } from "./i18n.js";
 import { announce, notice, toast } from "./notices.js";
 import { buildJob, chain, formats, hider, hidesSomebody, missing, newStep, processor } from "./recipe.js";
 import { change, on, recall, remember, state, tellAll } from "./store.js";
@@ -30,6 +30,33 @@ function licenceBadge(step) {
   if (model.commercial === "yes") return model.isEngine ? null : h("span", { class: "badge" }, model.licence);
   const words = t(model.commercial === "no" ? "licence.no" : "licence.unclear");
   return h("p", { class: "licence" }, icon("warning", 16), h("span", {}, h("strong", {}, words), " ", t("licence.stated", { model: model.id, licence: model.licence || "–" }), model.is_allowed ? "" : ` ${t("licence.refused")}`));
+}
+
+/** A model that is not on the service can be fetched by whoever may. */
+function modelState(step) {
+  const model = licenceOf(step);
+  if (!["missing", "failed", "fetching"].includes(model.state) || model.isEngine) return null;
+  const line = h("div", { class: "model-state" });
+  const show = (now) => {
+    Object.assign(state.capabilities.models.find((each) => each.id === model.id), now);
+    if (now.state === "here") { toast(t("model.fetched", { model: model.id })); tellAll("look"); line.remove(); return; }
+    const text = now.state === "fetching" ? t("model.fetching", { model: model.id, share: percent(now.total_bytes ? now.fetched_bytes / now.total_bytes : 0) }) : t("model.missing", { model: model.id });
+    const button = h("button", { type: "button", class: "quiet", onclick: async () => {
+      try { await follow(await tell(`/v1/models/${model.id}/fetch`)); } catch (error) { toast(error, { kind: "error" }); show(model); }
+    } }, t("model.fetch"));
+    fill(line, h("span", {}, text), now.state !== "fetching" && state.session?.scopes.includes("admin") ? button : null);
+  };
+  const follow = async (now) => {
+    for (show(now); now.state === "fetching"; show(now)) {
+      await wait(1000);
+      if (!line.isConnected) return;
+      now = await ask(`/v1/models/${model.id}`);
+    }
+    if (now.error) toast({ ...now.error, detail: now.error.message }, { kind: "error" });
+  };
+  show(model);
+  if (model.state === "fetching") follow(model).catch(() => {});
+  return line;
 }
 
 function modelChoices(name) {
@@ -102,7 +129,7 @@ function card({ step, mode }) {
     return element;
   }
   const badge = h("div", { class: "card-licence" });
-  const showBadge = () => fill(badge, licenceBadge(step));
+  const showBadge = () => fill(badge, licenceBadge(step), modelState(step));
   showBadge();
   const entries = Object.entries(known.options.properties ?? {});
   const controls = entries.map(([option, schema]) => {

@@ -112,7 +112,7 @@ async function drawStrip() {
 
 /** [start, stop, quality] of where a person is seen. */
 const spansOf = (person) => (person.seen?.length ? person.seen : [[person.first_s, person.last_s + frameS(), null]]);
-const gradeOf = (quality) => (quality === null || quality === undefined ? "unknown" : quality >= 0.66 ? "good" : quality >= 0.33 ? "fair" : "poor");
+const gradeOf = (quality) => (quality === null || quality === undefined ? "unknown" : quality >= 0.55 ? "good" : quality >= 0.3 ? "fair" : "poor");
 
 function drawLanes() {
   if (!parts || !isClip()) return;
@@ -143,7 +143,7 @@ function drawTime() {
   set(parts.outside[1], { style: { width: share(length - end) } });
   parts.time.textContent = `${told(state.at)} / ${told(length)}`;
   const isTrimmed = state.draft.start !== null || state.draft.end !== null;
-  parts.kept.textContent = isTrimmed ? t("timeline.kept", { from: told(start), to: told(end) }) : "";
+  parts.kept.textContent = isTrimmed ? t("timeline.kept", { length: told(end - start) }) : "";
   $("untrim").disabled = !isTrimmed;
   const playing = isPlaying();
   const label = t(playing ? "timeline.pause" : "timeline.play");
