@@ -58,14 +58,10 @@ def build_app(config: ServerConfig, is_working: bool = True) -> FastAPI:
         openapi_url=None, redirect_slashes=False,
     )  # fmt: skip
     for router in (
-        admin.router,
-        assets.router,
-        uploads.router,
-        jobs.build_router(),
-        looks.build_router(),
-        events.router,
-    ):
-        app.include_router(router, prefix="/v1")
+        admin.router, assets.router, uploads.router, jobs.build_router(), jobs.plain_router, looks.build_router(),
+        looks.plain_router, events.router,
+    ):  # fmt: skip
+        app.include_router(router)
     _add_page(app)
     app.add_exception_handler(FaceFusionError, problem_of)
     app.add_exception_handler(assets.RangeRefused, _range_refused)
