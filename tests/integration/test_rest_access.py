@@ -115,7 +115,9 @@ class World:
     """A service with two tenants, of whom anna has something of everything."""
 
     def __init__(self, folder):
-        self.config = ServerConfig(Backend(folder / "jobs"), quotas=Quotas(requests_per_minute=10**6, refusals_per_minute=10**6))
+        self.config = ServerConfig(
+            Backend(folder / "jobs"), quotas=Quotas(requests_per_minute=10**6, refusals_per_minute=10**6)
+        )
         self.live = InProcess(self.config).start()
         self.app, self.service, self.client = self.live.app, self.live.service, self.live.client()
         self.keys = {name: self.key(name) for name in ("anna", "ben")}

@@ -25,7 +25,7 @@ from facefusion.server.state import Service
 from facefusion.version import __version__
 
 STATIC = Path(__file__).with_name("static")
-DESCRIPTION = """Change faces in photos and video. Errors are problem details (RFC 9457) with a stable `code` and a `hint`.
+DESCRIPTION = """Change faces in photos and video. Errors are problem details (RFC 9457) with a `code` and a `hint`.
 See docs/rest.md of FaceFusion for what to do with it."""
 
 
@@ -54,8 +54,8 @@ def build_app(config: ServerConfig, is_working: bool = True) -> FastAPI:
             service.close()
 
     app = FastAPI(
-        title="FaceFusion", version=__version__, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None,
-        openapi_url=None, redirect_slashes=False,
+        title="FaceFusion", version=__version__, description=DESCRIPTION, lifespan=lifespan, docs_url=None,
+        redoc_url=None, openapi_url=None, redirect_slashes=False,
     )  # fmt: skip
     for router in (
         admin.router, assets.router, uploads.router, jobs.build_router(), jobs.plain_router, looks.build_router(),

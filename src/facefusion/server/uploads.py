@@ -54,8 +54,8 @@ def spoken(
     """
     if version != VERSION:
         raise ServiceError(
-            "This is tus 1.0.0, and Tus-Resumable does not say so.", f"Send Tus-Resumable: {VERSION}.", code="tus_version",
-            status=412,
+            "This is tus 1.0.0, and Tus-Resumable does not say so.", f"Send Tus-Resumable: {VERSION}.",
+            code="tus_version", status=412,
         )  # fmt: skip
 
 
