@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import uvicorn
 from tests.patience import PATIENCE_S, wait_until
 from tests.servers import read_tail
 
 from facefusion.jobs.ledger import Ledger
 from facefusion.server.access import SCOPES, create_key
+from facefusion.server.app import build_app
+from facefusion.server.config import ServerConfig
+from facefusion.server.run import PatientProtocol, ReadyServer, listen
+from facefusion.server.state import Service
 from facefusion.testing.fakes import sample_path
 
 ALL = tuple(scope for scope in SCOPES if scope != "admin")
@@ -48,9 +56,7 @@ class LiveServer:
     def start(self) -> LiveServer:
         words = [sys.executable, "-m", "facefusion", "serve", "--json", "--port", "0", "--jobs-path", str(self.jobs)]
         with (self.folder / "out").open("wb") as out, (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*words, *self._flags], stdout=out, stderr=log, env={**os.environ, **self._environment}
-            )
+            self.process = subprocess.Popen([*words, *self._flags], stdout=out, stderr=log, env=self._own_environment())
 
         def is_up() -> bool:
             assert self.process.poll() is None, self.explain()
@@ -61,6 +67,11 @@ class LiveServer:
 
         wait_until(is_up, self.explain)
         return self
+
+    def _own_environment(self) -> dict[str, str]:
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("FACEFUSION_")}
+        own = {"XDG_STATE_HOME": str(self.folder / "state"), "XDG_CONFIG_HOME": str(self.folder / "no-configuration")}
+        return {**outside, **own, **self._environment}
 
     def explain(self) -> str:
         return read_tail(self.folder / "log") + read_tail(self.folder / "out")
@@ -116,3 +127,58 @@ def wait_for_job(client: httpx.Client, job_id: str, status: str = "done") -> dic
 
     wait_until(is_so, lambda: json.dumps(found))
     return found
+
+
+class InProcess:
+    """A service in a thread of this process, with everything but the processes that do jobs.
+
+    Parameters
+    ----------
+    config
+        Its port does not matter.
+    is_working
+        Whether it does jobs after all.
+    """
+
+    def __init__(self, config: ServerConfig, is_working: bool = False) -> None:
+        self.app = build_app(config, is_working)
+        self._held = listen(replace(config, port=0))
+        self.port = self._held.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._ready = threading.Event()
+        self.server = ReadyServer(
+            uvicorn.Config(
+                self.app, http=PatientProtocol, ws="none", log_config=None, server_header=False, lifespan="on"
+            ),
+            self._ready.set,
+        )
+        self._thread = threading.Thread(target=lambda: asyncio.run(self.server.serve([self._held])), daemon=True)
+
+    def start(self) -> InProcess:
+        self._thread.start()
+        assert self._ready.wait(PATIENCE_S)
+        return self
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self._thread.join(PATIENCE_S)
+        self._held.close()
+
+    def __enter__(self) -> InProcess:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def service(self) -> Service:
+        return self.app.state.service
+
+    def key(self, tenant: str = "anna", scopes: Sequence[str] = ALL, expires_in_s: float | None = None) -> str:
+        """A key for a tenant."""
+        return create_key(self.service.ledger, tenant, scopes, expires_in_s)[1]
+
+    def client(self, tenant: str = "", scopes: Sequence[str] = ALL) -> httpx.Client:
+        """A client with a key of its own, or without any."""
+        headers = {"Authorization": f"Bearer {self.key(tenant, scopes)}"} if tenant else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE_S)

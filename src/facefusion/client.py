@@ -375,7 +375,7 @@ class Client:
         return self._send("POST", "/v1/previews", json=body).content
 
     def events(self, job_id: str, after: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What happens to a job until it is over: kinds (status, progress, history) and values. Goes on when cut off."""
+        """What happens to a job until it is over: status, progress and history, with values. Goes on when cut off."""
         failures = 0
         while True:
             try:

@@ -95,4 +95,4 @@ def _list(keys: list[Key], now: float, show: Show) -> None:
 
 
 def _day(at: float | None) -> str:
-    return "–" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+    return "-" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")

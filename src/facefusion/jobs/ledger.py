@@ -64,7 +64,8 @@ _deliveries = sa.Table(
     "deliveries", _metadata,
     sa.Column("id", sa.String(32), primary_key=True), sa.Column("tenant", sa.String(64)),
     sa.Column("order_id", sa.String(32)), sa.Column("status", sa.String(12)), sa.Column("url", sa.Text),
-    sa.Column("secret", sa.Text), sa.Column("body", sa.Text), sa.Column("tries", sa.Integer), sa.Column("told", sa.Text),
+    sa.Column("secret", sa.Text), sa.Column("body", sa.Text), sa.Column("tries", sa.Integer),
+    sa.Column("told", sa.Text),
     sa.Column("available_at", sa.Float), sa.Column("created_at", sa.Float), sa.Column("updated_at", sa.Float),
 )  # fmt: skip
 _used = sa.Table(

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -89,7 +90,9 @@ class KeyView:
     def of(cls, key: Key, now: float, secret: str = "") -> KeyView:
         """What is told of a key at a time."""
         status = "revoked" if key.revoked_at is not None else "valid" if key.is_valid(now) else "expired"
-        return cls(key.id, key.tenant, key.scopes, key.note, status, key.created_at, key.expires_at, key.used_at, secret)
+        return cls(
+            key.id, key.tenant, key.scopes, key.note, status, key.created_at, key.expires_at, key.used_at, secret
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -404,6 +407,7 @@ def check_same_origin(request: Request) -> None:
         raise ScopeMissing("This request does not say from which page it comes.", "Use a key instead of the cookie.")
 
 
+@cache
 def allows(scope: Scope) -> Callable[..., Principal]:
     """A dependency that lets in who has a scope."""
 

@@ -35,7 +35,7 @@ from facefusion.server.recipes import FORMATS, allowed, recipe_models
 from facefusion.server.state import Service
 from facefusion.version import __version__
 
-router = APIRouter(tags=["service"])
+router = APIRouter(prefix="/v1", tags=["service"])
 TenantPath = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
 

@@ -22,7 +22,7 @@ from facefusion.server.problems import Flaw, ProblemBody, of_status, respond
 from facefusion.server.state import Service
 from facefusion.version import __version__
 
-DESCRIPTION = """Change faces in photos and video. Errors are problem details (RFC 9457) with a stable `code` and a `hint`.
+DESCRIPTION = """Change faces in photos and video. Errors are problem details (RFC 9457) with a `code` and a `hint`.
 See docs/rest.md of FaceFusion for what to do with it."""
 
 
@@ -52,19 +52,14 @@ def build_app(config: ServerConfig, is_working: bool = True) -> FastAPI:
             service.close()
 
     app = FastAPI(
-        title="FaceFusion", version=__version__, description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None,
-        openapi_url=None, redirect_slashes=False,
+        title="FaceFusion", version=__version__, description=DESCRIPTION, lifespan=lifespan, docs_url=None,
+        redoc_url=None, openapi_url=None, redirect_slashes=False,
     )  # fmt: skip
     for router in (
-        admin.router,
-        assets.router,
-        uploads.router,
-        jobs.build_router(),
-        looks.build_router(),
-        shots.router,
-        events.router,
-    ):
-        app.include_router(router, prefix="/v1")
+        admin.router, assets.router, uploads.router, jobs.build_router(), jobs.plain_router, looks.build_router(),
+        looks.plain_router, shots.router, events.router,
+    ):  # fmt: skip
+        app.include_router(router)
     _add_page(app)
     app.add_exception_handler(FaceFusionError, problem_of)
     app.add_exception_handler(assets.RangeRefused, _range_refused)

@@ -22,7 +22,7 @@ from facefusion.server.intake import THUMBNAIL, admit, drop, fresh_name, key_fol
 from facefusion.server.problems import documented
 from facefusion.server.state import Service
 
-router = APIRouter(tags=["assets"])
+router = APIRouter(prefix="/v1", tags=["assets"])
 AssetPath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
 _PIECE = 1 << 20
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")

@@ -27,12 +27,15 @@ class Quotas:
         All files together.
     video_s_per_day
         Seconds of video that jobs make, counted when they are asked for; 0 for any.
+    refusals_per_minute
+        Requests without a valid key, of one address.
     """
 
     requests_per_minute: int = 3000
     open_jobs: int = 100
     stored_bytes: int = 100_000_000_000
     video_s_per_day: float = 0.0
+    refusals_per_minute: int = 120
 
 
 @dataclass(frozen=True, slots=True)

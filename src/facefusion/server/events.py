@@ -23,7 +23,7 @@ from facefusion.server.problems import documented, without_paths
 if TYPE_CHECKING:
     from facefusion.server.state import Service
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(prefix="/v1", tags=["jobs"])
 LOOK_S = 0.5
 PING_S = 15
 _BY = re.compile(r" by [^ ,]+(?=,|$)")

@@ -69,10 +69,19 @@ class Guard:
         request_id = secrets.token_hex(8)
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
         state["request_id"] = request_id
-        began, told = time.perf_counter(), {"status": 0}
+        began, told = time.perf_counter(), {"status": 0, "is_replaced": 0}
         body = _Body(receive, FILES.fullmatch(scope["path"]) is not None)
 
         async def answer(message: Message) -> None:
+            if told["is_replaced"]:
+                return
+            if body.problem is not None and not told["status"]:  # a framework that reads bodies says something else
+                told["is_replaced"] = 1
+                await respond(body.problem, request_id)(scope, receive, dressed)
+            else:
+                await dressed(message)
+
+        async def dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 told["status"] = message["status"]
                 self._dress(message, request_id)
@@ -88,7 +97,7 @@ class Guard:
                 log.error("request %s: %s", request_id, known.message, exc_info=error)
             if told["status"]:
                 raise
-            await respond(known, request_id)(scope, receive, answer)
+            await respond(known, request_id)(scope, receive, dressed)
         finally:
             _note(scope, told["status"], request_id)
             log.info(
@@ -124,6 +133,7 @@ class _Body:
     def __init__(self, receive: Receive, is_file: bool) -> None:
         self._receive, self._is_file = receive, is_file
         self._count, self._began, self._is_whole = 0, time.monotonic(), False
+        self.problem: ServiceError | None = None
 
     def announce(self, length: str) -> None:
         """Refuse what is too large before it comes."""
@@ -136,10 +146,17 @@ class _Body:
         if self._is_whole:
             return await self._receive()  # waits for the end of the connection
         try:
+            return await self._next()
+        except ServiceError as error:
+            self.problem = error
+            raise
+
+    async def _next(self) -> Message:
+        try:
             message = await asyncio.wait_for(self._receive(), IDLE_S)
         except TimeoutError as error:
             raise ServiceError(
-                f"Nothing came for {IDLE_S:.0f} s.", "Send again; large files by /v1/uploads, which goes on where it was.",
+                f"Nothing came for {IDLE_S:.0f} s.", "Send again; large files go on where they were by /v1/uploads.",
                 code="slow", status=408,
             ) from error  # fmt: skip
         if message["type"] != "http.request":

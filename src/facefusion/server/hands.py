@@ -1,4 +1,4 @@
-"""Processes that look into files of others, so that a file that kills its reader, or never ends, takes nothing along."""
+"""Processes that look into files of others: a file that kills its reader, or never ends, takes nothing along."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Output(BaseModel):
 
 def build_router() -> APIRouter:
     """The routes, with bodies made of the processors that are installed."""
-    router = APIRouter(tags=["jobs"])
+    router = APIRouter(prefix="/v1", tags=["jobs"])
     recipe = recipe_models().recipe
     rest: dict[str, Any] = {
         "output": (Output, Field(default_factory=lambda: Output())),
@@ -152,11 +152,10 @@ def build_router() -> APIRouter:
             response.headers["Idempotency-Replayed"] = "true"
         return _batch(service, principal, batch)
 
-    router.include_router(plain_router)
     return router
 
 
-plain_router = APIRouter()
+plain_router = APIRouter(prefix="/v1", tags=["jobs"])
 
 
 def _asked(service: Service, principal: Principal, asked: dict[str, Any], body: Any, batch: str = "") -> Asked:

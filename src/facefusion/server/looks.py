@@ -37,7 +37,7 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
     200: {"description": "A picture", "content": {"image/webp": {"schema": {"type": "string", "format": "binary"}}}},
     **documented(404),
 }
-plain_router = APIRouter(tags=["looks"])
+plain_router = APIRouter(prefix="/v1", tags=["looks"])
 
 
 class Finder:
@@ -182,7 +182,7 @@ def faces_of_job(request: Request, job_id: JobPath, principal: Principal = Depen
 
 def build_router() -> APIRouter:
     """The routes, with bodies made of the processors that are installed."""
-    router = APIRouter(tags=["looks"])
+    router = APIRouter(prefix="/v1", tags=["looks"])
     fields: dict[str, Any] = {
         "recipe": (recipe_models().recipe, ...),
         "at_s": (Annotated[float, Field(ge=0, le=10_000_000)], Field(0.0, description="time in the output")),
@@ -249,7 +249,6 @@ def build_router() -> APIRouter:
             headers["FaceFusion-Notes"] = " ".join(notes).encode("ascii", "replace").decode()
         return Response(content, headers=headers, media_type=f"image/{kind}")
 
-    router.include_router(plain_router)
     return router
 
 

@@ -1,4 +1,4 @@
-"""Doing orders: a process that takes one, plans it as everybody does, runs or follows its job, and brings the output in.
+"""Doing orders: a process takes one, plans it as everybody does, runs or follows its job, and brings the output in.
 
 What is prepared, run and resumed is `facefusion.service.jobs`; here is only what a service adds: assets for paths, an
 output that becomes an asset, and an end that is recorded with the order.
@@ -45,7 +45,7 @@ MAX_TRIES = 5
 
 
 def made_folder(config: ServerConfig) -> Path:
-    """Where outputs are made that are not assets yet: in the storage's own folder where it is one, so that they move."""
+    """Where outputs are made that are not assets yet."""
     return make_folder(config.folder / "made")
 
 

@@ -56,7 +56,7 @@ def narrowed(annotation: Any) -> Any:
         return (
             None
             if any(p is None and q is not type(None) for p, q in zip(parts, inner, strict=True))
-            else Union[tuple(parts)]
+            else Union[tuple(parts)]  # noqa: UP007
         )
     if origin is tuple and inner:
         parts = [narrowed(part) for part in inner if part is not Ellipsis]

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -70,12 +71,15 @@ class PatientProtocol(H11Protocol):
             self.transport.close()
 
 
-class _Server(uvicorn.Server):
+class ReadyServer(uvicorn.Server):
+    """Says when it answers, and takes the signals that end it as a usual end."""
+
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
         await super().startup(sockets)
         if self.started:
             self._on_ready()
@@ -83,10 +87,11 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Take the signals that end us, and give them back without raising them again: this is a usual end."""
-        before = {}
+        before: dict[int, Any] = {}
+        is_main = threading.current_thread() is threading.main_thread()
         for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
             number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            if is_main and number is not None and signal.getsignal(number) != signal.SIG_IGN:
                 before[number] = signal.signal(number, self.handle_exit)
         try:
             yield
@@ -178,7 +183,7 @@ def serve(config: ServerConfig, on_ready: Callable[[Serving], None]) -> None:
     shown = f"[{host}]" if ":" in host else host
     url = f"{'https' if config.certificate else 'http'}://{shown}:{port}"
     logging.getLogger("facefusion.server").addHandler(logging.NullHandler())
-    server = _Server(
+    server = ReadyServer(
         uvicorn.Config(
             build_app(config),
             http=PatientProtocol,

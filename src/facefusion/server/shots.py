@@ -23,7 +23,7 @@ LOOK_S = 300.0
 MOST_S = 1800.0
 """Longer clips are not looked through for this; their jobs find shots anyway."""
 FOUND = "shots.json"
-router = APIRouter(tags=["looks"])
+router = APIRouter(prefix="/v1", tags=["looks"])
 
 
 class Shots(BaseModel):

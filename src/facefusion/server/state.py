@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 INSPECTOR_BYTES = 12_000_000_000
 """Memory that a process may ask for which looks into a file: the largest photo that is taken needs a third of it."""
-REFUSALS_PER_MINUTE = 120
-"""Requests without a valid key from one address."""
 _AUDIT_EVERY_S = 1.0
 
 
@@ -70,7 +68,7 @@ class Service:
         self.studio = Hands(1)
         self._limits = strategies.MovingWindowRateLimiter(self._counter())
         self._own = limits.RateLimitItemPerMinute(config.quotas.requests_per_minute)
-        self._refusals = limits.RateLimitItemPerMinute(REFUSALS_PER_MINUTE)
+        self._refusals = limits.RateLimitItemPerMinute(config.quotas.refusals_per_minute)
         self._lock = threading.Lock()
         self._made: dict[str, Any] = {}
         self._deeds: list[Deed] = []

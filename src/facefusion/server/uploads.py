@@ -28,7 +28,7 @@ from facefusion.server.problems import documented
 from facefusion.server.state import Service, new_id
 from facefusion.workplace import take
 
-router = APIRouter(tags=["uploads"])
+router = APIRouter(prefix="/v1", tags=["uploads"])
 VERSION = "1.0.0"
 EXPIRES_S = 24 * 3600.0
 EXTENSIONS = "creation,creation-with-upload,expiration,termination"
@@ -44,6 +44,7 @@ _BODY = {
 
 def spoken(
     version: Annotated[str, Header(alias="Tus-Resumable", description="1.0.0")] = "",
+    principal: Principal = Depends(allows("assets:write")),
 ) -> None:
     """Refuse another version of the protocol.
 
@@ -53,8 +54,8 @@ def spoken(
     """
     if version != VERSION:
         raise ServiceError(
-            "This is tus 1.0.0, and Tus-Resumable does not say so.", f"Send Tus-Resumable: {VERSION}.", code="tus_version",
-            status=412,
+            "This is tus 1.0.0, and Tus-Resumable does not say so.", f"Send Tus-Resumable: {VERSION}.",
+            code="tus_version", status=412,
         )  # fmt: skip
 
 
