@@ -95,7 +95,13 @@ function route() {
   document.title = `${t(`nav.${name}`)} · FaceFusion`;
   $("heading").textContent = document.title;
   if (name === "jobs") { stage.video()?.pause(); jobs.show(id || null); } else { jobs.show(null); tellAll("view"); }
+  if (name === "studio") keepTarget();
   if (before !== name) $("content").focus({ preventScroll: true });
+}
+
+/** The address of the studio names its target, so that it can be kept and sent. */
+function keepTarget() {
+  if (document.documentElement.dataset.view === "studio") history.replaceState(null, "", state.draft.target ? `#/?target=${state.draft.target.id}` : "#/");
 }
 
 /** What a link or the last visit says is there may have expired meanwhile. */
@@ -146,7 +152,7 @@ async function begin() {
   addEventListener("hashchange", route);
   route();
   if (document.documentElement.dataset.view !== "jobs") jobs.load();
-  on("target", () => { if (document.documentElement.dataset.view === "studio") history.replaceState(null, "", state.draft.target ? `#/?target=${state.draft.target.id}` : "#/"); });
+  on("target", keepTarget);
   bin.resumeUploads();
   document.documentElement.dataset.ready = "true";
 }

@@ -4,6 +4,13 @@ import { h, set } from "./dom.js";
 
 const FAR_PX = 6;
 const LONG_MS = 350;
+const EDGE_PX = 130;
+
+/** What scrolls around an element: a column, or on phones the page. */
+function scroller(element) {
+  for (let each = element.parentElement; each; each = each.parentElement) if (each.scrollHeight > each.clientHeight + 1 && /auto|scroll/.test(getComputedStyle(each).overflowY)) return each;
+  return document.scrollingElement;
+}
 
 /**
  * @param handle what is taken hold of
@@ -20,14 +27,28 @@ export function carry(handle, { carried, picture, onlift, ondrop, onend }) {
     let over = null;
     let timer = null;
 
+    let last = begin;
+    // What is out of sight comes near when the source is held at the edge.
+    const creep = () => {
+      if (!ghost) return;
+      const below = last.y > innerHeight - EDGE_PX;
+      if (below || last.y < EDGE_PX / 2) {
+        scroller(handle).scrollBy(0, below ? 8 : -8);
+        place(last.x, last.y);
+      }
+      requestAnimationFrame(creep);
+    };
+
     const lift = () => {
       ghost = h("img", { class: "ghost", src: picture, alt: "" });
       document.body.append(ghost);
       document.body.classList.add("is-carrying");
       onlift(carried);
       place(begin.x, begin.y);
+      creep();
     };
     const place = (x, y) => {
+      last = { x, y };
       set(ghost, { style: { transform: `translate(${x - 32}px, ${y - 32}px)` } });
       const found = document.elementFromPoint(x, y)?.closest("[data-face]") ?? null;
       if (found !== over) {
@@ -57,6 +78,7 @@ export function carry(handle, { carried, picture, onlift, ondrop, onend }) {
       handle.removeEventListener("touchmove", hold);
       if (!ghost) return;
       ghost.remove();
+      ghost = null;
       document.body.classList.remove("is-carrying");
       over?.classList.remove("is-over");
       // The click that follows belongs to the drag.

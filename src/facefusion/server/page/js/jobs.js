@@ -258,13 +258,20 @@ function drawDetail() {
 
   const report = job.has_report && job.status === "done" ? h("a", { class: "quiet", href: `/v1/jobs/${job.id}/report?format=html`, target: "_blank", rel: "noopener", data: { focus: "report" } }, t("jobs.report")) : null;
   const lines = [
-    [t("jobs.fact.steps"), (job.recipe?.steps ?? []).map((step) => processorName(step.processor)).join(" → ")],
+    [t("jobs.fact.steps"), chainsOf(job.recipe)],
     job.models?.length ? [t("jobs.fact.models"), job.models.map((model) => (typeof model === "string" ? model : [model.id, model.version, model.licence].filter(Boolean).join(" "))).join("\n")] : null,
     output ? [t("jobs.fact.output"), `${output.name} · ${output.width} × ${output.height}${output.duration_s ? ` · ${duration(output.duration_s)}` : ""} · ${bytes(output.bytes)}`] : null,
     output ? ["SHA-256", output.sha256] : null,
     [t("jobs.fact.id"), job.id],
   ].filter((line) => line && line[1]);
   fill(facts, h("details", { class: "group", open: job.status === "done" }, h("summary", {}, t("jobs.provenance")), h("dl", {}, lines.map(([name, value]) => [h("dt", {}, name), h("dd", { class: name === "SHA-256" || value === job.id ? "mono" : "" }, value)]))), report);
+}
+
+/** What is done, in order; people may have chains of their own. */
+function chainsOf(recipe) {
+  const told = (steps) => steps.map((step) => processorName(step.processor)).join(" → ");
+  const own = (recipe?.people ?? []).filter((person) => person.steps?.length).map((person) => told(person.steps));
+  return [...new Set(own.length ? own : [told(recipe?.steps ?? [])])].join("\n");
 }
 
 /** Stages, and a cell for every part of them. */
@@ -330,7 +337,7 @@ function controls(before, after, { offset, rate }) {
     bar.max = String(length || 1);
     bar.value = String(after.currentTime);
     set(bar, { "aria-valuetext": timecode(after.currentTime, rate), style: { "--filled": `${length ? (after.currentTime / length) * 100 : 0}%` } });
-    time.textContent = `${timecode(after.currentTime, rate)} / ${timecode(length, rate)}`;
+    time.replaceChildren(timecode(after.currentTime, rate), h("span", { class: "time-total" }, ` / ${timecode(length, rate)}`));
   };
   const tick = () => { if (!after.isConnected || after.paused) return; follow(false); show(); requestAnimationFrame(tick); };
   const paint = () => { const label = t(after.paused ? "timeline.play" : "timeline.pause"); set(button, { "aria-label": label, title: label }); button.replaceChildren(icon(after.paused ? "play" : "pause")); };

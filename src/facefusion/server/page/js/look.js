@@ -44,7 +44,7 @@ function modelState(step) {
     const button = h("button", { type: "button", class: "quiet", onclick: async () => {
       try { await follow(await tell(`/v1/models/${model.id}/fetch`)); } catch (error) { toast(error, { kind: "error" }); show(model); }
     } }, t("model.fetch"));
-    fill(line, h("span", {}, text), now.state !== "fetching" && state.session?.scopes.includes("admin") ? button : null);
+    fill(line, h("span", {}, text), now.state !== "fetching" && model.is_allowed && state.session?.scopes.includes("admin") ? button : null);
   };
   const follow = async (now) => {
     for (show(now); now.state === "fetching"; show(now)) {

@@ -141,7 +141,7 @@ function drawTime() {
   set(parts.end, { style: { left: share(end) }, "aria-valuemax": length.toFixed(3), "aria-valuenow": end.toFixed(3), "aria-valuetext": told(end) });
   set(parts.outside[0], { style: { width: share(start) } });
   set(parts.outside[1], { style: { width: share(length - end) } });
-  parts.time.textContent = `${told(state.at)} / ${told(length)}`;
+  parts.time.replaceChildren(told(state.at), h("span", { class: "time-total" }, ` / ${told(length)}`));
   const isTrimmed = state.draft.start !== null || state.draft.end !== null;
   parts.kept.textContent = isTrimmed ? t("timeline.kept", { length: told(end - start) }) : "";
   $("untrim").disabled = !isTrimmed;
