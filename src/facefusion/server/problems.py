@@ -34,7 +34,7 @@ _STATUS: tuple[tuple[type[FaceFusionError], int], ...] = (
     (errors.OutOfMemory, 503),
     (errors.Stopped, 503),
 )
-_PATH = re.compile(r"(?:[A-Za-z]:\\|/(?!v1/))[^\s'\",;]*[/\\]([^\s/\\'\",;]+)")
+_PATH = re.compile(r"(?:(?<!\w)[A-Za-z]:\\|(?<![\w}.-])/(?!v1/))[^\s'\",;]*[/\\]([^\s/\\'\",;]+)")
 
 
 class Flaw(BaseModel):
