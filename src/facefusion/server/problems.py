@@ -123,7 +123,6 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     always = (400, 401, 403, 421, 422, 429, 500, 503)
     return {
         status: {
-            "model": ProblemBody,
             "description": HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
