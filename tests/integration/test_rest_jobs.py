@@ -315,7 +315,7 @@ def test_why_a_job_failed_is_told_with_code_and_hint_and_no_path(anna, things, l
     assert failed["error"]["hint"]
     text = json.dumps(failed)
     assert str(live.service.config.backend.folder) not in text and "/tmp" not in text and "facefusion jobs" not in text
-    assert "content.mp4" not in failed["error"]["message"]
+    assert failed["error"]["message"] == "No face is found in the target nobody here.mp4."
     job_id = anna.post(
         "/v1/jobs", json={"recipe": {"target": photo, "sources": [source], "fail_under": ["similarity_source=1"]}}
     )

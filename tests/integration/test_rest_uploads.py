@@ -181,7 +181,7 @@ def test_names_are_shown_and_never_used_as_paths(live, anna):
         assert "/" not in made["name"] and "\\" not in made["name"] and len(made["name"]) <= 120
         assert made["name"].isprintable()
         new = files_of(live) - before
-        assert new == {f"service/assets/anna/{made['id']}/{n}" for n in ("content.jpg", "thumbnail.webp")}
+        assert new == {f"service/assets/anna/{made['id']}/{n}" for n in (f"{made['id']}.jpg", "thumbnail.webp")}
         got = anna.get(f"/v1/assets/{made['id']}", params={"download": True})
         assert got.headers["content-disposition"].startswith('attachment; filename="')
         encoded = base64.b64encode(name.encode()).decode()
