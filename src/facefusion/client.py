@@ -436,7 +436,7 @@ class Client:
             return
         self._has_asked = True
         with suppress(httpx.HTTPError):
-            cookie = self._http.get("/").cookies.get("facefusion_session", "")
+            cookie = self._http.get("/").cookies.get("facefusion_session") or ""
             self._http.cookies.clear()
             if cookie.startswith("local."):
                 self._http.headers["Authorization"] = f"Bearer {cookie}"
@@ -484,7 +484,8 @@ class _Streamed:
 
 def _read_events(lines: Iterator[str]) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Kind, values and number of every server-sent event."""
-    kind, data, number = "message", [], ""
+    kind, number = "message", ""
+    data: list[str] = []
     for line in lines:
         if not line:
             if data:

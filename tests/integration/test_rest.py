@@ -126,3 +126,33 @@ def test_the_same_command_line_is_done_by_a_service(live, tmp_path, target_photo
         main(words)
     assert end.value.code == 0
     assert output.read_bytes() == here.read_bytes(), "the same bytes, wherever it was done"
+
+
+def test_what_can_be_asked_for_is_what_may_be_asked_for(anna):
+    """Options, defaults and models of the capabilities make a job that is taken."""
+    told = anna.get("/v1/capabilities").json()
+    names = {one["name"]: one for one in told["processors"]}
+    assert {"face_swapper", "face_anonymiser", "face_enhancer", "deep_swapper"} <= set(names)
+    assert [name for name, one in names.items() if one["is_default"]] == ["face_swapper"]
+    target = upload(anna, "target.jpg")
+    for name, one in names.items():
+        options = {key: value["default"] for key, value in one["options"]["properties"].items() if "default" in value}
+        assert options and all(value["description"] for value in one["options"]["properties"].values())
+        step = {"processor": name, "options": options}
+        answer = anna.post("/v1/jobs", json={"recipe": {"target": target, "steps": [step]}})
+        assert answer.status_code == 202, answer.text
+        anna.delete(f"/v1/jobs/{answer.json()['id']}")
+    mesh = next(model for model in names["face_swapper"]["models"] if model["name"] == "mesh")
+    assert mesh["is_allowed"] and mesh["place"] == "built in"
+    defaults = {
+        key: value["default"]
+        for key, value in told["options"]["properties"].items()
+        if value.get("default") is not None
+    }
+    assert len(defaults) > 25
+    assert anna.post("/v1/jobs", json={"recipe": {"target": target, **defaults}}).status_code == 202
+    assert "cpu" in told["providers"] and told["limits"]["upload_bytes"] > 0
+    models = anna.get("/v1/models").json()["models"]
+    assert {"embedded", "missing"} <= {model["state"] for model in models}
+    assert anna.get(f"/v1/models/{models[0]['id']}").json() == models[0]
+    assert anna.get("/v1/models/nothing").status_code == 404

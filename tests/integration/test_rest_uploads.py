@@ -14,7 +14,6 @@ import time
 import zipfile
 import zlib
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -171,8 +170,9 @@ def test_a_photo_that_is_also_something_else_is_served_as_a_photo_and_nothing_ru
 
 def test_names_are_shown_and_never_used_as_paths(live, anna):
     for name in (
-        "../../../../etc/cron.d/evil", "..\\..\\evil.jpg", "/etc/passwd", "C:\\Windows\\evil.jpg", "a\0b.jpg", "\r\nX: y",
-        "a" * 400, "....", "con", "%2e%2e%2fevil", "‮gpj.exe", "naïve 人.jpg", "a;rm -rf ~.jpg", '"quoted".jpg',
+        "../../../../etc/cron.d/evil", "..\\..\\evil.jpg", "/etc/passwd", "C:\\Windows\\evil.jpg", "a\0b.jpg",
+        "\r\nX: y", "a" * 400, "....", "con", "%2e%2e%2fevil", "\u202egpj.exe", "naïve 人.jpg", "a;rm -rf ~.jpg",
+        '"quoted".jpg',
     ):  # fmt: skip
         before = files_of(live)
         answer = anna.post("/v1/assets", params={"name": name}, content=jpeg())
@@ -181,7 +181,7 @@ def test_names_are_shown_and_never_used_as_paths(live, anna):
         assert "/" not in made["name"] and "\\" not in made["name"] and len(made["name"]) <= 120
         assert made["name"].isprintable()
         new = files_of(live) - before
-        assert new == {f"service/assets/anna/{made['id']}/{n}" for n in ("content.jpg", "thumbnail.webp")}
+        assert new == {f"service/assets/anna/{made['id']}/{n}" for n in (f"{made['id']}.jpg", "thumbnail.webp")}
         got = anna.get(f"/v1/assets/{made['id']}", params={"download": True})
         assert got.headers["content-disposition"].startswith('attachment; filename="')
         encoded = base64.b64encode(name.encode()).decode()
@@ -409,11 +409,12 @@ def test_an_upload_goes_on_where_it_was_cut_off(live, anna):
 def test_words_of_tus_that_make_no_sense_are_refused(anna, nothing_left):
     for headers, status in (
         ({}, 412), ({"Tus-Resumable": "0.2.0", "Upload-Length": "5"}, 412), (TUS, 422),
-        ({**TUS, "Upload-Length": "-1"}, 422), ({**TUS, "Upload-Length": "five"}, 422), ({**TUS, "Upload-Length": "0"}, 400),
+        ({**TUS, "Upload-Length": "-1"}, 422), ({**TUS, "Upload-Length": "five"}, 422),
+        ({**TUS, "Upload-Length": "0"}, 400),
         ({**TUS, "Upload-Length": "5", "Upload-Metadata": "filename !!"}, 400),
         ({**TUS, "Upload-Defer-Length": "1"}, 422),
     ):  # fmt: skip
-        answer = anna.post("/v1/uploads", headers={"Upload-Length": "5", **headers} if not headers else headers)
+        answer = anna.post("/v1/uploads", headers=headers or {"Upload-Length": "5"})
         assert answer.status_code == status, (headers, answer.text)
     told = anna.options("/v1/uploads").headers
     assert (told["tus-version"], told["tus-max-size"]) == ("1.0.0", "3000000")
@@ -439,7 +440,8 @@ def test_ranges_tags_and_heads_of_a_download(anna):
     top = anna.head(path)
     assert (top.headers["content-length"], top.headers["etag"], top.content) == (str(size), etag, b"")
     for asked, start, stop in (
-        ("bytes=0-0", 0, 1), ("bytes=10-19", 10, 20), (f"bytes={size - 5}-", size - 5, size), ("bytes=-7", size - 7, size),
+        ("bytes=0-0", 0, 1), ("bytes=10-19", 10, 20), (f"bytes={size - 5}-", size - 5, size),
+        ("bytes=-7", size - 7, size),
         (f"bytes=5-{size * 9}", 5, size), (f"bytes=-{size * 9}", 0, size), ("bytes=0-", 0, size),
     ):  # fmt: skip
         answer = anna.get(path, headers={"Range": asked})
@@ -493,7 +495,7 @@ def test_kinds_are_told_by_content(anna, tmp_path):
     assert anna.get(f"/v1/assets/{told['id']}/thumbnail").status_code == 404
     assert anna.get(f"/v1/assets/{told['id']}/faces").status_code == 422
     assert anna.post("/v1/jobs", json={"recipe": {"target": told["id"]}}).status_code == 422
-    clip = make_clip(tmp_path / "b.png", format="matroska") if False else make_clip(tmp_path / "b.mkv")
+    clip = make_clip(tmp_path / "b.mkv")
     told = anna.get(f"/v1/assets/{upload(anna, clip)}/about").json()
     assert (told["kind"], told["media_type"]) == ("clip", "video/x-matroska")
 
@@ -604,4 +606,3 @@ def test_many_at_once_are_all_answered(live):
     for thread in threads:
         thread.join()
     assert found == [201] * 12
-    assert isinstance(httpx.__version__, str)

@@ -1056,6 +1056,7 @@ def _status_now() -> Any:
     return sa.case(
         (_orders.c.status.in_(OVER), _orders.c.status),
         (_jobs.c.status.in_(("queued", "running")), _jobs.c.status),
+        (sa.and_(_orders.c.status == "queued", _jobs.c.status.in_(("failed", "cancelled"))), "queued"),  # a retry
         (_jobs.c.status.is_not(None), "running"),
         else_=_orders.c.status,
     )
@@ -1067,7 +1068,8 @@ def _view(row: Any, progress: Sequence[StageProgress]) -> OrderView:
     order = Order(**values)
     status = order.status
     if status not in OVER and of_job is not None:
-        status = of_job if of_job in ("queued", "running") else "running"
+        is_retried = status == "queued" and of_job in ("failed", "cancelled")
+        status = of_job if of_job in ("queued", "running") else "queued" if is_retried else "running"
     return OrderView(order, status, tuple(progress))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -93,6 +94,18 @@ def set_cookie(response: Response, cookie: str, is_secure: bool) -> None:
     )
 
 
+class ChoiceBody(BaseModel):
+    """A model that a processor can take."""
+
+    model_config = ConfigDict(title="ModelChoice")
+
+    name: str = Field(description="as its option model takes it")
+    licence: str
+    commercial: str = Field(description="whether its licence allows commercial use: yes, no or unclear")
+    place: str = Field(description="built in, here or not here")
+    is_allowed: bool
+
+
 class ProcessorBody(BaseModel):
     """A processor that can be asked for."""
 
@@ -103,8 +116,8 @@ class ProcessorBody(BaseModel):
     kind: str
     is_default: bool
     is_protective: bool = Field(description="whether it hides people")
-    models: list[str]
-    inputs: list[str]
+    models: list[ChoiceBody]
+    inputs: list[str] = Field(description="what it wants besides the target")
     options: dict[str, Any] = Field(description="JSON Schema of its options")
 
 
@@ -149,8 +162,7 @@ def capabilities(request: Request, principal: Principal = Depends(anybody)) -> C
         processors=[
             ProcessorBody(
                 name=one.name, title=one.title, kind=one.kind, is_default=find_processor(one.name).is_default,
-                is_protective=one.is_protective,
-                models=[model.name for model in one.models], inputs=list(one.inputs),
+                is_protective=one.is_protective, models=[ChoiceBody(**asdict(choice)) for choice in one.models], inputs=list(one.inputs),
                 options=_only(one.schema, [n for n, _, _ in allowed(find_processor(one.name).options.model_fields)]),
             )
             for one in found.processors

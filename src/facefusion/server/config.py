@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from facefusion.jobs.storage import ASSETS
 from facefusion.service.backend import Backend
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
@@ -140,8 +141,8 @@ class ServerConfig:
     def assets_url(self) -> str:
         """Where assets are: beside the jobs of this machine, or in the storage that all share."""
         if self.backend.is_cluster:
-            return f"{self.backend.storage_url.rstrip('/')}/assets"
-        return (self.folder.absolute() / "assets").as_uri()
+            return f"{self.backend.storage_url.rstrip('/')}/{ASSETS}"
+        return (self.folder.absolute() / ASSETS).as_uri()
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ def admit(service: Service, tenant: str, received: Received, name: str) -> Asset
     folder = key_folder(tenant, asset_id)
     asset = Asset(
         asset_id, tenant, about.kind, "upload", shown_name(name, f"{about.kind}{about.suffix}"), about.media_type,
-        received.size_bytes, received.sha256, about.as_dict(), f"{folder}content{about.suffix}",
+        received.size_bytes, received.sha256, about.as_dict(), f"{folder}{asset_id}{about.suffix}",
         expires_at=now + service.config.asset_days * 86400,
     )  # fmt: skip
     try:

@@ -70,7 +70,7 @@ def build_router() -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["jobs"])
     recipe = recipe_models().recipe
     rest: dict[str, Any] = {
-        "output": (Output, Field(default_factory=lambda: Output())),
+        "output": (Output, Field(default_factory=lambda: Output(format=None))),
         "report": (bool, Field(False, description="measure the output, and write a report")),
         "label": (Label, ""),
         "webhook": (Webhook | None, None),

@@ -255,7 +255,7 @@ class _Clerk:
         output, report = self._places(order)
         merged = self._ledger.outcome(order.job_id, "merge")
         folder = key_folder(order.tenant, order.id)  # an output is called as its order, so that it is brought in once
-        key = f"{folder}content{output.suffix}"
+        key = f"{folder}{order.id}{output.suffix}"
         if output.is_file():
             thumbnail = output.with_name(THUMBNAIL)
             about = describe(output, thumbnail)

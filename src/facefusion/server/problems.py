@@ -34,7 +34,7 @@ _STATUS: tuple[tuple[type[FaceFusionError], int], ...] = (
     (errors.OutOfMemory, 503),
     (errors.Stopped, 503),
 )
-_PATH = re.compile(r"(?:[A-Za-z]:\\|/(?!v1/))[^\s'\",;]*[/\\]([^\s/\\'\",;]+)")
+_PATH = re.compile(r"(?:(?<!\w)[A-Za-z]:\\|(?<![\w}.-])/(?!v1/))[^\s'\",;]*[/\\]([^\s/\\'\",;]+)")
 
 
 class Flaw(BaseModel):
@@ -123,7 +123,6 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     always = (400, 401, 403, 421, 422, 429, 500, 503)
     return {
         status: {
-            "model": ProblemBody,
             "description": HTTPStatus(status).phrase,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }

@@ -24,8 +24,15 @@ from facefusion.recipe import INNER, Execution, Recipe, Request, build_recipe
 
 AssetId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", description="id of an asset")]
 FaceId = Annotated[str, Field(pattern=r"^[0-9]{1,6}$", description="one of GET /v1/assets/{id}/faces")]
-_WORD = Annotated[str, Field(max_length=120, pattern=r"^[^\x00-\x1f\x7f\\:~$`]*$")]
-"""A name of a model and the like. Two dots, backslashes, colons and tildes would belong to a place."""
+_BAD = r"\x00-\x1f\x7f\\:~$`"
+_WORD = Annotated[
+    str,
+    Field(
+        max_length=120,
+        pattern=rf"^(?:(?:[^{_BAD}./]|\.[^{_BAD}./])(?:[^{_BAD}.]|\.[^{_BAD}.])*)?$",
+    ),
+]
+"""A name of a model and the like. Two dots, a slash in front, backslashes, colons and tildes belong to places."""
 _MINE = re.compile(
     r"(^|_)(path|paths|file|files|folder|folders|url|uri|host|device|devices|provider|providers|command|broker)(_|$)"
 )

@@ -61,9 +61,11 @@ export function buildRecipe({ isWhole = false } = {}) {
 }
 
 /** What keeps it from being rendered: a key of a text, or null. */
-export function missing() {
+export const missing = () => (state.uploads.some((upload) => upload.isActive) ? "missing.upload" : lacking());
+
+/** What keeps it from being seen: the same, whatever is still on its way. */
+export function lacking() {
   const { draft } = state;
-  if (state.uploads.some((upload) => upload.isActive)) return "missing.upload";
   if (!draft.target) return "missing.target";
   if (!chain().length) return "missing.step";
   if (draft.mode === "anonymise") return state.faces?.state === "known" && !people().length ? "missing.people" : null;

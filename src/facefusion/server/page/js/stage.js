@@ -5,7 +5,7 @@ import { choose_, goTo, personName, rateOf, trySamples } from "./bin.js";
 import { debounced, fill, h, icon, set } from "./dom.js";
 import { percent, t } from "./i18n.js";
 import { notice } from "./notices.js";
-import { buildRecipe, missing } from "./recipe.js";
+import { buildRecipe, lacking } from "./recipe.js";
 import { on, people, recall, remember, state, tellAll, toggleSource } from "./store.js";
 
 const $ = (id) => document.getElementById(id);
@@ -111,14 +111,12 @@ async function askNow() {
 async function askOnce() {
   const { target } = state.draft;
   if (!frame || !target || isPlaying() || document.documentElement.dataset.view === "jobs" || frame.box.clientWidth === 0) return;
-  const lacks = missing();
-  const isHeld = lacks && lacks !== "missing.upload";
-  frame.box.classList.toggle("is-bare", Boolean(isHeld));
-  drawCaption(isHeld ? lacks : null);
+  const lacks = lacking();
+  drawCaption(lacks);
   const key = `${target.id} ${state.at} ${sizeWanted()}`;
-  const recipe = isHeld ? null : buildRecipe({ isWhole: true }); // times are the target's
+  const recipe = lacks ? null : buildRecipe({ isWhole: true }); // times are the target's
   const question = `${key} ${JSON.stringify(recipe)}`;
-  if (question === lastAsked && (isHeld || frame.box.classList.contains("has-after"))) return;
+  if (question === lastAsked && (lacks || frame.box.classList.contains("has-after"))) return;
   asking?.abort();
   const mine = (asking = new AbortController());
   const { signal } = mine;
