@@ -60,12 +60,11 @@ function modelState(step) {
 }
 
 function modelChoices(name) {
-  const known = processor(name);
-  const lines = new Map((state.capabilities?.models ?? []).filter((each) => each.capability === name).map((each) => [each.id, each]));
-  return known.models.map((model) => {
-    const line = lines.get(model);
-    const notes = line ? [line.commercial === "no" ? t("licence.short_no") : line.commercial === "unclear" ? t("licence.short_unclear") : "", line.state === "missing" || line.state === "failed" ? t("model.not_here") : ""] : [];
-    return { value: model, label: has(`model.${model}`) ? t(`model.${model}`) : model, note: notes.filter(Boolean).join(", ") };
+  return processor(name).models.map((model) => {
+    const line = state.capabilities.models.find((each) => each.id === model.name);
+    const isAway = line ? ["missing", "failed", "fetching"].includes(line.state) : model.place === "not here";
+    const notes = [model.commercial === "no" ? t("licence.short_no") : model.commercial === "unclear" ? t("licence.short_unclear") : "", isAway ? t("model.not_here") : ""];
+    return { value: model.name, label: has(`model.${model.name}`) ? t(`model.${model.name}`) : model.name, note: notes.filter(Boolean).join(", ") };
   });
 }
 
