@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from tests.patience import PATIENCE_S, wait_until
-from tests.servers import free_port, need
+from tests.live import LiveServer
+from tests.patience import PATIENCE_S
+from tests.servers import need
 
 from facefusion.imaging.resample import resize_pixels
 from facefusion.media.generate import write_test_clip
@@ -42,33 +43,13 @@ new PerformanceObserver((list) => {
 """Counts how far what is there jumps without anybody having touched it (Cumulative Layout Shift; below 0.1 is good)."""
 
 
-class Service:
-    """The service as a newcomer starts it, on a port of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.environment = {**os.environ, "FACEFUSION_JOBS_PATH": str(folder / "jobs"), "XDG_STATE_HOME": str(folder)}
-        self.log = folder / "serve.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "facefusion", "serve", "--port", str(self.port), "--jobs-at-once", "1"],
-                cwd=folder, env=self.environment, stdout=log, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-        wait_until(self._is_up, self.log.read_text)
-
-    def _is_up(self) -> bool:
-        assert self.process.poll() is None, self.log.read_text()
-        try:
-            with urllib.request.urlopen(f"{self.url}/v1/health", timeout=30) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
+class Service(LiveServer):
+    """The service as a newcomer starts it."""
 
     def run(self, *words: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "facefusion", *words], cwd=self.folder, env=self.environment, capture_output=True,
-            text=True, timeout=PATIENCE_S, check=False,
+            [sys.executable, "-m", "facefusion", *words], cwd=self.folder, env=self._own_environment(),
+            capture_output=True, text=True, timeout=PATIENCE_S, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -77,22 +58,12 @@ class Service:
         """Processes that do what takes long."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(PATIENCE_S)
-        finally:
-            if self.process.poll() is None:
-                self.process.kill()
-                self.process.wait()
-
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     need("chromium")
-    made = Service(tmp_path_factory.mktemp("service"))
-    yield made
-    made.stop()
+    with Service(tmp_path_factory.mktemp("service"), ["--jobs-at-once", "1"]) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -416,8 +387,7 @@ def test_an_upload_that_a_reload_cuts_off_goes_on_where_it_was(visit, tmp_path, 
 def test_a_key_opens_the_page_where_there_is_no_session(visit):
     one = visit()
     one.expected = ["401"]
-    told = one.service.run("keys", "create", "--tenant", "studio", "--scopes", "jobs:write,assets:write", "--json")
-    (secret,) = re.findall(r"ff_[\w-]+", told)
+    secret = one.service.key("studio")
 
     def without_session(route: Any) -> None:  # as it is for whoever comes over the network
         with urllib.request.urlopen(one.service.url, timeout=PATIENCE_S) as answer:

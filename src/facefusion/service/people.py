@@ -136,7 +136,7 @@ def _stretches(looks: Mapping[float, float], times: Sequence[float]) -> tuple[tu
     if len(times) < 2:
         return ()
     middles = [(one + other) / 2 for one, other in pairwise(times)]
-    starts = [max(2 * times[0] - middles[0], 0.0), *middles]
+    starts = [0.0, *middles]
     stops = [*middles, 2 * times[-1] - middles[-1]]
     made: list[tuple[float, float, float]] = []
     for at_s, start_s, stop_s in zip(times, starts, stops, strict=True):

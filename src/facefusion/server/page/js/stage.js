@@ -121,6 +121,7 @@ async function askOnce() {
   const mine = (asking = new AbortController());
   const { signal } = mine;
   lastAsked = question;
+  fill($("preview-notice"));
   frame.box.classList.add("is-asking");
   frame.box.setAttribute("aria-busy", "true");
   const here = frame;
