@@ -227,15 +227,21 @@ def test_two_people_of_a_clip_get_two_faces_and_the_result_plays_beside_the_orig
     one.page.wait_for_function("() => !document.querySelector('.tile-upload')")
     if one.page.locator("#people-actions button", has_text="Clear").count():
         one.page.locator("#people-actions button", has_text="Clear").click()
+    # Each gets the face of the other: the first source is the one on the left.
+    left = one.page.evaluate(
+        "async () => { const id = location.hash.split('target=')[1];"
+        " const { people } = await (await fetch(`/v1/assets/${id}/faces`)).json();"
+        " return people.findIndex(person => person.box[0] < 0.4); }"
+    )
     people, tiles = one.page.locator(".person"), one.page.locator(".tile:not(.tile-add) .tile-face")
-
-    tiles.nth(0).drag_to(people.nth(0))  # by mouse
-    one.page.wait_for_function("() => document.querySelectorAll('.person')[0].dataset.fate === 'swapped'")
-    tiles.nth(1).focus()  # and by keyboard
+    fate = "at => document.querySelectorAll('.person')[at].dataset.fate === 'swapped'"
+    tiles.nth(1).drag_to(people.nth(left))  # by mouse
+    one.page.wait_for_function(fate, arg=left)
+    tiles.nth(0).focus()  # and by keyboard
     one.page.keyboard.press("Enter")
-    people.nth(1).locator(".person-main").focus()
+    people.nth(1 - left).locator(".person-main").focus()
     one.page.keyboard.press("Enter")
-    one.page.wait_for_function("() => document.querySelectorAll('.person')[1].dataset.fate === 'swapped'")
+    one.page.wait_for_function(fate, arg=1 - left)
     one.page.keyboard.press("Escape")
     one.see_change()
     one.check_axe()

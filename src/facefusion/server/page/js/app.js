@@ -118,7 +118,7 @@ async function checkDraft() {
     const sources = await Promise.all(draft.sources.map((each) => stillThere(each.id)));
     const gone = sources.filter((each) => each === null).length;
     if (gone) toast(t("sources.expired", { n: gone }), { kind: "warning" });
-    draft.sources = sources.map((each, place) => each && { ...each, faces: draft.sources[place].faces }).filter(Boolean);
+    draft.sources = sources.map((each, place) => each && { ...each, faces: draft.sources[place].faces, order: draft.sources[place].order }).filter(Boolean);
     for (const choice of Object.values(draft.people)) choice.sources = choice.sources.filter((each) => draft.sources.some((source) => source.id === each));
   } catch (error) { toast(error, { kind: "error" }); }
 }

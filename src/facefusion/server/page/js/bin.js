@@ -47,7 +47,10 @@ function drop(upload) {
   tellAll("uploads");
 }
 
+let count = 0;
+
 async function start(upload) {
+  upload.order ??= Date.now() + (count += 1) / 1000; // sources stand as they were chosen, whichever is there first
   if (!state.uploads.includes(upload)) state.uploads.push(upload);
   let last = "";
   upload.onchange = () => {
@@ -60,7 +63,7 @@ async function start(upload) {
   state.uploads = state.uploads.filter((each) => each !== upload);
   const flaw = upload.role === "source" && made.kind !== "photo" && made.kind !== "sound" ? "sources.not_photo" : upload.role === "target" && made.kind === "sound" ? "target.not_picture" : null;
   if (flaw) toast(new Problem({ detail: t(flaw, { name: made.name }), hint: t(`${flaw}.hint`) }), { kind: "error" });
-  else if (upload.role === "source") { addSource(made); announce(t("sources.added", { name: made.name })); checkSource(made); }
+  else if (upload.role === "source") { addSource({ ...made, order: upload.order }); announce(t("sources.added", { name: made.name })); checkSource(made); }
   else { setTarget(made); announce(t("target.added", { name: made.name })); }
   tellAll("uploads");
 }

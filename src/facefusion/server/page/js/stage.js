@@ -14,7 +14,7 @@ let frame = null; // the elements of the target that is shown
 let shown = ""; // id of that target
 let line = recall("line", 50);
 let asking = null;
-let befores = new Map(); // a few pictures of the target as it is
+let originals = new Map(); // a few pictures of the target as it is
 let lastAsked = "";
 
 export const isClip = () => state.draft.target?.kind === "clip";
@@ -90,7 +90,7 @@ async function put(image, url) {
   image.src = url;
   image.dataset.url = url;
   image.hidden = false;
-  if (old && old !== url && ![...befores.values()].includes(old)) URL.revokeObjectURL(old);
+  if (old && old !== url && ![...originals.values()].includes(old)) URL.revokeObjectURL(old);
 }
 
 /** One question at a time, and then the newest: a service that is busy is not asked for what nobody waits for. */
@@ -126,23 +126,23 @@ async function askOnce() {
   frame.box.setAttribute("aria-busy", "true");
   const here = frame;
   try {
-    if (!befores.has(key) && (!isClip() || recipe || frame.unplayable)) {
+    if (!originals.has(key) && (!isClip() || recipe || frame.unplayable)) {
       const url = isClip() ? await still({ target: target.id }, "before", signal).catch((error) => { if (signal.aborted) throw error; return null; }) : asset.thumbnail(target.id, 1024);
       if (url) {
-        befores.set(key, url);
-        if (befores.size > 24) { const [[oldest, gone]] = befores; befores.delete(oldest); if (gone.startsWith("blob:")) URL.revokeObjectURL(gone); }
+        originals.set(key, url);
+        if (originals.size > 24) { const [[oldest, gone]] = originals; originals.delete(oldest); if (gone.startsWith("blob:")) URL.revokeObjectURL(gone); }
       }
     }
     if (signal.aborted || isStale) return;
     if (recipe) {
       const url = await still(recipe, "after", signal);
       if (signal.aborted || isStale) { URL.revokeObjectURL(url); return; }
-      if (befores.has(key)) await put(here.before, befores.get(key));
+      if (originals.has(key)) await put(here.before, originals.get(key));
       await put(here.after, url);
       if (signal.aborted) return;
       here.box.classList.add("has-after");
     } else {
-      if (befores.has(key)) await put(here.before, befores.get(key));
+      if (originals.has(key)) await put(here.before, originals.get(key));
       here.box.classList.remove("has-after");
     }
     fill($("preview-notice"));
@@ -150,7 +150,7 @@ async function askOnce() {
     if (signal.aborted || isStale) return;
     lastAsked = "";
     here.box.classList.remove("has-after");
-    if (befores.has(key)) await put(here.before, befores.get(key));
+    if (originals.has(key)) await put(here.before, originals.get(key));
     fill($("preview-notice"), notice(error, { retry: () => { fill($("preview-notice")); askNow(); }, close: () => fill($("preview-notice")) }));
   } finally {
     if (asking === mine) {
@@ -269,8 +269,8 @@ export function drawStage() {
   if (shown !== target.id) {
     shown = target.id;
     asking?.abort();
-    befores.forEach((url) => { if (url.startsWith("blob:")) URL.revokeObjectURL(url); });
-    befores = new Map();
+    originals.forEach((url) => { if (url.startsWith("blob:")) URL.revokeObjectURL(url); });
+    originals = new Map();
     lastAsked = "";
     fill($("preview-notice"));
     build();

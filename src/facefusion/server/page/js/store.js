@@ -83,6 +83,7 @@ export function setTarget(asset) {
 export function addSource(asset) {
   if (state.draft.sources.some((each) => each.id === asset.id)) return;
   state.draft.sources.push(asset);
+  state.draft.sources.sort((one, other) => (one.order ?? 0) - (other.order ?? 0));
   assignFirst();
   tellAll("sources", "people", "look");
 }
