@@ -68,7 +68,10 @@ def do_orders(config: ServerConfig, place: int, news: Any) -> None:
     """
     begin_child()
     owner = f"{platform.node()[:30]}:{os.getpid()}:{place}:{secrets.token_hex(4)}"
-    news.send(owner)
+    try:
+        news.send(owner)
+    except OSError:  # the service was stopped meanwhile
+        return
     ledger = Ledger(config.store_url)
     storage = open_storage(config.assets_url, make_folder(config.folder / "cache"))
     from facefusion.service.jobs import Jobs
