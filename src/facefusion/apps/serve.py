@@ -40,7 +40,7 @@ def config_of(recipe: Recipe, settings: JobSettings, server: ServerSettings) -> 
         names=server.server_names,
         certificate=server.server_certificate,
         certificate_key=server.server_certificate_key,
-        jobs_at_once=server.server_jobs or _jobs_at_once(),
+        jobs_at_once=server.server_jobs or _jobs_at_once(backend.is_cluster),
         upload_bytes=int(server.upload_limit_gb * 1e9),
         clip_s=server.clip_limit_minutes * 60,
         asset_days=server.asset_days,
@@ -53,8 +53,10 @@ def config_of(recipe: Recipe, settings: JobSettings, server: ServerSettings) -> 
     )
 
 
-def _jobs_at_once() -> int:
-    """One for every four cores: each shares its own among processes, as far as memory goes."""
+def _jobs_at_once(is_cluster: bool) -> int:
+    """One for every four cores: each shares its own among processes. For a cluster they are only sent and brought."""
+    if is_cluster:
+        return 4
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(4, cores // 4))
 
