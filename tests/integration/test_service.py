@@ -29,6 +29,7 @@ from facefusion.jobs.prepare import execution_of
 from facefusion.jobs.store import JobStore
 from facefusion.jobs.work import Worker
 from facefusion.media.image import read_photo
+from facefusion.plugins.listing import show_processor
 from facefusion.recipe import build_recipe
 from facefusion.service.backend import Backend
 from facefusion.service.batch import plan_batch, work_through
@@ -455,8 +456,9 @@ def test_the_doctor_and_the_capabilities_are_values(models):
     processors = {processor.name: processor for processor in able.processors}
     assert processors["face_swapper"].inputs == ("face photo",)
     assert processors["face_anonymiser"].inputs == ()
-    assert "mesh" in processors["face_swapper"].models
-    assert "model" in processors["face_swapper"].options["properties"]
+    assert "mesh" in [model.name for model in processors["face_swapper"].models]
+    assert "model" in processors["face_swapper"].schema["properties"]
+    assert processors == {name: show_processor(name, models.store) for name in processors}  # one view, here and there
     assert "segment_s" in able.options["properties"]
     assert "cpu" in able.providers
     assert is_json(able)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -331,7 +332,7 @@ class LocalJobs:
         Stopped
             When the job was cancelled meanwhile.
         """
-        began = time.perf_counter()
+        began, since = time.perf_counter(), time.time()
         with self._alone(job_id), self._kept(job_id), ExitStack() as stack:
             job = self.store.get(job_id)
             if job.status == "done":
@@ -364,7 +365,7 @@ class LocalJobs:
                     self.storage.delete(f"{check_job_id(job_id)}/")  # biometric data goes with the work
                 except OutputRefused as error:
                     notes.append(f"Working files are left: {error}")
-                return self._outcome(job, time.perf_counter() - began, notes)
+                return self._outcome(job, time.perf_counter() - began, notes, since)
             if job.status == "cancelled":
                 raise Stopped(f"Job {job_id} was cancelled.", f"Go on with: facefusion jobs resume {job_id}")
             raise failure_of(job, self._way_on(job_id))
@@ -567,13 +568,32 @@ class LocalJobs:
     def _way_on(self, job_id: str) -> str:
         return way_on(job_id) if self.is_kept else ""
 
-    def _outcome(self, job: Job, seconds: float, notes: Sequence[str] = ()) -> Outcome:
+    def _outcome(self, job: Job, seconds: float, notes: Sequence[str] = (), since: float = math.inf) -> Outcome:
         found = self.store.outcome(job.id, "merge")
         check_report(found)
+        seen_s = looked_s(self.store, job.id, seconds, since)
         return Outcome(
-            Path(job.recipe["output_path"]), found["frames"], found["changed"], found["tracks"], 0.0, seconds,
-            tuple(found["models"]), (*found.get("notes", ()), *notes),
+            Path(job.recipe["output_path"]), found["frames"], found["changed"], found["tracks"], seen_s,
+            seconds - seen_s, tuple(found["models"]), (*found.get("notes", ()), *notes),
         )  # fmt: skip
+
+
+def looked_s(store: JobStore, job_id: str, seconds: float, since: float = 0.0) -> float:
+    """Wall time that a job took until its faces were found.
+
+    Parameters
+    ----------
+    store, job_id
+        Which.
+    seconds
+        All the time that is counted.
+    since
+        When that began, seconds since 1970; 0 counts from the first item that was taken.
+    """
+    items = [item for item in store.items(job_id) if item.stage not in ("render", "merge") and item.claimed_at]
+    taken = min((item.claimed_at for item in items), default=0.0)
+    finished = max((item.finished_at for item in items), default=0.0)
+    return min(max(finished - (since or taken), 0.0), seconds)
 
 
 def _check_plan(job: Job) -> None:
