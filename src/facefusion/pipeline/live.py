@@ -205,23 +205,31 @@ class Newest:
         self._change = threading.Condition()
         self._thread = threading.Thread(target=self._read, args=[iter(frames)], name="camera", daemon=True)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Read no more; it returns when the source is let go."""
+        with self._change:
+            self._is_left = True
+        if self._thread.is_alive():
+            self._thread.join()
+
     def __iter__(self) -> Iterator[Frame]:
         self._thread.start()
-        try:
-            while True:
-                with self._change:
-                    while self._held is None and not self._is_over:
-                        self._change.wait(0.5)  # a signal is heard in between
-                    frame, self._held = self._held, None
-                if frame is None:
-                    if self._error is not None:
-                        raise self._error
-                    return
-                yield frame
-        finally:
+        while True:
             with self._change:
-                self._is_left = True
-            self._thread.join()
+                while self._held is None and not self._is_over:
+                    self._change.wait(0.5)  # a signal is heard in between
+                frame, self._held = self._held, None
+            if frame is None:
+                if self._error is not None:
+                    raise self._error
+                return
+            yield frame
 
     def _read(self, frames: Iterator[Frame]) -> None:
         try:
