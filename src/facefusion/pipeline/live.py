@@ -28,8 +28,10 @@ from facefusion.pipeline.plan import (
 from facefusion.pipeline.selection import requirements_of, wants_faces
 from facefusion.recipe import Recipe
 from facefusion.render.flow import Past
-from facefusion.types.frame import Frame, RenderedFrame
+from facefusion.types.frame import Frame, Pixels, RenderedFrame
 from facefusion.types.track import Track, Tracks
+
+_MICROSECOND = Fraction(1, 1_000_000)
 
 
 def check_live(recipe: Recipe) -> Recipe:
@@ -162,6 +164,31 @@ class Live:
             assigned = self._chooser.choose(tracks, frame.pts)
         self._flow = build_flow(self.recipe, self._cast, tracks, assigned, self._begin)
         return self._flow.step(frame, self._pasts)
+
+    def change(self, pixels: Pixels, at_s: float) -> Pixels | None:
+        """`render` for programs that have arrays.
+
+        Parameters
+        ----------
+        pixels
+            (H, W, 3) uint8 RGB, upright.
+        at_s
+            When it is shown, seconds; later than the one before.
+
+        Returns
+        -------
+        (H, W, 3) uint8 RGB of the frame that came `latency` frames ago, or None.
+
+        Raises
+        ------
+        MediaUnsupported
+        """
+        try:
+            frame = Frame(pixels, 0, round(at_s / _MICROSECOND), _MICROSECOND)
+        except (ValueError, AttributeError, TypeError) as error:
+            raise MediaUnsupported(f"This is no picture: {error}.", "Give an array (H, W, 3) of uint8, RGB.") from error
+        rendered = self.render(frame)
+        return None if rendered is None else rendered.pixels
 
     def finish(self) -> Iterator[RenderedFrame]:
         """What is left when no frame comes any more: `latency` frames."""
