@@ -195,7 +195,7 @@ LEAVES = {
     ("job-retry",): (lambda: ("queued",), "draft", lambda: drafts_here().load("queued")),
     ("job-retry-all",): (lambda: (), "", None),  # none has failed
 }  # fmt: skip
-"""For every leaf what is said to it, the event of its answer, and the service's own value where that can be had again."""
+"""What is said to every leaf, the event of its answer, and the service's own value where that can be had again."""
 REFUSED = {("models", "pin"): 2, ("job-submit-all",): 8}
 """Leaves that are asked for something that they refuse: that is told as an event too."""
 

@@ -17,7 +17,7 @@ from facefusion.jobs.local import LocalJobs
 from facefusion.jobs.preview import preview
 from facefusion.media.files import Named, replacing
 from facefusion.media.image import Photo, check_photo_output, encode_picture, write_photo
-from facefusion.pipeline.cast import Cast, build_analyser, build_cast
+from facefusion.pipeline.cast import Cast, FacePart, build_analyser, build_cast
 from facefusion.pipeline.clip import empty_tracks
 from facefusion.pipeline.plan import (
     Kind,
@@ -40,6 +40,7 @@ from facefusion.pipeline.selection import (
     wants_identity,
 )
 from facefusion.pipeline.still import Still, find_frame, look_around, render_still
+from facefusion.plugins.protocols import MeetsPeople
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.service.values import Preview
 from facefusion.types.frame import Frame, Pixels
@@ -286,9 +287,9 @@ class Previews:
 
     def _cast(self, recipe: Recipe) -> tuple[Cast, threading.Lock]:
         states = tuple(state for state in _states(recipe) if state[0] != "target")
+        key = _told(recipe, _NOT_OF_CASTS), states
         return self._casts.get(
-            (_told(recipe, _NOT_OF_CASTS), states),
-            lambda: (build_cast(recipe, self._analyser(recipe, has_identity=False)), threading.Lock()),
+            key, lambda: (build_cast(recipe, self._analyser(recipe, has_identity=False)), threading.Lock()), _is_for_any
         )
 
     def _analyser(self, recipe: Recipe, has_identity: bool | None = None) -> Analyser:
@@ -332,7 +333,7 @@ class _Kept(Generic[T]):
                 self._held.move_to_end(key)
             return self._held.get(key)
 
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+    def get(self, key: Hashable, make: Callable[[], T], is_kept: Callable[[T], bool] = lambda _: True) -> T:
         with self._lock:
             maker = self._makers.setdefault(key, threading.Lock())
         try:
@@ -340,6 +341,8 @@ class _Kept(Generic[T]):
                 if (found := self.find(key)) is not None:
                     return found
                 made = make()
+                if not is_kept(made):
+                    return made
                 with self._lock:
                     self._held[key] = made
                     while len(self._held) > self._count:
@@ -348,6 +351,12 @@ class _Kept(Generic[T]):
         finally:
             with self._lock:
                 self._makers.pop(key, None)
+
+
+def _is_for_any(found: tuple[Cast, threading.Lock]) -> bool:
+    """Whether a cast can be used for any target: processors that meet people keep what they decided for them."""
+    chains = (chain for part in found[0].parts if isinstance(part, FacePart) for chain in part.chains)
+    return not any(isinstance(processor, MeetsPeople) for chain in chains for processor in chain)
 
 
 def _check_time(at_s: float) -> None:
