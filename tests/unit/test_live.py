@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from tests.patience import wait_until
 
-from facefusion.analyse.analyser import REMEMBERED, THOROUGH_REACH, TURN, Analyser
+from facefusion.analyse.analyser import REMEMBERED, THOROUGH_REACH, TURN, Analyser, Glimpse
 from facefusion.analyse.causal import HOLD, MAX_PEOPLE, ROWS, CausalTracker
 from facefusion.analyse.smooth import CausalSmoother, smooth_meshes
 from facefusion.errors import RecipeError
@@ -76,7 +77,7 @@ def test_strength_zero_smooths_nothing(rng):
 def test_every_frame_says_who_is_there_and_what_was_said_stays():
     told = {}
     with CausalTracker(analyser(interval=500)) as tracker:
-        for frame in frames_with([(100 + k, 120) for k in range(2 * ROWS)]):
+        for frame in frames_with([(100 + k, 120) for k in range(ROWS + 10)]):
             tracks = tracker.see(frame)
             assert int(tracks.pts[-1]) == frame.pts
             assert len(tracks.pts) <= ROWS
@@ -128,6 +129,83 @@ def test_a_cut_begins_new_tracks_and_holds_nobody():
             for frame in frames_with([SPOT] * 20, backgrounds)
         ]
     assert ids == [[0]] * 10 + [[1]] * 10
+
+
+class Told:
+    """An analyser that knows people by the first number of a picture."""
+
+    smoothing, is_thorough, patience, contract, same_person_cosine, min_point_score = 1.0, False, 50, "test", 0.4, 0.5
+
+    def tell_apart(self, pixels, points):
+        return np.eye(8, dtype=np.float32)[int(pixels[0, 0, 0])], None
+
+
+class Script:
+    """A watch that sees what it is told: for every frame places and people by follower, and whether a shot starts."""
+
+    frames: ClassVar[list] = []
+
+    def __init__(self, analyser):
+        self.shot, self._number = 0, -1
+
+    def see(self, frame):
+        self._number += 1
+        self.shot += self.frames[self._number][0] or self._number == 0
+
+    def glimpses(self):
+        return [
+            Glimpse(follower, self.shot, make_mesh(place, 36.0), 1.0, None, None, None, np.zeros(3, np.float32), 0,
+                    (np.full((2, 2, 3), who, np.uint8), np.zeros((5, 2), np.float32), 1.0))
+            for follower, (place, who) in self.frames[self._number][1].items()
+        ]  # fmt: skip
+
+    def forget(self):
+        pass
+
+    def close(self):
+        pass
+
+
+def follow(frames, monkeypatch):
+    """Tracks and people of every frame, as (track, person, is guessed)."""
+    monkeypatch.setattr(Script, "frames", frames)
+    monkeypatch.setattr("facefusion.analyse.causal.Watch", Script)
+    found = []
+    with CausalTracker(Told()) as tracker:
+        for frame in frames_with([None] * len(frames)):
+            tracks = tracker.see(frame)
+            rows = [
+                (t.track_id, tracks.person_of(t.track_id), bool(t.guessed[r])) for t, r in rows_at(tracks, frame.pts)
+            ]
+            found.append(sorted(rows))
+    return found
+
+
+HERE, NEAR, FAR = (100.0, 100.0), (104.0, 101.0), (240.0, 100.0)
+
+
+def test_who_is_followed_anew_where_somebody_was_lost_is_the_same(monkeypatch):
+    frames = [(False, {0: (HERE, 1)})] * 3 + [(False, {5: (NEAR, 1)})] * 3
+    assert follow(frames, monkeypatch) == [[(0, 0, False)]] * 6
+    frames = [(False, {0: (HERE, 1)})] * 3 + [(False, {})] * 2 + [(False, {5: (NEAR, 1)})] * 2
+    assert follow(frames, monkeypatch) == [[(0, 0, False)]] * 3 + [[(0, 0, True)]] * 2 + [[(0, 0, False)]] * 2
+
+
+def test_who_comes_where_somebody_else_was_lost_is_another_and_nobody_is_held_behind_them(monkeypatch):
+    frames = [(False, {0: (HERE, 1)})] * 3 + [(False, {5: (NEAR, 2)})] * 2
+    assert follow(frames, monkeypatch) == [[(0, 0, False)]] * 3 + [[(1, 1, False)]] * 2
+    frames = [(False, {0: (HERE, 1)})] * 3 + [(False, {5: (FAR, 1)})]  # elsewhere: another track of the same person
+    assert follow(frames, monkeypatch)[-1] == [(0, 0, True), (1, 0, False)]
+
+
+def test_people_have_the_same_number_after_a_cut_and_after_a_long_while(monkeypatch):
+    two = {0: (HERE, 1), 1: (FAR, 2)}
+    frames = [(False, two)] * 2 + [(True, {2: (FAR, 2), 3: (HERE, 3)})] + [(False, {2: (FAR, 2)})] * 120
+    frames += [(True, {4: (HERE, 1)})]
+    found = follow(frames, monkeypatch)
+    assert found[0] == [(0, 0, False), (1, 1, False)]
+    assert found[2] == [(2, 1, False), (3, 2, False)]  # the one who was there, and somebody new
+    assert found[-1] == [(4, 0, False)]
 
 
 def test_a_stream_without_an_end_needs_no_more_and_more_room():

@@ -7,6 +7,7 @@ a window of the last rows, in the form that rendering takes.
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from facefusion.analyse.analyser import THOROUGH_REACH, Analyser, Glimpse, Watch
 from facefusion.analyse.join import MAX_SAMPLES
 from facefusion.analyse.smooth import FINISH_MEDIAN, CausalSmoother
+from facefusion.imaging.boxes import overlap
 from facefusion.models.face_shape import load_face_shape, shape_of
 from facefusion.models.pose import estimate_poses
 from facefusion.types.face import Attributes
@@ -34,15 +36,18 @@ SHAPE_LOOKS, SHAPE_EVERY = 48, 6
 """Looks that tell what somebody's face is like, and frames between two of them once there are a few."""
 MAX_PEOPLE = 64
 """People who are known again when they come back; of more, those who were seen longest ago are forgotten."""
+SAME_PLACE = 0.4
+"""Overlap with where somebody was lost from which who is found there is taken to be the same."""
 POINT_WEIGHT = 0.5
 """Share of what is new in the offset of 68 points from the mesh."""
 
 
 @dataclass(slots=True, eq=False)
 class _Person:
-    """Somebody who is followed."""
+    """Somebody who is followed; ``number`` is that of the track, ``follower`` whom the watch follows now."""
 
     number: int
+    follower: int
     person: int
     smoother: CausalSmoother
     last: int
@@ -105,7 +110,7 @@ class CausalTracker:
         self._times: deque[tuple[int, bool]] = deque(maxlen=ROWS)  # pts, and whether a shot starts
         self._people: dict[int, _Person] = {}
         self._gallery: dict[int, FloatArray] = {}
-        self._count = self._person_count = self._shot = 0
+        self._count = self._track_count = self._person_count = self._shot = 0
 
     def __enter__(self) -> CausalTracker:
         return self
@@ -137,6 +142,8 @@ class CausalTracker:
         self._watch.forget()
         self._times.append((frame.pts, is_cut))
         height, width = frame.pixels.shape[:2]
+        if not is_cut:
+            self._take_up(found, now)
         for glimpse in found:
             self._take(glimpse, now, is_cut, (width, height))
         for person in list(self._people.values()):
@@ -145,12 +152,44 @@ class CausalTracker:
         self._count += 1
         return self._tracks(width, height, frame.time_base)
 
+    def _take_up(self, found: Sequence[Glimpse], now: int) -> None:
+        """Who is followed anew where somebody was lost just now is taken to be the same, if they look it."""
+        seen = {glimpse.number for glimpse in found}
+        for glimpse in found:
+            if glimpse.number in self._people:
+                continue
+            best, most = None, SAME_PLACE
+            for person in self._people.values():
+                if person.follower in seen or now - person.last > self._limit + 1 or not person.rows:
+                    continue
+                share = overlap(_box(person.rows[-1].mesh), _box(glimpse.mesh))
+                if share > most and self._may_be(person, glimpse):
+                    best, most = person, share
+            if best is not None:
+                del self._people[best.follower]
+                best.follower = glimpse.number
+                self._people[glimpse.number] = best
+
+    def _may_be(self, person: _Person, glimpse: Glimpse) -> bool:
+        """Whether nothing speaks against it that somebody who comes is a person who was lost."""
+        known = person.identity
+        if known is None or glimpse.look is None:
+            return True
+        own, _ = self._analyser.tell_apart(glimpse.look[0], glimpse.look[1])
+        return not len(own) or _likeness(own, known) > self._analyser.same_person_cosine / 2
+
+    @property
+    def _limit(self) -> int:
+        """Frames for which who is lost is held."""
+        return THOROUGH_REACH if self._analyser.is_thorough else HOLD
+
     def _take(self, glimpse: Glimpse, now: int, is_cut: bool, size: tuple[int, int]) -> None:
         strength = self._analyser.smoothing
         person = self._people.get(glimpse.number)
         if person is None:
-            person = _Person(glimpse.number, -1, CausalSmoother(strength, size), now)
+            person = _Person(self._track_count, glimpse.number, -1, CausalSmoother(strength, size), now)
             self._people[glimpse.number] = person
+            self._track_count += 1
         if person.last != now - 1:
             person.smoother.forget()
             person.offset = None
@@ -181,13 +220,19 @@ class CausalTracker:
 
     def _miss(self, person: _Person, now: int, is_cut: bool, size: tuple[int, int]) -> None:
         """Somebody is not seen in a frame: taken to be where they went for a while, then let go."""
-        limit = THOROUGH_REACH if self._analyser.is_thorough else HOLD
-        is_going = not is_cut and person.held < limit and bool(person.rows) and person.rows[-1].frame == now - 1
+        is_there = bool(person.rows) and person.rows[-1].frame == now - 1
+        is_going = not is_cut and person.held < self._limit and is_there
         if is_going:
             last = person.rows[-1]
             mesh = last.mesh + person.speed * np.float32(0.5 ** (person.held + 1))
-            middle = mesh[:, :2].mean(axis=0)
-            if self._analyser.is_thorough or ((middle >= 0) & (middle < np.array(size))).all():
+            middle, box = mesh[:, :2].mean(axis=0), _box(mesh)
+            is_free = all(
+                overlap(box, _box(other.rows[-1].mesh)) <= SAME_PLACE
+                for other in self._people.values()
+                if other.last == now
+            )
+            is_inside = bool(((middle >= 0) & (middle < np.array(size))).all())
+            if self._analyser.is_thorough or (is_free and is_inside):
                 points = None if last.points is None else last.points + (mesh - last.mesh)[:, :2].mean(axis=0)
                 person.rows.append(
                     _Row(now, mesh, last.score, last.pose, points, True, last.finish, last.depth, last.black)
@@ -195,7 +240,7 @@ class CausalTracker:
                 person.held += 1
                 return
         if now - person.last > ROWS + self._analyser.patience:
-            del self._people[person.number]
+            del self._people[person.follower]
             if (identity := person.identity) is not None:
                 self._gallery.pop(person.person, None)
                 self._gallery[person.person] = identity
@@ -220,7 +265,7 @@ class CausalTracker:
         for number, identity in {**self._gallery, **known}.items():
             if own is None or identity is None or number in here or number < 0:
                 continue
-            likeness = float(own @ identity) / max(float(np.linalg.norm(own) * np.linalg.norm(identity)), 1e-9)
+            likeness = _likeness(own, identity)
             if likeness > most:
                 best, most = number, likeness
         if best >= 0:
@@ -276,6 +321,15 @@ def _track(person: _Person, rows: list[_Row], first: int) -> Track:
         None if np.isnan(blacks).any() else blacks,
         person.proportions,
     )
+
+
+def _likeness(one: FloatArray, other: FloatArray) -> float:
+    return float(one @ other) / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-9)
+
+
+def _box(mesh: FloatArray) -> FloatArray:
+    points = mesh[:, :2]
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
 def _middle(finishes: deque[tuple[float, float]]) -> tuple[float, float]:
