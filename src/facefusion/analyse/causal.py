@@ -7,7 +7,7 @@ a window of the last rows, in the form that rendering takes.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -142,19 +142,19 @@ class CausalTracker:
         self._watch.forget()
         self._times.append((frame.pts, is_cut))
         height, width = frame.pixels.shape[:2]
+        seen = {glimpse.number for glimpse in found}
         if not is_cut:
-            self._take_up(found, now)
+            self._take_up(found, seen, now)
         for glimpse in found:
-            self._take(glimpse, now, is_cut, (width, height))
+            self._take(glimpse, seen, now, (width, height))
         for person in list(self._people.values()):
             if person.last != now:
                 self._miss(person, now, is_cut, (width, height))
         self._count += 1
         return self._tracks(width, height, frame.time_base)
 
-    def _take_up(self, found: Sequence[Glimpse], now: int) -> None:
+    def _take_up(self, found: Sequence[Glimpse], seen: Set[int], now: int) -> None:
         """Who is followed anew where somebody was lost just now is taken to be the same, if they look it."""
-        seen = {glimpse.number for glimpse in found}
         for glimpse in found:
             if glimpse.number in self._people:
                 continue
@@ -183,7 +183,7 @@ class CausalTracker:
         """Frames for which who is lost is held."""
         return THOROUGH_REACH if self._analyser.is_thorough else HOLD
 
-    def _take(self, glimpse: Glimpse, now: int, is_cut: bool, size: tuple[int, int]) -> None:
+    def _take(self, glimpse: Glimpse, seen: Set[int], now: int, size: tuple[int, int]) -> None:
         strength = self._analyser.smoothing
         person = self._people.get(glimpse.number)
         if person is None:
@@ -195,7 +195,7 @@ class CausalTracker:
             person.offset = None
         self._learn(person, glimpse)
         if person.person < 0:
-            person.person = self._who(person, now if is_cut else now - 1)
+            person.person = self._who(person, seen)
         mesh = person.smoother.step(glimpse.mesh, glimpse.motion)
         centre = mesh.mean(axis=0)
         if person.rows and person.rows[-1].frame == now - 1:
@@ -256,10 +256,10 @@ class CausalTracker:
         looks = [*person.looks, (quality, embedding, attributes)]
         person.looks = sorted(looks, key=lambda look: -look[0])[:MAX_SAMPLES]
 
-    def _who(self, person: _Person, since: int) -> int:
-        """The number of somebody who comes: that of who left before a frame and looks the same, or a new one."""
+    def _who(self, person: _Person, seen: Set[int]) -> int:
+        """The number of somebody who comes: that of who is out of sight and looks the same, or a new one."""
         own = person.identity
-        here = {other.person for other in self._people.values() if other is not person and other.last >= since}
+        here = {other.person for other in self._people.values() if other is not person and other.follower in seen}
         known = {other.person: other.identity for other in self._people.values() if other is not person}
         best, most = -1, self._analyser.same_person_cosine
         for number, identity in {**self._gallery, **known}.items():
