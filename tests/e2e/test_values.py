@@ -389,7 +389,7 @@ def test_people_who_are_chosen_by_number_are_looked_for_in_the_whole_clip(folder
 
 
 def test_what_an_analysis_returns_is_what_the_service_returns(folder, capsys):
-    found = passes.analyse(build_recipe({"target_path": "clip.mp4"}), folder / "a.tracks")
+    found = passes.analyse(build_recipe({"target_path": "clip.mp4"}), Path("a.tracks"))
     assert call("analyse", "-t", "clip.mp4", "-o", "a.tracks", "--json") == 0
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     ours = json.loads(json.dumps(found.as_dict()))

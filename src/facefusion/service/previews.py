@@ -13,12 +13,13 @@ from typing import Any, Generic, Literal, TypeVar
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.errors import RecipeError
-from facefusion.jobs.local import LocalJobs
+from facefusion.jobs.local import LocalJobs, check_target
 from facefusion.jobs.preview import preview
 from facefusion.media.files import Named, replacing
 from facefusion.media.image import Photo, check_photo_output, encode_picture, write_photo
 from facefusion.pipeline.cast import Cast, FacePart, build_analyser, build_cast
 from facefusion.pipeline.clip import empty_tracks
+from facefusion.pipeline.inputs import hash_of
 from facefusion.pipeline.plan import (
     Kind,
     check_models,
@@ -125,6 +126,7 @@ class Previews:
         self._analysers: _Kept[Analyser] = _Kept(kept)
         self._wholes: _Kept[Tracks] = _Kept(kept)
         self._parts: _Kept[Tracks] = _Kept(4 * kept)
+        self._hashes: _Kept[str] = _Kept(4 * kept)
 
     def of_recipe(
         self, recipe: Recipe, at_s: float = 0.0, is_beside: bool = False, tracks: Tracks | None = None
@@ -160,6 +162,7 @@ class Previews:
         if wants_faces(recipe, recipe.people):
             if tracks is not None:
                 check_size(tracks, frame.pixels.shape[1], frame.pixels.shape[0], recipe.target_path)
+                check_target(tracks, recipe.target_path, {str(recipe.target_path): self._hash(recipe)})
                 seen = tracks
             elif needs_whole(recipe) and kind == "clip":
                 seen = self._learn(recipe, ignore_progress)
@@ -295,6 +298,10 @@ class Previews:
     def _analyser(self, recipe: Recipe, has_identity: bool | None = None) -> Analyser:
         key = _told(recipe, (*_NOT_OF_TRACKS, "target_path", "start_s", "end_s")), _facts(recipe), has_identity
         return self._analysers.get(key, lambda: build_analyser(recipe, has_identity))
+
+    def _hash(self, recipe: Recipe) -> str:
+        states = tuple(state for state in _states(recipe) if state[0] == "target")
+        return self._hashes.get(states, lambda: hash_of(recipe.target_path))
 
     def _learn(self, recipe: Recipe, on_progress: OnProgress) -> Tracks:
         return self._wholes.get(
