@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,37 @@ def ask_much(operation, mode, url, headers):
             assert answer.status_code >= 400, answer.status_code
 
     ask()
+
+
+def run_python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("words", [["serve"], ["keys", "list"]])
+def test_without_the_extra_it_is_said_what_to_install(words):
+    code = f"import sys; sys.modules['fastapi'] = None; from facefusion.apps.cli import main; main({words!r})"
+    done = run_python(code)
+    assert done.returncode == 2, done.stderr
+    assert "needs the package fastapi" in done.stderr and "pip install 'facefusion[server]'" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--help"], ["serve", "--help"], ["keys", "--help"], ["run", "--help"]])
+def test_help_loads_nothing_of_the_web(words):
+    code = (
+        "import sys\nfrom facefusion.apps.cli import main\n"
+        f"try:\n    main({words!r})\nexcept SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'fastapi', 'starlette', 'uvicorn', 'limits', 'jwt', 'httpx', 'sqlalchemy', 'numpy', 'av'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_client_needs_nothing_of_the_server():
+    code = (
+        "import sys\nfrom facefusion.client import Client\n"
+        "heavy = {'fastapi', 'starlette', 'uvicorn', 'sqlalchemy', 'numpy', 'av', 'onnxruntime'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr

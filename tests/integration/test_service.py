@@ -7,6 +7,7 @@ import json
 import sys
 import threading
 
+import numpy as np
 import pytest
 from PIL import Image
 from tests.graphs import inverting
@@ -259,8 +260,21 @@ def test_a_photo_is_a_job_with_the_same_bytes(jobs, recipe, tmp_path, target_pho
         run(recipe("near.png", target_path=target_photo, **report))
     assert (tmp_path / "far.png").read_bytes() == (tmp_path / "near.png").read_bytes()
     assert (tmp_path / "r.json").read_text() == far
-    with pytest.raises(JobError, match="of a photo"):
-        jobs.preview(job.id, 0.0, tmp_path / "p.png")
+    shown = jobs.picture(job.id)
+    assert (shown.is_changed, shown.notes) == (True, ())
+    np.testing.assert_array_equal(shown.pixels, read_photo(tmp_path / "far.png").pixels)
+
+
+def test_a_photo_can_be_seen_before_its_job_is_run(jobs, recipe, tmp_path, target_photo):
+    job_id = jobs.submit(recipe("o.png", target_path=target_photo)).job.id
+    made = jobs.preview(job_id, 0.0, tmp_path / "p.png", is_beside=True)
+    assert jobs.show(job_id).share == 0  # nothing of the job was done
+    assert made.is_changed and made.is_beside and made.notes == ()
+    jobs.run(job_id)
+    before, after = read_photo(target_photo).pixels, read_photo(tmp_path / "o.png").pixels
+    both, width = read_photo(tmp_path / "p.png").pixels, before.shape[1]
+    np.testing.assert_array_equal(both[:, :width], before)
+    np.testing.assert_array_equal(both[:, -width:], after)
 
 
 def test_a_photo_without_a_face_fails_with_code_and_hint(jobs, recipe, tmp_path):

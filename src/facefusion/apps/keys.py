@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from facefusion.apps.backends import backend_of
 from facefusion.apps.console import shown
-from facefusion.apps.jobs import backend_of
 from facefusion.apps.show import Show
 from facefusion.errors import ExtraMissing, RecipeError
 from facefusion.settings import JobSettings

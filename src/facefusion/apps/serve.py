@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from facefusion.apps.backends import backend_of
 from facefusion.apps.console import say
-from facefusion.apps.jobs import backend_of
 from facefusion.apps.show import Show
 from facefusion.errors import ExtraMissing
-from facefusion.models.providers import core_count
 from facefusion.recipe import Execution, Recipe
 from facefusion.settings import JobSettings, ServerSettings
 
@@ -40,7 +40,7 @@ def config_of(recipe: Recipe, settings: JobSettings, server: ServerSettings) -> 
         names=server.server_names,
         certificate=server.server_certificate,
         certificate_key=server.server_certificate_key,
-        jobs_at_once=server.server_jobs or max(1, min(4, core_count() // 4)),
+        jobs_at_once=server.server_jobs or _jobs_at_once(backend.is_cluster),
         upload_bytes=int(server.upload_limit_gb * 1e9),
         clip_s=server.clip_limit_minutes * 60,
         asset_days=server.asset_days,
@@ -51,6 +51,14 @@ def config_of(recipe: Recipe, settings: JobSettings, server: ServerSettings) -> 
         limits_url=server.limits_store,
         oidc=oidc,
     )
+
+
+def _jobs_at_once(is_cluster: bool) -> int:
+    """One for every four cores: each shares its own among processes. For a cluster they are only sent and brought."""
+    if is_cluster:
+        return 4
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(4, cores // 4))
 
 
 def run_server(recipe: Recipe, settings: JobSettings, server: ServerSettings, show: Show) -> int:

@@ -786,10 +786,21 @@ class Ledger(JobStore):
             self._change_own(connection, order_id, owner, values | {"updated_at": self._now(connection)})
 
     @_patient
-    def let_go(self, order_id: str, owner: str, delay_s: float = 0.0) -> None:
-        """Leave an order to whoever takes it next, not before some seconds have passed."""
+    def let_go(self, order_id: str, owner: str, delay_s: float = 0.0, is_try: bool = True) -> None:
+        """Leave an order to whoever takes it next, not before some seconds have passed.
+
+        Parameters
+        ----------
+        order_id, owner, delay_s
+            Which, whose it was, and for how long nobody takes it.
+        is_try
+            Whether it counts as a try; else tries are counted anew.
+        """
         with self._engine.begin() as connection:
-            values = {"owner": "", "lease_until": 0.0, "available_at": self._now(connection) + delay_s}
+            values: dict[str, Any] = {
+                "owner": "", "lease_until": 0.0, "available_at": self._now(connection) + delay_s,
+                **({} if is_try else {"tries": 0}),
+            }  # fmt: skip
             connection.execute(
                 sa.update(_orders).where(_orders.c.id == order_id, _orders.c.owner == owner).values(**values)
             )

@@ -14,7 +14,7 @@ from facefusion.imaging.resample import resize_pixels
 from facefusion.media.image import read_photo
 from facefusion.media.segments import Span
 from facefusion.pipeline.cast import Cast
-from facefusion.pipeline.clip import begin_of, build_flow, join_observations, photo_frame, read_clip
+from facefusion.pipeline.clip import build_flow, join_observations, photo_frame, read_clip
 from facefusion.pipeline.plan import Kind
 from facefusion.recipe import Recipe
 from facefusion.types.frame import Frame, Pixels
@@ -101,7 +101,7 @@ def render_still(
     frame
         From `find_frame`.
     """
-    begin = begin_of(recipe, kind)
+    begin = 0 if kind == "photo" else read_clip(recipe).offset
     flow = build_flow(recipe, cast, tracks, assigned, begin)
     frames = [frame]
     if kind == "clip":

@@ -283,10 +283,10 @@ def tenant_of(request: Request, tenant: TenantPath, principal: Principal = Depen
 
 
 @router.delete("/tenants/{tenant}", response_model=RemovedBody, summary="Take a tenant away", responses=documented(409))
-def remove(request: Request, tenant: TenantPath, principal: Principal = Depends(allows("admin"))) -> RemovedBody:
+async def remove(request: Request, tenant: TenantPath, principal: Principal = Depends(allows("admin"))) -> RemovedBody:
     """Keys, jobs, assets, tracks and the log of what it did; then it is looked what is left."""
     service = service_of(request)
-    removed, left, files, files_left = remove_tenant(service, tenant)
+    removed, left, files, files_left = await service.take_time(remove_tenant, service, tenant)
     return RemovedBody(
         tenant=tenant, removed=removed, left=left, files_removed=files - files_left, files_left=files_left,
         removed_at=told_time(service.ledger.now()),

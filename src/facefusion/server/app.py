@@ -48,7 +48,8 @@ def build_app(config: ServerConfig, is_working: bool = True) -> FastAPI:
         try:
             yield
         finally:
-            keeper.stop() if is_working else None
+            if is_working:
+                keeper.stop()
             service.close()
 
     app = FastAPI(

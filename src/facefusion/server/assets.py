@@ -73,7 +73,7 @@ async def upload(
         if kind == b"multipart/form-data":
             stream = _file_field(stream, options.get(b"boundary", b""), named)
         received = await receive(stream, folder / fresh_name(), most)
-        asset = await run_in_threadpool(admit, service, principal.tenant, received, name or named[0])
+        asset = await service.take_time(admit, service, principal.tenant, received, name or named[0])
     response.headers["Location"] = f"/v1/assets/{asset.id}"
     return AssetBody.of(asset)
 

@@ -90,7 +90,8 @@ class Hub:
     async def _watch(self, key: tuple[str, str], watched: _Watched) -> None:
         while True:
             try:
-                seen: Seen | None = await run_in_threadpool(self._look, *key)
+                known = watched.seen[1] if watched.seen is not None else ()
+                seen: Seen | None = await run_in_threadpool(self._look, *key, known)
                 watched.is_gone = False
             except NotThere:
                 seen, watched.is_gone = None, True
@@ -103,11 +104,12 @@ class Hub:
                 return
             await asyncio.sleep(LOOK_S)
 
-    def _look(self, tenant: str, order_id: str) -> Seen:
+    def _look(self, tenant: str, order_id: str, known: tuple[tuple[int, float, str], ...]) -> Seen:
         ledger = self._service.ledger
         view = ledger.view(tenant, order_id)
         # The state first: what it rests on is then told before it.
-        return view, tuple(ledger.events(view.order.job_id)) if view.order.job_id else ()
+        news = ledger.events(view.order.job_id, known[-1][0] if known else 0) if view.order.job_id else []
+        return view, (*known, *news)
 
 
 class _Watched:

@@ -289,9 +289,10 @@ def retry(request: Request, job_id: JobPath, principal: Principal = Depends(allo
 
 
 @plain_router.delete("/jobs/{job_id}", status_code=204, summary="Delete a job", responses=documented(404, 409))
-def delete(request: Request, job_id: JobPath, principal: Principal = Depends(allows("jobs:write"))) -> None:
+async def delete(request: Request, job_id: JobPath, principal: Principal = Depends(allows("jobs:write"))) -> None:
     """With its output and its working files. One that is running is stopped first."""
-    remove_order(service_of(request), principal.tenant, job_id)
+    service = service_of(request)
+    await service.take_time(remove_order, service, principal.tenant, job_id)
 
 
 @plain_router.get("/jobs/{job_id}/segments", response_model=Parts, summary="Parts of a job", responses=documented(404))

@@ -51,6 +51,9 @@ class Keeper:
     def stop(self) -> None:
         """Leave what is in hand to the next start; processes that do not end in time are ended."""
         self._is_over.set()
+        for thread in self._threads:
+            if thread.ident is not None and thread.name == "places":
+                thread.join()  # nobody starts a process any more
         for place in self._places:
             place.ask_to_stop()
         until = time.monotonic() + STOP_S
@@ -60,7 +63,8 @@ class Keeper:
                 with suppress(FaceFusionError):
                     self._service.ledger.free_orders(place.owner)
         for thread in self._threads:
-            thread.join(STOP_S)
+            if thread.ident is not None:
+                thread.join(STOP_S)
 
     def _fill(self) -> None:
         while not self._is_over.wait(LOOK_S):

@@ -210,46 +210,53 @@ def build_router() -> APIRouter:
             **documented(404, 409, 415),
         },
     )
-    def preview(
+    async def preview(
         request: Request, body: preview_request, principal: Principal = Depends(allows("jobs:write"))
     ) -> Response:
         """By the code of the final rendering. The second look at the same sources and target is faster."""
-        service = service_of(request)
-        asked = plain(body.recipe)
-        tenant = principal.tenant
-        assets = {asset_id: service.ledger.get_asset(tenant, asset_id) for asset_id in assets_of(asked)}
-        target = assets[asked["target"]]
-        if target.kind == "sound":
-            raise RecipeError("The target is a sound.", "Choose a photo or a clip.")
         accept = request.headers.get("accept", "")
         kind: Literal["webp", "jpeg"] = "jpeg" if "image/jpeg" in accept and "image/webp" not in accept else "webp"
-        cache = LocalCopies(service)
+        service = service_of(request)
+        return await service.take_time(_preview, service, request.app.state.finder, principal.tenant, body, kind)
 
-        def face_of(asset_id: str, face: str) -> Path:
-            request.app.state.finder.wait_for(assets[asset_id])
-            return cache.path(f"{key_folder(tenant, asset_id)}faces/{face}.png", f"{asset_id}-{face}.png")
+    return router
 
-        recipe = to_recipe(
-            asked,
-            lambda asset_id: cache.path(assets[asset_id].key, f"{asset_id}{Path(assets[asset_id].key).suffix}"),
-            Path(f"preview{output_suffix(target.kind, None)}"),
-            face_of,
-            None,
-            service.config.execution,
-        )
-        length_s = float(target.about.get("duration_s") or 0.0)
+
+def _preview(service: Service, finder: Finder, tenant: str, body: Any, kind: Literal["webp", "jpeg"]) -> Response:
+    asked = plain(body.recipe)
+    assets = {asset_id: service.ledger.get_asset(tenant, asset_id) for asset_id in assets_of(asked)}
+    target = assets[asked["target"]]
+    if target.kind == "sound":
+        raise RecipeError("The target is a sound.", "Choose a photo or a clip.")
+    copies = LocalCopies(service)
+
+    def face_of(asset_id: str, face: str) -> Path:
+        finder.wait_for(assets[asset_id])
+        return copies.path(f"{key_folder(tenant, asset_id)}faces/{face}.png", f"{asset_id}-{face}.png")
+
+    def path_of(asset_id: str) -> Path:
+        return copies.path(assets[asset_id].key, f"{asset_id}{Path(assets[asset_id].key).suffix}")
+
+    output = Path(f"preview{output_suffix(target.kind, None)}")
+    recipe = to_recipe(asked, path_of, output, face_of, None, service.config.execution)
+    length_s = float(target.about.get("duration_s") or 0.0)
+    try:
         content, time_s, notes, is_changed = service.studio.call(
             make_preview, PREVIEW_S, recipe, body.at_s, body.show, body.size, kind, length_s
         )
-        headers = {
-            "FaceFusion-Time": f"{time_s:.6f}", "FaceFusion-Changed": "true" if is_changed else "false",
-            "Cache-Control": "no-store", "Content-Security-Policy": CSP_OF_FILES,
-        }  # fmt: skip
-        if notes:
-            headers["FaceFusion-Notes"] = " ".join(notes).encode("ascii", "replace").decode()
-        return Response(content, headers=headers, media_type=f"image/{kind}")
-
-    return router
+    except FaceFusionError as error:
+        for asset in assets.values():
+            name = Path(asset.key).name
+            error.message = error.message.replace(str(copies.path(asset.key, name)), asset.name)
+            error.message = error.message.replace(name, asset.name)
+        raise
+    headers = {
+        "FaceFusion-Time": f"{time_s:.6f}", "FaceFusion-Changed": "true" if is_changed else "false",
+        "Cache-Control": "no-store", "Content-Security-Policy": CSP_OF_FILES,
+    }  # fmt: skip
+    if notes:
+        headers["FaceFusion-Notes"] = " ".join(notes).encode("ascii", "replace").decode()
+    return Response(content, headers=headers, media_type=f"image/{kind}")
 
 
 class LocalCopies:

@@ -68,7 +68,10 @@ def do_orders(config: ServerConfig, place: int, news: Any) -> None:
     """
     begin_child()
     owner = f"{platform.node()[:30]}:{os.getpid()}:{place}:{secrets.token_hex(4)}"
-    news.send(owner)
+    try:
+        news.send(owner)
+    except OSError:  # the service was stopped meanwhile
+        return
     ledger = Ledger(config.store_url)
     storage = open_storage(config.assets_url, make_folder(config.folder / "cache"))
     from facefusion.service.jobs import Jobs
@@ -113,7 +116,7 @@ class _Clerk:
             try:
                 self._serve(order)
             except (LeaseLost, _Given):
-                self._ledger.let_go(order.id, self._owner)
+                self._ledger.let_go(order.id, self._owner, is_try=False)
             except Exception as error:
                 self._fail(order, error)
 
@@ -204,7 +207,7 @@ class _Clerk:
                 self._jobs.run(order.job_id)  # fetches it
             self._settle(order)
             return
-        self._ledger.let_go(order.id, self._owner, FOLLOW_S)
+        self._ledger.let_go(order.id, self._owner, FOLLOW_S, is_try=False)
 
     def _recipe(self, order: Order) -> Recipe:
         """The recipe of everywhere else, for this machine."""

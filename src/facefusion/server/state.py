@@ -8,9 +8,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio
+import anyio.to_thread
 import limits
 from limits import storage as limits_storage
 from limits import strategies
@@ -33,6 +36,10 @@ T = TypeVar("T")
 INSPECTOR_BYTES = 12_000_000_000
 """Memory that a process may ask for which looks into a file: the largest photo that is taken needs a third of it."""
 _AUDIT_EVERY_S = 1.0
+
+
+SLOW_AT_ONCE = 64
+"""Requests that wait for a process or a job at the same time; they are in nobody's way who only asks how things are."""
 
 
 def new_id() -> str:
@@ -72,6 +79,7 @@ class Service:
         self._lock = threading.Lock()
         self._made: dict[str, Any] = {}
         self._deeds: list[Deed] = []
+        self._slow: anyio.CapacityLimiter | None = None  # made in the loop that it belongs to
         self.fetches: dict[str, dict[str, Any]] = {}
         self._is_over = threading.Event()
         self._clerk = threading.Thread(target=self._write_deeds, name="audit", daemon=True)
@@ -129,6 +137,12 @@ class Service:
 
         models = self.models
         return self._once("capabilities", make)
+
+    async def take_time(self, function: Callable[..., T], *args: Any) -> T:
+        """Call a function that may take long, apart from those that do not."""
+        if self._slow is None:
+            self._slow = anyio.CapacityLimiter(SLOW_AT_ONCE)
+        return await anyio.to_thread.run_sync(partial(function, *args), limiter=self._slow)
 
     def count_request(self, principal: Principal) -> None:
         """Count a request of a tenant.

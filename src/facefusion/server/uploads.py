@@ -226,7 +226,7 @@ async def _append(service: Service, upload: Upload, offset: int, request: Reques
         if not upload.asset_id:
             there = await _write(path, upload.size_bytes - there, there, request.stream())
             if there == upload.size_bytes:
-                response.headers[ASSET] = await run_in_threadpool(_finish, service, upload, path)
+                response.headers[ASSET] = await service.take_time(_finish, service, upload, path)
         response.headers["Upload-Offset"] = str(there)
         response.headers["Upload-Expires"] = formatdate(upload.expires_at, usegmt=True)
     finally:

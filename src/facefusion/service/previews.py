@@ -13,12 +13,13 @@ from typing import Any, Generic, Literal, TypeVar
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.errors import RecipeError
-from facefusion.jobs.local import LocalJobs
+from facefusion.jobs.local import LocalJobs, check_target
 from facefusion.jobs.preview import preview
 from facefusion.media.files import Named, replacing
 from facefusion.media.image import Photo, check_photo_output, encode_picture, write_photo
-from facefusion.pipeline.cast import Cast, build_analyser, build_cast
+from facefusion.pipeline.cast import Cast, FacePart, build_analyser, build_cast
 from facefusion.pipeline.clip import empty_tracks
+from facefusion.pipeline.inputs import hash_of
 from facefusion.pipeline.plan import (
     Kind,
     check_models,
@@ -40,6 +41,7 @@ from facefusion.pipeline.selection import (
     wants_identity,
 )
 from facefusion.pipeline.still import Still, find_frame, look_around, render_still
+from facefusion.plugins.protocols import MeetsPeople
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.service.values import Preview
 from facefusion.types.frame import Frame, Pixels
@@ -124,6 +126,7 @@ class Previews:
         self._analysers: _Kept[Analyser] = _Kept(kept)
         self._wholes: _Kept[Tracks] = _Kept(kept)
         self._parts: _Kept[Tracks] = _Kept(4 * kept)
+        self._hashes: _Kept[str] = _Kept(4 * kept)
 
     def of_recipe(
         self, recipe: Recipe, at_s: float = 0.0, is_beside: bool = False, tracks: Tracks | None = None
@@ -159,6 +162,7 @@ class Previews:
         if wants_faces(recipe, recipe.people):
             if tracks is not None:
                 check_size(tracks, frame.pixels.shape[1], frame.pixels.shape[0], recipe.target_path)
+                check_target(tracks, recipe.target_path, {str(recipe.target_path): self._hash(recipe)})
                 seen = tracks
             elif needs_whole(recipe) and kind == "clip":
                 seen = self._learn(recipe, ignore_progress)
@@ -286,14 +290,18 @@ class Previews:
 
     def _cast(self, recipe: Recipe) -> tuple[Cast, threading.Lock]:
         states = tuple(state for state in _states(recipe) if state[0] != "target")
+        key = _told(recipe, _NOT_OF_CASTS), states
         return self._casts.get(
-            (_told(recipe, _NOT_OF_CASTS), states),
-            lambda: (build_cast(recipe, self._analyser(recipe, has_identity=False)), threading.Lock()),
+            key, lambda: (build_cast(recipe, self._analyser(recipe, has_identity=False)), threading.Lock()), _is_for_any
         )
 
     def _analyser(self, recipe: Recipe, has_identity: bool | None = None) -> Analyser:
         key = _told(recipe, (*_NOT_OF_TRACKS, "target_path", "start_s", "end_s")), _facts(recipe), has_identity
         return self._analysers.get(key, lambda: build_analyser(recipe, has_identity))
+
+    def _hash(self, recipe: Recipe) -> str:
+        states = tuple(state for state in _states(recipe) if state[0] == "target")
+        return self._hashes.get(states, lambda: hash_of(recipe.target_path))
 
     def _learn(self, recipe: Recipe, on_progress: OnProgress) -> Tracks:
         return self._wholes.get(
@@ -332,7 +340,7 @@ class _Kept(Generic[T]):
                 self._held.move_to_end(key)
             return self._held.get(key)
 
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+    def get(self, key: Hashable, make: Callable[[], T], is_kept: Callable[[T], bool] = lambda _: True) -> T:
         with self._lock:
             maker = self._makers.setdefault(key, threading.Lock())
         try:
@@ -340,6 +348,8 @@ class _Kept(Generic[T]):
                 if (found := self.find(key)) is not None:
                     return found
                 made = make()
+                if not is_kept(made):
+                    return made
                 with self._lock:
                     self._held[key] = made
                     while len(self._held) > self._count:
@@ -348,6 +358,12 @@ class _Kept(Generic[T]):
         finally:
             with self._lock:
                 self._makers.pop(key, None)
+
+
+def _is_for_any(found: tuple[Cast, threading.Lock]) -> bool:
+    """Whether a cast can be used for any target: processors that meet people keep what they decided for them."""
+    chains = (chain for part in found[0].parts if isinstance(part, FacePart) for chain in part.chains)
+    return not any(isinstance(processor, MeetsPeople) for chain in chains for processor in chain)
 
 
 def _check_time(at_s: float) -> None:
