@@ -127,7 +127,7 @@ async function askOnce() {
   const here = frame;
   try {
     if (!originals.has(key) && (!isClip() || recipe || frame.unplayable)) {
-      const url = isClip() ? await still({ target: target.id }, "before", signal).catch((error) => { if (signal.aborted) throw error; return null; }) : asset.thumbnail(target.id, 1024);
+      const url = await still({ target: target.id }, "before", signal).catch((error) => { if (signal.aborted) throw error; return null; });
       if (url) {
         originals.set(key, url);
         if (originals.size > 24) { const [[oldest, gone]] = originals; originals.delete(oldest); if (gone.startsWith("blob:")) URL.revokeObjectURL(gone); }

@@ -78,8 +78,10 @@ export class Upload {
           const isGone = [404, 410].includes(error.status) && this.url;
           const isBehind = [409, 460].includes(error.status) && this.url;
           const isPassing = error.status === 0 || error.status === 429 || error.status >= 502;
+          const isUnknown = error.status === 401 && misses < 2;
+          if (isUnknown) await ask("/v1/session", { signal: this.stopper.signal }); // renews the session, or asks for a key
           if (isGone) { this.url = ""; this.offset = this.sent = 0; }
-          else if (!isBehind && !isPassing) throw error;
+          else if (!isBehind && !isPassing && !isUnknown) throw error;
           misses += 1;
           if (misses > 40) throw error;
           this.become("retrying", error);
