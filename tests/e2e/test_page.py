@@ -110,7 +110,7 @@ class Visit:
 
     def give(self, role: str, *paths: Path) -> None:
         """Choose files as a person does."""
-        button = "#viewer .primary, #target-head button" if role == "target" else "#sources .tile-add button"
+        button = "#viewer .primary, #target-head [data-focus=target-choose]" if role == "target" else "#sources .tile-add button"
         with self.page.expect_file_chooser() as chooser:
             self.page.locator(button).first.click()
         chooser.value.set_files([str(path) for path in paths])
@@ -379,7 +379,7 @@ def test_what_is_wrong_is_said_with_what_to_do_next(visit, tmp_path):
     bad = tmp_path / "notes.jpg"
     bad.write_text("no picture at all")
     one.give("target", bad)
-    notice = one.page.locator(".upload.is-failed .notice-text")
+    notice = one.page.locator("#target-notice .notice-text")
     notice.wait_for()
     assert len(notice.locator("p").all()) == 2  # what is wrong, and a hint
     one.check_axe()

@@ -63,7 +63,12 @@ async function start(upload) {
   state.uploads = state.uploads.filter((each) => each !== upload);
   const flaw = upload.role === "source" && made.kind !== "photo" && made.kind !== "sound" ? "sources.not_photo" : upload.role === "target" && made.kind === "sound" ? "target.not_picture" : null;
   if (flaw) toast(new Problem({ detail: t(flaw, { name: made.name }), hint: t(`${flaw}.hint`) }), { kind: "error" });
-  else if (upload.role === "source") { addSource({ ...made, order: upload.order }); announce(t("sources.added", { name: made.name })); checkSource(made); }
+  else if (upload.role === "source") {
+    made.order = upload.order;
+    addSource(made);
+    announce(t("sources.added", { name: made.name }));
+    checkSource(made);
+  }
   else { setTarget(made); announce(t("target.added", { name: made.name })); }
   tellAll("uploads");
 }
@@ -73,7 +78,8 @@ async function checkSource(source) {
   if (source.kind !== "photo") return;
   try {
     const found = await (await askUntilKnown(`/v1/assets/${source.id}/faces`)).json();
-    source.faces = found.people?.length ?? null;
+    const kept = state.draft.sources.find((each) => each.id === source.id); // a reload makes others of them
+    if (kept) kept.faces = found.people?.length ?? null;
     tellAll("sources");
   } catch { /* the service says so when the source is used */ }
 }
@@ -133,7 +139,8 @@ export function drawTarget() {
   const { target } = state.draft;
   const upload = state.uploads.find((each) => each.role === "target");
   const parts = [];
-  if (upload) parts.push(uploadLine(upload));
+  fill($("target-notice"), upload?.problem && upload.state === "failed" ? notice(upload.problem, { close: () => drop(upload) }) : null);
+  if (upload) parts.push(uploadLine(upload, true));
   else if (target) {
     const size = target.width ? `${target.width} × ${target.height}` : "";
     const length = target.duration_s ? duration(target.duration_s) : "";
@@ -141,7 +148,7 @@ export function drawTarget() {
     parts.push(h("span", { class: "target-name", title: target.name }, icon(target.kind === "clip" ? "film" : "picture"), h("span", {}, target.name)),
       h("span", { class: "target-facts" }, [size, length, rate, bytes(target.bytes)].filter(Boolean).join(" · ")));
   } else parts.push(h("span", { class: "target-facts" }, t("target.none")));
-  parts.push(h("button", { type: "button", class: "quiet", data: { focus: "target-choose" }, onclick: () => choose_("target") }, t(target ? "target.replace" : "target.choose")));
+  if (!upload) parts.push(h("button", { type: "button", class: "quiet", data: { focus: "target-choose" }, onclick: () => choose_("target") }, t(target ? "target.replace" : "target.choose")));
   fill(place, parts);
 }
 
@@ -151,12 +158,13 @@ export const rateOf = (target) => {
   return over / under || 25;
 };
 
-function uploadLine(upload) {
+/** How far a file is: a card, or one line where there is no room for it to grow. */
+function uploadLine(upload, isLine = false) {
   const words = { waiting: "upload.waiting", sending: "upload.sending", retrying: "upload.retrying", paused: "upload.paused", failed: "upload.failed" };
-  return h("div", { class: `upload is-${upload.state}`, data: { upload: upload.name } },
+  return h("div", { class: `upload is-${upload.state}${isLine ? " is-line" : ""}`, data: { upload: upload.name } },
     h("div", { class: "upload-line" }, h("span", { class: "upload-name", title: upload.name }, upload.name), h("span", { class: "upload-state" }, t(words[upload.state] ?? "upload.sending", { share: percent(upload.share) }))),
     h("progress", { max: "1", value: upload.share, "aria-label": t("upload.progress", { name: upload.name }) }),
-    upload.problem && upload.state === "failed" ? notice(upload.problem) : null,
+    !isLine && upload.problem && upload.state === "failed" ? notice(upload.problem) : null,
     h("div", { class: "upload-actions" },
       upload.state === "failed" && upload.file ? h("button", { type: "button", class: "quiet", onclick: () => { upload.become("waiting"); start(upload); } }, t("again")) : null,
       upload.state === "paused" ? h("button", { type: "button", class: "quiet", onclick: () => choose_(upload.role) }, t("upload.choose_again")) : null,

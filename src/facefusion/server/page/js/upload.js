@@ -90,7 +90,11 @@ export class Upload {
       }
     } catch (error) {
       if (this.stopper.signal.aborted) return null;
-      if (this.url && error.status >= 400) forget(this.key);
+      if (this.url && error.status >= 400) { // the service has nothing of it any more
+        forget(this.key);
+        this.url = "";
+        this.offset = 0;
+      }
       this.become("failed", error instanceof Problem ? error : new Problem({ detail: String(error) }));
       return null;
     }
