@@ -42,7 +42,11 @@ def cpu_s(tree: Path, words: list[str], folder: Path) -> float:
     }  # fmt: skip
     before = os.times()
     subprocess.run(
-        [sys.executable, "-m", "facefusion", "run", *words], check=True, capture_output=True, env=environment, cwd=folder
+        [sys.executable, "-m", "facefusion", "run", *words],
+        check=True,
+        capture_output=True,
+        env=environment,
+        cwd=folder,
     )
     after = os.times()
     return after.children_user - before.children_user + after.children_system - before.children_system

@@ -42,9 +42,10 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
     """
     job = jobs.store.get(job_id)
     recipe, storage = build_recipe(job.recipe), jobs.storage_of(job)
-    if job.plan.get("kind") == "photo":
+    plan = job.plan
+    if plan.found.kind == "photo":
         raise JobError(f"Job {job_id} is of a photo, so there is nothing to see before it is done.", "Run it.")
-    joined = jobs.store.outcome(job_id, "join")
+    joined = jobs.store.joined(job_id)
     has_tracks = any(item.stage == "join" for item in jobs.store.items(job_id))
     key = key_of(job_id, "join", 0)
     none = JobError(
@@ -60,8 +61,8 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
     if frame is None:
         raise JobError(f"There is no frame at {at_s} s.", f"The clip has {reader.info.duration_s:.2f} s.")
     span = Span(frame.pts, frame.pts + 1)
-    tracks = empty_tracks(recipe, "clip")
-    hashes = {} if job.plan.get("inputs") else job.plan["hashes"]  # copies in the storage are changed by nobody
+    tracks = empty_tracks(recipe, "clip", plan.found.target)
+    hashes = {} if job.is_shared else plan.hashes  # copies in the storage are changed by nobody
     inputs = BoundInputs.bind(map(Path, hashes), hashes)
     try:
         if has_tracks:
@@ -71,9 +72,8 @@ def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
         if storage.has(key):
             raise
         raise none from error  # the job was finished meanwhile
-    cast = build_cast(recipe)
-    assigned = {int(k): int(v) for k, v in joined.get("assigned", {}).items()}
-    flow = build_flow(recipe, cast, tracks, assigned, first)
+    cast = build_cast(recipe, kinds=plan.found.sources)
+    flow = build_flow(recipe, cast, tracks, {} if joined is None else joined.assigned, first)
     # The frame and its neighbours, exactly as the job itself renders them.
     frames = list(read_clip(recipe, span=span.as_pair(), halo=(flow.halo, flow.halo)))
     for rendered in flow.render(frames):

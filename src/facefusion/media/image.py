@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
@@ -128,7 +129,7 @@ def is_photo(path: Path) -> bool:
         return False
 
 
-def read_photo(path: Path, allow_8bit: bool = False) -> Photo:
+def read_photo(path: Path, allow_8bit: bool = False, content: bytes | None = None) -> Photo:
     """Read a photo.
 
     Parameters
@@ -137,6 +138,8 @@ def read_photo(path: Path, allow_8bit: bool = False) -> Photo:
         JPEG, PNG, WebP, TIFF, HEIC, AVIF, BMP or another format that Pillow reads.
     allow_8bit
         Accept more than 8 bits per channel and reduce them.
+    content
+        What is in the file, where it was read already.
 
     Returns
     -------
@@ -150,7 +153,7 @@ def read_photo(path: Path, allow_8bit: bool = False) -> Photo:
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise MediaUnsupported(f"{path} has {size / 1e9:.1f} GB, too much for a photo.", "Save it smaller first.")
-    with _our_errors(path), path.open("rb") as file:
+    with _our_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
         kind = _format_of(file.read(64))
         file.seek(0)
         if kind == "raw":
