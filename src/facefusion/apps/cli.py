@@ -15,6 +15,7 @@ from facefusion.apps.endings import EXIT_OK, EXIT_OUTPUT, EXIT_UNEXPECTED, EXIT_
 from facefusion.apps.stopping import EXIT_STOPPED
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.version import __version__
+from facefusion.wording import counted
 
 _EXIT_TEXT = """exit codes:
   0 done   2 wrong request   3 input cannot be read   4 no face found
@@ -380,9 +381,11 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         except OSError as error:
             raise translate_os_error(error, tracks_path) from error
         people = [{"face": t.track_id, "frames": len(t.frames)} for t in tracks.tracks]
-        lines = [f"  face {p['face']}: {p['frames']} of {len(tracks.pts)} frames" for p in people]
+        lines = [f"  face {p['face']}: {p['frames']} of {counted(len(tracks.pts), 'frame')}" for p in people]
         show.message(
-            "\n".join([f"{tracks_path}: {len(people)} people", *lines]), output=str(tracks_path), people=people
+            "\n".join([f"{tracks_path}: {counted(len(people), 'person', 'people')}", *lines]),
+            output=str(tracks_path),
+            people=people,
         )
         return EXIT_OK
     if command == "render":

@@ -18,6 +18,7 @@ from facefusion.media.reader import ClipReader
 from facefusion.metrics.likeness import Likeness, mean_likeness
 from facefusion.pipeline.runner import Outcome, analyse_target, build_analyser, read_sources
 from facefusion.recipe import Recipe, build_recipe
+from facefusion.wording import counted
 
 EVERY = 10
 
@@ -63,7 +64,7 @@ def main(folder: str = "out") -> Outcome:
     with prepared():
         say(f"\n{output.resolve()}")
         say(
-            f"  {outcome.changed_frame_count} of {outcome.frame_count} frames changed, "
+            f"  {outcome.changed_frame_count} of {counted(outcome.frame_count, 'frame')} changed, "
             f"{outcome.frames_per_s:.1f} frames/s"
         )
         say(f"  likeness to the source photo: {before:+.2f} before, {to_source:+.2f} after (-1 to 1, by texture)")

@@ -20,6 +20,7 @@ from facefusion.service.backend import Backend
 from facefusion.service.drafts import Draft, Drafts, Edit
 from facefusion.service.jobs import Jobs, cluster_room
 from facefusion.settings import JobSettings
+from facefusion.wording import counted
 
 _in_hand: list[tuple[str, Jobs]] = []
 
@@ -65,7 +66,9 @@ def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
     if job.is_shared:
         show.message(f"Job {job.id} is with the workers; it goes on if this stops.", job=job.id)
     elif done:
-        text = f"Job {job.id} goes on: {done} parts are there already" + (f", from job {other}." if other else ".")
+        text = f"Job {job.id} goes on: {counted(done, 'part is', 'parts are')} there already" + (
+            f", from job {other}." if other else "."
+        )
         show.message(text, job=job.id, parts_done=done, taken_from=other)
     return _run(jobs, job.id, recipe, show)
 
@@ -94,8 +97,9 @@ def run_command(
     if action == "sweep":
         swept = jobs.sweep()
         text = (
-            f"{swept.deleted} old jobs, {swept.orphans} stray files, {swept.cleared} working folders of processes that "
-            f"are gone taken away, {swept.woken} parts woken up"
+            f"{counted(swept.deleted, 'old job')}, {counted(swept.orphans, 'stray file')}, "
+            f"{counted(swept.cleared, 'working folder')} of processes that are gone taken away, "
+            f"{counted(swept.woken, 'part')} woken up"
         )
         show.message("\n".join([text, *(f"  kept: {why}" for why in swept.kept)]), **swept.as_dict())
         return 5 if swept.kept else 0  # as every file that cannot be written
@@ -175,7 +179,7 @@ def _show(jobs: Jobs, job_id: str, show: Show) -> None:
         speed = f", {stage.frames_per_s:.1f} frames/s" if stage.frames_per_s else ""
         left = f", {stage.time_left_s:.0f} s left" if stage.time_left_s else ""
         bar = "█" * filled + "·" * (width - filled)
-        lines.append(f"  {name:<8} {bar} {stage.done} of {stage.parts} parts{speed}{left}")
+        lines.append(f"  {name:<8} {bar} {stage.done} of {counted(stage.parts, 'part')}{speed}{left}")
     if job.error:
         lines.append(f"  {shown(job.error)}")
     trace = {"trace": job.trace} if is_debugging() else {}
@@ -222,12 +226,12 @@ class DraftVerbs:
             self._drafts.submit(name)
             return self._tell(f"Job '{name}' is queued; run it with job-run {name}.")
         draft = self._drafts.edit(name, EDITS[verb], names[1] if len(names) > 1 else "", given)
-        return self._tell(f"Job '{name}' has {len(draft.steps)} steps.")
+        return self._tell(f"Job '{name}' has {counted(len(draft.steps), 'step')}.")
 
     def _list(self, wanted: str) -> int:
         found, damaged = self._drafts.list()
         rows = [draft for draft in found if wanted in ("", draft.status)]
-        lines = [f"{shown(draft.name):<24}{draft.status:<11}{len(draft.steps)} steps" for draft in rows]
+        lines = [f"{shown(draft.name):<24}{draft.status:<11}{counted(len(draft.steps), 'step')}" for draft in rows]
         lines += [shown(f"{error.message} {error.hint}") for error in damaged]
         fields = {"damaged": [error.message for error in damaged]} if damaged else {}
         self._show.message("\n".join(lines) or "No jobs.", jobs=[draft.as_dict() for draft in rows], **fields)

@@ -32,6 +32,7 @@ from facefusion.plugins.listing import (
 )
 from facefusion.plugins.registry import FAMILIES, find_entry
 from facefusion.recipe import Recipe
+from facefusion.wording import counted
 
 _FAILED = 6
 State = Literal["holds", "fails", "not here", "not allowed"]
@@ -90,7 +91,7 @@ def _lines(view: ProcessorView) -> Iterator[str]:
     yield f"  wants      {', '.join(view.inputs) or 'the target alone'}"
     yield f"  looks for  {', '.join(view.needs) or 'nothing in the target'}"
     if view.halo:
-        yield f"  halo       {view.halo} frames before and after"
+        yield f"  halo       {counted(view.halo, 'frame')} before and after"
     if view.is_protective:
         yield "  protects   people are hidden: a face that is missed is worse than a wall that is covered"
     if view.replaces_sound:

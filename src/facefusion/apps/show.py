@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from facefusion.apps.console import emit, say, shown, tell_error
 from facefusion.errors import FaceFusionError
+from facefusion.wording import counted
 
 if TYPE_CHECKING:  # most commands show something before they need, or without needing, what works
     from facefusion.pipeline.progress import Progress
@@ -135,11 +136,8 @@ class Show:
                 frames_per_s=round(outcome.frames_per_s, 2),
             )
         elif self._mode == "bar":
-            what = "frame" if outcome.frame_count == 1 else "frames"
-            say(
-                f"{shown(outcome.output_path)}: {outcome.changed_frame_count} of {outcome.frame_count} {what} changed, "
-                f"{outcome.frames_per_s:.1f} frames/s"
-            )
+            of_all = f"{outcome.changed_frame_count} of {counted(outcome.frame_count, 'frame')}"
+            say(f"{shown(outcome.output_path)}: {of_all} changed, {outcome.frames_per_s:.1f} frames/s")
             for note in outcome.notes:
                 say(f"  {shown(note)}")
 

@@ -61,6 +61,7 @@ from facefusion.jobs.states import (
     move_item,
     stage_to_open,
 )
+from facefusion.wording import counted
 from facefusion.workplace import make_folder
 
 if TYPE_CHECKING:
@@ -471,10 +472,10 @@ class JobStore:
                         sha256, outcome = taken_over[stage, number]
                         rows[-1] |= {"status": "done", "sha256": sha256, "outcome": outcome}
             connection.execute(sa.insert(_items), rows)
-            self._note(connection, job_id, now, f"created with {len(frame_counts)} spans")
+            self._note(connection, job_id, now, f"created with {counted(len(frame_counts), 'span')}")
             if not taken_over:
                 return [_item(row) for row in rows if row["status"] == "queued"]
-            self._note(connection, job_id, now, f"{len(taken_over)} parts taken over")
+            self._note(connection, job_id, now, f"{counted(len(taken_over), 'part')} taken over")
             made = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).first()
             opened = [command.item for command in self._settle(connection, made, now)]
             return [*(_item(row) for row in rows if row["status"] == "queued"), *opened]

@@ -23,6 +23,7 @@ from facefusion.errors import FaceFusionError, MediaUnreadable, MediaUnsupported
 from facefusion.media import colour, metadata
 from facefusion.media.files import check_file, replacing, translate_os_error
 from facefusion.types.frame import Pixels
+from facefusion.wording import counted
 
 MAX_PIXELS = 120_000_000
 MAX_BYTES = 1 << 30
@@ -431,7 +432,7 @@ class _Reading:
             found.append("a second picture (gain map, stereo or preview)")
         if self._kind == "HEIF":
             if count > 1:
-                found.append(f"{count - 1} more pictures")
+                found.append(counted(count - 1, "more picture"))
             if info.get("depth_images"):
                 found.append("a depth map")
         if b"MotionPhoto" in words or b"MicroVideo" in words:

@@ -30,6 +30,7 @@ from facefusion.types.crop import SourceFace
 from facefusion.types.face import Attributes
 from facefusion.types.sources import Sources
 from facefusion.types.track import Tracks
+from facefusion.wording import counted
 
 DEFAULT_LANDMARKER = "embedded"
 """The mesh under landmarkers of other layouts."""
@@ -170,7 +171,7 @@ def find_weakness(source: SourceFace) -> str:
     height, width = source.pixels.shape[:2]
     (x0, y0), (x1, y1) = np.maximum(low, 0).astype(int), np.minimum(high, (width, height)).astype(int)
     if high[1] - low[1] < SMALL_PX:
-        return f"shows a face of only {high[1] - low[1]:.0f} pixels"
+        return f"shows a face of only {counted(round(float(high[1] - low[1])), 'pixel')}"
     if abs(source.face.pose.yaw) > TURNED_DEG:
         return f"shows a face that is turned aside by {abs(source.face.pose.yaw):.0f} degrees"
     if y1 > y0 and x1 > x0 and source.pixels[y0:y1, x0:x1].mean() < DARK:

@@ -15,6 +15,7 @@ from facefusion.errors import MediaMissing, NoFaceInTarget, RecipeError, TracksE
 from facefusion.recipe import Person, Recipe
 from facefusion.types.face import Attributes
 from facefusion.types.track import SAME_PERSON_COSINE, Track, Tracks
+from facefusion.wording import counted
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -260,7 +261,7 @@ def _reference_in_frame(recipe: Recipe, tracks: Tracks, source: Attributes | Non
     number = recipe.reference_frame_number
     if number >= len(tracks.pts):
         raise NoFaceInTarget(
-            f"The target has {len(tracks.pts)} frames, so there is no reference frame {number}.",
+            f"The target has {counted(len(tracks.pts), 'frame')}, so there is no reference frame {number}.",
             "Lower --reference-frame-number.",
         )
     seen = [t for t in tracks.tracks if t.find(number) is not None and _passes(t, recipe, source)]
@@ -275,7 +276,7 @@ def _reference_in_frame(recipe: Recipe, tracks: Tracks, source: Attributes | Non
     ordered = order_tracks(at_frame, recipe.face_selector_order)
     if recipe.reference_face_position >= len(ordered):
         raise NoFaceInTarget(
-            f"Frame {number} of the target shows {len(ordered)} people, so there is no reference "
+            f"Frame {number} of the target shows {counted(len(ordered), 'person', 'people')}, so there is no reference "
             f"{recipe.reference_face_position}.",
             "Choose another --reference-frame-number or --reference-face-position, or name a photo with "
             "--reference-face-path.",

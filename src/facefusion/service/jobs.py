@@ -40,6 +40,7 @@ from facefusion.service.values import (
     StageState,
     Submitted,
 )
+from facefusion.wording import counted
 
 MAX_LIMIT = 500
 """Jobs on a page at most."""
@@ -203,7 +204,7 @@ class Jobs:
             For a limit, cursor or status that there is not.
         """
         if not 1 <= limit <= MAX_LIMIT:
-            raise RecipeError(f"A page cannot have {limit} jobs.", f"Ask for 1 to {MAX_LIMIT}.")
+            raise RecipeError(f"A page cannot have {counted(limit, 'job')}.", f"Ask for 1 to {MAX_LIMIT}.")
         known = get_args(JobStatus)
         for status in statuses:
             if status not in known:
