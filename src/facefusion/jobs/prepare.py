@@ -100,7 +100,7 @@ def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None)
     recipe = with_absolute_paths(recipe)
     shelf = shelf or Shelf()
     plan = build_plan(recipe, shelf)
-    hashes = hash_inputs(recipe)
+    hashes = hash_inputs(plan.recipe)  # its mapping file is read already
     measured = {"report": str([recipe.report_path and recipe.report_path.suffix, recipe.fail_under])}
     return Prepared(job_id_of(recipe, {**hashes, **measured} if is_shared else hashes), recipe, plan, hashes, shelf)
 

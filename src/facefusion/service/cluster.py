@@ -289,13 +289,13 @@ def create(backend: Backend, recipe: Recipe, store: JobStore, on_bytes: OnBytes 
     asked.check_faces()
     storage = open_storage(backend.storage_url, cache().folder)
     inputs = {}
-    for number, path in enumerate(dict.fromkeys(input_paths(asked.recipe))):
+    for number, path in enumerate(dict.fromkeys(input_paths(asked.chosen))):
         suffix = re.sub(r"[^.0-9a-z]", "", path.suffix.lower())
         key = f"{check_job_id(job_id)}/inputs/{number:03d}{suffix}"
         storage.put(key, path.absolute())
         inputs[str(path)] = key
         on_bytes(path.name, path.stat().st_size, path.stat().st_size)
-    if hash_inputs(asked.recipe, is_read_again=True) != asked.hashes:
+    if hash_inputs(asked.chosen, is_read_again=True) != asked.hashes:
         storage.delete(f"{job_id}/")
         raise JobMismatch("An input was changed while it was sent.", "Run the same command again.")
     # No job takes over what workers have made, so there is no work to share.
