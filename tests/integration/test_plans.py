@@ -128,6 +128,19 @@ def test_a_mapping_file_is_read_once(files, counted, few_frames):
     assert counted["load_face_map"] == 1
 
 
+def test_hashes_of_a_mapping_file_are_known_by_the_names_that_the_job_has(files, few_frames):
+    """Whoever fetches inputs for a job of a cluster looks them up by these."""
+    (files / "maps").mkdir()
+    (files / "maps" / "map.toml").write_text('[[person]]\ntrack = 0\nsources = ["../source.jpg"]\n')
+    recipe = build_recipe(
+        {"target_path": few_frames, "output_path": files / "o.mp4", "face_map_path": files / "maps" / "map.toml"}
+    )
+    asked = prepare.prepare(recipe, is_shared=True)
+    (person,) = asked.chosen.people
+    assert set(asked.hashes) == set(map(str, prepare.input_paths(asked.chosen)))
+    assert str(person.sources[0]) in asked.hashes
+
+
 def test_who_does_a_job_looks_at_nothing_that_is_known(files, jobs, few_frames, monkeypatch):
     (files / "map.toml").write_text('[[person]]\ntrack = 0\nsources = ["source.jpg"]\n')
     recipe = build_recipe(
