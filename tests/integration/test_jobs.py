@@ -607,7 +607,7 @@ def test_no_more_than_the_memory_allows_and_the_work_needs(jobs, tmp_path, monke
     job = jobs.create(recipe_for(tmp_path))
     asked = []
     monkeypatch.setattr(local, "core_count", lambda: 64)
-    monkeypatch.setattr(LocalJobs, "_work_in_pool", lambda self, job_id, count, *_: asked.append(count))
+    monkeypatch.setattr(LocalJobs, "_work_in_pool", lambda self, job_id, share, *_: asked.append(share.process_count))
     monkeypatch.setattr(LocalJobs, "_work_here", lambda *_: asked.append(1))
     for memory, expected in ((10**12, 2), (3.2e9, 2), (1e9, 1)):
         with pytest.raises(SegmentFailed):
@@ -644,7 +644,7 @@ def test_there_is_a_process_for_each_device(jobs, tmp_path, monkeypatch):
     job = jobs.create(recipe_for(tmp_path))
     asked = []
     monkeypatch.setattr(local, "core_count", lambda: 2)
-    monkeypatch.setattr(LocalJobs, "_work_in_pool", lambda self, job_id, count, *_: asked.append(count))
+    monkeypatch.setattr(LocalJobs, "_work_in_pool", lambda self, job_id, share, *_: asked.append(share.process_count))
     with pytest.raises(SegmentFailed):
         jobs.run(job.id, execution={"execution_device_ids": (0, 1)}, memory_bytes=10**12)
     assert asked == [2]
