@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from facefusion.declaration import Step
     from facefusion.errors import FaceFusionError
     from facefusion.jobs.once import render_target, run
+    from facefusion.pipeline.live import Live
     from facefusion.pipeline.runner import Outcome, analyse_target
     from facefusion.recipe import Recipe, build_recipe
     from facefusion.types.track import Track, Tracks
@@ -31,6 +32,7 @@ _HOMES = {
     "build_recipe": "facefusion.recipe",
     "run": "facefusion.jobs.once",
     "analyse_target": "facefusion.pipeline.runner",
+    "Live": "facefusion.pipeline.live",
     "render_target": "facefusion.jobs.once",
     "Outcome": "facefusion.pipeline.runner",
     "Track": "facefusion.types.track",
@@ -40,6 +42,7 @@ _HOMES = {
 
 __all__ = [
     "FaceFusionError",
+    "Live",
     "Outcome",
     "Recipe",
     "Step",

@@ -219,7 +219,7 @@ def test_every_built_in_that_is_here_holds_to_its_contract(capsys):
     with pytest.raises(SystemExit) as end:
         main(["plugins", "check", "--json"])
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    checks = {event["check"]["name"]: event["check"] for event in events if "check" in event}
+    checks = {event["name"]: event for event in events if event["event"] == "check"}
     assert end.value.code == 0, [check for check in checks.values() if check["state"] == "fails"]
     groups = ("face_detector", "face_landmarker", "face_identifier", "face_parser", "face_occluder", "optical_flow")
     engines = [f"{group} {name}" for group in groups for name in list_engines(group) if name != "many"]

@@ -297,7 +297,7 @@ def test_a_killed_run_with_processors_of_others_goes_on_to_the_same_bytes(name, 
 def test_processors_of_others_hold_to_their_contracts_and_are_listed(call):
     done = call("plugins", "check", *NAMES, "--json")
     events = [json.loads(line) for line in done.stdout.splitlines()]
-    checks = [event["check"] for event in events if "check" in event]
+    checks = [event for event in events if event["event"] == "check"]
     assert {check["state"] for check in checks} == {"holds"}
     assert {word for check in checks for word in check["name"].split()} >= set(NAMES)
     (listed,) = [json.loads(line) for line in call("processors", "list", "--json").stdout.splitlines()]

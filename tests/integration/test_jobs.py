@@ -28,6 +28,7 @@ from facefusion.errors import (
     NoFaceInSource,
     NoFaceInTarget,
     OutputRefused,
+    RecipeError,
     SegmentFailed,
     Stopped,
     StoreUnreachable,
@@ -37,7 +38,6 @@ from facefusion.jobs import local, schema, work
 from facefusion.jobs.local import LocalJobs, next_stretch
 from facefusion.jobs.once import run
 from facefusion.jobs.prepare import job_id_of
-from facefusion.jobs.preview import preview
 from facefusion.jobs.schema import SCRIPT, migrated_script, script_of
 from facefusion.jobs.states import Item
 from facefusion.jobs.storage import FolderStorage, _Ranged, open_storage
@@ -49,6 +49,7 @@ from facefusion.media.probe import mount
 from facefusion.media.reader import ClipReader
 from facefusion.pipeline.cast import PoorSourceWarning
 from facefusion.recipe import build_recipe
+from facefusion.service.previews import AROUND, Previews
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
 
@@ -572,22 +573,31 @@ def test_a_jobs_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
 def test_a_preview_is_the_frame_as_the_job_renders_it(jobs, tmp_path, monkeypatch):
     # As good as no loss, so that the written frame can be compared.
     job = jobs.create(recipe_for(tmp_path, output_video_quality=100))
-    made = []
+    previews, made = Previews(), []
     render = Worker._render
 
     def peeks(self, bench, numbers, count):
         if not made:
-            made.append(preview(jobs, job.id, 0.84, tmp_path / "p.png"))
+            made.append(previews.write_of_job(jobs, job.id, 0.84, tmp_path / "p.png"))
         return render(self, bench, numbers, count)
 
     monkeypatch.setattr(Worker, "_render", peeks)
     jobs.run(job.id, workers=1)
-    assert made == [pytest.approx(0.84)]
+    assert [(one.time_s, one.is_changed, one.notes) for one in made] == [(pytest.approx(0.84), True, ())]
     written = next(frame for frame in ClipReader(tmp_path / "out.mp4") if frame.index == 21)
     apart = np.abs(read_photo(tmp_path / "p.png").pixels.astype(int) - written.pixels)
     assert np.quantile(apart, 0.99) <= 4
-    with pytest.raises(JobError, match="has no tracks"):
-        preview(jobs, job.id, 0.5, tmp_path / "q.png")
+    # The job is done and its tracks are gone: faces are looked for around the moment, and it says so.
+    later = previews.of_job(jobs, job.id, 0.84)
+    assert later.notes == (AROUND,)
+    apart = np.abs(read_photo(tmp_path / "p.png").pixels.astype(int) - later.pixels)
+    assert np.quantile(apart, 0.99) <= 4
+    previews.learn(build_recipe(job.recipe))
+    exact = previews.of_job(jobs, job.id, 0.84)
+    assert exact.notes == ()
+    np.testing.assert_array_equal(exact.pixels, read_photo(tmp_path / "p.png").pixels)
+    with pytest.raises(RecipeError, match="no frame"):
+        previews.of_job(jobs, job.id, 99.0)
 
 
 def test_sweeping_takes_old_jobs_and_stray_files_away(jobs, tmp_path):

@@ -7,6 +7,7 @@ import json
 import sys
 import threading
 
+import numpy as np
 import pytest
 from PIL import Image
 from tests.graphs import inverting
@@ -29,6 +30,7 @@ from facefusion.jobs.prepare import execution_of
 from facefusion.jobs.store import JobStore
 from facefusion.jobs.work import Worker
 from facefusion.media.image import read_photo
+from facefusion.plugins.listing import show_processor
 from facefusion.recipe import build_recipe
 from facefusion.service.backend import Backend
 from facefusion.service.batch import plan_batch, work_through
@@ -258,8 +260,21 @@ def test_a_photo_is_a_job_with_the_same_bytes(jobs, recipe, tmp_path, target_pho
         run(recipe("near.png", target_path=target_photo, **report))
     assert (tmp_path / "far.png").read_bytes() == (tmp_path / "near.png").read_bytes()
     assert (tmp_path / "r.json").read_text() == far
-    with pytest.raises(JobError, match="of a photo"):
-        jobs.preview(job.id, 0.0, tmp_path / "p.png")
+    shown = jobs.picture(job.id)
+    assert (shown.is_changed, shown.notes) == (True, ())
+    np.testing.assert_array_equal(shown.pixels, read_photo(tmp_path / "far.png").pixels)
+
+
+def test_a_photo_can_be_seen_before_its_job_is_run(jobs, recipe, tmp_path, target_photo):
+    job_id = jobs.submit(recipe("o.png", target_path=target_photo)).job.id
+    made = jobs.preview(job_id, 0.0, tmp_path / "p.png", is_beside=True)
+    assert jobs.show(job_id).share == 0  # nothing of the job was done
+    assert made.is_changed and made.is_beside and made.notes == ()
+    jobs.run(job_id)
+    before, after = read_photo(target_photo).pixels, read_photo(tmp_path / "o.png").pixels
+    both, width = read_photo(tmp_path / "p.png").pixels, before.shape[1]
+    np.testing.assert_array_equal(both[:, :width], before)
+    np.testing.assert_array_equal(both[:, -width:], after)
 
 
 def test_a_photo_without_a_face_fails_with_code_and_hint(jobs, recipe, tmp_path):
@@ -455,8 +470,9 @@ def test_the_doctor_and_the_capabilities_are_values(models):
     processors = {processor.name: processor for processor in able.processors}
     assert processors["face_swapper"].inputs == ("face photo",)
     assert processors["face_anonymiser"].inputs == ()
-    assert "mesh" in processors["face_swapper"].models
-    assert "model" in processors["face_swapper"].options["properties"]
+    assert "mesh" in [model.name for model in processors["face_swapper"].models]
+    assert "model" in processors["face_swapper"].schema["properties"]
+    assert processors == {name: show_processor(name, models.store) for name in processors}  # one view, here and there
     assert "segment_s" in able.options["properties"]
     assert "cpu" in able.providers
     assert is_json(able)

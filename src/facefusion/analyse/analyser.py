@@ -64,6 +64,9 @@ FINISH_EVERY = 6
 SAMPLE_EVERY = 8
 """Frames between two looks that may be kept to tell who somebody is."""
 SAMPLE_SIDE = 256
+TURN, REMEMBERED = 24, 72
+"""Frames after which everything that is done every so many frames has its turn again, and frames of somebody that a
+watch without an end remembers at least."""
 BESIDE = 0.1
 """How much a look at somebody is worth before whom another stands."""
 SLID, SLID_BESIDE = 0.35, 0.4
@@ -98,6 +101,7 @@ class _Sample:
     quality: float
     pixels: Pixels
     points: FloatArray
+    frame: int
 
 
 @dataclass(slots=True)
@@ -122,6 +126,7 @@ class _Follower:
 
     now: tuple[int, FloatArray] | None = None
     likeness: tuple[int, float] | None = None
+    number: int = -1
 
     def is_awaited(self, frame: int) -> bool:
         """Whether to look in a frame for somebody who went behind another."""
@@ -149,6 +154,17 @@ class _Follower:
         self.meshes.append(mesh)
         self.scores.append(score)
         self.motions.append(motion)
+
+    def forget(self, count: int) -> None:
+        """Keep the last frames alone, at least so many; what is done every so many frames keeps its turn."""
+        over = (len(self.frames) - count) // TURN * TURN
+        if over <= 0:
+            return
+        for column in (self.frames, self.meshes, self.scores, self.motions, self.blacks):
+            del column[:over]
+        for held in (self.points, self.finishes, self.depths):
+            for frame in [frame for frame in held if frame < self.frames[0]]:
+                del held[frame]
 
     def expected(self) -> FloatArray:
         """Where the mesh should be in the next frame: it goes on half as fast."""
@@ -205,6 +221,43 @@ class Analyser:
         self._min_size_px = THOROUGH_SIZE_PX if is_thorough else MIN_SIZE_PX
         self._max_gap = THOROUGH_GAP if is_thorough else MAX_GAP
         self._margin = float(getattr(landmarker, "crop_margin", MESH_CROP_MARGIN))
+
+    @property
+    def is_thorough(self) -> bool:
+        """Whether a face too few is worse than a wall too many."""
+        return self._is_thorough
+
+    @property
+    def smoothing(self) -> float:
+        """Strength of the smoothing over time, 0 to 1."""
+        return self._smoothing
+
+    @property
+    def min_point_score(self) -> float:
+        """Score below which 68 points are not believed."""
+        return self._min_point_score
+
+    @property
+    def patience(self) -> int:
+        """Frames after which nobody who was lost is looked for any more."""
+        return max(AWAITED, self._max_gap + 1)
+
+    @property
+    def contract(self) -> str:
+        """Name of the space of identities; empty where nobody is told apart."""
+        return "" if self._identifier is None else self._identifier.contract
+
+    @property
+    def same_person_cosine(self) -> float:
+        """Cosine in that space above which two identities are one person."""
+        return SAME_PERSON_COSINE if self._identifier is None else self._identifier.same_person_cosine
+
+    def tell_apart(self, pixels: Pixels, points: FloatArray) -> tuple[FloatArray, Attributes | None]:
+        """Embedding of a face at its (5, 2) points in a picture, empty where nobody asked, and what it looks like."""
+        embedding = np.zeros(0, np.float32)
+        if self._identifier is not None:
+            embedding = np.asarray(self._identifier.identify([pixels], [points])[0], dtype=np.float32)
+        return embedding, None if self._classifier is None else self._classifier.classify([pixels], [points])[0]
 
     def find_faces(self, pixels: Pixels) -> list[Face]:
         """Faces of a single picture, largest first.
@@ -265,8 +318,8 @@ class Analyser:
             self._max_gap,
             self._min_point_score,
             THOROUGH_REACH if self._is_thorough else 0,
-            "" if self._identifier is None else self._identifier.contract,
-            SAME_PERSON_COSINE if self._identifier is None else self._identifier.same_person_cosine,
+            self.contract,
+            self.same_person_cosine,
         )
         return join(observations, options, notes, path)
 
@@ -284,60 +337,12 @@ class Analyser:
         on_frame
             Called after each frame.
         """
-        followers: list[_Follower] = []
-        pts: list[int] = []
-        cuts: list[int] = []
-        size, time_base = (0, 0), Fraction(1, 1)
-        miniature: FloatArray | None = None
-        before: Pixels | None = None
-        next_detection = next_turned = 0
-        was_quick = False
-        # Motion is needed only at the end, so it is measured beside the meshes of later frames.
-        aside = ThreadPoolExecutor(1, thread_name_prefix="motion")
-        waiting: deque[Future[_Motion]] = deque()
-        for number, frame in enumerate(frames):
-            size, time_base = (frame.pixels.shape[1], frame.pixels.shape[0]), frame.time_base
-            pts.append(frame.pts)
-            current = thumbnail(frame.pixels)
-            if miniature is None or is_cut(miniature, current):
-                cuts.append(number)
-                next_detection = next_turned = number
-                for follower in followers:
-                    follower.is_lost, follower.is_hidden = True, False
-            miniature = current
-            was_lost = self._follow(followers, before, frame.pixels, number, aside, waiting)
-            if was_lost or number >= next_detection:  # look again at once when somebody was lost
-                # While somebody is followed, the smallest faces are looked for every second time.
-                is_followed = not was_lost and any(not follower.is_lost for follower in followers)
-                was_quick = is_followed and not was_quick
-                self._add_new(followers, frame.pixels, number, len(cuts), self._find(frame.pixels, was_quick))
-                # With nobody in sight look more often; a face may walk in.
-                is_empty = all(follower.is_lost for follower in followers)
-                if self._turned is not None and number >= next_turned and (is_empty or self._is_thorough):
-                    self._add_new(followers, frame.pixels, number, len(cuts), self._find_turned(frame.pixels))
-                    next_turned = number + TURNED_EVERY
-                next_detection = number + (max(self._interval // 3, 1) if is_empty else self._interval)
-            elif any(follower.is_awaited(number) for follower in followers):
-                found = self._find(frame.pixels, number % 2 == 0)
-                self._add_new(followers, frame.pixels, number, len(cuts), found, allow_new=False)
-            seen = [f for f in followers if f.frames and f.frames[-1] == number]
-            self._order(seen, frame.pixels, number)
-            self._examine(seen, frame.pixels, number)
-            before = frame.pixels
-            while len(waiting) > MAX_WAITING:
-                waiting.popleft().result()
-            if on_frame is not None:
-                on_frame(frame)
-        aside.shutdown()
-        return Observation(
-            size[0],
-            size[1],
-            time_base,
-            np.array(pts, dtype=np.int64),
-            np.array(cuts, dtype=np.int64),
-            overlaps,
-            tuple(self._sighting(follower) for follower in followers if follower.frames),
-        )
+        with Watch(self) as watch:
+            for frame in frames:
+                watch.see(frame)
+                if on_frame is not None:
+                    on_frame(frame)
+        return watch.observation(overlaps)
 
     def _sighting(self, follower: _Follower) -> Sighting:
         """What is kept of a follower: no pictures, only numbers."""
@@ -634,6 +639,170 @@ class Analyser:
         ]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Glimpse:
+    """A person in one frame, as measured.
+
+    Attributes
+    ----------
+    number, shot
+        Of the follower, from 0, and of the shot; nobody is followed over a cut.
+    mesh, score
+        (478, 3) float32 in frame pixels, and 0 to 1.
+    motion
+        (478, 2) motion of the picture under the mesh since the frame before, and (478,) trust, or None.
+    points
+        (68, 2) pixels of a 68-point landmarker and their score, or None.
+    finish
+        Blur in pixels and grain in levels of 255, where they were measured in this frame.
+    black
+        (3,) linear light of the darkest that is seen of the person and near by.
+    depth
+        How many of the other people stand before this one.
+    look
+        A picture with the five points of the face in it, and how good it is, where this frame's is one to know
+        somebody by.
+    """
+
+    number: int
+    shot: int
+    mesh: FloatArray
+    score: float
+    motion: tuple[FloatArray, FloatArray] | None
+    points: tuple[FloatArray, float] | None
+    finish: tuple[float, float] | None
+    black: FloatArray
+    depth: int
+    look: tuple[Pixels, FloatArray, float] | None
+
+
+class Watch:
+    """Looks at frames one after the other and follows whoever is in them.
+
+    Parameters
+    ----------
+    analyser
+        How.
+    """
+
+    def __init__(self, analyser: Analyser) -> None:
+        self._analyser = analyser
+        self._followers: list[_Follower] = []
+        self._pts: list[int] = []
+        self._cuts: list[int] = []
+        self._size, self._time_base = (0, 0), Fraction(1, 1)
+        self._miniature: FloatArray | None = None
+        self._before: Pixels | None = None
+        self._next_detection = self._next_turned = 0
+        self._was_quick = False
+        self._number = self._shot = self._follower_count = 0
+        # Motion is needed only at the end, so it is measured beside the meshes of later frames.
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="motion")
+        self._waiting: deque[Future[_Motion]] = deque()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the thread go."""
+        self._aside.shutdown()
+
+    @property
+    def shot(self) -> int:
+        """Number of the shot, from 1."""
+        return self._shot
+
+    def see(self, frame: Frame) -> None:
+        """Look at the next frame; it is let go but for the one after it."""
+        analyser, followers, number = self._analyser, self._followers, self._number
+        self._size, self._time_base = (frame.pixels.shape[1], frame.pixels.shape[0]), frame.time_base
+        self._pts.append(frame.pts)
+        current = thumbnail(frame.pixels)
+        if self._miniature is None or is_cut(self._miniature, current):
+            self._cuts.append(number)
+            self._shot += 1
+            self._next_detection = self._next_turned = number
+            for follower in followers:
+                follower.is_lost, follower.is_hidden = True, False
+        self._miniature = current
+        was_lost = analyser._follow(followers, self._before, frame.pixels, number, self._aside, self._waiting)
+        if was_lost or number >= self._next_detection:  # look again at once when somebody was lost
+            # While somebody is followed, the smallest faces are looked for every second time.
+            is_followed = not was_lost and any(not follower.is_lost for follower in followers)
+            self._was_quick = is_followed and not self._was_quick
+            found = analyser._find(frame.pixels, self._was_quick)
+            analyser._add_new(followers, frame.pixels, number, self._shot, found)
+            # With nobody in sight look more often; a face may walk in.
+            is_empty = all(follower.is_lost for follower in followers)
+            is_thorough = analyser._is_thorough
+            if analyser._turned is not None and number >= self._next_turned and (is_empty or is_thorough):
+                analyser._add_new(followers, frame.pixels, number, self._shot, analyser._find_turned(frame.pixels))
+                self._next_turned = number + TURNED_EVERY
+            interval = analyser._interval
+            self._next_detection = number + (max(interval // 3, 1) if is_empty else interval)
+        elif any(follower.is_awaited(number) for follower in followers):
+            found = analyser._find(frame.pixels, number % 2 == 0)
+            analyser._add_new(followers, frame.pixels, number, self._shot, found, allow_new=False)
+        for follower in followers:
+            if follower.number < 0:
+                follower.number, self._follower_count = self._follower_count, self._follower_count + 1
+        seen = [f for f in followers if f.frames and f.frames[-1] == number]
+        analyser._order(seen, frame.pixels, number)
+        analyser._examine(seen, frame.pixels, number)
+        self._before = frame.pixels
+        self._number += 1
+        while len(self._waiting) > MAX_WAITING:
+            self._waiting.popleft().result()
+
+    def observation(self, overlaps: bool = False) -> Observation:
+        """Everything that was seen; the watch is over."""
+        return Observation(
+            self._size[0],
+            self._size[1],
+            self._time_base,
+            np.array(self._pts, dtype=np.int64),
+            np.array(self._cuts, dtype=np.int64),
+            overlaps,
+            tuple(self._analyser._sighting(follower) for follower in self._followers if follower.frames),
+        )
+
+    def glimpses(self) -> list[Glimpse]:
+        """Who is in the frame that was seen last."""
+        now = self._number - 1
+        return [self._glimpse(f, now) for f in self._followers if f.frames and f.frames[-1] == now]
+
+    def _glimpse(self, follower: _Follower, now: int) -> Glimpse:
+        motion = follower.motions[-1]
+        measured = None if motion is None else motion.result()
+        sample = next((sample for sample in follower.samples if sample.frame == now), None)
+        return Glimpse(
+            follower.number,
+            follower.shot,
+            follower.meshes[-1],
+            follower.scores[-1],
+            None if measured is None else (measured[0].astype(np.float32), measured[1].astype(np.float32)),
+            follower.points.get(now),
+            follower.finishes.get(now),
+            follower.blacks[-1],
+            follower.depths.get(now, 0),
+            None if sample is None else (sample.pixels, sample.points, sample.quality),
+        )
+
+    def forget(self) -> None:
+        """Let go what is of no use for frames to come, so that a watch without an end needs no more and more room."""
+        self._pts.clear()
+        self._cuts.clear()
+        now, patience = self._number - 1, self._analyser.patience
+        self._followers = [
+            f for f in self._followers if f.shot == self._shot and (not f.is_lost or now - f.frames[-1] <= patience)
+        ]
+        for follower in self._followers:
+            follower.forget(REMEMBERED)
+
+
 def _mean_face(five: FloatArray) -> FloatArray:
     """(478, 3) the mean face where a detector saw five points."""
     mean = load_mesh_topology().mean
@@ -648,7 +817,7 @@ def _sample(pixels: Pixels, follower: _Follower, share: float) -> _Sample:
     five = five_from_68(transform(affine, mesh)[list(MESH_TO_68), :2])
     # Large, sure and seen from the front: the eyes are far apart in the picture.
     quality = float(np.linalg.norm(mesh[RIGHT_IRIS, :2] - mesh[LEFT_IRIS, :2])) * follower.scores[-1]
-    return _Sample(share * quality, cut(pixels, affine, SAMPLE_SIDE), five)
+    return _Sample(share * quality, cut(pixels, affine, SAMPLE_SIDE), five, follower.frames[-1])
 
 
 def _best_samples(samples: list[_Sample]) -> list[_Sample]:

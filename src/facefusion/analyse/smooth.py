@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
 from facefusion.types.topology import LEFT_IRIS, RIGHT_IRIS
+
+FloatPoints = npt.NDArray[np.float64]
 
 WINDOW = 9
 ORDER = 2
@@ -61,6 +65,8 @@ OUTSIDE = 6.0
 """Times that noise grows with the share of the points that lie outside of the picture: there the mesh is a guess."""
 MIN_SEEN = 0.1
 """Share of the points that must be in the picture, and trusted, to say how the others move."""
+UNITS = 25
+"""Frames whose eye distances say how large a face is where the whole run is not known."""
 SURPRISE, ASTRAY = 3.0, 5.0
 """Standard deviations between the motion's word and the mesh's: from the first on the motion is believed less and less,
 from the second on hardly."""
@@ -117,17 +123,9 @@ def smooth_meshes(
     variance = np.repeat(noises[:, None, None], points.shape[1], axis=1)
     guessed = variance.copy()
     for k in range(1, count):
-        noise = noises[k]
-        expected[k] = found[k - 1] + motions[k]
-        # What lies under a point at the outline may be background that moves its own way, and a face that leaves the
-        # picture is read worse and worse. A point that was let go all at once would jump.
-        surprise = ((points[k] - expected[k]) ** 2).sum(axis=-1, keepdims=True)
-        guessed[k] = variance[k - 1] + drift[k]
-        over = np.sqrt(surprise / (guessed[k] + noise))
-        guessed[k] = np.maximum(guessed[k] * np.maximum(over / SURPRISE, 1), surprise / ASTRAY**2 - noise)
-        gain = guessed[k] / (guessed[k] + noise)
-        found[k] = expected[k] + gain * (points[k] - expected[k])
-        variance[k] = (1 - gain) * guessed[k]
+        expected[k], guessed[k], found[k], variance[k] = _forward(
+            found[k - 1], variance[k - 1], motions[k], drift[k], points[k], noises[k]
+        )
     smooth = found
     for k in range(count - 2, -1, -1):
         smooth[k] += variance[k] / guessed[k + 1] * (smooth[k + 1] - expected[k + 1])
@@ -137,6 +135,96 @@ def smooth_meshes(
     depth = result[..., 2]
     result[..., 2] += strength * (savitzky_golay(depth) - depth)
     return result.astype(np.float32)
+
+
+def _forward(
+    found: FloatPoints,
+    variance: FloatPoints,
+    motion: npt.NDArray[np.float32],
+    drift: FloatPoints,
+    points: FloatPoints,
+    noise: float,
+) -> tuple[FloatPoints, FloatPoints, FloatPoints, FloatPoints]:
+    """One step of the filter: where points are expected, how surely, where they are found, and how surely that."""
+    expected = found + motion
+    # What lies under a point at the outline may be background that moves its own way, and a face that leaves the
+    # picture is read worse and worse. A point that was let go all at once would jump.
+    surprise = ((points - expected) ** 2).sum(axis=-1, keepdims=True)
+    guessed = variance + drift
+    over = np.sqrt(surprise / (guessed + noise))
+    guessed = np.maximum(guessed * np.maximum(over / SURPRISE, 1), surprise / ASTRAY**2 - noise)
+    gain = guessed / (guessed + noise)
+    return expected, guessed, expected + gain * (points - expected), (1 - gain) * guessed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """What is known of the points of a face after a frame."""
+
+    found: FloatPoints
+    variance: FloatPoints
+    points: FloatPoints
+    is_inside: npt.NDArray[np.bool_]
+
+
+class CausalSmoother:
+    """The forward half of `smooth_meshes`, for frames whose next ones are not known: jitter goes, a little less of it.
+
+    Parameters
+    ----------
+    strength
+        0 leaves the meshes as they are, 1 is the full effect.
+    size
+        Width and height of the frame.
+    """
+
+    def __init__(self, strength: float, size: tuple[int, int]) -> None:
+        self._strength, self._size = strength, size
+        self._units: deque[float] = deque(maxlen=UNITS)
+        self._depths: deque[npt.NDArray[np.float64]] = deque(maxlen=WINDOW)
+        self._known: _Known | None = None
+
+    def forget(self) -> None:
+        """Begin afresh: somebody was not seen for a while."""
+        self._known = None
+        self._depths.clear()
+
+    def step(
+        self, mesh: npt.NDArray[np.float32], motion: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None
+    ) -> npt.NDArray[np.float32]:
+        """The next mesh, smoothed.
+
+        Parameters
+        ----------
+        mesh
+            (478, 3) in frame pixels.
+        motion
+            (478, 2) motion since the frame before and (478,) trust; None where nothing was measured.
+        """
+        points = mesh[:, :2].astype(np.float64)
+        self._units.append(float(np.linalg.norm(mesh[LEFT_IRIS] - mesh[RIGHT_IRIS])))
+        self._depths.append(mesh[:, 2].astype(np.float64))
+        unit = float(np.median(self._units))
+        is_inside = np.asarray(((points >= 0) & (points <= np.array(self._size) - 1)).all(axis=-1))
+        noise = float((MESH_NOISE * unit) ** 2 * (1 + OUTSIDE * (1 - is_inside.mean())) ** 2)
+        found, variance = points, np.full((len(points), 1), noise)
+        if (known := self._known) is not None:
+            moved = np.zeros((2, len(points), 2), np.float32)
+            trusts = np.zeros((2, len(points)), np.float32)
+            if motion is not None:
+                moved[1], trusts[1] = motion
+            inside = np.stack([known.is_inside, is_inside])
+            moved, trusts = _carried_along(np.stack([known.points, points]), moved, trusts, inside)
+            trust = trusts[1].astype(np.float64)
+            spread = np.exp(trust * np.log(MOTION_NOISE) + (1 - trust) * np.log(FREE_MOTION)) * unit
+            drift = (spread**2)[:, None]
+            _, _, found, variance = _forward(known.found, known.variance, moved[1], drift, points, noise)
+        self._known = _Known(found, variance, points, is_inside)
+        result = mesh.astype(np.float64)
+        result[:, :2] += self._strength * (found - points)
+        steady = savitzky_golay(np.stack(self._depths))[-1]
+        result[:, 2] += self._strength * (steady - result[:, 2])
+        return result.astype(np.float32)
 
 
 def _carried_along(

@@ -12,7 +12,7 @@ from facefusion.apps.stopping import is_stopping
 from facefusion.errors import FaceFusionError
 from facefusion.media.files import Named
 from facefusion.recipe import Recipe
-from facefusion.service.batch import MARKS, plan_batch, work_through
+from facefusion.service.batch import MARKS, BatchCounts, plan_batch, work_through
 from facefusion.settings import JobSettings
 
 
@@ -43,22 +43,23 @@ def run_batch(
     0 when all went well, else the exit code of the first failure.
     """
     batch = plan_batch(recipe, source_pattern, target_pattern, output_pattern)
-    for path in batch.left_out:
-        show.message(f"{shown(path)}: left out, it is an output of this batch", status="left out", target=str(path))
+    left_out = [f"{shown(path)}: left out, it is an output of this batch" for path in batch.left_out]
+    show.answer("batch", batch, "\n".join(left_out), is_news=True)
     codes: list[int] = []
-    skipped = 0
+    done = skipped = 0
     steps = work_through(batch, recipe, settings.folder / MARKS, lambda one: run_recipe(one, settings, show), read)
     for step in steps:
         run = step.run
         title = f"{run.number + 1}/{run.count} {shown(run.output)}"
-        if step.status == "begun":
-            show.restart(title)
-            continue
         text: str = step.status
-        if step.status == "skipped":
+        if step.status == "begun":
+            show.restart()
+            text = ""
+        elif step.status == "skipped":
             skipped += 1
             text = "skipped, it is there already"
         elif step.outcome is not None:
+            done += 1
             show.outcome(step.outcome)
         elif step.error is not None:
             if is_stopping():
@@ -68,13 +69,8 @@ def run_batch(
                 show.error(step.error)
             else:
                 codes.append(tell_exception(step.error, ["batch-run"], show.is_json))
-        fields = {"target": str(run.target), "output": str(run.output)}
-        show.message(f"{title}: {text}", status=step.status, run=title, **fields)
-    done = len(batch.runs) - len(codes) - skipped
-    show.message(
-        f"{done} of {len(batch.runs)} done, {skipped} skipped, {len(codes)} failed",
-        done=done,
-        skipped=skipped,
-        failed=len(codes),
-    )
+        show.answer("step", step, f"{title}: {text}".removesuffix(": "), is_news=True)
+    counts = BatchCounts(len(batch.runs), done, skipped, len(codes))
+    text = f"{done} of {counts.runs} done, {skipped} skipped, {counts.failed} failed"
+    show.answer("batch done", counts, text, is_news=True)
     return codes[0] if codes else 0

@@ -15,7 +15,6 @@ from facefusion.apps.endings import EXIT_OK, EXIT_OUTPUT, EXIT_UNEXPECTED, EXIT_
 from facefusion.apps.stopping import EXIT_STOPPED
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.version import __version__
-from facefusion.wording import counted
 
 _EXIT_TEXT = """exit codes:
   0 done   2 wrong request   3 input cannot be read   4 no face found
@@ -28,6 +27,8 @@ _COMMANDS = {
     "batch-run": "change faces in many targets, or with many sources",
     "analyse": "pass 1 only: find and follow faces, write a tracks file",
     "render": "pass 2 only: change faces from a tracks file",
+    "preview": "one frame as it will be: preview -s FACE -t TARGET --at SECONDS -o PICTURE",
+    "live": "change what a camera shows, and record it",
     "jobs": "list, show, resume, cancel, retry, delete, report and clean up jobs",
     "worker": "do the work of a cluster's jobs (needs --broker, --job-store, --storage)",
     "models": "list, show, fetch, verify, import, export and time models",
@@ -41,7 +42,7 @@ _COMMANDS = {
 _JOB_ACTIONS = ("list", "show", "resume", "cancel", "retry", "delete", "report", "sweep", "preview")
 _JOB_HELP = """list; show ID; resume ID; cancel ID; retry ID (give every part all its tries again); delete ID;
 report ID (figures so far as JSON); sweep (delete old jobs and stray files, wake up what was forgotten);
-preview ID --at SECONDS -o PICTURE (a frame as it will be, from the tracks)"""
+preview ID --at SECONDS -o PICTURE (a frame as it will be)"""
 _DRAFT_ACTIONS = (
     "job-list", "job-create", "job-submit", "job-submit-all", "job-delete", "job-delete-all", "job-add-step",
     "job-remix-step", "job-insert-step", "job-remove-step", "job-run", "job-run-all", "job-retry", "job-retry-all",
@@ -51,6 +52,11 @@ _JOB_FIELDS = (
     "jobs_path", "job_store", "broker", "storage", "worker_count", "queue", "priority", "memory_limit_gb",
     "disk_limit_gb", "job_tries", "lease_s", "keep_days",
 )  # fmt: skip
+_NOT_LIVE = (
+    "report_path", "fail_under", "segment_s", "allow_empty", "strict", "output_audio", "drop_tracks", "keep_metadata",
+    "output_image_quality", "reference_frame_number", "reference_face_position", "execution_batch_size", "allow_8bit",
+)  # fmt: skip
+"""Options that mean nothing where there is no end, and no file."""
 _MODEL_HELP = """list; show ID; fetch ID; verify [ID]; pin ID (accept a file without a published hash as it is now);
 import FOLDER or BUNDLE; export BUNDLE ID; key (the public key of your bundles); bench [ID]"""
 
@@ -104,6 +110,13 @@ def _add_show_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_preview_flags(parser: argparse.ArgumentParser, is_required: bool) -> None:
+    group = parser.add_argument_group("preview")
+    group.add_argument("--at", type=float, default=0.0, dest="at_s", help="time of the frame in the output, s")
+    group.add_argument("--compare", action="store_true", dest="is_beside", help="the frame before on the left")
+    group.add_argument("-o", "--output", type=Path, dest="picture_path", required=is_required, help="picture to write")
+
+
 def _help_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="facefusion",
@@ -148,11 +161,28 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
     elif command == "render":
         _add_recipe_flags(parser, skip=_JOB_FIELDS)
         parser.add_argument("--tracks", dest="tracks_path", type=Path, required=True, help="tracks file to read")
+    elif command == "preview":
+        _add_recipe_flags(parser, skip=("output_path", "report_path", "fail_under", *_JOB_FIELDS))
+        _add_preview_flags(parser, is_required=True)
+        parser.add_argument("--tracks", dest="tracks_path", type=Path, help="tracks file of the target, made before")
+    elif command == "live":
+        _add_recipe_flags(parser, skip=("target_path", "output_path", "start_s", "end_s", *_NOT_LIVE, *_JOB_FIELDS))
+        group = parser.add_argument_group("camera")
+        group.add_argument("--camera", default="0", metavar="DEVICE", help="number or name of a camera (default: 0)")
+        group.add_argument("--camera-size", metavar="WxH", default="", help="wanted size in pixels, such as 1280x720")
+        group.add_argument("--camera-rate", type=float, metavar="VALUE", help="wanted frames per second")
+        group.add_argument("--camera-format", metavar="VALUE", default="", help="input format of libavdevice")
+        group.add_argument("--seconds", type=float, default=10.0, metavar="S", help="how long (default: 10)")
+        group.add_argument("--every-frame", action="store_true", help="rather lag than leave frames out")
+        group.add_argument("-o", "--output", dest="clip_path", type=Path, required=True, help="clip to write")
     elif command == "jobs":
         parser.add_argument("action", choices=_JOB_ACTIONS, nargs="?", default="list", metavar="action", help=_JOB_HELP)
         parser.add_argument("names", nargs="*", metavar="ID", help="job ids, or their beginnings")
-        parser.add_argument("--at", type=float, default=0.0, dest="at_s", help="time of the frame to preview, s")
-        parser.add_argument("-o", "--output", type=Path, dest="picture_path", help="picture to write")
+        _add_preview_flags(parser, is_required=False)
+        group = parser.add_argument_group("list")
+        group.add_argument("--limit", type=int, default=0, help="so many jobs at most, the newest first")
+        group.add_argument("--after", default="", metavar="CURSOR", help="go on after a page, with what it told")
+        group.add_argument("--status", nargs="+", default=[], dest="statuses", help="only jobs like this")
         _add_recipe_flags(parser, only=("jobs", "execution", "models"))
     elif command == "worker":
         parser.add_argument("--queues", nargs="+", default=["cpu"], help="queues to take work from (default: cpu)")
@@ -300,17 +330,20 @@ def working_folder() -> Path | None:
         return None
 
 
+_WORDS = (
+    "action", "names", "key", "trust", "at_s", "picture_path", "is_beside", "limit", "after", "statuses", "queues",
+    "name", "drain", "camera", "camera_size", "camera_rate", "camera_format", "seconds", "every_frame", "clip_path",
+)  # fmt: skip
+"""What is said to a command and is no option."""
+
+
 def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     config_path = values.pop("config_path", None)
     show_config = values.pop("show_config", False)
-    from facefusion.recipe import INNER, build_recipe, with_absolute_paths
+    from facefusion.recipe import build_recipe, with_absolute_paths
     from facefusion.settings import JobSettings, build_job_settings, config_files, load_options
 
-    words: dict[str, Any] = {
-        name: values.pop(name)
-        for name in ("action", "names", "key", "trust", "at_s", "picture_path", "queues", "name", "drain")
-        if name in values
-    }
+    words: dict[str, Any] = {name: values.pop(name) for name in _WORDS if name in values}
     tracks_path: Path | None = values.pop("tracks_path", None)
     patterns = [str(values.pop(f"{name}_pattern", "")) for name in ("source", "target", "output")]
     folder = working_folder()
@@ -320,19 +353,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     recipe = with_absolute_paths(recipe)
     settings = build_job_settings({name: s.value for name, s in options.items() if name in JobSettings.model_fields})
     if show_config:
-        for step in (*recipe.steps, *recipe.presets):
-            head = "step" if step in recipe.steps else "preset"
-            console.say(f"[{head}] {step.processor}")
-            for name, value in step.options:
-                key = step.spec.key(name)
-                origin = options[key].origin if key in options else "steps" if "steps" in options else "default"
-                console.say(f"{key} = {value!r}  ({origin})")
-        for model in (recipe, settings):
-            for name in type(model).model_fields:
-                if name in INNER:
-                    continue
-                origin = options[name].origin if name in options else "default"
-                console.say(f"{name} = {getattr(model, name)!r}  ({origin})")
+        _show_config(recipe, settings, options, show)
         return EXIT_OK
 
     if command == "models":
@@ -351,9 +372,9 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         do = plugins.run_processors if command == "processors" else plugins.run_plugins
         return do(words["action"], words["names"], recipe, show)
     if command == "source":
-        from facefusion.apps.source import inspect_sources
+        from facefusion.apps.source import run_source
 
-        return inspect_sources([Path(name) for name in words["names"]], words["picture_path"], recipe, show.is_json)
+        return run_source([Path(name) for name in words["names"]], words["picture_path"], recipe, show)
     if command == "doctor":
         from facefusion.apps.doctor import run_doctor
 
@@ -364,40 +385,48 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
 
         return run_batch(recipe, settings, patterns[0], patterns[1], patterns[2], show, read)
 
-    from facefusion.jobs import once
-    from facefusion.media.files import translate_os_error
-    from facefusion.pipeline import runner
-    from facefusion.pipeline.plan import check_models, check_paths
-
-    if command == "analyse":
-        assert tracks_path is not None
-        if recipe.target_path == Path():
-            raise RecipeError("No target is given.", "Name a photo or clip with --target.")
-        check_models(recipe, is_rendering=False)
-        check_paths(recipe, writes=[("tracks file", tracks_path)], reads=read)
-        tracks = runner.analyse_target(recipe, on_progress=show.progress)
-        try:
-            tracks.save(tracks_path)
-        except OSError as error:
-            raise translate_os_error(error, tracks_path) from error
-        people = [{"face": t.track_id, "frames": len(t.frames)} for t in tracks.tracks]
-        lines = [f"  face {p['face']}: {p['frames']} of {counted(len(tracks.pts), 'frame')}" for p in people]
-        show.message(
-            "\n".join([f"{tracks_path}: {counted(len(people), 'person', 'people')}", *lines]),
-            output=str(tracks_path),
-            people=people,
-        )
-        return EXIT_OK
-    if command == "render":
-        from facefusion.types.track import Tracks
+    if command in ("analyse", "render"):
+        from facefusion.apps import passes
 
         assert tracks_path is not None
-        check_paths(recipe, reads=[("tracks file", tracks_path), *read])
-        outcome = once.render_target(recipe, Tracks.load(tracks_path), show.progress)
-    else:
-        from facefusion.apps.jobs import run_recipe
+        do_pass = passes.run_analyse if command == "analyse" else passes.run_render
+        return do_pass(recipe, tracks_path, show, read)
+    if command == "preview":
+        from facefusion.apps.passes import run_preview
 
-        check_paths(recipe, reads=read)
-        outcome = run_recipe(recipe, settings, show)
-    show.outcome(outcome)
+        return run_preview(recipe, words, tracks_path, show, read)
+    if command == "live":
+        from facefusion.apps.live import run_live
+
+        return run_live(recipe, words, show, read)
+
+    from facefusion.apps.jobs import run_recipe
+    from facefusion.pipeline.plan import check_paths
+
+    check_paths(recipe, reads=read)
+    show.outcome(run_recipe(recipe, settings, show))
     return EXIT_OK
+
+
+def _show_config(recipe: Any, settings: Any, options: Any, show: Any) -> None:
+    """Tell every option with where it comes from."""
+    from facefusion.recipe import INNER
+    from facefusion.service.values import Options, OptionValue
+
+    lines, found = [], []
+    for step in (*recipe.steps, *recipe.presets):
+        lines.append(f"[{'step' if step in recipe.steps else 'preset'}] {step.processor}")
+        for name, value in step.options:
+            key = step.spec.key(name)
+            origin = options[key].origin if key in options else "steps" if "steps" in options else "default"
+            lines.append(f"{key} = {value!r}  ({origin})")
+            found.append(OptionValue(step.processor, key, value, origin))
+    for model in (recipe, settings):
+        plain = model.model_dump(mode="json", exclude=set(INNER))
+        for name in type(model).model_fields:
+            if name in INNER:
+                continue
+            origin = options[name].origin if name in options else "default"
+            lines.append(f"{name} = {getattr(model, name)!r}  ({origin})")
+            found.append(OptionValue("", name, plain[name], origin))
+    show.answer("options", Options(tuple(found)), "\n".join(lines))

@@ -17,7 +17,7 @@ def run_doctor(recipe: Recipe, show: Show) -> int:
     0 where the embedded default works, else 6.
     """
     health = examine(Models(recipe.models_paths, recipe.licences))
-    show.value("doctor", health.as_dict(), _text(health))
+    show.answer("doctor", health, _text(health))
     return 0 if health.is_well else 6
 
 

@@ -17,8 +17,9 @@ from facefusion.jobs.prepare import execution_of
 from facefusion.pipeline.runner import Outcome
 from facefusion.recipe import Recipe, build_recipe, known_options
 from facefusion.service.backend import Backend
-from facefusion.service.drafts import Draft, Drafts, Edit
-from facefusion.service.jobs import Jobs, cluster_room
+from facefusion.service.drafts import Draft, DraftList, Drafts, Edit
+from facefusion.service.jobs import MAX_LIMIT, Jobs, cluster_room
+from facefusion.service.values import Deleted, Drained, Hired, Page, Preview, Problem, Told
 from facefusion.settings import JobSettings
 from facefusion.wording import counted
 
@@ -63,13 +64,13 @@ def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
     jobs = Jobs(backend_of(settings))
     submitted = jobs.submit(recipe, show.transfer)
     job, done, other = submitted.job, submitted.parts_done, submitted.taken_from
+    text = ""
     if job.is_shared:
-        show.message(f"Job {job.id} is with the workers; it goes on if this stops.", job=job.id)
+        text = f"Job {job.id} is with the workers; it goes on if this stops."
     elif done:
-        text = f"Job {job.id} goes on: {counted(done, 'part is', 'parts are')} there already" + (
-            f", from job {other}." if other else "."
-        )
-        show.message(text, job=job.id, parts_done=done, taken_from=other)
+        text = f"Job {job.id} goes on: {counted(done, 'part is', 'parts are')} there already"
+        text += f", from job {other}." if other else "."
+    show.answer("submitted", submitted, text, is_news=True)
     return _run(jobs, job.id, recipe, show)
 
 
@@ -93,7 +94,7 @@ def run_command(
     action, names = words["action"], list(words["names"])
     jobs = Jobs(backend_of(settings))
     if action == "list":
-        return _list(jobs, show)
+        return _list(jobs, words, show)
     if action == "sweep":
         swept = jobs.sweep()
         text = (
@@ -101,7 +102,7 @@ def run_command(
             f"{counted(swept.cleared, 'working folder')} of processes that are gone taken away, "
             f"{counted(swept.woken, 'part')} woken up"
         )
-        show.message("\n".join([text, *(f"  kept: {why}" for why in swept.kept)]), **swept.as_dict())
+        show.answer("swept", swept, "\n".join([text, *(f"  kept: {why}" for why in swept.kept)]), is_news=True)
         return 5 if swept.kept else 0  # as every file that cannot be written
     if not names:
         raise RecipeError(f"Which job is to be told '{action}'?", "See 'facefusion jobs list'.")
@@ -112,18 +113,19 @@ def run_command(
         elif action == "cancel":
             job = jobs.cancel(job_id)
             text = "is done already" if job.status == "done" else "is cancelled"
-            show.message(f"Job {job_id} {text}.", job=job_id, status=job.status)
+            show.answer("job", job, f"Job {job_id} {text}.", is_news=True)
         elif action == "delete":
             jobs.delete(job_id)
-            show.message(f"Job {job_id} is deleted, with its working files.", job=job_id, status="deleted")
+            text = f"Job {job_id} is deleted, with its working files."
+            show.answer("deleted", Deleted(job_id), text, is_news=True)
         elif action == "report":
             job = jobs.show(job_id)
-            show.message(json.dumps(job.as_dict(), indent=1), **job.as_dict())
+            show.answer("job", job, json.dumps(job.as_dict(), indent=1))
         elif action == "preview":
             if words["picture_path"] is None:
                 raise RecipeError("Where is the picture to go?", "Add -o preview.png.")
-            made = jobs.preview(job_id, words["at_s"], words["picture_path"])
-            show.message(f"{shown(made.output)}: the frame at {made.time_s:.3f} s", **made.as_dict())
+            made = jobs.preview(job_id, words["at_s"], words["picture_path"], words["is_beside"])
+            show.answer("preview", made, text_of_preview(made), is_news=True)
         else:  # resume, retry
             stored = jobs.recipe_of(job_id)
             fresh = {name: value for name, value in given.items() if name in known_options()}
@@ -137,7 +139,8 @@ def _work(backend: Backend, recipe: Recipe, words: Mapping[str, Any], show: Show
     room.check_cluster(backend)
     if words["drain"]:
         room.drain(backend, queues, name)
-        show.message("The workers finish what they have in hand, then leave.", drained=name or "all")
+        drained = Drained(name or "all")
+        show.answer("drained", drained, "The workers finish what they have in hand, then leave.", is_news=True)
         return 0
 
     def tell() -> None:
@@ -145,13 +148,21 @@ def _work(backend: Backend, recipe: Recipe, words: Mapping[str, Any], show: Show
         sys.stderr.flush()
 
     count = backend.worker_count or 1
-    show.message(f"Worker for {', '.join(queues)}: {count} at a time.", queues=queues, processes=count)
+    text = f"Worker for {', '.join(queues)}: {count} at a time."
+    show.answer("worker", Hired(tuple(queues), count), text, is_news=True)
     room.work(backend, recipe, queues, name, tell)
     return 0
 
 
-def _list(jobs: Jobs, show: Show) -> int:
-    found = list(jobs.iter_all())
+def _list(jobs: Jobs, words: Mapping[str, Any], show: Show) -> int:
+    """All jobs, or a page of them where a page was asked for."""
+    limit, after, statuses = words["limit"], words["after"], tuple(words["statuses"])
+    page = jobs.list(limit or MAX_LIMIT, after, statuses)
+    found, cursor = list(page.jobs), page.cursor
+    while cursor and not limit:
+        page = jobs.list(MAX_LIMIT, cursor, statuses)
+        cursor = page.cursor
+        found += page.jobs
     lines = []
     for job in found:
         began = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
@@ -163,8 +174,18 @@ def _list(jobs: Jobs, show: Show) -> int:
         lines.append(
             f"What is stopped goes on with: facefusion jobs resume {stopped[0] if len(stopped) == 1 else 'ID'}"
         )
-    show.message("\n".join(lines) or "No jobs.", jobs=[job.as_dict() for job in found])
+    if cursor:
+        lines.append(f"There are more: add --after {cursor}")
+    show.answer("jobs", Page(tuple(found), cursor), "\n".join(lines) or "No jobs.")
     return 0
+
+
+def text_of_preview(made: Preview) -> str:
+    """Where a preview is, and what is to be known of it."""
+    line = (
+        f"{shown(made.output)}: the frame at {made.time_s:.3f} s{'' if made.is_changed else ', which stays as it is'}"
+    )
+    return "\n".join([line, *(f"  {shown(note)}" for note in made.notes)])
 
 
 def _show(jobs: Jobs, job_id: str, show: Show) -> None:
@@ -182,12 +203,12 @@ def _show(jobs: Jobs, job_id: str, show: Show) -> None:
         lines.append(f"  {name:<8} {bar} {stage.done} of {counted(stage.parts, 'part')}{speed}{left}")
     if job.error:
         lines.append(f"  {shown(job.error)}")
-    trace = {"trace": job.trace} if is_debugging() else {}
-    lines += [f"  {shown(line)}" for line in trace.get("trace", "").splitlines()]
+    if is_debugging():
+        lines += [f"  {shown(line)}" for line in job.trace.splitlines()]
     history = jobs.history(job_id)[-20:]
     lines.append("  history")
     lines += [f"    {datetime.fromtimestamp(h.at).strftime('%H:%M:%S')}  {shown(h.what)}" for h in history]
-    show.message("\n".join(lines), **job.as_dict(), **trace, history=[line.as_dict() for line in history])
+    show.answer("job", Told(job, history), "\n".join(lines))
 
 
 class DraftVerbs:
@@ -215,26 +236,27 @@ class DraftVerbs:
             return max((self.run(verb.removesuffix("-all"), [name], given) for name in chosen), default=0)
         name = names[0]
         if verb == "job-create":
-            self._drafts.create(name)
-            return self._tell(f"Job '{name}' is drafted; add steps with job-add-step {name}.")
+            draft = self._drafts.create(name)
+            return self._tell(draft, f"Job '{name}' is drafted; add steps with job-add-step {name}.")
         if verb == "job-delete":
             self._drafts.delete(name)
-            return self._tell(f"Job '{name}' is deleted.")
+            self._show.answer("deleted", Deleted(name), f"Job '{name}' is deleted.", is_news=True)
+            return 0
         if verb in ("job-run", "job-retry"):
             return self._run(self._drafts.load(name), "queued" if verb == "job-run" else "failed")
         if verb == "job-submit":
-            self._drafts.submit(name)
-            return self._tell(f"Job '{name}' is queued; run it with job-run {name}.")
+            draft = self._drafts.submit(name)
+            return self._tell(draft, f"Job '{name}' is queued; run it with job-run {name}.")
         draft = self._drafts.edit(name, EDITS[verb], names[1] if len(names) > 1 else "", given)
-        return self._tell(f"Job '{name}' has {counted(len(draft.steps), 'step')}.")
+        return self._tell(draft, f"Job '{name}' has {counted(len(draft.steps), 'step')}.")
 
     def _list(self, wanted: str) -> int:
         found, damaged = self._drafts.list()
-        rows = [draft for draft in found if wanted in ("", draft.status)]
+        rows = tuple(draft for draft in found if wanted in ("", draft.status))
         lines = [f"{shown(draft.name):<24}{draft.status:<11}{counted(len(draft.steps), 'step')}" for draft in rows]
         lines += [shown(f"{error.message} {error.hint}") for error in damaged]
-        fields = {"damaged": [error.message for error in damaged]} if damaged else {}
-        self._show.message("\n".join(lines) or "No jobs.", jobs=[draft.as_dict() for draft in rows], **fields)
+        listed = DraftList(rows, tuple(map(Problem.of, damaged)))
+        self._show.answer("drafts", listed, "\n".join(lines) or "No jobs.")
         return 0
 
     def _run(self, draft: Draft, wanted: str) -> int:
@@ -245,16 +267,16 @@ class DraftVerbs:
             )
         try:
             for number, step in enumerate(draft.steps):
-                self._show.restart(f"{draft.name} {number + 1}/{len(draft.steps)}")
+                self._show.restart()
+                self._show.message(f"{draft.name} {number + 1}/{len(draft.steps)}")
                 self._show.outcome(run_recipe(build_recipe(step), self._settings, self._show))
         except Exception:
             self._drafts.save(replace(draft, status="failed"))
             raise
-        self._drafts.save(replace(draft, status="completed"))
-        return 0
+        return self._tell(self._drafts.save(replace(draft, status="completed")), "")
 
-    def _tell(self, text: str) -> int:
-        self._show.message(text, text_only=True)
+    def _tell(self, draft: Draft, text: str) -> int:
+        self._show.answer("draft", draft, text, is_news=True)
         return 0
 
 

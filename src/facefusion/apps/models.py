@@ -8,7 +8,17 @@ from pathlib import Path
 from facefusion.apps.show import Show
 from facefusion.errors import RecipeError
 from facefusion.recipe import Recipe
-from facefusion.service.models import Advice, Models, ModelView, Timed, Verified, advise, check_named
+from facefusion.service.models import (
+    Advice,
+    ModelList,
+    Models,
+    ModelView,
+    PublicKey,
+    Timed,
+    Verified,
+    advise,
+    check_named,
+)
 from facefusion.wording import counted
 
 _FAILED = 6
@@ -45,7 +55,7 @@ def run_models(action: str, names: list[str], recipe: Recipe, key: Path | None, 
         _list(models, show)
     elif action == "key":
         text = models.public_key(key)
-        show.value("key", {"public_key": text}, text)
+        show.answer("key", PublicKey(text), text)
     elif action == "import":
         return _import(models, _one(names, "the folder or bundle"), trusted, show)
     elif action == "export":
@@ -59,15 +69,15 @@ def run_models(action: str, names: list[str], recipe: Recipe, key: Path | None, 
         check_named(names, action)
         if action == "show":
             for view in [models.show(name) for name in names]:
-                show.value("model", view.as_dict(), _card(view))
+                show.answer("model", view, _card(view))
         elif action == "pin":
             for pinned in models.pin(names):
-                show.value("pinned", pinned.as_dict(), f"{pinned.id}: {pinned.file} is pinned to {pinned.sha256}")
+                show.answer("pinned", pinned, f"{pinned.id}: {pinned.file} is pinned to {pinned.sha256}")
         else:
             for fetched in models.fetch(names, show.transfer):
                 text = f"{fetched.id}: {', '.join(fetched.files) or 'already here'}"
                 ships = f"{fetched.id} ships with facefusion."
-                show.value("fetched", fetched.as_dict(), ships if fetched.is_embedded else text)
+                show.answer("fetched", fetched, ships if fetched.is_embedded else text)
     return 0
 
 
@@ -83,7 +93,7 @@ def _list(models: Models, show: Show) -> None:
     for m in found:
         refused = "" if m.is_allowed else f", refused by licences = {models.store.licences}"
         lines.append(f"{m.id:<28}{m.capability:<20}{m.licence:<18}{m.commercial:<12}{m.place}{refused}")
-    show.value("models", {"models": [m.as_dict() for m in found]}, "\n".join(lines))
+    show.answer("models", ModelList(found), "\n".join(lines))
 
 
 def _card(view: ModelView) -> str:
@@ -117,7 +127,7 @@ def tell_verified(found: Iterable[Verified], show: Show) -> int:
     code = 0
     for verified in found:
         code = _FAILED if verified.problem is not None else code
-        show.value("verified", verified.as_dict(), f"{verified.id:<28}{verified.state}")
+        show.answer("verified", verified, f"{verified.id:<28}{verified.state}")
     return code
 
 
@@ -126,7 +136,7 @@ def _import(models: Models, place: str, trusted: list[str], show: Show) -> int:
     for one in taken:
         known = f" ({one.id})" if one.id else ""
         text = f"{one.name:<28}imported, {one.licence}" if one.licence else f"{one.name:<36}{one.state}{known}"
-        show.value("imported", one.as_dict(), text)
+        show.answer("imported", one, text)
     return _FAILED if any(one.state == "damaged" for one in taken) else 0
 
 
@@ -138,7 +148,7 @@ def _export(models: Models, names: list[str], key: Path | None, show: Show) -> N
         f"{made.path}: {counted(len(made.ids), 'model')}, signed by {made.public_key}\n"
         f"  On the other machine: facefusion models import {Path(made.path).name} --trust {made.public_key}"
     )
-    show.value("exported", made.as_dict(), text)
+    show.answer("exported", made, text)
 
 
 def _bench(timed: Iterable[Timed], show: Show) -> None:
@@ -150,9 +160,9 @@ def _bench(timed: Iterable[Timed], show: Show) -> None:
             text = ", ".join(f"{name} {seconds * 1000:.2f} ms" for name, seconds in known)
             lines.append(f"{one.id:<28}{text}; fastest: {_name(one.fastest.provider, one.fastest.precision)}")
         measured.append(one)
-        show.value("timed", one.as_dict(), "\n".join(lines))
+        show.answer("timed", one, "\n".join(lines))
     if (advice := advise(measured)) is not None:
-        show.value("advice", advice.as_dict(), words_of(advice))
+        show.answer("advice", advice, words_of(advice))
 
 
 def _name(provider: str, precision: str) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from facefusion.apps.console import emit, say, shown, tell_error
 from facefusion.errors import FaceFusionError
@@ -15,12 +14,21 @@ from facefusion.wording import counted
 if TYPE_CHECKING:  # most commands show something before they need, or without needing, what works
     from facefusion.pipeline.progress import Progress
     from facefusion.pipeline.runner import Outcome
+    from facefusion.service.values import Finished
 
 Mode = Literal["auto", "bar", "json", "quiet"]
 
+
+class Value(Protocol):
+    """What a service returns."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, for JSON."""
+
+
 _TITLES = {
     "sources": "Sources", "generate": "Generate", "analyse": "Analyse", "render": "Render", "merge": "Merge",
-    "measure": "Measure",
+    "measure": "Measure", "live": "Live",
 }  # fmt: skip
 
 
@@ -100,14 +108,13 @@ class Show:
             self._is_live = True
             self._bar.start()
 
-    def restart(self, title: str) -> None:
+    def restart(self) -> None:
         """Begin with fresh bars, for the next of several runs."""
         if self._bar is not None:
             for task in self._tasks.values():
                 self._bar.remove_task(task)
         self._tasks.clear()
         self._began.clear()
-        self.message(title, run=title)
 
     def transfer(self, name: str, done: int, total: int) -> None:
         """Take in bytes of a file that is fetched, copied or packed."""
@@ -120,26 +127,21 @@ class Show:
             self._last_event = time.monotonic()
             self._emit(event="bytes", file=name, done=done, total=total)
 
-    def outcome(self, outcome: Outcome) -> None:
-        """Show a result."""
-        if self._mode == "json":
-            self._emit(
-                event="done",
-                output=str(outcome.output_path),
-                frames=outcome.frame_count,
-                changed_frames=outcome.changed_frame_count,
-                faces=outcome.track_count,
-                analyse_s=round(outcome.analyse_s, 3),
-                render_s=round(outcome.render_s, 3),
-                models=list(outcome.models),
-                notes=list(outcome.notes),
-                frames_per_s=round(outcome.frames_per_s, 2),
-            )
-        elif self._mode == "bar":
-            of_all = f"{outcome.changed_frame_count} of {counted(outcome.frame_count, 'frame')}"
-            say(f"{shown(outcome.output_path)}: {of_all} changed, {outcome.frames_per_s:.1f} frames/s")
-            for note in outcome.notes:
-                say(f"  {shown(note)}")
+    def outcome(self, outcome: Outcome) -> Finished:
+        """Show what came of a run."""
+        from facefusion.service.values import Finished
+
+        return self.finished(Finished.of(outcome))
+
+    def finished(self, made: Finished) -> Finished:
+        """Show what came of a request."""
+        lines = [
+            f"{shown(made.output)}: {made.changed_frames} of {counted(made.frames, 'frame')} changed, "
+            f"{made.frames_per_s:.1f} frames/s"
+        ]
+        lines += [f"  {shown(note)}" for note in made.notes]
+        self.answer("done", made, "\n".join(lines), is_news=True)
+        return made
 
     def message(self, text: str, **fields: Any) -> None:
         """Show a line of text, or an event with its fields."""
@@ -148,21 +150,24 @@ class Show:
         elif self._mode == "bar":
             say(text)
 
-    def value(self, event: str, fields: Mapping[str, Any], text: str) -> None:
-        """Show what was asked for, which is shown even where nothing but errors is wanted besides.
+    def answer(self, event: str, value: Value, text: str, is_news: bool = False) -> None:
+        """Show a value of the service: in JSON all of it and nothing else, or the same in words.
 
         Parameters
         ----------
         event
             Its name in JSON.
-        fields
-            All of it, for JSON.
+        value
+            What was asked for, or what came of it.
         text
             The same in words.
+        is_news
+            Whether it tells what was done: then nothing is said where nothing but errors is wanted. What was asked for
+            is shown all the same.
         """
         if self.is_json:
-            self._emit(event=event, **fields)
-        elif text:
+            self._emit(event=event, **value.as_dict())
+        elif text and (self._mode == "bar" or not is_news):
             say(text)
 
     def note(self, message: Warning | str, *_: object, **__: object) -> None:

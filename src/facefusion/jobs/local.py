@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -340,7 +341,7 @@ class LocalJobs:
         Stopped
             When the job was cancelled meanwhile.
         """
-        began = time.perf_counter()
+        began, since = time.perf_counter(), time.time()
         with self._alone(job_id), self._kept(job_id), ExitStack() as stack:
             stack.callback(self.shelf.clear)
             job = self.store.get(job_id)
@@ -377,7 +378,7 @@ class LocalJobs:
                     self.storage.delete(f"{check_job_id(job_id)}/")  # biometric data goes with the work
                 except OutputRefused as error:
                     notes.append(f"Working files are left: {error}")
-                return self._outcome(job, time.perf_counter() - began, notes)
+                return self._outcome(job, time.perf_counter() - began, notes, since)
             if job.status == "cancelled":
                 raise Stopped(f"Job {job_id} was cancelled.", f"Go on with: facefusion jobs resume {job_id}")
             raise failure_of(job, self._way_on(job_id))
@@ -577,8 +578,27 @@ class LocalJobs:
     def _way_on(self, job_id: str) -> str:
         return way_on(job_id) if self.is_kept else ""
 
-    def _outcome(self, job: Job, seconds: float, notes: Sequence[str] = ()) -> Outcome:
-        return outcome_of(job, self.store.merged(job.id), seconds, notes)
+    def _outcome(self, job: Job, seconds: float, notes: Sequence[str] = (), since: float = math.inf) -> Outcome:
+        seen_s = looked_s(self.store, job.id, seconds, since)
+        return outcome_of(job, self.store.merged(job.id), seconds, seen_s, notes)
+
+
+def looked_s(store: JobStore, job_id: str, seconds: float, since: float = 0.0) -> float:
+    """Wall time that a job took until its faces were found.
+
+    Parameters
+    ----------
+    store, job_id
+        Which.
+    seconds
+        All the time that is counted.
+    since
+        When that began, seconds since 1970; 0 counts from the first item that was taken.
+    """
+    items = [item for item in store.items(job_id) if item.stage not in ("render", "merge") and item.claimed_at]
+    taken = min((item.claimed_at for item in items), default=0.0)
+    finished = max((item.finished_at for item in items), default=0.0)
+    return min(max(finished - (since or taken), 0.0), seconds)
 
 
 def _plan_of(job: Job) -> StoredPlan:
@@ -595,15 +615,17 @@ def _plan_of(job: Job) -> StoredPlan:
     return plan
 
 
-def outcome_of(job: Job, merged: Merged | None, seconds: float, notes: Sequence[str] = ()) -> Outcome:
+def outcome_of(
+    job: Job, merged: Merged | None, seconds: float, seen_s: float = 0.0, notes: Sequence[str] = ()
+) -> Outcome:
     """What came of a job that is done.
 
     Parameters
     ----------
     job, merged
         As stored.
-    seconds
-        Wall time that it took.
+    seconds, seen_s
+        Wall time that it took, and how much of it until faces were found.
     notes
         More to say.
 
@@ -619,8 +641,8 @@ def outcome_of(job: Job, merged: Merged | None, seconds: float, notes: Sequence[
     if merged.failure is not None:
         raise QualityTooLow(merged.failure.message, merged.failure.hint)
     return Outcome(
-        job.output_path, merged.frame_count, merged.changed_frame_count, merged.track_count, 0.0, seconds,
-        merged.models, (*merged.notes, *notes),
+        job.output_path, merged.frame_count, merged.changed_frame_count, merged.track_count, seen_s,
+        seconds - seen_s, merged.models, (*merged.notes, *notes),
     )  # fmt: skip
 
 

@@ -1,84 +1,97 @@
-"""One frame of a job as it will be, from its tracks, without running it."""
+"""One frame of a job as it will be, without running it."""
 
 from __future__ import annotations
 
-from fractions import Fraction
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from facefusion.errors import JobError, TracksError
 from facefusion.jobs.local import LocalJobs
 from facefusion.jobs.work import key_of
-from facefusion.media.image import Photo, write_photo
 from facefusion.media.segments import Span
-from facefusion.pipeline.cast import build_cast
-from facefusion.pipeline.clip import build_flow, empty_tracks, load_tracks, read_clip
+from facefusion.pipeline.cast import Cast, build_cast
+from facefusion.pipeline.clip import empty_tracks, load_tracks
 from facefusion.pipeline.inputs import BoundInputs
-from facefusion.recipe import build_recipe
-from facefusion.writing import replacing
+from facefusion.pipeline.plan import Kind
+from facefusion.pipeline.still import Still, find_frame, render_still
+from facefusion.recipe import Recipe, build_recipe
+from facefusion.types.frame import Frame
+from facefusion.types.track import Tracks
+
+Look = Callable[[Recipe, Cast, Kind, Frame], tuple[Tracks, dict[int, int]]]
+"""Finds the faces of a frame of a recipe, and who of them is changed, where a job has no tracks."""
 
 
-def preview(jobs: LocalJobs, job_id: str, at_s: float, path: Path) -> float:
-    """Write a picture of one frame.
+@dataclass(frozen=True, slots=True)
+class JobStill:
+    """A frame of a job.
+
+    Attributes
+    ----------
+    still
+        Before and after.
+    inputs
+        What it was made from; to be checked before anybody sees it.
+    is_of_job
+        Whether it was made from the job's own tracks.
+    """
+
+    still: Still
+    inputs: BoundInputs
+    is_of_job: bool
+
+
+def preview(
+    jobs: LocalJobs, job_id: str, at_s: float, look: Look, cast_of: Callable[[Recipe], Cast] = build_cast
+) -> JobStill:
+    """Render one frame of a job.
 
     Parameters
     ----------
     jobs, job_id
-        Which job; its tracks must have been made.
+        Which job.
     at_s
         Time in the output, seconds.
-    path
-        Picture to write.
-
-    Returns
-    -------
-    Exact time of the frame in seconds.
+    look
+        Finds faces where the job has no tracks: before the first pass is over, and when the job is done.
+    cast_of
+        Gives the processors of a recipe.
 
     Raises
     ------
+    RecipeError
+        When there is no frame.
     JobError
-        When there are no tracks yet or no more, or no frame.
+        When the job makes its target itself.
     JobMismatch
         When an input is not what the job began with: its faces are elsewhere, and might be shown.
     """
     job = jobs.store.get(job_id)
     recipe, storage = build_recipe(job.recipe), jobs.storage_of(job)
     plan = job.plan
-    if plan.found.kind == "photo":
-        raise JobError(f"Job {job_id} is of a photo, so there is nothing to see before it is done.", "Run it.")
-    joined = jobs.store.joined(job_id)
-    has_tracks = any(item.stage == "join" for item in jobs.store.items(job_id))
-    key = key_of(job_id, "join", 0)
-    none = JobError(
-        f"Job {job_id} has no tracks.", "They are there from the end of the first pass to the end of the job."
-    )
-    if has_tracks and (not joined or not storage.has(key)):
-        raise none
-    reader = read_clip(recipe)
-    first = reader.offset
-    wanted = first + int(Fraction(at_s).limit_denominator(1_000_000) / reader.info.time_base)
-    around = read_clip(recipe, span=(wanted, wanted + 1), halo=(0, 1))
-    frame = next(iter(around), None)
-    if frame is None:
-        raise JobError(f"There is no frame at {at_s} s.", f"The clip has {reader.info.duration_s:.2f} s.")
-    span = Span(frame.pts, frame.pts + 1)
-    tracks = empty_tracks(recipe, "clip", plan.found.target)
+    if plan.found.generated is not None:
+        raise JobError(f"Job {job_id} makes its frames itself.", "There is nothing to see before it is done; run it.")
+    kind = plan.found.kind
     hashes = {} if job.is_shared else plan.hashes  # copies in the storage are changed by nobody
     inputs = BoundInputs.bind(map(Path, hashes), hashes)
-    try:
-        if has_tracks:
-            with storage.local(key) as file:
-                tracks = load_tracks(file, [span], range(1))
-    except (FileNotFoundError, TracksError) as error:
-        if storage.has(key):
-            raise
-        raise none from error  # the job was finished meanwhile
-    cast = build_cast(recipe, kinds=plan.found.sources)
-    flow = build_flow(recipe, cast, tracks, {} if joined is None else joined.assigned, first)
-    # The frame and its neighbours, exactly as the job itself renders them.
-    frames = list(read_clip(recipe, span=span.as_pair(), halo=(flow.halo, flow.halo)))
-    for rendered in flow.render(frames):
-        if rendered.frame.pts == frame.pts:
-            with replacing(path) as made:
-                write_photo(made, Photo(rendered.pixels, None, None, None), 95, "A preview of synthetic media")
-                inputs.check()
-    return float((frame.pts - first) * frame.time_base)
+    frame = find_frame(recipe, kind, at_s)
+    cast = cast_of(recipe)
+    has_faces = any(item.stage == "join" for item in jobs.store.items(job_id))
+    tracks, is_of_job = empty_tracks(recipe, kind, plan.found.target), True
+    assigned: Mapping[int, int] = {}
+    if has_faces:
+        joined, key = jobs.store.joined(job_id), key_of(job_id, "join", 0)
+        found = None
+        try:
+            if joined is not None and storage.has(key):
+                with storage.local(key) as file:
+                    found = load_tracks(file, [Span(frame.pts, frame.pts + 1)], range(1))
+        except (FileNotFoundError, TracksError):
+            if storage.has(key):
+                raise  # else the job was finished meanwhile
+        if joined is None or found is None:
+            (tracks, assigned), is_of_job = look(recipe, cast, kind, frame), False
+        else:
+            tracks, assigned = found, joined.assigned
+    return JobStill(render_still(recipe, cast, tracks, assigned, kind, frame), inputs, is_of_job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import warnings
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import av
 import numpy as np
@@ -531,6 +532,34 @@ def write_photo(path: Path, photo: Photo, quality: int = 92, software: str = "")
     except Exception as error:  # encoders raise anything
         raise OutputRefused(f"{path} cannot be written: {error}.", "Choose another ending, such as .png.") from error
     return tuple(notes)
+
+
+def encode_picture(
+    pixels: Pixels, kind: Literal["jpeg", "webp", "png"] = "jpeg", quality: int = 90, software: str = ""
+) -> bytes:
+    """A picture as the content of a file, to be sent.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) uint8 RGB.
+    kind
+        Format.
+    quality
+        0 to 100, for JPEG and WebP.
+    software
+        Written to the EXIF tag Software.
+    """
+    options: dict[str, Any] = {} if kind == "png" else {"quality": quality}
+    if exif := metadata.with_software(None, software):
+        options["exif"] = exif
+    if kind == "png":
+        options["compress_level"] = 3
+    if kind == "webp":
+        options["method"] = 2
+    held = io.BytesIO()
+    Image.fromarray(pixels).save(held, kind.upper(), **options)
+    return held.getvalue()
 
 
 def _save_options(kind: str, photo: Photo, quality: int, exif: bytes, path: Path, notes: list[str]) -> dict[str, Any]:

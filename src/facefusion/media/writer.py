@@ -67,6 +67,18 @@ def quality_to_crf(quality: int, encoder: str) -> int:
     return int(round(crf * 63 / 51) if encoder == "libsvtav1" else round(crf))
 
 
+def encoder_options(encoder: str, preset: str, quality: int) -> dict[str, str]:
+    """What an encoder is told, with our names for presets and our scale of quality."""
+    crf = str(quality_to_crf(quality, encoder))
+    if encoder == "libsvtav1":
+        return {"preset": _SVT_PRESETS[preset], "crf": crf, "svtav1-params": "lp=2"}
+    options = {"preset": preset, "crf": crf}
+    if encoder == "libx265":
+        # Every segment must stand alone, and be the same on any machine.
+        options["x265-params"] = "log-level=none:open-gop=0:frame-threads=2"
+    return options
+
+
 def check_clip_output(path: Path, encoder: str) -> None:
     """Refuse an output name whose container is unknown or cannot hold the encoder's video."""
     suffix = path.suffix.lower()
@@ -254,14 +266,7 @@ class ClipWriter:
         return None
 
     def _encoder_options(self) -> dict[str, str]:
-        crf = str(quality_to_crf(self._quality, self._encoder))
-        if self._encoder == "libsvtav1":
-            return {"preset": _SVT_PRESETS[self._preset], "crf": crf, "svtav1-params": "lp=2"}
-        options = {"preset": self._preset, "crf": crf}
-        if self._encoder == "libx265":
-            # Every segment must stand alone, and be the same on any machine.
-            options["x265-params"] = "log-level=none:open-gop=0:frame-threads=2"
-        return options
+        return encoder_options(self._encoder, self._preset, self._quality)
 
     @property
     def keeps_native(self) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.errors import MediaUnreadable, SegmentDamaged, TracksError
+from facefusion.imaging.flow import dense_inverse_search
 from facefusion.media.defects import NO_DEFECTS, Defects, join_defects
 from facefusion.media.image import Photo, with_pixels, write_photo
 from facefusion.media.privacy import clean_photo, kinds_in_clip, say_removed
@@ -229,13 +230,12 @@ def _face_link(recipe: Recipe, part: FacePart, tracks: Tracks, assigned: Mapping
     renderer = Renderer(chains, tracks, joins, begin)
     # A mean over frames could bring back a trace of who is hidden.
     steadied = [k for k, chain in chains.items() if not any(processor.covers_fully for processor in chain)]
-    smoother = MotionSmoother(tracks, steadied, recipe.motion_smoothing)
-    if steadied and recipe.motion_smoothing > 0:  # else no flow is looked for, and its model need not be here
+    flow = dense_inverse_search
+    if steadied and recipe.motion_smoothing > 0:  # else none is looked for, and its model need not be here
         flow = build_engine("optical_flow", recipe.optical_flow_model, EngineContext(recipe))
-        smoother = MotionSmoother(tracks, steadied, recipe.motion_smoothing, flow)
     return FaceLink(
         renderer,
-        smoother,
+        MotionSmoother(tracks, steadied, recipe.motion_smoothing, flow),
         GrainMatcher(tracks, steadied, recipe.finish_matching),
     )
 

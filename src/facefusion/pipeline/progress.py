@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["sources", "generate", "assemble", "analyse", "join", "render", "merge", "measure"]
+Stage = Literal["sources", "generate", "assemble", "analyse", "join", "render", "merge", "measure", "live"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,9 @@ class ProcessorView:
     name, kind, title, package
         As in `ProcessorLine`.
     options
-        In order.
+        In order, in words.
+    schema
+        JSON Schema of the options.
     inputs, needs
         What it wants besides the target, and to know about it, with the options' defaults.
     halo, is_protective, replaces_sound
@@ -117,6 +119,7 @@ class ProcessorView:
     title: str
     package: str
     options: tuple[OptionView, ...]
+    schema: dict[str, Any]
     inputs: tuple[str, ...]
     needs: tuple[str, ...]
     halo: int
@@ -159,6 +162,7 @@ def show_processor(name: str, store: ModelStore) -> ProcessorView:
         spec.title,
         package_of(name),
         tuple(_option(spec, option_name) for option_name in spec.options.model_fields),
+        spec.options.model_json_schema(),
         tuple(sorted(required.inputs)),
         tuple(sorted(required.needs)),
         required.halo,

@@ -209,7 +209,11 @@ class MeetsPeople(Protocol):
     """A processor that wants to know who is in the clip before the first frame."""
 
     def meet(self, tracks: Tracks) -> None:
-        """Called once per job, before anything is rendered, with all that pass 1 left."""
+        """Called before anything is rendered, with all that pass 1 left.
+
+        Where frames come without an end it is called before every frame, with who was seen lately: what was decided for
+        a person should stay.
+        """
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import reduce
 from operator import mul
@@ -21,12 +21,29 @@ from facefusion.plugins.protocols import FrameProcessor
 from facefusion.render.grain import GrainMatcher
 from facefusion.render.overlap import batched, map_in_order
 from facefusion.render.renderer import Renderer
-from facefusion.render.smooth import HALO, Look, MotionSmoother, Window
+from facefusion.render.smooth import HALO, Look, MotionSmoother, Trail, Window
 from facefusion.types.frame import Frame, FrameWindow, RenderedFrame, scaled_size
 from facefusion.wording import counted
 
 T = TypeVar("T")
 Box = tuple[int, int, int, int]
+
+
+@dataclass(slots=True, eq=False)
+class Past:
+    """What a link remembers where frames come one at a time, without an end.
+
+    Attributes
+    ----------
+    trail
+        Frames before, for steadying.
+    frames, at
+        Frames around the one that is due, and which of them that is.
+    """
+
+    trail: Trail = field(default_factory=Trail)
+    frames: deque[Frame] = field(default_factory=deque)
+    at: int = 0
 
 
 class Link(Protocol):
@@ -44,6 +61,13 @@ class Link(Protocol):
         self, frames: Iterable[Frame], finish: Callable[[RenderedFrame], T], batch_size: int, thread_count: int
     ) -> Iterator[tuple[RenderedFrame, T]]:
         """Rendered frames in order, each with what ``finish`` made of it in one of the threads."""
+
+    @property
+    def latency(self) -> int:
+        """Frames by which `step` is behind."""
+
+    def step(self, frame: Frame | None, past: Past) -> RenderedFrame | None:
+        """The frame that is due when another one comes, or None; without one, the next of those that are left."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +116,18 @@ class FaceLink:
         groups = map_in_order(render, batched(frames, batch_size), thread_count)
         yield from map_in_order(steady, self.smoother.windows(look for looks in groups for look in looks), thread_count)
 
+    @property
+    def latency(self) -> int:
+        """See `Link`: a change is steadied by those before it alone."""
+        return 0
+
+    def step(self, frame: Frame | None, past: Past) -> RenderedFrame | None:
+        """See `Link`."""
+        if frame is None:
+            return None
+        look = self.smoother.look(self.renderer.render(frame))
+        return self.grain.match(self.smoother.smooth(self.smoother.window_after(past.trail, look)))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameLink:
@@ -130,6 +166,26 @@ class FrameLink:
 
         for group in map_in_order(render, batched(self._windows(frames), batch_size), thread_count):
             yield from group
+
+    @property
+    def latency(self) -> int:
+        """See `Link`: its neighbours have to come first."""
+        return self.halo
+
+    def step(self, frame: Frame | None, past: Past) -> RenderedFrame | None:
+        """See `Link`."""
+        if frame is not None:
+            past.frames.append(frame)
+            if len(past.frames) - past.at <= self.halo:
+                return None
+        elif past.at >= len(past.frames):
+            return None
+        window = self._window(past.frames, past.at)
+        past.at += 1
+        if past.at > self.halo:
+            past.frames.popleft()
+            past.at -= 1
+        return self._rendered(window.now, self._process([window])[0])
 
     def _windows(self, frames: Iterable[Frame]) -> Iterator[FrameWindow]:
         known: deque[Frame] = deque()
@@ -243,6 +299,34 @@ class Flow:
             return
         yield from last.run(frames, lambda rendered: finish(_whole(rendered)), batch_size, thread_count)
 
+    @property
+    def latency(self) -> int:
+        """Frames by which `step` is behind."""
+        return sum(link.latency for link in self.links)
+
+    def step(self, frame: Frame | None, pasts: Sequence[Past]) -> RenderedFrame | None:
+        """Render frames that come one at a time and may have no end.
+
+        Parameters
+        ----------
+        frame
+            The next one; None where none comes any more.
+        pasts
+            Of every link, from the frame before. The links may be others meanwhile, of tracks that reach further.
+
+        Returns
+        -------
+        The frame that came `latency` frames ago, or None: at the beginning, and when none is left.
+        """
+        for number, (link, past) in enumerate(zip(self.links, pasts, strict=True)):
+            rendered = link.step(frame, past)
+            if number == len(self.links) - 1:
+                return rendered if rendered is None or len(self.links) == 1 else _whole(rendered)
+            if rendered is None and frame is not None:
+                return None
+            frame = None if rendered is None else _handed_on(rendered)
+        return None if frame is None else RenderedFrame(frame)
+
     def render(self, frames: Iterable[Frame]) -> Iterator[RenderedFrame]:
         """Render frames in this thread's pace: for previews and photos."""
         for rendered, _ in self.run(frames, _nothing):
@@ -256,7 +340,12 @@ def _nothing(rendered: RenderedFrame) -> None:
 def _passed_on(found: Iterable[tuple[RenderedFrame, None]]) -> Iterator[Frame]:
     """Rendered frames as the next link gets them; one without its own picture was changed."""
     for rendered, _ in found:
-        yield replace(rendered.frame, pixels=rendered.pixels, native=None) if rendered.is_changed else rendered.frame
+        yield _handed_on(rendered)
+
+
+def _handed_on(rendered: RenderedFrame) -> Frame:
+    """A rendered frame as the next link gets it."""
+    return replace(rendered.frame, pixels=rendered.pixels, native=None) if rendered.is_changed else rendered.frame
 
 
 def _whole(rendered: RenderedFrame) -> RenderedFrame:

@@ -11,6 +11,7 @@ comes out the same in one piece and in segments that are read with as many more 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -205,6 +206,22 @@ class Window:
     after: tuple[_Link, ...]
 
 
+class Trail:
+    """The last frames of a stream, for steadying that knows no future."""
+
+    def __init__(self) -> None:
+        self._looks: deque[Look] = deque(maxlen=HALO)
+        self._links: deque[_Link | None] = deque(maxlen=HALO)
+
+    def add(self, look: Look, is_cut: bool, estimate: FlowEstimator, strength: float) -> Window:
+        """The window of the next frame, with nothing after it."""
+        if self._looks:
+            self._links.append(None if is_cut else _Link(self._looks[-1], look, estimate, strength))
+        self._looks.append(look)
+        links = takewhile(lambda link: link is not None, reversed(self._links))
+        return Window(look, tuple(links), ())  # type: ignore[arg-type]
+
+
 class MotionSmoother:
     """Steadies what was changed, from several threads.
 
@@ -295,6 +312,10 @@ class MotionSmoother:
                 at -= 1
         for k in range(at, len(known)):
             yield _window(known, links, k)
+
+    def window_after(self, trail: Trail, look: Look) -> Window:
+        """A frame and those before it, where the next ones are not known; the trail takes it in."""
+        return trail.add(look, look.rendered.frame.pts in self._starts, self._estimate, self._strength)
 
     def smooth(self, window: Window) -> RenderedFrame:
         """The middle frame of a window with its change steadied."""

@@ -8,7 +8,7 @@ import re
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -277,6 +277,20 @@ class BatchStep:
         """For JSON."""
         problem = None if self.error is None else Problem.of(own_error(self.error)).as_dict()
         return self.run.as_dict() | {"status": self.status, "problem": problem}
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCounts:
+    """How many runs of a batch there are, and what became of them."""
+
+    runs: int
+    done: int
+    skipped: int
+    failed: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
 
 
 def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_pattern: str) -> Batch:

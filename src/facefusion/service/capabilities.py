@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from facefusion.declaration import Kind, find_processor, processor_names
+from facefusion.declaration import processor_names
 from facefusion.errors import ProcessorRefused
 from facefusion.media import image, probe
 from facefusion.media.encoders import describe_encoders
-from facefusion.plugins.registry import list_engines
+from facefusion.plugins.listing import ProcessorView, show_processor
 from facefusion.recipe import INNER, Recipe
 from facefusion.service.doctor import probe_providers
 from facefusion.service.models import ModelLine, Models
@@ -33,34 +33,6 @@ class Limits:
     photo_bytes: int = image.MAX_BYTES
     clip_pixels: int = probe.MAX_PIXELS
     clip_side_px: int = probe.MAX_SIDE
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessorView:
-    """A processor that can be asked for.
-
-    Attributes
-    ----------
-    name, title, kind
-        Which, what it does, and on what it works.
-    models
-        Engines and models that it can take.
-    inputs
-        What it wants besides the target, where nothing else is chosen.
-    options
-        JSON Schema of its options.
-    """
-
-    name: str
-    title: str
-    kind: Kind
-    models: tuple[str, ...]
-    inputs: tuple[str, ...]
-    options: dict[str, Any]
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +78,7 @@ def find_capabilities(models: Models) -> Capabilities:
     schema.pop("$defs", None)
     return Capabilities(
         __version__,
-        tuple(_processors(lines)),
+        tuple(_processors(models)),
         schema,
         lines,
         tuple(provider.name for provider in probe_providers(models) if provider.runs_on),
@@ -115,15 +87,9 @@ def find_capabilities(models: Models) -> Capabilities:
     )
 
 
-def _processors(lines: Sequence[ModelLine]) -> Iterator[ProcessorView]:
+def _processors(models: Models) -> Iterator[ProcessorView]:
     for name in processor_names():
         try:
-            spec = find_processor(name)
-            inputs = spec.require(spec.options()).inputs
+            yield show_processor(name, models.store)
         except ProcessorRefused:  # told about when it is asked for
             continue
-        known = (line.id for line in lines if line.capability == name and line.place != "embedded")
-        yield ProcessorView(
-            name, spec.title, spec.kind, (*list_engines(name), *known), tuple(sorted(inputs)),
-            spec.options.model_json_schema(),
-        )  # fmt: skip

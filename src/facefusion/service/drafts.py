@@ -14,6 +14,7 @@ from facefusion.documents import load_json
 from facefusion.errors import JobError, RecipeError, UnknownJob
 from facefusion.media.files import translate_os_error
 from facefusion.recipe import INNER, Recipe, build_recipe, known_options, with_absolute_paths
+from facefusion.service.values import Problem
 from facefusion.writing import save_bytes
 
 DraftStatus = Literal["drafted", "queued", "failed", "completed"]
@@ -39,6 +40,21 @@ class Draft:
     def as_dict(self) -> dict[str, Any]:
         """For JSON, as it is stored."""
         return asdict(self) | {"steps": [dict(step) for step in self.steps]}
+
+
+@dataclass(frozen=True, slots=True)
+class DraftList:
+    """Drafts that can be read, and what is wrong with the others."""
+
+    drafts: tuple[Draft, ...]
+    damaged: tuple[Problem, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "jobs": [draft.as_dict() for draft in self.drafts],
+            "damaged": [problem.as_dict() for problem in self.damaged],
+        }
 
 
 class Drafts:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,19 +12,17 @@ from typing import Any, Self, get_args
 
 from facefusion.documents import border
 from facefusion.errors import ExtraMissing, JobError, RecipeError, Stopped, StoreRefused, UnknownJob
-from facefusion.jobs.local import LocalJobs, failure_of, outcome_of
-from facefusion.jobs.preview import preview
+from facefusion.jobs.local import LocalJobs, failure_of, looked_s, outcome_of
 from facefusion.jobs.states import Item, JobStatus
 from facefusion.jobs.store import LOCAL, Job, JobStore, StageProgress
 from facefusion.jobs.stored import Merged
 from facefusion.jobs.sweep import Swept
-from facefusion.media.image import check_photo_output
 from facefusion.models.store import OnBytes, ignore_bytes
-from facefusion.pipeline.plan import check_paths
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import Outcome
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.service.backend import Backend
+from facefusion.service.previews import Picture, Previews
 from facefusion.service.values import (
     Advanced,
     Changed,
@@ -70,6 +67,8 @@ class Jobs:
     ----------
     backend
         Where they are.
+    previews
+        Who makes previews; several rooms may share one, and what it keeps.
 
     Raises
     ------
@@ -77,8 +76,9 @@ class Jobs:
         From any call.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, previews: Previews | None = None) -> None:
         self.backend = backend
+        self.previews = previews or Previews()
         self._local: LocalJobs | None = None
         self._far: JobStore | None = None
 
@@ -184,7 +184,8 @@ class Jobs:
             raise Stopped(f"Job {job.id} was cancelled.", "Run the same command again to go on.")
         merged = self.store.merged(job.id)
         room.bring(job, merged, self.store)
-        return outcome_of(job, merged, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        return outcome_of(job, merged, seconds, looked_s(self.store, job.id, seconds))
 
     def list(self, limit: int = 50, cursor: str = "", statuses: Collection[JobStatus] = (), queue: str = "") -> Page:
         """Some jobs, the newest first.
@@ -354,28 +355,34 @@ class Jobs:
         """Take old jobs and stray files away, and offer again what was forgotten."""
         return self.local.sweep(self.backend.keep_days)
 
-    def preview(self, job_id: str, at_s: float, path: Path) -> Preview:
-        """Write a picture of one frame as it will be, from the tracks of a job.
+    def preview(self, job_id: str, at_s: float, path: Path, is_beside: bool = False) -> Preview:
+        """Write a picture of one frame as it will be (`facefusion.service.previews.Previews.of_job`).
 
         Parameters
         ----------
         job_id
-            Which; its tracks must have been made.
+            Which; before it is run, in the middle, or when it is done.
         at_s
             Time in the output, seconds.
         path
             Picture to write.
+        is_beside
+            Whether the frame before is shown too, on the left.
 
         Raises
         ------
-        RecipeError, UnknownJob, JobError, OutputRefused
+        RecipeError, UnknownJob, JobError, JobMismatch, OutputRefused
         """
-        if not math.isfinite(at_s) or at_s < 0:
-            raise RecipeError(f"There is no time {at_s} s.", "Name a time in the output with --at, in seconds.")
-        recipe = self.recipe_of(job_id)
-        check_photo_output(path)
-        check_paths(recipe, writes=[("picture", path)])
-        return Preview(str(path), preview(self.local, job_id, at_s, path))
+        return self.previews.write_of_job(self.local, job_id, at_s, path, is_beside)
+
+    def picture(self, job_id: str, at_s: float = 0.0, is_beside: bool = False) -> Picture:
+        """The same as a value that holds the pixels.
+
+        Raises
+        ------
+        RecipeError, UnknownJob, JobError, JobMismatch
+        """
+        return self.previews.of_job(self.local, job_id, at_s, is_beside)
 
     def recipe_of(self, job_id: str) -> Recipe:
         """What was asked for.

@@ -54,6 +54,28 @@ class ModelLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelList:
+    """All models of the catalogue."""
+
+    models: tuple[ModelLine, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"models": [line.as_dict() for line in self.models]}
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """The key by which others know that a bundle is signed by somebody."""
+
+    public_key: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelFileView:
     """A file of a model.
 

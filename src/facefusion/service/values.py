@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from facefusion.errors import FaceFusionError
 from facefusion.jobs.states import JobStatus, StageName
+from facefusion.pipeline.runner import Outcome
 
 State = JobStatus | Literal["stopped"]
 """What is told of a job: its status, or that nobody goes on with it."""
@@ -316,7 +317,7 @@ Event = Happened | Advanced | Changed
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A picture of one frame of a job.
+    """A picture of one frame of a job or a recipe.
 
     Attributes
     ----------
@@ -324,10 +325,155 @@ class Preview:
         Where it is.
     time_s
         Exact time of the frame in the output.
+    width, height
+        Of the picture in pixels.
+    is_changed
+        Whether anything is new in the frame.
+    is_beside
+        Whether the frame before is shown too, on the left.
+    notes
+        Sentences on what may be otherwise in the output.
     """
 
     output: str
     time_s: float
+    width: int = 0
+    height: int = 0
+    is_changed: bool = True
+    is_beside: bool = False
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """All about a job, with what happened to it.
+
+    Attributes
+    ----------
+    job
+        As it is.
+    history
+        The last lines.
+    """
+
+    job: JobView
+    history: tuple[Happened, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return self.job.as_dict() | {"history": [line.as_dict() for line in self.history]}
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """A job, or a draft, that is no more."""
+
+    id: str
+    status: Literal["deleted"] = field(default="deleted", init=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What came of a request, as measured.
+
+    Attributes
+    ----------
+    output
+        The file that was written.
+    frames, changed_frames
+        In it, and those in which something was changed.
+    faces
+        People found.
+    analyse_s, render_s
+        Wall time up to the first frame that was rendered, and from there on, in seconds; of this call alone.
+    frames_per_s
+        Of both together.
+    models
+        What ran: id, version and licence.
+    notes
+        Sentences on what is not as one would expect.
+    """
+
+    output: str
+    frames: int
+    changed_frames: int
+    faces: int
+    analyse_s: float
+    render_s: float
+    frames_per_s: float
+    models: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, outcome: Outcome) -> Finished:
+        """The value that an outcome is told as."""
+        return cls(
+            str(outcome.output_path), outcome.frame_count, outcome.changed_frame_count, outcome.track_count,
+            round(outcome.analyse_s, 3), round(outcome.render_s, 3), round(outcome.frames_per_s, 2),
+            tuple(outcome.models), tuple(outcome.notes),
+        )  # fmt: skip
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Hired:
+    """A worker that begins: from which queues it takes items, and how many at a time."""
+
+    queues: tuple[str, ...]
+    processes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """Workers that were told to leave: a name, or ``all``."""
+
+    drained: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class OptionValue:
+    """An option as it is in force.
+
+    Attributes
+    ----------
+    step
+        Processor of the step that it belongs to; empty for options of the recipe and of the jobs.
+    name, value
+        Which, as JSON.
+    origin
+        Where it comes from: ``default``, ``command line``, a file or a variable.
+    """
+
+    step: str
+    name: str
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """All options as they are in force."""
+
+    options: tuple[OptionValue, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -35,6 +35,8 @@ BROADNESS = 6.0
 """Smoothing of the light that is kept, in cells of the face's grid: its detail shows the relief of the old face."""
 CHOICE = 3
 """How many of the packaged faces, those least like a person, the lot is drawn from."""
+MAX_PEOPLE = 4096
+"""People whose new faces are kept in mind."""
 SURE = 8.0
 """Something before the face is kept in front only where the mask is very sure: better a hand painted over."""
 
@@ -62,7 +64,8 @@ class SyntheticAnonymiser:
         self._oval = np.array(FACE_OVAL)
         self._seed, self._identifier, self._masks = seed, identifier, masks
         self._identities: dict[int, FloatArray] = {}
-        self._people: dict[int, tuple[MeshSwapper, FloatArray]] = {}
+        self._people: dict[int, tuple[int, FloatArray]] = {}
+        self._swappers: dict[int, MeshSwapper] = {}
         self._lock = threading.Lock()
 
     def prepare(self, sources: Sequence[SourceFace]) -> None:
@@ -83,10 +86,15 @@ class SyntheticAnonymiser:
         with self._lock:
             if number not in self._people:
                 rng = np.random.default_rng([self._seed, number])
-                swapper = MeshSwapper(softness=SOFTNESS, broadness=BROADNESS)
-                swapper.prepare([_sources()[int(rng.choice(self._candidates(number)))]])
-                self._people[number] = swapper, offsets_of(draw_proportions(rng))
-            return self._people[number]
+                chosen = int(rng.choice(self._candidates(number)))
+                if chosen not in self._swappers:
+                    self._swappers[chosen] = MeshSwapper(softness=SOFTNESS, broadness=BROADNESS)
+                    self._swappers[chosen].prepare([_sources()[chosen]])
+                self._people[number] = chosen, offsets_of(draw_proportions(rng))
+                if len(self._people) > MAX_PEOPLE:  # of a stream without an end, who came first is gone
+                    del self._people[next(iter(self._people))]
+            chosen, offsets = self._people[number]
+            return self._swappers[chosen], offsets
 
     def _candidates(self, number: int) -> list[int]:
         """Packaged faces that a person may get."""

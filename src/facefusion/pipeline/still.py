@@ -1,0 +1,113 @@
+"""One frame of a target as it will be: the code of the final rendering, on one frame and its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from facefusion.analyse.analyser import Analyser
+from facefusion.errors import RecipeError
+from facefusion.imaging.resample import resize_pixels
+from facefusion.media.image import read_photo
+from facefusion.media.segments import Span
+from facefusion.pipeline.cast import Cast
+from facefusion.pipeline.clip import build_flow, join_observations, photo_frame, read_clip
+from facefusion.pipeline.plan import Kind
+from facefusion.recipe import Recipe
+from facefusion.types.frame import Frame, Pixels
+from facefusion.types.track import Tracks
+
+AROUND_S = 0.6
+"""Time to each side of a moment in which faces are looked for where the whole clip was not."""
+GAP = 4
+"""Pixels of white between two pictures."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Still:
+    """A frame before and after.
+
+    Attributes
+    ----------
+    moment
+        When it is shown in the output, seconds; exact.
+    target, pixels
+        (H, W, 3) uint8 RGB as it is, and as it will be; sides of the second may be scaled.
+    is_changed
+        Whether anything is new.
+    """
+
+    moment: Fraction
+    target: Pixels
+    pixels: Pixels
+    is_changed: bool
+
+    def beside(self) -> Pixels:
+        """Both pictures in one, before on the left."""
+        height, width = self.pixels.shape[:2]
+        is_same = self.target.shape == self.pixels.shape
+        before = self.target if is_same else resize_pixels(self.target, width, height)
+        return np.ascontiguousarray(np.hstack([before, np.full((height, GAP, 3), 255, np.uint8), self.pixels]))
+
+
+def find_frame(recipe: Recipe, kind: Kind, at_s: float) -> Frame:
+    """The frame that is shown at a time, or the first after it.
+
+    Parameters
+    ----------
+    recipe, kind
+        Of the target.
+    at_s
+        Time in the output, seconds. A photo has one frame at all times.
+
+    Raises
+    ------
+    RecipeError
+        When there is none.
+    """
+    if kind == "photo":
+        return photo_frame(read_photo(recipe.target_path, recipe.allow_8bit))
+    reader = read_clip(recipe)
+    wanted = reader.offset + int(Fraction(at_s).limit_denominator(1_000_000) / reader.info.time_base)
+    frame = next(iter(read_clip(recipe, span=(wanted, wanted + 1), halo=(0, 1))), None)
+    if frame is None:
+        raise RecipeError(f"There is no frame at {at_s} s.", f"The clip has {reader.info.duration_s:.2f} s.")
+    return frame
+
+
+def look_around(recipe: Recipe, analyser: Analyser, kind: Kind, frame: Frame) -> Tracks:
+    """Pass 1 around a frame alone: who is in it, not who they are in the whole clip. Of a photo it is all of pass 1."""
+    frames: Iterator[Frame] = iter([frame])
+    if kind == "clip":
+        reach = int(Fraction(AROUND_S) / frame.time_base)
+        frames = iter(read_clip(recipe, span=(frame.pts - reach, frame.pts + reach + 1)))
+    return join_observations(analyser, [analyser.observe(frames)], {})
+
+
+def render_still(
+    recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[int, int], kind: Kind, frame: Frame
+) -> Still:
+    """A frame and its neighbours, exactly as a job renders them.
+
+    Parameters
+    ----------
+    recipe, cast, kind
+        What is asked for.
+    tracks, assigned
+        Who is there at least as far as rendering this frame needs, and which chain changes whom (`Cast.assign`).
+    frame
+        From `find_frame`.
+    """
+    begin = 0 if kind == "photo" else read_clip(recipe).offset
+    flow = build_flow(recipe, cast, tracks, assigned, begin)
+    frames = [frame]
+    if kind == "clip":
+        frames = list(read_clip(recipe, span=Span(frame.pts, frame.pts + 1).as_pair(), halo=(flow.halo, flow.halo)))
+    moment = (frame.pts - begin) * frame.time_base
+    for rendered in flow.render(frames):
+        if rendered.frame.pts == frame.pts:
+            return Still(moment, frame.pixels, rendered.pixels, rendered.is_changed)
+    return Still(moment, frame.pixels, frame.pixels, is_changed=False)
