@@ -139,7 +139,9 @@ def print_profile(works: dict[str, Callable[[], object]], count: int) -> None:
         with profile.watch():
             profile.timed(work, REST)()
         found[part] = profile.spent
-    steps = sorted({step for spent in found.values() for step in spent}, key=lambda s: -max(v[s] for v in found.values()))
+    steps = sorted(
+        {step for spent in found.values() for step in spent}, key=lambda s: -max(v[s] for v in found.values())
+    )
     print(f"{'CPU ms for each frame':<44}" + "".join(f"{part:>12}" for part in found))
     for step in steps:
         if max(spent[step] for spent in found.values()) >= 5e-5 * count:
