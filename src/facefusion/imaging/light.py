@@ -77,6 +77,24 @@ def from_log(log: FloatArray) -> Pixels:
 
 
 @cache
+def _from_log_exact_table() -> FloatArray:
+    linear = np.exp(np.linspace(_LOG_LOW, _LOG_HIGH, _STEPS)) - OFFSET
+    clipped = np.clip(linear, 0, 1)
+    return (255 * np.where(clipped <= 0.0031308, clipped * 12.92, 1.055 * clipped ** (1 / 2.4) - 0.055)).astype(
+        np.float32
+    )
+
+
+def from_log_exactly(log: FloatArray) -> FloatArray:
+    """As `from_log`, not rounded to whole levels."""
+    factor = (_STEPS - 1) / (_LOG_HIGH - _LOG_LOW)
+    steps = log * np.float32(factor)
+    steps += np.float32(0.5 - _LOG_LOW * factor)
+    np.clip(steps, 0, _STEPS - 1, out=steps)
+    return np.asarray(_from_log_exact_table().take(steps.astype(np.uint16)))
+
+
+@cache
 def _second_degree(rows: int, columns: int) -> npt.NDArray[np.float64]:
     """(rows * columns, 6) values of 1, x, y, xy, x^2 and y^2 over a grid from -1 to 1."""
     y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
