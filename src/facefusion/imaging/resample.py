@@ -154,12 +154,12 @@ def scaled_colours(values: FloatArray, factor: FloatArray) -> FloatArray:
 
 def subtract(one: Pixels, other: Pixels) -> FloatArray:
     """Difference of two pictures, -255 to 255."""
-    return np.asarray(cv2.subtract(one, np.ascontiguousarray(other), dtype=cv2.CV_32F), dtype=np.float32)
+    return np.asarray(cv2.subtract(one, other, dtype=cv2.CV_32F), dtype=np.float32)
 
 
 def add(pixels: Pixels, values: FloatArray) -> Pixels:
     """A picture with something added, rounded and clipped."""
-    added = cv2.add(np.ascontiguousarray(pixels), np.ascontiguousarray(values), dtype=cv2.CV_8U)
+    added = cv2.add(pixels, values, dtype=cv2.CV_8U)
     return np.asarray(added, dtype=np.uint8)
 
 
