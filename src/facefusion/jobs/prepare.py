@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,12 +61,12 @@ class Prepared:
         seen: tuple[StageName, ...] = ("analyse", "join") if self.plan.wants_faces else ()
         return *made, *seen, "render", "merge"
 
-    def check_faces(self, on_progress: OnProgress = ignore_progress) -> None:
-        """Refuse photos without a face (`facefusion.pipeline.cast.check_faces`)."""
-        check_faces(self.plan.recipe, on_progress)
+    def check_faces(self, on_progress: OnProgress = ignore_progress) -> tuple[str, ...]:
+        """Refuse photos without a face, and tell what others lack (`facefusion.pipeline.cast.check_faces`)."""
+        return check_faces(self.plan.recipe, on_progress)
 
-    def stored(self) -> dict[str, Any]:
-        """What is decided before the first frame, as it is stored with the job."""
+    def stored(self, notes: Sequence[str] = ()) -> dict[str, Any]:
+        """What is decided before the first frame, as it is stored with the job; notes are told with its outcome."""
         made: dict[str, Any] | None = None
         if self.plan.is_generated:
             info = build_source(self.chosen).info
@@ -77,6 +78,7 @@ class Prepared:
         return {
             "version": __version__,
             "spans": [[span.start, span.stop, span.frame_count] for span in spans],
+            "notes": list(notes),
             "kind": self.plan.kind,
             "generated": made,
             "models": models,

@@ -669,7 +669,7 @@ class Worker:
         frames, changed = sum(len(o["pts"]) for o in outcomes), sum(o["changed"] for o in outcomes)
         if bench.job.plan.get("generated"):
             changed = frames
-        notes: list[str] = []
+        notes: list[str] = list(bench.job.plan.get("notes", ()))
         kind = bench.plan.kind
         if kind == "clip" and joined and not joined["tracks"] and is_faces_only(recipe) and can_copy(recipe, asked):
             inputs = bench.job.plan.get("inputs")
@@ -720,7 +720,8 @@ class Worker:
         failure = ""
         try:
             asked = recipe.model_copy(update={"output_path": Path(job.recipe["output_path"]), "report_path": report})
-            save_report(asked, reporter, models_used(bench.plan), Path(job.recipe["target_path"]).name)
+            name, told = Path(job.recipe["target_path"]).name, job.plan.get("notes", ())
+            save_report(asked, reporter, models_used(bench.plan), name, tuple(told))
         except FaceFusionError as error:
             failure = json.dumps({"message": error.message, "hint": error.hint, "code": error.code})
         if recipe.report_path is not None and job.plan.get("inputs"):

@@ -18,7 +18,8 @@ from facefusion.errors import NoFaceInSource, UnknownOption
 from facefusion.media.image import is_photo, read_photo
 from facefusion.media.sound import has_sound, read_sound
 from facefusion.models.providers import core_count
-from facefusion.pipeline.plan import face_map_of
+from facefusion.pipeline.advice import advice
+from facefusion.pipeline.plan import Use, face_map_of, models_of
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.selection import (
     choose_tracks,
@@ -29,7 +30,7 @@ from facefusion.pipeline.selection import (
     wants_attributes,
     wants_identity,
 )
-from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray, FrameProcessor
+from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray, FrameProcessor, ShowsSources
 from facefusion.plugins.registry import build_engine, build_processor
 from facefusion.recipe import Person, Recipe, four_sides
 from facefusion.types.crop import SourceFace
@@ -116,15 +117,31 @@ def read_sources(
 ) -> list[SourceFace]:
     """`read_faces`, and a `PoorSourceWarning` for each that shows too little for a good likeness."""
     sources = read_faces(paths, analyser, on_progress)
-    for path, source in zip(paths, sources, strict=True):
-        if weakness := find_weakness(source):
-            warnings.warn(
-                f"{path} {weakness}, so the result will look little like it. Add photos that are larger, from the "
-                "front and evenly lit.",
-                PoorSourceWarning,
-                stacklevel=2,
-            )
+    for sentence in _weaknesses(paths, sources):
+        warnings.warn(sentence, PoorSourceWarning, stacklevel=2)
     return sources
+
+
+def _weaknesses(paths: Sequence[Path], sources: Sequence[SourceFace]) -> list[str]:
+    return [
+        f"{path} {weakness}, so the result will look little like it. Add photos that are larger, from the front and "
+        "evenly lit."
+        for path, source in zip(paths, sources, strict=True)
+        if (weakness := find_weakness(source))
+    ]
+
+
+def _lacks(recipe: Recipe, chain: Sequence[Step], paths: Sequence[Path], sources: Sequence[SourceFace]) -> list[str]:
+    """What to add to one person's photos, which by themselves are good ones, as the processors that show it say."""
+    for step in chain:
+        specs = models_of(recipe, [Use(model, step) for model in step.requirements.models])
+        # Others take long to load, and are loaded where the work is done.
+        if Input.FACE_PHOTO in step.requirements.inputs and all(spec.origin == "embedded" for spec in specs):
+            processor = build_processor(step, EngineContext(recipe, step=step))
+            if isinstance(processor, ShowsSources):
+                named = ", ".join(path.name for path in paths)
+                return [f"{named}: {sentence}" for sentence in advice(processor.inspect(sources))]
+    return []
 
 
 def find_weakness(source: SourceFace) -> str:
@@ -142,8 +159,12 @@ def find_weakness(source: SourceFace) -> str:
     return ""
 
 
-def check_faces(recipe: Recipe, on_progress: OnProgress = ignore_progress) -> None:
+def check_faces(recipe: Recipe, on_progress: OnProgress = ignore_progress) -> tuple[str, ...]:
     """Refuse photos without a face before a clip is worked on for hours, and tell about those that show little of one.
+
+    Returns
+    -------
+    What was told: a `PoorSourceWarning` for each photo, or for the photos of a person, in sentences.
 
     Raises
     ------
@@ -152,16 +173,24 @@ def check_faces(recipe: Recipe, on_progress: OnProgress = ignore_progress) -> No
     people = face_map_of(recipe)
     required = requirements_of(recipe, people)
     if Need.FACES not in required.needs and Input.FACE_PHOTO not in required.inputs:
-        return
-    given = [path for person in people for path in person.sources] if people else list(recipe.source_paths)
-    photos, _ = sort_sources(given)
+        return ()
+    groups = [(person.steps, person.sources) for person in people] or [(recipe.steps, recipe.source_paths)]
+    wanted = [(chain, sort_sources(given)[0]) for chain, given in groups]
+    photos = [path for _, own in wanted for path in own]
     others = [*(person.reference for person in people), recipe.reference_face_path, *recipe.exempt_paths]
     known = [path for path in others if path is not None]
     if not photos and not known:
-        return
+        return ()
     analyser = build_analyser(recipe, has_identity=False)
-    read_sources(photos, analyser, on_progress)
+    sources = iter(read_faces(photos, analyser, on_progress))
+    told: list[str] = []
+    for chain, paths in wanted:
+        own = [next(sources) for _ in paths]
+        told += _weaknesses(paths, own) or (_lacks(recipe, chain, paths, own) if own else [])
+    for sentence in dict.fromkeys(told):
+        warnings.warn(sentence, PoorSourceWarning, stacklevel=2)
     read_faces(known, analyser)  # to know somebody by, less will do
+    return tuple(dict.fromkeys(told))
 
 
 def sort_sources(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:

@@ -236,7 +236,9 @@ def beside(target: Frame, pixels: Pixels, is_changed: bool) -> RenderedFrame:
     return RenderedFrame(target, pixels, (0, 0, width, height))
 
 
-def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...], title: str = "") -> None:
+def save_report(
+    recipe: Recipe, reporter: Reporter, models: tuple[str, ...], title: str = "", notes: tuple[str, ...] = ()
+) -> None:
     """Write what was measured where the recipe says.
 
     Raises
@@ -245,7 +247,7 @@ def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...], tit
         When it is worse than the recipe allows; the report is written.
     OutputRefused
     """
-    report = reporter.finish(title or recipe.target_path.name, models)
+    report = replace(reporter.finish(title or recipe.target_path.name, models), notes=notes)
     failures = tuple(report.failures(read_limits(recipe.fail_under)))
     if recipe.report_path is not None:
         try:

@@ -284,7 +284,7 @@ def create(backend: Backend, recipe: Recipe, store: JobStore, on_bytes: OnBytes 
         if job.status in ("failed", "cancelled"):
             retry(backend, store, job_id)
         return job_id
-    asked.check_faces()
+    told = asked.check_faces()
     storage = open_storage(backend.storage_url, cache().folder)
     inputs = {}
     for number, path in enumerate(dict.fromkeys(input_paths(asked.recipe))):
@@ -296,7 +296,7 @@ def create(backend: Backend, recipe: Recipe, store: JobStore, on_bytes: OnBytes 
     if hash_inputs(asked.recipe) != asked.hashes:
         storage.delete(f"{job_id}/")
         raise JobMismatch("An input was changed while it was sent.", "Run the same command again.")
-    stored = asked.stored() | {"inputs": inputs, "target_bytes": asked.recipe.target_path.stat().st_size}
+    stored = asked.stored(told) | {"inputs": inputs, "target_bytes": asked.recipe.target_path.stat().st_size}
     del stored["work"]  # no job takes over what workers have made
     counts = [count for _, _, count in stored["spans"]]
     items = store.create(
