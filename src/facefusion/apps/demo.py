@@ -55,9 +55,10 @@ def measure(recipe: Recipe) -> Likenesses:
         pictures = [target.pixels, output.pixels]
         faces = [analyser.find_faces(pixels)[:1] for pixels in pictures] if target.index % EVERY == 0 else [[]]
         if all(faces):
-            before, after = identifier.identify(pictures, [face.five_points for (face,) in faces])
-            values.append((before @ wanted, after @ wanted, before @ after))
-    return Likenesses(*(float(v) for v in np.mean(values, axis=0)), identifier.same_person_cosine)
+            one, other = identifier.identify(pictures, [face.five_points for (face,) in faces])
+            values.append((one @ wanted, other @ wanted, one @ other))
+    before, after, to_target = (float(value) for value in np.mean(values, axis=0))
+    return Likenesses(before, after, to_target, identifier.same_person_cosine)
 
 
 def main(folder: str = "out") -> Outcome:

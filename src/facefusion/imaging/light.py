@@ -171,12 +171,6 @@ def limit_gain(change: FloatArray, loss: float, gain: float) -> FloatArray:
     return np.asarray(change + (np.clip(brightness, -loss, gain) - brightness), dtype=np.float32)
 
 
-def regrade(pixels: Pixels, gains: FloatArray, offsets: FloatArray) -> Pixels:
-    """``pixels`` times gains plus offsets, all (H, W, 3); rounded and clipped."""
-    values = cv2.multiply(pixels, gains, dtype=cv2.CV_32F)
-    return np.asarray(cv2.add(values, offsets, dtype=cv2.CV_8U), dtype=np.uint8)
-
-
 def match_low_frequencies(pixels: Pixels, goal: Pixels, share: float) -> Pixels:
     """Give a picture the broad colours of another of the same size.
 

@@ -163,11 +163,6 @@ def add(pixels: Pixels, values: FloatArray) -> Pixels:
     return np.asarray(added, dtype=np.uint8)
 
 
-def enlarge_to(values: FloatArray, width: int, height: int) -> FloatArray:
-    """A smooth map at another size, interpolated."""
-    return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-
-
 def warp(pixels: npt.NDArray[T], affine: FloatArray, width: int, height: int, is_border_black: bool) -> npt.NDArray[T]:
     """Move a picture or mask by an affine ``new_from_old``; outside the old one its border is repeated, or 0."""
     border = cv2.BORDER_CONSTANT if is_border_black else cv2.BORDER_REPLICATE

@@ -1,7 +1,7 @@
 """Textures in bytes, and the light they are shown in as a straight line over them.
 
 A texture byte is ``exp(EXPONENT * detail)`` on a scale of its own. Of one detail under one light an eye sees
-``encode(exp(detail * relief + light))``, which over such bytes is very nearly a straight line: off by half a level of
+``encode(exp(detail * relief + light))``, which over such bytes is very nearly a straight line: off by about a level of
 255 from deep shadows to highlights. Light varies slowly, so the line is found for a reduced picture and enlarged, and a
 face is drawn by one look-up of bytes, one multiplication and one addition.
 """
@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from facefusion.imaging.light import from_log_exactly
+from facefusion.imaging.resample import stack
 from facefusion.imaging.texture import SurfaceView, enlarged, look_up_at
 
 FloatArray = npt.NDArray[np.float32]
@@ -141,12 +143,13 @@ def draw(lit: Lit, view: SurfaceView, plane_size: int) -> tuple[Pixels, FloatArr
     width, height = view.size
     pixels, alpha = np.empty((height, width, 3), dtype=np.uint8), np.empty((height, width), dtype=np.float32)
     rows = len(view.where)
-    factors = cv2.merge([*cv2.split(lit.gains), lit.fade])
+    factors = stack(lit.gains, lit.fade)
     tall = max(_STRIP_PX // view.step, 1)
     for first in range(0, rows, tall):
         # Strip by strip, so that what is made in between stays in the cache; with a row of room for interpolation.
         low, high = max(first - 1, 0), min(first + tall + 1, rows)
-        parts = (enlarged(values[low:high], view.step) for values in (view.where, factors, lit.offsets))
+        smooth: tuple[FloatArray, ...] = (view.where, factors, lit.offsets)
+        parts = (enlarged(values[low:high], view.step) for values in smooth)
         begin, end = (first - low) * view.step, (min(first + tall, rows) - low) * view.step
         top = first * view.step
         end = min(end, begin + height - top)
@@ -154,15 +157,15 @@ def draw(lit: Lit, view: SurfaceView, plane_size: int) -> tuple[Pixels, FloatArr
         values = cv2.multiply(_tones(lit, where, plane_size), more, dtype=cv2.CV_32F)
         into = slice(top, top + end - begin)
         cv2.add(cv2.cvtColor(values, cv2.COLOR_RGBA2RGB), added, dst=pixels[into], dtype=cv2.CV_8U)
-        cv2.multiply(cv2.extractChannel(values, 3), 1 / 255, dst=alpha[into])
+        np.multiply(cv2.extractChannel(values, 3), np.float32(1 / 255), out=alpha[into])
     return pixels, alpha
 
 
-def _tones(lit: Lit, where: FloatArray, plane_size: int) -> Pixels | FloatArray:
-    """(H, W, 4) tones of the texture at (H, W, 2) places."""
+def _tones(lit: Lit, where: FloatArray, plane_size: int) -> npt.NDArray[Any]:
+    """(H, W, 4) tones of the texture at (H, W, 2) places; floats where they are a mean."""
     plain = int(255 * np.exp(-EXPONENT * lit.top) + 0.5)
     outside = (plain, plain, plain, 0)
-    tones: Pixels | FloatArray = look_up_at(lit.levels[0], where, plane_size, outside)
+    tones: Any = look_up_at(lit.levels[0], where, plane_size, outside)
     if lit.further > 0:
         other = look_up_at(lit.levels[1], where, plane_size, outside)
         # Not rounded: of two values that differ by one a rounded mean is either.
