@@ -42,7 +42,7 @@ def test_under_any_light_a_line_over_tones_is_what_is_seen(light, relief):
     gains, offsets = find_line(np.full((1, 1, 3), light, np.float32), np.full((1, 1), relief, np.float32), top)
     line = gains[0, 0, 0] * 255 * np.exp(EXPONENT * (detail - top)) + offsets[0, 0, 0]
     assert np.abs(line - np.minimum(seen, 255)).max() < 3
-    assert np.abs(line - seen)[np.abs(detail) < 0.4].max() < 1.3
+    assert np.abs(line - seen)[np.abs(detail) < 0.4].max() < 2
 
 
 def test_a_veil_lies_over_the_line_as_over_the_picture():
