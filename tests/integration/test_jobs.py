@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -520,6 +522,27 @@ def test_a_poor_source_is_told_about_once_and_the_job_goes_on(jobs, tmp_path):
         job = jobs.create(recipe_for(tmp_path, source_paths=[path]))
     jobs.run(job.id, workers=1)  # a second warning would be an error here
     assert (tmp_path / "out.mp4").exists()
+
+
+def test_too_little_of_a_face_is_said_at_once_in_the_outcome_and_in_the_report(jobs, tmp_path, analyser):
+    with Image.open(sample_path("source.jpg")) as picture:
+        pixels = np.array(picture.convert("RGB"))
+    x0, y0, x1, y1 = analyser.find_faces(pixels)[0].box.astype(int)
+    pixels[y0 - 10 : y1 + 10, x0 - 20 : (x0 + x1) // 2] = (30, 60, 120)  # somebody stands before half of it
+    path = tmp_path / "half.png"
+    Image.fromarray(pixels).save(path)
+    lack = r"half\.png: Little is seen of: left half\. Add a photo from the side that is left in the picture\."
+    with pytest.warns(PoorSourceWarning, match=lack):
+        job = jobs.create(recipe_for(tmp_path, source_paths=[path], report_path=tmp_path / "report.json"))
+    outcome = jobs.run(job.id, workers=1)
+    assert sum(bool(re.fullmatch(lack, note)) for note in outcome.notes) == 1
+    told = json.loads((tmp_path / "report.json").read_text())["notes"]
+    assert re.fullmatch(lack, *told)
+
+
+def test_a_good_source_needs_no_advice(jobs, tmp_path):
+    job = jobs.create(recipe_for(tmp_path))  # a warning would be an error here
+    assert job.plan["notes"] == []
 
 
 def test_nobody_in_the_target_is_said_and_nothing_is_written(jobs, tmp_path):

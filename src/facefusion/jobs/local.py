@@ -156,8 +156,7 @@ class LocalJobs:
         job = self.store.find(job_id)
         if job is not None and job.status != "done":
             return job
-        asked.check_faces(on_progress)
-        chosen, stored = asked.chosen, asked.stored()
+        chosen, stored = asked.chosen, asked.stored(asked.check_faces(on_progress))
         counts = [span.frame_count for span in stored.found.spans]
         with ExitStack() as stack:
             self._hold(stack, job_id, self._lock_path(job_id, ".new"), LEAVE_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,12 +64,12 @@ class Prepared:
         seen: tuple[StageName, ...] = ("analyse", "join") if self.plan.wants_faces else ()
         return *made, *seen, "render", "merge"
 
-    def check_faces(self, on_progress: OnProgress = ignore_progress) -> None:
-        """Refuse photos without a face (`facefusion.pipeline.cast.check_faces`)."""
-        check_faces(self.plan.resolved, self.plan.found.sources, on_progress, self.shelf)
+    def check_faces(self, on_progress: OnProgress = ignore_progress) -> tuple[str, ...]:
+        """Refuse photos without a face, and tell what others lack (`facefusion.pipeline.cast.check_faces`)."""
+        return check_faces(self.plan.resolved, self.plan.found.sources, on_progress, self.shelf)
 
-    def stored(self) -> StoredPlan:
-        """What is decided before the first frame, as it is stored with the job."""
+    def stored(self, notes: Sequence[str] = ()) -> StoredPlan:
+        """What is decided before the first frame, as it is stored with the job; notes are told with its outcome."""
         found = self.plan.found
         if self.plan.is_generated:
             made = build_source(self.plan, self.shelf).info
@@ -76,7 +77,8 @@ class Prepared:
         else:
             found = replace(found, spans=plan_clip(self.chosen, self.plan.kind))
         models = self.plan.model_hashes()
-        return StoredPlan(__version__, found, models, self.hashes, work_id_of(self.recipe, self.hashes, models))
+        work = work_id_of(self.recipe, self.hashes, models)
+        return StoredPlan(__version__, found, models, self.hashes, work, notes=tuple(notes))
 
 
 def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None) -> Prepared:

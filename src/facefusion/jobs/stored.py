@@ -46,6 +46,8 @@ class StoredPlan:
         Where each input file lies in the storage of a cluster, by path; nothing for jobs of this machine.
     target_bytes
         Size of the target there.
+    notes
+        What is told with the outcome: what the sources lack.
     """
 
     version: str = ""
@@ -56,6 +58,7 @@ class StoredPlan:
     taken_from: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
     target_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
     def is_alike(self, other: StoredPlan) -> bool:
         """Whether two jobs have the same parts."""
@@ -78,6 +81,7 @@ class StoredPlan:
         if found.generated is not None:
             values["generated"] = asdict(found.generated) | {"frame_rate": str(found.generated.frame_rate)}
         told = {name: getattr(self, name) for name in ("work", "taken_from", "target_bytes")}
+        told["notes"] = list(self.notes)
         return values | {name: value for name, value in told.items() if value} | _if_any("inputs", self.inputs)
 
     @classmethod
@@ -101,7 +105,8 @@ class StoredPlan:
             version, work, taken_from = (str(values.get(name, "")) for name in ("version", "work", "taken_from"))
             models, hashes, inputs = (_texts(values, name) for name in ("models", "hashes", "inputs"))
             size = int(values.get("target_bytes", 0))
-            return cls(version, found, models, hashes, work, taken_from, inputs, size)
+            notes = tuple(str(note) for note in values.get("notes", ()))
+            return cls(version, found, models, hashes, work, taken_from, inputs, size, notes)
         except _WRONG as error:
             raise _damaged(job_id) from error
 

@@ -668,7 +668,7 @@ class Worker:
         frames, changed = sum(len(one.pts) for one in rendered), sum(one.changed_frame_count for one in rendered)
         if plan.is_generated:
             changed = frames
-        notes: list[str] = []
+        notes: list[str] = list(bench.stored.notes)
         is_empty = joined is not None and not joined.track_count and plan.resolved.is_faces_only
         if plan.kind == "clip" and is_empty and can_copy(plan, job.output_path):
             if job.is_shared:
@@ -717,7 +717,7 @@ class Worker:
         failure = None
         try:
             asked = recipe.model_copy(update={"output_path": job.output_path, "report_path": report})
-            save_report(asked, reporter, models_used(bench.plan), job.target_path.name)
+            save_report(asked, reporter, models_used(bench.plan), job.target_path.name, bench.stored.notes)
         except FaceFusionError as error:
             failure = Told.of(error)
         if recipe.report_path is not None and job.is_shared:

@@ -18,12 +18,13 @@ from facefusion.errors import NoFaceInSource, UnknownOption
 from facefusion.media.image import Photo
 from facefusion.media.sound import read_sound
 from facefusion.models.providers import core_count
+from facefusion.pipeline.advice import advice
 from facefusion.pipeline.inputs import Shelf
-from facefusion.pipeline.plan import kind_of_source
+from facefusion.pipeline.plan import kind_of_source, models_of
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
-from facefusion.pipeline.resolved import Resolved, SourceKind, resolve
+from facefusion.pipeline.resolved import Resolved, SourceKind, Use, resolve
 from facefusion.pipeline.selection import choose_tracks, matching_tracks
-from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray, FrameProcessor
+from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray, FrameProcessor, ShowsSources
 from facefusion.plugins.registry import build_engine, build_processor
 from facefusion.recipe import Person, Recipe, four_sides
 from facefusion.types.crop import SourceFace
@@ -153,15 +154,31 @@ def read_sources(
 ) -> list[SourceFace]:
     """`read_faces`, and a `PoorSourceWarning` for each that shows too little for a good likeness."""
     sources = read_faces(paths, analyser, on_progress)
-    for path, source in zip(paths, sources, strict=True):
-        if weakness := find_weakness(source):
-            warnings.warn(
-                f"{path} {weakness}, so the result will look little like it. Add photos that are larger, from the "
-                "front and evenly lit.",
-                PoorSourceWarning,
-                stacklevel=2,
-            )
+    for sentence in _weaknesses(paths, sources):
+        warnings.warn(sentence, PoorSourceWarning, stacklevel=2)
     return sources
+
+
+def _weaknesses(paths: Sequence[Path], sources: Sequence[SourceFace]) -> list[str]:
+    return [
+        f"{path} {weakness}, so the result will look little like it. Add photos that are larger, from the front and "
+        "evenly lit."
+        for path, source in zip(paths, sources, strict=True)
+        if (weakness := find_weakness(source))
+    ]
+
+
+def _lacks(recipe: Recipe, chain: Sequence[Step], paths: Sequence[Path], sources: Sequence[SourceFace]) -> list[str]:
+    """What to add to one person's photos, which by themselves are good ones, as the processors that show it say."""
+    for step in chain:
+        specs = models_of(recipe, [Use(model, step) for model in step.requirements.models])
+        # Others take long to load, and are loaded where the work is done.
+        if Input.FACE_PHOTO in step.requirements.inputs and all(spec.origin == "embedded" for spec in specs):
+            processor = build_processor(step, EngineContext(recipe, step=step))
+            if isinstance(processor, ShowsSources):
+                named = ", ".join(path.name for path in paths)
+                return [f"{named}: {sentence}" for sentence in advice(processor.inspect(sources))]
+    return []
 
 
 def find_weakness(source: SourceFace) -> str:
@@ -184,7 +201,7 @@ def check_faces(
     kinds: Mapping[Path, SourceKind] | None = None,
     on_progress: OnProgress = ignore_progress,
     shelf: Shelf | None = None,
-) -> None:
+) -> tuple[str, ...]:
     """Refuse photos without a face before a clip is worked on for hours, and tell about those that show little of one.
 
     Parameters
@@ -198,18 +215,28 @@ def check_faces(
     shelf
         Where faces are kept for who takes the sources in.
 
+    Returns
+    -------
+    What was told: a `PoorSourceWarning` for each photo, or for the photos of a person, in sentences.
+
     Raises
     ------
     NoFaceInSource
     """
     resolved = resolve(asked)
     if Need.FACES not in resolved.required.needs and Input.FACE_PHOTO not in resolved.required.inputs:
-        return
-    given = [path for chain in resolved.chains for path in chain.sources]
-    photos, _ = sort_sources(given, kinds)
+        return ()
+    wanted = [(chain, sort_sources(chain.sources, kinds)[0]) for chain in resolved.chains]
     looker = Looker(resolved, shelf)
-    read_sources(photos, looker, on_progress)
+    sources = iter(read_faces([path for _, own in wanted for path in own], looker, on_progress))
+    told: list[str] = []
+    for chain, paths in wanted:
+        own = [next(sources) for _ in paths]
+        told += _weaknesses(paths, own) or (_lacks(resolved.recipe, chain.steps, paths, own) if own else [])
+    for sentence in dict.fromkeys(told):
+        warnings.warn(sentence, PoorSourceWarning, stacklevel=2)
     read_faces(resolved.known_faces, looker)  # to know somebody by, less will do
+    return tuple(dict.fromkeys(told))
 
 
 def sort_sources(

@@ -151,7 +151,7 @@ def own_errors(on_progress: OnProgress) -> Iterator[OnProgress]:
             raise
 
     try:
-        yield told
+        yield on_progress if on_progress is ignore_progress else told  # who tells nobody need not look either
     except Exception as error:
         if isinstance(error, Warning) or any(error is one for one in passed):
             raise
@@ -248,7 +248,9 @@ def beside(target: Frame, pixels: Pixels, is_changed: bool) -> RenderedFrame:
     return RenderedFrame(target, pixels, (0, 0, width, height))
 
 
-def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...], title: str = "") -> None:
+def save_report(
+    recipe: Recipe, reporter: Reporter, models: tuple[str, ...], title: str = "", notes: tuple[str, ...] = ()
+) -> None:
     """Write what was measured where the recipe says.
 
     Raises
@@ -257,7 +259,7 @@ def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...], tit
         When it is worse than the recipe allows; the report is written.
     OutputRefused
     """
-    report = reporter.finish(title or recipe.target_path.name, models)
+    report = replace(reporter.finish(title or recipe.target_path.name, models), notes=notes)
     failures = tuple(report.failures(read_limits(recipe.fail_under)))
     if recipe.report_path is not None:
         try:

@@ -286,7 +286,7 @@ def create(backend: Backend, recipe: Recipe, store: JobStore, on_bytes: OnBytes 
         if job.status in ("failed", "cancelled"):
             retry(backend, store, job_id)
         return job_id
-    asked.check_faces()
+    told = asked.check_faces()
     storage = open_storage(backend.storage_url, cache().folder)
     inputs = {}
     for number, path in enumerate(dict.fromkeys(input_paths(asked.chosen))):
@@ -299,7 +299,8 @@ def create(backend: Backend, recipe: Recipe, store: JobStore, on_bytes: OnBytes 
         storage.delete(f"{job_id}/")
         raise JobMismatch("An input was changed while it was sent.", "Run the same command again.")
     # No job takes over what workers have made, so there is no work to share.
-    stored = replace(asked.stored(), inputs=inputs, target_bytes=asked.recipe.target_path.stat().st_size, work="")
+    size = asked.recipe.target_path.stat().st_size
+    stored = replace(asked.stored(told), inputs=inputs, target_bytes=size, work="")
     counts = [span.frame_count for span in stored.found.spans]
     items = store.create(
         job_id, asked.plan.recipe.model_dump(mode="json"), stored.as_dict(), backend.storage_url, counts, backend.queue,
