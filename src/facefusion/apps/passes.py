@@ -27,7 +27,8 @@ def run_analyse(recipe: Recipe, path: Path, show: Show, reads: Sequence[Named] =
     found = analyse(recipe, path, show.progress, reads)
     lines = [f"{shown(found.output)}: {counted(len(found.people), 'person', 'people')}"]
     lines += [
-        f"  face {seen.face}: {seen.frames} of {counted(found.frames, 'frame')}, {seen.start_s:.2f} to {seen.stop_s:.2f} s, "
+        f"  face {seen.face}: {seen.frames} of {counted(found.frames, 'frame')}, "
+        f"{seen.start_s:.2f} to {seen.stop_s:.2f} s, "
         f"{seen.size_px} px"
         for seen in found.people
     ]
