@@ -17,7 +17,9 @@ NEVER_ONE = {
     "gone.how}, {MAX_BARREN} times", "{moved.attempts} times", "{unrest:.2f} times", "gives no {POINT_COUNT} points",
     "{found.leading} frames", "{len(found)} jobs", "{depth} bits", "{self.info.bit_depth} bits", "{length} bytes",
     "{limit} pixels", "{height} pixels", "{count} channels", "{halo} frames", "{len(pictures)} pictures",
-    "{outcome.frames_per_s:.1f} frames", "{stage.frames_per_s:.1f} frames", "{rate:.1f} frames", "{sides} pixels",
+    "{outcome.frames_per_s:.1f} frames", "{stage.frames_per_s:.1f} frames",
+    "{rate:.1f} frames", "{made.frames_per_s:.1f} frames",
+    "{recipe.face_map_path} names", "{sides} pixels",
     "{file.size_bytes or '?'} bytes", "million pixels", "{what} answers", "{suffix} files", "{path.suffix} files",
 }  # fmt: skip
 
