@@ -542,7 +542,7 @@ def test_too_little_of_a_face_is_said_at_once_in_the_outcome_and_in_the_report(j
 
 def test_a_good_source_needs_no_advice(jobs, tmp_path):
     job = jobs.create(recipe_for(tmp_path))  # a warning would be an error here
-    assert job.plan["notes"] == []
+    assert job.plan.notes == ()
 
 
 def test_nobody_in_the_target_is_said_and_nothing_is_written(jobs, tmp_path):
