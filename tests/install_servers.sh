@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Servers that the tests of the cluster start: installed where apt-get works as root, left out with a message elsewhere.
+# Servers that the tests of the cluster start, and a browser for those of the page: installed where apt-get works as root,
+# left out with a message elsewhere.
 set -uo pipefail
-packages="rabbitmq-server redis-server postgresql ceph-mon ceph-osd radosgw ceph-common"
+packages="rabbitmq-server redis-server postgresql ceph-mon ceph-osd radosgw ceph-common chromium"
 if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
     echo "install_servers: not root or no apt-get; tests that need $packages are skipped (and fail with CI=true)" >&2
     exit 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from facefusion.apps.cli import main
 from facefusion.client import Client
 from facefusion.errors import NotThere
 from facefusion.jobs.storage import hash_file
+from facefusion.media.generate import write_test_clip
 from facefusion.testing.fakes import sample_path
 
 
@@ -45,6 +48,27 @@ def test_a_photo_is_swapped_and_the_output_is_an_asset(anna):
     assert content.headers["etag"] == f'"{output["sha256"]}"'
 
 
+def test_shots_of_a_clip_are_found_also_where_it_is_read_in_pieces(anna, tmp_path):
+    grey, ramp = np.full((96, 96, 3), 90, np.uint8), np.zeros((96, 96, 3), np.uint8)
+    ramp[..., 0] = np.arange(96) * 2
+    clip = tmp_path / "shots.mp4"
+    # Twelve frames a second; the second piece of 8 s begins in the middle of the second shot, and none begins with it.
+    write_test_clip(clip, [grey] * 60 + [ramp] * 48 + [grey] * 24, [k * 1024 for k in range(132)], Fraction(1, 12288))
+    asset = upload(anna, clip)
+    found = {}
+
+    def is_known():
+        answer = anna.get(f"/v1/assets/{asset}/shots")
+        assert answer.status_code in (200, 202), answer.text
+        found.update(answer.json())
+        return answer.status_code == 200
+
+    wait_until(is_known)
+    assert found == {"state": "known", "shots": [0.0, 5.0, 9.0], "is_whole": True, "error": None}
+    photo = anna.get(f"/v1/assets/{upload(anna, 'target.jpg')}/shots")
+    assert (photo.status_code, photo.json()["shots"]) == (200, [0.0])
+
+
 def test_people_are_found_and_one_of_them_is_mapped(anna, live):
     source, target = upload(anna, "source.jpg"), upload(anna, "target.mp4")
     found = {}
@@ -61,6 +85,10 @@ def test_people_are_found_and_one_of_them_is_mapped(anna, live):
     left, top, right, bottom = person["box"]
     assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
     assert person["frames"] > 10 and person["first_s"] < person["last_s"] < 4
+    stretches = person["seen"]
+    assert stretches[0][0] == 0 and stretches[-1][1] == pytest.approx(4, abs=0.1)
+    assert all(start < stop and 0 <= well <= 1 for start, stop, well in stretches)
+    assert all(before[1] <= after[0] for before, after in pairwise(stretches))
     picture = anna.get(person["picture"])
     assert picture.headers["content-type"] == "image/webp"
     recipe = {"target": target, "people": [{"face": person["face"], "sources": [source]}], "end_s": 0.2}

@@ -68,6 +68,7 @@ ROUTES = {
     "HEAD /v1/assets/{asset_id}": Case("assets:read", True),
     "GET /v1/assets/{asset_id}/about": Case("assets:read", True),
     "GET /v1/assets/{asset_id}/thumbnail": Case("assets:read", True),
+    "GET /v1/assets/{asset_id}/shots": Case("assets:read", True),
     "GET /v1/assets/{asset_id}/faces": Case("assets:read", True),
     "GET /v1/assets/{asset_id}/faces/{face}": Case("assets:read", True),
     "DELETE /v1/assets/{asset_id}": Case("assets:write", True),

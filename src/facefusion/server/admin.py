@@ -115,6 +115,7 @@ class ProcessorBody(BaseModel):
     title: str
     kind: str
     is_default: bool
+    is_protective: bool = Field(description="whether it hides people")
     models: list[ChoiceBody]
     inputs: list[str] = Field(description="what it wants besides the target")
     options: dict[str, Any] = Field(description="JSON Schema of its options")
@@ -161,7 +162,8 @@ def capabilities(request: Request, principal: Principal = Depends(anybody)) -> C
         processors=[
             ProcessorBody(
                 name=one.name, title=one.title, kind=one.kind, is_default=find_processor(one.name).is_default,
-                models=[ChoiceBody(**asdict(choice)) for choice in one.models], inputs=list(one.inputs),
+                is_protective=one.is_protective, inputs=list(one.inputs),
+                models=[ChoiceBody(**asdict(choice)) for choice in one.models],
                 options=_only(one.schema, [n for n, _, _ in allowed(find_processor(one.name).options.model_fields)]),
             )
             for one in found.processors

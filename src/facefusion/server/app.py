@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import FileResponse, JSONResponse
-from fastapi.staticfiles import StaticFiles
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from facefusion.errors import FaceFusionError, RecipeError
-from facefusion.server import admin, assets, events, jobs, looks, uploads
+from facefusion.server import admin, assets, events, jobs, looks, pages, shots, uploads
 from facefusion.server.admin import set_cookie
 from facefusion.server.config import ServerConfig
-from facefusion.server.guard import CSP, Guard, problem_of
+from facefusion.server.guard import Guard, problem_of
 from facefusion.server.keeper import Keeper
 from facefusion.server.problems import Flaw, ProblemBody, of_status, respond
 from facefusion.server.state import Service
 from facefusion.version import __version__
 
-STATIC = Path(__file__).with_name("static")
 DESCRIPTION = """Change faces in photos and video. Errors are problem details (RFC 9457) with a `code` and a `hint`.
 See docs/rest.md of FaceFusion for what to do with it."""
 
@@ -44,6 +41,7 @@ def build_app(config: ServerConfig, is_working: bool = True) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = Service(config)
         app.state.service, app.state.hub, app.state.finder = service, events.Hub(service), looks.Finder(service)
+        app.state.shots = shots.ShotFinder(service)
         keeper = Keeper(service)
         if is_working:
             keeper.start()
@@ -60,7 +58,7 @@ def build_app(config: ServerConfig, is_working: bool = True) -> FastAPI:
     )  # fmt: skip
     for router in (
         admin.router, assets.router, uploads.router, jobs.build_router(), jobs.plain_router, looks.build_router(),
-        looks.plain_router, events.router,
+        looks.plain_router, shots.router, events.router,
     ):  # fmt: skip
         app.include_router(router)
     _add_page(app)
@@ -81,14 +79,12 @@ def _add_page(app: FastAPI) -> None:
     @app.get("/", include_in_schema=False)
     def page(request: Request) -> Response:
         service: Service = request.app.state.service
-        response = FileResponse(
-            STATIC / "index.html", headers={"Content-Security-Policy": CSP, "Cache-Control": "no-cache"}
-        )
+        response = pages.answer(request, "/")
         if service.gate.is_local and is_direct(request):
             set_cookie(response, service.gate.local_cookie(), bool(service.config.certificate))
         return response
 
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.include_router(pages.build_router())
 
 
 def is_direct(request: Request) -> bool:

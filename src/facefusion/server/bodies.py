@@ -286,6 +286,9 @@ class PersonBody(BaseModel):
     last_s: float
     best_s: float
     box: list[float] = Field(description="at best_s, as shares of width and height: left, top, right, bottom")
+    seen: list[tuple[float, float, float]] = Field(
+        default_factory=list, description="stretches in which they are seen: start and stop in seconds, how well 0 to 1"
+    )
     picture: str
 
 

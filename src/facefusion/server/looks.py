@@ -87,7 +87,7 @@ class Finder:
             people=[
                 PersonBody(
                     face=str(one["number"]), frames=one["frames"], first_s=one["first_s"], last_s=one["last_s"],
-                    best_s=one["best_s"], box=list(one["box"]),
+                    best_s=one["best_s"], box=list(one["box"]), seen=one.get("seen", []),
                     picture=f"/v1/assets/{asset.id}/faces/{one['number']}",
                 )
                 for one in told["people"]

@@ -6,9 +6,10 @@ shows one face, large enough to be recognised.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ ROOM = 0.7
 """Room around a face in its picture, over its longer side."""
 SMALLEST_PX = 32
 """Smaller faces are nobody that can be chosen."""
+ABOUT = 0.15
+"""Looks that differ less are about as good as each other."""
+FINE_PX = 96.0
+"""A face that is as large is seen well, and no better where it is larger."""
 MOST = 40
 """People that are told about, those who are seen most first."""
 
@@ -52,6 +57,9 @@ class Seen:
         When they are seen first, last and best, seconds from the beginning.
     box
         Where the face is then, as shares of width and height: left, top, right, bottom.
+    seen
+        Stretches in which they are seen: start and stop, seconds, and how well, 0 to 1; as exact as moments lie close
+        together.
     """
 
     number: int
@@ -60,6 +68,7 @@ class Seen:
     last_s: float
     best_s: float
     box: tuple[float, float, float, float]
+    seen: tuple[tuple[float, float, float], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -70,6 +79,7 @@ class Seen:
 class _Person:
     identity: FloatArray
     times: list[float] = field(default_factory=list)
+    looks: dict[float, float] = field(default_factory=dict)
     quality: float = 0.0
     best_s: float = 0.0
     box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
@@ -96,7 +106,9 @@ def find_people(recipe: Recipe, folder: Path, moments: int = MOMENTS) -> tuple[S
     analyser = build_analyser(recipe, has_identity=False)
     identifier = build_engine("face_identifier", resolve(recipe).identifier, EngineContext(recipe))
     people: list[_Person] = []
+    times: list[float] = []
     for at_s, frame in _moments(recipe, moments):
+        times.append(at_s)
         faces = [face for face in analyser.find_faces(frame.pixels) if _size(face) >= SMALLEST_PX]
         if not faces:
             continue
@@ -111,9 +123,30 @@ def find_people(recipe: Recipe, folder: Path, moments: int = MOMENTS) -> tuple[S
         write_photo(folder / f"{number}.png", Photo(person.picture, None, None, None))
         save_bytes(folder / f"{number}.webp", encode_picture(person.picture, "webp", 82))
         found.append(
-            Seen(number, len(person.times), min(person.times), max(person.times), person.best_s, person.box)
+            Seen(
+                number, len(person.times), min(person.times), max(person.times), person.best_s, person.box,
+                _stretches(person.looks, times),
+            )
         )  # fmt: skip
     return tuple(found)
+
+
+def _stretches(looks: Mapping[float, float], times: Sequence[float]) -> tuple[tuple[float, float, float], ...]:
+    """Neighbouring looks that are about as good as each other, joined; each reaches half the way to the next moment."""
+    if len(times) < 2:
+        return ()
+    middles = [(one + other) / 2 for one, other in pairwise(times)]
+    starts = [0.0, *middles]
+    stops = [*middles, 2 * times[-1] - middles[-1]]
+    made: list[tuple[float, float, float]] = []
+    for at_s, start_s, stop_s in zip(times, starts, stops, strict=True):
+        if at_s not in looks:
+            continue
+        if made and made[-1][1] == start_s and abs(made[-1][2] - looks[at_s]) < ABOUT:
+            made[-1] = (made[-1][0], stop_s, min(made[-1][2], looks[at_s]))
+        else:
+            made.append((start_s, stop_s, looks[at_s]))
+    return tuple((round(start_s, 3), round(stop_s, 3), round(well, 2)) for start_s, stop_s, well in made)
 
 
 def _moments(recipe: Recipe, count: int) -> Iterator[tuple[float, Frame]]:
@@ -154,7 +187,9 @@ def _add(
     person = people[number]
     person.identity = person.identity + identity
     person.times.append(at_s)
-    quality = min(_size(face), 256.0) * face.score * max(0.2, 1 - abs(face.pose.yaw) / 90 - abs(face.pose.pitch) / 120)
+    turned = face.score * max(0.2, 1 - abs(face.pose.yaw) / 90 - abs(face.pose.pitch) / 120)
+    quality = min(_size(face), 256.0) * turned
+    person.looks[at_s] = min(_size(face) / FINE_PX, 1.0) * min(turned, 1.0)
     if quality > person.quality:
         height, width = pixels.shape[:2]
         shares = np.clip(face.box / np.array([width, height, width, height], dtype=np.float32), 0, 1)

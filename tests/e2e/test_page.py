@@ -1,0 +1,432 @@
+"""The page in a real browser, against the real service: what somebody does who never opens a terminal."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import urllib.request
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from tests.live import LiveServer
+from tests.patience import PATIENCE_S
+from tests.servers import need
+
+from facefusion.imaging.resample import resize_pixels
+from facefusion.media.generate import write_test_clip
+from facefusion.media.image import Photo, read_photo, write_photo
+from facefusion.media.reader import ClipReader
+from facefusion.testing.fakes import sample_path
+
+BROWSER = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+PATIENCE_MS = PATIENCE_S * 1000
+DESKTOP = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+
+SHIFTS = """
+window.shifted = 0;
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
+}).observe({ type: "layout-shift", buffered: true });
+"""
+"""Counts how far what is there jumps without anybody having touched it (Cumulative Layout Shift; below 0.1 is good)."""
+
+
+class Service(LiveServer):
+    """The service as a newcomer starts it."""
+
+    def run(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "facefusion", *words], cwd=self.folder, env=self._own_environment(),
+            capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def hands(self) -> list[psutil.Process]:
+        """Processes that do what takes long."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    need("chromium")
+    with Service(tmp_path_factory.mktemp("service"), ["--jobs-at-once", "1"]) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    (program,) = need("chromium")
+    if os.environ.get("CI") != "true":
+        pytest.importorskip("playwright", reason="playwright is not installed; pip install '.[dev]' installs it")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, headless=True, args=BROWSER, timeout=PATIENCE_MS, downloads_path=None
+        )
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A browser of its own, at the page; what it complains about is kept."""
+
+    def __init__(self, chromium: Any, service: Service, size: dict[str, int], locale: str, theme: str) -> None:
+        is_phone = size is PHONE
+        self.service = service
+        self.context = chromium.new_context(
+            viewport=size, locale=locale, color_scheme=theme, has_touch=is_phone, is_mobile=is_phone,
+            accept_downloads=True,
+        )  # fmt: skip
+        self.context.set_default_timeout(PATIENCE_MS)
+        self.context.add_init_script(SHIFTS)
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.expected: list[str] = []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._hear)
+
+    def _hear(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.text} {message.location.get('url', '')}")
+
+    def open(self, path: str = "/") -> None:
+        self.page.goto(self.service.url + path)
+        self.page.wait_for_selector("html[data-ready]")
+
+    def give(self, role: str, *paths: Path) -> None:
+        """Choose files as a person does."""
+        button = "#viewer .primary, #target-head button" if role == "target" else "#sources .tile-add button"
+        with self.page.expect_file_chooser() as chooser:
+            self.page.locator(button).first.click()
+        chooser.value.set_files([str(path) for path in paths])
+
+    def bring(self, how: str, where: str, path: Path) -> None:
+        """Let go of a file over something, or paste it."""
+        self.page.evaluate(
+            """([how, where, name, content]) => {
+              const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+              const data = new DataTransfer();
+              data.items.add(new File([bytes], name, { type: "image/jpeg" }));
+              const place = document.querySelector(where);
+              const rest = { bubbles: true, cancelable: true };
+              const send = (event) => place.dispatchEvent(event);
+              if (how === "paste") send(new ClipboardEvent("paste", { clipboardData: data, ...rest }));
+              else for (const kind of ["dragenter", "dragover", "drop"])
+                send(new DragEvent(kind, { dataTransfer: data, ...rest }));
+            }""",
+            [how, where, path.name, base64.b64encode(path.read_bytes()).decode()],
+        )
+
+    def see_people(self, count: int) -> None:
+        self.page.wait_for_function(
+            "count => document.querySelectorAll('.person:not(.is-waiting)').length === count", arg=count
+        )
+
+    def see_change(self) -> None:
+        self.page.wait_for_selector(".frame.has-after:not(.is-asking)")
+
+    def render(self) -> str:
+        """Press the button; returns the id of the job."""
+        self.page.click("#render[aria-disabled=false]")
+        self.page.wait_for_selector(".job-top")
+        return self.page.url.rpartition("/")[2]
+
+    def see_end(self, status: str = "done") -> None:
+        self.page.wait_for_selector(f".job-top .status[data-status={status}]")
+
+    def download(self, path: Path) -> Path:
+        with self.page.expect_download() as download:
+            self.page.click("#download")
+        download.value.save_as(path)
+        return path
+
+    def check_axe(self) -> None:
+        from axe_playwright_python.sync_playwright import Axe
+
+        found = Axe().run(self.page)
+        assert not found.violations_count, found.generate_report()
+
+    def close(self) -> None:
+        self.context.close()
+        left = [text for text in self.complaints if not any(re.search(known, text) for known in self.expected)]
+        assert not left, left
+
+
+@pytest.fixture
+def visit(chromium: Any, service: Service) -> Iterator[Callable[..., Visit]]:
+    made: list[Visit] = []
+
+    def begin(size: dict[str, int] = DESKTOP, locale: str = "en-GB", theme: str = "dark") -> Visit:
+        made.append(Visit(chromium, service, size, locale, theme))
+        return made[-1]
+
+    yield begin
+    for one in made:
+        one.close()
+
+
+@pytest.fixture(scope="module")
+def two_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip of half a second in which the two people of the packaged photos stand side by side."""
+    halves = [resize_pixels(read_photo(sample_path(name)).pixels, 384, 384) for name in ("source.jpg", "target.jpg")]
+    path = tmp_path_factory.mktemp("clips") / "two.mp4"
+    frame = np.ascontiguousarray(np.concatenate(halves, axis=1))
+    write_test_clip(path, [frame] * 12, [k * 512 for k in range(12)], Fraction(1, 12800))
+    return path
+
+
+def difference(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one.astype(np.float32) - other.astype(np.float32)).mean())
+
+
+def test_a_photo_is_swapped_by_somebody_who_drops_one_and_pastes_the_other(visit, tmp_path):
+    one = visit()
+    one.open()
+    one.check_axe()
+    one.bring("drop", "#viewer", sample_path("target.jpg"))
+    one.see_people(1)
+    assert one.page.text_content(".caption") == "Add a source to see the change."
+    one.bring("paste", "body", sample_path("source.jpg"))
+    one.page.wait_for_selector(".person[data-fate=swapped]")
+    one.see_change()
+    one.check_axe()
+
+    # The settings leave as a file that the command line reads, and come back from it.
+    one.page.locator('[data-option="face_swapper.light"]').fill("0.5")
+    one.page.click("#presets")
+    with one.page.expect_download() as download:
+        one.page.click("#preset-download")
+    preset = tmp_path / "preset.toml"
+    download.value.save_as(preset)
+    assert tomllib.loads(preset.read_text()) == {"step": [{"processor": "face_swapper", "light": 0.5}]}
+    one.page.locator('[data-option="face_swapper.light"]').fill("1")
+    one.page.click("#presets")
+    with one.page.expect_file_chooser() as chooser:
+        one.page.click("#preset-open")
+    chooser.value.set_files(str(preset))
+    one.page.wait_for_function("() => document.querySelector('[data-option=\"face_swapper.light\"]').value === '0.5'")
+    assert "0.5" in one.service.run("run", "--config-path", str(preset), "--show-config")
+    one.see_change()
+
+    one.render()
+    one.see_end()
+    one.check_axe()
+    made = read_photo(one.download(tmp_path / "made.jpg")).pixels
+    target = read_photo(sample_path("target.jpg")).pixels
+    assert made.shape == target.shape
+    height, width = target.shape[:2]
+    face = np.s_[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4]
+    assert difference(made[face], target[face]) > 3
+    assert one.page.evaluate("() => window.shifted") < 0.1
+
+
+def test_two_people_of_a_clip_get_two_faces_and_the_result_plays_beside_the_original(visit, two_people, tmp_path):
+    one = visit(theme="light")
+    one.open()
+    one.give("target", two_people)
+    one.see_people(2)
+    one.give("source", sample_path("source.jpg"), sample_path("target.jpg"))
+    one.page.wait_for_function("() => document.querySelectorAll('.tile[data-key]:not(.tile-add) img').length === 2")
+    one.page.wait_for_function("() => !document.querySelector('.tile-upload')")
+    if one.page.locator("#people-actions button", has_text="Clear").count():
+        one.page.locator("#people-actions button", has_text="Clear").click()
+    # Each gets the face of the other: the first source is the one on the left.
+    left = one.page.evaluate(
+        "async () => { const id = location.hash.split('target=')[1];"
+        " const { people } = await (await fetch(`/v1/assets/${id}/faces`)).json();"
+        " return people.findIndex(person => person.box[0] < 0.4); }"
+    )
+    people, tiles = one.page.locator(".person"), one.page.locator(".tile:not(.tile-add) .tile-face")
+    fate = "at => document.querySelectorAll('.person')[at].dataset.fate === 'swapped'"
+    tiles.nth(1).drag_to(people.nth(left))  # by mouse
+    one.page.wait_for_function(fate, arg=left)
+    tiles.nth(0).focus()  # and by keyboard
+    one.page.keyboard.press("Enter")
+    people.nth(1 - left).locator(".person-main").focus()
+    one.page.keyboard.press("Enter")
+    one.page.wait_for_function(fate, arg=1 - left)
+    one.page.keyboard.press("Escape")
+    one.see_change()
+    one.check_axe()
+
+    # All but the first two frames, and the last, are kept.
+    one.page.focus(".trim.is-start")
+    one.page.keyboard.press("ArrowRight")
+    one.page.keyboard.press("ArrowRight")
+    one.page.focus(".trim.is-end")
+    one.page.keyboard.press("ArrowLeft")
+    one.render()
+    one.see_end()
+    frames = [frame.pixels for frame in ClipReader(one.download(tmp_path / "made.mp4"))]
+    before = [frame.pixels for frame in ClipReader(two_people)]
+    assert len(frames) == 9
+    for half in (np.s_[96:288, 96:288], np.s_[96:288, 480:672]):
+        assert difference(frames[4][half], before[6][half]) > 2
+
+    one.page.click(".player input[value=beside]")
+    one.page.click("#play-result")
+    one.page.wait_for_function("() => document.querySelector('.pane.is-after video').currentTime > 0.1")
+    one.page.wait_for_function(
+        "() => { const [before, after] ="
+        " ['before', 'after'].map(side => document.querySelector(`.pane.is-${side} video`));"
+        " return after.paused && !before.seeking && Math.abs(before.currentTime - after.currentTime - 0.08) < 0.05; }"
+    )
+    one.check_axe()
+
+
+def test_everybody_is_anonymised_with_one_touch_on_a_phone_in_chinese(visit, two_people, tmp_path):
+    one = visit(PHONE, "zh-CN")
+    one.open()
+    assert one.page.get_attribute("html", "lang") == "zh-Hans"
+    one.give("target", two_people)
+    one.see_people(2)
+    one.page.tap("label:has(#mode-anonymise)")
+    one.see_change()
+    assert one.page.locator(".person[data-fate=hidden]").count() == 2
+    one.check_axe()
+    assert one.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    one.page.select_option("#language", "en")
+    one.page.wait_for_function("() => document.querySelector('#render').textContent === 'Anonymise'")
+    one.page.select_option("#language", "zh")
+    one.page.wait_for_function("() => document.querySelector('#render').textContent === '匿名化'")
+    one.render()
+    one.see_end()
+    one.check_axe()
+    assert one.page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    frames = [frame.pixels for frame in ClipReader(one.download(tmp_path / "made.mp4"))]
+    before = [frame.pixels for frame in ClipReader(two_people)]
+    for half in (np.s_[96:288, 96:288], np.s_[96:288, 480:672]):
+        assert difference(frames[6][half], before[6][half]) > 2
+
+
+def test_a_job_is_cancelled_retried_and_outlives_a_reload(visit):
+    one = visit()
+    one.open()
+    one.give("target", sample_path("target.jpg"))
+    one.give("source", sample_path("source.jpg"))
+    one.page.wait_for_selector(".person[data-fate=swapped]")
+    one.see_change()
+    stopped = one.service.hands()
+    try:
+        for process in stopped:  # so that the job waits for as long as it is looked at
+            process.suspend()
+        job = one.render()
+        one.page.reload()
+        one.page.wait_for_selector(".job-top .status[data-status=queued]")
+        assert one.page.url.endswith(job)
+        one.check_axe()
+        one.page.click("#cancel-job")
+        one.see_end("cancelled")
+    finally:
+        for process in stopped:
+            process.resume()
+    one.page.click("#retry-job")
+    one.page.wait_for_selector(".job-top .status:not([data-status=cancelled])")
+    one.page.reload()
+    one.see_end()
+    one.page.get_by_role("button", name="Delete the job and its result").click()
+    one.page.wait_for_function(
+        "id => !location.hash.includes(id) && !document.querySelector(`[data-key='${id}']`)", arg=job
+    )
+
+
+def test_what_is_wrong_is_said_with_what_to_do_next(visit, tmp_path):
+    one = visit()
+    one.expected = ["Failed to load resource"]
+    one.open()
+    bad = tmp_path / "notes.jpg"
+    bad.write_text("no picture at all")
+    one.give("target", bad)
+    notice = one.page.locator(".upload.is-failed .notice-text")
+    notice.wait_for()
+    assert len(notice.locator("p").all()) == 2  # what is wrong, and a hint
+    one.check_axe()
+    one.page.click(".upload .upload-actions >> text=Remove")
+
+    grey = tmp_path / "grey.png"
+    write_photo(grey, Photo(np.full((96, 96, 3), 128, np.uint8), None, None, None))
+    one.give("target", sample_path("target.jpg"))
+    one.see_people(1)
+    one.give("source", grey)
+    one.page.wait_for_selector(".tile-flaw[aria-label='No face is found in grey.png']")
+    told = one.page.locator("#preview-notice .notice")
+    told.wait_for()
+    assert "face" in told.inner_text()
+    one.check_axe()
+    one.render()
+    one.see_end("failed")
+    assert "grey.png" in one.page.inner_text(".job-state .notice")
+    one.check_axe()
+    one.page.goto(f"{one.service.url}/#/jobs/{'0' * 32}")
+    one.page.wait_for_selector("text=This job is not here")
+
+
+def test_an_upload_that_a_reload_cuts_off_goes_on_where_it_was(visit, tmp_path, rng):
+    one = visit()
+    one.expected = ["net::ERR_FAILED", "Failed to load resource"]
+    one.open()
+    noise = tmp_path / "noise.png"
+    write_photo(noise, Photo(rng.integers(0, 256, (640, 640, 3), dtype=np.uint8), None, None, None))
+    assert noise.stat().st_size > 3 * 256 * 1024
+    sent: list[int] = []
+
+    def let_one_through(route: Any) -> None:
+        if route.request.method == "PATCH":
+            sent.append(int(route.request.headers["upload-offset"]))
+            if len(sent) > 1:
+                route.abort()
+                return
+        route.continue_()
+
+    one.page.route("**/v1/uploads/*", let_one_through)
+    one.give("target", noise)
+    one.page.wait_for_selector(".upload.is-retrying")
+    one.page.unroute("**/v1/uploads/*")
+    resumed: list[int] = []
+    one.page.on(
+        "request",
+        lambda request: resumed.append(int(request.headers["upload-offset"])) if request.method == "PATCH" else None,
+    )
+    one.page.reload()
+    one.page.wait_for_selector(".target-name >> text=noise.png")
+    assert sent[0] == 0 and resumed[0] > 0
+    one.page.wait_for_selector("text=No face is found in the target.")
+
+
+def test_a_key_opens_the_page_where_there_is_no_session(visit):
+    one = visit()
+    one.expected = ["401"]
+    secret = one.service.key("studio")
+
+    def without_session(route: Any) -> None:  # as it is for whoever comes over the network
+        with urllib.request.urlopen(one.service.url, timeout=PATIENCE_S) as answer:
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+            route.fulfill(body=answer.read(), headers={k: v for k, v in headers.items() if k != "set-cookie"})
+
+    one.context.route(re.compile(r":\d+/$"), without_session)
+    one.page.goto(one.service.url)
+    one.page.wait_for_selector("dialog")
+    one.check_axe()
+    one.page.fill("#key", "ff_wrong")
+    one.page.keyboard.press("Enter")
+    one.page.wait_for_selector("dialog .notice >> text=This key is not accepted.")
+    one.page.fill("#key", secret)
+    one.page.keyboard.press("Enter")
+    one.page.wait_for_selector("html[data-ready]")
+    one.page.click("#sign-out")
+    one.page.wait_for_selector("dialog")
