@@ -15,6 +15,7 @@ from facefusion.client import Client, Job
 from facefusion.client import Progress as Told
 from facefusion.declaration import Step
 from facefusion.errors import FaceFusionError, RecipeError, ServiceError, Stopped
+from facefusion.jobs.stored import Told as Problem
 from facefusion.pipeline.plan import check_paths, reads_of
 from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.resolved import face_map_of
@@ -146,9 +147,8 @@ def _error_of(told: Mapping[str, str]) -> FaceFusionError:
     """The error of ours that a job failed with."""
     with suppress(Exception):
         from facefusion.jobs.local import error_of
-        from facefusion.jobs.stored import Told
 
-        found = error_of(Told(told["code"], told["message"], told["hint"]))
+        found = error_of(Problem(told["code"], told["message"], told["hint"]))
         if found.code == told["code"]:
             return found
     return ServiceError(told["message"], told["hint"], code=told["code"])
