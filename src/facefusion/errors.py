@@ -37,6 +37,16 @@ FaceFusionError
 │   ├── StoreUnreachable
 │   ├── StoreRefused
 │   └── DiskLimitReached
+├── ServiceError
+│   ├── RequestRefused
+│   ├── AccessRefused
+│   ├── ScopeMissing
+│   ├── NotThere
+│   ├── Conflict
+│   ├── TooLarge
+│   ├── KindRefused
+│   ├── LimitReached
+│   └── ServiceUnreachable
 ├── OutOfMemory (MemoryError)
 ├── Fault
 └── Stopped
@@ -316,6 +326,94 @@ class DiskLimitReached(JobError):
     """The working files of a job would take more room than they may."""
 
     code = "disk_limit"
+
+
+class ServiceError(FaceFusionError):
+    """A service refuses a request, or cannot be asked.
+
+    Attributes
+    ----------
+    status : int
+        What HTTP calls it.
+    retry_after_s : float
+        When asking again is of use, in seconds from now; 0 where that is not known.
+    """
+
+    code = "service"
+    status = 500
+
+    def __init__(
+        self, message: str, hint: str = "", retry_after_s: float = 0.0, code: str = "", status: int = 0
+    ) -> None:
+        super().__init__(message, hint)
+        self.retry_after_s = retry_after_s
+        self.code = code or type(self).code
+        self.status = status or type(self).status
+
+
+class RequestRefused(ServiceError):
+    """A request that is not what the protocol allows."""
+
+    code = "request"
+    status = 400
+
+
+class AccessRefused(ServiceError):
+    """No key, or none that is valid."""
+
+    code = "access"
+    status = 401
+
+
+class ScopeMissing(ServiceError):
+    """A valid key that does not allow this."""
+
+    code = "scope"
+    status = 403
+
+
+class NotThere(ServiceError):
+    """There is no such thing, or it is somebody else's."""
+
+    code = "not_there"
+    status = 404
+
+
+class Conflict(ServiceError):
+    """Something is not in a state in which this can be done."""
+
+    code = "conflict"
+    status = 409
+
+
+class TooLarge(ServiceError):
+    """More than the service takes."""
+
+    code = "too_large"
+    status = 413
+
+
+class KindRefused(ServiceError):
+    """A file of a kind that is not taken."""
+
+    code = "kind"
+    status = 415
+
+
+class LimitReached(ServiceError):
+    """A quota is used up."""
+
+    code = "limit"
+    status = 429
+    retryable = True
+
+
+class ServiceUnreachable(ServiceError):
+    """A service does not answer, or answers with what is no answer."""
+
+    code = "service_unreachable"
+    status = 502
+    retryable = True
 
 
 class OutOfMemory(FaceFusionError, MemoryError):

@@ -43,6 +43,7 @@ def exit_code(error: BaseException) -> int:
         (errors.ModelError, EXIT_MODEL),
         (errors.QualityTooLow, EXIT_QUALITY),
         (errors.JobError, EXIT_JOB),
+        (errors.ServiceError, EXIT_JOB),
         (errors.OutOfMemory, EXIT_MEMORY),
         (errors.Stopped, EXIT_STOPPED),
     ]
