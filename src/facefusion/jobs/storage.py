@@ -26,6 +26,8 @@ from facefusion.workplace import Workplace, make_folder, refusal
 R = TypeVar("R")
 WORK = ".work"
 """Folder in a `FolderStorage` with the working folders of processes."""
+ASSETS = "assets"
+"""First part of keys that belong to a service, and to no job."""
 _JOB_ID = re.compile(r"[0-9a-f]{16,32}")
 PATIENCE_S = 45.0
 """How long a call waits for storage that does not answer."""

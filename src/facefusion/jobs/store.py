@@ -67,9 +67,9 @@ from facefusion.workplace import make_folder
 if TYPE_CHECKING:
     from facefusion.jobs.stored import Joined, Merged, Rendered, StoredPlan, Told
 
-HEAD = "0002"
+HEAD = "0003"
 """Newest step in ``migrations``."""
-KNOWN = ("0001", "0002")
+KNOWN = ("0001", "0002", "0003")
 """All steps in ``migrations``."""
 LOCAL = "this machine"
 """Queue of jobs that `facefusion.jobs.local` does; no worker of a cluster takes from it."""

@@ -12,7 +12,16 @@ from typing import Any
 
 from facefusion.errors import IllegalMove, JobError, OutputRefused, UnknownJob
 from facefusion.jobs.states import Item, Publish
-from facefusion.jobs.storage import WORK, FolderStorage, Storage, Stored, check_job_id, is_job_id, is_same_storage
+from facefusion.jobs.storage import (
+    ASSETS,
+    WORK,
+    FolderStorage,
+    Storage,
+    Stored,
+    check_job_id,
+    is_job_id,
+    is_same_storage,
+)
 from facefusion.jobs.store import Job, JobStore
 from facefusion.jobs.work import is_at_work
 from facefusion.workplace import clear_dead, clear_user, take
@@ -172,10 +181,10 @@ def _remove_strays(store: JobStore, storage: Storage, stray_s: float, locks: Pat
     now = time.time()
     files: dict[str, list[Stored]] = {}
     if isinstance(storage, FolderStorage):
-        files = {name: [] for name in storage.folders()}
+        files = {name: [] for name in storage.folders() if name != ASSETS}
     for stored in storage.list():
         owner = stored.key.split("/")[0]
-        if owner != WORK:
+        if owner not in (WORK, ASSETS):
             files.setdefault(owner, []).append(stored)
     known = {job.id: job.status for job in store.list_jobs()}
     orphans, stuck = 0, []

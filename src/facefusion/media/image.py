@@ -118,7 +118,7 @@ def is_photo(path: Path) -> bool:
     check_file(path)
     try:
         with path.open("rb") as file:
-            kind = _format_of(file.read(64))
+            kind = format_of(file.read(64))
             if kind is not None:
                 return True
             with _quiet(), Image.open(file, formats=_weak_formats(path)):
@@ -156,7 +156,7 @@ def read_photo(path: Path, allow_8bit: bool = False, content: bytes | None = Non
     if size > MAX_BYTES:
         raise MediaUnsupported(f"{path} has {size / 1e9:.1f} GB, too much for a photo.", "Save it smaller first.")
     with _our_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
-        kind = _format_of(file.read(64))
+        kind = format_of(file.read(64))
         file.seek(0)
         if kind == "raw":
             raise _raw_refused(path)
@@ -628,7 +628,7 @@ def _without_profile(photo: Photo) -> Photo:
     return replace(photo, pixels=pixels, icc_profile=None)
 
 
-def _format_of(head: bytes) -> str | None:
+def format_of(head: bytes) -> str | None:
     """Format of a file whose first bytes leave no doubt, as Pillow names it, or ``raw`` or ``JPEG XL``."""
     for name, heads in (("raw", _RAW_HEADS), ("JPEG XL", _JXL_HEADS)):
         if any(head[at : at + len(magic)] == magic for at, magic in heads):
