@@ -14,7 +14,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -30,8 +30,8 @@ NO_OPTIONS = ("config_path", "debug")
 """What the environment says to the command line and not to a recipe."""
 
 
-def _setting(default: Any, text: str, *flags: str, **constraints: Any) -> Any:
-    return Field(default, description=text, json_schema_extra={"flags": list(flags), "group": "jobs"}, **constraints)
+def _setting(default: Any, text: str, *flags: str, group: str = "jobs", **constraints: Any) -> Any:
+    return Field(default, description=text, json_schema_extra={"flags": list(flags), "group": group}, **constraints)
 
 
 class JobSettings(BaseModel):
@@ -81,24 +81,106 @@ class JobSettings(BaseModel):
         return self.jobs_path if self.jobs_path != Path() else platformdirs.user_data_path("facefusion") / "jobs"
 
 
-reserve(JobSettings.model_fields)
+class ServerSettings(BaseModel):
+    """How a service listens, whom it lets in and what it takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    server_host: str = _setting(
+        "127.0.0.1", "address to listen at; other than loopback only with a key", "--host", group="server"
+    )
+    server_port: int = _setting(5000, "port to listen at; 0 takes a free one", "--port", group="server", ge=0, le=65535)
+    server_names: tuple[str, ...] = _setting(
+        (), "host names by which clients call the service, besides its address", "--names", group="server"
+    )
+    server_certificate: str = _setting("", "PEM file with the certificate, for https", "--certificate", group="server")
+    server_certificate_key: str = _setting("", "PEM file with its private key", "--certificate-key", group="server")
+    server_jobs: int = _setting(
+        0, "jobs that are done here at the same time; 0 chooses by cores", "--jobs-at-once", group="server", ge=0, le=64
+    )
+    upload_limit_gb: float = _setting(
+        8.0, "largest file that is taken, GB", "--upload-limit", group="server", gt=0, le=1e6
+    )
+    clip_limit_minutes: float = _setting(
+        240.0, "longest clip that is taken, minutes", "--clip-limit", group="server", gt=0, le=1e6
+    )
+    asset_days: float = _setting(
+        7.0, "days after which files that no job needs are deleted", "--asset-days", group="server", gt=0, le=36_500
+    )
+    requests_per_minute: int = _setting(
+        3000, "requests a minute of one tenant", "--requests-per-minute", group="server", ge=1, le=10_000_000
+    )
+    open_jobs: int = _setting(
+        100, "jobs of one tenant that may wait or run at once", "--open-jobs", group="server", ge=1, le=1_000_000
+    )
+    tenant_gb: float = _setting(100.0, "GB that a tenant may store", "--tenant-gb", group="server", gt=0, le=1e9)
+    video_minutes_per_day: float = _setting(
+        0.0, "minutes of video that a tenant may have made a day; 0 for any", "--video-minutes", group="server", ge=0
+    )
+    limits_store: str = _setting(
+        "", "URL of the Redis in which several services count requests together", "--limits-store", group="server"
+    )
+    audit_days: float = _setting(
+        365.0, "days for which it is kept who did what", "--audit-days", group="server", gt=0, le=36_500
+    )
+    oidc_issuer: str = _setting("", "issuer of tokens that are accepted besides keys", "--oidc-issuer", group="server")
+    oidc_audience: str = _setting("", "audience that tokens must name", "--oidc-audience", group="server")
+    oidc_jwks: str = _setting("", "file or https URL with the issuer's public keys", "--oidc-jwks", group="server")
+    oidc_algorithms: tuple[str, ...] = _setting(
+        ("RS256", "ES256"), "algorithms by which tokens may be signed", "--oidc-algorithms", group="server"
+    )
+    oidc_tenant_claim: str = _setting(
+        "tenant", "claim that names the tenant of a token", "--oidc-tenant-claim", group="server"
+    )
+
+    @field_validator("server_names", "oidc_algorithms", mode="before")
+    @classmethod
+    def _one_is_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+
+class RemoteSettings(BaseModel):
+    """Which service does the work."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    server: str = _setting(
+        "",
+        "URL of a service that does the work: files are sent there, and the result is fetched",
+        "--server",
+        group="remote",
+    )
+    server_key: str = _setting("", "key of that service", "--key", group="remote")
+
+
+SETTINGS: tuple[type[BaseModel], ...] = (JobSettings, ServerSettings, RemoteSettings)
+"""Options that are no part of a recipe."""
+reserve([name for model in SETTINGS for name in model.model_fields])
+
+
+def setting_fields() -> dict[str, Any]:
+    """All options that are no part of a recipe, by name."""
+    return {name: field for model in SETTINGS for name, field in model.model_fields.items()}
 
 
 def _fields() -> dict[str, Any]:
-    return {**known_options(), **JobSettings.model_fields}
+    return {**known_options(), **setting_fields()}
 
 
-def build_job_settings(options: Mapping[str, Any]) -> JobSettings:
-    """Settings from options that are theirs.
+S = TypeVar("S", bound=BaseModel)
+
+
+def build_settings(kind: type[S], options: Mapping[str, Any]) -> S:
+    """Settings of a kind, from all options.
 
     Raises
     ------
     RecipeError
     """
     try:
-        return JobSettings(**options)
+        return kind(**{name: value for name, value in options.items() if name in kind.model_fields})
     except ValidationError as error:
-        raise RecipeError(*refusal_of(error, JobSettings.model_fields, "settings")) from error
+        raise RecipeError(*refusal_of(error, kind.model_fields, "settings")) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ _COMMANDS = {
     "live": "change what a camera shows, and record it",
     "jobs": "list, show, resume, cancel, retry, delete, report and clean up jobs",
     "worker": "do the work of a cluster's jobs (needs --broker, --job-store, --storage)",
+    "serve": "a REST API and a page, for this machine or in front of a cluster",
+    "keys": "keys of the service: create, list, rotate, revoke",
     "models": "list, show, fetch, verify, import, export and time models",
     "processors": "list and show processors: options, requirements, models, licences",
     "plugins": "check that engines and processors hold to their contracts",
@@ -52,6 +54,9 @@ _JOB_FIELDS = (
     "jobs_path", "job_store", "broker", "storage", "worker_count", "queue", "priority", "memory_limit_gb",
     "disk_limit_gb", "job_tries", "lease_s", "keep_days",
 )  # fmt: skip
+_APART = ("server", "remote")
+"""Headings of options that stand only where they are asked for."""
+_KEY_ACTIONS = ("create", "list", "rotate", "revoke")
 _NOT_LIVE = (
     "report_path", "fail_under", "segment_s", "allow_empty", "strict", "output_audio", "drop_tracks", "keep_metadata",
     "output_image_quality", "reference_frame_number", "reference_face_position", "execution_batch_size", "allow_8bit",
@@ -72,15 +77,15 @@ class _Parser(argparse.ArgumentParser):
 
 def _add_recipe_flags(parser: argparse.ArgumentParser, skip: Sequence[str] = (), only: Sequence[str] = ()) -> None:
     from facefusion.recipe import flags_of, group_of, known_options
-    from facefusion.settings import JobSettings
+    from facefusion.settings import setting_fields
 
     groups: dict[str, Any] = {}
     own = known_options()
-    for name, field in {**own, **JobSettings.model_fields}.items():
+    for name, field in {**own, **setting_fields()}.items():
         extra: Any = field.json_schema_extra
         heading = group_of(name) if name in own else extra["group"]
         flags = flags_of(name) if name in own else extra["flags"]
-        if name in skip or (only and heading not in only):
+        if name in skip or (heading not in only if only or heading in _APART else False):
             continue
         if heading not in groups:
             groups[heading] = parser.add_argument_group(heading)
@@ -144,6 +149,7 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
     )
     if command in ("run", "headless-run"):
         _add_recipe_flags(parser)
+        _add_recipe_flags(parser, only=("remote",))
     elif command == "batch-run":
         _add_recipe_flags(parser, skip=("source_paths", "target_path", "output_path"))
         group = parser.add_argument_group("patterns")
@@ -189,6 +195,20 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("--name", default="", help="name of the worker")
         parser.add_argument("--drain", action="store_true", help="tell the workers of --name, or all, to leave")
         _add_recipe_flags(parser, only=("jobs", "execution", "models"))
+    elif command == "serve":
+        _add_recipe_flags(parser, only=("jobs", "execution", "models", "server"))
+    elif command == "keys":
+        what = "create --tenant NAME; list; rotate ID; revoke ID"
+        parser.add_argument("action", choices=_KEY_ACTIONS, nargs="?", default="list", metavar="action", help=what)
+        parser.add_argument("names", nargs="*", metavar="ID", help="ids of keys")
+        parser.add_argument("--tenant", default="", help="whose things the key opens")
+        parser.add_argument("--scopes", default="", help="what it allows, such as jobs:write,assets:write or admin")
+        parser.add_argument(
+            "--expires", default="", help="how long it is valid, such as 90d, 12h or 30m (default: for ever)"
+        )
+        parser.add_argument("--note", default="", help="what it is for")
+        parser.add_argument("--grace", default="", help="how long a key that is rotated is still valid, such as 1d")
+        _add_recipe_flags(parser, only=("jobs",))
     elif command in _DRAFT_ACTIONS:
         takes = {
             "job-list": "?",
@@ -333,6 +353,7 @@ def working_folder() -> Path | None:
 _WORDS = (
     "action", "names", "key", "trust", "at_s", "picture_path", "is_beside", "limit", "after", "statuses", "queues",
     "name", "drain", "camera", "camera_size", "camera_rate", "camera_format", "seconds", "every_frame", "clip_path",
+    "tenant", "scopes", "expires", "note", "grace",
 )  # fmt: skip
 """What is said to a command and is no option."""
 
@@ -341,7 +362,15 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     config_path = values.pop("config_path", None)
     show_config = values.pop("show_config", False)
     from facefusion.recipe import build_recipe, with_absolute_paths
-    from facefusion.settings import JobSettings, build_job_settings, config_files, load_options
+    from facefusion.settings import (
+        JobSettings,
+        RemoteSettings,
+        ServerSettings,
+        build_settings,
+        config_files,
+        load_options,
+        setting_fields,
+    )
 
     words: dict[str, Any] = {name: values.pop(name) for name in _WORDS if name in values}
     tracks_path: Path | None = values.pop("tracks_path", None)
@@ -349,9 +378,10 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     folder = working_folder()
     options = load_options(values, os.environ, folder, config_path)
     read = [("configuration", path) for path in config_files(folder, os.environ, config_path)]
-    recipe = build_recipe({name: s.value for name, s in options.items() if name not in JobSettings.model_fields})
+    found = {name: sourced.value for name, sourced in options.items()}
+    recipe = build_recipe({name: value for name, value in found.items() if name not in setting_fields()})
     recipe = with_absolute_paths(recipe)
-    settings = build_job_settings({name: s.value for name, s in options.items() if name in JobSettings.model_fields})
+    settings = build_settings(JobSettings, found)
     if show_config:
         _show_config(recipe, settings, options, show)
         return EXIT_OK
@@ -366,6 +396,14 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
 
         given = {name: sourced.value for name, sourced in options.items() if sourced.origin == "command line"}
         return jobs.run_command(command, words, recipe, settings, given, show)
+    if command == "serve":
+        from facefusion.apps.serve import run_server
+
+        return run_server(recipe, settings, build_settings(ServerSettings, found), show)
+    if command == "keys":
+        from facefusion.apps.keys import run_keys
+
+        return run_keys(words, settings, show)
     if command in ("processors", "plugins"):
         from facefusion.apps import plugins
 
@@ -379,6 +417,13 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         from facefusion.apps.doctor import run_doctor
 
         return run_doctor(recipe, show)
+
+    remote = build_settings(RemoteSettings, found)
+    if remote.server and command in ("run", "headless-run"):
+        from facefusion.apps.remote import run_remote
+
+        given = {name: sourced.value for name, sourced in options.items() if sourced.origin == "command line"}
+        return run_remote(recipe, remote.server, remote.server_key, given, read, show)
 
     if command == "batch-run":
         from facefusion.apps.batch import run_batch

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from facefusion.apps.backends import backend_of
 from facefusion.apps.console import say, shown
 from facefusion.apps.faults import is_debugging
 from facefusion.apps.show import Show
@@ -38,19 +39,6 @@ def state_in_hand() -> str:
     job_id, jobs = _in_hand[-1]
     status = str(jobs.store.get(job_id).status)
     return "stopped" if status in ("queued", "running") else status  # this process is on its way out
-
-
-def backend_of(settings: JobSettings) -> Backend:
-    """What settings say of where jobs are."""
-
-    def size(limit_gb: float | None) -> int | None:
-        return None if limit_gb is None else int(limit_gb * 1e9)
-
-    return Backend(
-        settings.folder, settings.job_store, settings.broker, settings.storage, settings.queue, settings.priority,
-        settings.worker_count, size(settings.memory_limit_gb), size(settings.disk_limit_gb), settings.job_tries,
-        settings.lease_s, settings.keep_days,
-    )  # fmt: skip
 
 
 def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:

@@ -1,0 +1,154 @@
+"""The application: all routes, behind the guard."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import FileResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from facefusion.errors import FaceFusionError, RecipeError
+from facefusion.server import admin, assets, events, jobs, looks, uploads
+from facefusion.server.admin import set_cookie
+from facefusion.server.config import ServerConfig
+from facefusion.server.guard import CSP, Guard, problem_of
+from facefusion.server.keeper import Keeper
+from facefusion.server.problems import Flaw, ProblemBody, of_status, respond
+from facefusion.server.state import Service
+from facefusion.version import __version__
+
+STATIC = Path(__file__).with_name("static")
+DESCRIPTION = """Change faces in photos and video. Errors are problem details (RFC 9457) with a `code` and a `hint`.
+See docs/rest.md of FaceFusion for what to do with it."""
+
+
+def build_app(config: ServerConfig, is_working: bool = True) -> FastAPI:
+    """The service as an ASGI application.
+
+    Parameters
+    ----------
+    config
+        How it listens, whom it lets in, and who does its work.
+    is_working
+        Whether this process looks after jobs, messages and expiry; without it somebody else does.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service = Service(config)
+        app.state.service, app.state.hub, app.state.finder = service, events.Hub(service), looks.Finder(service)
+        keeper = Keeper(service)
+        if is_working:
+            keeper.start()
+        try:
+            yield
+        finally:
+            if is_working:
+                keeper.stop()
+            service.close()
+
+    app = FastAPI(
+        title="FaceFusion", version=__version__, description=DESCRIPTION, lifespan=lifespan, docs_url=None,
+        redoc_url=None, openapi_url=None, redirect_slashes=False,
+    )  # fmt: skip
+    for router in (
+        admin.router, assets.router, uploads.router, jobs.build_router(), jobs.plain_router, looks.build_router(),
+        looks.plain_router, events.router,
+    ):  # fmt: skip
+        app.include_router(router)
+    _add_page(app)
+    app.add_exception_handler(FaceFusionError, problem_of)
+    app.add_exception_handler(assets.RangeRefused, _range_refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_middleware(Guard, config=config)
+    app.openapi = lambda: describe(app)  # type: ignore[method-assign]
+    return app
+
+
+def _add_page(app: FastAPI) -> None:
+    @app.get("/v1/openapi.json", include_in_schema=False)
+    def openapi() -> JSONResponse:
+        return JSONResponse(app.openapi())
+
+    @app.get("/", include_in_schema=False)
+    def page(request: Request) -> Response:
+        service: Service = request.app.state.service
+        response = FileResponse(
+            STATIC / "index.html", headers={"Content-Security-Policy": CSP, "Cache-Control": "no-cache"}
+        )
+        if service.gate.is_local and is_direct(request):
+            set_cookie(response, service.gate.local_cookie(), bool(service.config.certificate))
+        return response
+
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+
+def is_direct(request: Request) -> bool:
+    """Whether a request comes from this machine, by one of its own names, and was not passed on from elsewhere."""
+    import ipaddress
+
+    from facefusion.server.config import LOOPBACK_NAMES
+
+    client = request.client.host if request.client else ""
+    try:
+        is_here = ipaddress.ip_address(client).is_loopback
+    except ValueError:
+        is_here = False
+    passed_on = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-forwarded-host", "via"))
+    return is_here and not passed_on and (request.url.hostname or "").strip("[]") in LOOPBACK_NAMES
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    flaws = []
+    for one in error.errors()[:20]:
+        where = ".".join(str(part) for part in one["loc"] if part not in ("body",))
+        flaws.append(Flaw(where=where[:200], message=str(one["msg"]).removeprefix("Value error, ")[:300]))
+    first = flaws[0] if flaws else Flaw(where="", message="It cannot be read")
+    place = f"{first.where}: " if first.where else ""
+    known = RecipeError(f"The request is wrong: {place}{first.message}.", "See GET /v1/openapi.json.")
+    known.code = "request"
+    return respond(known, request.state.request_id, flaws)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    response = respond(of_status(error.status_code, str(error.detail)), request.state.request_id)
+    for name, value in (error.headers or {}).items():
+        response.headers[name] = value
+    return response
+
+
+async def _range_refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, assets.RangeRefused)
+    response = respond(error, request.state.request_id)
+    response.headers.update(error.headers)
+    return response
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """What OpenAPI says of the service, once."""
+    if app.openapi_schema is None:
+        schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            openapi_version="3.1.0",
+        )
+        parts = schema["components"]["schemas"]
+        parts.setdefault("Problem", ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}"))
+        parts["Problem"].pop("$defs", None)
+        for name in ("ProblemBody", "HTTPValidationError", "ValidationError"):
+            parts.pop(name, None)
+        schema.setdefault("components", {}).setdefault("securitySchemes", {})
+        app.openapi_schema = schema
+    return app.openapi_schema

@@ -1,0 +1,146 @@
+"""Processes that look into files of others: a file that kills its reader, or never ends, takes nothing along."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import TimeoutError as TookTooLong
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing import connection
+from typing import ParamSpec, TypeVar
+
+from facefusion.errors import KindRefused, LimitReached
+
+P = ParamSpec("P")
+R = TypeVar("R")
+WAIT_S = 60.0
+"""How long to wait for a process that has time."""
+
+
+def follow_parent() -> None:
+    """End this process as soon as the one that started it is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+NICE = 5
+"""By how much the work of processes gives way to whoever only asks how things are."""
+
+
+def begin_child(memory_bytes: int = 0) -> None:
+    """What every process does first: end with its parent, leave Ctrl-C to it, give way, and keep to some memory."""
+    follow_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        with suppress(OSError):
+            os.nice(NICE)
+    if memory_bytes:
+        with suppress(ImportError, ValueError, OSError):
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+
+
+class Hands:
+    """A few processes, each doing one call at a time; one that dies or takes too long is replaced.
+
+    Parameters
+    ----------
+    count
+        How many.
+    memory_bytes
+        What each may take; 0 for any.
+    """
+
+    def __init__(self, count: int, memory_bytes: int = 0) -> None:
+        self._memory_bytes = memory_bytes
+        self._free: queue.Queue[_Hand | None] = queue.Queue()
+        self._all: list[_Hand] = []
+        self._lock = threading.Lock()
+        self._is_closed = False
+        for _ in range(count):
+            self._free.put(None)
+
+    def call(self, function: Callable[P, R], timeout_s: float, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function in one of them.
+
+        Parameters
+        ----------
+        function
+            Importable by name.
+        timeout_s
+            After so long the process is ended.
+
+        Raises
+        ------
+        KindRefused
+            When the process died of it, or took too long.
+        LimitReached
+            When none has time.
+        """
+        try:
+            hand = self._free.get(timeout=WAIT_S)
+        except queue.Empty as error:
+            raise LimitReached("The service is busy looking at other files.", "Try again.", 5.0, "busy", 503) from error
+        try:
+            if hand is None or hand.is_broken:
+                hand = self._hire()
+            return hand.call(function, timeout_s, *args, **kwargs)
+        finally:
+            self._free.put(hand)
+
+    def _hire(self) -> _Hand:
+        with self._lock:
+            hand = _Hand(self._memory_bytes)
+            self._all = [one for one in self._all if not one.is_broken] + [hand]
+        return hand
+
+    def close(self) -> None:
+        """End all of them."""
+        with self._lock:
+            for hand in self._all:
+                hand.end()
+            self._all.clear()
+
+
+class _Hand:
+    def __init__(self, memory_bytes: int) -> None:
+        self._executor = ProcessPoolExecutor(
+            1, multiprocessing.get_context("spawn"), initializer=begin_child, initargs=(memory_bytes,)
+        )
+        self._pid = 0
+        self.is_broken = False
+
+    def call(self, function: Callable[P, R], timeout_s: float, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            if not self._pid:
+                self._pid = self._executor.submit(os.getpid).result(WAIT_S * 3)
+            return self._executor.submit(function, *args, **kwargs).result(timeout_s)
+        except BrokenProcessPool as error:
+            self.is_broken = True
+            raise KindRefused("This file brought down the process that looked at it.", "Get an intact copy.") from error
+        except TookTooLong as error:
+            self.end()
+            raise KindRefused(
+                f"This file took longer than {timeout_s:.0f} s to look at.", "Use a smaller one."
+            ) from error
+
+    def end(self) -> None:
+        self.is_broken = True
+        if self._pid:
+            with suppress(OSError):
+                os.kill(self._pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        self._executor.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,411 @@
+"""Doing orders: a process takes one, plans it as everybody does, runs or follows its job, and brings the output in.
+
+What is prepared, run and resumed is `facefusion.service.jobs`; here is only what a service adds: assets for paths, an
+output that becomes an asset, and an end that is recorded with the order.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import shutil
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facefusion.errors import FaceFusionError, Fault, LeaseLost, NotThere, QualityTooLow, Stopped, UnknownJob, own_error
+from facefusion.jobs.ledger import Asset, Ledger, Order, OrderStatus, OrderView
+from facefusion.jobs.storage import FolderStorage, Storage, hash_file, open_storage
+from facefusion.server.bodies import JobBody
+from facefusion.server.config import ServerConfig
+from facefusion.server.hands import begin_child
+from facefusion.server.intake import THUMBNAIL, key_folder, shown_name
+from facefusion.server.recipes import to_recipe
+from facefusion.server.webhooks import message_of
+from facefusion.workplace import make_folder
+
+if TYPE_CHECKING:
+    from facefusion.recipe import Recipe
+    from facefusion.service.jobs import Jobs
+
+LEASE_S = 20.0
+"""Who was not heard of for so long is taken to be gone."""
+BEAT_S = 1.0
+POLL_S = 0.3
+FOLLOW_S = 1.0
+"""How often a job that workers do is looked at."""
+MAX_TRIES = 5
+"""So many processes may die over one order."""
+
+
+def made_folder(config: ServerConfig) -> Path:
+    """Where outputs are made that are not assets yet."""
+    return make_folder(config.folder / "made")
+
+
+def input_folder(config: ServerConfig, order_id: str) -> Path:
+    """Where inputs of an order are copied to whose assets are far away; always the same, for jobs know their paths."""
+    return config.folder / "inputs" / order_id
+
+
+def do_orders(config: ServerConfig, place: int, news: Any) -> None:
+    """Take orders until told to stop; the body of a process.
+
+    Parameters
+    ----------
+    config
+        Of the service.
+    place
+        Number of the process.
+    news
+        Pipe: it tells its name, and hears when to stop.
+    """
+    begin_child()
+    owner = f"{platform.node()[:30]}:{os.getpid()}:{place}:{secrets.token_hex(4)}"
+    try:
+        news.send(owner)
+    except OSError:  # the service was stopped meanwhile
+        return
+    ledger = Ledger(config.store_url)
+    storage = open_storage(config.assets_url, make_folder(config.folder / "cache"))
+    from facefusion.service.jobs import Jobs
+
+    clerk = _Clerk(config, ledger, storage, Jobs(config.backend), owner)
+    stop = threading.Event()
+
+    def listen() -> None:
+        with suppress(EOFError, OSError):
+            news.recv()
+        stop.set()
+        clerk.stop()
+
+    threading.Thread(target=listen, name="orders", daemon=True).start()
+    while not stop.is_set():
+        try:
+            order = ledger.claim_order(owner, LEASE_S)
+            if order is None:
+                stop.wait(POLL_S)
+            else:
+                clerk.serve(order)
+        except FaceFusionError:  # the store is away
+            stop.wait(POLL_S * 10)
+
+
+class _Given(Exception):
+    """The order is not ours any more, or this process is to stop."""
+
+
+class _Clerk:
+    def __init__(self, config: ServerConfig, ledger: Ledger, storage: Storage, jobs: Jobs, owner: str) -> None:
+        self._config, self._ledger, self._storage, self._jobs, self._owner = config, ledger, storage, jobs, owner
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Leave what is in hand, as soon as possible, to whoever takes it next."""
+        self._is_stopping = True
+
+    def serve(self, order: Order) -> None:
+        """Bring an order as far as it goes now."""
+        with self._heart(order):
+            try:
+                self._serve(order)
+            except (LeaseLost, _Given):
+                self._ledger.let_go(order.id, self._owner, is_try=False)
+            except Exception as error:
+                self._fail(order, error)
+
+    @contextmanager
+    def _heart(self, order: Order) -> Iterator[None]:
+        is_over = threading.Event()
+
+        def beat() -> None:
+            while not is_over.wait(BEAT_S):
+                try:
+                    now = self._ledger.keep_order(order.id, self._owner, LEASE_S)
+                except LeaseLost:
+                    return
+                except FaceFusionError:
+                    continue
+                if (now.is_cancelled or self._is_stopping) and now.job_id:
+                    # What runs hears of it by the store; an order that was not cancelled is taken up again.
+                    with suppress(FaceFusionError):
+                        self._ledger.cancel(now.job_id)
+
+        thread = threading.Thread(target=beat, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+
+    def _serve(self, order: Order) -> None:
+        if order.tries > MAX_TRIES and not self._config.backend.is_cluster:
+            raise Fault(f"{order.tries - 1} processes ended over this job.", "Try a smaller target, or tell us.")
+        if order.is_cancelled:
+            if order.job_id:
+                with suppress(UnknownJob):
+                    self._ledger.cancel(order.job_id)
+            self._end(order, "cancelled", order.outcome)
+            return
+        if not order.job_id or self._ledger.find(order.job_id) is None:
+            order = self._plan(order)
+        if self._config.backend.is_cluster:
+            self._follow(order)
+        else:
+            self._run(order)
+
+    def _plan(self, order: Order) -> Order:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            submitted = self._jobs.submit(self._recipe(order))
+        notes = [str(one.message) for one in told if type(one.message).__name__ == "PoorSourceWarning"]
+        outcome = {"notes": self._without_files(order, notes)}
+        self._ledger.change_order(order.id, self._owner, job_id=submitted.job.id, status="running", outcome=outcome)
+        now = self._ledger.keep_order(order.id, self._owner, LEASE_S)
+        if now.is_cancelled:
+            self._ledger.cancel(now.job_id)
+        return now
+
+    def _run(self, order: Order) -> None:
+        if order.status == "queued":  # a retry
+            self._ledger.change_order(order.id, self._owner, status="running")
+        try:
+            self._recipe(order)  # what it reads is here
+            self._jobs.run(order.job_id, self._config.execution)
+        except QualityTooLow:
+            pass  # it is written, and says so
+        except Stopped:
+            now = self._ledger.get_order(order.tenant, order.id)
+            if now.is_cancelled:
+                self._end(order, "cancelled", order.outcome)
+                return
+            raise _Given from None
+        self._settle(order)
+
+    def _follow(self, order: Order) -> None:
+        """Look how far the workers are; bring the output in when they are done."""
+        job = self._ledger.get(order.job_id)
+        if order.outcome.get("is_retried") and job.status in ("failed", "cancelled"):
+            self._jobs.retry(order.job_id)
+            self._ledger.change_order(order.id, self._owner, status="running", outcome={})
+        elif job.status == "failed":
+            from facefusion.jobs.local import failure_of
+
+            raise failure_of(job, "")
+        elif job.status == "cancelled":
+            self._end(order, "cancelled", order.outcome)
+            return
+        elif job.status == "done":
+            with suppress(QualityTooLow):
+                self._jobs.run(order.job_id)  # fetches it
+            self._settle(order)
+            return
+        self._ledger.let_go(order.id, self._owner, FOLLOW_S, is_try=False)
+
+    def _recipe(self, order: Order) -> Recipe:
+        """The recipe of everywhere else, for this machine."""
+        request = order.request
+        output, report = self._places(order)
+
+        def path_of(asset_id: str) -> Path:
+            asset = self._ledger.get_asset(order.tenant, asset_id)
+            return self._local(order, asset)
+
+        def face_of(asset_id: str, face: str) -> Path:
+            return self._copy(order, f"{key_folder(order.tenant, asset_id)}faces/{face}.png", f"{asset_id}-{face}.png")
+
+        return to_recipe(request["recipe"], path_of, output, face_of, report, self._config.execution)
+
+    def _places(self, order: Order) -> tuple[Path, Path | None]:
+        folder = make_folder(made_folder(self._config) / order.id)
+        output = folder / f"output{order.request['output']['suffix']}"
+        return output, folder / "report.html" if order.request["report"] else None
+
+    def _local(self, order: Order, asset: Asset) -> Path:
+        if isinstance(self._storage, FolderStorage) and not self._config.backend.is_cluster:
+            return self._storage.path(asset.key)
+        return self._copy(order, asset.key, f"{asset.id}{Path(asset.key).suffix}")
+
+    def _copy(self, order: Order, key: str, name: str) -> Path:
+        """A file of the storage on this machine."""
+        if isinstance(self._storage, FolderStorage) and not self._config.backend.is_cluster:
+            path = self._storage.path(key)
+            if not path.is_file():
+                raise NotThere(f"{name} is not there.", "Ask for the faces of the target first.")
+            return path
+        goal = make_folder(input_folder(self._config, order.id)) / name
+        if not goal.is_file():
+            try:
+                with self._storage.local(key) as path:
+                    part = goal.with_name(f".{goal.name}")
+                    shutil.copyfile(path, part)
+                    part.replace(goal)
+            except FileNotFoundError as error:
+                raise NotThere(f"{name} is not there.", "It may have expired; upload it again.") from error
+        return goal
+
+    def _settle(self, order: Order) -> None:
+        """Make the output an asset, and record that the order is done."""
+        from facefusion.media.describe import describe
+
+        output, report = self._places(order)
+        merged = self._ledger.merged(order.job_id)
+        if merged is None:
+            raise NotThere("The job is not done.", "Try again: POST …/retry.")
+        folder = key_folder(order.tenant, order.id)  # an output is called as its order, so that it is brought in once
+        key = f"{folder}{order.id}{output.suffix}"
+        if output.is_file():
+            thumbnail = output.with_name(THUMBNAIL)
+            about = describe(output, thumbnail)
+            size, sha256 = output.stat().st_size, hash_file(output)
+            self._storage.put(f"{folder}{THUMBNAIL}", thumbnail)
+            name = shown_name(order.request["output"]["name"]) or _stem(order.request["target_name"])
+            suffix = "" if name.lower().endswith(output.suffix) else output.suffix
+            asset = Asset(
+                order.id, order.tenant, about.kind, "output", f"{name}{suffix}", about.media_type, size, sha256,
+                about.as_dict(), key, expires_at=self._ledger.now() + self._config.backend.keep_days * 86400,
+            )  # fmt: skip
+            self._storage.put(key, output)
+        else:
+            raise NotThere("The output is gone.", "Try again: POST …/retry.")
+        reports = {}
+        if report is not None:
+            for name, path in (("html", report), ("json", report.with_suffix(".json"))):
+                if path.is_file():
+                    self._storage.put(f"{folder}{path.name}", path)
+                    reports[name] = f"{folder}{path.name}"
+        outcome: dict[str, Any] = {
+            "asset": asset.id,
+            "notes": self._without_files(order, [*order.outcome.get("notes", ()), *merged.notes]),
+            "models": list(merged.models),
+            "report": reports,
+            "frames": merged.frame_count,
+            "changed": merged.changed_frame_count,
+        }
+        failure = merged.failure
+        error = {} if failure is None else {"code": failure.code, "message": failure.message, "hint": failure.hint}
+        self._end(order, "done", outcome, error, asset)
+        self._clear(order)
+
+    def _fail(self, order: Order, error: Exception) -> None:
+        known = own_error(error)
+        if known.retryable and order.tries < MAX_TRIES and not isinstance(known, Fault):
+            self._ledger.let_go(order.id, self._owner, 2.0**order.tries)
+            return
+        told = {"code": known.code, "message": known.message, "hint": known.hint}
+        if isinstance(known, Fault):
+            told |= {
+                "message": "Something went wrong that should not.",
+                "hint": "Tell who runs this service the id of the job.",
+            }
+            import logging
+
+            logging.getLogger("facefusion.server").error("order %s: %s", order.id, known.message, exc_info=error)
+        told = dict(zip(told, self._without_files(order, list(told.values())), strict=True))
+        with suppress(LeaseLost):
+            self._end(order, "failed", order.outcome, told)
+
+    def _end(
+        self,
+        order: Order,
+        status: OrderStatus,
+        outcome: dict[str, Any],
+        error: Mapping[str, str] | None = None,
+        output: Asset | None = None,
+    ) -> None:
+        end_order(self._ledger, order, self._owner, status, outcome, error, output)
+
+    def _without_files(self, order: Order, texts: list[str]) -> list[str]:
+        """Sentences in which files are called as their owner calls them."""
+        names = {}
+        for asset_id in _ids_in(order.request["recipe"]):
+            asset = self._ledger.find_asset(order.tenant, asset_id)
+            if asset is not None:
+                names[Path(asset.key).as_posix()] = asset.name
+                names[f"{asset.id}{Path(asset.key).suffix}"] = asset.name
+        folders = (str(self._config.folder.absolute()), str(self._config.backend.folder.absolute()))
+        made = []
+        for text in texts:
+            for key, name in names.items():
+                for where in (f"{folders[0]}/assets/{key}", f"{input_folder(self._config, order.id)}/{key}", key):
+                    text = text.replace(where, name)
+            for folder in folders:
+                text = text.replace(folder, "…")
+            made.append(_as_rest(text))
+        return made
+
+    def _clear(self, order: Order) -> None:
+        clear_order(self._config, order.id)
+
+
+def _as_rest(text: str) -> str:
+    """A sentence without what only a command line can do."""
+    cut = text.split(" is kept: facefusion jobs resume")[0]
+    return cut if cut == text else f"{cut.rpartition('Job ')[0]}Try again: POST /v1/jobs/ID/retry.".strip()
+
+
+def _stem(name: str) -> str:
+    return Path(name).stem or "output"
+
+
+def _ids_in(recipe: Mapping[str, Any]) -> tuple[str, ...]:
+    from facefusion.server.recipes import assets_of
+
+    return assets_of(recipe)
+
+
+def end_order(
+    ledger: Ledger,
+    order: Order,
+    owner: str,
+    status: OrderStatus,
+    outcome: dict[str, Any],
+    error: Mapping[str, str] | None = None,
+    output: Asset | None = None,
+) -> None:
+    """Record how an order ended, with the message that tells of it where somebody wants to hear.
+
+    Raises
+    ------
+    LeaseLost
+        When it is not in the owner's hands.
+    """
+    delivery = None
+    if order.request.get("webhook"):
+        now = ledger.view(order.tenant, order.id)
+        ended = replace(order, status=status, outcome=outcome, error=dict(error or {}), updated_at=ledger.now())
+        body = JobBody.of(OrderView(ended, status, now.progress), output).model_dump(mode="json")
+        delivery = message_of(order.id, order.tenant, order.request["webhook"], body, secrets.token_hex(16))
+    ledger.settle(order.id, owner, status, outcome, error or {}, output, delivery)
+
+
+def cancel_order(ledger: Ledger, tenant: str, order_id: str) -> None:
+    """Stop an order: at once where nobody has it, else whoever has it hears of it.
+
+    Raises
+    ------
+    NotThere
+    """
+    order = ledger.cancel_order(tenant, order_id)
+    if not order.is_cancelled:
+        return
+    if order.job_id:
+        with suppress(UnknownJob):
+            ledger.cancel(order.job_id)
+    owner = f"cancel:{secrets.token_hex(8)}"
+    taken = ledger.claim_order(owner, LEASE_S, order_id)
+    if taken is not None:
+        with suppress(LeaseLost):
+            end_order(ledger, taken, owner, "cancelled", taken.outcome)
+
+
+def clear_order(config: ServerConfig, order_id: str) -> None:
+    """Take away what an order left on this machine that is no asset."""
+    for folder in (made_folder(config) / order_id, input_folder(config, order_id)):
+        shutil.rmtree(folder, ignore_errors=True)

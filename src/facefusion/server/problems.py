@@ -1,0 +1,130 @@
+"""Errors as RFC 9457 problem details: the same codes, sentences and hints as everywhere, and no path of the server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse
+
+from facefusion import errors
+from facefusion.errors import FaceFusionError
+
+MEDIA_TYPE = "application/problem+json"
+_STATUS: tuple[tuple[type[FaceFusionError], int], ...] = (
+    (errors.MediaMissing, 422),
+    (errors.OutputRefused, 507),
+    (errors.SegmentDamaged, 500),
+    (errors.MediaError, 415),
+    (errors.TracksError, 422),
+    (errors.FaceError, 422),
+    (errors.RecipeError, 422),
+    (errors.FetchFailed, 502),
+    (errors.StorageError, 503),
+    (errors.ModelError, 422),
+    (errors.QualityTooLow, 422),
+    (errors.UnknownJob, 404),
+    (errors.StoreUnreachable, 503),
+    (errors.StoreRefused, 500),
+    (errors.DiskLimitReached, 507),
+    (errors.JobError, 409),
+    (errors.OutOfMemory, 503),
+    (errors.Stopped, 503),
+)
+_PATH = re.compile(r"(?:(?<!\w)[A-Za-z]:\\|(?<![\w}.-])/(?!v1/))[^\s'\",;]*[/\\]([^\s/\\'\",;]+)")
+
+
+class Flaw(BaseModel):
+    """One thing that is wrong in a body."""
+
+    where: str
+    message: str
+
+
+class ProblemBody(BaseModel):
+    """What is wrong, and what to do next (RFC 9457)."""
+
+    model_config = ConfigDict(title="Problem")
+
+    type: str = Field(description="urn:facefusion:problem: and the code")
+    title: str
+    status: int
+    code: str = Field(description="stable, for programs")
+    detail: str = Field(description="what is wrong")
+    hint: str = Field(description="what to do next")
+    request_id: str
+    errors: list[Flaw] = Field(default_factory=list)
+
+
+def status_of(error: FaceFusionError) -> int:
+    """What HTTP calls an error, by its class."""
+    if isinstance(error, errors.ServiceError):
+        return error.status
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def without_paths(text: str) -> str:
+    """A sentence in which files keep their name and lose their folder."""
+    return _PATH.sub(r"\1", text)
+
+
+def respond(error: FaceFusionError, request_id: str, flaws: Sequence[Flaw] = ()) -> JSONResponse:
+    """The answer that tells of an error.
+
+    Parameters
+    ----------
+    error
+        What is wrong.
+    request_id
+        Of the request.
+    flaws
+        All that is wrong in a body.
+    """
+    status = status_of(error)
+    message, hint = without_paths(error.message), without_paths(error.hint)
+    if isinstance(error, errors.Fault):  # what it says may be of anybody
+        message, hint = (
+            "Something went wrong that should not.",
+            "It was noted; tell who runs this service the request id.",
+        )
+    headers = {"Cache-Control": "no-store"}
+    retry_after_s = getattr(error, "retry_after_s", 0.0) or (5.0 if status == 503 else 0.0)
+    if retry_after_s:
+        headers["Retry-After"] = str(max(1, int(-(-retry_after_s // 1))))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    body = ProblemBody(
+        type=f"urn:facefusion:problem:{error.code}",
+        title=error.code.replace("_", " ").capitalize(),
+        status=status,
+        code=error.code,
+        detail=message,
+        hint=hint,
+        request_id=request_id,
+        errors=list(flaws),
+    )
+    return JSONResponse(body.model_dump(), status, headers, MEDIA_TYPE)
+
+
+def of_status(status: int, detail: str) -> FaceFusionError:
+    """The error for what the framework itself refuses."""
+    words = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Refused"
+    code = words.lower().replace(" ", "_").replace("'", "")
+    hints = {404: "See GET /v1/openapi.json for what there is.", 405: "See the Allow header for what there is."}
+    text = detail if detail and detail != words else f"{words}."
+    return errors.ServiceError(text, hints.get(status, ""), code=code, status=status)
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Answers that a route may give when something is wrong, for its description."""
+    always = (400, 401, 403, 421, 422, 429, 500, 503)
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in sorted({*always, *statuses})
+    }

@@ -1,0 +1,207 @@
+"""Listening: uvicorn on a socket of ours, with clients that dawdle over their headers sent away."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from facefusion.errors import OutputRefused, RecipeError
+from facefusion.jobs.ledger import Ledger
+from facefusion.server.app import build_app
+from facefusion.server.config import ServerConfig, Serving
+from facefusion.workplace import make_folder
+
+HEAD_S = 15.0
+"""A connection on which no whole request comes for so long is closed."""
+KEEP_S = 75
+STOP_S = 3
+CONNECTIONS = 2000
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP by h11 that does not wait for ever for the headers of a request (slow loris)."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Somebody connects."""
+        super().connection_made(transport)
+        self._late: Any = None
+        self._watch_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Something comes."""
+        super().data_received(data)
+        self._watch_head()
+
+    def on_response_complete(self) -> None:
+        """A request is answered; the next one may begin."""
+        super().on_response_complete()
+        self._watch_head(is_new=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over."""
+        self._forget()
+        super().connection_lost(exc)
+
+    def _watch_head(self, is_new: bool = False) -> None:
+        is_waiting = self.cycle is None or self.cycle.response_complete
+        if not is_waiting or is_new:
+            self._forget()
+        if is_waiting and self._late is None and not self.transport.is_closing():
+            delay_s = KEEP_S if is_new else HEAD_S
+            self._late = self.loop.call_later(delay_s, self._give_up)
+
+    def _forget(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _give_up(self) -> None:
+        self._late = None
+        if (self.cycle is None or self.cycle.response_complete) and not self.transport.is_closing():
+            self.transport.close()
+
+
+class ReadyServer(uvicorn.Server):
+    """Says when it answers, and takes the signals that end it as a usual end."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        if self.started:
+            self._on_ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take the signals that end us, and give them back without raising them again: this is a usual end."""
+        before: dict[int, Any] = {}
+        is_main = threading.current_thread() is threading.main_thread()
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+            number = getattr(signal, name, None)
+            if is_main and number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, self.handle_exit)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def listen(config: ServerConfig) -> socket.socket:
+    """A socket that listens.
+
+    Raises
+    ------
+    OutputRefused
+        When something else has the port, or there is no such address.
+    """
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name != "nt":
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((config.host.strip("[]"), config.port))
+        made.listen(1024)
+    except OSError as error:
+        made.close()
+        raise OutputRefused(
+            f"Nobody can listen at {config.host}, port {config.port}: {error.strerror or error}.",
+            "Stop what is there, or choose another --port or --host.",
+        ) from error
+    made.setblocking(False)
+    return made
+
+
+def check(config: ServerConfig) -> bool:
+    """Refuse what would be open to everybody, or to nobody.
+
+    Returns
+    -------
+    Whether there are keys.
+
+    Raises
+    ------
+    RecipeError
+    """
+    make_folder(config.backend.folder)
+    ledger = Ledger(config.store_url)
+    try:
+        has_keys = ledger.has_keys()
+    finally:
+        ledger.close()
+    if not config.is_loopback and not has_keys and config.oidc is None:
+        raise RecipeError(
+            f"At {config.host} others could reach the service, and there is no key yet.",
+            "Make one first: facefusion keys create --tenant NAME --scopes admin; or listen at 127.0.0.1.",
+        )
+    if config.oidc is not None and not (config.oidc.audience and config.oidc.jwks):
+        raise RecipeError("--oidc-issuer needs --oidc-audience and --oidc-jwks.", "See docs/rest.md.")
+    weak = [
+        name for name in (config.oidc.algorithms if config.oidc else ()) if name.lower() == "none" or name[:2] == "HS"
+    ]
+    if weak:
+        raise RecipeError(f"{', '.join(weak)} cannot tell who signed a token.", "Use RS256, ES256 or EdDSA.")
+    if bool(config.certificate) != bool(config.certificate_key):
+        raise RecipeError("A certificate and its key belong together.", "Give --certificate and --certificate-key.")
+    if config.backend.is_cluster:
+        from facefusion.service.jobs import cluster_room
+
+        cluster_room().check_cluster(config.backend)
+    return has_keys
+
+
+def serve(config: ServerConfig, on_ready: Callable[[Serving], None]) -> None:
+    """Run the service until a signal ends it.
+
+    Parameters
+    ----------
+    config
+        How.
+    on_ready
+        Called when it answers.
+
+    Raises
+    ------
+    RecipeError, OutputRefused, StoreUnreachable, StoreRefused
+    """
+    has_keys = check(config)
+    held = listen(config)
+    host, port = config.host, held.getsockname()[1]
+    shown = f"[{host}]" if ":" in host else host
+    url = f"{'https' if config.certificate else 'http'}://{shown}:{port}"
+    logging.getLogger("facefusion.server").addHandler(logging.NullHandler())
+    server = ReadyServer(
+        uvicorn.Config(
+            build_app(config),
+            http=PatientProtocol,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_S,
+            timeout_graceful_shutdown=STOP_S,
+            limit_concurrency=CONNECTIONS,
+            ssl_certfile=config.certificate or None,
+            ssl_keyfile=config.certificate_key or None,
+            lifespan="on",
+        ),
+        lambda: on_ready(Serving(url, config.is_loopback, has_keys)),
+    )
+    try:
+        asyncio.run(server.serve([held]))
+    finally:
+        held.close()
