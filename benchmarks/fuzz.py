@@ -358,11 +358,11 @@ def read_observation(path: Path, folder: Path) -> str:
 
 def read_config(path: Path, folder: Path) -> str:
     from facefusion.recipe import build_recipe
-    from facefusion.settings import JobSettings, build_job_settings, load_options
+    from facefusion.settings import JobSettings, build_settings, load_options, setting_fields
 
     found = {name: sourced.value for name, sourced in load_options({}, {}, folder, path).items()}
-    build_recipe({name: value for name, value in found.items() if name not in JobSettings.model_fields})
-    build_job_settings({name: value for name, value in found.items() if name in JobSettings.model_fields})
+    build_recipe({name: value for name, value in found.items() if name not in setting_fields()})
+    build_settings(JobSettings, found)
     return "read"
 
 

@@ -18,7 +18,7 @@ from facefusion.models.catalog import load_catalog
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import FAMILIES, build_engine, find_entry, list_engines
 from facefusion.recipe import Recipe, flags_of, known_options
-from facefusion.settings import JobSettings
+from facefusion.settings import setting_fields
 from facefusion.testing.conformance import (
     THREADS,
     Nonconforming,
@@ -276,7 +276,7 @@ def test_every_error_has_a_code_of_its_own_and_an_exit_code():
 
 def test_every_option_has_a_flag_a_description_and_a_place_in_the_documentation():
     text = (ROOT / "docs/configuration.md").read_text()
-    for name, field in {**known_options(), **JobSettings.model_fields}.items():
+    for name, field in {**known_options(), **setting_fields()}.items():
         assert field.description
         extra = field.json_schema_extra
         assert isinstance(extra, dict)

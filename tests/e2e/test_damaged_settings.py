@@ -12,7 +12,7 @@ from facefusion.errors import FaceFusionError, RecipeError
 from facefusion.metrics.report import read_limits
 from facefusion.pipeline.selection import load_face_map
 from facefusion.recipe import Recipe, build_recipe
-from facefusion.settings import build_job_settings, load_options
+from facefusion.settings import JobSettings, build_settings, load_options
 
 
 def call(*words: object) -> int:
@@ -41,7 +41,7 @@ def test_limits_and_times_that_are_no_numbers_are_refused():
             read_limits([f"flicker={number}"])
     for options in ({"memory_limit_gb": float("inf")}, {"disk_limit_gb": 1e300}, {"keep_days": float("nan")}):
         with pytest.raises(RecipeError):
-            build_job_settings(options)
+            build_settings(JobSettings, options)
     for options in ({"target_path": "a\0b"}, {"source_paths": ["a\0b"]}, {1: 2}, {"start_s": 1e300}):
         with pytest.raises(RecipeError):
             build_recipe(options)

@@ -28,7 +28,7 @@ from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_processor
 from facefusion.recipe import Recipe, build_recipe, flags_of, known_options
 from facefusion.service.drafts import Drafts
-from facefusion.settings import JobSettings, load_options
+from facefusion.settings import JobSettings, load_options, setting_fields
 from facefusion.testing.conformance import HEAVY, Nonconforming, check_declaration, check_is_light
 
 
@@ -412,5 +412,5 @@ def test_what_is_shown_of_a_processor_is_what_it_declares():
 
 def test_the_recipe_module_reserves_its_own_names():
     assert set(Recipe.model_fields) <= declaration._reserved
-    assert set(JobSettings.model_fields) <= declaration._reserved
+    assert set(setting_fields()) <= declaration._reserved
     assert recipes.INNER == ("steps", "presets", "people")

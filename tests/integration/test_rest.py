@@ -1,0 +1,158 @@
+"""The service over HTTP: assets in and out, jobs from the recipe to the output."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.live import LiveServer, upload, wait_for_job
+from tests.patience import wait_until
+
+from facefusion.apps.cli import main
+from facefusion.client import Client
+from facefusion.errors import NotThere
+from facefusion.jobs.storage import hash_file
+from facefusion.testing.fakes import sample_path
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory):
+    with LiveServer(tmp_path_factory.mktemp("live")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def anna(live):
+    with live.client("anna") as client:
+        yield client
+
+
+def test_a_photo_is_swapped_and_the_output_is_an_asset(anna):
+    source, target = upload(anna, "source.jpg"), upload(anna, "target.jpg")
+    answer = anna.post("/v1/jobs", json={"recipe": {"target": target, "sources": [source]}, "label": "first"})
+    assert answer.status_code == 202
+    made = answer.json()
+    assert (made["status"], made["label"], made["output"]) == ("queued", "first", None)
+    assert answer.headers["location"] == f"/v1/jobs/{made['id']}"
+    job = wait_for_job(anna, made["id"])
+    output = job["output"]
+    assert (output["kind"], output["role"], output["media_type"]) == ("photo", "output", "image/jpeg")
+    content = anna.get(f"/v1/assets/{output['id']}")
+    assert hashlib.sha256(content.content).hexdigest() == output["sha256"]
+    assert content.headers["etag"] == f'"{output["sha256"]}"'
+
+
+def test_people_are_found_and_one_of_them_is_mapped(anna, live):
+    source, target = upload(anna, "source.jpg"), upload(anna, "target.mp4")
+    found = {}
+
+    def is_known():
+        answer = anna.get(f"/v1/assets/{target}/faces")
+        assert answer.status_code in (200, 202), answer.text
+        found.update(answer.json())
+        return answer.status_code == 200
+
+    wait_until(is_known)
+    assert found["state"] == "known"
+    (person,) = found["people"]
+    left, top, right, bottom = person["box"]
+    assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
+    assert person["frames"] > 10 and person["first_s"] < person["last_s"] < 4
+    picture = anna.get(person["picture"])
+    assert picture.headers["content-type"] == "image/webp"
+    recipe = {"target": target, "people": [{"face": person["face"], "sources": [source]}], "end_s": 0.2}
+    answer = anna.post("/v1/jobs", json={"recipe": recipe})
+    assert answer.status_code == 202, answer.text
+    job = wait_for_job(anna, answer.json()["id"])
+    assert job["output"]["media_type"] == "video/mp4"
+    nobody = recipe | {"people": [{"face": "7", "sources": [source]}]}
+    refused = anna.post("/v1/jobs", json={"recipe": nobody})
+    assert (refused.status_code, refused.json()["code"]) == (422, "recipe")
+
+
+def test_a_preview_is_one_frame_of_the_recipe_and_shows_before_and_after(anna):
+    source, target = upload(anna, "source.jpg"), upload(anna, "target.mp4")
+    recipe = {"target": target, "sources": [source]}
+    pictures = {}
+    for show in ("before", "after", "both"):
+        answer = anna.post("/v1/previews", json={"recipe": recipe, "at_s": 1.0, "show": show, "size": 256})
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"] == "image/webp"
+        assert float(answer.headers["facefusion-time"]) == pytest.approx(1.0)
+        pictures[show] = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"))
+    assert pictures["before"].shape == pictures["after"].shape == (256, 256, 3)
+    assert pictures["both"].shape[1] == 512  # with a gap between them
+    assert np.abs(pictures["before"].astype(int) - pictures["after"]).mean() > 0.5
+    jpeg = anna.post("/v1/previews", json={"recipe": recipe}, headers={"Accept": "image/jpeg"})
+    assert jpeg.headers["content-type"] == "image/jpeg"
+    late = anna.post("/v1/previews", json={"recipe": recipe, "at_s": 99})
+    assert (late.status_code, late.json()["code"]) == (422, "recipe")
+
+
+def test_the_client_sends_follows_and_fetches(live, tmp_path):
+    seen, sent = [], []
+    with Client(live.url, live.key("ben")) as service:
+        source = service.upload(sample_path("source.jpg"), on_bytes=lambda *told: sent.append(told))
+        target = service.upload(sample_path("target.mp4"))
+        job = service.create_job({"target": target.id, "sources": [source.id], "end_s": 0.2}, label="mine")
+        done = service.wait(job.id, seen.append)
+        assert (done.status, done.label, done.error) == ("done", "mine", None)
+        path = service.download(done.output, tmp_path / "o.mp4")
+        assert hash_file(path) == done.output.sha256
+        assert [one.id for one in service.jobs()] == [job.id]
+        assert {one.id for one in service.assets(role="upload")} == {source.id, target.id}
+        service.delete_job(job.id)
+        with pytest.raises(NotThere):
+            service.job(job.id)
+        assert [one.role for one in service.assets()] == ["upload", "upload"]
+    assert sent[-1] == ("source.jpg", 41009, 41009)
+    assert {"analyse", "render"} <= {one.stage for one in seen}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_same_command_line_is_done_by_a_service(live, tmp_path, target_photo, source_photo, capfd):
+    output = tmp_path / "o.png"
+    words = ["run", "-s", str(source_photo), "-t", str(target_photo), "-o", str(output), "--json"]
+    with pytest.raises(SystemExit) as end:
+        main([*words, "--server", live.url, "--key", live.key("carl")])
+    told = capfd.readouterr()
+    assert end.value.code == 0, told
+    here = tmp_path / "here.png"
+    words[6] = str(here)
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 0
+    assert output.read_bytes() == here.read_bytes(), "the same bytes, wherever it was done"
+
+
+def test_what_can_be_asked_for_is_what_may_be_asked_for(anna):
+    """Options, defaults and models of the capabilities make a job that is taken."""
+    told = anna.get("/v1/capabilities").json()
+    names = {one["name"]: one for one in told["processors"]}
+    assert {"face_swapper", "face_anonymiser", "face_enhancer", "deep_swapper"} <= set(names)
+    assert [name for name, one in names.items() if one["is_default"]] == ["face_swapper"]
+    target = upload(anna, "target.jpg")
+    for name, one in names.items():
+        options = {key: value["default"] for key, value in one["options"]["properties"].items() if "default" in value}
+        assert options and all(value["description"] for value in one["options"]["properties"].values())
+        step = {"processor": name, "options": options}
+        answer = anna.post("/v1/jobs", json={"recipe": {"target": target, "steps": [step]}})
+        assert answer.status_code == 202, answer.text
+        anna.delete(f"/v1/jobs/{answer.json()['id']}")
+    mesh = next(model for model in names["face_swapper"]["models"] if model["name"] == "mesh")
+    assert mesh["is_allowed"] and mesh["place"] == "built in"
+    defaults = {
+        key: value["default"]
+        for key, value in told["options"]["properties"].items()
+        if value.get("default") is not None
+    }
+    assert len(defaults) > 25
+    assert anna.post("/v1/jobs", json={"recipe": {"target": target, **defaults}}).status_code == 202
+    assert "cpu" in told["providers"] and told["limits"]["upload_bytes"] > 0
+    models = anna.get("/v1/models").json()["models"]
+    assert {"embedded", "missing"} <= {model["state"] for model in models}
+    assert anna.get(f"/v1/models/{models[0]['id']}").json() == models[0]
+    assert anna.get("/v1/models/nothing").status_code == 404
