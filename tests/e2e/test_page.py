@@ -314,6 +314,33 @@ def test_everybody_is_anonymised_with_one_touch_on_a_phone_in_chinese(visit, two
         assert difference(frames[6][half], before[6][half]) > 2
 
 
+def test_cards_are_added_ordered_and_removed_and_say_what_a_licence_forbids(visit):
+    one = visit()
+    one.open()
+
+    def cards() -> list[str]:
+        return one.page.locator(".card h3").all_inner_texts()
+
+    one.page.click(".add-step")
+    one.page.click(".popover .menu-item:has-text('Face Enhancer')")
+    one.page.wait_for_selector(".card[data-processor=face_enhancer]")
+    assert cards() == ["Face Swapper", "Face Enhancer"]
+    model = one.page.locator('.card[data-processor=face_enhancer] [data-option="face_enhancer.model"]')
+    forbidden = model.locator("option", has_text="no commercial use").first.get_attribute("value")
+    model.select_option(forbidden)
+    licence = one.page.locator(".card[data-processor=face_enhancer] .licence")
+    assert licence.inner_text().startswith("No commercial use.") and forbidden in licence.inner_text()
+    one.check_axe()
+    one.page.click(".card[data-processor=face_enhancer] .card-up")
+    assert cards() == ["Face Enhancer", "Face Swapper"]
+    one.page.reload()
+    one.page.wait_for_selector(".card[data-processor=face_enhancer]")
+    assert cards() == ["Face Enhancer", "Face Swapper"]
+    assert model.input_value() == forbidden
+    one.page.click(".card[data-processor=face_enhancer] .card-remove")
+    assert cards() == ["Face Swapper"]
+
+
 def test_a_job_is_cancelled_retried_and_outlives_a_reload(visit):
     one = visit()
     one.open()
