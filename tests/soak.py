@@ -566,7 +566,7 @@ class Soak:
             self.known.add(job.id)
             if job.status == "done":
                 continue
-            self.bring_back(Path(job.recipe["target_path"]), job.plan["hashes"])
+            self.bring_back(Path(job.recipe["target_path"]), dict(job.plan.hashes))
             done = self.call(folder, "jobs", "resume", job.id)
             resumed += 1
             output = Path(job.recipe["output_path"])

@@ -112,8 +112,8 @@ def emphasise(pictures: list[np.ndarray], meshes: list[np.ndarray]) -> list[np.n
     for picture, mesh, own in zip(pictures, meshes, features, strict=True):
         more = (EMPHASIS - 1) * weight * cv2.GaussianBlur(own - middle, (0, 0), 1.5)
         more = np.where(more > 0, MOST_LIGHT * np.tanh(more / MOST_LIGHT), MOST_DARK * np.tanh(more / MOST_DARK))
-        view = view_surface(mesh, plane, *picture.shape[:2], PLANE)
-        drawn.append(from_log(to_log(picture) + look_up(more.astype(np.float32), view)))
+        view = view_surface(mesh, plane, *picture.shape[:2])
+        drawn.append(from_log(to_log(picture) + look_up(more.astype(np.float32), view, PLANE)))
     return drawn
 
 

@@ -107,6 +107,9 @@ class Requirements:
         How its crops are joined to the frame.
     cautious
         Options of the recipe that it wants where nobody has given them.
+    masks
+        Kinds of the recipe's masks that it honours and that need a model, ``occlusion`` and ``region``: the model is
+        opened where the recipe asks for that kind, and not otherwise.
     """
 
     models: tuple[ModelRef, ...] = ()
@@ -118,6 +121,7 @@ class Requirements:
     replaces_sound: bool = False
     join: Literal["feather", "pyramid", "poisson"] = "feather"
     cautious: Mapping[str, Any] = field(default_factory=dict)
+    masks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -460,6 +464,7 @@ def union(requirements: Iterable[Requirements]) -> Requirements:
         any(one.replaces_sound for one in found),
         next((one.join for one in found if one.join != "feather"), "feather"),
         {name: value for one in found for name, value in one.cautious.items()},
+        frozenset(kind for one in found for kind in one.masks),
     )
 
 

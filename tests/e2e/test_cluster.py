@@ -221,7 +221,7 @@ def test_a_worker_leaves_work_that_its_licences_do_not_allow(cluster, clip):
     try:
         # As a job would be that was planned where other models are installed. Nobody works yet who could be at it.
         plan = store.get(job_id).plan
-        store.record(job_id, plan={"models": {**plan["models"], "face_detector_embedded@1": "0" * 64}})
+        store.record(job_id, plan={"models": {**plan.models, "face_detector_embedded@1": "0" * 64}})
         cluster.start_worker()
         refused = "is not the file that job"
         wait_until(

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -298,4 +299,7 @@ def test_demo_reports_what_it_measured(tmp_path, capsys):
     assert outcome.changed_frame_count == outcome.frame_count == 100
     printed = capsys.readouterr().out
     assert "frames/s" in printed
-    assert "likeness to the source photo" in printed
+    told = re.search(r"likeness to the source photo: (\S+) before, (\S+) after .* from (\S+) on", printed)
+    before, after, same = (float(value) for value in told.groups())
+    assert before < same < after  # what the swap is for
+    assert float(re.search(r"output to the target: (\S+)", printed)[1]) < after

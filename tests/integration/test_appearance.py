@@ -154,13 +154,13 @@ sys.path.insert(0, {root!r})
 from tests.integration.test_appearance import make_swapper, person, with_glasses
 swapper = make_swapper()
 swapper.prepare([with_glasses(person(2))])
-print(hashlib.sha256(b"".join(level.tobytes() for level in swapper._prepared.levels)).hexdigest())
+print(hashlib.sha256(b"".join(level.tobytes() for level in swapper._prepared.tones)).hexdigest())
 """
 
 
 def test_an_appearance_is_the_same_to_the_byte_in_every_process(swapper, request):
     swapper.prepare([with_glasses(person(2))])
-    here = hashlib.sha256(b"".join(level.tobytes() for level in swapper._prepared.levels)).hexdigest()
+    here = hashlib.sha256(b"".join(level.tobytes() for level in swapper._prepared.tones)).hexdigest()
     code = _PRINT.format(root=str(request.config.rootpath))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     assert done.stdout.strip() == here

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -522,6 +524,27 @@ def test_a_poor_source_is_told_about_once_and_the_job_goes_on(jobs, tmp_path):
     assert (tmp_path / "out.mp4").exists()
 
 
+def test_too_little_of_a_face_is_said_at_once_in_the_outcome_and_in_the_report(jobs, tmp_path, analyser):
+    with Image.open(sample_path("source.jpg")) as picture:
+        pixels = np.array(picture.convert("RGB"))
+    x0, y0, x1, y1 = analyser.find_faces(pixels)[0].box.astype(int)
+    pixels[y0 - 10 : y1 + 10, x0 - 20 : (x0 + x1) // 2] = (30, 60, 120)  # somebody stands before half of it
+    path = tmp_path / "half.png"
+    Image.fromarray(pixels).save(path)
+    lack = r"half\.png: Little is seen of: left half\. Add a photo from the side that is left in the picture\."
+    with pytest.warns(PoorSourceWarning, match=lack):
+        job = jobs.create(recipe_for(tmp_path, source_paths=[path], report_path=tmp_path / "report.json"))
+    outcome = jobs.run(job.id, workers=1)
+    assert sum(bool(re.fullmatch(lack, note)) for note in outcome.notes) == 1
+    told = json.loads((tmp_path / "report.json").read_text())["notes"]
+    assert re.fullmatch(lack, *told)
+
+
+def test_a_good_source_needs_no_advice(jobs, tmp_path):
+    job = jobs.create(recipe_for(tmp_path))  # a warning would be an error here
+    assert job.plan.notes == ()
+
+
 def test_nobody_in_the_target_is_said_and_nothing_is_written(jobs, tmp_path):
     clip = make_clip(tmp_path / "empty.mp4", pts=[k * 512 for k in range(60)])
     recipe = recipe_for(tmp_path, target_path=clip)
@@ -617,7 +640,7 @@ def test_no_more_than_the_memory_allows_and_the_work_needs(jobs, tmp_path, monke
     job = jobs.create(recipe_for(tmp_path))
     asked = []
     monkeypatch.setattr(local, "core_count", lambda: 64)
-    monkeypatch.setattr(LocalJobs, "_work_in_pool", lambda self, job_id, count, *_: asked.append(count))
+    monkeypatch.setattr(LocalJobs, "_work_in_pool", lambda self, job_id, share, *_: asked.append(share.process_count))
     monkeypatch.setattr(LocalJobs, "_work_here", lambda *_: asked.append(1))
     for memory, expected in ((10**12, 2), (3.2e9, 2), (1e9, 1)):
         with pytest.raises(SegmentFailed):
@@ -654,7 +677,7 @@ def test_there_is_a_process_for_each_device(jobs, tmp_path, monkeypatch):
     job = jobs.create(recipe_for(tmp_path))
     asked = []
     monkeypatch.setattr(local, "core_count", lambda: 2)
-    monkeypatch.setattr(LocalJobs, "_work_in_pool", lambda self, job_id, count, *_: asked.append(count))
+    monkeypatch.setattr(LocalJobs, "_work_in_pool", lambda self, job_id, share, *_: asked.append(share.process_count))
     with pytest.raises(SegmentFailed):
         jobs.run(job.id, execution={"execution_device_ids": (0, 1)}, memory_bytes=10**12)
     assert asked == [2]

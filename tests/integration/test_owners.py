@@ -480,7 +480,7 @@ def test_another_name_for_the_output_renders_nothing_twice(jobs, recipe, tmp_pat
     for name in ("_observe", "_join", "_render"):
         monkeypatch.setattr(Worker, name, lambda self, *_, name=name: calls.append(name))
     other = jobs.create(recipe("o.mkv", output_audio="none", drop_tracks=("subtitle",)))
-    assert other.id != job.id and other.plan["taken_from"] == job.id
+    assert other.id != job.id and other.plan.taken_from == job.id
     done = {(item.stage, item.number): item.status for item in jobs.store.items(other.id)}
     assert [key for key, status in done.items() if status != "done"] == [("merge", 0)]
     jobs.run(other.id, workers=1)
@@ -512,10 +512,10 @@ def test_a_half_done_job_hands_on_what_it_has_and_the_same_unknown_face(jobs, cl
 def test_other_parts_or_a_job_that_is_running_are_not_taken_over(jobs, recipe):
     job = jobs.create(recipe())
     stop_at(jobs, job.id, "render")
-    assert "taken_from" not in jobs.create(recipe("p.mp4", face_swapper_light=0.5)).plan
+    assert not jobs.create(recipe("p.mp4", face_swapper_light=0.5)).plan.taken_from
     with jobs._alone(job.id):
-        assert "taken_from" not in jobs.create(recipe("q.mp4")).plan
-    assert jobs.create(recipe("r.mp4")).plan["taken_from"] == job.id
+        assert not jobs.create(recipe("q.mp4")).plan.taken_from
+    assert jobs.create(recipe("r.mp4")).plan.taken_from == job.id
 
 
 def test_the_message_says_that_parts_are_there_and_from_where(jobs, recipe, capsys):

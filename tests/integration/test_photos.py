@@ -168,7 +168,7 @@ def test_pages_and_sizes_are_no_animation(tmp_path: Path, pixels):
     first.save(tmp_path / "a.heic", save_all=True, append_images=[second], primary_index=1, quality=100)
     photo = read_photo(tmp_path / "a.heic")
     assert np.abs(photo.pixels.astype(int) - (255 - pixels)).mean() < 6
-    assert "1 more pictures" in photo.notes[0]
+    assert "1 more picture" in photo.notes[0]
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".avif"])

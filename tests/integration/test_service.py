@@ -371,7 +371,12 @@ def test_a_try_that_failed_leaves_no_progress_behind(tmp_path):
     store.close()
 
 
-def test_a_store_of_the_version_before_is_taken_along(tmp_path):
+OF_THE_FIRST = {"jobs", "items", "events", "alembic_version"}
+"""Tables of the first version of the store."""
+
+
+@pytest.mark.parametrize("version", ["0001", "0002"])
+def test_a_store_of_a_version_before_is_taken_along(tmp_path, version):
     import sqlite3
 
     path = tmp_path / "jobs.db"
@@ -379,15 +384,23 @@ def test_a_store_of_the_version_before_is_taken_along(tmp_path):
     store.create("j", {}, {}, "", [10], "cpu")
     store.close()
     with sqlite3.connect(path) as old:
-        old.execute("DROP INDEX jobs_by_age")
-        for name in ("claimed_at", "finished_at"):
-            old.execute(f"ALTER TABLE items DROP COLUMN {name}")
-        old.execute("UPDATE alembic_version SET version_num = '0001'")
+        told = old.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%'")
+        tables = {name for (name,) in told}
+        for name in tables - OF_THE_FIRST:
+            old.execute(f"DROP TABLE {name}")
+        if version == "0001":
+            old.execute("DROP INDEX jobs_by_age")
+            for name in ("claimed_at", "finished_at"):
+                old.execute(f"ALTER TABLE items DROP COLUMN {name}")
+        old.execute("UPDATE alembic_version SET version_num = ?", (version,))
     old.close()
     store = JobStore(f"sqlite:///{path}")
     assert store.items("j")[0].claimed_at == 0.0
     assert store.claim(("j", "analyse", 0), "a", 30) is not None
     store.close()
+    with sqlite3.connect(path) as new:
+        assert {name for (name,) in new.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} >= tables
+    new.close()
 
 
 def test_a_batch_is_planned_then_worked_through_and_the_second_time_skipped(tmp_path, backend, target_photo):

@@ -6,6 +6,7 @@ from facefusion.apps.show import Show
 from facefusion.recipe import Recipe
 from facefusion.service.doctor import Health, examine
 from facefusion.service.models import Models
+from facefusion.wording import counted
 
 
 def run_doctor(recipe: Recipe, show: Show) -> int:
@@ -22,7 +23,7 @@ def run_doctor(recipe: Recipe, show: Show) -> int:
 
 def _text(health: Health) -> str:
     lines = [
-        f"facefusion {health.version}, Python {health.python}, {health.platform}, {health.cores} cores",
+        f"facefusion {health.version}, Python {health.python}, {health.platform}, {counted(health.cores, 'core')}",
         "",
         "packages",
         *(f"  {name:<24}{found or 'not installed'}" for name, found in health.packages.items()),

@@ -22,6 +22,7 @@ from facefusion.service.drafts import Draft, DraftList, Drafts, Edit
 from facefusion.service.jobs import MAX_LIMIT, Jobs, cluster_room
 from facefusion.service.values import Deleted, Drained, Hired, Page, Preview, Problem, Told
 from facefusion.settings import JobSettings
+from facefusion.wording import counted
 
 _in_hand: list[tuple[str, Jobs]] = []
 
@@ -55,7 +56,8 @@ def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
     if job.is_shared:
         text = f"Job {job.id} is with the workers; it goes on if this stops."
     elif done:
-        text = f"Job {job.id} goes on: {done} parts are there already" + (f", from job {other}." if other else ".")
+        text = f"Job {job.id} goes on: {counted(done, 'part is', 'parts are')} there already"
+        text += f", from job {other}." if other else "."
     show.answer("submitted", submitted, text, is_news=True)
     return _run(jobs, job.id, recipe, show)
 
@@ -84,8 +86,9 @@ def run_command(
     if action == "sweep":
         swept = jobs.sweep()
         text = (
-            f"{swept.deleted} old jobs, {swept.orphans} stray files, {swept.cleared} working folders of processes that "
-            f"are gone taken away, {swept.woken} parts woken up"
+            f"{counted(swept.deleted, 'old job')}, {counted(swept.orphans, 'stray file')}, "
+            f"{counted(swept.cleared, 'working folder')} of processes that are gone taken away, "
+            f"{counted(swept.woken, 'part')} woken up"
         )
         show.answer("swept", swept, "\n".join([text, *(f"  kept: {why}" for why in swept.kept)]), is_news=True)
         return 5 if swept.kept else 0  # as every file that cannot be written
@@ -185,7 +188,7 @@ def _show(jobs: Jobs, job_id: str, show: Show) -> None:
         speed = f", {stage.frames_per_s:.1f} frames/s" if stage.frames_per_s else ""
         left = f", {stage.time_left_s:.0f} s left" if stage.time_left_s else ""
         bar = "█" * filled + "·" * (width - filled)
-        lines.append(f"  {name:<8} {bar} {stage.done} of {stage.parts} parts{speed}{left}")
+        lines.append(f"  {name:<8} {bar} {stage.done} of {counted(stage.parts, 'part')}{speed}{left}")
     if job.error:
         lines.append(f"  {shown(job.error)}")
     if is_debugging():
@@ -233,12 +236,12 @@ class DraftVerbs:
             draft = self._drafts.submit(name)
             return self._tell(draft, f"Job '{name}' is queued; run it with job-run {name}.")
         draft = self._drafts.edit(name, EDITS[verb], names[1] if len(names) > 1 else "", given)
-        return self._tell(draft, f"Job '{name}' has {len(draft.steps)} steps.")
+        return self._tell(draft, f"Job '{name}' has {counted(len(draft.steps), 'step')}.")
 
     def _list(self, wanted: str) -> int:
         found, damaged = self._drafts.list()
         rows = tuple(draft for draft in found if wanted in ("", draft.status))
-        lines = [f"{shown(draft.name):<24}{draft.status:<11}{len(draft.steps)} steps" for draft in rows]
+        lines = [f"{shown(draft.name):<24}{draft.status:<11}{counted(len(draft.steps), 'step')}" for draft in rows]
         lines += [shown(f"{error.message} {error.hint}") for error in damaged]
         listed = DraftList(rows, tuple(map(Problem.of, damaged)))
         self._show.answer("drafts", listed, "\n".join(lines) or "No jobs.")

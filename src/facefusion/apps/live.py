@@ -12,6 +12,7 @@ from facefusion.errors import RecipeError
 from facefusion.media.files import Named
 from facefusion.recipe import Recipe
 from facefusion.service.live import CameraChoice, Recorded, record
+from facefusion.wording import counted
 
 
 def run_live(recipe: Recipe, words: Mapping[str, Any], show: Show, reads: Sequence[Named] = ()) -> int:
@@ -23,7 +24,7 @@ def run_live(recipe: Recipe, words: Mapping[str, Any], show: Show, reads: Sequen
     """
     rate = words["camera_rate"]
     if rate is not None and not 0 < rate <= 1000:
-        raise RecipeError(f"No camera gives {rate} frames per second.", "Leave out --camera-rate.")
+        raise RecipeError(f"No camera gives {counted(rate, 'frame')} per second.", "Leave out --camera-rate.")
     camera = CameraChoice(words["camera"], _size(words["camera_size"]), rate, words["camera_format"])
     is_dropping = not words["every_frame"]
     made = record(recipe, camera, words["clip_path"], words["seconds"], is_dropping, show.progress, reads)
@@ -43,7 +44,7 @@ def _size(text: str) -> tuple[int, int] | None:
 def _text(made: Recorded) -> str:
     left_out = f", {made.dropped_frames} left out" if made.dropped_frames else ""
     line = (
-        f"{shown(made.output)}: {made.length_s:.1f} s, {made.changed_frames} of {made.frames} frames changed"
+        f"{shown(made.output)}: {made.length_s:.1f} s, {made.changed_frames} of {counted(made.frames, 'frame')} changed"
         f"{left_out}, {made.frames_per_s:.1f} frames/s"
     )
     return "\n".join([line, *(f"  {shown(note)}" for note in made.notes)])

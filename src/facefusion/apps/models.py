@@ -19,6 +19,7 @@ from facefusion.service.models import (
     advise,
     check_named,
 )
+from facefusion.wording import counted
 
 _FAILED = 6
 
@@ -144,7 +145,7 @@ def _export(models: Models, names: list[str], key: Path | None, show: Show) -> N
         raise RecipeError("Name the bundle and the models.", "Use: facefusion models export BUNDLE ID [ID …].")
     made = models.export(Path(names[0]), names[1:], key, show.transfer)
     text = (
-        f"{made.path}: {len(made.ids)} models, signed by {made.public_key}\n"
+        f"{made.path}: {counted(len(made.ids), 'model')}, signed by {made.public_key}\n"
         f"  On the other machine: facefusion models import {Path(made.path).name} --trust {made.public_key}"
     )
     show.answer("exported", made, text)

@@ -14,6 +14,7 @@ from facefusion.recipe import Recipe
 from facefusion.service.passes import analyse, render
 from facefusion.service.previews import Previews
 from facefusion.types.track import Tracks
+from facefusion.wording import counted
 
 
 def run_analyse(recipe: Recipe, path: Path, show: Show, reads: Sequence[Named] = ()) -> int:
@@ -24,9 +25,10 @@ def run_analyse(recipe: Recipe, path: Path, show: Show, reads: Sequence[Named] =
     FaceFusionError
     """
     found = analyse(recipe, path, show.progress, reads)
-    lines = [f"{shown(found.output)}: {len(found.people)} people"]
+    lines = [f"{shown(found.output)}: {counted(len(found.people), 'person', 'people')}"]
     lines += [
-        f"  face {seen.face}: {seen.frames} of {found.frames} frames, {seen.start_s:.2f} to {seen.stop_s:.2f} s, "
+        f"  face {seen.face}: {seen.frames} of {counted(found.frames, 'frame')}, "
+        f"{seen.start_s:.2f} to {seen.stop_s:.2f} s, "
         f"{seen.size_px} px"
         for seen in found.people
     ]

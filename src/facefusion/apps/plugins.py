@@ -16,6 +16,7 @@ from facefusion.service.plugins import (
     list_processors,
     show_processors,
 )
+from facefusion.wording import counted
 
 _FAILED = 6
 
@@ -48,7 +49,7 @@ def _lines(view: ProcessorView) -> Iterator[str]:
     yield f"  wants      {', '.join(view.inputs) or 'the target alone'}"
     yield f"  looks for  {', '.join(view.needs) or 'nothing in the target'}"
     if view.halo:
-        yield f"  halo       {view.halo} frames before and after"
+        yield f"  halo       {counted(view.halo, 'frame')} before and after"
     if view.is_protective:
         yield "  protects   people are hidden: a face that is missed is worse than a wall that is covered"
     if view.replaces_sound:

@@ -15,8 +15,10 @@ from facefusion.client import Client, Job
 from facefusion.client import Progress as Told
 from facefusion.declaration import Step
 from facefusion.errors import FaceFusionError, RecipeError, ServiceError, Stopped
-from facefusion.pipeline.plan import check_paths, face_map_of, reads_of
+from facefusion.jobs.stored import Told as Problem
+from facefusion.pipeline.plan import check_paths, reads_of
 from facefusion.pipeline.progress import Progress
+from facefusion.pipeline.resolved import face_map_of
 from facefusion.recipe import INNER, Execution, Recipe, Request, flags_of
 from facefusion.writing import replacing, save_bytes
 
@@ -146,7 +148,7 @@ def _error_of(told: Mapping[str, str]) -> FaceFusionError:
     with suppress(Exception):
         from facefusion.jobs.local import error_of
 
-        found = error_of(told)
+        found = error_of(Problem(told["code"], told["message"], told["hint"]))
         if found.code == told["code"]:
             return found
     return ServiceError(told["message"], told["hint"], code=told["code"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from facefusion.apps.console import emit, say, shown, tell_error
 from facefusion.errors import FaceFusionError
+from facefusion.wording import counted
 
 if TYPE_CHECKING:  # most commands show something before they need, or without needing, what works
     from facefusion.pipeline.progress import Progress
@@ -134,9 +135,8 @@ class Show:
 
     def finished(self, made: Finished) -> Finished:
         """Show what came of a request."""
-        what = "frame" if made.frames == 1 else "frames"
         lines = [
-            f"{shown(made.output)}: {made.changed_frames} of {made.frames} {what} changed, "
+            f"{shown(made.output)}: {made.changed_frames} of {counted(made.frames, 'frame')} changed, "
             f"{made.frames_per_s:.1f} frames/s"
         ]
         lines += [f"  {shown(note)}" for note in made.notes]

@@ -20,11 +20,9 @@ def feather(under: Pixels, over: Pixels, alpha: FloatArray) -> Pixels:
     alpha
         (H, W) float32, 0 to 1: share of ``over``.
     """
-    # 7-bit weights in 16-bit integers: four times as fast as floats, and off by at most one step.
-    share = (alpha * 128 + 0.5).astype(np.int16)[..., None]
-    mixed = under.astype(np.int16)
-    mixed += (((over.astype(np.int16) - mixed) * share) + 64) >> 7
-    return mixed.astype(np.uint8)
+    if alpha.size and alpha.min() >= 1:
+        return over.copy()
+    return np.asarray(cv2.blendLinear(under, over, 1 - alpha, alpha), dtype=np.uint8)
 
 
 def pyramid(under: Pixels, over: Pixels, alpha: FloatArray, levels: int = 4) -> Pixels:

@@ -13,6 +13,8 @@ from facefusion.types.crop import Crop
 from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
 
+FloatArray = npt.NDArray[np.float32]
+
 MAX_SIDE = 1024
 MARGIN = 0.02
 
@@ -59,7 +61,18 @@ def cut_native(pixels: Pixels, face: Face, room: float = MARGIN, max_side: int =
     return Crop(crop, affine, move_face(face, affine), np.zeros(crop.shape[:2], dtype=np.float32))
 
 
-def move_face(face: Face, affine: npt.NDArray[np.float32]) -> Face:
+def shrunk(pixels: Pixels, factor: int) -> tuple[Pixels, FloatArray]:
+    """A picture shrunk by averaging blocks of pixels, and the (2, 3) affine to it; rests at the end are left out."""
+    if factor == 1:
+        return pixels, np.eye(2, 3, dtype=np.float32)
+    height, width = (max(n // factor, 1) for n in pixels.shape[:2])
+    part = pixels[: height * factor, : width * factor]
+    small = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+    shift = 0.5 / factor - 0.5
+    return np.asarray(small, dtype=np.uint8), np.array([[1 / factor, 0, shift], [0, 1 / factor, shift]], np.float32)
+
+
+def move_face(face: Face, affine: FloatArray) -> Face:
     """The same face in the pixels of a crop."""
     points = None if face.points is None else transform(affine, face.points)
     scale = float(np.sqrt(abs(np.linalg.det(affine[:, :2].astype(np.float64)))))

@@ -77,6 +77,24 @@ def from_log(log: FloatArray) -> Pixels:
 
 
 @cache
+def _from_log_exact_table() -> FloatArray:
+    linear = np.exp(np.linspace(_LOG_LOW, _LOG_HIGH, _STEPS)) - OFFSET
+    clipped = np.clip(linear, 0, 1)
+    return (255 * np.where(clipped <= 0.0031308, clipped * 12.92, 1.055 * clipped ** (1 / 2.4) - 0.055)).astype(
+        np.float32
+    )
+
+
+def from_log_exactly(log: FloatArray) -> FloatArray:
+    """As `from_log`, not rounded to whole levels."""
+    factor = (_STEPS - 1) / (_LOG_HIGH - _LOG_LOW)
+    steps = log * np.float32(factor)
+    steps += np.float32(0.5 - _LOG_LOW * factor)
+    np.clip(steps, 0, _STEPS - 1, out=steps)
+    return np.asarray(_from_log_exact_table().take(steps.astype(np.uint16)))
+
+
+@cache
 def _second_degree(rows: int, columns: int) -> npt.NDArray[np.float64]:
     """(rows * columns, 6) values of 1, x, y, xy, x^2 and y^2 over a grid from -1 to 1."""
     y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
@@ -151,12 +169,6 @@ def limit_gain(change: FloatArray, loss: float, gain: float) -> FloatArray:
     """
     brightness = change.mean(axis=-1, keepdims=True)
     return np.asarray(change + (np.clip(brightness, -loss, gain) - brightness), dtype=np.float32)
-
-
-def regrade(pixels: Pixels, gains: FloatArray, offsets: FloatArray) -> Pixels:
-    """``pixels`` times gains plus offsets, all (H, W, 3); rounded and clipped."""
-    values = cv2.multiply(pixels, gains, dtype=cv2.CV_32F)
-    return np.asarray(cv2.add(values, offsets, dtype=cv2.CV_8U), dtype=np.uint8)
 
 
 def match_low_frequencies(pixels: Pixels, goal: Pixels, share: float) -> Pixels:

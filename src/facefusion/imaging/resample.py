@@ -154,18 +154,13 @@ def scaled_colours(values: FloatArray, factor: FloatArray) -> FloatArray:
 
 def subtract(one: Pixels, other: Pixels) -> FloatArray:
     """Difference of two pictures, -255 to 255."""
-    return np.asarray(cv2.subtract(one, np.ascontiguousarray(other), dtype=cv2.CV_32F), dtype=np.float32)
+    return np.asarray(cv2.subtract(one, other, dtype=cv2.CV_32F), dtype=np.float32)
 
 
 def add(pixels: Pixels, values: FloatArray) -> Pixels:
     """A picture with something added, rounded and clipped."""
-    added = cv2.add(np.ascontiguousarray(pixels), np.ascontiguousarray(values), dtype=cv2.CV_8U)
+    added = cv2.add(pixels, values, dtype=cv2.CV_8U)
     return np.asarray(added, dtype=np.uint8)
-
-
-def enlarge_to(values: FloatArray, width: int, height: int) -> FloatArray:
-    """A smooth map at another size, interpolated."""
-    return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def warp(pixels: npt.NDArray[T], affine: FloatArray, width: int, height: int, is_border_black: bool) -> npt.NDArray[T]:

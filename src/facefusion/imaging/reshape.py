@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.imaging.mesh import rasterise, signed_areas, triangle_affines, warp_map
+from facefusion.imaging.texture import enlarged
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
@@ -21,8 +22,6 @@ _STEPS = (0.2, 0.4, 0.6, 0.8)
 """Parts of the way from the outline to the ring at which the share that moves is set: it ends without a kink."""
 _DETAIL = 112
 _LEAST_PX = 0.01
-_NOTICED_PX = 0.25
-"""Pixels of movement from which the moved picture stands in for the frame in full."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,46 +32,55 @@ class Bend:
     ----------
     shifts
         (h, w, 2) float32 from each place of a reduced picture to where it looks, pixels of the full one.
+    step
+        Pixels of the full picture, per axis, for one of the reduced one, which may be a little larger.
     size
         (width, height) of the full picture.
     """
 
     shifts: FloatArray
+    step: int
     size: tuple[int, int]
 
     def apply(self, pixels: Pixels) -> Pixels:
         """The picture (H, W, 3), moved."""
         result = pixels.copy()
-        box = self._box()
-        if box is None:
-            return result
-        x0, y0, x1, y1 = box
-        x = self._full(0)[y0:y1, x0:x1] + np.arange(x0, x1, dtype=np.float32)
-        y = self._full(1)[y0:y1, x0:x1] + np.arange(y0, y1, dtype=np.float32)[:, None]
-        result[y0:y1, x0:x1] = cv2.remap(pixels, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        box = self.box()
+        if box is not None:
+            x0, y0, x1, y1 = box
+            places = self._places(box)
+            result[y0:y1, x0:x1] = cv2.remap(pixels, *places, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         return result
 
-    def _full(self, axis: int) -> FloatArray:
-        """(H, W) shifts along an axis for the full picture."""
-        values = np.ascontiguousarray(self.shifts[..., axis])
-        return np.asarray(cv2.resize(values, self.size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+    def _places(self, box: tuple[int, int, int, int]) -> tuple[FloatArray, FloatArray]:
+        """x and y that each pixel of a half-open xyxy box looks at."""
+        x0, y0, x1, y1 = box
+        rows, columns = (
+            (max(low // self.step - 1, 0), -(-high // self.step) + 1) for low, high in ((y0, y1), (x0, x1))
+        )
+        part = enlarged(np.ascontiguousarray(self.shifts[slice(*rows), slice(*columns)]), self.step)
+        top, left = y0 - rows[0] * self.step, x0 - columns[0] * self.step
+        x, y = cv2.split(part[top : top + y1 - y0, left : left + x1 - x0])
+        x += np.arange(x0, x1, dtype=np.float32)
+        y += np.arange(y0, y1, dtype=np.float32)[:, None]
+        return np.asarray(x, dtype=np.float32), np.asarray(y, dtype=np.float32)
 
-    def _box(self) -> tuple[int, int, int, int] | None:
+    def box(self) -> tuple[int, int, int, int] | None:
         """Half-open xyxy of what moves."""
-        moves = np.abs(self.shifts).max(axis=-1) > 0
+        moves = (self.shifts[..., 0] != 0) | (self.shifts[..., 1] != 0)
         rows, columns = np.flatnonzero(moves.any(axis=1)), np.flatnonzero(moves.any(axis=0))
         if not rows.size:
             return None
-        (width, height), (low_h, low_w) = self.size, moves.shape
-        x0, x1 = ((columns[[0, -1]] + [-1, 2]) * width / low_w).astype(int).tolist()
-        y0, y1 = ((rows[[0, -1]] + [-1, 2]) * height / low_h).astype(int).tolist()
-        return max(x0, 0), max(y0, 0), min(x1 + 1, width), min(y1 + 1, height)
+        (x0, x1), (y0, y1) = ((line[[0, -1]] + [-1, 2]) * self.step for line in (columns, rows))
+        return max(int(x0), 0), max(int(y0), 0), min(int(x1), self.size[0]), min(int(y1), self.size[1])
 
     def reach(self) -> FloatArray:
-        """(H, W) float32: 1 where anything moves, 0 where nothing does, without a step between."""
-        amount = np.abs(self.shifts).max(axis=-1) * np.float32(1 / _NOTICED_PX)
-        wide = cv2.blur(np.minimum(cv2.dilate(amount, np.ones((3, 3), dtype=np.uint8)), 1), (3, 3))
-        return np.asarray(cv2.resize(wide, self.size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+        """(H, W) float32: 1 around all that moves, 0 beyond."""
+        reach = np.zeros(self.size[::-1], dtype=np.float32)
+        box = self.box()
+        if box is not None:
+            reach[box[1] : box[3], box[0] : box[2]] = 1
+        return reach
 
 
 def reshape(pixels: Pixels, mesh: FloatArray, goal: FloatArray, triangles: IntArray, oval: IntArray) -> Pixels:
@@ -98,8 +106,8 @@ def find_bend(mesh: FloatArray, goal: FloatArray, triangles: IntArray, oval: Int
     ----------
     Piecewise affine warping: Cootes, Edwards and Taylor, Active Appearance Models, 2001.
     """
-    scale = min(1.0, _DETAIL / max(height, width))
-    low_h, low_w = max(round(height * scale), 1), max(round(width * scale), 1)
+    block = max(round(max(height, width) / _DETAIL), 1)
+    low_h, low_w = -(-height // block), -(-width // block)
     outline = mesh[oval]
     centre = outline.mean(axis=0)
     depth = outline[:, 2].max() + 0.1 * float(np.ptp(outline[:, 1]))
@@ -127,15 +135,13 @@ def find_bend(mesh: FloatArray, goal: FloatArray, triangles: IntArray, oval: Int
     )
     around = np.where((signed_areas(aim, around.astype(np.int32)) > 0)[:, None], around, around[:, ::-1])
     everything = np.concatenate([triangles, around]).astype(np.int32)
-    factor = np.array([low_w / width, low_h / height, scale], dtype=np.float32)
     shift = np.array([0.5, 0.5, 0.0], dtype=np.float32)
-    small_aim = ((aim + shift) * factor - shift).astype(np.float32)
+    small_aim = ((aim + shift) / np.float32(block) - shift).astype(np.float32)
     index = rasterise(small_aim, everything, low_h, low_w)
     where = warp_map(index, triangle_affines(small_aim, source, everything))
-    columns = (np.arange(low_w, dtype=np.float32) + 0.5) / factor[0] - 0.5
-    rows = (np.arange(low_h, dtype=np.float32) + 0.5) / factor[1] - 0.5
+    columns, rows = ((np.arange(n, dtype=np.float32) + 0.5) * block - 0.5 for n in (low_w, low_h))
     here = np.stack(np.meshgrid(columns, rows), axis=-1)
     shifts = np.where((index >= 0)[..., None], where - here, 0).astype(np.float32)
     # Hundredths of a pixel are rounding.
     shifts[np.abs(shifts) < _LEAST_PX] = 0
-    return Bend(np.asarray(cv2.blur(shifts, (3, 3)), dtype=np.float32), (width, height))
+    return Bend(np.asarray(cv2.blur(shifts, (3, 3)), dtype=np.float32), block, (width, height))

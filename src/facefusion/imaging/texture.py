@@ -217,10 +217,10 @@ class SurfaceView:
 
     Attributes
     ----------
-    maps
-        The two maps that ``cv2.remap`` takes, for the full picture: where each pixel looks on the plane.
     where
-        (h, w, 2) float32 the same in texture pixels, for a reduced picture.
+        (h, w, 2) float32 where each pixel of a reduced picture looks on the plane, in its pixels.
+    step
+        Pixels of the full picture, per axis, for one of the reduced one, which may be a little larger.
     towards
         (h, w) float32 facing of the surface, 0 outside, for the reduced picture.
     inside
@@ -229,16 +229,14 @@ class SurfaceView:
         (width, height) of the full picture.
     """
 
-    maps: tuple[npt.NDArray[np.int16], npt.NDArray[np.uint16]]
     where: FloatArray
+    step: int
     towards: FloatArray
     inside: FloatArray
     size: tuple[int, int]
 
 
-def view_surface(
-    mesh: FloatArray, plane: TexturePlane, height: int, width: int, texture_size: int, detail: int = 144
-) -> SurfaceView:
+def view_surface(mesh: FloatArray, plane: TexturePlane, height: int, width: int, detail: int = 144) -> SurfaceView:
     """For every pixel of a picture, where on a texture it looks.
 
     Parameters
@@ -249,19 +247,15 @@ def view_surface(
         The texture plane.
     height, width
         Size of the picture in pixels.
-    texture_size
-        Side of the texture that will be drawn; a reduced copy of one as large as the plane.
     detail
-        The mesh is scan-converted at up to this many pixels on the longer side; coordinates in
-        between are interpolated, which is exact inside triangles.
+        The mesh is scan-converted at about this many pixels on the longer side, or all where there are fewer;
+        coordinates in between are interpolated, which is exact inside triangles.
     """
-    scale = min(1.0, detail / max(height, width))
-    low_h, low_w = max(int(round(height * scale)), 1), max(int(round(width * scale)), 1)
+    step = max(round(max(height, width) / detail), 1)
+    low_h, low_w = -(-height // step), -(-width // step)
     points = ring_extended(mesh, plane.oval)
-    sx, sy = low_w / width, low_h / height
-    points[:, 0] = (points[:, 0] + 0.5) * sx - 0.5
-    points[:, 1] = (points[:, 1] + 0.5) * sy - 0.5
-    points[:, 2] *= scale
+    points[:, :2] = (points[:, :2] + 0.5) / step - 0.5
+    points[:, 2] /= step
     points[468:, 2] += 0.02 * float(np.ptp(points[:468, 0]))  # the ring lies behind the face
     index = rasterise(points, plane.triangles, low_h, low_w)
     where = warp_map(index, triangle_affines(points, plane.points, plane.triangles), fill=0.0)
@@ -277,32 +271,59 @@ def view_surface(
     is_face = (is_drawn & (index < plane.face_count)).astype(np.float32)
     inside = np.clip(cv2.GaussianBlur(is_face, (0, 0), max(0.02 * max(low_h, low_w), 0.8)) * 2 - 1, 0, 1)
     return SurfaceView(
-        _full_maps(where, width, height, texture_size / plane.size),
         np.asarray(where, dtype=np.float32),
+        step,
         np.asarray(cv2.GaussianBlur(towards, (0, 0), 2.0), dtype=np.float32),
         np.asarray(inside, dtype=np.float32),
         (width, height),
     )
 
 
-def view_scaled(view: SurfaceView, plane: TexturePlane, texture_size: int) -> SurfaceView:
-    """A view for drawing a texture of another size."""
-    return replace(view, maps=_full_maps(view.where, *view.size, texture_size / plane.size))
+def view_reduced(view: SurfaceView) -> SurfaceView:
+    """A view of the reduced picture alone."""
+    height, width = view.where.shape[:2]
+    return replace(view, step=1, size=(width, height))
 
 
-def _full_maps(
-    where: FloatArray, width: int, height: int, ratio: float
-) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint16]]:
-    """The two maps for the full picture from places on the plane for the reduced one."""
-    full = where if where.shape[:2] == (height, width) else cv2.resize(where, (width, height))
-    full = full * np.float32(ratio) + np.float32(0.5 * ratio - 0.5)
-    maps = cv2.convertMaps(full, None, cv2.CV_16SC2)  # type: ignore[call-overload]
-    return np.asarray(maps[0], dtype=np.int16), np.asarray(maps[1], dtype=np.uint16)
+def look_up(
+    texture: FloatArray | Pixels, view: SurfaceView, plane_size: int, outside: tuple[float, ...] = (0, 0, 0, 0)
+) -> Pixels:
+    """Sample a texture for the full picture.
+
+    Parameters
+    ----------
+    texture
+        (S, S) or with up to four channels, as large as the plane or reduced.
+    view
+        Where each pixel looks.
+    plane_size
+        Side of the plane in pixels.
+    outside
+        What is seen beyond it.
+    """
+    width, height = view.size
+    return look_up_at(texture, enlarged(view.where, view.step)[:height, :width], plane_size, outside)
 
 
-def look_up(texture: FloatArray | Pixels, view: SurfaceView) -> npt.NDArray[np.generic]:
-    """Sample a texture for the full picture; zero outside."""
-    return np.asarray(cv2.remap(texture, *view.maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT))
+def look_up_at(
+    texture: FloatArray | Pixels, where: FloatArray, plane_size: int, outside: tuple[float, ...] = (0, 0, 0, 0)
+) -> Pixels:
+    """Sample a texture at (H, W, 2) places on the plane; see `look_up`."""
+    ratio = texture.shape[0] / plane_size
+    if ratio != 1:
+        where = where * np.float32(ratio) + np.float32(0.5 * ratio - 0.5)
+    maps = cv2.convertMaps(where, None, cv2.CV_16SC2)  # type: ignore[call-overload]
+    how = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": outside}
+    return np.asarray(cv2.remap(texture, *maps, cv2.INTER_LINEAR, **how))  # type: ignore[call-overload]
+
+
+def enlarged(values: FloatArray, step: int) -> FloatArray:
+    """A map with ``step`` times as many pixels per axis, interpolated."""
+    if step == 1:
+        return values
+    height, width = values.shape[:2]
+    size = (width * step, height * step)
+    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def look_up_grid(grid: FloatArray, view: SurfaceView, plane_size: int) -> FloatArray:
@@ -312,11 +333,6 @@ def look_up_grid(grid: FloatArray, view: SurfaceView, plane_size: int) -> FloatA
     return np.asarray(
         cv2.remap(grid, low[..., 0], low[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.float32
     )
-
-
-def to_full(values: FloatArray, view: SurfaceView) -> FloatArray:
-    """A map of the reduced picture at the size of the full one."""
-    return np.asarray(cv2.resize(values, view.size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def sample_soft(pixels: Pixels, where: FloatArray, blur_px: float) -> Pixels:

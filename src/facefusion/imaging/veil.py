@@ -64,6 +64,12 @@ class Veil:
         """A clear picture, (H, W, 3) sRGB bytes, under the veil."""
         return _by_table(pixels, np.stack(self._curves(), axis=-1))
 
+    def lay_values(self, values: FloatArray) -> FloatArray:
+        """The same of (H, W, 3) sRGB values of 0 to 255 that are not rounded."""
+        steps = np.arange(256)
+        columns = [np.interp(values[..., k], steps, curve) for k, curve in enumerate(self._curves())]
+        return np.stack(columns, axis=-1).astype(np.float32)
+
     def _curves(self) -> list[npt.NDArray[np.float64]]:
         """Of each channel the sRGB bytes that come of 0 to 255, not rounded, rising."""
         steps = np.arange(256)

@@ -20,6 +20,7 @@ from facefusion.jobs.store import JobStore, StageProgress, _jobs, _metadata, _pa
 from facefusion.jobs.store import _items as _parts
 
 OrderStatus = JobStatus
+COMPARE_S = 60.0
 OVER = ("done", "failed", "cancelled")
 _keys = sa.Table(
     "service_keys", _metadata,
@@ -333,9 +334,21 @@ class Ledger(JobStore):
         As for `facefusion.jobs.store.JobStore`.
     """
 
-    @_patient
+    _compared = (-1e9, 0.0)
+    """When a server's clock was asked for, and how far it is ahead of this machine's, s."""
+
     def now(self) -> float:
-        """Seconds since 1970 by the store's clock."""
+        """Seconds since 1970 by the store's clock; a server is asked for its own once a minute."""
+        if self._is_sqlite:
+            return self._clock()
+        at, ahead_s = self._compared
+        if not 0 <= time.monotonic() - at < COMPARE_S:
+            ahead_s = self._ask_time() - time.time()
+            self._compared = time.monotonic(), ahead_s
+        return time.time() + ahead_s
+
+    @_patient
+    def _ask_time(self) -> float:
         with self._reading() as connection:
             return self._now(connection)
 

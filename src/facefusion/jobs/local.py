@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -34,15 +33,17 @@ from facefusion.errors import (
 )
 from facefusion.jobs.memory import free_bytes
 from facefusion.jobs.pool import LACK_OF_MEMORY, Done, Gone, Pool
-from facefusion.jobs.prepare import prepare
+from facefusion.jobs.prepare import Prepared, prepare
 from facefusion.jobs.states import Item, StageName, is_due
 from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file, is_same_storage, open_storage
 from facefusion.jobs.store import LOCAL, Job, JobStore
+from facefusion.jobs.stored import Joined, Merged, StoredPlan, Told
 from facefusion.jobs.sweep import STRAY_S, Swept, remove, sweep
 from facefusion.jobs.work import LEASE_S, Worker, give_up, is_at_work, joined_as, key_of, owner_name
 from facefusion.models.providers import core_count
 from facefusion.pipeline.cast import build_cast
-from facefusion.pipeline.plan import Plan, check_paths
+from facefusion.pipeline.inputs import Shelf, State, known_hash_of, known_hashes, learn_hashes
+from facefusion.pipeline.plan import check_paths
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import TARGET_HASH, Outcome
 from facefusion.recipe import Recipe, build_recipe
@@ -89,12 +90,15 @@ class LocalJobs:
         The working files.
     is_kept
         Whether a job that did not come to its end is still there afterwards and can be resumed.
+    shelf
+        What was read of the photos of the job that was made last, for whoever does it in this process.
     """
 
     folder: Path
     store: JobStore
     storage: Storage
     is_kept: bool = True
+    shelf: Shelf = field(default_factory=Shelf, repr=False, compare=False)
 
     @classmethod
     def open(cls, folder: Path, store_url: str = "", limit_bytes: int | None = None, is_kept: bool = True) -> LocalJobs:
@@ -146,14 +150,14 @@ class LocalJobs:
         JobError
             When another process is just making it, or just done with it.
         """
-        asked = prepare(recipe)
+        self.shelf.clear()
+        asked = prepare(recipe, shelf=self.shelf)
         job_id = asked.job_id
         job = self.store.find(job_id)
         if job is not None and job.status != "done":
             return job
-        asked.check_faces(on_progress)
-        chosen, stored = asked.chosen, asked.stored()
-        counts = [count for _, _, count in stored["spans"]]
+        chosen, stored = asked.chosen, asked.stored(asked.check_faces(on_progress))
+        counts = [span.frame_count for span in stored.found.spans]
         with ExitStack() as stack:
             self._hold(stack, job_id, self._lock_path(job_id, ".new"), LEAVE_S)
             job = self.store.find(job_id)
@@ -167,40 +171,44 @@ class LocalJobs:
             other = None
             if tracks is not None and "join" in stages:
                 check_target(tracks, asked.recipe.target_path, asked.hashes)
-                done, stages = self._take_in(job_id, asked.plan, tracks), stages[stages.index("join") :]
+                done, stages = self._take_in(asked, tracks), stages[stages.index("join") :]
             else:
                 other = self._find_alike(stack, job_id, stored)
             if other is not None:
                 done = self._take_over(other.id, job_id)
-                stored["taken_from"] = other.id
+                stored = replace(stored, taken_from=other.id)
                 # What was left open was decided for those parts.
                 before = build_recipe(other.recipe)
                 chosen = chosen.model_copy(update={"steps": before.steps, "people": before.people})
             self.store.create(
-                job_id, chosen.model_dump(mode="json"), stored, self.storage.url, counts, LOCAL,
+                job_id, chosen.model_dump(mode="json"), stored.as_dict(), self.storage.url, counts, LOCAL,
                 max_attempts=max_attempts, is_afresh=True, taken_over=done,
                 stages=stages,
             )  # fmt: skip
         return self.store.get(job_id)
 
-    def _take_in(
-        self, job_id: str, plan: Plan, tracks: Tracks
-    ) -> dict[tuple[StageName, int], tuple[str, dict[str, Any]]]:
+    def _take_in(self, asked: Prepared, tracks: Tracks) -> dict[tuple[StageName, int], tuple[str, dict[str, Any]]]:
         """Put tracks where the first pass would have left them; items as the store takes them."""
-        outcome = joined_as(plan, build_cast(plan.recipe), tracks, plan.recipe.target_path.name)
+        job_id, plan = asked.job_id, asked.plan
+        cast = build_cast(plan.resolved, kinds=plan.found.sources, shelf=asked.shelf, is_rendering=False)
+        outcome: Joined = joined_as(plan, plan.target, cast, tracks, plan.recipe.target_path.name)
         with user_workplace() as place:
             path = place.folder / "tracks.safetensors"
             tracks.save(path)
             sha256 = hash_file(path)
             self.storage.put(key_of(job_id, "join", 0), path)
-        return {("join", 0): (sha256, outcome)}
+        return {("join", 0): (sha256, outcome.as_dict())}
 
-    def _find_alike(self, stack: ExitStack, job_id: str, plan: dict[str, Any]) -> Job | None:
+    def _find_alike(self, stack: ExitStack, job_id: str, plan: StoredPlan) -> Job | None:
         """The unfinished job with the same parts that is furthest, held as long as the stack is open; or None."""
         found: list[tuple[int, str]] = []
         for job in self.store.list_jobs():
-            is_alike = all(job.plan.get(name) == plan[name] for name in ("work", "spans", "models"))
-            if is_alike and job.id != job_id and job.status != "done" and self._is_ours(job):
+            if job.id == job_id or job.status == "done" or not self._is_ours(job):
+                continue
+            is_alike = False
+            with suppress(StoreRefused):  # one that is damaged has nothing to give
+                is_alike = job.plan.is_alike(plan)
+            if is_alike:
                 done = sum(item.status == "done" for item in self.store.items(job.id))
                 found.append((done, job.id))
         for done, other in sorted(found, reverse=True):
@@ -262,7 +270,7 @@ class LocalJobs:
         JobError
             When they are in another folder of this machine.
         """
-        if job.plan.get("inputs") and not self._is_ours(job):  # made by workers, who have leases
+        if job.is_shared and not self._is_ours(job):  # made by workers, who have leases
             return open_storage(job.storage, user_base())
         self._check_ours(job)
         return self.storage
@@ -276,7 +284,7 @@ class LocalJobs:
         """Whether the files of a job are here; a folder that was moved is still the same."""
         if is_same_storage(job.storage, self.storage.url):
             return True
-        return not job.plan.get("inputs") and not Path(unquote(urlparse(job.storage).path)).exists()
+        return not job.is_shared and not Path(unquote(urlparse(job.storage).path)).exists()
 
     def _check_ours(self, job: Job) -> None:
         if not self._is_ours(job):
@@ -334,19 +342,19 @@ class LocalJobs:
         """
         began, since = time.perf_counter(), time.time()
         with self._alone(job_id), self._kept(job_id), ExitStack() as stack:
+            stack.callback(self.shelf.clear)
             job = self.store.get(job_id)
             if job.status == "done":
                 return self._outcome(job, 0.0)
-            _check_plan(job)
+            plan = _plan_of(job)
             self._check_ours(job)
-            self._check_inputs(job)
-            output = Path(job.recipe["output_path"])
-            self._hold_output(stack, output)
+            self._check_inputs(job, plan)
+            self._hold_output(stack, job.output_path)
             self._clear()
             stack.callback(self._clear)  # processes of the pool are not asked to tidy up
             self.store.retry(job_id)  # nobody else can be at it: whatever is running has lost its process
             self._mend(job_id)
-            spans = len(job.plan["spans"])
+            spans = len(plan.found.spans)
             threads = int((execution or {}).get("execution_thread_count", job.recipe["execution_thread_count"]) or 0)
             cores = threads or core_count()
             devices = (execution or {}).get("execution_device_ids") or job.recipe["execution_device_ids"]
@@ -357,7 +365,11 @@ class LocalJobs:
                     self._work_here(job_id, reporter, threads, execution or {})
                 else:
                     execution = {**(execution or {}), "execution_device_ids": tuple(devices)}
-                    self._work_in_pool(job_id, count, max(cores // count, 1), reporter, execution)
+                    known = known_hashes(map(Path, plan.hashes))
+                    share = Share(
+                        self.store.url, self.folder.absolute(), max(cores // count, 1), execution, count, known
+                    )
+                    self._work_in_pool(job_id, share, reporter)
             job = self.store.get(job_id)
             if job.status == "done":
                 notes = []
@@ -405,13 +417,13 @@ class LocalJobs:
     def _lock_path(self, job_id: str, ending: str = "") -> Path:
         return self.folder / "locks" / f"{check_job_id(job_id)}{ending}"
 
-    def _check_inputs(self, job: Job) -> None:
+    def _check_inputs(self, job: Job, plan: StoredPlan) -> None:
         recipe = Recipe(**job.recipe)
         check_paths(recipe)
-        for path, sha256 in job.plan["hashes"].items():
+        for path, sha256 in plan.hashes.items():
             if self.is_kept and not Path(path).is_file():
                 raise JobMismatch(f"{path} is gone, and job {job.id} needs it.", "Bring it back, then resume the job.")
-            if not Path(path).is_file() or hash_file(Path(path)) != sha256:
+            if not Path(path).is_file() or known_hash_of(Path(path)) != sha256:
                 if not self.is_kept:
                     raise JobMismatch(
                         f"{path} was changed while it was read; nothing was written.",
@@ -485,7 +497,7 @@ class LocalJobs:
         return [item for item in items if item.status == "running" and owner in (None, item.owner)]
 
     def _work_here(self, job_id: str, reporter: _Reporter, threads: int, execution: dict[str, Any]) -> None:
-        worker = Worker(self.store, self.storage, thread_count=threads, execution=execution)
+        worker = Worker(self.store, self.storage, thread_count=threads, execution=execution, shelf=self.shelf)
         reporter.on_break = worker.stop
         try:
             while self._is_wanted(job_id, reporter):
@@ -506,13 +518,10 @@ class LocalJobs:
         stage = next((i.stage for i in items if i.status != "done"), None)
         return [i for i in items if i.stage == stage]
 
-    def _work_in_pool(
-        self, job_id: str, count: int, threads: int, reporter: _Reporter, execution: dict[str, Any]
-    ) -> None:
+    def _work_in_pool(self, job_id: str, share: Share, reporter: _Reporter) -> None:
         """Processes, each with sessions of its own; one that dies loses its item to the others."""
-        share = Share(self.store.url, self.folder.absolute(), threads, execution, count)
         barren, before = 0, 0
-        with Pool(count, hire, share) as pool:
+        with Pool(share.process_count, hire, share) as pool:
             while self._is_wanted(job_id, reporter):
                 items = self._stage_in_hand(job_id)
                 taken = {(stage, numbers[0]) for _, stage, numbers in pool.tasks}
@@ -559,7 +568,7 @@ class LocalJobs:
     def _record(self, job_id: str, done: Done) -> None:
         """What a process could not record itself."""
         assert done.told is not None
-        error = error_of(done.told)
+        error = error_of(Told.from_dict(done.told, job_id))
         if isinstance(error, StoreUnreachable):
             raise error
         for item in self._running(job_id, done.owner):
@@ -569,13 +578,8 @@ class LocalJobs:
         return way_on(job_id) if self.is_kept else ""
 
     def _outcome(self, job: Job, seconds: float, notes: Sequence[str] = (), since: float = math.inf) -> Outcome:
-        found = self.store.outcome(job.id, "merge")
-        check_report(found)
         seen_s = looked_s(self.store, job.id, seconds, since)
-        return Outcome(
-            Path(job.recipe["output_path"]), found["frames"], found["changed"], found["tracks"], seen_s,
-            seconds - seen_s, tuple(found["models"]), (*found.get("notes", ()), *notes),
-        )  # fmt: skip
+        return outcome_of(job, self.store.merged(job.id), seconds, seen_s, notes)
 
 
 def looked_s(store: JobStore, job_id: str, seconds: float, since: float = 0.0) -> float:
@@ -596,33 +600,49 @@ def looked_s(store: JobStore, job_id: str, seconds: float, since: float = 0.0) -
     return min(max(finished - (since or taken), 0.0), seconds)
 
 
-def _check_plan(job: Job) -> None:
-    """Refuse a job whose plan is not one.
+def _plan_of(job: Job) -> StoredPlan:
+    """The plan of a job that is to be done.
 
     Raises
     ------
     StoreRefused
+        When it is not one, or not of a whole job.
     """
-    spans, hashes, models = (job.plan.get(name) for name in ("spans", "hashes", "models"))
-    if not isinstance(spans, list) or not spans or not isinstance(hashes, dict) or not isinstance(models, dict):
+    plan = job.plan
+    if not plan.found.spans:
         raise StoreRefused(f"Job {job.id} is damaged in the store.", f"Delete it: facefusion jobs delete {job.id}")
+    return plan
 
 
-def check_report(merged: dict[str, Any]) -> None:
-    """Raise what the report of a finished job found too bad.
+def outcome_of(
+    job: Job, merged: Merged | None, seconds: float, seen_s: float = 0.0, notes: Sequence[str] = ()
+) -> Outcome:
+    """What came of a job that is done.
 
     Parameters
     ----------
-    merged
-        Outcome of its last item.
+    job, merged
+        As stored.
+    seconds, seen_s
+        Wall time that it took, and how much of it until faces were found.
+    notes
+        More to say.
 
     Raises
     ------
     QualityTooLow
+        When the output was measured and found too bad.
+    StoreRefused
+        When nothing is stored.
     """
-    if merged.get("report"):
-        found = json.loads(merged["report"])
-        raise QualityTooLow(found["message"], found["hint"])
+    if merged is None:
+        raise StoreRefused(f"Job {job.id} is damaged in the store.", f"Delete it: facefusion jobs delete {job.id}")
+    if merged.failure is not None:
+        raise QualityTooLow(merged.failure.message, merged.failure.hint)
+    return Outcome(
+        job.output_path, merged.frame_count, merged.changed_frame_count, merged.track_count, seen_s,
+        seconds - seen_s, merged.models, (*merged.notes, *notes),
+    )  # fmt: skip
 
 
 def failure_of(job: Job, next_step: str | None = None) -> FaceFusionError:
@@ -636,19 +656,19 @@ def failure_of(job: Job, next_step: str | None = None) -> FaceFusionError:
         What to do with the job; None says how to resume it.
     """
     next_step = way_on(job.id) if next_step is None else next_step
-    told = job.outcome.get("error")
+    told = job.failure
     if told is not None:
-        return error_of({**told, "hint": f"{told['hint']} {next_step}".strip()})
+        return error_of(replace(told, hint=f"{told.hint} {next_step}".strip()))
     what_to_do = MEMORY_HINT if LACK_OF_MEMORY in job.error else "Mend what is wrong."
     return SegmentFailed(f"Job {job.id}: {job.error}", f"{what_to_do} {next_step}".strip())
 
 
-def error_of(told: Mapping[str, str]) -> FaceFusionError:
-    """The error that `facefusion.jobs.work.tell` told of."""
+def error_of(told: Told) -> FaceFusionError:
+    """The error that is told of."""
     kinds = {kind.code: kind for kind in _all_kinds(FaceFusionError)}
-    error = kinds.get(told["code"], FaceFusionError)(told["message"], told["hint"])
+    error = kinds.get(told.code, FaceFusionError)(told.message, told.hint)
     if isinstance(error, Fault):
-        error.trace = told.get("trace", "")
+        error.trace = told.trace
     return error
 
 
@@ -713,18 +733,20 @@ def next_stretch(
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a process of the pool is told: where everything is, and how many share the machine."""
+    """What a process of the pool is told: where everything is, how many share the machine, and hashes of the inputs."""
 
     store_url: str
     folder: Path
     threads: int
     execution: dict[str, Any]
     process_count: int
+    known: Mapping[Path, tuple[State, str]] = field(default_factory=dict)
 
 
 def hire(share: Share, place: int) -> Worker:
     """What does the work in a process of the pool: it keeps to the cores of its place and has a device of its own."""
     _keep_to_cores(place, share.process_count)
+    learn_hashes(share.known)
     jobs = LocalJobs.open(share.folder, share.store_url)
     devices = share.execution["execution_device_ids"]
     execution = {**share.execution, "execution_device_ids": (devices[place % len(devices)],)}

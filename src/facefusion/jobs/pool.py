@@ -83,7 +83,7 @@ class Done:
     owner, task
         Who did what.
     told
-        What went wrong, as `facefusion.jobs.work.tell` puts it, or nothing. Failures of the task itself are not here.
+        What went wrong, as `facefusion.jobs.stored.Told` puts it, or nothing. Failures of the task itself are not here.
     """
 
     owner: str

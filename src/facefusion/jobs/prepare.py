@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from facefusion.jobs.states import StageName
-from facefusion.jobs.storage import hash_file
-from facefusion.jobs.work import hashes_of
+from facefusion.jobs.stored import StoredPlan
 from facefusion.media.files import check_file
 from facefusion.media.generated import plan_generated
 from facefusion.pipeline.cast import check_faces
 from facefusion.pipeline.clip import plan_clip
 from facefusion.pipeline.generate import build_source
+from facefusion.pipeline.inputs import Shelf, hash_of, known_hash_of
 from facefusion.pipeline.plan import Plan, build_plan, reads_of
 from facefusion.pipeline.progress import OnProgress, ignore_progress
 from facefusion.recipe import Execution, Recipe, with_absolute_paths
@@ -41,12 +42,15 @@ class Prepared:
         What was decided.
     hashes
         SHA-256 of every file that it reads, by path.
+    shelf
+        What was read of its photos.
     """
 
     job_id: str
     recipe: Recipe
     plan: Plan
     hashes: dict[str, str]
+    shelf: Shelf
 
     @property
     def chosen(self) -> Recipe:
@@ -60,32 +64,24 @@ class Prepared:
         seen: tuple[StageName, ...] = ("analyse", "join") if self.plan.wants_faces else ()
         return *made, *seen, "render", "merge"
 
-    def check_faces(self, on_progress: OnProgress = ignore_progress) -> None:
-        """Refuse photos without a face (`facefusion.pipeline.cast.check_faces`)."""
-        check_faces(self.plan.recipe, on_progress)
+    def check_faces(self, on_progress: OnProgress = ignore_progress) -> tuple[str, ...]:
+        """Refuse photos without a face, and tell what others lack (`facefusion.pipeline.cast.check_faces`)."""
+        return check_faces(self.plan.resolved, self.plan.found.sources, on_progress, self.shelf)
 
-    def stored(self) -> dict[str, Any]:
-        """What is decided before the first frame, as it is stored with the job."""
-        made: dict[str, Any] | None = None
+    def stored(self, notes: Sequence[str] = ()) -> StoredPlan:
+        """What is decided before the first frame, as it is stored with the job; notes are told with its outcome."""
+        found = self.plan.found
         if self.plan.is_generated:
-            info = build_source(self.chosen).info
-            made = {**asdict(info), "frame_rate": str(info.frame_rate)}
-            spans = plan_generated(info, self.chosen.segment_s)
+            made = build_source(self.plan, self.shelf).info
+            found = replace(found, generated=made, spans=plan_generated(made, self.chosen.segment_s))
         else:
-            spans = plan_clip(self.chosen, self.plan.kind)
-        models = hashes_of(self.chosen)
-        return {
-            "version": __version__,
-            "spans": [[span.start, span.stop, span.frame_count] for span in spans],
-            "kind": self.plan.kind,
-            "generated": made,
-            "models": models,
-            "hashes": self.hashes,
-            "work": work_id_of(self.recipe, self.hashes, models),
-        }
+            found = replace(found, spans=plan_clip(self.chosen, self.plan.kind))
+        models = self.plan.model_hashes()
+        work = work_id_of(self.recipe, self.hashes, models)
+        return StoredPlan(__version__, found, models, self.hashes, work, notes=tuple(notes))
 
 
-def prepare(recipe: Recipe, is_shared: bool = False) -> Prepared:
+def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None) -> Prepared:
     """Check and plan a request; the same for this machine and for many.
 
     Parameters
@@ -95,6 +91,8 @@ def prepare(recipe: Recipe, is_shared: bool = False) -> Prepared:
     is_shared
         Whether workers of a cluster do it. They measure before they clear up, so there a job with a report is another
         one than a job without.
+    shelf
+        Where what is read of photos is kept for whoever does the job in this process.
 
     Raises
     ------
@@ -102,10 +100,11 @@ def prepare(recipe: Recipe, is_shared: bool = False) -> Prepared:
         Everything that `facefusion.pipeline.plan.build_plan` refuses.
     """
     recipe = with_absolute_paths(recipe)
-    plan = build_plan(recipe)
-    hashes = hash_inputs(recipe)
+    shelf = shelf or Shelf()
+    plan = build_plan(recipe, shelf)
+    hashes = hash_inputs(plan.recipe)  # its mapping file is read already
     measured = {"report": str([recipe.report_path and recipe.report_path.suffix, recipe.fail_under])}
-    return Prepared(job_id_of(recipe, {**hashes, **measured} if is_shared else hashes), recipe, plan, hashes)
+    return Prepared(job_id_of(recipe, {**hashes, **measured} if is_shared else hashes), recipe, plan, hashes, shelf)
 
 
 def execution_of(recipe: Recipe) -> dict[str, Any]:
@@ -143,8 +142,15 @@ def input_paths(recipe: Recipe) -> list[Path]:
     return [path for _, path in reads_of(recipe)]
 
 
-def hash_inputs(recipe: Recipe) -> dict[str, str]:
+def hash_inputs(recipe: Recipe, is_read_again: bool = False) -> dict[str, str]:
     """SHA-256 of every file that a recipe reads, by path.
+
+    Parameters
+    ----------
+    recipe
+        What is asked for.
+    is_read_again
+        Whether files that are in the state in which they were read last are read all the same.
 
     Raises
     ------
@@ -153,5 +159,5 @@ def hash_inputs(recipe: Recipe) -> dict[str, str]:
     found = {}
     for path in dict.fromkeys(input_paths(recipe)):
         check_file(path)
-        found[str(path)] = hash_file(path)
+        found[str(path)] = hash_of(path) if is_read_again else known_hash_of(path)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,27 +69,29 @@ def preview(
     """
     job = jobs.store.get(job_id)
     recipe, storage = build_recipe(job.recipe), jobs.storage_of(job)
-    if job.plan.get("generated"):
+    plan = job.plan
+    if plan.found.generated is not None:
         raise JobError(f"Job {job_id} makes its frames itself.", "There is nothing to see before it is done; run it.")
-    kind: Kind = "photo" if job.plan.get("kind") == "photo" else "clip"
-    hashes = {} if job.plan.get("inputs") else job.plan["hashes"]  # copies in the storage are changed by nobody
+    kind = plan.found.kind
+    hashes = {} if job.is_shared else plan.hashes  # copies in the storage are changed by nobody
     inputs = BoundInputs.bind(map(Path, hashes), hashes)
     frame = find_frame(recipe, kind, at_s)
     cast = cast_of(recipe)
     has_faces = any(item.stage == "join" for item in jobs.store.items(job_id))
-    tracks, assigned, is_of_job = empty_tracks(recipe, kind), dict[int, int](), True
+    tracks, is_of_job = empty_tracks(recipe, kind, plan.found.target), True
+    assigned: Mapping[int, int] = {}
     if has_faces:
-        joined, key = jobs.store.outcome(job_id, "join"), key_of(job_id, "join", 0)
+        joined, key = jobs.store.joined(job_id), key_of(job_id, "join", 0)
         found = None
         try:
-            if joined and storage.has(key):
+            if joined is not None and storage.has(key):
                 with storage.local(key) as file:
                     found = load_tracks(file, [Span(frame.pts, frame.pts + 1)], range(1))
         except (FileNotFoundError, TracksError):
             if storage.has(key):
                 raise  # else the job was finished meanwhile
-        if found is None:
+        if joined is None or found is None:
             (tracks, assigned), is_of_job = look(recipe, cast, kind, frame), False
         else:
-            tracks, assigned = found, {int(k): int(v) for k, v in joined.get("assigned", {}).items()}
+            tracks, assigned = found, joined.assigned
     return JobStill(render_still(recipe, cast, tracks, assigned, kind, frame), inputs, is_of_job)

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 import sqlalchemy as sa
 from sqlalchemy import exc
@@ -61,7 +61,11 @@ from facefusion.jobs.states import (
     move_item,
     stage_to_open,
 )
+from facefusion.wording import counted
 from facefusion.workplace import make_folder
+
+if TYPE_CHECKING:
+    from facefusion.jobs.stored import Joined, Merged, Rendered, StoredPlan, Told
 
 HEAD = "0003"
 """Newest step in ``migrations``."""
@@ -115,10 +119,10 @@ class Job:
         Made of what was asked for, so that the same request is the same job.
     status
         As its items make it.
-    recipe, plan
-        What was asked for, and what was decided before the first frame, as JSON.
-    outcome
-        What came of it.
+    recipe
+        What was asked for, as JSON (`facefusion.recipe.build_recipe` reads it).
+    plan_row, outcome_row
+        The plan, and what went wrong, as JSON; `plan` and `failure` read them.
     error
         Why it failed.
     storage
@@ -134,8 +138,8 @@ class Job:
     id: str
     status: JobStatus
     recipe: dict[str, Any]
-    plan: dict[str, Any]
-    outcome: dict[str, Any]
+    plan_row: dict[str, Any]
+    outcome_row: dict[str, Any]
     error: str
     storage: str
     queue: str
@@ -143,6 +147,42 @@ class Job:
     max_attempts: int
     created_at: float
     updated_at: float
+
+    @property
+    def plan(self) -> StoredPlan:
+        """What was decided before the first frame.
+
+        Raises
+        ------
+        StoreRefused
+            When it is damaged.
+        """
+        from facefusion.jobs.stored import StoredPlan  # a list of jobs needs none of what comes with it
+
+        return StoredPlan.from_dict(self.plan_row, self.id)
+
+    @property
+    def failure(self) -> Told | None:
+        """The error that the job ended with, where trying again would not have helped."""
+        from facefusion.jobs.stored import Told
+
+        told = self.outcome_row.get("error")
+        return None if told is None else Told.from_dict(told, self.id)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the workers of a cluster do it."""
+        return bool(self.plan_row.get("inputs"))
+
+    @property
+    def target_path(self) -> Path:
+        """The target as it was asked for."""
+        return Path(self.recipe.get("target_path", ""))
+
+    @property
+    def output_path(self) -> Path:
+        """Where the output goes."""
+        return Path(self.recipe.get("output_path", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,10 +472,10 @@ class JobStore:
                         sha256, outcome = taken_over[stage, number]
                         rows[-1] |= {"status": "done", "sha256": sha256, "outcome": outcome}
             connection.execute(sa.insert(_items), rows)
-            self._note(connection, job_id, now, f"created with {len(frame_counts)} spans")
+            self._note(connection, job_id, now, f"created with {counted(len(frame_counts), 'span')}")
             if not taken_over:
                 return [_item(row) for row in rows if row["status"] == "queued"]
-            self._note(connection, job_id, now, f"{len(taken_over)} parts taken over")
+            self._note(connection, job_id, now, f"{counted(len(taken_over), 'part')} taken over")
             made = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).first()
             opened = [command.item for command in self._settle(connection, made, now)]
             return [*(_item(row) for row in rows if row["status"] == "queued"), *opened]
@@ -542,6 +582,41 @@ class JobStore:
             return {}
         return found[0]
 
+    def joined(self, job_id: str) -> Joined | None:
+        """What was recorded with the tracks of a job; None where there are none yet, or it looks for no faces.
+
+        Raises
+        ------
+        UnknownJob, StoreRefused
+        """
+        from facefusion.jobs.stored import Joined
+
+        found = self.outcome(job_id, "join")
+        return Joined.from_dict(found, job_id) if found else None
+
+    def rendered(self, job_id: str) -> list[Rendered]:
+        """What was recorded with the segments of a job that are done, in order.
+
+        Raises
+        ------
+        StoreRefused
+        """
+        from facefusion.jobs.stored import Rendered
+
+        return [Rendered.from_dict(found, job_id) for found in self.outcomes(job_id, "render") if found]
+
+    def merged(self, job_id: str) -> Merged | None:
+        """What came of a job; None where it is not done.
+
+        Raises
+        ------
+        UnknownJob, StoreRefused
+        """
+        from facefusion.jobs.stored import Merged
+
+        found = self.outcome(job_id, "merge")
+        return Merged.from_dict(found, job_id) if found else None
+
     @_patient
     def history(self, job_id: str) -> list[tuple[float, str]]:
         """What happened to a job, with times."""
@@ -572,13 +647,15 @@ class JobStore:
             return _progress(rows, self._now(connection))
 
     @_patient
-    def look(self, job_id: str) -> tuple[Job, list[StageProgress], list[Item], dict[str, Any]]:
-        """A job, how far its stages are, its items, and the outcome of its last one, all of one moment.
+    def look(self, job_id: str) -> tuple[Job, list[StageProgress], list[Item], Merged | None]:
+        """A job, how far its stages are, its items, and what came of it, all of one moment.
 
         Raises
         ------
-        UnknownJob
+        UnknownJob, StoreRefused
         """
+        from facefusion.jobs.stored import Merged
+
         merge = sa.select(_items.c.outcome).where(_items.c.job_id == job_id, _items.c.stage == "merge")
         with self._reading() as connection:
             row = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).first()
@@ -587,7 +664,8 @@ class JobStore:
             now = self._now(connection)
         if row is None:
             raise UnknownJob(f"There is no job {job_id}.", "See 'facefusion jobs list'.")
-        return _job(row), _progress(rows, now), _in_order(rows), dict(merged)
+        came_of_it = Merged.from_dict(merged, job_id) if merged else None
+        return _job(row), _progress(rows, now), _in_order(rows), came_of_it
 
     @_patient
     def claim(self, key: tuple[str, str, int], owner: str, lease_s: float) -> Item | None:
@@ -946,13 +1024,14 @@ def _job(row: Any) -> Job:
     ValueError
         When it is not one.
     """
-    job = Job(**row._mapping)
+    names = {"plan": "plan_row", "outcome": "outcome_row"}
+    job = Job(**{names.get(name, name): value for name, value in row._mapping.items()})
     texts = (job.id, job.error, job.storage, job.queue)
     numbers = (job.priority, job.max_attempts, job.created_at, job.updated_at)
     if (
         not all(isinstance(text, str) for text in texts)
         or not all(isinstance(number, (int, float)) for number in numbers)
-        or not all(isinstance(told, dict) for told in (job.recipe, job.plan, job.outcome))
+        or not all(isinstance(told, dict) for told in (job.recipe, job.plan_row, job.outcome_row))
         or job.status not in get_args(JobStatus)
     ):
         raise ValueError(f"job {job.id!r} is damaged")

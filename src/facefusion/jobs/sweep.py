@@ -167,7 +167,7 @@ def _hold(locks: Path | None, job_id: str) -> Iterator[bool]:
 
 
 def _remove_old(store: JobStore, storage: Storage, job: Job, since: float) -> bool:
-    if not is_same_storage(job.storage, storage.url) and job.plan.get("inputs"):
+    if not is_same_storage(job.storage, storage.url) and job.is_shared:
         return False  # its files are elsewhere, and so is who tidies them up
     if any(is_at_work(storage, item, time.time()) for item in store.items(job.id)):
         return False

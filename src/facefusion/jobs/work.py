@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import re
@@ -12,11 +11,11 @@ import uuid
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
-from fractions import Fraction
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from facefusion.analyse.analyser import Analyser
 from facefusion.errors import (
     ExtraMissing,
     FaceFusionError,
@@ -36,15 +35,14 @@ from facefusion.errors import (
 from facefusion.jobs.states import Item, Publish, StageName
 from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, check_key, hash_file
 from facefusion.jobs.store import Job, JobStore
-from facefusion.media.defects import Defects
+from facefusion.jobs.stored import Joined, Merged, Outcome, Rendered, StoredPlan, Told
 from facefusion.media.generated import join_generated
 from facefusion.media.probe import mount
-from facefusion.media.segments import SUFFIX, Part, Span
+from facefusion.media.segments import SUFFIX, Part
 from facefusion.metrics.report import check_report, report_files
 from facefusion.models.providers import core_count
 from facefusion.pipeline.cast import Cast, PoorSourceWarning, build_analyser, build_cast
 from facefusion.pipeline.clip import (
-    begin_of,
     build_flow,
     empty_tracks,
     join_observations,
@@ -54,12 +52,12 @@ from facefusion.pipeline.clip import (
     observe_spans,
     privacy_notes,
     render_spans,
-    size_of,
 )
 from facefusion.pipeline.generate import build_source, generate_spans
-from facefusion.pipeline.inputs import BoundInputs
-from facefusion.pipeline.plan import Plan, check_models, is_faces_only
+from facefusion.pipeline.inputs import BoundInputs, Shelf
+from facefusion.pipeline.plan import Plan, Target, find_models
 from facefusion.pipeline.progress import Progress
+from facefusion.pipeline.resolved import resolve
 from facefusion.pipeline.runner import (
     build_reporter,
     can_copy,
@@ -71,9 +69,8 @@ from facefusion.pipeline.runner import (
     notes_of,
     save_report,
 )
-from facefusion.pipeline.selection import wants_faces
+from facefusion.plugins.protocols import FrameSource
 from facefusion.recipe import Recipe, build_recipe
-from facefusion.types.frame import SourceInfo
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
@@ -111,12 +108,6 @@ def key_of(job_id: str, stage: StageName, number: int) -> str:
     }[stage]
 
 
-def tell(error: FaceFusionError) -> dict[str, str]:
-    """An error as it is stored with its job; `facefusion.jobs.local.failure_of` makes an error of it again."""
-    told = {"code": error.code, "message": error.message, "hint": error.hint}
-    return {**told, "trace": error.trace} if isinstance(error, Fault) else told
-
-
 def give_up(store: JobStore, key: Key, owner: str, error: FaceFusionError) -> list[Publish]:
     """Record that an item went wrong, and with the job why, where it is not tried again.
 
@@ -129,20 +120,23 @@ def give_up(store: JobStore, key: Key, owner: str, error: FaceFusionError) -> li
         job = store.get(key[0])
         is_over = not error.retryable or isinstance(error, (OutOfMemory, Fault)) or job.max_attempts == 1
         if is_over and job.status == "failed":
-            store.record(key[0], outcome={"error": tell(error)})
+            store.record(key[0], outcome={"error": Told.of(error).as_dict()})
         return commands
     except (LeaseLost, UnknownJob):
         return []
 
 
-def _info_of(job: Job) -> SourceInfo:
-    """What a processor is to make for a job."""
-    made = job.plan["generated"]
-    return SourceInfo(made["width"], made["height"], Fraction(made["frame_rate"]), made["frame_count"])
-
-
-def joined_as(plan: Plan, cast: Cast, tracks: Tracks, target: str) -> dict[str, Any]:
+def joined_as(plan: Plan, target: Target, cast: Cast, tracks: Tracks, name: str) -> Joined:
     """What is recorded with the tracks of a job: who is changed by which chain.
+
+    Parameters
+    ----------
+    plan, target
+        What is done, and with what.
+    cast, tracks
+        Who takes part.
+    name
+        Of the target, for errors.
 
     Raises
     ------
@@ -154,12 +148,11 @@ def joined_as(plan: Plan, cast: Cast, tracks: Tracks, target: str) -> dict[str, 
     if not tracks.tracks and not (recipe.allow_empty and plan.kind == "clip"):
         way_out = " Add --allow-empty to get a copy." if plan.kind == "clip" else ""
         raise NoFaceInTarget(
-            f"No face is found in the target {target}.",
+            f"No face is found in the target {name}.",
             f"Lower --face-detector-score or raise --face-detector-size.{way_out}",
         )
-    check_size(tracks, *size_of(recipe, plan.kind), recipe.target_path)
-    assigned = cast.assign(recipe, tracks)
-    return {"assigned": {str(k): v for k, v in assigned.items()}, "tracks": len(tracks.tracks)}
+    check_size(tracks, target, recipe.target_path)
+    return Joined(cast.assign(recipe, tracks), len(tracks.tracks))
 
 
 def report_key(job_id: str, path: Path) -> str:
@@ -193,19 +186,27 @@ def is_at_work(storage: Storage, item: Item, now: float) -> bool:
 
 @dataclass(eq=False)
 class _Bench:
-    """What a process keeps of the job it works on: recipe with local paths, engines, sources."""
+    """What a process keeps of the job it works on: plan with local paths, engines, sources."""
 
     job: Job
+    stored: StoredPlan
     plan: Plan
-    spans: tuple[Span, ...]
-    analyser: Any = None
-    cast: Any = None
-    source: Any = None
+    shelf: Shelf
+    analyser: Analyser | None = None
+    cast: Cast | None = None
+    source: FrameSource | None = None
     inputs: BoundInputs | None = None
+    _target: Target | None = field(default=None, repr=False)
 
     @property
     def recipe(self) -> Recipe:
         return self.plan.recipe
+
+    @property
+    def target(self) -> Target:
+        if self._target is None:
+            self._target = self.plan.target
+        return self._target
 
 
 class Worker:
@@ -227,6 +228,8 @@ class Worker:
         How long the worker may be silent.
     is_one_of_many
         Whether other workers may do what this one must refuse for its licences, providers, models or packages.
+    shelf
+        What this process has read of the photos of the job; only a worker that does no other job gets one.
 
     Attributes
     ----------
@@ -245,8 +248,9 @@ class Worker:
         execution: dict[str, Any] | None = None,
         lease_s: float = LEASE_S,
         is_one_of_many: bool = False,
+        shelf: Shelf | None = None,
     ) -> None:
-        self._is_one_of_many = is_one_of_many
+        self._is_one_of_many, self._shelf = is_one_of_many, shelf or Shelf()
         self.refused: set[str] = set()
         self.store, self.storage, self.owner = store, storage, owner_name()
         self._is_shared = not isinstance(storage, FolderStorage)
@@ -281,9 +285,11 @@ class Worker:
     def _folder(self) -> Path:
         return self.place.folder
 
-    def _forget(self) -> None:
-        """Let go of a job, and of the photos that were fetched for it."""
+    def _forget(self, is_other: bool = True) -> None:
+        """Let go of a job and of the photos that were fetched for it; where another follows, of what was read too."""
         self._bench = self._deliver = None
+        if is_other:
+            self._shelf.clear()
         self._inputs.close()
         if self._place is not None:
             shutil.rmtree(self._folder / "inputs", ignore_errors=True)
@@ -322,9 +328,8 @@ class Worker:
                         sha256 = hash_file(path) if path is not None else ""
                         if path is not None:
                             self.storage.put(key_of(job_id, stage, number), path)
-                        commands += self.store.finish(
-                            (job_id, stage, number), self.owner, sha256, outcome, self._deliver
-                        )
+                        kept = {} if outcome is None else outcome.as_dict()
+                        commands += self.store.finish((job_id, stage, number), self.owner, sha256, kept, self._deliver)
                         in_hand.clear()
                         heart.next()
                         if number == numbers[-1] or not self._claim(job_id, stage, number + 1):
@@ -399,37 +404,34 @@ class Worker:
 
     def _prepare(self, job_id: str) -> _Bench:
         if self._bench is not None and self._bench.job.id == job_id:
-            made = self._bench.job.plan.get("generated")
-            if made and not isinstance(self.storage, FolderStorage):
+            if self._bench.plan.is_generated and not isinstance(self.storage, FolderStorage):
                 self._generated(self._bench.job)  # it may be there by now
             return self._bench
-        self._forget()
+        self._forget(is_other=self._bench is not None)
         job = self.store.get(job_id)
-        recipe = build_recipe({**job.recipe, **self._execution})
-        recipe = self._localised(job, recipe)
-        specs = check_models(recipe)
-        if recipe.report_path is not None:
-            check_report(recipe.report_path)
-        notes = hashes_of(recipe)
-        if job.plan["version"] != __version__:
+        stored = job.plan
+        if stored.version != __version__:
             raise JobMismatch(
-                f"Job {job_id} was begun with FaceFusion {job.plan['version']}; this is {__version__}.",
+                f"Job {job_id} was begun with FaceFusion {stored.version}; this is {__version__}.",
                 "Finish it with that version, or delete it and begin again.",
             )
-        changed = sorted(name for name, sha in job.plan["models"].items() if notes.get(name) != sha)
+        asked = build_recipe({**job.recipe, **self._execution})
+        recipe, places = self._localised(job, stored, asked)
+        resolved = resolve(recipe)
+        models = find_models(resolved)
+        if recipe.report_path is not None:
+            check_report(recipe.report_path)
+        plan = Plan(resolved, stored.found.at(places), models, self._threads or core_count())
+        hashes = plan.model_hashes()
+        changed = sorted(name for name, sha in stored.models.items() if hashes.get(name) != sha)
         if changed:
             raise JobMismatch(
                 f"{changed[0]} is not the file that job {job_id} began with.",
                 "Give this worker the same models, or delete the job and begin again.",
             )
-        spans = tuple(Span(*span) for span in job.plan["spans"])
-        kind, threads = job.plan.get("kind", "clip"), self._threads or core_count()
-        is_looking, is_generated = wants_faces(recipe, recipe.people), bool(job.plan.get("generated"))
-        plan = Plan(recipe, kind, threads, tuple(specs), is_looking, is_generated)
-        self._bench = _Bench(job, plan, spans)
-        if not job.plan.get("inputs"):  # those in the storage are copies that nobody changes
-            hashes: dict[str, str] = job.plan["hashes"]
-            self._bench.inputs = BoundInputs.bind(map(Path, hashes), hashes)
+        self._bench = _Bench(job, stored, plan, self._shelf)
+        if not job.is_shared:  # those in the storage are copies that nobody changes
+            self._bench.inputs = BoundInputs.bind(map(Path, stored.hashes), stored.hashes)
         return self._bench
 
     def _check_untouched(self, stage: StageName) -> None:
@@ -455,20 +457,23 @@ class Worker:
                 shutil.copyfile(copy, goal)
         return goal
 
-    def _localised(self, job: Job, recipe: Recipe) -> Recipe:
-        """The recipe with inputs that this machine can read."""
-        inputs: dict[str, str] = job.plan.get("inputs", {})
-        if job.plan.get("generated"):
+    def _localised(self, job: Job, stored: StoredPlan, recipe: Recipe) -> tuple[Recipe, dict[Path, Path]]:
+        """The recipe with inputs that this machine can read, and where each of them is here."""
+        is_generated = stored.found.generated is not None
+        if is_generated:
             recipe = recipe.model_copy(update={"target_path": self._generated(job)})
-        if not inputs:
-            return recipe
+        if not job.is_shared:
+            return recipe, {}
+        inputs = stored.inputs
+        places: dict[Path, Path] = {}
         folder = self._folder / "inputs"
 
         def local(path: Path) -> Path:
             key = check_key(inputs[str(path)])
             if isinstance(self.storage, FolderStorage):
-                return self.storage.path(key)
-            goal = folder / key
+                places[path] = self.storage.path(key)
+                return places[path]
+            places[path] = goal = folder / key
             if not goal.exists():
                 goal.parent.mkdir(parents=True, exist_ok=True)
                 with self.storage.local(key) as copy:
@@ -492,23 +497,23 @@ class Worker:
         )
         if recipe.report_path is not None:
             values["report_path"] = self._folder / f"report{recipe.report_path.suffix}"
-        if job.plan.get("generated"):
-            return recipe.model_copy(update=values)
+        if is_generated:
+            return recipe.model_copy(update=values), places
         target = check_key(inputs[str(recipe.target_path)])
-        if job.plan.get("kind") == "photo":
+        if stored.found.kind == "photo":
             values["target_path"] = local(recipe.target_path)
         elif isinstance(self.storage, FolderStorage):
             values["target_path"] = self.storage.path(target)
         else:  # read in ranges: no worker needs the whole film
             storage = self.storage
             path = folder / target
-            self._inputs.enter_context(mount(path, job.plan["target_bytes"], lambda: storage.open_range(target)))
+            self._inputs.enter_context(mount(path, stored.target_bytes, lambda: storage.open_range(target)))
             values["target_path"] = path
-        return recipe.model_copy(update=values)
+        return recipe.model_copy(update=values), places
 
     def _do(
         self, bench: _Bench, stage: StageName, numbers: range, count: Callable[[int], None]
-    ) -> Generator[tuple[int, Path | None, dict[str, Any]]]:
+    ) -> Generator[tuple[int, Path | None, Outcome | None]]:
         try:
             if stage == "generate":
                 yield from self._generate(bench, numbers, count)
@@ -540,39 +545,42 @@ class Worker:
 
     def _generate(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
         if bench.source is None:
-            bench.source = build_source(bench.recipe)
-            if bench.source.info != _info_of(bench.job):
+            bench.source = build_source(bench.plan, bench.shelf)
+            if bench.source.info != bench.plan.found.generated:
                 raise JobMismatch(
                     f"What is made for job {bench.job.id} is not what was planned.", "Delete the job and begin again."
                 )
-        with closing(generate_spans(bench.recipe, bench.source, bench.spans, numbers, self._folder, count)) as found:
+        spans = bench.plan.spans
+        with closing(generate_spans(bench.plan, bench.source, spans, numbers, self._folder, count)) as found:
             for number, path in found:
-                yield number, path, {}
+                yield number, path, None
 
-    def _assemble(self, bench: _Bench) -> tuple[int, Path, dict[str, Any]]:
-        path = self._folder / "target.mp4"
+    def _assemble(self, bench: _Bench) -> tuple[int, Path, None]:
+        path, made = self._folder / "target.mp4", bench.plan.found.generated
+        assert made is not None
         with ExitStack() as stack:
             items = [item for item in self.store.items(bench.job.id) if item.stage == "generate"]
             parts = [self._open(stack, item, lambda part: part) for item in items]
-            join_generated(path, parts, _info_of(bench.job))
+            join_generated(path, parts, made)
         bench.source = None
-        return 0, path, {}
+        return 0, path, None
 
     def _observe(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
-        if bench.analyser is None:
-            bench.analyser = build_analyser(bench.recipe)
-        recipe, kind = bench.recipe, bench.plan.kind
-        with closing(observe_spans(recipe, bench.analyser, bench.spans, numbers, count, kind)) as found:
+        recipe, plan, analyser = bench.recipe, bench.plan, self._analyser(bench)
+        with closing(observe_spans(recipe, analyser, plan.spans, numbers, count, plan.kind, bench.shelf)) as found:
             for number, observation in zip(numbers, found, strict=True):
                 path = self._folder / f"{number:05d}.safetensors"
                 observation.save(path)
-                yield number, path, {}
+                yield number, path, None
 
-    def _join(self, bench: _Bench) -> tuple[int, Path, dict[str, Any]]:
+    def _analyser(self, bench: _Bench) -> Analyser:
         if bench.analyser is None:
-            bench.analyser = build_analyser(bench.recipe)
+            bench.analyser = build_analyser(bench.plan.resolved)
+        return bench.analyser
+
+    def _join(self, bench: _Bench) -> tuple[int, Path, Joined]:
         # Names of this machine say nothing about the tracks.
-        notes = {**notes_of(bench.recipe), "target": Path(bench.job.recipe["target_path"]).name}
+        notes = {**notes_of(bench.recipe, bench.plan.models.analysis), "target": bench.job.target_path.name}
         path = self._folder / "tracks.safetensors"
         with ExitStack() as stack:
             observations = [
@@ -581,16 +589,17 @@ class Worker:
                 if item.stage == "analyse"
             ]
             try:
-                tracks = join_observations(bench.analyser, observations, notes, path)
+                tracks = join_observations(self._analyser(bench), observations, notes, path)
             except TracksError as error:
                 raise SegmentDamaged(f"A part of the analysis is damaged: {error}.", "It is made again.") from error
-        return 0, path, joined_as(bench.plan, self._cast(bench), tracks, notes["target"])
+        return 0, path, joined_as(bench.plan, bench.target, self._cast(bench), tracks, notes["target"])
 
-    def _cast(self, bench: _Bench) -> Any:
+    def _cast(self, bench: _Bench) -> Cast:
         if bench.cast is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", PoorSourceWarning)  # said when the job was made
-                bench.cast = build_cast(bench.recipe)
+                plan = bench.plan
+                bench.cast = build_cast(plan.resolved, kinds=plan.found.sources, shelf=bench.shelf)
         return bench.cast
 
     def _load(self, item: Item, load: Callable[[Path], Any]) -> Any:
@@ -604,33 +613,26 @@ class Worker:
         except (FileNotFoundError, TracksError) as error:
             raise SegmentDamaged(f"{item.stage} {item.number} is damaged: {error}.", "It is made again.") from error
 
-    def _assigned(self, job_id: str) -> dict[int, int]:
-        found = self.store.outcome(job_id, "join").get("assigned", {})
-        return {int(k): int(v) for k, v in found.items()}
-
     def _render(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
-        job_id = bench.job.id
+        job_id, plan = bench.job.id, bench.plan
         cast = self._cast(bench)
-        kind = bench.plan.kind
-        tracks = empty_tracks(bench.recipe, kind)
+        tracks = empty_tracks(plan.recipe, plan.kind, bench.target)
         item = next((item for item in self.store.items(job_id) if item.stage == "join"), None)
         if item is not None:
-            tracks = self._load(item, lambda path: load_tracks(path, bench.spans, numbers))
-        flow = build_flow(bench.recipe, cast, tracks, self._assigned(job_id), begin_of(bench.recipe, kind))
-        with closing(render_spans(bench.plan, flow, bench.spans, numbers, self._folder, count)) as segments:
+            tracks = self._load(item, lambda path: load_tracks(path, plan.spans, numbers))
+        joined = self.store.joined(job_id) or Joined()
+        flow = build_flow(plan.recipe, cast, tracks, joined.assigned, bench.target.begin)
+        rendering = render_spans(plan, flow, plan.spans, numbers, self._folder, count, bench.shelf)
+        with closing(rendering) as segments:
             for segment in segments:
                 part = segment.part
-                outcome = {
-                    "pts": [int(v) for v in part.pts],
-                    "durations": [int(v) for v in part.durations],
-                    "changed": segment.changed_frame_count,
-                    "defects": segment.defects.as_dict(),
-                }
+                pts, durations = (tuple(int(v) for v in values) for values in (part.pts, part.durations))
+                outcome = Rendered(pts, durations, segment.changed_frame_count, segment.defects)
                 yield segment.number, part.path, outcome
 
-    def _merge(self, bench: _Bench, count: Callable[[int], None]) -> tuple[int, Path | None, dict[str, Any]]:
-        asked, report = Path(bench.job.recipe["output_path"]), bench.recipe.report_path
-        if bench.job.plan.get("inputs"):
+    def _merge(self, bench: _Bench, count: Callable[[int], None]) -> tuple[int, Path | None, Merged]:
+        asked, report = bench.job.output_path, bench.recipe.report_path
+        if bench.job.is_shared:
             output = self._folder / f"output{asked.suffix}"
             with told_as(output, asked):
                 return 0, output, self._write_output(bench, output, report, count)
@@ -657,73 +659,68 @@ class Worker:
         self._deliver = put_in_place
         return 0, None, outcome
 
-    def _write_output(
-        self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]
-    ) -> dict[str, Any]:
-        job_id, recipe = bench.job.id, bench.recipe
-        asked = Path(bench.job.recipe["output_path"])
-        items = [item for item in self.store.items(job_id) if item.stage == "render"]
-        outcomes = self.store.outcomes(job_id, "render")
+    def _write_output(self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]) -> Merged:
+        job, plan = bench.job, bench.plan
+        items = [item for item in self.store.items(job.id) if item.stage == "render"]
+        rendered = self.store.rendered(job.id)
         check = (lambda: None) if bench.inputs is None else bench.inputs.check
-        joined = self.store.outcome(job_id, "join")
-        frames, changed = sum(len(o["pts"]) for o in outcomes), sum(o["changed"] for o in outcomes)
-        if bench.job.plan.get("generated"):
+        joined = self.store.joined(job.id)
+        frames, changed = sum(len(one.pts) for one in rendered), sum(one.changed_frame_count for one in rendered)
+        if plan.is_generated:
             changed = frames
-        notes: list[str] = []
-        kind = bench.plan.kind
-        if kind == "clip" and joined and not joined["tracks"] and is_faces_only(recipe) and can_copy(recipe, asked):
-            inputs = bench.job.plan.get("inputs")
-            if inputs:
-                with self.storage.local(inputs[bench.job.recipe["target_path"]]) as target:
+        notes: list[str] = list(bench.stored.notes)
+        is_empty = joined is not None and not joined.track_count and plan.resolved.is_faces_only
+        if plan.kind == "clip" and is_empty and can_copy(plan, job.output_path):
+            if job.is_shared:
+                with self.storage.local(bench.stored.inputs[str(job.target_path)]) as target:
                     copy_target(target, output)
             else:
-                copy_target(recipe.target_path, output, check)
+                copy_target(plan.recipe.target_path, output, check)
         else:
             with ExitStack() as stack:
                 parts = []
-                for item, outcome in zip(items, outcomes, strict=True):
+                for item, one in zip(items, rendered, strict=True):
                     try:
                         path = stack.enter_context(self.storage.local(key_of(*item.key)))  # type: ignore[arg-type]
                     except FileNotFoundError as error:
                         raise SegmentDamaged(f"Segment {item.number} is missing.", "It is made again.") from error
                     if hash_file(path) != item.sha256:
                         raise SegmentDamaged(f"Segment {item.number} is damaged.", "It is made again.")
-                    parts.append(Part(path, outcome["pts"], outcome["durations"]))
-                notes += merge_segments(bench.plan, parts, comment_of(bench.plan), output, check)
+                    parts.append(Part(path, one.pts, one.durations))
+                notes += merge_segments(plan, parts, comment_of(plan), output, check, bench.shelf)
             times = [time for part in parts for time in part.pts]
-            notes += notes_on_target(recipe, times, [Defects.from_dict(o["defects"]) for o in outcomes], kind)
-        sha256 = hash_file(output)
-        outcome = {
-            "notes": [*notes, *privacy_notes(recipe, kind)],
-            "frames": frames, "changed": changed, "tracks": joined.get("tracks", 0),
-            "models": list(models_used(bench.plan)), "sha256": sha256, "size_bytes": output.stat().st_size,
-        }  # fmt: skip
-        if recipe.report_path is not None or recipe.fail_under:
-            outcome["report"] = self._report(bench, output, report, count)
-        return outcome
+            notes += notes_on_target(plan, times, [one.defects for one in rendered])
+        outcome = Merged(
+            frames, changed, 0 if joined is None else joined.track_count, models_used(plan),
+            (*notes, *privacy_notes(plan)), hash_file(output), output.stat().st_size,
+        )  # fmt: skip
+        if plan.recipe.report_path is None and not plan.recipe.fail_under:
+            return outcome
+        return replace(outcome, failure=self._report(bench, output, report, count))
 
-    def _report(self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]) -> str:
+    def _report(self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]) -> Told | None:
         """Measure the output; what is worse than allowed is said, and the output stays."""
-        recipe, job = bench.recipe, bench.job
+        recipe, job, kind = bench.recipe, bench.job, bench.plan.kind
         item = next((item for item in self.store.items(job.id) if item.stage == "join"), None)
 
         def measured(progress: Progress) -> None:
             count(progress.done)
 
         with ExitStack() as stack:
-            tracks = empty_tracks(recipe, bench.plan.kind)
+            tracks = empty_tracks(recipe, kind, bench.target)
             if item is not None:
                 tracks = self._open(stack, item, lambda path: Tracks.load(path, is_mapped=True))
-            reporter = build_reporter(recipe, tracks, self._cast(bench), self._assigned(job.id))
+            joined = self.store.joined(job.id) or Joined()
+            reporter = build_reporter(recipe, tracks, self._cast(bench), joined.assigned)
             assert reporter is not None
-            measure_output(recipe, tracks, reporter, output, measured, bench.plan.kind)
-        failure = ""
+            measure_output(recipe, tracks, reporter, output, measured, kind, bench.shelf)
+        failure = None
         try:
-            asked = recipe.model_copy(update={"output_path": Path(job.recipe["output_path"]), "report_path": report})
-            save_report(asked, reporter, models_used(bench.plan), Path(job.recipe["target_path"]).name)
+            asked = recipe.model_copy(update={"output_path": job.output_path, "report_path": report})
+            save_report(asked, reporter, models_used(bench.plan), job.target_path.name, bench.stored.notes)
         except FaceFusionError as error:
-            failure = json.dumps({"message": error.message, "hint": error.hint, "code": error.code})
-        if recipe.report_path is not None and job.plan.get("inputs"):
+            failure = Told.of(error)
+        if recipe.report_path is not None and job.is_shared:
             for path in report_files(recipe.report_path):
                 self.storage.put(report_key(job.id, path), path)
         return failure
@@ -780,16 +777,3 @@ class _Heart:
                     self._lost[number] = error
                 except Exception:
                     break  # the store is away; work goes on, the lease may run out
-
-
-def hashes_of(recipe: Recipe) -> dict[str, str]:
-    """Hash of every model that a recipe runs, by its name."""
-    from facefusion.pipeline.plan import models_of, uses_of_analysis, uses_of_rendering
-    from facefusion.plugins.protocols import EngineContext
-
-    store = EngineContext(recipe).store
-    found = {}
-    for spec in models_of(recipe, [*uses_of_analysis(recipe), *uses_of_rendering(recipe)]):
-        path = store.find(spec)
-        found[spec.key] = "" if path is None else store.hash_of(path)
-    return found

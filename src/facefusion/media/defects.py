@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from facefusion.wording import agreed, counted
+
 LEADING_TOLD = 25
 """A recording that begins amid a group of pictures has some that cannot be shown; only more than these are told."""
 
@@ -78,17 +80,18 @@ def describe_defects(found: Defects, kind: str, written: int, missing: int, ends
     """
     notes = []
     if missing:
-        notes.append(f"{missing} of {written + found.lost + missing} promised frames are missing: the file is cut off.")
+        promised = counted(written + found.lost + missing, "promised frame")
+        notes.append(f"{missing} of {promised} {agreed(missing, 'is', 'are')} missing: the file is cut off.")
     elif ends_early:
         notes.append(ends_early)
     if found.lost:
-        what = f"{found.lost} of {written + found.lost} frames {'is' if found.lost == 1 else 'are'}"
+        what = f"{found.lost} of {counted(written + found.lost, 'frame')} {agreed(found.lost, 'is', 'are')}"
         notes.append(f"{what} damaged and left out, as players do (first at {found.first_s:.2f} s).")
     if found.spoilt:
-        what = "frame is" if found.spoilt == 1 else "frames are"
-        notes.append(f"{found.spoilt} {what} damaged and kept as players show them (first at {found.first_s:.2f} s).")
+        what = counted(found.spoilt, "frame is", "frames are")
+        notes.append(f"{what} damaged and kept as players show them (first at {found.first_s:.2f} s).")
     if found.leading > LEADING_TOLD:
-        notes.append(f"{found.leading} frames before the first whole picture are left out.")
+        notes.append(f"{found.leading} frames before the first whole picture are left out.")  # more than one
     for at_s, what in found.changes:
         notes.append(f"From {at_s:.2f} s on the pictures are {what}; they are fitted to {kind}.")
     return tuple(notes)

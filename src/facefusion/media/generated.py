@@ -15,6 +15,7 @@ from facefusion.errors import ProcessorRefused, SegmentDamaged
 from facefusion.media.border import writing
 from facefusion.media.segments import Span
 from facefusion.types.frame import Pixels, SourceInfo
+from facefusion.wording import agreed, counted
 
 _ENCODER = "libx264rgb"
 _OPTIONS = {"qp": "0", "preset": "ultrafast", "bf": "0", "g": "48"}
@@ -92,7 +93,7 @@ def write_generated(
             on_frame(done)
         if done != count:
             raise ProcessorRefused(
-                f"Processor '{name}' made {done} frames where {count} were due.",
+                f"Processor '{name}' made {counted(done, 'frame')} where {count} {agreed(count, 'was', 'were')} due.",
                 "Mend it, or leave it out; 'facefusion plugins check' tells more.",
             )
         output.mux(stream.encode(None))
@@ -138,4 +139,6 @@ def join_generated(path: Path, parts: Sequence[Path], info: SourceInfo) -> None:
             except (av.error.InvalidDataError, av.error.FileNotFoundError, IndexError) as error:
                 raise SegmentDamaged(f"{part.name} cannot be read: {error}.", "It is made again.") from error
     if number != info.frame_count:
-        raise SegmentDamaged(f"The parts hold {number} frames, not {info.frame_count}.", "They are made again.")
+        raise SegmentDamaged(
+            f"The parts hold {counted(number, 'frame')}, not {info.frame_count}.", "They are made again."
+        )

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -23,6 +24,7 @@ from facefusion.errors import FaceFusionError, MediaUnreadable, MediaUnsupported
 from facefusion.media import colour, metadata
 from facefusion.media.files import check_file, replacing, translate_os_error
 from facefusion.types.frame import Pixels
+from facefusion.wording import counted
 
 MAX_PIXELS = 120_000_000
 MAX_BYTES = 1 << 30
@@ -129,7 +131,7 @@ def is_photo(path: Path) -> bool:
         return False
 
 
-def read_photo(path: Path, allow_8bit: bool = False) -> Photo:
+def read_photo(path: Path, allow_8bit: bool = False, content: bytes | None = None) -> Photo:
     """Read a photo.
 
     Parameters
@@ -138,6 +140,8 @@ def read_photo(path: Path, allow_8bit: bool = False) -> Photo:
         JPEG, PNG, WebP, TIFF, HEIC, AVIF, BMP or another format that Pillow reads.
     allow_8bit
         Accept more than 8 bits per channel and reduce them.
+    content
+        What is in the file, where it was read already.
 
     Returns
     -------
@@ -151,7 +155,7 @@ def read_photo(path: Path, allow_8bit: bool = False) -> Photo:
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise MediaUnsupported(f"{path} has {size / 1e9:.1f} GB, too much for a photo.", "Save it smaller first.")
-    with _our_errors(path), path.open("rb") as file:
+    with _our_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
         kind = format_of(file.read(64))
         file.seek(0)
         if kind == "raw":
@@ -429,7 +433,7 @@ class _Reading:
             found.append("a second picture (gain map, stereo or preview)")
         if self._kind == "HEIF":
             if count > 1:
-                found.append(f"{count - 1} more pictures")
+                found.append(counted(count - 1, "more picture"))
             if info.get("depth_images"):
                 found.append("a depth map")
         if b"MotionPhoto" in words or b"MicroVideo" in words:

@@ -27,6 +27,7 @@ from facefusion.media.probe import film_of
 from facefusion.media.reader import ClipReader
 from facefusion.media.sound import SoundConverter, choose_format, is_lossless, set_up
 from facefusion.media.timecode import move_timecode
+from facefusion.wording import counted
 
 TrackKind = Literal["audio", "subtitle", "data", "attachment", "picture"]
 KINDS: tuple[TrackKind, ...] = ("audio", "subtitle", "data", "attachment", "picture")
@@ -949,8 +950,8 @@ class Passengers:
         """Sentences on what was lost on the way."""
         found = []
         for number, count in sorted(self._lost.items()):
-            noun = "packet is" if count == 1 else "packets are"
-            found.append(f"{_upper(self._tracks[number])}: {count} damaged {noun} left out.")
+            what = counted(count, "damaged packet is", "damaged packets are")
+            found.append(f"{_upper(self._tracks[number])}: {what} left out.")
         if self._damage:
             found.append(f"The tracks beside the film end where the target is damaged: {self._damage}.")
         return found

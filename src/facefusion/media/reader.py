@@ -21,6 +21,7 @@ from facefusion.media.defects import Defects, describe_defects
 from facefusion.media.probe import DECODER_OPTIONS, ClipInfo, file_state, film_of, open_clip, probe, with_picture
 from facefusion.media.timing import Clock, decimal_between, shift_at
 from facefusion.types.frame import Frame, Pixels
+from facefusion.wording import agreed, counted
 
 Region = Callable[[int], tuple[int, int, int, int] | None]
 _HALVED = ("yuv420p", "yuvj420p")
@@ -125,7 +126,8 @@ class ClipReader:
             )
         if strict and self.missing_count:
             raise MediaUnreadable(
-                f"{path} is cut off: {self.missing_count} of {self.info.frame_count} promised frames are missing.",
+                f"{path} is cut off: {self.missing_count} of {counted(self.info.frame_count, 'promised frame')} "
+                f"{agreed(self.missing_count, 'is', 'are')} missing.",
                 self._ways_out(min(self.info.cut_off) - self._step, min(self.info.cut_off)),
             )
 

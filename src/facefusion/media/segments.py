@@ -26,6 +26,7 @@ from facefusion.media.probe import film_of
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter
 from facefusion.types.frame import RenderedFrame
+from facefusion.wording import counted
 
 _MAX_REORDERED = 64
 """Packets stand at most so far from where their frames are shown; else some time is wrong."""
@@ -279,7 +280,7 @@ class ClipMerger(ClipWriter):
             ranks = {pts: rank for rank, pts in enumerate(sorted({packet.pts for packet in packets}))}
             if not len(packets) == len(ranks) == len(part.pts):
                 raise SegmentDamaged(
-                    f"{part.path.name} holds {len(packets)} frames instead of {len(part.pts)}.",
+                    f"{part.path.name} holds {counted(len(packets), 'frame')} instead of {len(part.pts)}.",
                     "Resume the job; the segment is rendered again.",
                 )
             for packet in packets:

@@ -38,6 +38,7 @@ from facefusion.media.reader import ALIGN_PX, ClipReader, plane_of
 from facefusion.media.sound import AddedSound
 from facefusion.media.timecode import move_timecode
 from facefusion.types.frame import RenderedFrame, scaled_size
+from facefusion.wording import counted
 from facefusion.writing import Replacement
 
 CONTAINERS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
@@ -406,8 +407,8 @@ class ClipWriter:
             count = sum(1 for packet in written.demux(written.streams.video[0]) if packet.size)
         if count != self._sent_count:
             raise OutputRefused(
-                f"{self._path} holds {count} frames instead of {self._sent_count}, because a track of the target is "
-                "damaged.",
+                f"{self._path} holds {counted(count, 'frame')} instead of {self._sent_count}, because a track of the "
+                "target is damaged.",
                 "Leave that track out with --drop-tracks.",
             )
 

@@ -87,11 +87,14 @@ class Report:
         What ran.
     rows
         One for every person in every shot.
+    notes
+        Sentences on what the sources lack.
     """
 
     title: str
     models: tuple[str, ...]
     rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
 
     def overall(self) -> dict[str, float]:
         """Means over all rows, weighted by their frames; flicker is the ratio of such means."""
@@ -145,7 +148,8 @@ class Report:
             }
             for row in self.rows
         ]
-        content = {"title": self.title, "models": list(self.models), "overall": self.overall(), "rows": rows}
+        head = {"title": self.title, "models": list(self.models), "notes": list(self.notes)}
+        content = {**head, "overall": self.overall(), "rows": rows}
         return json.dumps(clean(content), indent=1)
 
 

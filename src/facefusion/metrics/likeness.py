@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -55,11 +53,3 @@ class Likeness:
         a, b = (x - float((x * weight).sum()) / total for x in (one[0], other[0]))
         norm = float(np.sqrt((a * a * weight).sum() * (b * b * weight).sum()))
         return float((a * b * weight).sum()) / max(norm, 1e-9)
-
-
-def mean_likeness(
-    likeness: Likeness, reference: tuple[FloatArray, FloatArray], faces: Sequence[tuple[Pixels, FloatArray]]
-) -> float:
-    """Mean likeness of many (pixels, mesh) faces to one description."""
-    values = [likeness.compare(reference, likeness.describe(pixels, mesh)) for pixels, mesh in faces]
-    return float(np.nanmean(values)) if values else float("nan")

@@ -35,6 +35,7 @@ _PAGE = """<!doctype html>
 <h1>{{ report.title }}</h1>
 <p class="note">{{ report.rows | length }} {{ "row" if report.rows | length == 1 else "rows" }}, one for every person in
 every shot. {% if report.models %}Made with {{ report.models | join(", ") }}.{% endif %}</p>
+{% for line in report.notes %}<p class="note">{{ line }}</p>{% endfor %}
 {% for line in failures %}<p class="bad">Below the limit: {{ line }}.</p>{% endfor %}
 <table><tr><th>measure</th><th>all</th>
 {% for row in report.rows %}<th>shot {{ row.shot }}<br>person {{ row.person }}</th>{% endfor %}</tr>

@@ -108,17 +108,18 @@ class Reporter:
     def _measure(self, sample: Sample, track: Track, row: int, rendered: RenderedFrame) -> None:
         target, output, mesh = rendered.frame.pixels, rendered.pixels, track.meshes[row]
         sample.border = border_distance(target, output, mesh)
-        five = track.face(row).five_points
-        found = self._identifier.identify([target, output], [five, five])
+        affine = mesh_crop(mesh, self._landmarker.crop_size)
+        crops = [cut(p, affine, self._landmarker.crop_size) for p in (target, output)]
+        meshes, _ = self._landmarker.landmark(crops)
+        moved = np.stack([transform(invert(affine), m) for m in meshes]).astype(np.float32)
+        # The output's head may have another shape, so its face lies where its own mesh says.
+        fives = [Face(own, 1.0, track.face(row).pose).five_points for own in moved]
+        found = self._identifier.identify([target, output], fives)
         found = found / np.linalg.norm(found, axis=1, keepdims=True)
         sample.similarity_target = float(found[0] @ found[1])
         source = self._sources.get(track.track_id)
         if source is not None:
             sample.similarity_source = float(found[1] @ source / np.linalg.norm(source))
-        affine = mesh_crop(mesh, self._landmarker.crop_size)
-        crops = [cut(p, affine, self._landmarker.crop_size) for p in (target, output)]
-        meshes, _ = self._landmarker.landmark(crops)
-        moved = np.stack([transform(invert(affine), m) for m in meshes]).astype(np.float32)
         poses = estimate_poses(moved)
         sample.pose_error_deg = float(np.abs(poses[0] - poses[1]).mean())
         sample.expression_error = expression_distance(moved[0], moved[1])

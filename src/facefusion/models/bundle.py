@@ -30,6 +30,7 @@ from facefusion.errors import BundleRefused, FaceFusionError, ModelMissing, Outp
 from facefusion.models.licences import check_licence
 from facefusion.models.spec import ModelSpec, parse_spec
 from facefusion.models.store import ModelStore, OnBytes, missing
+from facefusion.wording import agreed, counted
 from facefusion.writing import replacing, save_bytes
 
 FORMAT = "facefusion-bundle-1"
@@ -265,7 +266,10 @@ def _check_members(archive: zipfile.ZipFile, files: Mapping[str, _Listed], folde
     with _writing(folder):
         free = shutil.disk_usage(folder).free
     if total > free - _ROOM:
-        raise BundleRefused(f"{path} unpacks to {total} bytes; {free} are free in {folder}.", "Make room.")
+        raise BundleRefused(
+            f"{path} unpacks to {counted(total, 'byte')}; {free} {agreed(free, 'is', 'are')} free in {folder}.",
+            "Make room.",
+        )
 
 
 def _unpack(archive: zipfile.ZipFile, name: str, entry: _Listed, folder: Path, on_bytes: OnBytes, path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from types import MappingProxyType
 
 from facefusion.documents import load_text
 from facefusion.errors import SpecError, UnknownModel
@@ -25,8 +27,8 @@ class EntryLeftOutWarning(UserWarning):
     """A file in a models folder is no entry that can be used; everything else goes on without it."""
 
 
-def load_catalog(folders: Sequence[Path] = ()) -> dict[str, ModelSpec]:
-    """Every model by id.
+def load_catalog(folders: Sequence[Path] = ()) -> Mapping[str, ModelSpec]:
+    """Every model by id. What is in the folders is looked at each time, and read where it is not as it was.
 
     Parameters
     ----------
@@ -40,27 +42,62 @@ def load_catalog(folders: Sequence[Path] = ()) -> dict[str, ModelSpec]:
     SpecError
         For a wrong entry of an installed package.
     """
+    packages = [(entry.value, _listing(Path(str(resources.files(entry.value))), ())) for entry in list_entries(GROUP)]
+    endings = tuple(Path(one.graph.name).suffix for one in _loose())
+    found = read_catalog(tuple(packages), tuple((folder, _listing(folder, endings)) for folder in folders))
+    for why in found.left_out:
+        warnings.warn(why, EntryLeftOutWarning, stacklevel=2)
+    return found.models
+
+
+File = tuple[str, int, int]
+"""Path below a folder, time of the last change in ns, and bytes; of models without an entry, whether it is a file."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Catalog:
+    """What some folders make of the models that are built in.
+
+    Attributes
+    ----------
+    models
+        By id.
+    left_out
+        Sentences on what is no entry that can be used.
+    """
+
+    models: Mapping[str, ModelSpec]
+    left_out: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=16)
+def read_catalog(
+    packages: tuple[tuple[str, tuple[File, ...]], ...], folders: tuple[tuple[Path, tuple[File, ...]], ...]
+) -> Catalog:
+    """The catalogue of packages and folders in one state; one job asks dozens of times.
+
+    Parameters
+    ----------
+    packages, folders
+        Each with the files in it that count.
+    """
     built_in = {spec.id: spec for spec in _built_in()}
-    catalog = dict(built_in)
-    for source in (_from_packages(), *(_from_folder(folder) for folder in folders)):
+    catalog, left_out = dict(built_in), list[str]()
+    sources = [_of_package(name) for name, _ in packages]
+    for source in (*sources, *(_of_folder(folder, files, left_out) for folder, files in folders)):
         seen: dict[str, ModelSpec] = {}
         for spec in source:
+            why = ""
             if spec.id in built_in:
-                _leave_out(spec, "that is the name of a built-in model")
+                why = "that is the name of a built-in model"
             elif spec.id in seen:
-                _leave_out(spec, "another entry beside it has the same name")
+                why = "another entry beside it has the same name"
+            if why:
+                left_out.append(f"The model '{spec.id}' in {spec.folder} is left out: {why}. Give it another id.")
             else:
                 seen[spec.id] = spec
         catalog |= seen
-    return catalog
-
-
-def _leave_out(spec: ModelSpec, why: str) -> None:
-    warnings.warn(
-        f"The model '{spec.id}' in {spec.folder} is left out: {why}. Give it another id.",
-        EntryLeftOutWarning,
-        stacklevel=3,
-    )
+    return Catalog(MappingProxyType(catalog), tuple(left_out))
 
 
 def get_spec(model_id: str, folders: Sequence[Path] = ()) -> ModelSpec:
@@ -96,10 +133,33 @@ def _loose() -> tuple[ModelSpec, ...]:
     return tuple(_read(LOOSE.iterdir(), "local", None))
 
 
-def _from_packages() -> Iterator[ModelSpec]:
-    for entry in list_entries(GROUP):
-        root = resources.files(entry.value)
-        yield from _read(root.iterdir(), "package", Path(str(root)))
+def _listing(folder: Path, loose: tuple[str, ...]) -> tuple[File, ...]:
+    """Files of a folder that the catalogue is made of, in order.
+
+    Parameters
+    ----------
+    folder
+        Where; what is not there holds nothing.
+    loose
+        Endings of files that are models by their name, here and one folder further down.
+    """
+    return tuple(sorted(_iter_files(folder, "", loose), key=lambda file: file[0].split("/")))
+
+
+def _iter_files(folder: Path, before: str, loose: tuple[str, ...]) -> Iterator[File]:
+    try:
+        with os.scandir(folder) as entries:
+            found = list(entries)
+    except OSError:  # not there, or nobody may look into it
+        return
+    for entry in found:
+        name = before + entry.name
+        if not before and entry.name.endswith(".toml"):
+            yield name, *_state_of(folder / entry.name)
+        if loose and entry.name.endswith(loose):
+            yield name, int((folder / entry.name).is_file()), 0
+        if loose and not before and (folder / entry.name).is_dir():
+            yield from _iter_files(folder / entry.name, f"{name}/", loose)
 
 
 def _state_of(path: Path) -> tuple[int, int]:
@@ -110,24 +170,23 @@ def _state_of(path: Path) -> tuple[int, int]:
     return state.st_mtime_ns, state.st_size
 
 
-@lru_cache(maxsize=1024)
-def _local_entry(path: Path, _changed_ns: int, _size_bytes: int) -> ModelSpec:
-    """An entry of a folder, read once for each state of its file: one job asks dozens of times."""
-    return parse_spec(load_text(path, SpecError, "a model's entry"), str(path), "local", path.parent)
+def _of_package(name: str) -> Iterator[ModelSpec]:
+    root = resources.files(name)
+    yield from _read(root.iterdir(), "package", Path(str(root)))
 
 
-def _from_folder(folder: Path) -> Iterator[ModelSpec]:
-    if not folder.is_dir():
-        return
-    for path in sorted(folder.glob("*.toml")):
-        try:
-            yield _local_entry(path, *_state_of(path))
-        except SpecError as error:
-            warnings.warn(f"{path.name} is left out: {error}", EntryLeftOutWarning, stacklevel=4)
+def _of_folder(folder: Path, files: tuple[File, ...], left_out: list[str]) -> Iterator[ModelSpec]:
+    for name, _, _ in files:
+        if name.endswith(".toml") and "/" not in name:
+            path = folder / name
+            try:
+                yield parse_spec(load_text(path, SpecError, "a model's entry"), str(path), "local", path.parent)
+            except SpecError as error:
+                left_out.append(f"{path.name} is left out: {error}")
     for kind in _loose():
         suffix = Path(kind.graph.name).suffix
-        for path in sorted({*folder.glob(f"*{suffix}"), *folder.glob(f"*/*{suffix}")}):
-            if path.is_file() and path.name.isprintable():
+        for path in (folder / name for name, is_file, _ in files if name.endswith(suffix) and is_file):
+            if path.name.isprintable():
                 scope = path.parent.name if path.parent != folder else "custom"
-                files = (ModelFile(path.name),)
-                yield replace(kind, id=f"{scope}/{path.stem}", files=files, vendor=scope, folder=path.parent)
+                own = (ModelFile(path.name),)
+                yield replace(kind, id=f"{scope}/{path.stem}", files=own, vendor=scope, folder=path.parent)

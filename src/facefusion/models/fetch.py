@@ -16,6 +16,7 @@ from facefusion.models.licences import check_licence
 from facefusion.models.spec import ModelFile, ModelSpec
 from facefusion.models.store import ModelStore, OnBytes, sha256_of
 from facefusion.version import __version__
+from facefusion.wording import agreed, counted
 from facefusion.workplace import LOCK, take
 
 MAX_REDIRECTS = 5
@@ -176,10 +177,13 @@ def _transfer_once(
         total = have + int(response.headers.get("Content-Length", 0))
         total = total if total > have else file.size_bytes
         if file.size_bytes and total and total != file.size_bytes:
-            raise HashMismatch(f"it has {total} bytes, not {file.size_bytes}.")
+            raise HashMismatch(f"it has {counted(total, 'byte')}, not {file.size_bytes}.")
         room = shutil.disk_usage(partial.parent).free
         if total - have > room - _ROOM:
-            raise OSError(28, f"{total - have} bytes are needed and {room} are free")
+            raise OSError(
+                28,
+                f"{counted(total - have, 'byte is', 'bytes are')} needed and {room} {agreed(room, 'is', 'are')} free",
+            )
         flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if is_continued else os.O_TRUNC) | _PLAIN
         with os.fdopen(os.open(partial, flags, 0o666), "ab" if is_continued else "wb") as out:
             # As it arrives: what is collected into larger pieces would be lost when the connection breaks.
@@ -187,13 +191,13 @@ def _transfer_once(
                 out.write(chunk)
                 have += len(chunk)
                 if file.size_bytes and have > file.size_bytes:
-                    raise HashMismatch(f"it has more than {file.size_bytes} bytes.")
+                    raise HashMismatch(f"it has more than {counted(file.size_bytes, 'byte')}.")
                 on_bytes(file.name, have, total)
 
 
 def _check(file: ModelFile, partial: Path) -> None:
     size = partial.stat().st_size
     if file.size_bytes and size != file.size_bytes:
-        raise HashMismatch(f"it has {size} bytes, not {file.size_bytes}.")
+        raise HashMismatch(f"it has {counted(size, 'byte')}, not {file.size_bytes}.")
     if file.sha256 and (found := sha256_of(partial)) != file.sha256:
         raise HashMismatch(f"its SHA-256 is {found[:12]}…, not {file.sha256[:12]}….")

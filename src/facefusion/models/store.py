@@ -7,7 +7,7 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -77,7 +77,7 @@ class ModelStore:
         local = [place for place in self.places if not _is_remote(place)]
         return [Path(urlsplit(p).path if p.startswith("file://") else p) for p in local] + [self.home]
 
-    def catalog(self) -> dict[str, ModelSpec]:
+    def catalog(self) -> Mapping[str, ModelSpec]:
         """Every model by id, those of the user's folders included."""
         return load_catalog(list(reversed(self.folders)))
 

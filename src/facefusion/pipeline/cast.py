@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,29 +13,25 @@ import numpy as np
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.analyse.turned import TurnedDetector
-from facefusion.declaration import Input, Need, Step, union
+from facefusion.declaration import Input, Need, Requirements, Step, union
 from facefusion.errors import NoFaceInSource, UnknownOption
-from facefusion.media.image import is_photo, read_photo
-from facefusion.media.sound import has_sound, read_sound
+from facefusion.media.image import Photo
+from facefusion.media.sound import read_sound
 from facefusion.models.providers import core_count
-from facefusion.pipeline.plan import face_map_of
+from facefusion.pipeline.advice import advice
+from facefusion.pipeline.inputs import Shelf
+from facefusion.pipeline.plan import kind_of_source, models_of
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
-from facefusion.pipeline.selection import (
-    choose_tracks,
-    identifier_of,
-    is_protective,
-    matching_tracks,
-    requirements_of,
-    wants_attributes,
-    wants_identity,
-)
-from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray, FrameProcessor
+from facefusion.pipeline.resolved import Resolved, SourceKind, Use, resolve
+from facefusion.pipeline.selection import choose_tracks, matching_tracks
+from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray, FrameProcessor, ShowsSources
 from facefusion.plugins.registry import build_engine, build_processor
 from facefusion.recipe import Person, Recipe, four_sides
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Attributes
 from facefusion.types.sources import Sources
 from facefusion.types.track import Tracks
+from facefusion.wording import counted
 
 DEFAULT_LANDMARKER = "embedded"
 """The mesh under landmarkers of other layouts."""
@@ -47,17 +43,18 @@ class PoorSourceWarning(UserWarning):
     """A source shows too little of a face for a good likeness."""
 
 
-def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser:
+def build_analyser(asked: Recipe | Resolved, has_identity: bool | None = None) -> Analyser:
     """Engines of pass 1 as a recipe names them.
 
     Parameters
     ----------
-    recipe
+    asked
         What is asked for.
     has_identity
         Whether people are told apart; None where the recipe's selection decides.
     """
-    people = face_map_of(recipe)
+    resolved = resolve(asked)
+    recipe = resolved.recipe
     context = EngineContext(recipe, thread_count=1)
     # The detector is the only model large enough to gain from more threads.
     wide = EngineContext(recipe, thread_count=recipe.execution_thread_count or core_count())
@@ -69,9 +66,9 @@ def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser
     is_mesh = hasattr(landmarker, "landmark")
     mesh = landmarker if is_mesh else build_engine("face_landmarker", DEFAULT_LANDMARKER, context)
     if has_identity is None:
-        has_identity = wants_identity(recipe, people)
-    identifier = build_engine("face_identifier", identifier_of(recipe, people), context) if has_identity else None
-    wants_looks = wants_attributes(recipe, people)
+        has_identity = resolved.wants_identity
+    identifier = build_engine("face_identifier", resolved.identifier, context) if has_identity else None
+    wants_looks = resolved.wants_attributes
     classifier = build_engine("face_classifier", recipe.face_classifier_model, context) if wants_looks else None
     return Analyser(
         detector,
@@ -82,13 +79,60 @@ def build_analyser(recipe: Recipe, has_identity: bool | None = None) -> Analyser
         recipe.face_landmarker_score,
         identifier,
         classifier,
-        is_protective(recipe, people),
+        resolved.is_protective,
         TurnedDetector(upright, (90, 180, 270), margin) if angles == (0,) else None,
     )
 
 
+class Looker:
+    """Finds the faces of photos for a recipe, with engines that are built when the first is wanted.
+
+    Parameters
+    ----------
+    asked
+        What is asked for.
+    shelf
+        Where photos and faces are kept for who wants them next.
+    analyser
+        Engines that are there already.
+    """
+
+    def __init__(self, asked: Recipe | Resolved, shelf: Shelf | None = None, analyser: Analyser | None = None) -> None:
+        self._resolved, self._shelf, self._analyser = resolve(asked), shelf or Shelf(), analyser
+        # What is found depends on no other option.
+        recipe = self._resolved.recipe
+        names = [name for name in Recipe.model_fields if name.startswith(_LOOKING)]
+        self._settings = recipe.model_dump_json(include=set(names)), self._resolved.is_protective
+
+    def find(self, path: Path) -> SourceFace:
+        """The largest face of a photo.
+
+        Raises
+        ------
+        NoFaceInSource
+            Naming the photo without a face.
+        """
+
+        def find(photo: Photo) -> SourceFace:
+            if self._analyser is None:
+                self._analyser = build_analyser(self._resolved, has_identity=False)
+            found = self._analyser.find_faces(photo.pixels)
+            if not found:
+                raise NoFaceInSource(
+                    f"No face is found in the source {path}.",
+                    "Use a photo in which the face is at least 64 px high, or lower --face-detector-score.",
+                )
+            return SourceFace(photo.pixels, found[0])
+
+        return self._shelf.face(path, self._settings, find)
+
+
+_LOOKING = ("face_detector", "face_landmarker", "execution", "models_paths", "licences")
+"""Beginnings of the options that decide what is found in a photo."""
+
+
 def read_faces(
-    paths: Sequence[Path], analyser: Analyser, on_progress: OnProgress = ignore_progress
+    paths: Sequence[Path], analyser: Analyser | Looker, on_progress: OnProgress = ignore_progress
 ) -> list[SourceFace]:
     """The largest face of every photo.
 
@@ -97,34 +141,44 @@ def read_faces(
     NoFaceInSource
         Naming the photo without a face.
     """
+    looker = analyser if isinstance(analyser, Looker) else Looker(Recipe(), None, analyser)
     faces = []
     for number, path in enumerate(paths):
-        pixels = read_photo(path, allow_8bit=True).pixels
-        found = analyser.find_faces(pixels)
-        if not found:
-            raise NoFaceInSource(
-                f"No face is found in the source {path}.",
-                "Use a photo in which the face is at least 64 px high, or lower --face-detector-score.",
-            )
-        faces.append(SourceFace(pixels, found[0]))
+        faces.append(looker.find(path))
         on_progress(Progress("sources", number + 1, len(paths)))
     return faces
 
 
 def read_sources(
-    paths: Sequence[Path], analyser: Analyser, on_progress: OnProgress = ignore_progress
+    paths: Sequence[Path], analyser: Analyser | Looker, on_progress: OnProgress = ignore_progress
 ) -> list[SourceFace]:
     """`read_faces`, and a `PoorSourceWarning` for each that shows too little for a good likeness."""
     sources = read_faces(paths, analyser, on_progress)
-    for path, source in zip(paths, sources, strict=True):
-        if weakness := find_weakness(source):
-            warnings.warn(
-                f"{path} {weakness}, so the result will look little like it. Add photos that are larger, from the "
-                "front and evenly lit.",
-                PoorSourceWarning,
-                stacklevel=2,
-            )
+    for sentence in _weaknesses(paths, sources):
+        warnings.warn(sentence, PoorSourceWarning, stacklevel=2)
     return sources
+
+
+def _weaknesses(paths: Sequence[Path], sources: Sequence[SourceFace]) -> list[str]:
+    return [
+        f"{path} {weakness}, so the result will look little like it. Add photos that are larger, from the front and "
+        "evenly lit."
+        for path, source in zip(paths, sources, strict=True)
+        if (weakness := find_weakness(source))
+    ]
+
+
+def _lacks(recipe: Recipe, chain: Sequence[Step], paths: Sequence[Path], sources: Sequence[SourceFace]) -> list[str]:
+    """What to add to one person's photos, which by themselves are good ones, as the processors that show it say."""
+    for step in chain:
+        specs = models_of(recipe, [Use(model, step) for model in step.requirements.models])
+        # Others take long to load, and are loaded where the work is done.
+        if Input.FACE_PHOTO in step.requirements.inputs and all(spec.origin == "embedded" for spec in specs):
+            processor = build_processor(step, EngineContext(recipe, step=step))
+            if isinstance(processor, ShowsSources):
+                named = ", ".join(path.name for path in paths)
+                return [f"{named}: {sentence}" for sentence in advice(processor.inspect(sources))]
+    return []
 
 
 def find_weakness(source: SourceFace) -> str:
@@ -134,7 +188,7 @@ def find_weakness(source: SourceFace) -> str:
     height, width = source.pixels.shape[:2]
     (x0, y0), (x1, y1) = np.maximum(low, 0).astype(int), np.minimum(high, (width, height)).astype(int)
     if high[1] - low[1] < SMALL_PX:
-        return f"shows a face of only {high[1] - low[1]:.0f} pixels"
+        return f"shows a face of only {counted(round(float(high[1] - low[1])), 'pixel')}"
     if abs(source.face.pose.yaw) > TURNED_DEG:
         return f"shows a face that is turned aside by {abs(source.face.pose.yaw):.0f} degrees"
     if y1 > y0 and x1 > x0 and source.pixels[y0:y1, x0:x1].mean() < DARK:
@@ -142,44 +196,75 @@ def find_weakness(source: SourceFace) -> str:
     return ""
 
 
-def check_faces(recipe: Recipe, on_progress: OnProgress = ignore_progress) -> None:
+def check_faces(
+    asked: Recipe | Resolved,
+    kinds: Mapping[Path, SourceKind] | None = None,
+    on_progress: OnProgress = ignore_progress,
+    shelf: Shelf | None = None,
+) -> tuple[str, ...]:
     """Refuse photos without a face before a clip is worked on for hours, and tell about those that show little of one.
+
+    Parameters
+    ----------
+    asked
+        What is asked for.
+    kinds
+        What its sources are, where that is known.
+    on_progress
+        Called after each source.
+    shelf
+        Where faces are kept for who takes the sources in.
+
+    Returns
+    -------
+    What was told: a `PoorSourceWarning` for each photo, or for the photos of a person, in sentences.
 
     Raises
     ------
     NoFaceInSource
     """
-    people = face_map_of(recipe)
-    required = requirements_of(recipe, people)
-    if Need.FACES not in required.needs and Input.FACE_PHOTO not in required.inputs:
-        return
-    given = [path for person in people for path in person.sources] if people else list(recipe.source_paths)
-    photos, _ = sort_sources(given)
-    others = [*(person.reference for person in people), recipe.reference_face_path, *recipe.exempt_paths]
-    known = [path for path in others if path is not None]
-    if not photos and not known:
-        return
-    analyser = build_analyser(recipe, has_identity=False)
-    read_sources(photos, analyser, on_progress)
-    read_faces(known, analyser)  # to know somebody by, less will do
+    resolved = resolve(asked)
+    if Need.FACES not in resolved.required.needs and Input.FACE_PHOTO not in resolved.required.inputs:
+        return ()
+    wanted = [(chain, sort_sources(chain.sources, kinds)[0]) for chain in resolved.chains]
+    looker = Looker(resolved, shelf)
+    sources = iter(read_faces([path for _, own in wanted for path in own], looker, on_progress))
+    told: list[str] = []
+    for chain, paths in wanted:
+        own = [next(sources) for _ in paths]
+        told += _weaknesses(paths, own) or (_lacks(resolved.recipe, chain.steps, paths, own) if own else [])
+    for sentence in dict.fromkeys(told):
+        warnings.warn(sentence, PoorSourceWarning, stacklevel=2)
+    read_faces(resolved.known_faces, looker)  # to know somebody by, less will do
+    return tuple(dict.fromkeys(told))
 
 
-def sort_sources(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+def sort_sources(
+    paths: Sequence[Path], kinds: Mapping[Path, SourceKind] | None = None
+) -> tuple[list[Path], list[Path]]:
     """Photos, and files with sound, in the order they were given; by content, not by name.
+
+    Parameters
+    ----------
+    paths
+        Of sources.
+    kinds
+        What they are; where that is not known they are looked at.
 
     Raises
     ------
     MediaError
         For a file that is neither.
     """
-    photos = [path for path in paths if is_photo(path)]
-    return photos, [path for path in paths if path not in photos and has_sound(path)]
+    found = {path: (kinds or {}).get(path) or kind_of_source(path) for path in paths}
+    return [path for path in paths if found[path] == "photo"], [path for path in paths if found[path] == "sound"]
 
 
 def gather_sources(
     paths: Sequence[Path],
-    steps: Sequence[Step],
-    look: Callable[[], Analyser],
+    required: Requirements,
+    looker: Looker,
+    kinds: Mapping[Path, SourceKind] | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> Sources:
     """What a chain is given: the faces of photos, and sound where one of its processors wants it.
@@ -188,10 +273,9 @@ def gather_sources(
     ------
     NoFaceInSource, MediaError
     """
-    photos, sounds = sort_sources(paths)
-    required = union(step.requirements for step in steps)
+    photos, sounds = sort_sources(paths, kinds)
     is_wanted = Input.FACE_PHOTO in required.inputs or Need.FACES in required.needs
-    faces = read_sources(photos, look(), on_progress) if photos and is_wanted else []
+    faces = read_sources(photos, looker, on_progress) if photos and is_wanted else []
     return Sources(faces, [read_sound(path) for path in sounds] if Input.SOUND in required.inputs else ())
 
 
@@ -314,45 +398,54 @@ class Cast:
         return assigned
 
 
-def build_cast(recipe: Recipe, analyser: Analyser | None = None, on_progress: OnProgress = ignore_progress) -> Cast:
+def build_cast(
+    asked: Recipe | Resolved,
+    analyser: Analyser | None = None,
+    on_progress: OnProgress = ignore_progress,
+    kinds: Mapping[Path, SourceKind] | None = None,
+    shelf: Shelf | None = None,
+    is_rendering: bool = True,
+) -> Cast:
     """Read sources and references and build the processors.
 
     Parameters
     ----------
-    recipe
+    asked
         What is asked for.
     analyser
         Finds the faces of photos; None builds one where there is a photo.
     on_progress
         Called after each photo.
+    kinds
+        What the sources are, where that is known.
+    shelf
+        Where photos and faces may be already.
+    is_rendering
+        Whether processors are built; without them it can be asked who is changed, and no more.
 
     Raises
     ------
     NoFaceInSource, ModelError
     """
-    known: list[Analyser] = [] if analyser is None else [analyser]
-
-    def look() -> Analyser:
-        if not known:
-            known.append(build_analyser(recipe, has_identity=False))
-        return known[0]
-
-    people = face_map_of(recipe)
-    groups = [(person.sources, person.steps) for person in people] or [(recipe.source_paths, recipe.steps)]
-    sources = tuple(gather_sources(paths, steps, look, on_progress) for paths, steps in groups)
-    references = tuple(_encode_reference(recipe, person.reference, look) for person in people)
-    parts = build_parts(recipe, people, sources)
+    resolved = resolve(asked)
+    recipe, people = resolved.recipe, resolved.people
+    looker = Looker(resolved, shelf, analyser)
+    sources = tuple(
+        gather_sources(chain.sources, chain.required, looker, kinds, on_progress) for chain in resolved.chains
+    )
+    references = tuple(_encode_reference(resolved, person.reference, looker) for person in people)
+    parts = build_parts(recipe, people, sources) if is_rendering else _parts_to_choose(resolved)
     if people:
-        exempt = _exempt(recipe, look)
+        exempt = _exempt(resolved, looker)
         return Cast(parts, tuple(zip(people, references, strict=True)), exempt=exempt, sources=sources)
     reference = None
     if recipe.face_selector_mode == "reference":
-        reference = _encode_reference(recipe, recipe.reference_face_path, look)
+        reference = _encode_reference(resolved, recipe.reference_face_path, looker)
     looks = None
     if sources[0] and "auto" in (recipe.face_selector_gender, recipe.face_selector_race):
         classifier = build_engine("face_classifier", recipe.face_classifier_model, EngineContext(recipe))
         looks = classifier.classify([sources[0][0].pixels], [sources[0][0].face.five_points])[0]
-    return Cast(parts, (), reference, looks, _exempt(recipe, look), sources)
+    return Cast(parts, (), reference, looks, _exempt(resolved, looker), sources)
 
 
 def build_parts(
@@ -389,21 +482,27 @@ def build_parts(
     return tuple(parts)
 
 
+def _parts_to_choose(resolved: Resolved) -> tuple[FacePart, ...]:
+    """What a cast without processors has where faces are changed."""
+    is_any = resolved.people or any(step.spec.kind == "face" for step in resolved.recipe.steps)
+    return (FacePart((), ()),) if is_any else ()
+
+
 def _face_part(recipe: Recipe, chains: Sequence[Sequence[Step]], sources: Sequence[Sources]) -> FacePart:
     built = tuple(build_processors(recipe, steps, own) for steps, own in zip(chains, sources, strict=True))
     return FacePart(built, tuple(union(step.requirements for step in steps).join for steps in chains))
 
 
-def _exempt(recipe: Recipe, look: Callable[[], Analyser]) -> tuple[FloatArray, ...]:
+def _exempt(resolved: Resolved, looker: Looker) -> tuple[FloatArray, ...]:
     """Embeddings of people who are left as they are."""
-    found = (_encode_reference(recipe, path, look) for path in recipe.exempt_paths)
+    found = (_encode_reference(resolved, path, looker) for path in resolved.recipe.exempt_paths)
     return tuple(face for face in found if face is not None)
 
 
-def _encode_reference(recipe: Recipe, path: Path | None, look: Callable[[], Analyser]) -> FloatArray | None:
+def _encode_reference(resolved: Resolved, path: Path | None, looker: Looker) -> FloatArray | None:
     if path is None:
         return None
-    (face,) = read_faces([path], look())
-    identifier = build_engine("face_identifier", identifier_of(recipe, face_map_of(recipe)), EngineContext(recipe))
+    face = looker.find(path)
+    identifier = build_engine("face_identifier", resolved.identifier, EngineContext(resolved.recipe))
     embedding: FloatArray = identifier.identify([face.pixels], [face.face.five_points])[0]
     return embedding

@@ -15,14 +15,15 @@ import numpy as np
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.errors import MediaUnreadable, SegmentDamaged, TracksError
+from facefusion.imaging.flow import dense_inverse_search
 from facefusion.media.defects import NO_DEFECTS, Defects, join_defects
-from facefusion.media.image import Photo, read_photo, with_pixels, write_photo
+from facefusion.media.image import Photo, with_pixels, write_photo
 from facefusion.media.privacy import clean_photo, kinds_in_clip, say_removed
 from facefusion.media.reader import ClipReader, Region
 from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, Span, plan_spans
 from facefusion.pipeline.cast import Cast, FacePart
-from facefusion.pipeline.plan import Kind, Plan, face_map_of, track_options
-from facefusion.pipeline.selection import is_private
+from facefusion.pipeline.inputs import Shelf
+from facefusion.pipeline.plan import Kind, Plan, Target, look_at_clip, target_of, track_options
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
 from facefusion.recipe import Recipe
@@ -56,20 +57,6 @@ def photo_frame(photo: Photo) -> Frame:
     return Frame(photo.pixels, 0, 0, Fraction(1))
 
 
-def size_of(recipe: Recipe, kind: Kind) -> tuple[int, int]:
-    """Width and height of a recipe's target in pixels, upright."""
-    if kind == "photo":
-        height, width = read_photo(recipe.target_path, recipe.allow_8bit).pixels.shape[:2]
-        return width, height
-    info = read_clip(recipe).info
-    return info.width, info.height
-
-
-def begin_of(recipe: Recipe, kind: Kind) -> int:
-    """Time in pts at which the output begins."""
-    return 0 if kind == "photo" else read_clip(recipe).offset
-
-
 def read_clip(
     recipe: Recipe,
     region: Region | None = None,
@@ -89,6 +76,7 @@ def observe_spans(
     numbers: range,
     on_frame: OnFrame = ignore_frames,
     kind: Kind = "clip",
+    shelf: Shelf | None = None,
 ) -> Generator[Observation]:
     """Pass 1, first half: look at consecutive spans, each with the first frame of the next one.
 
@@ -104,9 +92,11 @@ def observe_spans(
         Called after each frame.
     kind
         Of the target.
+    shelf
+        Where a photo may be already.
     """
     if kind == "photo":
-        yield analyser.observe([photo_frame(read_photo(recipe.target_path, recipe.allow_8bit))])
+        yield analyser.observe([photo_frame((shelf or Shelf()).photo(recipe.target_path, recipe.allow_8bit))])
         on_frame(1)
         return
     whole = spans[numbers[0]].start, spans[numbers[-1]].stop
@@ -177,13 +167,24 @@ class Segment:
     defects: Defects = NO_DEFECTS
 
 
-def empty_tracks(recipe: Recipe, kind: Kind) -> Tracks:
-    """Tracks of nobody, for chains that need no faces."""
+def empty_tracks(recipe: Recipe, kind: Kind, target: Target | None = None) -> Tracks:
+    """Tracks of nobody, for chains that need no faces.
+
+    Parameters
+    ----------
+    recipe, kind
+        Of the target.
+    target
+        What is known of it; None looks.
+    """
+    target = target or target_of(recipe, kind)
     none = np.zeros(0, dtype=np.int64)
-    if kind == "photo":
-        return Tracks(1, 1, Fraction(1), none, (), {}, none)
-    info = read_clip(recipe).info
-    return Tracks(info.width, info.height, info.time_base, none, (), {}, none)
+    return Tracks(target.width, target.height, target.time_base, none, (), {}, none)
+
+
+def begin_of(recipe: Recipe, kind: Kind) -> int:
+    """Time in pts at which the output begins."""
+    return 0 if kind == "photo" else look_at_clip(recipe).begin
 
 
 def build_flow(recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[int, int], begin: int = 0) -> Flow:
@@ -229,7 +230,9 @@ def _face_link(recipe: Recipe, part: FacePart, tracks: Tracks, assigned: Mapping
     renderer = Renderer(chains, tracks, joins, begin)
     # A mean over frames could bring back a trace of who is hidden.
     steadied = [k for k, chain in chains.items() if not any(processor.covers_fully for processor in chain)]
-    flow = build_engine("optical_flow", recipe.optical_flow_model, EngineContext(recipe))
+    flow = dense_inverse_search
+    if steadied and recipe.motion_smoothing > 0:  # else none is looked for, and its model need not be here
+        flow = build_engine("optical_flow", recipe.optical_flow_model, EngineContext(recipe))
     return FaceLink(
         renderer,
         MotionSmoother(tracks, steadied, recipe.motion_smoothing, flow),
@@ -244,6 +247,7 @@ def render_spans(
     numbers: range,
     folder: Path,
     on_frame: OnFrame = ignore_frames,
+    shelf: Shelf | None = None,
 ) -> Generator[Segment]:
     """Pass 2 over consecutive spans, each into a file of its own.
 
@@ -257,10 +261,12 @@ def render_spans(
         Where the files go.
     on_frame
         Called after each frame.
+    shelf
+        Where a photo may be already.
     """
     recipe = plan.recipe
     if plan.kind == "photo":
-        yield _render_photo(recipe, flow, folder)
+        yield _render_photo(recipe, flow, folder, shelf or Shelf())
         on_frame(1)
         return
     if len(numbers) > 1 and recipe.execution_batch_size > 1:
@@ -311,15 +317,20 @@ def render_spans(
         raise
 
 
-def _render_photo(recipe: Recipe, flow: Flow, folder: Path) -> Segment:
-    (rendered,) = flow.render([photo_frame(read_photo(recipe.target_path, recipe.allow_8bit))])
+def _render_photo(recipe: Recipe, flow: Flow, folder: Path, shelf: Shelf) -> Segment:
+    (rendered,) = flow.render([photo_frame(shelf.photo(recipe.target_path, recipe.allow_8bit))])
     path = folder / "00000.npy"
     np.save(path, rendered.pixels, allow_pickle=False)
     return Segment(0, Part(path, (0,), (0,)), int(rendered.is_changed))
 
 
 def _merge_photo(
-    plan: Plan, part: Part, comment: str, output: Path, before_naming: Callable[[], None] | None
+    plan: Plan,
+    part: Part,
+    comment: str,
+    output: Path,
+    before_naming: Callable[[], None] | None,
+    shelf: Shelf,
 ) -> tuple[str, ...]:
     recipe = plan.recipe
     try:
@@ -329,9 +340,9 @@ def _merge_photo(
             raise ValueError(f"it holds {pixels.shape} {pixels.dtype}")
     except (ValueError, EOFError) as error:
         raise SegmentDamaged(f"{part.path.name} is damaged: {error}.", "It is made again.") from error
-    photo = read_photo(recipe.target_path, recipe.allow_8bit)
+    photo = shelf.photo(recipe.target_path, recipe.allow_8bit)
     result, notes = with_pixels(photo, pixels), photo.notes
-    if is_private(recipe, face_map_of(recipe)):
+    if plan.resolved.is_private:
         result, removed = clean_photo(result)
         notes += say_removed(removed)
     notes += write_photo(output, result, recipe.output_image_quality, comment)
@@ -351,6 +362,7 @@ def merge_segments(
     comment: str,
     output: Path | None = None,
     before_naming: Callable[[], None] | None = None,
+    shelf: Shelf | None = None,
 ) -> tuple[str, ...]:
     """Join all segments, in order, with everything else of the target.
 
@@ -362,6 +374,8 @@ def merge_segments(
         Another place than the recipe's.
     before_naming
         Called when the file is complete; what it raises leaves the old file there.
+    shelf
+        Where a photo may be already.
 
     Returns
     -------
@@ -371,37 +385,34 @@ def merge_segments(
     filled = [part for part in parts if len(part.pts)]
     path = output or recipe.output_path
     if plan.kind == "photo":
-        return _merge_photo(plan, filled[0], comment, path, before_naming)
+        return _merge_photo(plan, filled[0], comment, path, before_naming, shelf or Shelf())
     settings = recipe.output_video_encoder, filled, comment
-    with ClipMerger(path, read_clip(recipe), *settings, tracks=track_options(recipe)) as merger:
+    options = track_options(plan.resolved, plan.new_sound)
+    with ClipMerger(path, read_clip(recipe), *settings, tracks=options) as merger:
         if before_naming is not None:
             merger.before_naming = before_naming  # type: ignore[method-assign]
         merger.merge()
     return tuple(merger.notes)
 
 
-def notes_on_target(
-    recipe: Recipe, times: Sequence[int], defects: Sequence[Defects], kind: Kind = "clip"
-) -> tuple[str, ...]:
-    """Sentences on what was wrong with a target that was rendered, and on what was left out because it tells who it is.
+def notes_on_target(plan: Plan, times: Sequence[int], defects: Sequence[Defects]) -> tuple[str, ...]:
+    """Sentences on what was wrong with a target that was rendered.
 
     Parameters
     ----------
-    recipe
-        What was asked for.
+    plan
+        What was done; a photo's notes come with its merge.
     times
         Of all frames that were written, in the output's time.
     defects
         Of all spans, in order.
-    kind
-        Of the target; a photo's notes come with its merge.
     """
-    return () if kind == "photo" else read_clip(recipe).describe(join_defects(defects), times)
+    return () if plan.kind == "photo" else read_clip(plan.recipe).describe(join_defects(defects), times)
 
 
-def privacy_notes(recipe: Recipe, kind: Kind = "clip") -> tuple[str, ...]:
+def privacy_notes(plan: Plan) -> tuple[str, ...]:
     """What was left out of a clip's output because it tells who, where or when."""
-    if kind == "photo" or not is_private(recipe, face_map_of(recipe)):
+    if plan.kind == "photo" or not plan.resolved.is_private:
         return ()
-    with read_clip(recipe).open() as container:
+    with read_clip(plan.recipe).open() as container:
         return say_removed(kinds_in_clip(container))

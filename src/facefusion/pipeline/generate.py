@@ -6,19 +6,18 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import cast
 
-from facefusion.analyse.analyser import Analyser
 from facefusion.errors import FaceFusionError, ProcessorRefused, own_error
 from facefusion.media.generated import write_generated
 from facefusion.media.segments import SUFFIX, Span
-from facefusion.pipeline.cast import build_analyser, build_processors, gather_sources
-from facefusion.pipeline.plan import generator_of
+from facefusion.pipeline.cast import Looker, build_processors, gather_sources
+from facefusion.pipeline.inputs import Shelf
+from facefusion.pipeline.plan import Plan
 from facefusion.plugins.protocols import FrameSource
-from facefusion.recipe import Recipe
 from facefusion.types.frame import SourceInfo
 
 
-def build_source(recipe: Recipe) -> FrameSource:
-    """The processor that makes the frames of a recipe, with the sources taken in.
+def build_source(plan: Plan, shelf: Shelf | None = None) -> FrameSource:
+    """The processor that makes the frames of a plan, with the sources taken in.
 
     Raises
     ------
@@ -26,13 +25,11 @@ def build_source(recipe: Recipe) -> FrameSource:
         When it does not say what it is going to make.
     FaceFusionError
     """
-    step = generator_of(recipe)
+    step, recipe = plan.resolved.generator, plan.recipe
     assert step is not None
-
-    def look() -> Analyser:
-        return build_analyser(recipe, has_identity=False)
-
-    (processor,) = build_processors(recipe, [step], gather_sources(recipe.source_paths, [step], look))
+    looker = Looker(plan.resolved, shelf)
+    sources = gather_sources(recipe.source_paths, step.requirements, looker, plan.found.sources)
+    (processor,) = build_processors(recipe, [step], sources)
     source = cast(FrameSource, processor)
     try:
         info = source.info
@@ -51,7 +48,7 @@ def build_source(recipe: Recipe) -> FrameSource:
 
 
 def generate_spans(
-    recipe: Recipe,
+    plan: Plan,
     source: FrameSource,
     spans: Sequence[Span],
     numbers: range,
@@ -62,8 +59,8 @@ def generate_spans(
 
     Parameters
     ----------
-    recipe, source
-        What is asked for, and who makes it.
+    plan, source
+        What is to be done, and who makes it.
     spans, numbers
         All spans, and which of them.
     folder
@@ -71,7 +68,7 @@ def generate_spans(
     on_frame
         Called after each frame with their number so far.
     """
-    step = generator_of(recipe)
+    step = plan.resolved.generator
     assert step is not None
     done = 0
     for number in numbers:

@@ -19,13 +19,10 @@ from facefusion.pipeline.plan import (
     check_models,
     check_sources,
     decided,
-    generator_of,
     models_of,
     settled,
-    uses_of_analysis,
-    uses_of_rendering,
 )
-from facefusion.pipeline.selection import requirements_of, wants_faces
+from facefusion.pipeline.resolved import resolve
 from facefusion.recipe import Recipe
 from facefusion.render.flow import Past
 from facefusion.types.frame import Frame, Pixels, RenderedFrame
@@ -45,7 +42,7 @@ def check_live(recipe: Recipe) -> Recipe:
         Everything else that planning refuses.
     """
     recipe = settled(recipe)
-    if generator_of(recipe) is not None:
+    if resolve(recipe).generator is not None:
         raise RecipeError("The first step makes the frames itself.", "Leave it out: here the frames come from outside.")
     if recipe.face_selector_mode == "reference" and recipe.reference_face_path is None:
         raise RecipeError("There is no reference frame where frames come one at a time.", "Add --reference-face-path.")
@@ -53,7 +50,7 @@ def check_live(recipe: Recipe) -> Recipe:
         raise RecipeError(
             f"{recipe.face_map_path} names tracks, which are not known before the end.", "Name references instead."
         )
-    if Input.SOUND in requirements_of(recipe, recipe.people).inputs and not recipe.source_paths:
+    if Input.SOUND in resolve(recipe).required.inputs and not recipe.source_paths:
         raise RecipeError("A step needs a sound.", "Name a file with sound with --source.")
     recipe = decided(recipe)
     check_models(recipe)
@@ -92,8 +89,10 @@ class Live:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = check_live(recipe)
-        self._cast = build_cast(self.recipe)
-        self._tracker = CausalTracker(build_analyser(self.recipe)) if self._wants_faces else None
+        self._resolved = resolve(self.recipe)
+        self._cast = build_cast(self._resolved)
+        is_looking = self._resolved.wants_faces
+        self._tracker = CausalTracker(build_analyser(self._resolved)) if is_looking else None
         self._chooser = _Chooser(self.recipe, self._cast)
         self._size: tuple[int, int] | None = None
         self._begin = self._last = 0
@@ -115,13 +114,9 @@ class Live:
             self._tracker.close()
 
     @property
-    def _wants_faces(self) -> bool:
-        return wants_faces(self.recipe, self.recipe.people)
-
-    @property
     def models(self) -> tuple[str, ...]:
         """Id, version and licence of every model that runs."""
-        uses = [*uses_of_analysis(self.recipe), *uses_of_rendering(self.recipe)]
+        uses = [*self._resolved.uses_of_analysis, *self._resolved.uses_of_rendering]
         return tuple(f"{spec.key} ({spec.licence})" for spec in models_of(self.recipe, uses))
 
     @property

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from facefusion.declaration import Input, ModelRef, Step, processor_names, suggest, union
+from facefusion.declaration import Input, Step, processor_names, suggest
 from facefusion.errors import ModelMismatch, NoFaceInSource, RecipeError
 from facefusion.imaging.templates import TEMPLATES
 from facefusion.media.files import Named, check_file, check_outputs
@@ -15,6 +16,7 @@ from facefusion.media.image import check_photo_output, is_photo, read_photo
 from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader
+from facefusion.media.segments import Span
 from facefusion.media.sound import has_sound
 from facefusion.media.writer import check_clip_output
 from facefusion.metrics.report import check_report, read_limits, report_files
@@ -22,91 +24,213 @@ from facefusion.models.licences import check_licence
 from facefusion.models.providers import check_precision, check_providers, core_count
 from facefusion.models.spec import ModelSpec
 from facefusion.models.store import missing
-from facefusion.pipeline.selection import (
-    chains_of,
-    identifier_of,
-    is_protective,
-    load_face_map,
-    wants_attributes,
-    wants_faces,
-    wants_identity,
-)
+from facefusion.pipeline.inputs import Shelf
+from facefusion.pipeline.resolved import Chain, Resolved, SourceKind, Use, face_map_of, resolve
 from facefusion.plugins.protocols import EngineContext
-from facefusion.plugins.registry import check_model, is_mesh_reader, models_of_engine
-from facefusion.recipe import Person, Recipe, with_absolute_paths, with_caution
+from facefusion.plugins.registry import check_model, is_mesh_reader, models_behind
+from facefusion.recipe import Recipe, with_absolute_paths, with_caution
+from facefusion.types.frame import SourceInfo
 
 Kind = Literal["photo", "clip"]
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A recipe that can run.
+class Target:
+    """What is to be known of a target besides its frames.
 
     Attributes
     ----------
-    recipe
-        What was asked for.
-    kind
-        Whether the target is a photo or a clip.
-    thread_count
-        Threads for rendering.
-    models
-        Catalogue entries that will run.
-    wants_faces
-        Whether anybody wants to know about faces: else there is no first pass.
-    is_generated
-        Whether the first step makes the frames itself; they take the place of the target.
+    width, height
+        Pixels, upright.
+    time_base
+        Seconds per unit of pts.
+    begin
+        The pts at which the output begins.
     """
 
-    recipe: Recipe
+    width: int
+    height: int
+    time_base: Fraction = Fraction(1)
+    begin: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What looking at the files of a recipe has told. It is stored with a job, so nobody looks again.
+
+    Attributes
+    ----------
+    kind
+        Whether the target is a photo or a clip.
+    target
+        None where it is yet to be made.
+    sources
+        What each source is by its content.
+    spans
+        In which the work is done; empty as long as nobody needs them (`lay_out`).
+    generated
+        What a processor that makes the frames is going to make, or None.
+    """
+
     kind: Kind
+    target: Target | None = None
+    sources: Mapping[Path, SourceKind] = field(default_factory=dict)
+    spans: tuple[Span, ...] = ()
+    generated: SourceInfo | None = None
+
+    def at(self, places: Mapping[Path, Path]) -> Found:
+        """The same of files that are at other places."""
+        return replace(self, sources={places.get(path, path): kind for path, kind in self.sources.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Catalogue entries that run.
+
+    Attributes
+    ----------
+    every
+        Those of pass 1 first; each once.
+    analysis
+        Those of pass 1.
+    """
+
+    every: tuple[ModelSpec, ...] = ()
+    analysis: tuple[ModelSpec, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A recipe that can run, with all that was found out about it: nobody who has it opens a file to know more.
+
+    Attributes
+    ----------
+    resolved
+        The recipe, and what follows from it alone.
+    found
+        What looking at its files has told.
+    models
+        What runs, on this machine.
+    thread_count
+        Threads for rendering.
+    """
+
+    resolved: Resolved
+    found: Found
+    models: Models
     thread_count: int
-    models: tuple[ModelSpec, ...] = ()
-    wants_faces: bool = True
-    is_generated: bool = False
+
+    @property
+    def recipe(self) -> Recipe:
+        """What was asked for, with what was left open decided."""
+        return self.resolved.recipe
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the target is a photo or a clip."""
+        return self.found.kind
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """All spans of the target."""
+        return self.found.spans
+
+    @property
+    def wants_faces(self) -> bool:
+        """Whether anybody wants to know about faces: else there is no first pass."""
+        return self.resolved.wants_faces
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether the first step makes the frames itself; they take the place of the target."""
+        return self.resolved.generator is not None
+
+    @property
+    def new_sound(self) -> Path | None:
+        """The file whose sound takes the place of the target's, or None."""
+        return self.resolved.new_sound(self.found.sources)
+
+    @property
+    def target(self) -> Target:
+        """What is to be known of the target; one that was made meanwhile is looked at."""
+        return self.found.target or target_of(self.recipe, self.kind)
+
+    def model_hashes(self) -> dict[str, str]:
+        """SHA-256 of every model that runs, by id and version; empty where its file is not here."""
+        return hashes_of_models(self.recipe, self.models.every)
 
 
-def check_sources(recipe: Recipe) -> None:
+def hashes_of_models(recipe: Recipe, specs: Iterable[ModelSpec]) -> dict[str, str]:
+    """SHA-256 of models on this machine, by id and version; empty where a file is not here."""
+    store = EngineContext(recipe).store
+    paths = {spec.key: store.find(spec) for spec in specs}
+    return {key: "" if path is None else store.hash_of(path) for key, path in paths.items()}
+
+
+def check_sources(asked: Recipe | Resolved, shelf: Shelf | None = None) -> dict[Path, SourceKind]:
     """Refuse missing, unreadable or unsuitable source photos, and processors that need one and have none.
+
+    Parameters
+    ----------
+    asked
+        What is asked for.
+    shelf
+        Where photos are kept for who reads them next.
+
+    Returns
+    -------
+    What every source is by its content.
 
     Raises
     ------
     RecipeError, MediaError
     """
-    people = face_map_of(recipe)
-    groups = [(person.sources, person.steps) for person in people] or [(recipe.source_paths, recipe.steps)]
-    for sources, steps in groups:
-        if not sources and any(Input.FACE_PHOTO in step.requirements.inputs for step in steps):
-            raise RecipeError("No source is given.", "Name one or more photos with --source.")
-        _check_kinds(sources, steps)
-    references = [person.reference for person in people] + [recipe.reference_face_path]
-    for path in [*recipe.exempt_paths, *(reference for reference in references if reference is not None)]:
-        _check_photo(path)
+    resolved, shelf = resolve(asked), shelf or Shelf()
+    kinds: dict[Path, SourceKind] = {}
+    for chain in resolved.chains:
+        _check_chain(chain, kinds, shelf)
+    for path in dict.fromkeys([*resolved.recipe.exempt_paths, *resolved.known_faces]):
+        _check_photo(path, shelf)
+    return kinds
 
 
-def _check_kinds(sources: Sequence[Path], steps: Sequence[Step]) -> None:
-    """Refuse sources that nobody can use, and steps that lack one."""
-    wants_sound = {step.processor for step in steps if Input.SOUND in step.requirements.inputs}
-    has_one = False
-    for path in sources:
-        if wants_sound and not is_photo(path):
+def _check_chain(chain: Chain, kinds: dict[Path, SourceKind], shelf: Shelf) -> None:
+    """Refuse sources that nobody can use, and steps that lack one; note what each is."""
+    inputs = chain.required.inputs
+    if not chain.sources and Input.FACE_PHOTO in inputs:
+        raise RecipeError("No source is given.", "Name one or more photos with --source.")
+    for path in chain.sources:
+        if Input.SOUND in inputs and not is_photo(path):
             if not has_sound(path):
                 raise RecipeError(f"{path} has no sound.", "Give a sound, or a clip with one.")
-            has_one = True
+            kinds[path] = "sound"
         else:
-            _check_photo(path)
-    if wants_sound and not has_one:
-        raise RecipeError(f"{sorted(wants_sound)[0]} needs a sound.", "Name a file with sound with --source.")
-    wants_photo = any(Input.FACE_PHOTO in step.requirements.inputs for step in steps)
-    if wants_photo and not any(is_photo(path) for path in sources):
+            _check_photo(path, shelf)
+            kinds[path] = "photo"
+    found = {kinds[path] for path in chain.sources}
+    if Input.SOUND in inputs and "sound" not in found:
+        names = sorted(step.processor for step in chain.steps if Input.SOUND in step.requirements.inputs)
+        raise RecipeError(f"{names[0]} needs a sound.", "Name a file with sound with --source.")
+    if Input.FACE_PHOTO in inputs and "photo" not in found:
         raise RecipeError("No photo is among the sources.", "Name one or more photos with --source.")
 
 
-def _check_photo(path: Path) -> None:
+def kind_of_source(path: Path) -> SourceKind:
+    """What a source is by its content, not by its name.
+
+    Raises
+    ------
+    MediaError
+        When it is no media file.
+    """
+    return "photo" if is_photo(path) else "sound" if has_sound(path) else "other"
+
+
+def _check_photo(path: Path, shelf: Shelf) -> None:
     if not is_photo(path):
         probe(path)  # says so where it is no media at all
         raise NoFaceInSource(f"{path} is a clip; sources are photos.", "Save a frame of it as a photo.")
-    read_photo(path, allow_8bit=True)
+    shelf.photo(path, allow_8bit=True)
 
 
 def reads_of(recipe: Recipe) -> list[Named]:
@@ -166,86 +290,26 @@ def find_kind(path: Path) -> Kind:
     return "clip"
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """A model that runs, and the step that it runs for; None for pass 1."""
-
-    model: ModelRef
-    step: Step | None = None
-
-
-def uses_of_analysis(recipe: Recipe) -> list[Use]:
-    """Models of pass 1."""
-    people = face_map_of(recipe)
-    if not wants_faces(recipe, people):
-        return []
-    used = ["face_detector", "face_landmarker"]
-    if wants_identity(recipe, people):
-        used.append("face_identifier")
-    if wants_attributes(recipe, people):
-        used.append("face_classifier")
-    names = {name: getattr(recipe, f"{name}_model") for name in used}
-    if "face_identifier" in names:
-        names["face_identifier"] = identifier_of(recipe, people)
-    return [Use(ModelRef(capability, name)) for capability, name in names.items()]
-
-
-def uses_of_rendering(recipe: Recipe) -> list[Use]:
-    """Models of pass 2, those of a mapping file included."""
-    people = face_map_of(recipe)
-    chains = [recipe.steps, *(person.steps for person in people)]
-    used = [Use(model, step) for chain in chains for step in chain for model in step.requirements.models]
-    if any(step.spec.kind == "face" for chain in chains for step in chain):
-        if recipe.motion_smoothing > 0:
-            used.append(Use(ModelRef("optical_flow", recipe.optical_flow_model)))
-        used += [
-            Use(ModelRef(capability, getattr(recipe, f"{capability}_model")))
-            for kind, capability in _MASK_MODELS.items()
-            if kind in recipe.face_mask_types
-        ]
-    return used
-
-
-_MASK_MODELS = {"occlusion": "face_occluder", "region": "face_parser"}
-
-
 def models_of(recipe: Recipe, uses: Sequence[Use]) -> list[ModelSpec]:
-    """Catalogue entries behind some models, and those that they in turn need.
+    """Catalogue entries behind some models, and those that they in turn need; each once.
 
     Raises
     ------
     UnknownModel
     """
-    specs: list[ModelSpec] = []
-    for use in uses:
-        context = EngineContext(recipe, step=use.step)
-        store = context.store
-        capability, name = use.model.capability, use.model.name
-        spec = check_model(capability, name, context)
-        if capability == "face_landmarker" and (spec is None or not is_mesh_reader(spec)):
-            specs.append(store.get("face_landmarker_embedded"))  # the mesh under landmarkers of other layouts
-        if spec is not None:
-            found = [spec]
-        elif name == "embedded":
-            found = [store.get(f"{capability}_embedded")]
-        else:
-            found = [store.get(id_) for id_ in models_of_engine(capability, name, context)]
-        for spec in found:
-            specs += [spec, *(store.get(needed) for needed in spec.needs)]
-    return list({spec.key: spec for spec in specs}.values())
+    return list({spec.key: spec for use in uses for spec in _models_of_use(recipe, use)}.values())
 
 
-def face_map_of(recipe: Recipe) -> tuple[Person, ...]:
-    """People of the recipe's mapping file; none where there is no such file. A planned recipe has them already."""
-    if recipe.people or recipe.face_map_path is None:
-        return recipe.people
-    return load_face_map(recipe.face_map_path, recipe)
-
-
-def is_faces_only(recipe: Recipe) -> bool:
-    """Whether nothing but faces is changed."""
-    chains = (recipe.steps, *chains_of(recipe, face_map_of(recipe)))
-    return all(step.spec.kind == "face" for steps in chains for step in steps)
+def _models_of_use(recipe: Recipe, use: Use) -> Iterator[ModelSpec]:
+    context = EngineContext(recipe, step=use.step)
+    capability, name = use.model.capability, use.model.name
+    if capability == "face_landmarker":
+        entry = check_model(capability, name, context)
+        if entry is None or not is_mesh_reader(entry):
+            yield context.store.get("face_landmarker_embedded")  # the mesh under landmarkers of other layouts
+    for spec in models_behind(capability, name, context):
+        yield spec
+        yield from (context.store.get(needed) for needed in spec.needs)
 
 
 def settled(recipe: Recipe) -> Recipe:
@@ -260,7 +324,7 @@ def settled(recipe: Recipe) -> Recipe:
 def decided(recipe: Recipe) -> Recipe:
     """The recipe with everything decided that its steps leave open, such as a seed."""
     people = face_map_of(recipe)
-    chains = (recipe.steps, *chains_of(recipe, people))
+    chains = (recipe.steps, *(person.steps for person in people))
     if all(step.decided() is step for chain in chains for step in chain):
         return recipe
 
@@ -271,12 +335,17 @@ def decided(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update={"steps": decide(recipe.steps), "people": everybody})
 
 
-def check_models(recipe: Recipe, is_rendering: bool = True) -> list[ModelSpec]:
+def check_models(asked: Recipe | Resolved, is_rendering: bool = True) -> list[ModelSpec]:
+    """`find_models` as one list."""
+    return list(find_models(asked, is_rendering).every)
+
+
+def find_models(asked: Recipe | Resolved, is_rendering: bool = True) -> Models:
     """Refuse unknown processors, models and providers, licences that are not accepted, and files that are not here.
 
     Parameters
     ----------
-    recipe
+    asked
         What is asked for.
     is_rendering
         Whether pass 2 will run too.
@@ -289,12 +358,16 @@ def check_models(recipe: Recipe, is_rendering: bool = True) -> list[ModelSpec]:
     ------
     UnknownProcessor, UnknownModel, LicenceRefused, ModelMissing, ProviderRefused
     """
-    if not any(chains_of(recipe, face_map_of(recipe))):
+    resolved = resolve(asked)
+    recipe = resolved.recipe
+    if not any(chain.steps for chain in resolved.chains):
         raise RecipeError("No processor is given.", f"Add --processors with one of {', '.join(processor_names())}.")
-    used = uses_of_analysis(recipe) + (uses_of_rendering(recipe) if is_rendering else [])
-    specs = models_of(recipe, used)
+    analysis = [spec for use in resolved.uses_of_analysis for spec in _models_of_use(recipe, use)]
+    others = resolved.uses_of_rendering if is_rendering else ()
+    every = {spec.key: spec for spec in analysis}
+    every |= {spec.key: spec for use in others for spec in _models_of_use(recipe, use) if spec.key not in every}
     store = EngineContext(recipe).store
-    for spec in specs:
+    for spec in every.values():
         check_licence(spec, recipe.licences)
         if spec.preprocess.template and spec.preprocess.template not in TEMPLATES:
             raise ModelMismatch(
@@ -306,34 +379,29 @@ def check_models(recipe: Recipe, is_rendering: bool = True) -> list[ModelSpec]:
                 raise missing(spec, file)
     check_providers(recipe.execution_providers)
     check_precision(recipe.execution_providers, recipe.execution_precision)
-    return specs
+    return Models(tuple(every.values()), tuple({spec.key: spec for spec in analysis}.values()))
 
 
-def track_options(recipe: Recipe) -> TrackOptions:
-    """What a recipe asks for about the tracks beside the film."""
-    people = face_map_of(recipe)
-    is_hiding, sound = is_protective(recipe, people), new_sound_of(recipe, people)
+def track_options(asked: Recipe | Resolved, new_sound: Path | None = None) -> TrackOptions:
+    """What a recipe asks for about the tracks beside the film.
+
+    Parameters
+    ----------
+    asked
+        What is asked for.
+    new_sound
+        The file whose sound takes the place of the target's.
+    """
+    resolved = resolve(asked)
+    recipe = resolved.recipe
     return TrackOptions(
-        "none" if sound is not None else recipe.output_audio,
+        "none" if new_sound is not None else recipe.output_audio,
         recipe.drop_tracks,
-        hides_people=is_hiding,  # a cover shows the face that the film hides
-        hides_places=is_hiding and not recipe.keep_metadata,
+        hides_people=resolved.is_protective,  # a cover shows the face that the film hides
+        hides_places=resolved.is_private,
         is_strict=recipe.strict,
-        sound=None if recipe.output_audio == "none" else sound,
+        sound=None if recipe.output_audio == "none" else new_sound,
     )
-
-
-def new_sound_of(recipe: Recipe, people: Sequence[Person]) -> Path | None:
-    """The file whose sound takes the place of the target's: the first with sound of a chain that replaces it."""
-    for sources, steps in [(p.sources, p.steps) for p in people] or [(recipe.source_paths, recipe.steps)]:
-        if union(step.requirements for step in steps).replaces_sound:
-            return next((path for path in sources if not is_photo(path) and has_sound(path)), None)
-    return None
-
-
-def generator_of(recipe: Recipe) -> Step | None:
-    """The step that makes the frames itself, where there is one."""
-    return next((step for step in recipe.steps if step.spec.kind == "source"), None)
 
 
 def check_generator(recipe: Recipe) -> None:
@@ -356,13 +424,15 @@ def check_generator(recipe: Recipe) -> None:
         raise RecipeError(f"'{found[0].processor}' makes the frames itself.", "Leave --start and --end out.")
 
 
-def build_plan(recipe: Recipe) -> Plan:
+def build_plan(recipe: Recipe, shelf: Shelf | None = None) -> Plan:
     """Check a recipe against this machine.
 
     Parameters
     ----------
     recipe
         What is asked for.
+    shelf
+        Where photos are kept for who reads them next.
 
     Returns
     -------
@@ -373,35 +443,57 @@ def build_plan(recipe: Recipe) -> Plan:
     FaceFusionError
         The first thing that is wrong, with what to do about it.
     """
+    shelf = shelf or Shelf()
     recipe = settled(with_absolute_paths(recipe))
     check_generator(recipe)
-    generator = generator_of(recipe)
-    if recipe.target_path == Path() and generator is None:
+    resolved = resolve(recipe)
+    if recipe.target_path == Path() and resolved.generator is None:
         raise RecipeError("No target is given.", "Name a photo or clip with --target.")
     if recipe.output_path == Path():
         raise RecipeError("No output is given.", "Name a file with --output.")
-    recipe = decided(recipe)
-    specs = check_models(recipe)
+    chosen = decided(recipe)
+    resolved = resolved if chosen is recipe else resolve(chosen)
+    recipe = resolved.recipe
+    models = find_models(resolved)
     read_limits(recipe.fail_under)
     if recipe.report_path is not None:
         check_report(recipe.report_path)
-    check_sources(recipe)
-    is_looking = wants_faces(recipe, face_map_of(recipe))
-    if generator is not None:
+    sources = check_sources(resolved, shelf)
+    threads = recipe.execution_thread_count or core_count()
+    if resolved.generator is not None:
         check_paths(recipe)
         check_clip_output(recipe.output_path, recipe.output_video_encoder)
-        threads = recipe.execution_thread_count or core_count()
-        return Plan(recipe, "clip", threads, tuple(specs), is_looking, is_generated=True)
+        return Plan(resolved, Found("clip", sources=sources), models, threads)
     kind = find_kind(recipe.target_path)
     check_paths(recipe)
     if kind == "photo":
         if recipe.start_s is not None or recipe.end_s is not None:
             raise RecipeError(f"{recipe.target_path} is a photo, so --start and --end mean nothing.", "Leave them out.")
-        height, width = read_photo(recipe.target_path, recipe.allow_8bit).pixels.shape[:2]
+        height, width = shelf.photo(recipe.target_path, recipe.allow_8bit).pixels.shape[:2]
         check_photo_output(recipe.output_path, width, height)
+        target = Target(width, height)
     else:
-        target = ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit)
+        clip = ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit)
         encoder = recipe.output_video_encoder
         check_clip_output(recipe.output_path, encoder)
-        list_passengers(target, recipe.output_path.suffix, encoder, track_options(recipe))
-    return Plan(recipe, kind, recipe.execution_thread_count or core_count(), tuple(specs), is_looking)
+        options = track_options(resolved, resolved.new_sound(sources))
+        list_passengers(clip, recipe.output_path.suffix, encoder, options)
+        target = _target_of(clip)
+    return Plan(resolved, Found(kind, target, sources), models, threads)
+
+
+def target_of(recipe: Recipe, kind: Kind) -> Target:
+    """What is to be known of a recipe's target, from a look at it."""
+    if kind == "clip":
+        return look_at_clip(recipe)
+    height, width = read_photo(recipe.target_path, recipe.allow_8bit).pixels.shape[:2]
+    return Target(width, height)
+
+
+def look_at_clip(recipe: Recipe) -> Target:
+    """What is to be known of a recipe's clip."""
+    return _target_of(ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit))
+
+
+def _target_of(clip: ClipReader) -> Target:
+    return Target(clip.info.width, clip.info.height, clip.info.time_base, clip.offset)

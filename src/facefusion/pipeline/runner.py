@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from facefusion.media.files import replacing, translate_os_error
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
 from facefusion.metrics.report import Reporter, read_limits, write_report
+from facefusion.models.spec import ModelSpec
 from facefusion.pipeline.cast import (
     DEFAULT_LANDMARKER,
     Cast,
@@ -31,17 +32,19 @@ from facefusion.pipeline.clip import (
     plan_clip,
     read_clip,
 )
-from facefusion.pipeline.inputs import BoundInputs
+from facefusion.pipeline.inputs import BoundInputs, Shelf
 from facefusion.pipeline.plan import (
     Kind,
     Plan,
+    Target,
     find_kind,
+    hashes_of_models,
     models_of,
     settled,
     track_options,
-    uses_of_analysis,
 )
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
+from facefusion.pipeline.resolved import Resolved, resolve
 from facefusion.pipeline.selection import choose_tracks
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
@@ -66,7 +69,7 @@ def comment_of(plan: Plan) -> str:
 
 def models_used(plan: Plan) -> tuple[str, ...]:
     """Id, version and licence of every model that runs."""
-    return tuple(f"{spec.key} ({spec.licence})" for spec in plan.models)
+    return tuple(f"{spec.key} ({spec.licence})" for spec in plan.models.every)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +109,19 @@ class Outcome:
         return self.frame_count / max(self.analyse_s + self.render_s, 1e-9)
 
 
-def notes_of(recipe: Recipe) -> dict[str, str]:
-    """What made the tracks, to be stored with them."""
-    notes = {"facefusion": __version__, "target": recipe.target_path.name}
-    store = EngineContext(recipe).store
-    for spec in models_of(recipe, uses_of_analysis(recipe)):
-        path = store.find(spec)
-        notes[f"model {spec.key}"] = "" if path is None else store.hash_of(path)
-    return notes
+def notes_of(recipe: Recipe, models: Iterable[ModelSpec]) -> dict[str, str]:
+    """What made the tracks, to be stored with them.
+
+    Parameters
+    ----------
+    recipe
+        What was asked for.
+    models
+        Those of pass 1.
+    """
+    hashes = hashes_of_models(recipe, models)
+    made_of = {f"model {key}": sha256 for key, sha256 in hashes.items()}
+    return {"facefusion": __version__, "target": recipe.target_path.name, **made_of}
 
 
 @contextmanager
@@ -143,7 +151,7 @@ def own_errors(on_progress: OnProgress) -> Iterator[OnProgress]:
             raise
 
     try:
-        yield told
+        yield on_progress if on_progress is ignore_progress else told  # who tells nobody need not look either
     except Exception as error:
         if isinstance(error, Warning) or any(error is one for one in passed):
             raise
@@ -168,15 +176,17 @@ def analyse_target(
         Where the file changes meanwhile too.
     """
     with own_errors(on_progress) as told:
-        recipe = settled(recipe)
+        resolved = resolve(settled(recipe))
+        recipe = resolved.recipe
         inputs = BoundInputs.bind([recipe.target_path])
-        tracks = _analyse(recipe, analyser, told)
+        tracks = _analyse(resolved, analyser, told)
         inputs.check()
         return replace(tracks, notes={**tracks.notes, TARGET_HASH: inputs.hashes[recipe.target_path]})
 
 
-def _analyse(recipe: Recipe, analyser: Analyser | None, on_progress: OnProgress) -> Tracks:
-    analyser = analyser or build_analyser(recipe)
+def _analyse(resolved: Resolved, analyser: Analyser | None, on_progress: OnProgress) -> Tracks:
+    recipe = resolved.recipe
+    analyser = analyser or build_analyser(resolved)
     kind = find_kind(recipe.target_path)
     spans = plan_clip(recipe, kind)
     total = sum(span.frame_count for span in spans)
@@ -185,7 +195,8 @@ def _analyse(recipe: Recipe, analyser: Analyser | None, on_progress: OnProgress)
         on_progress(Progress("analyse", done, total))
 
     observations = list(observe_spans(recipe, analyser, spans, range(len(spans)), count, kind))
-    return join_observations(analyser, observations, notes_of(recipe))
+    models = models_of(recipe, resolved.uses_of_analysis)
+    return join_observations(analyser, observations, notes_of(recipe, models))
 
 
 def build_reporter(recipe: Recipe, tracks: Tracks, cast: Cast, assigned: Mapping[int, int]) -> Reporter | None:
@@ -212,10 +223,11 @@ def measure_output(
     output: Path | None = None,
     on_progress: OnProgress = ignore_progress,
     kind: Kind = "clip",
+    shelf: Shelf | None = None,
 ) -> None:
     """Measure an output as it was written, beside its target."""
     if kind == "photo":
-        frame = photo_frame(read_photo(recipe.target_path, recipe.allow_8bit))
+        frame = photo_frame((shelf or Shelf()).photo(recipe.target_path, recipe.allow_8bit))
         photo = read_photo(output or recipe.output_path, allow_8bit=True)
         reporter.add(beside(frame, photo.pixels, bool(tracks.at(frame.pts, reporter.track_ids))))
         return
@@ -236,7 +248,9 @@ def beside(target: Frame, pixels: Pixels, is_changed: bool) -> RenderedFrame:
     return RenderedFrame(target, pixels, (0, 0, width, height))
 
 
-def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...], title: str = "") -> None:
+def save_report(
+    recipe: Recipe, reporter: Reporter, models: tuple[str, ...], title: str = "", notes: tuple[str, ...] = ()
+) -> None:
     """Write what was measured where the recipe says.
 
     Raises
@@ -245,7 +259,7 @@ def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...], tit
         When it is worse than the recipe allows; the report is written.
     OutputRefused
     """
-    report = reporter.finish(title or recipe.target_path.name, models)
+    report = replace(reporter.finish(title or recipe.target_path.name, models), notes=notes)
     failures = tuple(report.failures(read_limits(recipe.fail_under)))
     if recipe.report_path is not None:
         try:
@@ -259,8 +273,9 @@ def save_report(recipe: Recipe, reporter: Reporter, models: tuple[str, ...], tit
         )
 
 
-def check_size(tracks: Tracks, width: int, height: int, path: Path) -> None:
+def check_size(tracks: Tracks, target: Target, path: Path) -> None:
     """Refuse tracks of a target of another size."""
+    width, height = target.width, target.height
     if (tracks.width, tracks.height) != (width, height):
         raise TracksError(
             f"The tracks were made from a target of {tracks.width} x {tracks.height} px; "
@@ -269,10 +284,11 @@ def check_size(tracks: Tracks, width: int, height: int, path: Path) -> None:
         )
 
 
-def can_copy(recipe: Recipe, output: Path) -> bool:
+def can_copy(plan: Plan, output: Path) -> bool:
     """Whether an output without any change can be the target's own bytes, with all that they tell."""
+    recipe = plan.recipe
     is_same_kind = recipe.target_path.suffix.lower() == output.suffix.lower()
-    options = track_options(recipe)
+    options = track_options(plan.resolved, plan.new_sound)
     keeps_tracks = options.audio != "none" and not options.drop and not options.hides_places
     return recipe.start_s is None and recipe.end_s is None and is_same_kind and keeps_tracks
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.declaration import Need, Requirements, Step, union
+from facefusion.declaration import Step
 from facefusion.documents import load_toml
 from facefusion.errors import MediaMissing, NoFaceInTarget, RecipeError, TracksError, UnknownOption
 from facefusion.recipe import Person, Recipe
 from facefusion.types.face import Attributes
 from facefusion.types.track import SAME_PERSON_COSINE, Track, Tracks
+from facefusion.wording import counted
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -119,55 +120,8 @@ def _word(value: object, where: str) -> str:
     return value
 
 
-def chains_of(recipe: Recipe, people: Sequence[Person] = ()) -> tuple[tuple[Step, ...], ...]:
-    """Steps of everybody who is changed: those of each person of a mapping file, or the recipe's."""
-    return tuple(person.steps for person in people) or (recipe.steps,)
-
-
-def requirements_of(recipe: Recipe, people: Sequence[Person] = ()) -> Requirements:
-    """What all steps of a recipe require together, those of a mapping file included."""
-    return union(step.requirements for chain in (recipe.steps, *chains_of(recipe, people)) for step in chain)
-
-
-def wants_faces(recipe: Recipe, people: Sequence[Person] = ()) -> bool:
-    """Whether anybody wants to know about faces: else there is no first pass."""
-    return bool(requirements_of(recipe, people).needs)
-
-
-def wants_identity(recipe: Recipe, people: Sequence[Person]) -> bool:
-    """Whether somebody must be told apart by their looks."""
-    if identifier_of(recipe, people) == "embedded":
-        return True  # cheap, and it tells who comes back after a cut
-    by_reference = recipe.face_selector_mode == "reference"
-    is_needed = Need.IDENTITY in requirements_of(recipe, people).needs
-    return bool(by_reference or recipe.exempt_paths or is_needed or any(person.reference for person in people))
-
-
-def identifier_of(recipe: Recipe, people: Sequence[Person] = ()) -> str:
-    """The recogniser of pass 1: that of a processor that mixes the identity of the target in, where there is one."""
-    if recipe.face_identifier_model == "embedded":
-        return requirements_of(recipe, people).identity_contract or "embedded"
-    return recipe.face_identifier_model
-
-
-def is_protective(recipe: Recipe, people: Sequence[Person] = ()) -> bool:
-    """Whether people are hidden, so that a face that is missed is worse than a wall that is covered."""
-    return requirements_of(recipe, people).is_protective
-
-
-def is_private(recipe: Recipe, people: Sequence[Person] = ()) -> bool:
-    """Whether what tells who, where and when must not be in the output beside the picture either."""
-    return is_protective(recipe, people) and not recipe.keep_metadata
-
-
-def wants_attributes(recipe: Recipe, people: Sequence[Person] = ()) -> bool:
-    """Whether age, gender or appearance must be estimated."""
-    if Need.ATTRIBUTES in requirements_of(recipe, people).needs:
-        return True
-    return _has_filter(recipe)
-
-
-def _has_filter(recipe: Recipe) -> bool:
+def has_filter(recipe: Recipe) -> bool:
+    """Whether only people of some age, gender or appearance are changed."""
     filters = (recipe.face_selector_age_start, recipe.face_selector_age_end)
     return any(value is not None for value in (*filters, recipe.face_selector_gender, recipe.face_selector_race))
 
@@ -285,7 +239,7 @@ def _by_faces(recipe: Recipe, tracks: Tracks, allowed: set[int]) -> tuple[int, .
 
 
 def _passes(track: Track, recipe: Recipe, source: Attributes | None) -> bool:
-    if not _has_filter(recipe):
+    if not has_filter(recipe):
         return True
     found = track.attributes
     if found is None:
@@ -307,7 +261,7 @@ def _reference_in_frame(recipe: Recipe, tracks: Tracks, source: Attributes | Non
     number = recipe.reference_frame_number
     if number >= len(tracks.pts):
         raise NoFaceInTarget(
-            f"The target has {len(tracks.pts)} frames, so there is no reference frame {number}.",
+            f"The target has {counted(len(tracks.pts), 'frame')}, so there is no reference frame {number}.",
             "Lower --reference-frame-number.",
         )
     seen = [t for t in tracks.tracks if t.find(number) is not None and _passes(t, recipe, source)]
@@ -322,7 +276,7 @@ def _reference_in_frame(recipe: Recipe, tracks: Tracks, source: Attributes | Non
     ordered = order_tracks(at_frame, recipe.face_selector_order)
     if recipe.reference_face_position >= len(ordered):
         raise NoFaceInTarget(
-            f"Frame {number} of the target shows {len(ordered)} people, so there is no reference "
+            f"Frame {number} of the target shows {counted(len(ordered), 'person', 'people')}, so there is no reference "
             f"{recipe.reference_face_position}.",
             "Choose another --reference-frame-number or --reference-face-position, or name a photo with "
             "--reference-face-path.",

@@ -146,6 +146,21 @@ def models_of_engine(capability: str, name: str, context: EngineContext) -> list
     return list(find(context)) if find is not None else []
 
 
+def models_behind(capability: str, name: str, context: EngineContext) -> list[ModelSpec]:
+    """Catalogue entries that are opened where an engine or an entry of a capability is asked for by name.
+
+    Raises
+    ------
+    UnknownModel, ModelMissing
+    """
+    spec = check_model(capability, name, context)
+    if spec is not None:
+        return [spec]
+    if name == "embedded":
+        return [context.store.get(f"{capability}_embedded")]
+    return [context.store.get(id_) for id_ in models_of_engine(capability, name, context)]
+
+
 def check_model(capability: str, name: str, context: EngineContext) -> Any:
     """Refuse a model that does not exist, suggesting the nearest.
 

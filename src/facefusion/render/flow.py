@@ -23,6 +23,7 @@ from facefusion.render.overlap import batched, map_in_order
 from facefusion.render.renderer import Renderer
 from facefusion.render.smooth import HALO, Look, MotionSmoother, Trail, Window
 from facefusion.types.frame import Frame, FrameWindow, RenderedFrame, scaled_size
+from facefusion.wording import counted
 
 T = TypeVar("T")
 Box = tuple[int, int, int, int]
@@ -220,7 +221,8 @@ class FrameLink:
                 )
         if len(found) != len(group):
             raise ProcessorRefused(
-                f"Processor '{self.name}' answered {len(group)} frames with {len(found)}.", "Mend it, or leave it out."
+                f"Processor '{self.name}' answered {counted(len(group), 'frame')} with {len(found)}.",
+                "Mend it, or leave it out.",
             )
         return found
 

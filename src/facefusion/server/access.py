@@ -408,10 +408,10 @@ def check_same_origin(request: Request) -> None:
 
 
 @cache
-def allows(scope: Scope) -> Callable[..., Principal]:
+def allows(scope: Scope) -> Callable[..., Any]:
     """A dependency that lets in who has a scope."""
 
-    def check(principal: Principal = Depends(anybody)) -> Principal:
+    async def check(principal: Principal = Depends(anybody)) -> Principal:
         if scope not in principal.scopes:
             raise ScopeMissing(f"This key does not allow {scope}.", f"Use a key with the scope {scope}.")
         return principal

@@ -36,10 +36,17 @@ def follow_parent() -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
+NICE = 5
+"""By how much the work of processes gives way to whoever only asks how things are."""
+
+
 def begin_child(memory_bytes: int = 0) -> None:
-    """What every process does first: end with its parent, leave Ctrl-C to it, and keep to some memory."""
+    """What every process does first: end with its parent, leave Ctrl-C to it, give way, and keep to some memory."""
     follow_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        with suppress(OSError):
+            os.nice(NICE)
     if memory_bytes:
         with suppress(ImportError, ValueError, OSError):
             import resource

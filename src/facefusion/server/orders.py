@@ -6,7 +6,6 @@ output that becomes an asset, and an end that is recorded with the order.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import secrets
@@ -256,7 +255,9 @@ class _Clerk:
         from facefusion.media.describe import describe
 
         output, report = self._places(order)
-        merged = self._ledger.outcome(order.job_id, "merge")
+        merged = self._ledger.merged(order.job_id)
+        if merged is None:
+            raise NotThere("The job is not done.", "Try again: POST …/retry.")
         folder = key_folder(order.tenant, order.id)  # an output is called as its order, so that it is brought in once
         key = f"{folder}{order.id}{output.suffix}"
         if output.is_file():
@@ -281,13 +282,14 @@ class _Clerk:
                     reports[name] = f"{folder}{path.name}"
         outcome: dict[str, Any] = {
             "asset": asset.id,
-            "notes": self._without_files(order, [*order.outcome.get("notes", ()), *merged.get("notes", ())]),
-            "models": list(merged.get("models", ())),
+            "notes": self._without_files(order, [*order.outcome.get("notes", ()), *merged.notes]),
+            "models": list(merged.models),
             "report": reports,
-            "frames": merged.get("frames"),
-            "changed": merged.get("changed"),
+            "frames": merged.frame_count,
+            "changed": merged.changed_frame_count,
         }
-        error = json.loads(merged["report"]) if merged.get("report") else {}
+        failure = merged.failure
+        error = {} if failure is None else {"code": failure.code, "message": failure.message, "hint": failure.hint}
         self._end(order, "done", outcome, error, asset)
         self._clear(order)
 

@@ -79,6 +79,7 @@ class Service:
         self._lock = threading.Lock()
         self._made: dict[str, Any] = {}
         self._deeds: list[Deed] = []
+        self._deeds_lock = threading.Lock()  # of its own: nobody waits for what is made once
         self._slow: anyio.CapacityLimiter | None = None  # made in the loop that it belongs to
         self.fetches: dict[str, dict[str, Any]] = {}
         self._is_over = threading.Event()
@@ -178,7 +179,7 @@ class Service:
 
     def note(self, deed: Deed) -> None:
         """Have it written who did what."""
-        with self._lock:
+        with self._deeds_lock:
             self._deeds.append(deed)
 
     def _write_deeds(self) -> None:
@@ -187,7 +188,7 @@ class Service:
 
     def flush_deeds(self) -> None:
         """Write what was noted."""
-        with self._lock:
+        with self._deeds_lock:
             deeds, self._deeds = self._deeds, []
         with suppress(FaceFusionError):
             self.ledger.note_deeds(deeds)

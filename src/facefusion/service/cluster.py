@@ -14,6 +14,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from facefusion.jobs.prepare import hash_inputs, input_paths, prepare
 from facefusion.jobs.states import Publish
 from facefusion.jobs.storage import Storage, check_job_id, hash_file, open_storage
 from facefusion.jobs.store import LOCAL, Job, JobStore
+from facefusion.jobs.stored import Merged
 from facefusion.jobs.sweep import sweep, wake
 from facefusion.jobs.work import Worker, key_of, report_key
 from facefusion.media.files import translate_os_error
@@ -284,23 +286,24 @@ def create(backend: Backend, recipe: Recipe, store: JobStore, on_bytes: OnBytes 
         if job.status in ("failed", "cancelled"):
             retry(backend, store, job_id)
         return job_id
-    asked.check_faces()
+    told = asked.check_faces()
     storage = open_storage(backend.storage_url, cache().folder)
     inputs = {}
-    for number, path in enumerate(dict.fromkeys(input_paths(asked.recipe))):
+    for number, path in enumerate(dict.fromkeys(input_paths(asked.chosen))):
         suffix = re.sub(r"[^.0-9a-z]", "", path.suffix.lower())
         key = f"{check_job_id(job_id)}/inputs/{number:03d}{suffix}"
         storage.put(key, path.absolute())
         inputs[str(path)] = key
         on_bytes(path.name, path.stat().st_size, path.stat().st_size)
-    if hash_inputs(asked.recipe) != asked.hashes:
+    if hash_inputs(asked.chosen, is_read_again=True) != asked.hashes:
         storage.delete(f"{job_id}/")
         raise JobMismatch("An input was changed while it was sent.", "Run the same command again.")
-    stored = asked.stored() | {"inputs": inputs, "target_bytes": asked.recipe.target_path.stat().st_size}
-    del stored["work"]  # no job takes over what workers have made
-    counts = [count for _, _, count in stored["spans"]]
+    # No job takes over what workers have made, so there is no work to share.
+    size = asked.recipe.target_path.stat().st_size
+    stored = replace(asked.stored(told), inputs=inputs, target_bytes=size, work="")
+    counts = [span.frame_count for span in stored.found.spans]
     items = store.create(
-        job_id, asked.plan.recipe.model_dump(mode="json"), stored, backend.storage_url, counts, backend.queue,
+        job_id, asked.plan.recipe.model_dump(mode="json"), stored.as_dict(), backend.storage_url, counts, backend.queue,
         backend.priority, backend.max_attempts, is_afresh=True, stages=asked.stages,
     )  # fmt: skip
     publish(build_app(backend.broker, [backend.queue]), store, map(Publish, items))
@@ -313,15 +316,15 @@ def retry(backend: Backend, store: JobStore, job_id: str) -> None:
     publish(build_app(backend.broker, [queue]), store, store.retry(job_id))
 
 
-def bring(job: Job, found: dict[str, Any], store: JobStore) -> None:
+def bring(job: Job, merged: Merged | None, store: JobStore) -> None:
     """Fetch what workers made of a job that is done: its output and its report. Their files are taken away then.
 
     Parameters
     ----------
     job
         The job.
-    found
-        Outcome of its last item.
+    merged
+        What came of it.
     store
         Where it is.
 
@@ -330,7 +333,7 @@ def bring(job: Job, found: dict[str, Any], store: JobStore) -> None:
     OutputRefused, StoreUnreachable
     """
     storage = open_storage(job.storage, cache().folder)
-    fetch_output(storage, job.id, found["sha256"], Path(job.recipe["output_path"]))
+    fetch_output(storage, job.id, "" if merged is None else merged.sha256, job.output_path)
     if job.recipe["report_path"] is not None:
         for path in report_files(Path(job.recipe["report_path"])):
             fetch(storage, report_key(job.id, path), path)

@@ -12,9 +12,10 @@ from typing import Any, Self, get_args
 
 from facefusion.documents import border
 from facefusion.errors import ExtraMissing, JobError, RecipeError, Stopped, StoreRefused, UnknownJob
-from facefusion.jobs.local import LocalJobs, check_report, failure_of, looked_s
+from facefusion.jobs.local import LocalJobs, failure_of, looked_s, outcome_of
 from facefusion.jobs.states import Item, JobStatus
 from facefusion.jobs.store import LOCAL, Job, JobStore, StageProgress
+from facefusion.jobs.stored import Merged
 from facefusion.jobs.sweep import Swept
 from facefusion.models.store import OnBytes, ignore_bytes
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
@@ -36,6 +37,7 @@ from facefusion.service.values import (
     StageState,
     Submitted,
 )
+from facefusion.wording import counted
 
 MAX_LIMIT = 500
 """Jobs on a page at most."""
@@ -130,7 +132,7 @@ class Jobs:
             return Submitted(self.show(room.create(self.backend, recipe, self.store, on_bytes)))
         job = self.local.create(recipe, self.backend.max_attempts)
         done = sum(item.status == "done" for item in self.store.items(job.id))
-        return Submitted(self.show(job.id), done, job.plan.get("taken_from", ""))
+        return Submitted(self.show(job.id), done, job.plan.taken_from)
 
     def run(
         self,
@@ -155,7 +157,7 @@ class Jobs:
             As `facefusion.jobs.local.LocalJobs.run` says.
         """
         job = self.store.get(job_id)
-        if is_shared(job) and self.backend.is_cluster:
+        if job.is_shared and self.backend.is_cluster:
             return self._follow(job, on_progress)
         return self.local.run(
             job_id, self.backend.worker_count, self.backend.memory_bytes, on_progress, dict(execution or {})
@@ -180,15 +182,10 @@ class Jobs:
             raise failure_of(job)
         if job.status == "cancelled":
             raise Stopped(f"Job {job.id} was cancelled.", "Run the same command again to go on.")
-        found = self.store.outcome(job.id, "merge")
-        room.bring(job, found, self.store)
-        check_report(found)
+        merged = self.store.merged(job.id)
+        room.bring(job, merged, self.store)
         seconds = time.perf_counter() - began
-        seen_s = looked_s(self.store, job.id, seconds)
-        return Outcome(
-            Path(job.recipe["output_path"]), found["frames"], found["changed"], found["tracks"], seen_s,
-            seconds - seen_s, tuple(found["models"]), tuple(found.get("notes", ())),
-        )  # fmt: skip
+        return outcome_of(job, merged, seconds, looked_s(self.store, job.id, seconds))
 
     def list(self, limit: int = 50, cursor: str = "", statuses: Collection[JobStatus] = (), queue: str = "") -> Page:
         """Some jobs, the newest first.
@@ -208,7 +205,7 @@ class Jobs:
             For a limit, cursor or status that there is not.
         """
         if not 1 <= limit <= MAX_LIMIT:
-            raise RecipeError(f"A page cannot have {limit} jobs.", f"Ask for 1 to {MAX_LIMIT}.")
+            raise RecipeError(f"A page cannot have {counted(limit, 'job')}.", f"Ask for 1 to {MAX_LIMIT}.")
         known = get_args(JobStatus)
         for status in statuses:
             if status not in known:
@@ -336,7 +333,7 @@ class Jobs:
         job = self.store.get(job_id)
         if job.status not in ("failed", "cancelled"):
             raise JobError(f"Job {job_id} is {job.status}, so there is nothing to try again.", "Nothing was changed.")
-        if not is_shared(job):
+        if not job.is_shared:
             self.store.retry(job_id)
         elif self.backend.is_cluster:
             cluster_room().retry(self.backend, self.store, job_id)
@@ -401,7 +398,7 @@ class Jobs:
 
 
 def _view(
-    job: Job, progress: Sequence[StageProgress], items: Sequence[Item], merged: Mapping[str, Any], is_stopped: bool
+    job: Job, progress: Sequence[StageProgress], items: Sequence[Item], merged: Merged | None, is_stopped: bool
 ) -> JobView:
     stages = {
         stage.stage: StageState(
@@ -422,36 +419,30 @@ def _view(
         problem=_problem_of(job, merged),
         created_at=job.created_at,
         updated_at=job.updated_at,
-        is_shared=is_shared(job),
-        models=dict(job.plan.get("models", {})),
+        is_shared=job.is_shared,
+        models=dict(job.plan.models),
         stages=stages,
         tries={f"{item.stage} {item.number}": item.renders for item in items if item.renders > 1},
         outcome=_result_of(merged),
         is_stopped=is_stopped,
-        trace=str(job.outcome.get("error", {}).get("trace", "")),
+        trace="" if job.failure is None else job.failure.trace,
     )
 
 
-def is_shared(job: Job) -> bool:
-    """Whether the workers of a cluster do a job."""
-    return bool(job.plan.get("inputs"))
-
-
-def _problem_of(job: Job, merged: Mapping[str, Any]) -> Problem | None:
+def _problem_of(job: Job, merged: Merged | None) -> Problem | None:
     if job.status == "failed":
         return Problem.of(failure_of(job))
-    if job.status == "done" and merged.get("report"):
-        found = json.loads(merged["report"])
-        return Problem(found["code"], found["message"], found["hint"])
+    if job.status == "done" and merged is not None and merged.failure is not None:
+        return Problem(merged.failure.code, merged.failure.message, merged.failure.hint)
     return None
 
 
-def _result_of(merged: Mapping[str, Any]) -> Result | None:
-    if "sha256" not in merged:
+def _result_of(merged: Merged | None) -> Result | None:
+    if merged is None:
         return None
     return Result(
-        merged["frames"], merged["changed"], merged["tracks"], tuple(merged["models"]), tuple(merged.get("notes", ())),
-        merged["sha256"], merged["size_bytes"],
+        merged.frame_count, merged.changed_frame_count, merged.track_count, merged.models, merged.notes,
+        merged.sha256, merged.size_bytes,
     )  # fmt: skip
 
 

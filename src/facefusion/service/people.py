@@ -20,7 +20,7 @@ from facefusion.media.image import Photo, encode_picture, write_photo
 from facefusion.pipeline.cast import build_analyser
 from facefusion.pipeline.clip import read_clip
 from facefusion.pipeline.plan import find_kind
-from facefusion.pipeline.selection import identifier_of
+from facefusion.pipeline.resolved import resolve
 from facefusion.pipeline.still import find_frame
 from facefusion.plugins.protocols import EngineContext, FloatArray
 from facefusion.plugins.registry import build_engine
@@ -104,7 +104,7 @@ def find_people(recipe: Recipe, folder: Path, moments: int = MOMENTS) -> tuple[S
         Where the target or a model cannot be read.
     """
     analyser = build_analyser(recipe, has_identity=False)
-    identifier = build_engine("face_identifier", identifier_of(recipe, ()), EngineContext(recipe))
+    identifier = build_engine("face_identifier", resolve(recipe).identifier, EngineContext(recipe))
     people: list[_Person] = []
     times: list[float] = []
     for at_s, frame in _moments(recipe, moments):

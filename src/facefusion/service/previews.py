@@ -22,24 +22,18 @@ from facefusion.pipeline.clip import empty_tracks
 from facefusion.pipeline.inputs import hash_of
 from facefusion.pipeline.plan import (
     Kind,
+    Target,
     check_models,
     check_paths,
     check_sources,
     decided,
     find_kind,
-    generator_of,
     reads_of,
     settled,
 )
 from facefusion.pipeline.progress import OnProgress, ignore_progress
+from facefusion.pipeline.resolved import resolve
 from facefusion.pipeline.runner import analyse_target, check_size
-from facefusion.pipeline.selection import (
-    identifier_of,
-    is_protective,
-    wants_attributes,
-    wants_faces,
-    wants_identity,
-)
 from facefusion.pipeline.still import Still, find_frame, look_around, render_still
 from facefusion.plugins.protocols import MeetsPeople
 from facefusion.recipe import Recipe, build_recipe
@@ -159,9 +153,9 @@ class Previews:
         notes = [OPEN] if is_open else []
         seen = empty_tracks(recipe, kind)
         assigned: dict[int, int] = {}
-        if wants_faces(recipe, recipe.people):
+        if resolve(recipe).wants_faces:
             if tracks is not None:
-                check_size(tracks, frame.pixels.shape[1], frame.pixels.shape[0], recipe.target_path)
+                check_size(tracks, Target(frame.pixels.shape[1], frame.pixels.shape[0]), recipe.target_path)
                 check_target(tracks, recipe.target_path, {str(recipe.target_path): self._hash(recipe)})
                 seen = tracks
             elif needs_whole(recipe) and kind == "clip":
@@ -279,7 +273,7 @@ class Previews:
             asked = settled(recipe)
             if asked.target_path == Path():
                 raise RecipeError("No target is given.", "Name a photo or clip with --target.")
-            if generator_of(asked) is not None:
+            if resolve(asked).generator is not None:
                 raise RecipeError("The first step makes the frames itself.", "Run it to see them.")
             chosen = decided(asked)
             check_models(chosen)
@@ -388,10 +382,9 @@ def _states(recipe: Recipe) -> tuple[tuple[str, str, int, int], ...]:
 
 
 def _facts(recipe: Recipe) -> Hashable:
-    people = recipe.people
+    resolved = resolve(recipe)
     return (
-        identifier_of(recipe, people), wants_identity(recipe, people), wants_attributes(recipe, people),
-        is_protective(recipe, people),
+        resolved.identifier, resolved.wants_identity, resolved.wants_attributes, resolved.is_protective,
     )  # fmt: skip
 
 

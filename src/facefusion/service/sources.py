@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from facefusion.errors import UnknownOption
 from facefusion.imaging.crops import cut_native
 from facefusion.imaging.texture import resize
 from facefusion.media.image import Photo, check_photo_output, write_photo
+from facefusion.pipeline.advice import Verdict, advice, verdict_of
 from facefusion.pipeline.cast import build_analyser, read_faces
 from facefusion.pipeline.plan import check_paths
 from facefusion.plugins.protocols import EngineContext, ShowsSources
@@ -23,22 +24,7 @@ from facefusion.types.frame import Pixels
 
 TILE = 320
 GAP = 8
-GOOD, FAIR = 0.75, 0.5
-"""Shares of a face that photos must show so that it is the person, and so that it is somebody like them."""
-LEAST = 0.45
-"""Share of a part of the face below which a photo that shows it is asked for."""
-MANY = 3
-"""Parts that are not seen, of which more are no longer named one by one."""
-ADVICE = {
-    "left half": "from the side that is left in the picture",
-    "right half": "from the side that is right in the picture",
-    "forehead": "without hair or a hat over the forehead",
-    "brows and eyes": "without glasses",
-    "nose and cheeks": "with nothing before the cheeks",
-    "mouth and chin": "with nothing before the mouth",
-}
 SHOWN, COMPLETED = (70, 160, 90), (200, 80, 60)
-Verdict = Literal["good", "fair", "poor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,26 +102,6 @@ def inspect_sources(processor: str, paths: Sequence[Path], recipe: Recipe, pictu
         tuple(advice(found)),
         None if picture is None else str(picture),
     )
-
-
-def verdict_of(found: Inspection) -> Verdict:
-    """How far a face can be trusted."""
-    share = found.shares["face"]
-    if share >= GOOD:
-        return "good"
-    return "fair" if share >= FAIR else "poor"
-
-
-def advice(found: Inspection) -> list[str]:
-    """What to add, in sentences; nothing where the photos show enough."""
-    missing = [name for name in ADVICE if found.shares[name] < LEAST]
-    if missing and len(missing) <= MANY:
-        return [f"Little is seen of: {', '.join(missing)}. Add a photo {', or '.join(ADVICE[m] for m in missing)}."]
-    if missing or found.shares["face"] < FAIR:
-        return [
-            "Little is seen of the face. Add a larger photo from the front, evenly lit, with nothing before the face."
-        ]
-    return []
 
 
 def draw(sources: Sequence[SourceFace], found: Inspection) -> Pixels:

@@ -40,6 +40,7 @@ from facefusion.types.frame import Frame, FrameWindow, Pixels, SourceInfo, scale
 from facefusion.types.sound import Sound
 from facefusion.types.sources import Sources
 from facefusion.types.topology import POINT_COUNT
+from facefusion.wording import counted
 
 T = TypeVar("T")
 BATCH_LEVELS = 3
@@ -113,7 +114,10 @@ def check_detector(detector: Detector) -> None:
     """A detector takes pictures of any size, and reports faces best first."""
     pictures = [_noise(*size, 3, seed=k) for k, size in enumerate(((1, 1), (37, 211), (480, 640)))]
     found = steadily("the detector", lambda: detector.detect(pictures), pictures)
-    hold(len(found) == len(pictures), f"{len(pictures)} pictures were given, and {len(found)} lists of faces came back")
+    hold(
+        len(found) == len(pictures),
+        f"{len(pictures)} pictures were given, and {counted(len(found), 'list')} of faces came back",
+    )
     for faces in found:
         scores = [face.score for face in faces]
         hold(scores == sorted(scores, reverse=True), "faces must come best first")
@@ -141,7 +145,7 @@ def check_point_landmarker(landmarker: PointLandmarker) -> None:
     picture = _noise(240, 320, 3)
     faces = [make_face(centre=(x, 120.0), eye_distance=40.0) for x in (90.0, 240.0)]
     found = steadily("the landmarker", lambda: landmarker.locate(picture, faces), (picture, faces))
-    hold(len(found) == 2, f"2 faces were given, and {len(found)} answers came back")
+    hold(len(found) == 2, f"2 faces were given, and {counted(len(found), 'answer')} came back")
     for points, score in found:
         hold(np.shape(points) == (68, 2), f"points are (68, 2), not {np.shape(points)}")
         hold(np.isfinite(points).all(), "points must be numbers")
@@ -169,7 +173,7 @@ def check_classifier(classifier: Classifier) -> None:
     pictures = [_noise(200, 200, 3, seed=k) for k in range(2)]
     points = [make_face(centre=(100.0, 100.0), eye_distance=40.0).five_points for _ in range(2)]
     found = steadily("the classifier", lambda: classifier.classify(pictures, points), (pictures, points))
-    hold(len(found) == 2, f"2 pictures were given, and {len(found)} answers came back")
+    hold(len(found) == 2, f"2 pictures were given, and {counted(len(found), 'answer')} came back")
     hold(found == classifier.classify(pictures, points), "the classifier answers otherwise the second time")
     for one in found:
         low, high = one.ages
@@ -188,7 +192,10 @@ def check_masker(masker: Masker) -> None:
         make_face(centre=(c.shape[1] / 2, c.shape[0] / 2), eye_distance=min(c.shape[:2]) / 3.0) for c in crops
     ]  # fmt: skip
     masks = steadily("the masker", lambda: masker.mask(crops, faces), (crops, faces))
-    hold(len(masks) == len(crops), f"{len(crops)} crops were given, and {len(masks)} masks came back")
+    hold(
+        len(masks) == len(crops),
+        f"{counted(len(crops), 'crop was', 'crops were')} given, and {counted(len(masks), 'mask')} came back",
+    )
     for mask, crop in zip(masks, crops, strict=True):
         hold(mask.shape == crop.shape[:2], f"the mask of a crop of {crop.shape[:2]} is {mask.shape}")
         hold(mask.dtype == np.float32, f"masks are float32, not {mask.dtype}")
@@ -266,7 +273,10 @@ def check_face_processor(
     processor.prepare(some_sources(requirements) if sources is None else sources)
     crops = some_crops(processor, requirements)
     changed = steadily("the processor", lambda: processor.process(crops), crops)
-    hold(len(changed) == len(crops), f"{len(crops)} crops were given, and {len(changed)} came back")
+    hold(
+        len(changed) == len(crops),
+        f"{counted(len(crops), 'crop was', 'crops were')} given, and {len(changed)} came back",
+    )
     for crop, made in zip(crops, changed, strict=True):
         hold(made.pixels.shape == crop.pixels.shape, f"a crop of {crop.pixels.shape} came back as {made.pixels.shape}")
         hold(made.pixels.dtype == np.uint8, f"pixels are uint8, not {made.pixels.dtype}")
@@ -333,7 +343,10 @@ def check_frame_processor(
     middle = FrameWindow(tuple(frames[: 2 * halo + 1]), halo, Fraction(1, 3))
     windows = [middle, FrameWindow(tuple(frames[: halo + 1]), 0), FrameWindow(tuple(frames[-halo - 1 :]), halo)]
     found = steadily("the processor", lambda: processor.process(windows), windows)
-    hold(len(found) == len(windows), f"{len(windows)} windows were given, and {len(found)} frames came back")
+    hold(
+        len(found) == len(windows),
+        f"{counted(len(windows), 'window was', 'windows were')} given, and {counted(len(found), 'frame')} came back",
+    )
     for window, pixels in zip(windows, found, strict=True):
         _check_frame(window.now, pixels, scale)
     for width, height in ((33, 27), (16, 64)):
@@ -401,7 +414,7 @@ def check_frame_source(
     count = min(info.frame_count, 6)
     wanted = (info.height, info.width, 3)
     whole = steadily("the source", lambda: list(source.read(0, count)), taken)
-    hold(len(whole) == count, f"{count} frames were asked for, and {len(whole)} came")
+    hold(len(whole) == count, f"{counted(count, 'frame was', 'frames were')} asked for, and {len(whole)} came")
     for pixels in whole:
         hold(isinstance(pixels, np.ndarray), f"frames are arrays, not {type(pixels).__name__}")
         hold(
@@ -419,7 +432,7 @@ def check_frame_source(
             "sources only",
         )
     last = list(another.read(info.frame_count - 1, info.frame_count))
-    hold(len(last) == 1, f"info promises {info.frame_count} frames, and the last does not come")
+    hold(len(last) == 1, f"info promises {counted(info.frame_count, 'frame')}, and the last does not come")
 
 
 def check_declaration(spec: ProcessorSpec) -> None:

@@ -16,6 +16,7 @@ from facefusion.models.spec import ModelSpec
 from facefusion.plugins.protocols import EngineContext, FloatArray
 from facefusion.types.face import Detection
 from facefusion.types.frame import Pixels
+from facefusion.wording import counted
 
 MAX_OVERLAP = 0.4
 MAX_SHARE, MANY = 0.25, 500
@@ -71,7 +72,7 @@ class CanvasDetector(ABC):
             return []
         if len(scores) > max(MANY, MAX_SHARE * len(good)):
             raise ModelMismatch(
-                f"Model {self.session.spec.id} sees {len(scores)} faces in one picture.",
+                f"Model {self.session.spec.id} sees {counted(len(scores), 'face')} in one picture.",
                 "This is another graph than its entry describes, or it is damaged; use another --face-detector-model.",
             )
         # Half a pixel, because pixel centres are integers on both sides.

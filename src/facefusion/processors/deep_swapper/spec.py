@@ -18,7 +18,8 @@ class DeepSwapperOptions(Options):
 
 def require(options: DeepSwapperOptions) -> Requirements:
     """See `facefusion.declaration.ProcessorSpec`."""
-    return Requirements(models=(ModelRef("deep_swapper", options.model),))
+    masks = frozenset({"occlusion", "region"})
+    return Requirements(models=(ModelRef("deep_swapper", options.model),), masks=masks)
 
 
 SPEC = ProcessorSpec(

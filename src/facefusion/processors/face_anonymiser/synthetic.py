@@ -19,7 +19,7 @@ from facefusion.imaging.reshape import reshape
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.models.synthetic_faces import load_synthetic_faces
 from facefusion.plugins.protocols import EngineContext, FloatArray, Identifier, opens
-from facefusion.plugins.registry import build_engine
+from facefusion.plugins.registry import build_engine, models_behind
 from facefusion.processors.face_anonymiser.shape import draw_proportions, offsets_of, reshaped
 from facefusion.processors.face_swapper.mesh import MeshSwapper
 from facefusion.processors.masking import CropMasks
@@ -142,11 +142,15 @@ def _sources() -> list[SourceFace]:
 def find_models(context: EngineContext) -> list[str]:
     """What tells which packaged faces are least like a person, and what lies before a face."""
     recipe = context.recipe
-    name = recipe.face_identifier_model
-    found = ["face_identifier_embedded" if name == "embedded" else name]
-    if "occlusion" in recipe.face_mask_types and recipe.face_occluder_model == "embedded":
-        found.append("face_parser_embedded")
-    return found
+    found = models_behind("face_identifier", recipe.face_identifier_model, context)
+    if "occlusion" in recipe.face_mask_types:
+        name = recipe.face_occluder_model
+        found += (
+            models_behind("face_parser", name, context)
+            if name == "embedded"
+            else models_behind("face_occluder", name, context)
+        )
+    return [spec.id for spec in found]
 
 
 @opens(find_models)

@@ -21,7 +21,7 @@ class FaceEnhancerOptions(Options):
 
 def require(options: FaceEnhancerOptions) -> Requirements:
     """See `facefusion.declaration.ProcessorSpec`."""
-    return Requirements(models=(ModelRef("face_enhancer", options.model),))
+    return Requirements(models=(ModelRef("face_enhancer", options.model),), masks=frozenset({"occlusion"}))
 
 
 SPEC = ProcessorSpec(

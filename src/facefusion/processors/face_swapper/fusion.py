@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from facefusion.imaging.align import compose, invert, mesh_crop
-from facefusion.imaging.light import regrade
-from facefusion.imaging.resample import cut, enlarge_to, warp
+from facefusion.imaging.resample import cut, warp
 from facefusion.imaging.tensors import to_tensor
 from facefusion.models.session import Session
 from facefusion.plugins.protocols import EngineContext, FloatArray
@@ -37,29 +36,43 @@ class Fusion:
     def __init__(self, session: Session, strength: float) -> None:
         self._session, self._strength = session, strength
 
-    def fuse(
-        self, over: Pixels, alpha: FloatArray, target: Pixels, mesh: FloatArray, colourfulness: float = 1.0
-    ) -> tuple[Pixels, FloatArray]:
-        """The swapped picture and its mask, both made to fit.
+    def fit(
+        self,
+        over: Pixels,
+        alpha: FloatArray,
+        over_from_crop: FloatArray,
+        target: Pixels,
+        mesh: FloatArray,
+        colourfulness: float = 1.0,
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """What to do to a swapped picture and its mask so that both fit.
 
         Parameters
         ----------
-        over, target
-            (H, W, 3) uint8 RGB crop after and before the swap.
+        over
+            (h, w, 3) uint8 RGB crop after the swap, which may be reduced: the network sees 128 pixels of it.
         alpha
-            (H, W) float32, 0 to 1.
+            (h, w) float32, 0 to 1.
+        over_from_crop
+            (2, 3) affine from pixels of ``target`` to those of ``over``.
+        target
+            (H, W, 3) uint8 RGB crop before the swap.
         mesh
             (478, 3) in crop pixels.
         colourfulness
             0 for a target without colour, whose face gets none either; 1 for any other.
+
+        Returns
+        -------
+        Gains and offsets for bytes, (h, w, 3) each, and the factor for alpha, (h, w).
         """
         small_from_crop = mesh_crop(mesh, SIZE, MARGIN)
+        small_from_over = compose(small_from_crop, invert(over_from_crop))
         height, width = alpha.shape
-        small_alpha = cut(alpha, small_from_crop, SIZE, is_border_black=True)
         field, keep = self._session.run(
             {
-                "over": to_tensor([cut(over, small_from_crop, SIZE)]),
-                "alpha": small_alpha[None, None],
+                "over": to_tensor([cut(over, small_from_over, SIZE)]),
+                "alpha": cut(alpha, small_from_over, SIZE, is_border_black=True)[None, None],
                 "target": to_tensor([cut(target, small_from_crop, SIZE)]),
             }
         )
@@ -68,28 +81,18 @@ class Fusion:
             three = planes.reshape(FIELD, FIELD, 2, 3)
             grey = three.mean(axis=-1, keepdims=True)
             planes = (grey + (three - grey) * np.float32(colourfulness)).reshape(FIELD, FIELD, 6)
-        gains, offsets = np.exp(planes[..., :3]), planes[..., 3:] * np.float32(OFFSET * 255)
-        back = invert(small_from_crop)
-        # The field is smooth: it is turned at a quarter of the size and enlarged.
-        low_width, low_height = max(width // 4, 1), max(height // 4, 1)
-        step = np.array([width / low_width, height / low_height], dtype=np.float32)
-        low = np.array([[1 / step[0], 0, 0.5 / step[0] - 0.5], [0, 1 / step[1], 0.5 / step[1] - 0.5]], dtype=np.float32)
-        low_from_grid = compose(low, compose(back, _from_grid(FIELD)))
-        wide = [
-            enlarge_to(
-                warp(np.ascontiguousarray(part), low_from_grid, low_width, low_height, is_border_black=False),
-                width,
-                height,
-            )
-            for part in (gains, offsets)
-        ]
+        back = invert(small_from_over)
+        gains, offsets = (
+            warp(np.ascontiguousarray(part), compose(back, _from_grid(FIELD)), width, height, is_border_black=False)
+            for part in (np.exp(planes[..., :3]), planes[..., 3:] * np.float32(OFFSET * 255))
+        )
         kept = warp(
             1 - (1 - keep[0, 0]) * np.float32(self._strength),
             compose(back, _from_grid(KEEP)), width, height, is_border_black=False,
         )  # fmt: skip
         # Only the soft edge may shrink: inside, the face is the source's.
         soft = np.clip((0.9 - alpha) * np.float32(1 / 0.4), 0, 1)
-        return regrade(over, wide[0], wide[1]), np.asarray(alpha * (1 - (1 - kept) * soft), dtype=np.float32)
+        return gains, offsets, np.asarray(1 - (1 - kept) * soft, dtype=np.float32)
 
 
 def _from_grid(side: int) -> FloatArray:

@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.errors import NoFaceInSource
+from facefusion.imaging.align import compose, invert
 from facefusion.imaging.composite import paste
-from facefusion.imaging.crops import MARGIN, cut_native
+from facefusion.imaging.crops import MARGIN, cut_native, move_face, shrunk
 from facefusion.imaging.finish import SHARPEST_PX, measure_finish, soften
 from facefusion.imaging.light import OFFSET, estimate_shading, from_log, limit_gain, to_log
 from facefusion.imaging.masks import beside_heads
+from facefusion.imaging.resample import warp
 from facefusion.imaging.reshape import find_bend
 from facefusion.imaging.texture import (
     SurfaceGrid,
@@ -30,16 +32,15 @@ from facefusion.imaging.texture import (
     facing,
     halved,
     inner_distance,
-    look_up,
     look_up_grid,
     resize,
     ring_extended,
     sample_soft,
-    to_full,
     unwrap,
-    view_scaled,
+    view_reduced,
     view_surface,
 )
+from facefusion.imaging.tones import Lit, brightest, draw, find_line, to_tones
 from facefusion.imaging.veil import SURE, find_veil, measure_black
 from facefusion.models.face_shape import load_face_shape, reshaped, shape_of
 from facefusion.models.mesh_topology import load_mesh_topology
@@ -97,8 +98,22 @@ RING_SIDE, FREE = 1.5, 0.2
 """Sides of the box within which things bend, over the face's own; how far from there a head must be for all of it."""
 MAX_BLUR = 0.06
 """Limit of softening over the height of the face."""
-
-
+SEEN_PX, SEEN_FINELY_PX = 200, 512
+"""Height of a face down to which its picture is shrunk before it is measured; the same for masks that see more."""
+ROOM = 0.14
+"""Room around a source over its longer side in which haze is looked for."""
+CLEARED = 0.93
+"""Share of a source's haze that is taken away: with a little too much its shadows are lost and the rest glows."""
+PLAIN_LIGHT = np.array([-0.75, -1.25, -1.6], dtype=np.float32)
+"""Logarithm of an even light on skin, in which sources are shown."""
+RING_SIDE, FREE = 1.5, 0.2
+"""Sides of the box within which things bend, over the face's own; how far from there a head must be for all of it."""
+MAX_BLUR = 0.06
+"""Limit of softening over the height of the face."""
+SEEN_PX, SEEN_FINELY_PX = 200, 512
+"""Height of a face down to which its picture is shrunk before it is measured; the same for masks that see more."""
+OPAQUE = 0.998
+"""Alpha from which nothing is seen of what lies under it."""
 ROOM = 0.14
 """Room around the mesh over its longer side that the fusion network sees."""
 SHAPE_ROOM, SHAPE_MAX_SIDE = 0.24, 4096
@@ -117,11 +132,11 @@ class _Prepared:
 
     Attributes
     ----------
-    levels
-        (S, S, 3) float32, finest first: what is left of the logarithm of linear light without the
-        source's own light.
-    covers
-        (S, S) uint8 alpha of the same sizes.
+    tones
+        (S, S, 4) uint8, finest first: what is left of the light without the source's own, and alpha last (see
+        `facefusion.imaging.tones`).
+    top
+        Detail that is 255 in them, natural logarithm.
     shading
         (G, G, 3) logarithm of the source's own light.
     contrast
@@ -132,8 +147,8 @@ class _Prepared:
         (G, G, 3) the finest level by cells of the grid.
     """
 
-    levels: tuple[FloatArray, ...]
-    covers: tuple[npt.NDArray[np.uint8], ...]
+    tones: tuple[Pixels, ...]
+    top: float
     shading: FloatArray
     contrast: float
     blur: float
@@ -197,6 +212,8 @@ class MeshSwapper:
         How the new face is joined to a head that was reshaped.
     completer
         Cleans and completes what the sources show; None takes them as they are.
+    seen_px
+        Least height of a face in the picture that it is measured in, pixels.
     """
 
     crop_shape: CropShape | None = CropShape("", 0, margin=ROOM)
@@ -215,8 +232,10 @@ class MeshSwapper:
         shape: float = 0.0,
         blend: str = "feather",
         completer: Completer | None = None,
+        seen_px: int = SEEN_PX,
     ) -> None:
         self._plane, self._grid = _surface()
+        self._seen_px = seen_px
         self._light, self._masks, self._fusion, self._finish = light, masks, fusion, finish
         self._has_veil, self._completer = has_veil, completer
         self._broadness, self._inner = broadness, self._build_inner() if broadness > 0 else None
@@ -296,12 +315,11 @@ class MeshSwapper:
         while levels[-1].shape[0] > 64:
             levels.append(halved(levels[-1]))
             covers.append(halved(covers[-1]))
-        bytes_ = tuple(np.round(cover * 255).astype(np.uint8) for cover in covers)
+        top = brightest(detail, alpha)
+        tones = tuple(to_tones(level, cover, top) for level, cover in zip(levels, covers, strict=True))
         finish = measure_finish(main.pixels, main.face.mesh)
         source_blur = 0.0 if finish is None else finish[0] / max(float(np.ptp(main.face.mesh[:, 1])), 1.0)
-        self._prepared = _Prepared(
-            tuple(levels), bytes_, shading, taken.contrast, source_blur, resize(levels[0], CELLS)
-        )
+        self._prepared = _Prepared(tones, top, shading, taken.contrast, source_blur, resize(levels[0], CELLS))
 
     def _take(self, sources: Sequence[SourceFace]) -> _Taken:
         """The sources' texture as it is; each part from the photo that shows it best, or from the other half."""
@@ -467,19 +485,18 @@ class MeshSwapper:
         """The face on the head, which takes its shape first."""
         offsets = self._offsets(crop.face)
         if offsets is None:
-            return self._draw(crop)
+            return crop.with_layer(*self._draw(crop))
         pixels, face = crop.visible(), crop.face
         height, width = pixels.shape[:2]
-        goal = reshaped(face.mesh, offsets)
-        bend = find_bend(
-            face.mesh, goal, self._plane.triangles[: self._plane.face_count], self._plane.oval, height, width
-        )
+        there = replace(face, mesh=reshaped(face.mesh, offsets), points=None)
+        triangles = self._plane.triangles[: self._plane.face_count]
+        bend = find_bend(face.mesh, there.mesh, triangles, self._plane.oval, height, width)
         moved = bend.apply(pixels)
         # What is drawn needs less room than what is moved.
-        inner = cut_native(moved, replace(face, mesh=goal, points=None), self._room)
-        drawn = self._draw(inner)
+        inner = cut_native(moved, there, self._room)
+        over, share = self._draw(inner)
         alpha = bend.reach()
-        box = paste(moved, drawn.pixels, drawn.alpha, drawn.crop_from_frame, self._blend)
+        box = paste(moved, over, share, inner.crop_from_frame, self._blend)
         if box is not None:  # there the moved picture already holds the new face
             alpha[box[1] : box[3], box[0] : box[2]] = 1
         return crop.with_layer(moved, alpha)
@@ -496,47 +513,46 @@ class MeshSwapper:
         furthest = float(np.linalg.norm(offsets[list(FACE_OVAL)], axis=1).max())
         return offsets * np.float32(share * min(1.0, MAX_MOVE / max(furthest, 1e-6)))
 
-    def _draw(self, crop: Crop) -> Crop:
+    def _draw(self, crop: Crop) -> tuple[Pixels, FloatArray]:
+        """The new face of a crop: (H, W, 3) uint8 RGB and (H, W) alpha."""
         prepared = self._prepared
         if prepared is None:
             raise RuntimeError("prepare must be called before process")
-        mesh, pixels = crop.face.mesh, crop.visible()
+        face, pixels = crop.face, crop.visible()
         height, width = pixels.shape[:2]
-        veil = find_veil(pixels, mesh, crop.face.black) if self._has_veil else None
-        clear = pixels if veil is None else veil.lift(pixels)
-        shading, keep, relief, colourfulness, tint = self._measure_light(clear, crop.face, prepared)
-
-        # One texture pixel per picture pixel: finer levels would alias, coarser ones blur.
-        density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(mesh[:, 1])), 1.0)
-        number, further = _choose_level(density, len(prepared.levels))
-        level = prepared.levels[number]
-        view = view_surface(mesh, self._plane, height, width, level.shape[0])
-        # Light is smooth, so it is drawn on the reduced picture and enlarged.
-        light = look_up_grid(np.concatenate([shading, keep[..., None]], axis=-1), view, SIZE)
-        strength = to_full(look_up_grid(relief, view, SIZE), view)
+        # Light, and what covers the face, need no finer picture.
+        seen, seen_from_crop = shrunk(pixels, max(int(float(np.ptp(face.mesh[:, 1])) / self._seen_px), 1))
+        there = move_face(face, seen_from_crop)
+        veil = find_veil(seen, there.mesh, face.black) if self._has_veil else None
+        clear = seen if veil is None else veil.lift(seen)
+        shading, keep, relief, colourfulness, tint = self._measure_light(clear, there, prepared)
+        density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(face.mesh[:, 1])), 1.0)
+        view = view_surface(face.mesh, self._plane, height, width)
+        # What changes slowly is composed on the reduced picture.
+        light = look_up_grid(np.concatenate([shading, keep[..., None], relief[..., None]], axis=-1), view, SIZE)
         fade = _smoothstep((view.towards - 0.06) / 0.3) * view.inside * np.clip(light[..., 3], 0, 1)
-        log = np.asarray(look_up(level, view), dtype=np.float32)
-        cover = look_up(prepared.covers[number], view).astype(np.float32)
-        if further > 0:  # a face that grows or shrinks passes from level to level without a jump
-            coarser = prepared.levels[number + 1]
-            other = view_scaled(view, self._plane, coarser.shape[0])
-            log += (np.asarray(look_up(coarser, other), dtype=np.float32) - log) * np.float32(further)
-            cover += (look_up(prepared.covers[number + 1], other).astype(np.float32) - cover) * np.float32(further)
-        log *= strength[..., None]
-        if tint < 1:
-            grey = log.mean(axis=-1, keepdims=True)
-            log = grey + (log - grey) * np.float32(tint)
-        log += to_full(np.ascontiguousarray(light[..., :3]), view)
-        alpha = cover * to_full(fade, view) * np.float32(1 / 255)
-        over = from_log(log)
-        over = self._soften(over, crop.face, prepared)
-        if veil is not None:
-            over = veil.lay(over)
+        gains, offsets = find_line(
+            np.ascontiguousarray(light[..., :3]), light[..., 4], prepared.top, None if veil is None else veil.lay_values
+        )
+
+        def lit(density: float) -> Lit:
+            # One texture pixel per picture pixel: finer levels would alias, coarser ones blur. A face that grows or
+            # shrinks passes from level to level without a jump.
+            number, further = _choose_level(density, len(prepared.tones))
+            levels = prepared.tones[number : number + 2]
+            return Lit(levels, further, prepared.top, tint, gains, offsets, fade)
+
         if self._fusion is not None:
-            over, alpha = self._fusion.fuse(over, np.asarray(alpha, dtype=np.float32), pixels, mesh, colourfulness)
+            over, alpha = draw(lit(density * view.step), view_reduced(view), SIZE)
+            over_from_seen = compose(_reduction(view.step), invert(seen_from_crop))
+            more, added, kept = self._fusion.fit(over, alpha, over_from_seen, seen, there.mesh, colourfulness)
+            gains, offsets, fade = gains * more, offsets * more + added, fade * kept
+        over, alpha = draw(lit(density), view, SIZE)
+        over = self._soften(over, face, prepared)
         if self._masks is not None:
-            alpha = np.minimum(alpha, self._masks.mask(pixels, pixels, crop.face))
-        return crop.with_layer(over, np.asarray(alpha, dtype=np.float32))
+            mask = self._masks.mask(seen, seen, there)
+            alpha = np.minimum(alpha, warp(mask, invert(seen_from_crop), width, height, is_border_black=False))
+        return over, np.asarray(alpha, dtype=np.float32)
 
     def _soften(self, over: Pixels, face: Face, source: _Prepared) -> Pixels:
         """The new face as soft as the picture around it; one that is softer already stays.
@@ -641,6 +657,11 @@ def _choose_level(density: float, count: int) -> tuple[int, float]:
     return (number, float(_smoothstep(np.array(share)))) if number < count - 1 else (number, 0.0)
 
 
+def _reduction(step: int) -> FloatArray:
+    """(2, 3) affine from a picture to a reduced one, each pixel of which is ``step`` of its own wide."""
+    return np.array([[1 / step, 0, 0.5 / step - 0.5], [0, 1 / step, 0.5 / step - 0.5]], dtype=np.float32)
+
+
 @cache
 def _surface() -> tuple[TexturePlane, SurfaceGrid]:
     """The unrolled mean face and its coarse grid; both are the same for everyone."""
@@ -727,6 +748,7 @@ def build(context: EngineContext) -> MeshSwapper:
     # Its own soft outline stands in for the box.
     kinds = [kind for kind in recipe.face_mask_types if kind != "box"]
     masks = CropMasks(context, kinds) if kinds else None
+    models = {recipe.face_occluder_model, recipe.face_parser_model}
     return MeshSwapper(
         context.options.light,
         recipe.face_mask_blur,
@@ -736,4 +758,5 @@ def build(context: EngineContext) -> MeshSwapper:
         shape=context.options.shape,
         blend=context.options.blend,
         completer=build_completer(context),
+        seen_px=SEEN_PX if models == {"embedded"} else SEEN_FINELY_PX,
     )

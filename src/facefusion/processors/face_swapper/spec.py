@@ -50,6 +50,7 @@ def require(options: FaceSwapperOptions) -> Requirements:
         needs=frozenset({Need.FACES, Need.IDENTITY}) if is_weighted else frozenset({Need.FACES}),
         identity_contract=IDENTIFIER if is_weighted else "",
         join=options.blend,
+        masks=frozenset({"occlusion", "region"}),
     )
 
 
