@@ -110,7 +110,11 @@ class Visit:
 
     def give(self, role: str, *paths: Path) -> None:
         """Choose files as a person does."""
-        button = "#viewer .primary, #target-head [data-focus=target-choose]" if role == "target" else "#sources .tile-add button"
+        button = (
+            "#viewer .primary, #target-head [data-focus=target-choose]"
+            if role == "target"
+            else "#sources .tile-add button"
+        )
         with self.page.expect_file_chooser() as chooser:
             self.page.locator(button).first.click()
         chooser.value.set_files([str(path) for path in paths])
