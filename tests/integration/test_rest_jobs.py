@@ -24,7 +24,7 @@ from facefusion.server import webhooks
 from facefusion.server.config import ServerConfig
 from facefusion.server.events import Hub
 from facefusion.server.life import expire
-from facefusion.server.problems import without_paths
+from facefusion.server.problems import for_clients
 from facefusion.server.recipes import allowed, recipe_models
 from facefusion.service.backend import Backend
 from facefusion.testing.fakes import sample_path
@@ -624,7 +624,7 @@ def test_a_port_that_is_taken_is_told_as_that(live, tmp_path, capfd):
     assert f"port {live.port}" in capfd.readouterr().err
 
 
-def test_sentences_lose_folders_and_keep_names():
+def test_sentences_lose_folders_keep_names_and_call_options_as_the_service_does():
     for text, wanted in (
         (
             "No face is found in the source /srv/ff/service/assets/a/content.jpg.",
@@ -633,5 +633,11 @@ def test_sentences_lose_folders_and_keep_names():
         ("C:\\Users\\anna\\a.jpg is damaged: x.", "a.jpg is damaged: x."),
         ("See GET /v1/assets/{id}/faces.", "See GET /v1/assets/{id}/faces."),
         ("3/4 of it, 12/25 frames", "3/4 of it, 12/25 frames"),
+        (
+            "Lower --face-detector-score, or name photos with -s.",
+            "Lower face_detector_score, or name photos with sources.",
+        ),
+        ("Choose another --face-swapper-model.", "Choose another face_swapper.model."),
+        ("Start with --jobs-path and --models-path.", "Start with --jobs-path and --models-path."),
     ):
-        assert without_paths(text) == wanted
+        assert for_clients(text) == wanted

@@ -14,7 +14,7 @@ from facefusion.errors import RecipeError
 from facefusion.jobs.ledger import Asset, Deed, Delivery, OrderView
 from facefusion.jobs.states import STAGES
 from facefusion.jobs.store import StageProgress
-from facefusion.server.problems import without_paths
+from facefusion.server.problems import for_clients
 
 T = TypeVar("T")
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -138,7 +138,7 @@ class ErrorBody(BaseModel):
         """The error that was recorded, or None."""
         if not told:
             return None
-        return cls(code=told["code"], message=without_paths(told["message"]), hint=without_paths(told["hint"]))
+        return cls(code=told["code"], message=for_clients(told["message"]), hint=for_clients(told["hint"]))
 
 
 class StageBody(BaseModel):
@@ -217,7 +217,7 @@ class JobBody(BaseModel):
             created_at=told_time(order.created_at), updated_at=told_time(order.updated_at),
             recipe=order.request["recipe"], progress=ProgressBody.of(view),
             output=None if output is None else AssetBody.of(output), error=ErrorBody.of(order.error),
-            notes=[without_paths(note) for note in outcome.get("notes", ())], models=list(outcome.get("models", ())),
+            notes=[for_clients(note) for note in outcome.get("notes", ())], models=list(outcome.get("models", ())),
             has_report=bool(outcome.get("report")),
         )  # fmt: skip
 

@@ -18,7 +18,7 @@ from facefusion.server.access import Principal, allows
 from facefusion.server.assets import service_of
 from facefusion.server.bodies import ErrorBody, ProgressBody, told_time
 from facefusion.server.jobs import JobPath
-from facefusion.server.problems import documented, without_paths
+from facefusion.server.problems import documented, for_clients
 
 if TYPE_CHECKING:
     from facefusion.server.state import Service
@@ -133,7 +133,7 @@ class _Watched:
 
 def told_line(number: int, at: float, what: str) -> dict[str, Any]:
     """A line of history, without who did it and where."""
-    return {"number": number, "at": told_time(at), "what": without_paths(_BY.sub("", what))}
+    return {"number": number, "at": told_time(at), "what": for_clients(_BY.sub("", what))}
 
 
 def _event(kind: str, values: dict[str, Any], number: int | None = None) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from facefusion.server.guard import CSP_OF_FILES
 from facefusion.server.intake import key_folder
 from facefusion.server.life import remove_order
 from facefusion.server.orders import cancel_order
-from facefusion.server.problems import documented, without_paths
+from facefusion.server.problems import documented, for_clients
 from facefusion.server.recipes import AssetId, assets_of, output_suffix, plain, recipe_models, to_recipe
 from facefusion.server.state import Service, new_id
 from facefusion.server.webhooks import check_url
@@ -305,7 +305,7 @@ def segments(request: Request, job_id: JobPath, principal: Principal = Depends(a
         parts=[
             PartBody(
                 stage=item.stage, number=item.number, status=item.status, tries=item.renders,
-                error=without_paths(item.error),
+                error=for_clients(item.error),
             )
             for item in items
         ]

@@ -1,9 +1,10 @@
-"""Errors as RFC 9457 problem details: the same codes, sentences and hints as everywhere, and no path of the server."""
+"""Errors as RFC 9457 problem details: codes, sentences and hints of everywhere, options named as here, no path."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -11,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from facefusion import errors
+from facefusion.declaration import flat_fields
 from facefusion.errors import FaceFusionError
+from facefusion.recipe import Execution, flags_of, known_options
 
 MEDIA_TYPE = "application/problem+json"
 _STATUS: tuple[tuple[type[FaceFusionError], int], ...] = (
@@ -35,6 +38,19 @@ _STATUS: tuple[tuple[type[FaceFusionError], int], ...] = (
     (errors.Stopped, 503),
 )
 _PATH = re.compile(r"(?:(?<!\w)[A-Za-z]:\\|(?<![\w}.-])/(?!v1/))[^\s'\",;]*[/\\]([^\s/\\'\",;]+)")
+
+_FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*(?![\w-])")
+_RENAMED = {
+    "target_path": "target",
+    "source_paths": "sources",
+    "exempt_paths": "exempt",
+    "reference_face_path": "reference_face",
+    "face_map_path": "people",
+    "output_path": "output",
+    "report_path": "report",
+}
+_OF_THE_SERVICE = frozenset(Execution.model_fields)
+"""Options of whoever runs the service; their flags stay what they are."""
 
 
 class Flaw(BaseModel):
@@ -66,9 +82,18 @@ def status_of(error: FaceFusionError) -> int:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 
-def without_paths(text: str) -> str:
-    """A sentence in which files keep their name and lose their folder."""
-    return _PATH.sub(r"\1", text)
+def for_clients(text: str) -> str:
+    """A sentence in which options are called as in a recipe over the network, and files lose their folder."""
+    return _PATH.sub(r"\1", _FLAG.sub(lambda found: _names().get(found[0], found[0]), text))
+
+
+@lru_cache(maxsize=1)
+def _names() -> Mapping[str, str]:
+    """What options of the command line are called in a recipe, by flag."""
+    flat = flat_fields()
+    named = {name: f"{flat[name][0].name}.{flat[name][1]}" for name in flat}
+    found = {name: _RENAMED.get(name, named.get(name, name)) for name in known_options() if name not in _OF_THE_SERVICE}
+    return {flag: called for name, called in found.items() for flag in flags_of(name)}
 
 
 def respond(error: FaceFusionError, request_id: str, flaws: Sequence[Flaw] = ()) -> JSONResponse:
@@ -84,7 +109,7 @@ def respond(error: FaceFusionError, request_id: str, flaws: Sequence[Flaw] = ())
         All that is wrong in a body.
     """
     status = status_of(error)
-    message, hint = without_paths(error.message), without_paths(error.hint)
+    message, hint = for_clients(error.message), for_clients(error.hint)
     if isinstance(error, errors.Fault):  # what it says may be of anybody
         message, hint = (
             "Something went wrong that should not.",
