@@ -14,13 +14,14 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
+from facefusion import errors
 from facefusion.errors import FaceFusionError
 from facefusion.server import pages
 
 LOCALES = sorted((pages.PAGE / "locales").glob("*.json"))
 SCRIPTS = sorted((pages.PAGE / "js").glob("*.js"))
 ENGLISH = json.loads((pages.PAGE / "locales/en.json").read_text(encoding="utf-8"))
-HELPS_AND_NAMES = re.compile(r"^(option|help|choice|model)\.")
+HELPS_AND_NAMES = re.compile(r"^(option|help|choice|model|problem)\.")
 """What stands in the schema in English anyway may stand in one language only."""
 
 
@@ -133,3 +134,15 @@ def test_packed_content_does_not_change_from_start_to_start():
 
 def test_code_of_others_is_there_with_its_licence():
     assert "Redistribution and use" in (pages.PAGE / "vendor/smol-toml/LICENSE").read_text(encoding="utf-8")
+
+
+def test_every_error_is_told_in_every_language():
+    def kinds(of: type[FaceFusionError]) -> set[str]:
+        return {of.code}.union(*(kinds(one) for one in of.__subclasses__() if one.__module__ == errors.__name__))
+
+    known = kinds(FaceFusionError)
+    for file in LOCALES:
+        words = json.loads(file.read_text(encoding="utf-8"))
+        if file.stem != "en":  # the service itself speaks English
+            assert not {code for code in known if not words.get(f"problem.{code}")}, file.name
+        assert not {key for key in words if key.startswith("problem.") and not words[key]}
