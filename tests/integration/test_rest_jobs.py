@@ -18,7 +18,9 @@ from tests.patience import wait_until
 from facefusion.client import Client
 from facefusion.declaration import Options, option
 from facefusion.errors import RecipeError
+from facefusion.imaging.resample import resize_pixels
 from facefusion.jobs.ledger import Ledger
+from facefusion.media.image import Photo, read_photo, write_photo
 from facefusion.recipe import Execution, Recipe, Request
 from facefusion.server import webhooks
 from facefusion.server.config import ServerConfig
@@ -321,6 +323,24 @@ def test_why_a_job_failed_is_told_with_code_and_hint_and_no_path(anna, things, l
     )
     made = wait_for_job(anna, job_id.json()["id"])
     assert made["output"] and made["error"]["code"] == "quality_too_low"
+
+
+@pytest.mark.parametrize("kind", ["small", "covered"])
+def test_what_a_source_lacks_is_told_once_and_by_the_name_of_its_owner(anna, things, tmp_path, kind):
+    photo = read_photo(sample_path("source.jpg"))
+    pixels = photo.pixels.copy()
+    if kind == "small":
+        pixels = resize_pixels(pixels, 80, 80)
+    else:
+        pixels[pixels.shape[0] // 2 :] = (20, 60, 140)  # a scarf up to the nose
+    write_photo(tmp_path / "my aunt.png", Photo(pixels, None, None, None), 95, "")
+    source = upload(anna, tmp_path / "my aunt.png")
+    job_id = anna.post("/v1/jobs", json={"recipe": {"target": things[1], "sources": [source]}}).json()["id"]
+    notes = wait_for_job(anna, job_id)["notes"]
+    about = [note for note in notes if "my aunt.png" in note]
+    assert len(about) == 1, notes
+    assert source not in " ".join(notes)
+    assert len(set(notes)) == len(notes)
 
 
 def test_a_report_is_made_where_it_is_asked_for(anna, things):

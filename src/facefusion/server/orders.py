@@ -282,7 +282,8 @@ class _Clerk:
                     reports[name] = f"{folder}{path.name}"
         outcome: dict[str, Any] = {
             "asset": asset.id,
-            "notes": self._without_files(order, [*order.outcome.get("notes", ()), *merged.notes]),
+            # What was said when the job was planned is said again with its outcome.
+            "notes": list(dict.fromkeys(self._without_files(order, [*order.outcome.get("notes", ()), *merged.notes]))),
             "models": list(merged.models),
             "report": reports,
             "frames": merged.frame_count,
