@@ -54,6 +54,10 @@ def _lines(view: ProcessorView) -> Iterator[str]:
         yield "  protects   people are hidden: a face that is missed is worse than a wall that is covered"
     if view.replaces_sound:
         yield "  sound      its sound takes the place of the target's"
+    if view.masks:
+        yield f"  masks      {', '.join(view.masks)}"
+    if view.opens:
+        yield f"  opens      {', '.join(view.opens)}"
     yield "  options"
     for option in view.options:
         default = "none" if option.default in (None, "") else option.default

@@ -108,6 +108,8 @@ class ProcessorView:
         What it wants besides the target, and to know about it, with the options' defaults.
     halo, is_protective, replaces_sound
         See `facefusion.declaration.Requirements`.
+    masks
+        Kinds of the recipe's masks that it honours and that open a model: ``occlusion``, ``region``.
     opens
         Models that it opens with the options' defaults, as capability and name.
     models
@@ -125,6 +127,7 @@ class ProcessorView:
     halo: int
     is_protective: bool
     replaces_sound: bool
+    masks: tuple[str, ...]
     opens: tuple[str, ...]
     models: tuple[ModelChoice, ...]
 
@@ -168,6 +171,7 @@ def show_processor(name: str, store: ModelStore) -> ProcessorView:
         required.halo,
         required.is_protective,
         required.replaces_sound,
+        tuple(sorted(required.masks)),
         tuple(f"{model.capability} {model.name}".strip() for model in required.models),
         list_models(name, store),
     )
