@@ -16,12 +16,13 @@ from starlette.requests import Request
 from tests.live import ALL, InProcess
 
 from facefusion.apps.cli import main
-from facefusion.errors import AccessRefused, RecipeError
+from facefusion.errors import AccessRefused, OutputRefused, RecipeError
 from facefusion.jobs.ledger import Ledger
+from facefusion.packed import pack
 from facefusion.server.access import COOKIE, SCOPES, Gate, create_key, digest_of, rotate_key
 from facefusion.server.app import is_direct
 from facefusion.server.config import Oidc, Quotas, ServerConfig
-from facefusion.server.run import check
+from facefusion.server.run import check, listen
 from facefusion.service.backend import Backend
 from facefusion.testing.fakes import sample_path
 
@@ -300,8 +301,26 @@ def test_the_page_of_this_machine_has_a_session_and_no_other_page_can_use_it(wor
         assert_problem(world.client.post("/v1/assets", content=b"x", headers=headers), 415)
     assert world.client.delete("/v1/session", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 204
     world.client.cookies.clear()
-    for value in ("local.e30.00", "key.e30.00", "x", "local.WyJhIiwgMV0.00", "a.b.c.d"):
-        assert_problem(world.client.get("/v1/session", headers={"Cookie": f"{COOKIE}={value}"}), 401)
+    ours = pack(time.time() + 1000, "local")
+    forged = base64.urlsafe_b64encode(b'["\\ud800", 1e400]').decode()
+    deep = base64.urlsafe_b64encode(b"[" * 20_000).decode()
+    for value in (
+        "local.e30.00", "key.e30.00", "x", "local.WyJhIiwgMV0.00", "a.b.c.d", f"local.{ours}.\xe9", f"key.{ours}.\xe9",
+        f"key.{forged}.00", f"local.{deep}.00", "\xe9", "local.\xe9.00",
+    ):  # fmt: skip
+        for headers in (
+            {"Cookie": f"{COOKIE}={value}".encode("latin-1")},
+            {"Authorization": f"Bearer {value}".encode()},
+        ):
+            assert_problem(world.client.get("/v1/session", headers=headers), 401)
+
+
+@pytest.mark.parametrize("content", ['[NaN, "a"]', '[1, "\\ud800"]', "[" * 100, '[1e308, "a"]', "3"])
+def test_a_cursor_that_is_none_of_ours_is_refused(world, content):
+    cursor = base64.urlsafe_b64encode(content.encode()).decode()
+    with world.live.client("anna", ["admin"]) as client:
+        for path in ("/v1/assets", "/v1/jobs", "/v1/audit"):
+            assert_problem(client.get(path, params={"cursor": cursor}), 422, "recipe")
 
 
 def test_the_session_of_this_machine_does_not_leave_it(world):
@@ -565,3 +584,26 @@ def test_a_tenant_is_taken_away_and_it_is_shown_that_nothing_is_left(tmp_path):
         assert set(again["removed"].values()) == {0}
     finally:
         made.close()
+
+
+def test_what_a_service_cannot_start_with_is_told_in_a_line(tmp_path, capsys):
+    """Whatever is wrong is found before anybody can connect, and is no fault of ours."""
+    (tmp_path / "junk.pem").write_text("junk")
+    (tmp_path / "keys.json").write_text('{"keys": 3}')
+    junk, keys, none = (str(tmp_path / name) for name in ("junk.pem", "keys.json", "none.pem"))
+    oidc = ("--oidc-issuer", "https://a", "--oidc-audience", "b", "--oidc-jwks")
+    for words, code, said in (
+        (("--certificate", none, "--certificate-key", none), 2, "cannot be used with the key"),
+        (("--certificate", junk, "--certificate-key", junk), 2, "cannot be used with the key"),
+        (("--limits-store", "foo://x"), 2, "cannot be counted"),
+        ((*oidc, none), 2, "no public keys"),
+        ((*oidc, junk), 2, "no public keys"),
+        ((*oidc, keys), 2, "no public keys"),
+        (("--host", "a..b"), 2, "no key yet"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["serve", "--jobs-path", str(tmp_path / "jobs"), "--port", "0", *words])
+        assert (stop.value.code, said in capsys.readouterr().err) == (code, True), words
+    for host in ("a..b", "x" * 70 + ".example"):
+        with pytest.raises(OutputRefused, match="Nobody can listen"):
+            listen(ServerConfig(Backend(tmp_path), host=host, port=0))
