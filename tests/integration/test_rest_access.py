@@ -22,6 +22,7 @@ from facefusion.packed import pack
 from facefusion.server.access import COOKIE, SCOPES, Gate, create_key, digest_of, rotate_key
 from facefusion.server.app import is_direct
 from facefusion.server.config import Oidc, Quotas, ServerConfig
+from facefusion.server.problems import without_paths
 from facefusion.server.run import check, listen
 from facefusion.service.backend import Backend
 from facefusion.testing.fakes import sample_path
@@ -607,3 +608,56 @@ def test_what_a_service_cannot_start_with_is_told_in_a_line(tmp_path, capsys):
     for host in ("a..b", "x" * 70 + ".example"):
         with pytest.raises(OutputRefused, match="Nobody can listen"):
             listen(ServerConfig(Backend(tmp_path), host=host, port=0))
+
+
+def test_keys_that_cannot_be_are_refused_and_make_none(tmp_path, capsys):
+    def run(*words):
+        with pytest.raises(SystemExit) as stop:
+            main(["keys", *words, "--jobs-path", str(tmp_path)])
+        return stop.value.code, capsys.readouterr()
+
+    mine = ("create", "--tenant", "anna", "--scopes", "admin")
+    for words, said in (
+        ((*mine, "--expires", "999999y"), "a hundred years"),
+        ((*mine, "--expires", "0d"), "no duration"),
+        ((*mine, "--note", "x" * 201), "201 characters"),
+        ((*mine, "ben"), "'ben' means nothing"),
+        (("list", "ben"), "'ben' means nothing"),
+    ):
+        code, told = run(*words)
+        assert (code, said in told.err) == (2, True), words
+    assert "No keys" in run("list")[1].out
+    assert run(*mine, "--expires", "100y")[0] == 0
+    ledger = Ledger(f"sqlite:///{tmp_path / 'jobs.db'}")
+    create_key(ledger, "anna", ["admin"], 1e15)
+    ledger.close()
+    code, told = run("list")
+    assert (code, told.out.count("anna"), "9999-12-31" in told.out) == (0, 2, True)
+
+
+def test_a_name_may_stand_behind_options(tmp_path, capsys):
+    for words in (("keys", "revoke", "--json", "0000"), ("keys", "rotate", "--grace", "1d", "0000", "--json")):
+        with pytest.raises(SystemExit):
+            main([*words, "--jobs-path", str(tmp_path)])
+        assert json.loads(capsys.readouterr().out)["message"] == "There is no key 0000."
+    for words in (("jobs", "show", "--jobs-path", str(tmp_path), "0000"), ("jobs", "--json", "show", "0000")):
+        with pytest.raises(SystemExit):
+            main([*words, "--jobs-path", str(tmp_path)])
+        told = capsys.readouterr()
+        assert "There is no job 0000." in told.out + told.err
+
+
+def test_addresses_stay_in_what_is_told_and_places_do_not():
+    assert without_paths("Use https://HOST/PATH or http://a/b.") == "Use https://HOST/PATH or http://a/b."
+    assert (
+        without_paths("See file:///srv/jobs/a.db, /srv/x/a.jpg and C:\\x\\b.jpg.") == "See file:a.db, a.jpg and b.jpg."
+    )
+
+
+@pytest.mark.parametrize("content", [b"[" * 200_000, b'{"recipe":' + b"9" * 5000 + b"}"])
+def test_a_body_that_nobody_can_read_is_refused_with_what_to_do(world, content):
+    with world.live.client("anna") as client:
+        answer = client.post("/v1/jobs", content=content, headers={"Content-Type": "application/json"})
+    assert_problem(answer, 400, "bad_request")
+    assert answer.json()["hint"]
+    assert answer.json()["detail"].endswith(".")
