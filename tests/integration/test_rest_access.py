@@ -22,7 +22,7 @@ from facefusion.packed import pack
 from facefusion.server.access import COOKIE, SCOPES, Gate, create_key, digest_of, rotate_key
 from facefusion.server.app import is_direct
 from facefusion.server.config import Oidc, Quotas, ServerConfig
-from facefusion.server.problems import without_paths
+from facefusion.server.problems import for_clients
 from facefusion.server.run import check, listen
 from facefusion.service.backend import Backend
 from facefusion.testing.fakes import sample_path
@@ -648,10 +648,8 @@ def test_a_name_may_stand_behind_options(tmp_path, capsys):
 
 
 def test_addresses_stay_in_what_is_told_and_places_do_not():
-    assert without_paths("Use https://HOST/PATH or http://a/b.") == "Use https://HOST/PATH or http://a/b."
-    assert (
-        without_paths("See file:///srv/jobs/a.db, /srv/x/a.jpg and C:\\x\\b.jpg.") == "See file:a.db, a.jpg and b.jpg."
-    )
+    assert for_clients("Use https://HOST/PATH or http://a/b.") == "Use https://HOST/PATH or http://a/b."
+    assert for_clients("See file:///srv/jobs/a.db, /srv/x/a.jpg and C:\\x\\b.jpg.") == "See file:a.db, a.jpg and b.jpg."
 
 
 @pytest.mark.parametrize("content", [b"[" * 200_000, b'{"recipe":' + b"9" * 5000 + b"}"])
