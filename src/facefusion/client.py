@@ -177,6 +177,8 @@ class Client:
             raise RequestRefused(f"{url!r} is no URL: {error}.", "For example http://127.0.0.1:5000.") from error
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise RequestRefused(f"{url!r} is no URL of a service.", "For example http://127.0.0.1:5000.")
+        if not (key.isascii() and key.isprintable()):  # no header can carry it
+            raise AccessRefused("This is no key of a service.", "Use one of 'facefusion keys create'.")
         self.url = str(parsed).rstrip("/")
         self._key = key
         headers = {"User-Agent": "facefusion-client", **({"Authorization": f"Bearer {key}"} if key else {})}

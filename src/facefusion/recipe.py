@@ -525,7 +525,7 @@ class Recipe(Request, Execution):
     @model_validator(mode="after")
     def _check_span(self) -> Recipe:
         if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
-            raise ValueError(f"--end ({self.end_s} s) must be later than --start ({self.start_s} s)")
+            raise ValueError(f"The end ({self.end_s} s) must be later than the start ({self.start_s} s)")
         return self
 
 
@@ -544,6 +544,8 @@ def refusal_of(error: ValidationError, fields: Mapping[str, Any], fallback: str)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][:1]) or fallback
     message = str(first["msg"]).removeprefix("Value error, ")
+    if not first["loc"]:  # a rule between options names them itself, and what was given is all of it
+        return f"{message[:1].upper()}{message[1:].rstrip('.')}.", "Change one of them."
     given = repr(first.get("input"))
     given = given if len(given) <= 100 else f"{given[:100]}…"
     return (

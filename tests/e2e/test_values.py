@@ -14,9 +14,12 @@ from tests.graphs import inverting
 from facefusion.apps import cli
 from facefusion.apps.cli import _command_parser
 from facefusion.apps.show import Show
+from facefusion.errors import RecipeError
 from facefusion.media.image import read_photo
 from facefusion.models.store import ModelStore
+from facefusion.pipeline.clip import read_clip
 from facefusion.pipeline.runner import analyse_target
+from facefusion.pipeline.still import find_frame
 from facefusion.recipe import build_recipe
 from facefusion.service import passes, plugins, sources
 from facefusion.service.backend import Backend
@@ -26,6 +29,7 @@ from facefusion.service.jobs import Jobs
 from facefusion.service.models import ModelList, Models
 from facefusion.service.previews import AROUND, Previews
 from facefusion.service.values import Finished, Told
+from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
 from facefusion.types.track import Tracks
 
@@ -362,6 +366,20 @@ def test_a_preview_is_an_encoded_value(folder):
         apart = np.abs(read_photo(folder / f"e.{kind}").pixels.astype(int) - picture.pixels)
         assert apart.mean() < (0.001 if kind == "png" else 4)
         assert b"synthetic" in data
+
+
+@pytest.mark.parametrize("part", [{}, {"start_s": 0.1, "end_s": 0.7}])
+def test_a_preview_at_the_very_end_is_the_last_frame(tmp_path, part):
+    """It is shown until the clip is over, so there is something at every time that a player has."""
+    clip = make_clip(tmp_path / "c.mp4", pts=range(0, 20480, 2048))
+    recipe = build_recipe({**RECIPE, "target_path": clip, **part})
+    reader = read_clip(recipe)
+    times = [float((frame.pts - reader.offset) * frame.time_base) for frame in reader]
+    end_s = 0.6 if part else reader.info.duration_s
+    last = find_frame(recipe, "clip", end_s - 0.001)
+    assert float((last.pts - reader.offset) * last.time_base) == times[-1] < end_s - 0.001
+    with pytest.raises(RecipeError, match="no frame at"):
+        find_frame(recipe, "clip", end_s + 0.001)
 
 
 def test_previews_that_cannot_be_are_refused_and_leave_nothing(folder, capsys):

@@ -211,3 +211,9 @@ def test_a_recorder_that_got_nothing_leaves_nothing(tmp_path):
     with Recorder(tmp_path / "r.mkv"):
         pass
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_a_device_of_sound_alone_is_no_camera():
+    lavfi("")
+    with pytest.raises(MediaUnreadable, match="no picture"):
+        Camera("sine", form="lavfi")

@@ -15,7 +15,7 @@ from tests.patience import wait_until
 
 from facefusion.apps.cli import main
 from facefusion.client import Client
-from facefusion.errors import NotThere
+from facefusion.errors import AccessRefused, NotThere
 from facefusion.jobs.storage import hash_file
 from facefusion.media.generate import write_test_clip
 from facefusion.testing.fakes import sample_path
@@ -184,3 +184,9 @@ def test_what_can_be_asked_for_is_what_may_be_asked_for(anna):
     assert {"embedded", "missing"} <= {model["state"] for model in models}
     assert anna.get(f"/v1/models/{models[0]['id']}").json() == models[0]
     assert anna.get("/v1/models/nothing").status_code == 404
+
+
+@pytest.mark.parametrize("key", ["x\xe9y", "x\ny", "\ud800", "x\0"])
+def test_a_key_that_no_header_can_carry_is_refused_by_the_client(key):
+    with pytest.raises(AccessRefused, match="no key"):
+        Client("http://127.0.0.1:1", key=key)

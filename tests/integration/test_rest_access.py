@@ -16,12 +16,14 @@ from starlette.requests import Request
 from tests.live import ALL, InProcess
 
 from facefusion.apps.cli import main
-from facefusion.errors import AccessRefused, RecipeError
+from facefusion.errors import AccessRefused, OutputRefused, RecipeError
 from facefusion.jobs.ledger import Ledger
+from facefusion.packed import pack
 from facefusion.server.access import COOKIE, SCOPES, Gate, create_key, digest_of, rotate_key
 from facefusion.server.app import is_direct
 from facefusion.server.config import Oidc, Quotas, ServerConfig
-from facefusion.server.run import check
+from facefusion.server.problems import for_clients
+from facefusion.server.run import check, listen
 from facefusion.service.backend import Backend
 from facefusion.testing.fakes import sample_path
 
@@ -300,8 +302,26 @@ def test_the_page_of_this_machine_has_a_session_and_no_other_page_can_use_it(wor
         assert_problem(world.client.post("/v1/assets", content=b"x", headers=headers), 415)
     assert world.client.delete("/v1/session", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 204
     world.client.cookies.clear()
-    for value in ("local.e30.00", "key.e30.00", "x", "local.WyJhIiwgMV0.00", "a.b.c.d"):
-        assert_problem(world.client.get("/v1/session", headers={"Cookie": f"{COOKIE}={value}"}), 401)
+    ours = pack(time.time() + 1000, "local")
+    forged = base64.urlsafe_b64encode(b'["\\ud800", 1e400]').decode()
+    deep = base64.urlsafe_b64encode(b"[" * 20_000).decode()
+    for value in (
+        "local.e30.00", "key.e30.00", "x", "local.WyJhIiwgMV0.00", "a.b.c.d", f"local.{ours}.\xe9", f"key.{ours}.\xe9",
+        f"key.{forged}.00", f"local.{deep}.00", "\xe9", "local.\xe9.00",
+    ):  # fmt: skip
+        for headers in (
+            {"Cookie": f"{COOKIE}={value}".encode("latin-1")},
+            {"Authorization": f"Bearer {value}".encode()},
+        ):
+            assert_problem(world.client.get("/v1/session", headers=headers), 401)
+
+
+@pytest.mark.parametrize("content", ['[NaN, "a"]', '[1, "\\ud800"]', "[" * 100, '[1e308, "a"]', "3"])
+def test_a_cursor_that_is_none_of_ours_is_refused(world, content):
+    cursor = base64.urlsafe_b64encode(content.encode()).decode()
+    with world.live.client("anna", ["admin"]) as client:
+        for path in ("/v1/assets", "/v1/jobs", "/v1/audit"):
+            assert_problem(client.get(path, params={"cursor": cursor}), 422, "recipe")
 
 
 def test_the_session_of_this_machine_does_not_leave_it(world):
@@ -565,3 +585,77 @@ def test_a_tenant_is_taken_away_and_it_is_shown_that_nothing_is_left(tmp_path):
         assert set(again["removed"].values()) == {0}
     finally:
         made.close()
+
+
+def test_what_a_service_cannot_start_with_is_told_in_a_line(tmp_path, capsys):
+    """Whatever is wrong is found before anybody can connect, and is no fault of ours."""
+    (tmp_path / "junk.pem").write_text("junk")
+    (tmp_path / "keys.json").write_text('{"keys": 3}')
+    junk, keys, none = (str(tmp_path / name) for name in ("junk.pem", "keys.json", "none.pem"))
+    oidc = ("--oidc-issuer", "https://a", "--oidc-audience", "b", "--oidc-jwks")
+    for words, code, said in (
+        (("--certificate", none, "--certificate-key", none), 2, "cannot be used with the key"),
+        (("--certificate", junk, "--certificate-key", junk), 2, "cannot be used with the key"),
+        (("--limits-store", "foo://x"), 2, "cannot be counted"),
+        ((*oidc, none), 2, "no public keys"),
+        ((*oidc, junk), 2, "no public keys"),
+        ((*oidc, keys), 2, "no public keys"),
+        (("--host", "a..b"), 2, "no key yet"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(["serve", "--jobs-path", str(tmp_path / "jobs"), "--port", "0", *words])
+        assert (stop.value.code, said in capsys.readouterr().err) == (code, True), words
+    for host in ("a..b", "x" * 70 + ".example"):
+        with pytest.raises(OutputRefused, match="Nobody can listen"):
+            listen(ServerConfig(Backend(tmp_path), host=host, port=0))
+
+
+def test_keys_that_cannot_be_are_refused_and_make_none(tmp_path, capsys):
+    def run(*words):
+        with pytest.raises(SystemExit) as stop:
+            main(["keys", *words, "--jobs-path", str(tmp_path)])
+        return stop.value.code, capsys.readouterr()
+
+    mine = ("create", "--tenant", "anna", "--scopes", "admin")
+    for words, said in (
+        ((*mine, "--expires", "999999y"), "a hundred years"),
+        ((*mine, "--expires", "0d"), "no duration"),
+        ((*mine, "--note", "x" * 201), "201 characters"),
+        ((*mine, "ben"), "'ben' means nothing"),
+        (("list", "ben"), "'ben' means nothing"),
+    ):
+        code, told = run(*words)
+        assert (code, said in told.err) == (2, True), words
+    assert "No keys" in run("list")[1].out
+    assert run(*mine, "--expires", "100y")[0] == 0
+    ledger = Ledger(f"sqlite:///{tmp_path / 'jobs.db'}")
+    create_key(ledger, "anna", ["admin"], 1e15)
+    ledger.close()
+    code, told = run("list")
+    assert (code, told.out.count("anna"), "9999-12-31" in told.out) == (0, 2, True)
+
+
+def test_a_name_may_stand_behind_options(tmp_path, capsys):
+    for words in (("keys", "revoke", "--json", "0000"), ("keys", "rotate", "--grace", "1d", "0000", "--json")):
+        with pytest.raises(SystemExit):
+            main([*words, "--jobs-path", str(tmp_path)])
+        assert json.loads(capsys.readouterr().out)["message"] == "There is no key 0000."
+    for words in (("jobs", "show", "--jobs-path", str(tmp_path), "0000"), ("jobs", "--json", "show", "0000")):
+        with pytest.raises(SystemExit):
+            main([*words, "--jobs-path", str(tmp_path)])
+        told = capsys.readouterr()
+        assert "There is no job 0000." in told.out + told.err
+
+
+def test_addresses_stay_in_what_is_told_and_places_do_not():
+    assert for_clients("Use https://HOST/PATH or http://a/b.") == "Use https://HOST/PATH or http://a/b."
+    assert for_clients("See file:///srv/jobs/a.db, /srv/x/a.jpg and C:\\x\\b.jpg.") == "See file:a.db, a.jpg and b.jpg."
+
+
+@pytest.mark.parametrize("content", [b"[" * 200_000, b'{"recipe":' + b"9" * 5000 + b"}"])
+def test_a_body_that_nobody_can_read_is_refused_with_what_to_do(world, content):
+    with world.live.client("anna") as client:
+        answer = client.post("/v1/jobs", content=content, headers={"Content-Type": "application/json"})
+    assert_problem(answer, 400, "bad_request")
+    assert answer.json()["hint"]
+    assert answer.json()["detail"].endswith(".")

@@ -10,16 +10,19 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 import zlib
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from tests.live import InProcess, upload
-from tests.patience import wait_until
+from tests.live import InProcess, LiveServer, upload
+from tests.patience import PATIENCE_S, wait_until
 
+from facefusion.errors import LimitReached
 from facefusion.server import guard, hands, intake, run
 from facefusion.server.config import ServerConfig
 from facefusion.server.intake import shown_name
@@ -591,8 +594,6 @@ def test_a_disk_that_is_full_is_told_as_that(live, anna, nothing_left, monkeypat
 
 def test_many_at_once_are_all_answered(live):
     """Every request of a crowd has an answer, and what came whole is whole."""
-    import threading
-
     found = []
 
     def send():
@@ -606,3 +607,61 @@ def test_many_at_once_are_all_answered(live):
     for thread in threads:
         thread.join()
     assert found == [201] * 12
+
+
+def test_an_upload_that_the_service_fails_to_take_in_is_kept_for_another_try(live, anna, monkeypatch):
+    """Hours of sending are not thrown away because nobody had time, or room, in one moment."""
+    content = jpeg()
+    place = anna.post("/v1/uploads", headers={**TUS, "Upload-Length": str(len(content))}).headers["location"]
+    piece = {**TUS, "Content-Type": "application/offset+octet-stream"}
+
+    def busy(*_):
+        raise LimitReached("The service is busy looking at other files.", "Try again.", 5.0, "busy", 503)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(live.service.inspectors, "call", busy)
+        answer = anna.patch(place, content=content, headers={**piece, "Upload-Offset": "0"})
+    assert (answer.status_code, answer.json()["code"]) == (503, "busy")
+    assert anna.head(place, headers=TUS).headers["upload-offset"] == str(len(content))
+    again = anna.patch(place, headers={**piece, "Upload-Offset": str(len(content))})
+    assert again.status_code == 204
+    assert anna.get(f"/v1/assets/{again.headers['facefusion-asset']}").content == content
+
+
+def test_who_is_cut_off_because_the_service_ends_is_told_so_and_loses_nothing(tmp_path):
+    """Requests that are under way when it is stopped get an answer of ours, and what came of an upload counts."""
+    with LiveServer(tmp_path) as server, server.client() as client:
+        headers = {**TUS, "Upload-Length": "100000"}
+        place = client.post("/v1/uploads", headers=headers).headers["location"]
+        is_sent, answers = threading.Event(), []
+
+        def dribble():
+            yield b"x" * 5000
+            is_sent.set()
+            while server.process.poll() is None:  # never the whole of it
+                time.sleep(0.05)
+                yield b"y"
+
+        def send(method, path, headers):
+            try:
+                answers.append(client.request(method, path, content=dribble(), headers=headers))
+            except httpx.TransportError as error:  # it was gone before all was sent
+                answers.append(error)
+
+        piece = {**TUS, "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
+        threads = [
+            threading.Thread(target=send, args=("PATCH", place, piece)),
+            threading.Thread(target=send, args=("POST", "/v1/assets", {})),
+        ]
+        for thread in threads:
+            thread.start()
+        assert is_sent.wait(PATIENCE_S)
+        assert server.stop() == 0
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        for answer in answers:
+            assert isinstance(answer, httpx.TransportError) or answer.json()["code"] == "stopping", answer
+        assert "Traceback" not in server.explain()
+        server.start()
+        with server.client() as client:
+            assert int(client.head(place, headers=TUS).headers["upload-offset"]) >= 5000

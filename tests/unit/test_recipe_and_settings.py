@@ -46,7 +46,7 @@ def test_other_faces_are_refused(given):
 
 
 def test_end_before_start_is_refused():
-    with pytest.raises(RecipeError, match="later than --start"):
+    with pytest.raises(RecipeError, match=r"^The end \(2\.0 s\) must be later than the start \(3\.0 s\)\. Change"):
         build_recipe({"start_s": 3, "end_s": 2})
 
 

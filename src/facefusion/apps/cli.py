@@ -248,7 +248,11 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
 
 
 def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    arguments, unknown = parser.parse_known_args(words)
+    # Names may stand behind options. What has none is read in the one way that keeps to the order.
+    has_names = any(action.dest == "names" for action in parser._actions)
+    arguments, unknown = (parser.parse_known_intermixed_args if has_names else parser.parse_known_args)(words)
+    if unknown and not unknown[0].startswith("-"):
+        raise UnknownOption(f"'{unknown[0]}' stands where no option has it.", f"See {parser.prog} --help.")
     if unknown:
         from facefusion.declaration import suggest
 

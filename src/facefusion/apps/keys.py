@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from facefusion.jobs.ledger import Key
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0, "y": 365 * 86400.0}
+LONGEST_S = 100 * 365 * 86400.0
+_LAST_DAY_S = 253_402_214_400.0
+"""31 December 9999; there is no calendar behind it."""
+_LONGEST_NOTE = 200
 
 
 def read_duration(text: str, flag: str) -> float | None:
@@ -31,7 +35,10 @@ def read_duration(text: str, flag: str) -> float | None:
     match = re.fullmatch(r"(\d{1,6})([smhdwy])", text.strip())
     if match is None or not int(match[1]):
         raise RecipeError(f"{flag} {text} is no duration.", "Write 90d, 12h or 30m.")
-    return int(match[1]) * _UNITS[match[2]]
+    seconds = int(match[1]) * _UNITS[match[2]]
+    if seconds > LONGEST_S:
+        raise RecipeError(f"{flag} {text} is more than a hundred years.", f"Leave {flag} out for no end, or say less.")
+    return seconds
 
 
 def run_keys(words: Mapping[str, Any], settings: JobSettings, show: Show) -> int:
@@ -51,7 +58,11 @@ def run_keys(words: Mapping[str, Any], settings: JobSettings, show: Show) -> int
     ledger = Ledger(ServerConfig(backend_of(settings)).store_url)
     try:
         action, names = words["action"], list(words["names"])
+        if names and action in ("create", "list"):
+            raise RecipeError(f"'{names[0]}' means nothing to keys {action}.", "See facefusion keys --help.")
         if action == "create":
+            if len(words["note"]) > _LONGEST_NOTE:
+                raise RecipeError(f"The note has {len(words['note'])} characters.", f"Up to {_LONGEST_NOTE} are kept.")
             if not words["tenant"]:
                 raise RecipeError("Whose key is it to be?", "Add --tenant NAME.")
             scopes = [scope for scope in re.split(r"[,\s]+", words["scopes"]) if scope]
@@ -95,4 +106,4 @@ def _list(keys: list[Key], now: float, show: Show) -> None:
 
 
 def _day(at: float | None) -> str:
-    return "-" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
+    return "-" if at is None else datetime.fromtimestamp(min(at, _LAST_DAY_S), UTC).strftime("%Y-%m-%d")

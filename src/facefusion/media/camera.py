@@ -81,12 +81,15 @@ class Camera:
                 options["framerate"] = f"{rate:g}"
         try:
             self._container: Any = av.open(_name_of(device, self.form), format=self.form, options=options)
-            self._stream: Any = self._container.streams.video[0]
         except FOREIGN as error:
             raise MediaUnreadable(
                 f"The camera '{device}' cannot be opened: {reason_of(error)}.",
                 "Check its number or name, that no other program has it, and --camera-size and --camera-rate.",
             ) from error
+        if not self._container.streams.video:
+            self._container.close()
+            raise MediaUnreadable(f"The camera '{device}' gives sound and no picture.", "Name another with --camera.")
+        self._stream: Any = self._container.streams.video[0]
         self.width, self.height = int(self._stream.width), int(self._stream.height)
         self.frame_rate: Fraction | None = self._stream.average_rate
 

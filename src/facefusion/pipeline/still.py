@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,6 +13,7 @@ from facefusion.analyse.analyser import Analyser
 from facefusion.errors import RecipeError
 from facefusion.imaging.resample import resize_pixels
 from facefusion.media.image import read_photo
+from facefusion.media.reader import ClipReader
 from facefusion.media.segments import Span
 from facefusion.pipeline.cast import Cast
 from facefusion.pipeline.clip import build_flow, join_observations, photo_frame, read_clip
@@ -54,7 +56,7 @@ class Still:
 
 
 def find_frame(recipe: Recipe, kind: Kind, at_s: float) -> Frame:
-    """The frame that is shown at a time, or the first after it.
+    """The first frame at a time or after it; behind the beginning of the last one, that is still shown: the last one.
 
     Parameters
     ----------
@@ -73,9 +75,23 @@ def find_frame(recipe: Recipe, kind: Kind, at_s: float) -> Frame:
     reader = read_clip(recipe)
     wanted = reader.offset + int(Fraction(at_s).limit_denominator(1_000_000) / reader.info.time_base)
     frame = next(iter(read_clip(recipe, span=(wanted, wanted + 1), halo=(0, 1))), None)
+    if frame is None and wanted < _end_of(reader):
+        second = int(1 / reader.info.time_base)
+        for start in (wanted - second, wanted - 12 * second, None):
+            frame = next(iter(deque(read_clip(recipe, span=(start, None)), maxlen=1)), frame)
+            if frame is not None:
+                break
     if frame is None:
-        raise RecipeError(f"There is no frame at {at_s} s.", f"The clip has {reader.info.duration_s:.2f} s.")
+        length_s = float((_end_of(reader) - reader.offset) * reader.info.time_base)
+        raise RecipeError(f"There is no frame at {at_s} s.", f"The output has {max(length_s, 0.0):.2f} s.")
     return frame
+
+
+def _end_of(reader: ClipReader) -> int:
+    """Time at which the last frame is not shown any more, in the target's units."""
+    stated = int(Fraction(reader.info.duration_s).limit_denominator(1_000_000) / reader.info.time_base)
+    _, last = reader.span_pts()
+    return stated if last is None else min(stated, last)
 
 
 def look_around(recipe: Recipe, analyser: Analyser, kind: Kind, frame: Frame) -> Tracks:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
-import json
 import re
 import secrets
 import time
@@ -22,6 +20,7 @@ from fastapi.security.http import HTTPAuthorizationCredentials
 
 from facefusion.errors import AccessRefused, NotThere, RecipeError, ScopeMissing
 from facefusion.jobs.ledger import Key, Ledger
+from facefusion.packed import pack, unpack
 from facefusion.server.config import Oidc
 
 Scope = Literal["assets:read", "assets:write", "jobs:read", "jobs:write", "admin"]
@@ -281,16 +280,15 @@ class Gate:
 
     @staticmethod
     def _sign(kind: str, whose: str, secret: bytes) -> str:
-        body = base64.urlsafe_b64encode(json.dumps([whose, time.time() + SESSION_S]).encode()).decode().rstrip("=")
+        body = pack(time.time() + SESSION_S, whose)
         return f"{kind}.{body}.{hmac.new(secret, f'{kind}.{body}'.encode(), 'sha256').hexdigest()}"
 
     def _of_cookie(self, cookie: str) -> Principal:
         refused = AccessRefused("This session is over.", "Load the page again.")
         try:
             kind, body, mark = cookie.split(".")
-            whose, until = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-            whose, until = str(whose), float(until)
-        except (ValueError, TypeError) as error:
+            until, whose = unpack(body)
+        except ValueError as error:
             raise refused from error
         key = None
         if kind == "local" and self.is_local:
@@ -303,7 +301,7 @@ class Gate:
         else:
             raise refused
         expected = hmac.new(secret, f"{kind}.{body}".encode(), "sha256").hexdigest()
-        if not hmac.compare_digest(mark, expected) or time.time() > until:
+        if not hmac.compare_digest(mark.encode(), expected.encode()) or time.time() > until:
             raise refused
         if key is not None:
             return self._admit(key, by_cookie=True)
@@ -357,7 +355,8 @@ class _Tokens:
             raise AccessRefused(
                 f"This token names no tenant in its claim '{self._oidc.tenant_claim}'.", "Ask who runs your provider."
             )
-        words = scopes.split() if isinstance(scopes, str) else [str(scope) for scope in scopes]
+        words = scopes.split() if isinstance(scopes, str) else scopes if isinstance(scopes, list) else []
+        words = [word for word in words if isinstance(word, str)]
         return Principal(tenant, f"token {claims['sub']}"[:120], spread(words))
 
 

@@ -26,7 +26,7 @@ DESCRIPTION = """Change faces in photos and video. Errors are problem details (R
 See docs/rest.md of FaceFusion for what to do with it."""
 
 
-def build_app(config: ServerConfig, is_working: bool = True) -> FastAPI:
+def build_app(config: ServerConfig, is_working: bool = True, made: Service | None = None) -> FastAPI:
     """The service as an ASGI application.
 
     Parameters
@@ -35,11 +35,13 @@ def build_app(config: ServerConfig, is_working: bool = True) -> FastAPI:
         How it listens, whom it lets in, and who does its work.
     is_working
         Whether this process looks after jobs, messages and expiry; without it somebody else does.
+    made
+        The service, where it was made already. It is closed with the application.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = Service(config)
+        service = made or Service(config)
         app.state.service, app.state.hub, app.state.finder = service, events.Hub(service), looks.Finder(service)
         app.state.shots = shots.ShotFinder(service)
         keeper = Keeper(service)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
@@ -14,6 +12,7 @@ from facefusion.errors import RecipeError
 from facefusion.jobs.ledger import Asset, Deed, Delivery, OrderView
 from facefusion.jobs.states import STAGES
 from facefusion.jobs.store import StageProgress
+from facefusion.packed import pack, unpack
 from facefusion.server.problems import for_clients
 
 T = TypeVar("T")
@@ -42,7 +41,7 @@ class Listing(BaseModel, Generic[T]):
 
 def write_cursor(at: float, last: str) -> str:
     """Where a page ended."""
-    return base64.urlsafe_b64encode(json.dumps([at, last]).encode()).decode().rstrip("=")
+    return pack(at, last)
 
 
 def read_cursor(text: str) -> tuple[float, str] | None:
@@ -55,11 +54,8 @@ def read_cursor(text: str) -> tuple[float, str] | None:
     if not text:
         return None
     try:
-        at, last = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        if not isinstance(at, (int, float)) or not isinstance(last, str) or abs(at) > 1e12 or "\0" in last:
-            raise ValueError(text)
-        return float(at), last
-    except (ValueError, TypeError, RecursionError) as error:
+        return unpack(text)
+    except ValueError as error:
         raise RecipeError("This is no cursor.", "Use the one that the page before told.") from error
 
 

@@ -98,6 +98,9 @@ class Guard:
             if told["status"]:
                 raise
             await respond(known, request_id)(scope, receive, dressed)
+        except asyncio.CancelledError:  # the service ends, and has waited long enough for this request
+            if not told["status"]:
+                await respond(_stopping(), request_id)(scope, receive, dressed)
         finally:
             _note(scope, told["status"], request_id)
             log.info(
@@ -171,6 +174,13 @@ class _Body:
                 "The body comes too slowly.", "Use /v1/uploads, which goes on where it was.", code="slow", status=408
             )
         return message
+
+
+def _stopping() -> ServiceError:
+    return ServiceError(
+        "The service is being stopped.", "Send it again in a moment; an upload goes on where it was.", code="stopping",
+        status=503,
+    )  # fmt: skip
 
 
 def _header(scope: Scope, wanted: bytes) -> str:

@@ -37,7 +37,11 @@ _STATUS: tuple[tuple[type[FaceFusionError], int], ...] = (
     (errors.OutOfMemory, 503),
     (errors.Stopped, 503),
 )
-_PATH = re.compile(r"(?:(?<!\w)[A-Za-z]:\\|(?<![\w}.-])/(?!v1/))[^\s'\",;]*[/\\]([^\s/\\'\",;]+)")
+_PATH = re.compile(
+    r"(?:(?<!\w)[A-Za-z]:\\|(?<![\w}.-])(?<!https:)(?<!https:/)(?<!http:)(?<!http:/)/(?!v1/))"
+    r"[^\s'\",;]*[/\\]([^\s/\\'\",;]+)"
+)
+"""Addresses of the web are none of the server's places, and stay."""
 
 _FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*(?![\w-])")
 _RENAMED = {
@@ -138,9 +142,13 @@ def of_status(status: int, detail: str) -> FaceFusionError:
     """The error for what the framework itself refuses."""
     words = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Refused"
     code = words.lower().replace(" ", "_").replace("'", "")
-    hints = {404: "See GET /v1/openapi.json for what there is.", 405: "See the Allow header for what there is."}
-    text = detail if detail and detail != words else f"{words}."
-    return errors.ServiceError(text, hints.get(status, ""), code=code, status=status)
+    hints = {
+        400: "Send what GET /v1/openapi.json says, whole and as JSON.",
+        404: "See GET /v1/openapi.json for what there is.",
+        405: "See the Allow header for what there is.",
+    }  # fmt: skip
+    text = f"{(detail or words).rstrip('.')}."
+    return errors.ServiceError(text, hints.get(status, "See GET /v1/openapi.json."), code=code, status=status)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -7,11 +7,14 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import jwt
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -19,6 +22,7 @@ from facefusion.errors import OutputRefused, RecipeError
 from facefusion.jobs.ledger import Ledger
 from facefusion.server.app import build_app
 from facefusion.server.config import ServerConfig, Serving
+from facefusion.server.state import Service
 from facefusion.workplace import make_folder
 
 HEAD_S = 15.0
@@ -115,10 +119,11 @@ def listen(config: ServerConfig) -> socket.socket:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((config.host.strip("[]"), config.port))
         made.listen(1024)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter of names that no host can have
         made.close()
+        reason = getattr(error, "strerror", None) or "it is no host name"
         raise OutputRefused(
-            f"Nobody can listen at {config.host}, port {config.port}: {error.strerror or error}.",
+            f"Nobody can listen at {config.host}, port {config.port}: {reason}.",
             "Stop what is there, or choose another --port or --host.",
         ) from error
     made.setblocking(False)
@@ -156,11 +161,39 @@ def check(config: ServerConfig) -> bool:
         raise RecipeError(f"{', '.join(weak)} cannot tell who signed a token.", "Use RS256, ES256 or EdDSA.")
     if bool(config.certificate) != bool(config.certificate_key):
         raise RecipeError("A certificate and its key belong together.", "Give --certificate and --certificate-key.")
+    _check_files(config)
     if config.backend.is_cluster:
         from facefusion.service.jobs import cluster_room
 
         cluster_room().check_cluster(config.backend)
     return has_keys
+
+
+def _check_files(config: ServerConfig) -> None:
+    """Refuse a certificate and public keys that cannot be used before anybody meets them.
+
+    Raises
+    ------
+    RecipeError
+    """
+    if config.certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        try:
+            context.load_cert_chain(config.certificate, config.certificate_key, lambda: "")  # nobody is asked for one
+        except (OSError, ValueError) as error:
+            raise RecipeError(
+                f"The certificate {config.certificate} cannot be used with the key {config.certificate_key}: "
+                f"{getattr(error, 'reason', None) or getattr(error, 'strerror', None) or 'they cannot be read'}.",
+                "Both are PEM files that belong together, the key without a password.",
+            ) from error
+    if config.oidc is not None and not config.oidc.jwks.startswith("https://"):
+        try:
+            jwt.PyJWKSet.from_json(Path(config.oidc.jwks).read_text(encoding="utf-8"))
+        except (jwt.PyJWTError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise RecipeError(
+                f"There are no public keys in {config.oidc.jwks}: {getattr(error, 'strerror', None) or error}.",
+                "Name a file with a JSON Web Key Set, or its https URL.",
+            ) from error
 
 
 def serve(config: ServerConfig, on_ready: Callable[[Serving], None]) -> None:
@@ -179,13 +212,18 @@ def serve(config: ServerConfig, on_ready: Callable[[Serving], None]) -> None:
     """
     has_keys = check(config)
     held = listen(config)
+    try:
+        service = Service(config)
+    except BaseException:
+        held.close()
+        raise
     host, port = config.host, held.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     url = f"{'https' if config.certificate else 'http'}://{shown}:{port}"
     logging.getLogger("facefusion.server").addHandler(logging.NullHandler())
     server = ReadyServer(
         uvicorn.Config(
-            build_app(config),
+            build_app(config, made=service),
             http=PatientProtocol,
             ws="none",
             log_config=None,
@@ -205,3 +243,4 @@ def serve(config: ServerConfig, on_ready: Callable[[Serving], None]) -> None:
         asyncio.run(server.serve([held]))
     finally:
         held.close()
+        service.close()

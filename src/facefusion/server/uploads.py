@@ -19,12 +19,12 @@ from fastapi import Path as FromPath
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from facefusion.errors import Conflict, KindRefused, RequestRefused, ServiceError, TooLarge
+from facefusion.errors import Conflict, FaceFusionError, KindRefused, RequestRefused, ServiceError, TooLarge
 from facefusion.jobs.ledger import Upload
 from facefusion.server.access import Principal, allows
 from facefusion.server.assets import service_of
 from facefusion.server.intake import Counter, Received, admit, no_room, room_for, shown_name, working
-from facefusion.server.problems import documented
+from facefusion.server.problems import documented, status_of
 from facefusion.server.state import Service, new_id
 from facefusion.workplace import take
 
@@ -244,23 +244,32 @@ async def _write(path: Path, room: int, offset: int, stream: AsyncIterator[bytes
         except TooLarge:
             file.truncate(offset)  # a piece that is too long counts for nothing
             raise
-        except (ClientDisconnect, ServiceError):
+        except ClientDisconnect as error:
+            await counter.flush()
+            raise RequestRefused("The connection was cut.", "Ask with HEAD where it is, then go on.") from error
+        except BaseException:  # whatever ends it, the service itself too: what came counts
             await counter.flush()
             raise
     return offset + counter.count
 
 
 def _finish(service: Service, upload: Upload, path: Path) -> str:
-    """Make the asset; what is refused is taken away with its upload."""
+    """Make the asset. What is refused is taken away with its upload; where the service is to blame it stays whole, and
+    an empty piece at its end tries again.
+    """
     with working(service) as folder:
         whole = folder / "content"
         path.replace(whole)
-        with whole.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         try:
+            with whole.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             asset = admit(service, upload.tenant, Received(whole, upload.size_bytes, sha256), upload.name)
-        except BaseException:
-            service.ledger.remove_upload(upload.id)
+        except BaseException as error:
+            is_to_blame = isinstance(error, FaceFusionError) and status_of(error) < 500
+            if is_to_blame or not whole.is_file():
+                service.ledger.remove_upload(upload.id)
+            else:
+                whole.replace(path)
             raise
     service.ledger.change_upload(upload.id, asset_id=asset.id)
     return asset.id

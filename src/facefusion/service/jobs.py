@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +16,7 @@ from facefusion.jobs.store import LOCAL, Job, JobStore, StageProgress
 from facefusion.jobs.stored import Merged
 from facefusion.jobs.sweep import Swept
 from facefusion.models.store import OnBytes, ignore_bytes
+from facefusion.packed import pack, unpack
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import Outcome
 from facefusion.recipe import Recipe, build_recipe
@@ -452,14 +451,13 @@ def _summary(job: Job, share: float, is_stopped: bool) -> JobSummary:
 
 
 def _write_cursor(job: Job) -> str:
-    return base64.urlsafe_b64encode(json.dumps([job.created_at, job.id]).encode()).decode().rstrip("=")
+    return pack(job.created_at, job.id)
 
 
 def _read_cursor(text: str) -> tuple[float, str] | None:
     if not text:
         return None
     try:
-        at, job_id = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        return float(at), str(job_id)
-    except (ValueError, TypeError) as error:
+        return unpack(text)
+    except ValueError as error:
         raise RecipeError(f"{text!r} is no cursor.", "Use the one that the page before told.") from error
