@@ -176,12 +176,6 @@ def test_a_recording_that_fails_leaves_what_was_there(tmp_path, stream):
     path = tmp_path / "r.mp4"
     path.write_bytes(b"old")
 
-    def source():
-        yield stream[0]
-        raise MediaUnreadable("The camera is gone.", "")
-
-    with pytest.raises(MediaUnreadable, match="gone"):
-        record(recipe(), source(), path, 10, is_dropping=False)
     with pytest.raises(MediaUnreadable, match="no frame"):
         record(recipe(), [], path, 10)
     with pytest.raises(OutputRefused):
@@ -190,6 +184,17 @@ def test_a_recording_that_fails_leaves_what_was_there(tmp_path, stream):
         record(recipe(), stream, path, float("nan"))
     assert path.read_bytes() == b"old"
     assert [other.name for other in tmp_path.iterdir()] == ["r.mp4"]
+
+
+def test_what_was_recorded_before_a_camera_went_is_kept(tmp_path, stream):
+    def source():
+        yield from stream[:3]
+        raise MediaUnreadable("The camera is gone.", "")
+
+    done = record(recipe(), source(), tmp_path / "r.mp4", 10, is_dropping=False)
+    assert done.frames == 3
+    assert done.notes[0] == "The camera is gone. What was recorded until then is kept."
+    assert len(list(ClipReader(tmp_path / "r.mp4"))) == 3
 
 
 def test_a_recording_does_not_go_over_what_it_reads(tmp_path, stream):

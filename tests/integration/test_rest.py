@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 from fractions import Fraction
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.live import LiveServer, upload, wait_for_job
+from tests.live import InProcess, LiveServer, upload, wait_for_job
 from tests.patience import wait_until
 
 from facefusion.apps.cli import main
@@ -18,6 +19,9 @@ from facefusion.client import Client
 from facefusion.errors import AccessRefused, NotThere
 from facefusion.jobs.storage import hash_file
 from facefusion.media.generate import write_test_clip
+from facefusion.server.config import ServerConfig
+from facefusion.server.hands import log_faults
+from facefusion.service.backend import Backend
 from facefusion.testing.fakes import sample_path
 
 
@@ -190,3 +194,18 @@ def test_what_can_be_asked_for_is_what_may_be_asked_for(anna):
 def test_a_key_that_no_header_can_carry_is_refused_by_the_client(key):
     with pytest.raises(AccessRefused, match="no key"):
         Client("http://127.0.0.1:1", key=key)
+
+
+def test_what_nobody_expected_is_noted_once_with_the_id_that_the_client_is_told(tmp_path, capfd, monkeypatch):
+    log = logging.getLogger("facefusion.server")
+    monkeypatch.setattr(log, "handlers", [])
+    log_faults()
+    log_faults()  # as every process of a service does, and a service that is made twice
+    with InProcess(ServerConfig(Backend(tmp_path / "jobs"))) as made, made.client("anna") as client:
+        monkeypatch.setattr(made.service.ledger, "list_orders", lambda *_, **__: 1 / 0)
+        told = client.get("/v1/jobs")
+    assert told.status_code == 500 and told.json()["code"] == "fault"
+    assert "division" not in told.text
+    noted = capfd.readouterr().err
+    assert "ZeroDivisionError" in noted
+    assert noted.count(told.json()["request_id"]) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import queue
@@ -40,8 +41,20 @@ NICE = 5
 """By how much the work of processes gives way to whoever only asks how things are."""
 
 
+def log_faults() -> None:
+    """What nobody expected goes to standard error, with the id that clients are told; in every process there is."""
+    log = logging.getLogger("facefusion.server")
+    if any(isinstance(handler, logging.StreamHandler) for handler in log.handlers):
+        return
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.ERROR)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(handler)
+
+
 def begin_child(memory_bytes: int = 0) -> None:
     """What every process does first: end with its parent, leave Ctrl-C to it, give way, and keep to some memory."""
+    log_faults()
     follow_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import socket
@@ -22,6 +21,7 @@ from facefusion.errors import OutputRefused, RecipeError
 from facefusion.jobs.ledger import Ledger
 from facefusion.server.app import build_app
 from facefusion.server.config import ServerConfig, Serving
+from facefusion.server.hands import log_faults
 from facefusion.server.state import Service
 from facefusion.workplace import make_folder
 
@@ -220,7 +220,7 @@ def serve(config: ServerConfig, on_ready: Callable[[Serving], None]) -> None:
     host, port = config.host, held.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     url = f"{'https' if config.certificate else 'http'}://{shown}:{port}"
-    logging.getLogger("facefusion.server").addHandler(logging.NullHandler())
+    log_faults()
     server = ReadyServer(
         uvicorn.Config(
             build_app(config, made=service),

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from facefusion.errors import MediaUnreadable, RecipeError
+from facefusion.errors import MediaError, MediaUnreadable, OutputRefused, RecipeError
 from facefusion.media.camera import Camera, Recorder
 from facefusion.media.files import Named
 from facefusion.media.writer import check_clip_output
@@ -131,7 +131,7 @@ def record(
         settings = recipe.output_video_encoder, recipe.output_video_preset, recipe.output_video_quality
         models = live.models
         comment = f"{COMMENT}; models: {', '.join(models)}" if models else COMMENT
-        is_stopped = False
+        is_stopped, ended = False, ""
         with Recorder(output, *settings, comment, rate) as recorder:
             try:
                 for rendered in live.run(_until(newest or frames, seconds)):
@@ -141,11 +141,18 @@ def record(
                     on_progress(Progress("live", counted.frames, 0))
             except KeyboardInterrupt:
                 is_stopped = True
+            except MediaError as error:  # a camera that is pulled out takes nothing along
+                if isinstance(error, OutputRefused) or not counted.frames:
+                    raise
+                ended = f"{error.message} What was recorded until then is kept."
             if not counted.frames:
                 raise MediaUnreadable("The camera gave no frame.", "Check it, or its name.")
-        notes = ((STOPPED,) if is_stopped else ()) + (
-            () if counted.changed else ("Nobody was seen, so nothing was changed.",)
+        told = (
+            STOPPED if is_stopped else "",
+            ended,
+            "" if counted.changed else "Nobody was seen, so nothing was changed.",
         )
+        notes = tuple(note for note in told if note)
         height, width = counted.size
         dropped = newest.dropped_count if newest else 0
         return Recorded(
