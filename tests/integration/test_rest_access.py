@@ -57,6 +57,7 @@ ROUTES = {
     "GET /v1/health": Case(NOBODY),
     "GET /v1/openapi.json": Case(NOBODY),
     "GET /": Case(NOBODY),
+    "GET /page/{path:path}": Case(NOBODY),
     "POST /v1/session": Case(NOBODY, json={"key": "ff_nothing"}),
     "GET /v1/session": Case(ANYBODY),
     "DELETE /v1/session": Case(ANYBODY),
@@ -363,7 +364,7 @@ def test_a_key_is_traded_for_a_cookie_that_ends_with_it(world):
 )
 def test_a_name_that_is_not_ours_is_refused(world, host):
     """A page elsewhere may have its own name lead to this machine (DNS rebinding)."""
-    for path in ("/", "/v1/health", "/v1/session", "/static/index.html"):
+    for path in ("/", "/v1/health", "/v1/session", "/page/index.html"):
         answer = world.client.get(path, headers={"Host": host})
         assert_problem(answer, 421, "host")
         assert "set-cookie" not in answer.headers
@@ -377,7 +378,7 @@ def test_our_own_names_are_known(world):
 def test_every_answer_has_the_headers_that_keep_a_browser_safe(world):
     anna = world.bearer(world.keys["anna"])
     answers = [
-        world.client.get("/"), world.client.get("/static/index.html"), world.client.get("/v1/nothing"),
+        world.client.get("/"), world.client.get("/page/index.html"), world.client.get("/v1/nothing"),
         world.client.get("/v1/session"), world.client.get("/v1/session", headers=anna),
         world.client.get(f"/v1/assets/{world.asset}", headers=anna),
         world.client.get("/v1/health", headers={"Host": "evil.example"}),
