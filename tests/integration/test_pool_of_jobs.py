@@ -286,8 +286,8 @@ def test_what_nobody_expected_is_an_error_of_ours_with_the_job_kept(
         assert "--workers" in caught.value.hint
     else:
         assert ".py:" in caught.value.message
-        assert "Traceback" in stored.outcome["error"]["trace"]
-        assert caught.value.trace == stored.outcome["error"]["trace"]
+        assert "Traceback" in stored.failure.trace
+        assert caught.value.trace == stored.failure.trace
         told = [shown_by("show", tmp_path, job.id, *more) for more in ((), ("--debug",))]
         assert ["Traceback" in text for text in told] == [False, True]
         assert all("failed" in text and "render 0 failed 2 times" in text for text in told)

@@ -18,6 +18,7 @@ from facefusion.errors import Conflict, LeaseLost, NotThere
 from facefusion.jobs.states import JobStatus
 from facefusion.jobs.store import JobStore, StageProgress, _jobs, _metadata, _patient, _progress
 from facefusion.jobs.store import _items as _parts
+from facefusion.wording import counted
 
 OrderStatus = JobStatus
 COMPARE_S = 60.0
@@ -633,7 +634,8 @@ class Ledger(JobStore):
             found = int(connection.execute(query).scalar() or 0)
             if found + len(asked) > max_open:
                 raise Conflict(
-                    f"{found} jobs of {max_open} that may be open at once are.", "Wait until some are over.",
+                    f"{counted(found, 'job is', 'jobs are')} open of {max_open} that may be at once.",
+                    "Wait until some are over.",
                     code="open_jobs",
                 )  # fmt: skip
         day, seconds = day_of(now), sum(one.video_s for one in asked)

@@ -21,6 +21,7 @@ from facefusion.server.guard import CSP_OF_FILES
 from facefusion.server.intake import THUMBNAIL, admit, drop, fresh_name, key_folder, receive, room_for, working
 from facefusion.server.problems import documented
 from facefusion.server.state import Service
+from facefusion.wording import counted
 
 router = APIRouter(prefix="/v1", tags=["assets"])
 AssetPath = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
@@ -218,7 +219,7 @@ def content(request: Request, service: Service, key: str, asset: Asset, is_saved
         span = _span(match[1], match[2], size)
         if span is None:
             headers["Content-Range"] = f"bytes */{size}"
-            raise RangeRefused(f"There are {size} bytes, and none of {wanted}.", headers)
+            raise RangeRefused(f"It has {counted(size, 'byte')}, and none of {wanted}.", headers)
         start, stop = span
         status = 206
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"

@@ -16,6 +16,7 @@ from facefusion.errors import FaceFusionError, Fault, RequestRefused, ServiceErr
 from facefusion.jobs.ledger import Deed
 from facefusion.server.config import ServerConfig
 from facefusion.server.problems import respond
+from facefusion.wording import counted
 
 BODY_BYTES = 1_000_000
 """Largest body that is no file."""
@@ -143,7 +144,7 @@ class _Body:
         if length and not length.isdigit():
             raise RequestRefused("Content-Length is no number.", "Send its length in bytes.")
         if not self._is_file and length and int(length) > BODY_BYTES:
-            raise TooLarge(f"A body has up to {BODY_BYTES} bytes here.", "Send files to POST /v1/assets.")
+            raise TooLarge(f"A body has up to {counted(BODY_BYTES, 'byte')} here.", "Send files to POST /v1/assets.")
 
     async def __call__(self) -> Message:
         if self._is_whole:
@@ -167,7 +168,7 @@ class _Body:
         self._count += len(message.get("body", b""))
         self._is_whole = not message.get("more_body", False)
         if not self._is_file and self._count > BODY_BYTES:
-            raise TooLarge(f"A body has up to {BODY_BYTES} bytes here.", "Send files to POST /v1/assets.")
+            raise TooLarge(f"A body has up to {counted(BODY_BYTES, 'byte')} here.", "Send files to POST /v1/assets.")
         passed_s = time.monotonic() - self._began
         if passed_s > SLOW_AFTER_S and self._count < SLOWEST * passed_s and not self._is_whole:
             raise ServiceError(

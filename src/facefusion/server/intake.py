@@ -26,6 +26,7 @@ from facefusion.errors import (
 )
 from facefusion.jobs.ledger import Asset
 from facefusion.server.state import Service, new_id
+from facefusion.wording import counted
 from facefusion.workplace import Workplace
 
 LOOK_S = 120.0
@@ -83,7 +84,9 @@ class Counter:
         """
         self.count += len(piece)
         if self.count > self._most:
-            raise TooLarge(f"This has more than the {self._most} bytes that are taken.", "Send a smaller file.")
+            raise TooLarge(
+                f"This has more than {counted(self._most, 'byte')}; no more are taken.", "Send a smaller file."
+            )
         self._held.append(piece)
         self._held_bytes += len(piece)
         if self._held_bytes >= _PIECE:
@@ -130,11 +133,11 @@ def room_for(service: Service, tenant: str, size_bytes: int) -> int:
     """
     most = service.config.upload_bytes
     if size_bytes > most:
-        raise TooLarge(f"This has {size_bytes} bytes; up to {most} are taken.", "Send a smaller file.")
+        raise TooLarge(f"This has {counted(size_bytes, 'byte')}; up to {most} are taken.", "Send a smaller file.")
     left = int(service.config.quotas.stored_bytes - service.ledger.used(tenant)["bytes"])
     if size_bytes > left or left <= 0:
         raise LimitReached(
-            f"{max(left, 0)} bytes of what may be stored are left.",
+            f"{counted(max(left, 0), 'byte')} of what may be stored can still come.",
             "Delete assets that are not needed.",
             3600.0,
             "stored",

@@ -35,6 +35,7 @@ from facefusion.server.problems import documented, for_clients
 from facefusion.server.recipes import AssetId, assets_of, output_suffix, plain, recipe_models, to_recipe
 from facefusion.server.state import Service, new_id
 from facefusion.server.webhooks import check_url
+from facefusion.wording import counted
 
 MAX_BATCH = 500
 """Jobs that can be asked for at once."""
@@ -139,7 +140,7 @@ def build_router() -> APIRouter:
         groups = body.sources or [[]]
         if len(groups) * len(body.targets) > MAX_BATCH:
             raise RecipeError(
-                f"These are {len(groups) * len(body.targets)} jobs.", f"Ask for up to {MAX_BATCH} at once."
+                f"That makes {counted(len(groups) * len(body.targets), 'job')}.", f"Ask for up to {MAX_BATCH} at once."
             )
         batch, shared, made = new_id(), plain(body.recipe), []
         for group in groups:

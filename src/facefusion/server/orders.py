@@ -27,6 +27,7 @@ from facefusion.server.hands import begin_child
 from facefusion.server.intake import THUMBNAIL, key_folder, shown_name
 from facefusion.server.recipes import to_recipe
 from facefusion.server.webhooks import message_of
+from facefusion.wording import counted
 from facefusion.workplace import make_folder
 
 if TYPE_CHECKING:
@@ -146,7 +147,10 @@ class _Clerk:
 
     def _serve(self, order: Order) -> None:
         if order.tries > MAX_TRIES and not self._config.backend.is_cluster:
-            raise Fault(f"{order.tries - 1} processes ended over this job.", "Try a smaller target, or tell us.")
+            raise Fault(
+                f"{counted(order.tries - 1, 'process', 'processes')} ended over this job.",
+                "Try a smaller target, or tell us.",
+            )
         if order.is_cancelled:
             if order.job_id:
                 with suppress(UnknownJob):

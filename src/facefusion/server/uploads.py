@@ -26,6 +26,7 @@ from facefusion.server.assets import service_of
 from facefusion.server.intake import Counter, Received, admit, no_room, room_for, shown_name, working
 from facefusion.server.problems import documented, status_of
 from facefusion.server.state import Service, new_id
+from facefusion.wording import counted
 from facefusion.workplace import take
 
 router = APIRouter(prefix="/v1", tags=["uploads"])
@@ -221,7 +222,8 @@ async def _append(service: Service, upload: Upload, offset: int, request: Reques
         announced = int(request.headers.get("content-length") or 0)
         if offset + announced > upload.size_bytes:
             raise TooLarge(
-                f"This piece goes beyond the {upload.size_bytes} bytes that were announced.", "Send what is left."
+                f"This piece goes beyond what was announced, {counted(upload.size_bytes, 'byte')}.",
+                "Send what is left.",
             )
         if not upload.asset_id:
             there = await _write(path, upload.size_bytes - there, there, request.stream())
