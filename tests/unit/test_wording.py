@@ -20,7 +20,8 @@ NEVER_ONE = {
     "{outcome.frames_per_s:.1f} frames", "{stage.frames_per_s:.1f} frames",
     "{rate:.1f} frames", "{made.frames_per_s:.1f} frames",
     "{recipe.face_map_path} names", "{sides} pixels",
-    "{file.size_bytes or '?'} bytes", "million pixels", "{what} answers", "{answer.url.host} answers", "{suffix} files", "{path.suffix} files",
+    "{file.size_bytes or '?'} bytes", "million pixels", "{what} answers", "{answer.url.host} answers",
+    "{suffix} files", "{path.suffix} files",
 }  # fmt: skip
 
 
