@@ -44,7 +44,9 @@ def make_new(connection: sa.Connection, head: str) -> bool:
 
 def script_of(connection: sqlite3.Connection) -> str:
     """What makes a store like this one."""
-    tables = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid").fetchall()
+    # SQLAlchemy makes the indexes of a table in an order of its own each time.
+    order = "type = 'index', CASE type WHEN 'index' THEN name END, rowid"
+    tables = connection.execute(f"SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY {order}").fetchall()
     steps = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     statements = [re.sub(r"\s+", " ", sql).replace("( ", "(").replace(" )", ")") for (sql,) in tables]
     statements += [f"INSERT INTO alembic_version VALUES ('{step}')" for (step,) in steps]
