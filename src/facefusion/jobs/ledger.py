@@ -406,6 +406,11 @@ class Ledger(JobStore):
             if not done.rowcount:
                 raise NotThere(f"There is no key {key_id}.", "See 'facefusion keys list'.")
 
+    def _own_row(self, table: sa.Table, tenant: str, id_: str) -> sa.Row[Any] | None:
+        """What a tenant has of an id; None where it is not there, or somebody else's."""
+        with self._reading() as connection:
+            return connection.execute(sa.select(table).where(table.c.id == id_, table.c.tenant == tenant)).first()
+
     # Assets
 
     @_patient
@@ -423,9 +428,7 @@ class Ledger(JobStore):
     @_patient
     def find_asset(self, tenant: str, asset_id: str) -> Asset | None:
         """An asset of a tenant."""
-        query = sa.select(_assets).where(_assets.c.id == asset_id, _assets.c.tenant == tenant)
-        with self._reading() as connection:
-            row = connection.execute(query).first()
+        row = self._own_row(_assets, tenant, asset_id)
         return None if row is None else Asset(**row._mapping)
 
     def get_asset(self, tenant: str, asset_id: str) -> Asset:
@@ -522,9 +525,7 @@ class Ledger(JobStore):
         ------
         NotThere
         """
-        query = sa.select(_uploads).where(_uploads.c.id == upload_id, _uploads.c.tenant == tenant)
-        with self._reading() as connection:
-            row = connection.execute(query).first()
+        row = self._own_row(_uploads, tenant, upload_id)
         if row is None:
             raise NotThere(f"There is no upload {upload_id}.", "It may have expired: begin again.")
         return Upload(**row._mapping)
@@ -661,9 +662,7 @@ class Ledger(JobStore):
         ------
         NotThere
         """
-        query = sa.select(_orders).where(_orders.c.id == order_id, _orders.c.tenant == tenant)
-        with self._reading() as connection:
-            row = connection.execute(query).first()
+        row = self._own_row(_orders, tenant, order_id)
         if row is None:
             raise NotThere(f"There is no job {order_id}.", "See GET /v1/jobs.")
         return Order(**row._mapping)

@@ -487,6 +487,21 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def bring(storage: Storage, key: str, goal: Path) -> None:
+    """Copy a file of a storage to this machine; it is there whole or not at all.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the storage has no such file.
+    """
+    goal.parent.mkdir(parents=True, exist_ok=True)
+    with storage.local(key) as path:
+        part = goal.with_name(f".{goal.name}")
+        shutil.copyfile(path, part)
+        part.replace(goal)
+
+
 def _sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())

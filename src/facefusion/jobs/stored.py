@@ -7,7 +7,8 @@ for itself: models, threads. `facefusion.pipeline.plan.Plan` is made of the two 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -93,7 +94,7 @@ class StoredPlan:
         StoreRefused
             When it is not a plan.
         """
-        try:
+        with _reading(job_id):
             made, target = values.get("generated"), values.get("target")
             found = Found(
                 _one_of(values.get("kind", "clip"), Kind),
@@ -107,8 +108,6 @@ class StoredPlan:
             size = int(values.get("target_bytes", 0))
             notes = tuple(str(note) for note in values.get("notes", ()))
             return cls(version, found, models, hashes, work, taken_from, inputs, size, notes)
-        except _WRONG as error:
-            raise _damaged(job_id) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +137,8 @@ class Joined:
         ------
         StoreRefused
         """
-        try:
+        with _reading(job_id):
             return cls({int(k): int(v) for k, v in _table(values, "assigned").items()}, int(values["tracks"]))
-        except _WRONG as error:
-            raise _damaged(job_id) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +173,9 @@ class Rendered:
         ------
         StoreRefused
         """
-        try:
+        with _reading(job_id):
             pts, durations = (tuple(int(value) for value in values[name]) for name in ("pts", "durations"))
             return cls(pts, durations, int(values["changed"]), Defects.from_dict(values["defects"]))
-        except _WRONG as error:
-            raise _damaged(job_id) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,11 +215,9 @@ class Told:
         ------
         StoreRefused
         """
-        try:
+        with _reading(job_id):
             code, message, hint = (str(values[name]) for name in ("code", "message", "hint"))
             return cls(code, message, hint, str(values.get("trace", "")))
-        except _WRONG as error:
-            raise _damaged(job_id) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +265,7 @@ class Merged:
         ------
         StoreRefused
         """
-        try:
+        with _reading(job_id):
             frames, changed, tracks = (int(values[name]) for name in ("frames", "changed", "tracks"))
             models, notes = (tuple(str(word) for word in values.get(name, ())) for name in ("models", "notes"))
             failure = values.get("failure")
@@ -281,17 +274,22 @@ class Merged:
             told = None if failure is None else Told.from_dict(failure, job_id)
             sha256, size = str(values["sha256"]), int(values["size_bytes"])
             return cls(frames, changed, tracks, models, notes, sha256, size, told)
-        except _WRONG as error:
-            raise _damaged(job_id) from error
 
 
 Outcome = Joined | Rendered | Merged
 """What an item leaves beside its file; those of other stages leave nothing."""
 
 
-def _damaged(job_id: str) -> StoreRefused:
-    name = f"Job {job_id}" if job_id else "A job"
-    return StoreRefused(f"{name} is damaged in the store.", f"Delete it: facefusion jobs delete {job_id or 'ID'}")
+@contextmanager
+def _reading(job_id: str) -> Iterator[None]:
+    """Whatever reading values of a job raises is one error of ours, which names the job."""
+    try:
+        yield
+    except _WRONG as error:
+        name = f"Job {job_id}" if job_id else "A job"
+        raise StoreRefused(
+            f"{name} is damaged in the store.", f"Delete it: facefusion jobs delete {job_id or 'ID'}"
+        ) from error
 
 
 def _if_any(name: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from facefusion.errors import (
     own_error,
 )
 from facefusion.jobs.states import Item, Publish, StageName
-from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, check_key, hash_file
+from facefusion.jobs.storage import FolderStorage, Storage, bring, check_job_id, check_key, hash_file
 from facefusion.jobs.store import Job, JobStore
 from facefusion.jobs.stored import Joined, Merged, Outcome, Rendered, StoredPlan, Told
 from facefusion.media.generated import join_generated
@@ -452,9 +452,7 @@ class Worker:
             return self.storage.path(key)
         goal = self._folder / "inputs" / "generated.mp4"
         if not goal.exists() and self.storage.has(key):
-            goal.parent.mkdir(parents=True, exist_ok=True)
-            with self.storage.local(key) as copy:
-                shutil.copyfile(copy, goal)
+            bring(self.storage, key, goal)
         return goal
 
     def _localised(self, job: Job, stored: StoredPlan, recipe: Recipe) -> tuple[Recipe, dict[Path, Path]]:
@@ -475,9 +473,7 @@ class Worker:
                 return places[path]
             places[path] = goal = folder / key
             if not goal.exists():
-                goal.parent.mkdir(parents=True, exist_ok=True)
-                with self.storage.local(key) as copy:
-                    shutil.copyfile(copy, goal)
+                bring(self.storage, key, goal)
             return goal
 
         values: dict[str, Any] = {
