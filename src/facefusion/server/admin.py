@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from facefusion.declaration import find_processor
-from facefusion.errors import FaceFusionError, NotThere, UnknownModel, own_error
+from facefusion.errors import FaceFusionError, NotThere, UnknownModel
 from facefusion.server.access import COOKIE, SESSION_S, Principal, allows, anybody, check_same_origin
 from facefusion.server.assets import service_of
 from facefusion.server.bodies import (
@@ -31,7 +31,7 @@ from facefusion.server.bodies import (
     write_cursor,
 )
 from facefusion.server.life import files_of, remove_tenant
-from facefusion.server.problems import documented
+from facefusion.server.problems import documented, noted
 from facefusion.server.recipes import FORMATS, allowed, recipe_models
 from facefusion.server.state import Service
 from facefusion.version import __version__
@@ -238,8 +238,8 @@ def _fetch(service: Service, model_id: str, told: dict[str, Any]) -> None:
             pass
         told["state"] = "here"
     except Exception as error:
-        known = own_error(error)
-        told.update(state="failed", error={"code": known.code, "message": known.message, "hint": known.hint})
+        hint = "Tell who runs this service which model it was."
+        told.update(state="failed", error=noted(error, f"model {model_id}", hint))
 
 
 @router.get("/models/{model_id:path}", response_model=ModelBody, summary="A model", responses=documented(404))

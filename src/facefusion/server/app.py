@@ -42,7 +42,7 @@ def build_app(config: ServerConfig, is_working: bool = True, made: Service | Non
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service = made or Service(config)
-        app.state.service, app.state.hub, app.state.finder = service, events.Hub(service), looks.Finder(service)
+        app.state.service, app.state.hub, app.state.finder = service, events.Hub(service), looks.PeopleFinder(service)
         app.state.shots = shots.ShotFinder(service)
         keeper = Keeper(service)
         if is_working:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,12 +11,13 @@ from fastapi import Path as FromPath
 from fastapi.responses import JSONResponse
 from pydantic import ConfigDict, Field, create_model
 
-from facefusion.errors import FaceFusionError, NotThere, RecipeError, own_error
+from facefusion.errors import FaceFusionError, NotThere, RecipeError
 from facefusion.jobs.ledger import Asset
 from facefusion.jobs.storage import FolderStorage
 from facefusion.server.access import Principal, allows
 from facefusion.server.assets import AssetPath, service_of
 from facefusion.server.bodies import ErrorBody, Faces, PersonBody
+from facefusion.server.finder import Finder
 from facefusion.server.guard import CSP_OF_FILES
 from facefusion.server.intake import key_folder, working
 from facefusion.server.jobs import JobPath
@@ -40,46 +40,29 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
 plain_router = APIRouter(prefix="/v1", tags=["looks"])
 
 
-class Finder:
-    """Looks for people in targets, each once.
+class PeopleFinder(Finder[Faces]):
+    """Looks for people in targets."""
 
-    Parameters
-    ----------
-    service
-        Whose targets.
-    """
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._lock = threading.Lock()
-        self._busy: set[str] = set()
+    record = FOUND
 
     def find(self, asset: Asset) -> Faces:
         """What is known of the people in an asset; looking for them is begun where nobody has."""
-        found = self._known(asset)
-        if found is not None:
-            return found
-        with self._lock:
-            is_new = asset.id not in self._busy
-            self._busy.add(asset.id)
-        if is_new:
-            threading.Thread(target=self._look, args=(asset,), name="faces", daemon=True).start()
-        return Faces(state="finding")
+        found = self.known(asset)
+        if found is None:
+            self.begin(asset)
+        return found or Faces(state="finding")
 
     def wait_for(self, asset: Asset) -> Faces:
         """The same, when it is known."""
-        found = self._known(asset)
+        found = self.known(asset)
         if found is None:
-            self._look(asset)
-            found = self._known(asset)
+            self.find_out(asset)
+            found = self.known(asset)
         return found or Faces(state="failed")
 
-    def _known(self, asset: Asset) -> Faces | None:
-        try:
-            with self._service.storage.local(f"{key_folder(asset.tenant, asset.id)}{FOUND}") as path:
-                told = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
+    def read(self, asset: Asset, text: str) -> Faces:
+        """See `Finder`."""
+        told = json.loads(text)
         if told.get("error"):
             return Faces(state="failed", error=ErrorBody.of(told["error"]))
         return Faces(
@@ -94,42 +77,21 @@ class Finder:
             ],
         )  # fmt: skip
 
-    def _look(self, asset: Asset) -> None:
-        service = self._service
-        folder = key_folder(asset.tenant, asset.id)
-        try:
-            with working(service) as place:
-                told: dict[str, Any]
-                try:
-                    with service.storage.local(asset.key) as target:
-                        pictures = place / "pictures"
-                        pictures.mkdir()
-                        options = {
-                            "target_path": target,
-                            "faces": "all",
-                            "allow_8bit": True,
-                            **service.config.execution,
-                        }
-                        told = {"people": service.studio.call(look_for_people, LOOK_S, options, pictures)}
-                        for path in sorted(pictures.iterdir()):
-                            service.storage.put(f"{folder}faces/{path.name}", path)
-                except Exception as error:
-                    known = own_error(error)
-                    if known.retryable:
-                        return
-                    message = known.message.replace(str(service.config.folder), "…")
-                    told = {"error": {"code": known.code, "message": message, "hint": known.hint}}
-                record = place / "faces.json"
-                record.write_text(json.dumps(told), encoding="utf-8")
-                if service.ledger.find_asset(asset.tenant, asset.id) is not None:
-                    service.storage.put(f"{folder}{FOUND}", record)
-                if service.ledger.find_asset(asset.tenant, asset.id) is None:  # deleted meanwhile
-                    service.storage.delete(folder)
-        except FaceFusionError:  # the storage is away: whoever asks again begins again
-            return
-        finally:
-            with self._lock:
-                self._busy.discard(asset.id)
+    def look(self, asset: Asset, place: Path) -> str:
+        """See `Finder`."""
+        service = self.service
+        with service.storage.local(asset.key) as target:
+            pictures = place / "pictures"
+            pictures.mkdir()
+            options = {"target_path": target, "faces": "all", "allow_8bit": True, **service.config.execution}
+            people = service.studio.call(look_for_people, LOOK_S, options, pictures)
+            for path in sorted(pictures.iterdir()):
+                service.storage.put(f"{key_folder(asset.tenant, asset.id)}faces/{path.name}", path)
+        return json.dumps({"people": people})
+
+    def failed(self, told: dict[str, str]) -> str:
+        """See `Finder`."""
+        return json.dumps({"error": told})
 
 
 @plain_router.get(
@@ -222,7 +184,7 @@ def build_router() -> APIRouter:
     return router
 
 
-def _preview(service: Service, finder: Finder, tenant: str, body: Any, kind: Literal["webp", "jpeg"]) -> Response:
+def _preview(service: Service, finder: PeopleFinder, tenant: str, body: Any, kind: Literal["webp", "jpeg"]) -> Response:
     asked = plain(body.recipe)
     assets = {asset_id: service.ledger.get_asset(tenant, asset_id) for asset_id in assets_of(asked)}
     target = assets[asked["target"]]

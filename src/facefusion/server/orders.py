@@ -12,7 +12,7 @@ import secrets
 import shutil
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from facefusion.errors import FaceFusionError, Fault, LeaseLost, NotThere, QualityTooLow, Stopped, UnknownJob, own_error
 from facefusion.jobs.ledger import Asset, Ledger, Order, OrderStatus, OrderView
-from facefusion.jobs.storage import FolderStorage, Storage, hash_file, open_storage
+from facefusion.jobs.storage import FolderStorage, Storage, bring, hash_file, open_storage
 from facefusion.server.bodies import JobBody
 from facefusion.server.config import ServerConfig
 from facefusion.server.hands import begin_child
 from facefusion.server.intake import THUMBNAIL, key_folder, shown_name
+from facefusion.server.problems import noted
 from facefusion.server.recipes import to_recipe
 from facefusion.server.webhooks import message_of
 from facefusion.wording import counted
@@ -165,11 +166,10 @@ class _Clerk:
             self._run(order)
 
     def _plan(self, order: Order) -> Order:
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
+        with warnings.catch_warnings():  # they are kept with the plan
+            warnings.simplefilter("ignore")
             submitted = self._jobs.submit(self._recipe(order))
-        notes = [str(one.message) for one in told if type(one.message).__name__ == "PoorSourceWarning"]
-        outcome = {"notes": self._without_files(order, notes)}
+        outcome = {"notes": self._without_files(order, self._ledger.get(submitted.job.id).plan.notes)}
         self._ledger.change_order(order.id, self._owner, job_id=submitted.job.id, status="running", outcome=outcome)
         now = self._ledger.keep_order(order.id, self._owner, LEASE_S)
         if now.is_cancelled:
@@ -246,10 +246,7 @@ class _Clerk:
         goal = make_folder(input_folder(self._config, order.id)) / name
         if not goal.is_file():
             try:
-                with self._storage.local(key) as path:
-                    part = goal.with_name(f".{goal.name}")
-                    shutil.copyfile(path, part)
-                    part.replace(goal)
+                bring(self._storage, key, goal)
             except FileNotFoundError as error:
                 raise NotThere(f"{name} is not there.", "It may have expired; upload it again.") from error
         return goal
@@ -286,8 +283,7 @@ class _Clerk:
                     reports[name] = f"{folder}{path.name}"
         outcome: dict[str, Any] = {
             "asset": asset.id,
-            # What was said when the job was planned is said again with its outcome.
-            "notes": list(dict.fromkeys(self._without_files(order, [*order.outcome.get("notes", ()), *merged.notes]))),
+            "notes": self._without_files(order, merged.notes),
             "models": list(merged.models),
             "report": reports,
             "frames": merged.frame_count,
@@ -303,16 +299,8 @@ class _Clerk:
         if known.retryable and order.tries < MAX_TRIES and not isinstance(known, Fault):
             self._ledger.let_go(order.id, self._owner, 2.0**order.tries)
             return
-        told = {"code": known.code, "message": known.message, "hint": known.hint}
-        if isinstance(known, Fault):
-            told |= {
-                "message": "Something went wrong that should not.",
-                "hint": "Tell who runs this service the id of the job.",
-            }
-            import logging
-
-            logging.getLogger("facefusion.server").error("order %s: %s", order.id, known.message, exc_info=error)
-        told = dict(zip(told, self._without_files(order, list(told.values())), strict=True))
+        told = noted(error, f"order {order.id}", "Tell who runs this service the id of the job.")
+        told = dict(zip(told, self._without_files(order, tuple(told.values())), strict=True))
         with suppress(LeaseLost):
             self._end(order, "failed", order.outcome, told)
 
@@ -326,7 +314,7 @@ class _Clerk:
     ) -> None:
         end_order(self._ledger, order, self._owner, status, outcome, error, output)
 
-    def _without_files(self, order: Order, texts: list[str]) -> list[str]:
+    def _without_files(self, order: Order, texts: Sequence[str]) -> list[str]:
         """Sentences in which files are called as their owner calls them."""
         names = {}
         for asset_id in _ids_in(order.request["recipe"]):
@@ -342,17 +330,11 @@ class _Clerk:
                     text = text.replace(where, name)
             for folder in folders:
                 text = text.replace(folder, "…")
-            made.append(_as_rest(text))
+            made.append(text)
         return made
 
     def _clear(self, order: Order) -> None:
         clear_order(self._config, order.id)
-
-
-def _as_rest(text: str) -> str:
-    """A sentence without what only a command line can do."""
-    cut = text.split(" is kept: facefusion jobs resume")[0]
-    return cut if cut == text else f"{cut.rpartition('Job ')[0]}Try again: POST /v1/jobs/ID/retry.".strip()
 
 
 def _stem(name: str) -> str:

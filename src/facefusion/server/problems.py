@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -87,7 +88,12 @@ def status_of(error: FaceFusionError) -> int:
 
 
 def for_clients(text: str) -> str:
-    """A sentence in which options are called as in a recipe over the network, and files lose their folder."""
+    """A sentence in which options are called as in a recipe over the network, files lose their folder, and nothing is
+    left of what only a command line can do.
+    """
+    kept, mark, _ = text.partition(" is kept: facefusion jobs resume")
+    if mark:
+        text = f"{kept.rpartition('Job ')[0]}Try again: POST /v1/jobs/ID/retry.".strip()
     return _PATH.sub(r"\1", _FLAG.sub(lambda found: _names().get(found[0], found[0]), text))
 
 
@@ -98,6 +104,33 @@ def _names() -> Mapping[str, str]:
     named = {name: f"{flat[name][0].name}.{flat[name][1]}" for name in flat}
     found = {name: _RENAMED.get(name, named.get(name, name)) for name in known_options() if name not in _OF_THE_SERVICE}
     return {flag: called for name, called in found.items() for flag in flags_of(name)}
+
+
+def facts_of(error: FaceFusionError, hint_of_fault: str) -> dict[str, str]:
+    """What is told of an error: its code, message and hint. Of what nobody expected no more than that it happened: what
+    it says may be of anybody.
+    """
+    if isinstance(error, errors.Fault):
+        return {"code": error.code, "message": "Something went wrong that should not.", "hint": hint_of_fault}
+    return {"code": error.code, "message": error.message, "hint": error.hint}
+
+
+def noted(error: Exception, what: str, hint_of_fault: str) -> dict[str, str]:
+    """`facts_of` an error that no request waits for; what nobody expected goes to the log.
+
+    Parameters
+    ----------
+    error
+        Whatever was raised.
+    what
+        What it is about, with its id.
+    hint_of_fault
+        What to do about what nobody expected.
+    """
+    known = errors.own_error(error)
+    if isinstance(known, errors.Fault):
+        logging.getLogger("facefusion.server").error("%s: %s", what, known.message, exc_info=error)
+    return facts_of(known, hint_of_fault)
 
 
 def respond(error: FaceFusionError, request_id: str, flaws: Sequence[Flaw] = ()) -> JSONResponse:
@@ -113,12 +146,7 @@ def respond(error: FaceFusionError, request_id: str, flaws: Sequence[Flaw] = ())
         All that is wrong in a body.
     """
     status = status_of(error)
-    message, hint = for_clients(error.message), for_clients(error.hint)
-    if isinstance(error, errors.Fault):  # what it says may be of anybody
-        message, hint = (
-            "Something went wrong that should not.",
-            "It was noted; tell who runs this service the request id.",
-        )
+    told = facts_of(error, "It was noted; tell who runs this service the request id.")
     headers = {"Cache-Control": "no-store"}
     retry_after_s = getattr(error, "retry_after_s", 0.0) or (5.0 if status == 503 else 0.0)
     if retry_after_s:
@@ -130,8 +158,8 @@ def respond(error: FaceFusionError, request_id: str, flaws: Sequence[Flaw] = ())
         title=error.code.replace("_", " ").capitalize(),
         status=status,
         code=error.code,
-        detail=message,
-        hint=hint,
+        detail=for_clients(told["message"]),
+        hint=for_clients(told["hint"]),
         request_id=request_id,
         errors=list(flaws),
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from email.utils import formatdate
@@ -21,6 +20,7 @@ from starlette.requests import ClientDisconnect
 
 from facefusion.errors import Conflict, FaceFusionError, KindRefused, RequestRefused, ServiceError, TooLarge
 from facefusion.jobs.ledger import Upload
+from facefusion.jobs.storage import hash_file
 from facefusion.server.access import Principal, allows
 from facefusion.server.assets import service_of
 from facefusion.server.intake import Counter, Received, admit, no_room, room_for, shown_name, working
@@ -263,9 +263,8 @@ def _finish(service: Service, upload: Upload, path: Path) -> str:
         whole = folder / "content"
         path.replace(whole)
         try:
-            with whole.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            asset = admit(service, upload.tenant, Received(whole, upload.size_bytes, sha256), upload.name)
+            received = Received(whole, upload.size_bytes, hash_file(whole))
+            asset = admit(service, upload.tenant, received, upload.name)
         except BaseException as error:
             is_to_blame = isinstance(error, FaceFusionError) and status_of(error) < 500
             if is_to_blame or not whole.is_file():
