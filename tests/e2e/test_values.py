@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -15,12 +16,15 @@ from facefusion.apps import cli
 from facefusion.apps.cli import _command_parser
 from facefusion.apps.show import Show
 from facefusion.errors import RecipeError
+from facefusion.jobs.ledger import Ledger
 from facefusion.media.image import read_photo
 from facefusion.models.store import ModelStore
 from facefusion.pipeline.clip import read_clip
 from facefusion.pipeline.runner import analyse_target
 from facefusion.pipeline.still import find_frame
 from facefusion.recipe import build_recipe
+from facefusion.server.access import KeyList, KeyView
+from facefusion.server.config import ServerConfig
 from facefusion.service import passes, plugins, sources
 from facefusion.service.backend import Backend
 from facefusion.service.doctor import examine
@@ -38,8 +42,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::facefusion.models.store.Unknown
 SOURCE, PHOTO, CLIP = (str(sample_path(name)) for name in ("source.jpg", "target.jpg", "target.mp4"))
 NEWS = ("progress", "bytes", "message", "note", "error")
 """Events that tell of the way, not of what came of it."""
+HOMES = ("facefusion.service.", "facefusion.plugins.listing", "facefusion.jobs.sweep", "facefusion.server.")
 WITHOUT = {
     ("worker",): "works until it is told to leave, and needs a broker; tests/e2e/test_cluster.py starts some",
+    ("serve",): "serves until it is told to stop; tests/integration/test_rest_jobs.py starts some",
     ("models", "fetch"): "goes to the network but for models that ship; tests/integration/test_fetch_and_bundles.py",
 }
 """Leaves whose answers are not asked for here, and why."""
@@ -133,11 +139,25 @@ def show_job(job_id):
         return Told(jobs.show(job_id), jobs.history(job_id)[-20:])
 
 
+def key_id():
+    """A key of the tenant 'film', made when there is none."""
+    if not list_keys().keys:
+        assert call("keys", "create", *NEW_KEY) == 0
+    return list_keys().keys[0].id
+
+
+def list_keys():
+    backend = Backend(Path(os.environ["FACEFUSION_JOBS_PATH"]))
+    with contextlib.closing(Ledger(ServerConfig(backend).store_url)) as ledger:
+        return KeyList(tuple(KeyView.of(key, ledger.now()) for key in ledger.list_keys("")))
+
+
 def ask(function):
     with jobs_here() as jobs:
         return function(jobs)
 
 
+NEW_KEY = ("--tenant", "film", "--scopes", "jobs:read")
 SWAP = ("-s", SOURCE, "-t", PHOTO, "-o", "o.png")
 RECIPE = {"source_paths": [SOURCE], "target_path": "clip.mp4"}
 LEAVES = {
@@ -185,6 +205,10 @@ LEAVES = {
         lambda: (SOURCE, PHOTO), "source",
         lambda: sources.inspect_sources("face_swapper", [Path(SOURCE), Path(PHOTO)], build_recipe({})),
     ),
+    ("keys", "create"): (lambda: NEW_KEY, "key", None),  # a secret is shown once
+    ("keys", "list"): (lambda: (), "keys", lambda: list_keys()),
+    ("keys", "rotate"): (lambda: (key_id(),), "key", None),
+    ("keys", "revoke"): (lambda: (key_id(),), "key", lambda: list_keys().keys[0]),
     ("doctor",): (lambda: (), "doctor", lambda: examine(Models())),
     ("job-list",): (lambda: (), "drafts", lambda: DraftList(drafts_here().list()[0])),
     ("job-create",): (lambda: ("new",), "draft", lambda: drafts_here().load("new")),
@@ -236,7 +260,7 @@ def test_json_prints_the_values_of_the_service_and_nothing_else(leaf, request, t
     for _, value in told:
         assert dataclasses.is_dataclass(value) and type(value).__dataclass_params__.frozen, value
         home = type(value).__module__
-        assert home.startswith(("facefusion.service.", "facefusion.plugins.listing", "facefusion.jobs.sweep")), home
+        assert home.startswith(HOMES), home
     if leaf in REFUSED:
         assert printed[-1]["event"] == "error"
     if not event:

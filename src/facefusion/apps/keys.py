@@ -79,7 +79,8 @@ def run_keys(words: Mapping[str, Any], settings: JobSettings, show: Show) -> int
                 _tell_new(*access.rotate_key(ledger, key.id, grace_s), ledger.now(), show)
             else:
                 ledger.change_key(key.id, revoked_at=ledger.now())
-                show.message(f"Key {key.id} opens nothing any more.", key=key.id, status="revoked")
+                ended = access.KeyView.of(access.find_key(ledger, key.id), ledger.now())
+                show.answer("key", ended, f"Key {key.id} opens nothing any more.")
     finally:
         ledger.close()
     return 0
