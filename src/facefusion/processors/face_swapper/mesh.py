@@ -100,18 +100,6 @@ MAX_BLUR = 0.06
 """Limit of softening over the height of the face."""
 SEEN_PX, SEEN_FINELY_PX = 200, 512
 """Height of a face down to which its picture is shrunk before it is measured; the same for masks that see more."""
-ROOM = 0.14
-"""Room around a source over its longer side in which haze is looked for."""
-CLEARED = 0.93
-"""Share of a source's haze that is taken away: with a little too much its shadows are lost and the rest glows."""
-PLAIN_LIGHT = np.array([-0.75, -1.25, -1.6], dtype=np.float32)
-"""Logarithm of an even light on skin, in which sources are shown."""
-RING_SIDE, FREE = 1.5, 0.2
-"""Sides of the box within which things bend, over the face's own; how far from there a head must be for all of it."""
-MAX_BLUR = 0.06
-"""Limit of softening over the height of the face."""
-SEEN_PX, SEEN_FINELY_PX = 200, 512
-"""Height of a face down to which its picture is shrunk before it is measured; the same for masks that see more."""
 OPAQUE = 0.998
 """Alpha from which nothing is seen of what lies under it."""
 ROOM = 0.14
