@@ -54,6 +54,7 @@ _JOB_FIELDS = (
     "jobs_path", "job_store", "broker", "storage", "worker_count", "queue", "priority", "memory_limit_gb",
     "disk_limit_gb", "job_tries", "lease_s", "keep_days",
 )  # fmt: skip
+_SIGNING_FIELDS = ("provenance", "signing_certificate", "signing_key", "identity_path")
 _APART = ("server", "remote")
 """Headings of options that stand only where they are asked for."""
 _KEY_ACTIONS = ("create", "list", "rotate", "revoke")
@@ -162,7 +163,7 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
             help="where results go, with {index}, {source_name}, {target_name}, {target_extension}",
         )
     elif command == "analyse":
-        _add_recipe_flags(parser, skip=("source_paths", "output_path", *_JOB_FIELDS))
+        _add_recipe_flags(parser, skip=("source_paths", "output_path", *_JOB_FIELDS, *_SIGNING_FIELDS))
         parser.add_argument("-o", "--output", dest="tracks_path", type=Path, required=True, help="tracks file to write")
     elif command == "render":
         _add_recipe_flags(parser, skip=_JOB_FIELDS)
@@ -189,14 +190,14 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         group.add_argument("--limit", type=int, default=0, help="so many jobs at most, the newest first")
         group.add_argument("--after", default="", metavar="CURSOR", help="go on after a page, with what it told")
         group.add_argument("--status", nargs="+", default=[], dest="statuses", help="only jobs like this")
-        _add_recipe_flags(parser, only=("jobs", "execution", "models"))
+        _add_recipe_flags(parser, only=("jobs", "provenance", "execution", "models"))
     elif command == "worker":
         parser.add_argument("--queues", nargs="+", default=["cpu"], help="queues to take work from (default: cpu)")
         parser.add_argument("--name", default="", help="name of the worker")
         parser.add_argument("--drain", action="store_true", help="tell the workers of --name, or all, to leave")
-        _add_recipe_flags(parser, only=("jobs", "execution", "models"))
+        _add_recipe_flags(parser, only=("jobs", "provenance", "execution", "models"))
     elif command == "serve":
-        _add_recipe_flags(parser, only=("jobs", "execution", "models", "server"))
+        _add_recipe_flags(parser, only=("jobs", "provenance", "execution", "models", "server"))
     elif command == "keys":
         what = "create --tenant NAME; list; rotate ID; revoke ID"
         parser.add_argument("action", choices=_KEY_ACTIONS, nargs="?", default="list", metavar="action", help=what)
