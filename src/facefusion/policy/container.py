@@ -225,6 +225,11 @@ def _check_jumbf(store: bytes) -> None:
             _need([name for name, _ in inner] == [b"cbor"], "a part of a manifest")
         if kind == b"c2cs":
             _check_signature(inner[0][1])
+        if kind == b"c2as":
+            for name, assertion in inner:
+                _need(name == b"jumb", "an assertion")
+                shape, _, values = _described(assertion)
+                _need([name for name, _ in values] == [shape], "an assertion")
     _need(seen == {b"c2as", b"c2cl", b"c2cs"} and len(parts) == 3, "the parts of a manifest")
 
 
