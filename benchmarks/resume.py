@@ -9,7 +9,6 @@ the whole group of processes is killed.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import random
@@ -22,6 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 from facefusion.testing.fakes import sample_path
+from facefusion.testing.provenance import content_of
 
 
 def command(folder: Path, output: str, workers: int) -> list[str]:
@@ -33,7 +33,7 @@ def command(folder: Path, output: str, workers: int) -> list[str]:
 
 
 def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return content_of(path)
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import re
@@ -29,12 +28,13 @@ from facefusion.service.backend import Backend
 from facefusion.service.cluster import fetch_output
 from facefusion.service.jobs import Jobs
 from facefusion.testing.fakes import sample_path
+from facefusion.testing.provenance import content_of
 
 TRIES = 12
 
 
 def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return content_of(path)
 
 
 def make_small(path: Path, frame_count: int, side: int) -> Path:

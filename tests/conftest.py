@@ -38,6 +38,7 @@ def _no_outside_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     with tempfile.TemporaryDirectory(prefix="facefusion-test-jobs-") as folder:
         monkeypatch.setenv("FACEFUSION_JOBS_PATH", folder)
         monkeypatch.setenv("XDG_STATE_HOME", str(Path(folder) / "state"))
+        monkeypatch.setenv("XDG_DATA_HOME", str(Path(folder) / "data"))
         yield
 
 

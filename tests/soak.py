@@ -8,7 +8,6 @@ is touched, and no output holds a face that was to be hidden.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -35,6 +34,7 @@ from facefusion.media.image import Photo, write_photo
 from facefusion.media.reader import ClipReader
 from facefusion.recipe import build_recipe
 from facefusion.testing.fakes import sample_path
+from facefusion.testing.provenance import content_of
 
 CODES = {0, 2, 3, 4, 5, 6, 7, 8, 130}
 """Exit codes that are documented and no fault of ours."""
@@ -56,6 +56,7 @@ except FaceFusionError as error:
 """
 TWO_THREADS = """
 import json, sys, threading
+from facefusion.testing.provenance import content_of
 from facefusion import build_recipe, run
 threads = [threading.Thread(target=run, args=[build_recipe(json.loads(text))]) for text in sys.argv[1:]]
 for thread in threads:
@@ -103,7 +104,7 @@ class Scene:
 
 
 def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return content_of(path)
 
 
 def make_clips(folder: Path, count: int) -> list[Path]:

@@ -27,6 +27,7 @@ FaceFusionError
 │   ├── FetchFailed
 │   ├── StorageError
 │   └── BundleRefused
+├── SigningRefused (ValueError)
 ├── QualityTooLow
 ├── JobError (RuntimeError)
 │   ├── UnknownJob
@@ -265,6 +266,12 @@ class ProviderRefused(ModelError):
     """A requested execution provider is not installed or does not really run."""
 
     code = "provider_refused"
+
+
+class SigningRefused(FaceFusionError, ValueError):
+    """A certificate or key that cannot sign outputs."""
+
+    code = "signing_refused"
 
 
 class QualityTooLow(FaceFusionError):

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -69,6 +69,20 @@ class JobSettings(BaseModel):
     keep_days: float = _setting(
         30.0, "days after which jobs that nobody touched are deleted with their files", "--keep-days", gt=0, le=36_500
     )
+
+    provenance: Literal["sign", "off"] = _setting(
+        "sign", "whether outputs are signed: sign or off, which is recorded with every job", "--provenance",
+        group="provenance",
+    )  # fmt: skip
+    signing_certificate: Path = _setting(
+        Path(), "PEM file with the certificate chain that signs outputs, leaf first (default: this machine's own)",
+        "--signing-certificate", group="provenance",
+    )  # fmt: skip
+    signing_key: Path = _setting(Path(), "PEM file with its private key", "--signing-key", group="provenance")
+    identity_path: Path = _setting(
+        Path(), "folder with the identity of this machine, which is made once (default: in the user's data folder)",
+        "--identity-path", group="provenance",
+    )  # fmt: skip
 
     @field_validator("jobs_path", "job_store", "broker", "storage", "queue")
     @classmethod

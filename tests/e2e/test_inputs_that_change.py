@@ -14,6 +14,7 @@ from facefusion.jobs.local import LocalJobs
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter
 from facefusion.pipeline.inputs import BoundInputs
+from facefusion.testing.provenance import content_of
 from facefusion.types.frame import RenderedFrame
 
 
@@ -105,7 +106,7 @@ def test_a_clip_that_is_replaced_meanwhile_is_not_delivered_and_goes_on_when_it_
     words = ["-t", target, "-o", output, "--workers", "1", "--quiet", "--processors", processor]
     words += ["-s", source_photo] if processor == "face_swapper" else ["--face-anonymiser-seed", "3"]
     assert call(*words) == 0
-    right = output.read_bytes()
+    right = content_of(output)
     output.write_bytes(b"old")
 
     real = getattr(work, place)
@@ -122,7 +123,7 @@ def test_a_clip_that_is_replaced_meanwhile_is_not_delivered_and_goes_on_when_it_
     assert {path.name for path in tmp_path.iterdir()} == {"clip.mp4", "o.mp4"}
     replace(target, clips[0])
     assert call(*words) == 0
-    assert output.read_bytes() == right
+    assert content_of(output) == right
 
 
 def test_a_clip_that_was_only_touched_is_read_again(tmp_path, source_photo, clips, monkeypatch):

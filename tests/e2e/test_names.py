@@ -11,6 +11,7 @@ import pytest
 from tests.patience import PATIENCE_S
 
 from facefusion.media.image import read_photo
+from facefusion.testing.provenance import content_of
 
 ODD = [
     b"\xff.png",
@@ -48,7 +49,7 @@ def plain_output(tmp_path_factory, source_photo, target_photo) -> bytes:
     folder = tmp_path_factory.mktemp("plain")
     done = facefusion("-s", source_photo, "-t", target_photo, "-o", "out.png", "--quiet", folder=folder)
     assert done.returncode == 0, done.stderr
-    return (folder / "out.png").read_bytes()
+    return content_of(folder / "out.png")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")
@@ -67,7 +68,7 @@ def test_photos_and_outputs_of_all_odd_names_in_one_batch(tmp_path, source_photo
     assert finished == set(ODD)
     assert {os.fsencode(name) for name in os.listdir(tmp_path / "out")} == set(ODD)
     for name in ODD:
-        assert (Path(tmp_path) / "out" / os.fsdecode(name)).read_bytes() == plain_output
+        assert content_of(Path(tmp_path) / "out" / os.fsdecode(name)) == plain_output
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux alone")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -54,10 +53,11 @@ from facefusion.recipe import build_recipe
 from facefusion.service.previews import AROUND, Previews
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
+from facefusion.testing.provenance import content_of
 
 
 def digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return content_of(path)
 
 
 @pytest.fixture

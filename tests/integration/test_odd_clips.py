@@ -23,6 +23,7 @@ from facefusion.media.writer import ClipWriter
 from facefusion.recipe import build_recipe
 from facefusion.testing.clips import make_clip, moving_square
 from facefusion.testing.fakes import sample_path
+from facefusion.testing.provenance import content_of
 from facefusion.types.frame import RenderedFrame
 
 TICKS = 90_000
@@ -240,7 +241,7 @@ def test_spans_of_a_stream_whose_times_wrap_are_those_of_the_whole(tmp_path):
     one, spans, _ = copy_in_parts(source, tmp_path / "one", 1.0)
     other, _, _ = copy_in_parts(source, tmp_path / "other", 1.0, each=False)
     assert len(spans) > 3
-    assert one.read_bytes() == other.read_bytes()
+    assert content_of(one) == content_of(other)
     assert len(times(one)) == 150
 
 
@@ -418,7 +419,7 @@ def test_edit_lists_are_followed(tmp_path, edits, shown):
     assert numbers(ClipReader(output)) == list(shown)
     one, _, _ = copy_in_parts(source, tmp_path / "one", 0.2)
     other, _, _ = copy_in_parts(source, tmp_path / "other", 0.2, each=False)
-    assert one.read_bytes() == other.read_bytes()
+    assert content_of(one) == content_of(other)
 
 
 # Damage
@@ -469,7 +470,7 @@ def test_damage_is_the_same_whoever_reads(tmp_path, how, codec, which):
     other, _, wholes = copy_in_parts(source, tmp_path / "other", 1.0, each=False)
     again, _, _ = copy_in_parts(source, tmp_path / "again", 1.0)
     assert len(spans) > 2
-    assert one.read_bytes() == other.read_bytes() == again.read_bytes()
+    assert content_of(one) == content_of(other) == content_of(again)
     assert parts == wholes
     shown = len(times(one))
     assert shown > 0
@@ -761,7 +762,7 @@ def test_a_damaged_clip_comes_out_the_same_from_one_process_and_from_a_job_and_s
         outcome = jobs.run(job.id, workers=2)
     finally:
         jobs.store.close()
-    assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "other.mp4").read_bytes()
+    assert content_of(tmp_path / "one.mp4") == content_of(tmp_path / "other.mp4")
     assert outcome.notes == told.notes
     assert any("damaged" in note for note in told.notes)
     with pytest.raises(MediaUnreadable, match="--strict"):

@@ -34,6 +34,7 @@ from facefusion.pipeline.plan import Found, Target, build_plan
 from facefusion.pipeline.resolved import resolve
 from facefusion.plugins import registry
 from facefusion.recipe import Person, Recipe
+from facefusion.testing.provenance import content_of
 from facefusion.types.frame import SourceInfo
 
 
@@ -164,14 +165,14 @@ def test_a_job_of_the_layout_before_goes_on(files, jobs, few_frames):
     """Its plan does not say what the target and the sources are; whoever takes it up looks."""
     values = {"source_paths": [files / "source.jpg"], "target_path": few_frames, "output_path": files / "o.mp4"}
     run(build_recipe(values))
-    right = (files / "o.mp4").read_bytes()
+    right = content_of(files / "o.mp4")
     job = jobs.create(build_recipe(values))
     row = {name: value for name, value in job.plan.as_dict().items() if name not in ("target", "sources")}
     jobs.store.delete(job.id)
     jobs.store.create(job.id, job.recipe, row, job.storage, [5], LOCAL, stages=STAGES[2:])
     assert jobs.store.get(job.id).plan.found.target is None
     jobs.run(job.id, workers=1)
-    assert (files / "o.mp4").read_bytes() == right
+    assert content_of(files / "o.mp4") == right
 
 
 @pytest.mark.parametrize(

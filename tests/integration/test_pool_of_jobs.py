@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import signal
@@ -24,6 +23,7 @@ from facefusion.jobs.pool import Pool
 from facefusion.jobs.work import Worker
 from facefusion.recipe import build_recipe
 from facefusion.testing.fakes import sample_path
+from facefusion.testing.provenance import content_of
 from facefusion.workplace import take
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes through /proc")
@@ -77,7 +77,7 @@ KILL, STOP, ABORT = (f"os.kill(os.getpid(), signal.{name})" for name in ("SIGKIL
 
 
 def digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return content_of(path)
 
 
 def recipe_for(folder, **options):

@@ -23,6 +23,7 @@ from facefusion.server.config import ServerConfig
 from facefusion.server.hands import log_faults
 from facefusion.service.backend import Backend
 from facefusion.testing.fakes import sample_path
+from facefusion.testing.provenance import content_of
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +158,7 @@ def test_the_same_command_line_is_done_by_a_service(live, tmp_path, target_photo
     with pytest.raises(SystemExit) as end:
         main(words)
     assert end.value.code == 0
-    assert output.read_bytes() == here.read_bytes(), "the same bytes, wherever it was done"
+    assert content_of(output) == content_of(here), "the same bytes, wherever it was done"
 
 
 def test_what_can_be_asked_for_is_what_may_be_asked_for(anna):

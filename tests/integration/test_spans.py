@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from fractions import Fraction
 from itertools import pairwise
 
@@ -29,6 +28,7 @@ from facefusion.pipeline.plan import build_plan
 from facefusion.recipe import build_recipe
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
+from facefusion.testing.provenance import content_of
 from facefusion.types.frame import RenderedFrame
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
@@ -41,7 +41,7 @@ def small(tmp_path_factory):
 
 
 def digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return content_of(path)
 
 
 def copy_in_parts(clip, folder, length_s, suffix=".mp4", encoder="libx264", **part):

@@ -37,6 +37,7 @@ _COMMANDS = {
     "processors": "list and show processors: options, requirements, models, licences",
     "plugins": "check that engines and processors hold to their contracts",
     "source": "show what is taken from source photos and what is completed: source inspect PHOTO",
+    "verify": "what files say of how they were made, and whether that can be believed: verify FILE [FILE ...]",
     "doctor": "show what is installed and what really works",
 }
 
@@ -54,6 +55,7 @@ _JOB_FIELDS = (
     "jobs_path", "job_store", "broker", "storage", "worker_count", "queue", "priority", "memory_limit_gb",
     "disk_limit_gb", "job_tries", "lease_s", "keep_days",
 )  # fmt: skip
+_SIGNING_FIELDS = ("provenance", "signing_certificate", "signing_key", "identity_path")
 _APART = ("server", "remote")
 """Headings of options that stand only where they are asked for."""
 _KEY_ACTIONS = ("create", "list", "rotate", "revoke")
@@ -162,7 +164,7 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
             help="where results go, with {index}, {source_name}, {target_name}, {target_extension}",
         )
     elif command == "analyse":
-        _add_recipe_flags(parser, skip=("source_paths", "output_path", *_JOB_FIELDS))
+        _add_recipe_flags(parser, skip=("source_paths", "output_path", *_JOB_FIELDS, *_SIGNING_FIELDS))
         parser.add_argument("-o", "--output", dest="tracks_path", type=Path, required=True, help="tracks file to write")
     elif command == "render":
         _add_recipe_flags(parser, skip=_JOB_FIELDS)
@@ -189,14 +191,14 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         group.add_argument("--limit", type=int, default=0, help="so many jobs at most, the newest first")
         group.add_argument("--after", default="", metavar="CURSOR", help="go on after a page, with what it told")
         group.add_argument("--status", nargs="+", default=[], dest="statuses", help="only jobs like this")
-        _add_recipe_flags(parser, only=("jobs", "execution", "models"))
+        _add_recipe_flags(parser, only=("jobs", "provenance", "execution", "models"))
     elif command == "worker":
         parser.add_argument("--queues", nargs="+", default=["cpu"], help="queues to take work from (default: cpu)")
         parser.add_argument("--name", default="", help="name of the worker")
         parser.add_argument("--drain", action="store_true", help="tell the workers of --name, or all, to leave")
-        _add_recipe_flags(parser, only=("jobs", "execution", "models"))
+        _add_recipe_flags(parser, only=("jobs", "provenance", "execution", "models"))
     elif command == "serve":
-        _add_recipe_flags(parser, only=("jobs", "execution", "models", "server"))
+        _add_recipe_flags(parser, only=("jobs", "provenance", "execution", "models", "server"))
     elif command == "keys":
         what = "create --tenant NAME; list; rotate ID; revoke ID"
         parser.add_argument("action", choices=_KEY_ACTIONS, nargs="?", default="list", metavar="action", help=what)
@@ -242,9 +244,20 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("-o", "--output", type=Path, dest="picture_path", help="picture to write")
         _add_recipe_flags(parser, only=("analysis", "models", "execution"))
     elif command == "doctor":
-        _add_recipe_flags(parser, only=("models",))
+        _add_recipe_flags(parser, only=("models", "provenance"))
+    elif command == "verify":
+        parser.epilog = _verify_text()
+        parser.add_argument("names", nargs="+", metavar="FILE", help="photos and clips")
+        parser.add_argument("--trust", type=Path, metavar="PEM", help="certificates of authorities that are trusted")
+        _add_recipe_flags(parser, only=("provenance",))
     _add_show_flags(parser)
     return parser
+
+
+def _verify_text() -> str:
+    from facefusion.apps.verify import EXIT_TEXT
+
+    return f"{EXIT_TEXT}\n\n{_EXIT_TEXT}"
 
 
 def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
@@ -365,6 +378,7 @@ _WORDS = (
 def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     config_path = values.pop("config_path", None)
     show_config = values.pop("show_config", False)
+    from facefusion.apps.backends import signing_of
     from facefusion.recipe import build_recipe, with_absolute_paths
     from facefusion.settings import (
         JobSettings,
@@ -420,7 +434,11 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     if command == "doctor":
         from facefusion.apps.doctor import run_doctor
 
-        return run_doctor(recipe, show)
+        return run_doctor(recipe, signing_of(settings), show)
+    if command == "verify":
+        from facefusion.apps.verify import run_verify
+
+        return run_verify([Path(name) for name in words["names"]], words["trust"], signing_of(settings), show)
 
     remote = build_settings(RemoteSettings, found)
     if remote.server and command in ("run", "headless-run"):
@@ -438,8 +456,9 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         from facefusion.apps import passes
 
         assert tracks_path is not None
-        do_pass = passes.run_analyse if command == "analyse" else passes.run_render
-        return do_pass(recipe, tracks_path, show, read)
+        if command == "analyse":
+            return passes.run_analyse(recipe, tracks_path, show, read)
+        return passes.run_render(recipe, tracks_path, show, read, signing_of(settings))
     if command == "preview":
         from facefusion.apps.passes import run_preview
 
@@ -447,7 +466,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     if command == "live":
         from facefusion.apps.live import run_live
 
-        return run_live(recipe, words, show, read)
+        return run_live(recipe, words, show, read, signing_of(settings))
 
     from facefusion.apps.jobs import run_recipe
     from facefusion.pipeline.plan import check_paths

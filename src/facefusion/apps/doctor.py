@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from facefusion.apps.show import Show
+from facefusion.policy.signing import Signing
 from facefusion.recipe import Recipe
 from facefusion.service.doctor import Health, examine
 from facefusion.service.models import Models
+from facefusion.service.provenance import SigningState
 from facefusion.wording import counted
 
 
-def run_doctor(recipe: Recipe, show: Show) -> int:
+def run_doctor(recipe: Recipe, signing: Signing, show: Show) -> int:
     """Print a report.
 
     Returns
     -------
     0 where the embedded default works, else 6.
     """
-    health = examine(Models(recipe.models_paths, recipe.licences))
+    health = examine(Models(recipe.models_paths, recipe.licences), signing)
     show.answer("doctor", health, _text(health))
     return 0 if health.is_well else 6
 
@@ -51,4 +53,19 @@ def _text(health: Health) -> str:
     lines += ["", "video encoders"]
     for name, is_there in health.encoders.items():
         lines.append(f"  {name:<12}{'available' if is_there else 'not in this PyAV'}")
+    lines += ["", "signing of outputs", *(f"  {line}" for line in _signing(health.signing))]
     return "\n".join([*lines, "", "All is well." if health.is_well else "Something is broken; see above."])
+
+
+def _signing(state: SigningState) -> list[str]:
+    if not state.is_on:
+        return ["WARNING: it is off by a setting (provenance = off); outputs do not say that they are synthetic"]
+    if state.problem is not None:
+        return [f"does not work: {state.problem.message} {state.problem.hint}"]
+    if not state.is_made:
+        return ["by an identity of this machine, which is made with the first output; it is on no trust list"]
+    who = "an identity of this machine, which is on no trust list" if state.is_local else "the site's certificate"
+    lines = [f"by {who}, until {state.until} ({state.certificate[:16]})"]
+    if state.is_passing:
+        lines.append("WARNING: it lies in a temporary folder, since its own cannot be written; name --identity-path")
+    return lines

@@ -40,6 +40,7 @@ def exit_code(error: BaseException) -> int:
         (errors.TracksError, EXIT_INPUT),
         (errors.FaceError, EXIT_NO_FACE),
         (errors.RecipeError, EXIT_USAGE),
+        (errors.SigningRefused, EXIT_USAGE),
         (errors.ModelError, EXIT_MODEL),
         (errors.QualityTooLow, EXIT_QUALITY),
         (errors.JobError, EXIT_JOB),

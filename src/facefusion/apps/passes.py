@@ -10,6 +10,7 @@ from facefusion.apps.console import shown
 from facefusion.apps.jobs import text_of_preview
 from facefusion.apps.show import Show
 from facefusion.media.files import Named
+from facefusion.policy.signing import OF_THIS_MACHINE, Signing
 from facefusion.recipe import Recipe
 from facefusion.service.passes import analyse, render
 from facefusion.service.previews import Previews
@@ -36,14 +37,16 @@ def run_analyse(recipe: Recipe, path: Path, show: Show, reads: Sequence[Named] =
     return 0
 
 
-def run_render(recipe: Recipe, path: Path, show: Show, reads: Sequence[Named] = ()) -> int:
+def run_render(
+    recipe: Recipe, path: Path, show: Show, reads: Sequence[Named] = (), signing: Signing = OF_THIS_MACHINE
+) -> int:
     """Change faces from a tracks file.
 
     Raises
     ------
     FaceFusionError
     """
-    show.finished(render(recipe, path, show.progress, reads))
+    show.finished(render(recipe, path, show.progress, reads, signing))
     return 0
 
 

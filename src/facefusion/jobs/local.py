@@ -46,6 +46,7 @@ from facefusion.pipeline.inputs import Shelf, State, known_hash_of, known_hashes
 from facefusion.pipeline.plan import check_paths
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import TARGET_HASH, Outcome
+from facefusion.policy.signing import OF_THIS_MACHINE, Signing
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.track import Tracks
 from facefusion.workplace import clear_dead, is_held, make_folder, take, user_base, user_workplace
@@ -92,6 +93,8 @@ class LocalJobs:
         Whether a job that did not come to its end is still there afterwards and can be resumed.
     shelf
         What was read of the photos of the job that was made last, for whoever does it in this process.
+    signing
+        How outputs are signed.
     """
 
     folder: Path
@@ -99,9 +102,17 @@ class LocalJobs:
     storage: Storage
     is_kept: bool = True
     shelf: Shelf = field(default_factory=Shelf, repr=False, compare=False)
+    signing: Signing = OF_THIS_MACHINE
 
     @classmethod
-    def open(cls, folder: Path, store_url: str = "", limit_bytes: int | None = None, is_kept: bool = True) -> LocalJobs:
+    def open(
+        cls,
+        folder: Path,
+        store_url: str = "",
+        limit_bytes: int | None = None,
+        is_kept: bool = True,
+        signing: Signing = OF_THIS_MACHINE,
+    ) -> LocalJobs:
         """Open, or make, the jobs of a folder.
 
         Raises
@@ -117,7 +128,8 @@ class LocalJobs:
         if not os.access(folder, os.W_OK):
             raise OutputRefused(f"{folder} cannot be written.", "Choose another --jobs-path.")
         store = JobStore(store_url or f"sqlite:///{(folder / 'jobs.db').absolute()}")
-        return cls(folder, store, FolderStorage(make_folder(folder.absolute() / "files"), limit_bytes), is_kept)
+        storage = FolderStorage(make_folder(folder.absolute() / "files"), limit_bytes)
+        return cls(folder, store, storage, is_kept, signing=signing)
 
     def create(
         self,
@@ -150,6 +162,7 @@ class LocalJobs:
         JobError
             When another process is just making it, or just done with it.
         """
+        self.signing.check()
         self.shelf.clear()
         asked = prepare(recipe, shelf=self.shelf)
         job_id = asked.job_id
@@ -347,6 +360,7 @@ class LocalJobs:
             if job.status == "done":
                 return self._outcome(job, 0.0)
             plan = _plan_of(job)
+            self.signing.check()
             self._check_ours(job)
             self._check_inputs(job, plan)
             self._hold_output(stack, job.output_path)
@@ -367,7 +381,13 @@ class LocalJobs:
                     execution = {**(execution or {}), "execution_device_ids": tuple(devices)}
                     known = known_hashes(map(Path, plan.hashes))
                     share = Share(
-                        self.store.url, self.folder.absolute(), max(cores // count, 1), execution, count, known
+                        self.store.url,
+                        self.folder.absolute(),
+                        max(cores // count, 1),
+                        execution,
+                        count,
+                        known,
+                        self.signing,
                     )
                     self._work_in_pool(job_id, share, reporter)
             job = self.store.get(job_id)
@@ -497,7 +517,9 @@ class LocalJobs:
         return [item for item in items if item.status == "running" and owner in (None, item.owner)]
 
     def _work_here(self, job_id: str, reporter: _Reporter, threads: int, execution: dict[str, Any]) -> None:
-        worker = Worker(self.store, self.storage, thread_count=threads, execution=execution, shelf=self.shelf)
+        worker = Worker(
+            self.store, self.storage, thread_count=threads, execution=execution, shelf=self.shelf, signing=self.signing
+        )
         reporter.on_break = worker.stop
         try:
             while self._is_wanted(job_id, reporter):
@@ -741,6 +763,7 @@ class Share:
     execution: dict[str, Any]
     process_count: int
     known: Mapping[Path, tuple[State, str]] = field(default_factory=dict)
+    signing: Signing = OF_THIS_MACHINE
 
 
 def hire(share: Share, place: int) -> Worker:
@@ -750,7 +773,7 @@ def hire(share: Share, place: int) -> Worker:
     jobs = LocalJobs.open(share.folder, share.store_url)
     devices = share.execution["execution_device_ids"]
     execution = {**share.execution, "execution_device_ids": (devices[place % len(devices)],)}
-    return Worker(jobs.store, jobs.storage, thread_count=share.threads, execution=execution)
+    return Worker(jobs.store, jobs.storage, thread_count=share.threads, execution=execution, signing=share.signing)
 
 
 def _keep_to_cores(place: int, count: int) -> None:

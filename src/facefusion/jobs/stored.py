@@ -19,6 +19,7 @@ from facefusion.media.defects import NO_DEFECTS, Defects
 from facefusion.media.segments import Span
 from facefusion.pipeline.plan import Found, Kind, Target
 from facefusion.pipeline.resolved import SourceKind
+from facefusion.policy.provenance import Signed
 from facefusion.types.frame import SourceInfo
 
 _WRONG = (ValueError, TypeError, KeyError, IndexError, AttributeError, ZeroDivisionError)
@@ -238,6 +239,8 @@ class Merged:
         Of the output.
     failure
         What is too bad about the output, where it was measured; None where nothing is.
+    signed
+        How the output is signed; None of jobs of earlier versions.
     """
 
     frame_count: int
@@ -248,6 +251,7 @@ class Merged:
     sha256: str
     size_bytes: int
     failure: Told | None = None
+    signed: Signed | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For the store."""
@@ -255,6 +259,7 @@ class Merged:
             "notes": list(self.notes), "frames": self.frame_count, "changed": self.changed_frame_count,
             "tracks": self.track_count, "models": list(self.models), "sha256": self.sha256,
             "size_bytes": self.size_bytes, **({} if self.failure is None else {"failure": self.failure.as_dict()}),
+            **({} if self.signed is None else {"signed": self.signed.as_dict()}),
         }  # fmt: skip
 
     @classmethod
@@ -273,7 +278,8 @@ class Merged:
                 failure = json.loads(values["report"])
             told = None if failure is None else Told.from_dict(failure, job_id)
             sha256, size = str(values["sha256"]), int(values["size_bytes"])
-            return cls(frames, changed, tracks, models, notes, sha256, size, told)
+            signed = Signed.from_dict(_table(values, "signed")) if values.get("signed") else None
+            return cls(frames, changed, tracks, models, notes, sha256, size, told, signed)
 
 
 Outcome = Joined | Rendered | Merged

@@ -32,6 +32,7 @@ from facefusion.errors import (
     UnknownJob,
     own_error,
 )
+from facefusion.jobs.provenance import statement_of
 from facefusion.jobs.states import Item, Publish, StageName
 from facefusion.jobs.storage import FolderStorage, Storage, bring, check_job_id, check_key, hash_file
 from facefusion.jobs.store import Job, JobStore
@@ -70,6 +71,8 @@ from facefusion.pipeline.runner import (
     save_report,
 )
 from facefusion.plugins.protocols import FrameSource
+from facefusion.policy.provenance import SIDECAR, Signed, is_sidecar, sidecar_of, sign
+from facefusion.policy.signing import OF_THIS_MACHINE, Signing
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
@@ -160,6 +163,11 @@ def report_key(job_id: str, path: Path) -> str:
     return f"{check_job_id(job_id)}/report{path.suffix}"
 
 
+def sidecar_key(job_id: str) -> str:
+    """Where workers leave the manifest of an output that cannot hold one."""
+    return f"{check_job_id(job_id)}/output{SIDECAR}"
+
+
 def workplace_name(owner: str) -> str:
     """Name of an owner's working folder: by its lock it can be told whether the owner lives."""
     return re.sub(r"[^0-9A-Za-z]+", "-", owner)
@@ -182,6 +190,21 @@ def is_at_work(storage: Storage, item: Item, now: float) -> bool:
     if isinstance(storage, FolderStorage):
         return is_held(storage.work / f"{workplace_name(item.owner)}{LOCK}")
     return item.lease_until > now
+
+
+def drop_sidecar(output: Path) -> None:
+    """Take away the manifest of an output that was here before.
+
+    Raises
+    ------
+    OutputRefused
+    """
+    path = sidecar_of(output)
+    if is_sidecar(path):
+        try:
+            path.unlink()
+        except OSError as error:
+            raise refusal(error, path) from error
 
 
 @dataclass(eq=False)
@@ -230,6 +253,8 @@ class Worker:
         Whether other workers may do what this one must refuse for its licences, providers, models or packages.
     shelf
         What this process has read of the photos of the job; only a worker that does no other job gets one.
+    signing
+        How outputs are signed here.
 
     Attributes
     ----------
@@ -249,7 +274,9 @@ class Worker:
         lease_s: float = LEASE_S,
         is_one_of_many: bool = False,
         shelf: Shelf | None = None,
+        signing: Signing = OF_THIS_MACHINE,
     ) -> None:
+        self._signing = signing
         self._is_one_of_many, self._shelf = is_one_of_many, shelf or Shelf()
         self.refused: set[str] = set()
         self.store, self.storage, self.owner = store, storage, owner_name()
@@ -631,7 +658,10 @@ class Worker:
         if bench.job.is_shared:
             output = self._folder / f"output{asked.suffix}"
             with told_as(output, asked):
-                return 0, output, self._write_output(bench, output, report, count)
+                outcome = self._write_output(bench, output, report, count)
+            if sidecar_of(output).exists():
+                self.storage.put(sidecar_key(bench.job.id), sidecar_of(output))
+            return 0, output, outcome
         # All of it gets its name only when the job is known to be wanted still.
         folders = [self.place.beside(path) for path in (asked, report) if path is not None]
         output, made = stand_in(folders[0], asked), report and folders[-1] / report.name
@@ -642,12 +672,16 @@ class Worker:
             self.place.drop(*folders)
             raise
         pairs = [(output, asked)]
+        if sidecar_of(output).exists():
+            pairs.append((sidecar_of(output), sidecar_of(asked)))
         if report is not None and made is not None:
             pairs += zip(report_files(made), report_files(report), strict=True)
 
         def put_in_place() -> None:
             if bench.inputs is not None:
                 bench.inputs.check_untouched()
+            if len(pairs) == 1 or pairs[1][1] != sidecar_of(asked):
+                drop_sidecar(asked)
             for one, other in reversed(pairs):
                 deliver(one, other)
             self.place.drop(*folders)
@@ -666,7 +700,8 @@ class Worker:
             changed = frames
         notes: list[str] = list(bench.stored.notes)
         is_empty = joined is not None and not joined.track_count and plan.resolved.is_faces_only
-        if plan.kind == "clip" and is_empty and can_copy(plan, job.output_path):
+        is_copy = plan.kind == "clip" and is_empty and can_copy(plan, job.output_path)
+        if is_copy:
             if job.is_shared:
                 with self.storage.local(bench.stored.inputs[str(job.target_path)]) as target:
                     copy_target(target, output)
@@ -686,13 +721,30 @@ class Worker:
                 notes += merge_segments(plan, parts, comment_of(plan), output, check, bench.shelf)
             times = [time for part in parts for time in part.pts]
             notes += notes_on_target(plan, times, [one.defects for one in rendered])
+        signed = self._sign(bench, output, is_copy, bool(changed))
         outcome = Merged(
             frames, changed, 0 if joined is None else joined.track_count, models_used(plan),
-            (*notes, *privacy_notes(plan)), hash_file(output), output.stat().st_size,
+            (*notes, *privacy_notes(plan)), hash_file(output), output.stat().st_size, signed=signed,
         )  # fmt: skip
         if plan.recipe.report_path is None and not plan.recipe.fail_under:
             return outcome
         return replace(outcome, failure=self._report(bench, output, report, count))
+
+    def _sign(self, bench: _Bench, output: Path, is_copy: bool, is_changed: bool) -> Signed:
+        """The very last thing that is done to an output, whoever merges it."""
+        if is_copy:
+            return Signed("unchanged")  # what it says of itself is true as it is
+        if self._signing.is_off:
+            return Signed("off")
+        job, stored = bench.job, bench.stored
+        asked = build_recipe(job.recipe)
+
+        def open_target() -> Any:
+            key = stored.inputs.get(str(asked.target_path), "")
+            return self.storage.open_range(key) if key else bench.recipe.target_path.open("rb")
+
+        statement = statement_of(bench.plan, asked, stored, open_target, is_changed, job.id)
+        return sign(output, statement, self._signing.signer(), job.output_path)
 
     def _report(self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]) -> Told | None:
         """Measure the output; what is worse than allowed is said, and the output stays."""

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -189,7 +189,9 @@ class Recorder:
         quality: int = 80,
         comment: str = "",
         frame_rate: Fraction | None = None,
+        finish: Callable[[Path], None] | None = None,
     ) -> None:
+        self._finish = finish
         check_clip_output(path, encoder)
         self._path, self._encoder, self._comment = path, encoder, comment
         self._options, self._rate = encoder_options(encoder, preset, quality), frame_rate
@@ -254,6 +256,8 @@ class Recorder:
                 with writing(self._path):
                     self._output.mux(self._stream.encode(None))
                     self._output.close()
+                if self._finish is not None:
+                    self._finish(self._replacement.path)
                 self._replacement.put_in_place()
         except BaseException:
             is_good = False

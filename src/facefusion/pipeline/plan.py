@@ -28,6 +28,7 @@ from facefusion.pipeline.inputs import Shelf
 from facefusion.pipeline.resolved import Chain, Resolved, SourceKind, Use, face_map_of, resolve
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import check_model, is_mesh_reader, models_behind
+from facefusion.policy.provenance import sidecar_of, wants_sidecar
 from facefusion.recipe import Recipe, with_absolute_paths, with_caution
 from facefusion.types.frame import SourceInfo
 
@@ -251,6 +252,8 @@ def reads_of(recipe: Recipe) -> list[Named]:
 def writes_of(recipe: Recipe) -> list[Named]:
     """Every file that a recipe writes."""
     written = [] if recipe.output_path == Path() else [("output", recipe.output_path)]
+    if written and wants_sidecar(recipe.output_path):
+        written.append(("manifest of the output", sidecar_of(recipe.output_path)))
     if recipe.report_path is not None:
         page, *others = report_files(recipe.report_path)
         written += [("report", page), *(("report's JSON file", path) for path in others)]

@@ -26,6 +26,7 @@ _STATUS: tuple[tuple[type[FaceFusionError], int], ...] = (
     (errors.TracksError, 422),
     (errors.FaceError, 422),
     (errors.RecipeError, 422),
+    (errors.SigningRefused, 503),
     (errors.FetchFailed, 502),
     (errors.StorageError, 503),
     (errors.ModelError, 422),

@@ -19,6 +19,7 @@ from facefusion.jobs.storage import hash_file
 from facefusion.media.files import Named, is_same_file, place_of
 from facefusion.pipeline.plan import check_paths
 from facefusion.pipeline.runner import Outcome
+from facefusion.policy.provenance import is_sidecar, sidecar_of
 from facefusion.recipe import Recipe, with_absolute_paths
 from facefusion.service.values import Problem
 from facefusion.writing import save_bytes
@@ -128,7 +129,7 @@ def find_files(pattern: str, kind: str) -> list[Path]:
         names = [place] if os.path.isfile(place) else glob.glob(place, recursive=True)
     except (ValueError, re.error, RecursionError) as error:
         raise RecipeError(f"{pattern} is no pattern of files: {error}.", "Check the pattern.") from error
-    found = [Path(name) for name in sorted(set(names)) if os.path.isfile(name)]
+    found = [Path(name) for name in sorted(set(names)) if os.path.isfile(name) and not is_sidecar(Path(name))]
     if not found:
         raise RecipeError(f"No {kind} matches {pattern}.", "Check the pattern, and put it into quotation marks.")
     return found
@@ -359,7 +360,7 @@ def work_through(
             _check_made_here(run.output, theirs)
             yield BatchStep(run, "begun")
             outcome = do(one)
-            save_bytes(mark, hash_file(one.output_path).encode())
+            save_bytes(mark, _mark_of(one.output_path))
         except Stopped:
             raise
         except Exception as error:
@@ -368,12 +369,18 @@ def work_through(
             yield BatchStep(run, "done", outcome)
 
 
+def _mark_of(output: Path) -> bytes:
+    """What is noted of a finished output: its hash, and that of its manifest where this lies beside it."""
+    files = [output, *([sidecar_of(output)] if is_sidecar(sidecar_of(output)) else [])]
+    return "\n".join(map(hash_file, files)).encode()
+
+
 def _not_made_here(paths: Sequence[Path], marks: Path) -> list[Path]:
     """Those of some files that are not as any batch wrote them."""
     made = set()
     for mark in marks.glob("*"):
         with suppress(OSError):
-            made.add(mark.read_bytes())
+            made.add(mark.read_bytes().partition(b"\n")[0])
     found = []
     for path in paths:
         try:
@@ -398,6 +405,6 @@ def _check_made_here(output: Path, theirs: Sequence[Path]) -> None:
 def _is_finished(recipe: Recipe, mark: Path) -> bool:
     """Whether the output is there as it was written for the same request."""
     try:
-        return mark.read_bytes() == hash_file(recipe.output_path).encode()
+        return mark.read_bytes() == _mark_of(recipe.output_path)
     except OSError:
         return False

@@ -31,10 +31,11 @@ from facefusion.jobs.storage import Storage, check_job_id, hash_file, open_stora
 from facefusion.jobs.store import LOCAL, Job, JobStore
 from facefusion.jobs.stored import Merged
 from facefusion.jobs.sweep import sweep, wake
-from facefusion.jobs.work import Worker, key_of, report_key
+from facefusion.jobs.work import Worker, drop_sidecar, key_of, report_key, sidecar_key
 from facefusion.media.files import translate_os_error
 from facefusion.metrics.report import report_files
 from facefusion.models.store import OnBytes, ignore_bytes
+from facefusion.policy.provenance import sidecar_of
 from facefusion.recipe import Recipe
 from facefusion.service.backend import Backend
 from facefusion.workplace import Workplace, cache_base, clear_dead
@@ -168,7 +169,7 @@ class _Process:
             self.workers = {
                 job.storage: Worker(
                     self.store, open_storage(job.storage, folder), folder, self.recipe.execution_thread_count,
-                    execution, self.backend.lease_s, is_one_of_many=True,
+                    execution, self.backend.lease_s, is_one_of_many=True, signing=self.backend.signing,
                 )
             }  # fmt: skip
         return self.workers[job.storage]
@@ -210,6 +211,7 @@ def work(
         Called when it is there.
     """
     check_cluster(backend)
+    backend.signing.check()
     app = build_app(backend.broker, queues)
     execution: dict[str, Any] = {"licences": recipe.licences}
     for option in ("execution_providers", "execution_device_ids", "models_paths"):
@@ -333,6 +335,10 @@ def bring(job: Job, merged: Merged | None, store: JobStore) -> None:
     OutputRefused, StoreUnreachable
     """
     storage = open_storage(job.storage, cache().folder)
+    if merged is not None and merged.signed is not None and merged.signed.where == "beside":
+        fetch(storage, sidecar_key(job.id), sidecar_of(job.output_path))
+    else:
+        drop_sidecar(job.output_path)
     fetch_output(storage, job.id, "" if merged is None else merged.sha256, job.output_path)
     if job.recipe["report_path"] is not None:
         for path in report_files(Path(job.recipe["report_path"])):

@@ -12,7 +12,9 @@ from facefusion.errors import FaceFusionError
 from facefusion.media.encoders import describe_encoders
 from facefusion.models.providers import core_count, describe_providers
 from facefusion.models.session import SESSIONS
+from facefusion.policy.signing import OF_THIS_MACHINE, Signing
 from facefusion.service.models import Models, Verified
+from facefusion.service.provenance import SigningState, describe_signing
 from facefusion.service.values import Problem
 from facefusion.version import __version__
 
@@ -27,6 +29,7 @@ PACKAGES = (
     "pillow-heif",
     "pydantic",
     "safetensors",
+    "c2pa-python",
 )
 EXTRAS = {
     "report": ("jinja2", "matplotlib"),
@@ -78,6 +81,8 @@ class Health:
         Models of the catalogue that are not here.
     providers, encoders
         What can run, and what can be written.
+    signing
+        Who signs outputs.
     is_well
         Whether the embedded default works.
     """
@@ -93,6 +98,7 @@ class Health:
     other_count: int
     providers: tuple[ProviderState, ...]
     encoders: dict[str, bool]
+    signing: SigningState
     is_well: bool
 
     def as_dict(self) -> dict[str, Any]:
@@ -100,13 +106,14 @@ class Health:
         return asdict(self)
 
 
-def examine(models: Models) -> Health:
+def examine(models: Models, signing: Signing = OF_THIS_MACHINE) -> Health:
     """Look at everything."""
     packages = {name: _version(name) for name in PACKAGES}
     lines = models.list()
     # What ships with the package should be there.
     here = tuple(models.verify([line.id for line in lines if line.place != "not here"]))
     providers = probe_providers(models)
+    signed = describe_signing(signing)
     cpu = next(provider for provider in providers if provider.name == "cpu")
     return Health(
         __version__,
@@ -120,7 +127,8 @@ def examine(models: Models) -> Health:
         len(lines) - len(here),
         providers,
         describe_encoders(),
-        cpu.problem is None and not any(model.problem for model in here),
+        signed,
+        cpu.problem is None and signed.problem is None and not any(model.problem for model in here),
     )
 
 

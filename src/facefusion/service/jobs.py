@@ -98,7 +98,8 @@ class Jobs:
     def local(self) -> LocalJobs:
         """The jobs folder of this machine, which is made where it is missing."""
         if self._local is None:
-            self._local = LocalJobs.open(self.backend.folder, self.backend.store_url, self.backend.disk_bytes)
+            backend = self.backend
+            self._local = LocalJobs.open(backend.folder, backend.store_url, backend.disk_bytes, signing=backend.signing)
         return self._local
 
     @property

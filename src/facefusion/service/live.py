@@ -7,20 +7,29 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from facefusion.errors import MediaError, MediaUnreadable, OutputRefused, RecipeError
+from facefusion.jobs.provenance import told_recipe
+from facefusion.jobs.work import drop_sidecar
 from facefusion.media.camera import Camera, Recorder
 from facefusion.media.files import Named
 from facefusion.media.writer import check_clip_output
 from facefusion.pipeline.live import Live, Newest
-from facefusion.pipeline.plan import check_paths
+from facefusion.pipeline.inputs import hash_of
+from facefusion.pipeline.plan import check_paths, find_models, hashes_of_models
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
+from facefusion.pipeline.resolved import resolve
 from facefusion.pipeline.runner import COMMENT
+from facefusion.policy.provenance import sidecar_of, sign
+from facefusion.policy.signing import OF_THIS_MACHINE, Signing
+from facefusion.policy.statement import Model, Statement, Target
 from facefusion.recipe import Recipe
 from facefusion.types.frame import Frame
+from facefusion.writing import save_bytes
 
 NOBODY = "Nobody was seen, so nothing was changed."
 STOPPED = "It was stopped before its time; what was recorded until then is kept."
@@ -88,6 +97,7 @@ def record(
     is_dropping: bool = True,
     on_progress: OnProgress = ignore_progress,
     reads: Sequence[Named] = (),
+    signing: Signing = OF_THIS_MACHINE,
 ) -> Recorded:
     """Record what a camera shows, changed. Ctrl-C ends the recording, and what there is until then is kept.
 
@@ -107,6 +117,8 @@ def record(
         Called after each frame.
     reads
         Files that must not be written over besides those of the recipe.
+    signing
+        How the recording is signed when it is whole.
 
     Raises
     ------
@@ -118,7 +130,12 @@ def record(
     recipe = recipe.model_copy(update={"target_path": Path(), "output_path": Path()})
     check_clip_output(output, recipe.output_video_encoder)
     check_paths(recipe, writes=[("recording", output)], reads=reads)
+    signing.check()
     counted = _Counted()
+
+    def finish(made: Path) -> None:
+        _sign(made, output, recipe, signing, bool(counted.changed))
+
     with Live(recipe) as live, ExitStack() as stack:
         rate: Fraction | None = None
         frames: Iterable[Frame]
@@ -132,7 +149,7 @@ def record(
         models = live.models
         comment = f"{COMMENT}; models: {', '.join(models)}" if models else COMMENT
         is_stopped, ended = False, ""
-        with Recorder(output, *settings, comment, rate) as recorder:
+        with Recorder(output, *settings, comment, rate, finish) as recorder:
             try:
                 for rendered in live.run(_until(newest or frames, seconds)):
                     frame = rendered.frame
@@ -159,6 +176,24 @@ def record(
             str(output), width, height, counted.frames, counted.changed, dropped, len(counted.people),
             round(counted.length_s, 3), round(counted.frames_per_s, 2), live.latency, models, notes,
         )  # fmt: skip
+
+
+def _sign(made: Path, output: Path, recipe: Recipe, signing: Signing, is_changed: bool) -> None:
+    """The last thing that is done to a recording before it has its name."""
+    drop_sidecar(output)
+    if signing.is_off:
+        return
+    specs = find_models(recipe).every
+    hashes = hashes_of_models(recipe, specs)
+    models = tuple(Model(spec.key, spec.licence, hashes[spec.key]) for spec in specs)
+    hides = resolve(recipe).is_private
+    sources = () if hides else tuple(dict.fromkeys(hash_of(path) for path in recipe.source_paths))
+    told = told_recipe(recipe, hides)
+    statement = Statement(datetime.now(UTC), models, told, Target(), sources, is_changed, hides)
+    sign(made, statement, signing.signer(), output)
+    if sidecar_of(made).exists():
+        save_bytes(sidecar_of(output), sidecar_of(made).read_bytes())
+        sidecar_of(made).unlink()
 
 
 class _Counted:

@@ -1,0 +1,158 @@
+"""What files say of how they were made, and who signs here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facefusion.errors import FaceFusionError
+from facefusion.policy.signing import KEY, OF_THIS_MACHINE, Signing
+from facefusion.policy.verifying import FindMark, Ingredient, Signature, State, load_anchors, verify
+from facefusion.service.values import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What a file says of how it was made: see `facefusion.policy.verifying.Finding`.
+
+    Attributes
+    ----------
+    file
+        Which, as it was named.
+    state
+        ``trusted``, ``valid``, ``tampered``, ``marked-only`` or ``none``.
+    is_own
+        Whether this machine or site signed.
+    is_beside
+        Whether the manifest lies in a file of its own.
+    manifest, signature, software, version, actions, digital_source_type, when, models, ingredients, recipe, job
+        What is said: by whom, with what, what was done, when, of what.
+    consent, watermark, unsigned_sha256
+        And what is known of consent, the id of the invisible mark, and the hash of the file before it was signed.
+    problems
+        Codes of what is wrong.
+    """
+
+    file: str
+    state: State
+    is_own: bool = False
+    is_beside: bool = False
+    manifest: str = ""
+    signature: Signature | None = None
+    software: str = ""
+    version: str = ""
+    actions: tuple[str, ...] = ()
+    digital_source_type: str = ""
+    when: str = ""
+    models: tuple[Mapping[str, str], ...] = ()
+    ingredients: tuple[Ingredient, ...] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    job: str = ""
+    consent: Mapping[str, Any] | None = None
+    watermark: str = ""
+    unsigned_sha256: str = ""
+    problems: tuple[str, ...] = ()
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether it is signed, and was not changed since."""
+        return self.state in ("trusted", "valid")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def verify_file(
+    path: Path,
+    trust: Path | None = None,
+    signing: Signing = OF_THIS_MACHINE,
+    find_mark: FindMark | None = None,
+    sidecar: Path | None = None,
+) -> Verification:
+    """Find out what a file says of how it was made.
+
+    Parameters
+    ----------
+    path
+        Photo or clip.
+    trust
+        PEM file with the certificates of authorities that are trusted; None trusts nobody.
+    signing
+        Of this machine or site, to know its own outputs.
+    find_mark
+        Looks for the invisible mark where there is no manifest.
+    sidecar
+        The manifest beside the file; None looks where it should be.
+
+    Raises
+    ------
+    MediaMissing, MediaUnreadable, RecipeError
+    """
+    anchors = b"" if trust is None else load_anchors(trust)
+    found = verify(path, anchors, signing.own_roots(), find_mark, sidecar)
+    return Verification(str(path), **{name: getattr(found, name) for name in found.__dataclass_fields__})
+
+
+def verify_files(
+    paths: Sequence[Path], trust: Path | None = None, signing: Signing = OF_THIS_MACHINE
+) -> Iterator[Verification]:
+    """`verify_file` of several.
+
+    Raises
+    ------
+    MediaMissing, MediaUnreadable, RecipeError
+    """
+    for path in paths:
+        yield verify_file(path, trust, signing)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningState:
+    """Who signs outputs here.
+
+    Attributes
+    ----------
+    is_on
+        Whether outputs are signed at all.
+    is_local
+        Whether by an identity of this machine, which is on no trust list.
+    is_made
+        Whether that is there already; it is made with the first output.
+    is_passing
+        Whether it lies in a temporary folder, since its own cannot be written.
+    certificate
+        SHA-256 of the certificate that signs.
+    until
+        Last day of it.
+    problem
+        Why nothing can be signed.
+    """
+
+    is_on: bool
+    is_local: bool = False
+    is_made: bool = True
+    is_passing: bool = False
+    certificate: str = ""
+    until: str = ""
+    problem: Problem | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def describe_signing(signing: Signing) -> SigningState:
+    """Who signs outputs here; nothing is made."""
+    if signing.is_off:
+        return SigningState(False)
+    if signing.is_local and not (signing.home / KEY).is_file():
+        return SigningState(True, True, is_made=False)
+    try:
+        signer = signing.signer()
+    except FaceFusionError as error:
+        return SigningState(True, signing.is_local, problem=Problem.of(error))
+    until = f"{signer.until:%Y-%m-%d}"
+    return SigningState(True, signer.is_local, True, signer.is_passing, signer.fingerprint, until)
