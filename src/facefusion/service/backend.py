@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from facefusion.policy.site import NO_POLICY, SitePolicy
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:
@@ -30,6 +32,8 @@ class Backend:
         A worker that was silent for so long is taken to be lost.
     keep_days
         Age of jobs that are swept away.
+    policy
+        What may be done here.
     """
 
     folder: Path
@@ -44,6 +48,7 @@ class Backend:
     max_attempts: int = 3
     lease_s: float = 15.0
     keep_days: float = 30.0
+    policy: SitePolicy = NO_POLICY
 
     @property
     def is_cluster(self) -> bool:
