@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from facefusion.apps.show import Show
+from facefusion.policy.site import SitePolicy
 from facefusion.recipe import Recipe
 from facefusion.service.doctor import Health, examine
 from facefusion.service.models import Models
 from facefusion.wording import counted
 
 
-def run_doctor(recipe: Recipe, show: Show) -> int:
+def run_doctor(recipe: Recipe, policy: SitePolicy, show: Show) -> int:
     """Print a report.
 
     Returns
     -------
     0 where the embedded default works, else 6.
     """
-    health = examine(Models(recipe.models_paths, recipe.licences))
+    health = examine(Models(recipe.models_paths, recipe.licences), policy)
     show.answer("doctor", health, _text(health))
     return 0 if health.is_well else 6
 
@@ -51,4 +52,10 @@ def _text(health: Health) -> str:
     lines += ["", "video encoders"]
     for name, is_there in health.encoders.items():
         lines.append(f"  {name:<12}{'available' if is_there else 'not in this PyAV'}")
+    lines += ["", "policy", *(f"  {name:<12}{_said(value)}" for name, value in health.policy.items())]
+    lines += [f"  {problem.message} {problem.hint}" for problem in health.policy_problems]
     return "\n".join([*lines, "", "All is well." if health.is_well else "Something is broken; see above."])
+
+
+def _said(value: object) -> str:
+    return {True: "there", False: "none"}.get(value, str(value)) if isinstance(value, bool) else str(value)

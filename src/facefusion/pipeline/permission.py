@@ -1,7 +1,8 @@
-"""May this request be done here: faces of its sources, of who is changed, and frames of its target, looked at for that.
+"""May this be done here: faces of sources and of who is changed, and frames of the target, are looked at for that.
 
-Faces are looked at again by our own engines with their own settings, in every process that works: what a request, a plan,
-a message or saved tracks say of who somebody is does not count. What comes of it is judged in `facefusion.policy`.
+Faces are looked at again by our own engines with their own settings, in every process that works: what a request, a
+plan, a message or saved tracks say of who somebody is does not count. What comes of it is judged by
+`facefusion.policy`.
 """
 
 from __future__ import annotations
@@ -185,7 +186,7 @@ class Permission:
                     raise
                 flaws.append("There is no ledger of consents that can be read.")
         blocked = blocklist_of(site).load() if site.has_blocklist else ()
-        return Known(tuple(consents), blocked, _identifier().contract, tuple(flaws))
+        return Known(tuple(consents), blocked, contract(), tuple(flaws))
 
     def _look(
         self, recipe: Recipe, kind: Kind, tracks: Tracks, track_ids: Sequence[int], frame: Frame | None
@@ -312,6 +313,11 @@ def _identifier() -> Any:
     return build_engine("face_identifier", "embedded", EngineContext(_recipe()))
 
 
+def contract() -> str:
+    """Name of the space of what our own recogniser says of faces."""
+    return str(_identifier().contract)
+
+
 def describe(pixels: Sequence[Pixels], points: Sequence[FloatArray]) -> FloatArray:
     """(N, D) float32 of unit length: what our own recogniser says of faces, whatever a request names.
 
@@ -321,7 +327,7 @@ def describe(pixels: Sequence[Pixels], points: Sequence[FloatArray]) -> FloatArr
         A picture and five points for each.
     """
     codes = np.asarray(_identifier().identify(pixels, points), dtype=np.float32)
-    return codes / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), 1e-9)
+    return np.asarray(codes / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), 1e-9), dtype=np.float32)
 
 
 def _describe_all(pixels: Pixels) -> FloatArray | None:
@@ -358,7 +364,7 @@ _KEPT_MAX = 4096
 
 
 def looks_of(ledger: Ledger, entry: Consent) -> FloatArray:
-    """(K, D) float32: the faces of an entry's photos that are what was entered; kept by content while the process lives.
+    """(K, D) float32: the faces of an entry's photos that are what was entered; kept by content, in memory.
 
     Parameters
     ----------

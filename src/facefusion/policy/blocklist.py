@@ -93,7 +93,8 @@ class Blocklist:
         if not self.path.exists():
             if must_exist:
                 raise PolicyUnready(
-                    f"The blocklist {self.path} is missing.", "Bring it back, or make it: facefusion blocklist add PHOTO"
+                    f"The blocklist {self.path} is missing.",
+                    "Bring it back, or make it: facefusion blocklist add PHOTO",
                 )
             return ()
         damaged = "Restore it from a copy."

@@ -1,8 +1,8 @@
 """Who has agreed to what: a ledger that people can read, with the photos that show who they are.
 
 The ledger is TOML. Photos lie in a folder beside it and count by their hash: one that was replaced proves nothing. No
-embedding is kept; faces are looked at again in every process that asks (`facefusion.pipeline.permission`), so there is no
-biometric template to lose, and a better recogniser needs no new photos.
+embedding is kept; faces are looked at again in every process that asks (`facefusion.pipeline.permission`), so there is
+no biometric template to lose, and a better recogniser needs no new photos.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from facefusion.documents import load_toml
 from facefusion.errors import OutputRefused, PolicyUnready, RecipeError
 from facefusion.recipe import CONSENT_REF
-from facefusion.workplace import make_folder, refusal, take
 from facefusion.wording import counted
+from facefusion.workplace import make_folder, refusal, take
 from facefusion.writing import replacing
 
 FORMAT = "facefusion-consents-1"
@@ -283,7 +283,9 @@ class Ledger:
 def _plain(entry: dict[str, Any]) -> dict[str, Any]:
     """Without what is empty, so that people have less to read."""
     return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in entry.items() if value not in ("", ())
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in entry.items()
+        if value not in ("", ())
     }
 
 

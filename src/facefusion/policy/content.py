@@ -52,7 +52,7 @@ def find_checkers(site: SitePolicy) -> tuple[Checker, ...]:
 
 def context_of(site: SitePolicy) -> EngineContext:
     """Under which content models run: what a request says of models and licences does not count."""
-    recipe = Recipe(models_paths=tuple(map(str, site.models_paths)), licences=site.content_licences)
+    recipe = Recipe(models_paths=site.models_paths, licences=site.content_licences)
     return EngineContext(recipe)
 
 
@@ -105,9 +105,7 @@ def check_content(site: SitePolicy, pixels: Sequence[Pixels], checkers: Sequence
         flagged = _count(checkers, pixels)
     except FaceFusionError as error:
         if site.content_mode == "require":
-            raise PolicyUnready(
-                f"The content of the target cannot be checked: {error.message}", error.hint
-            ) from error
+            raise PolicyUnready(f"The content of the target cannot be checked: {error.message}", error.hint) from error
         return replace(verdict, notes=(f"The content was not checked ({error.code}).",))
     titles = tuple(checker.title for checker in checkers)
     is_flagged = flagged > MAX_SHARE * len(pixels)

@@ -53,7 +53,7 @@ class SitePolicy:
     content_mode: Mode = "off"
     content_models: tuple[str, ...] = ()
     content_licences: LicencePolicy = "commercial"
-    models_paths: tuple[Path, ...] = ()
+    models_paths: tuple[str, ...] = ()
 
     @property
     def has_blocklist(self) -> bool:

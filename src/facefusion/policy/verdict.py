@@ -120,13 +120,24 @@ class Verdict:
             When it is none.
         """
         consent, content = values["consent"], values["content"]
-        counts = [int(consent[name]) for name in ("sources", "sources_covered", "targets", "targets_covered")]
+        sources, sources_covered, targets, targets_covered = (
+            int(consent[name]) for name in ("sources", "sources_covered", "targets", "targets_covered")
+        )
         return cls(
-            _one_of(consent["mode"], MODES), _one_of(content["mode"], MODES),
-            _texts(consent["asked"]), _texts(consent["used"]), *counts, bool(values["blocklist"]["is_checked"]),
-            _one_of(content["found"], get_args(Content)), _texts(content["models"]), int(content["frames"]),
-            _texts(values["notes"]),
-        )  # fmt: skip
+            consent_mode=_one_of(consent["mode"], MODES),
+            content_mode=_one_of(content["mode"], MODES),
+            asked=_texts(consent["asked"]),
+            used=_texts(consent["used"]),
+            sources=sources,
+            sources_covered=sources_covered,
+            targets=targets,
+            targets_covered=targets_covered,
+            has_blocklist=bool(values["blocklist"]["is_checked"]),
+            content=_one_of(content["found"], get_args(Content)),
+            content_models=_texts(content["models"]),
+            frames_checked=int(content["frames"]),
+            notes=_texts(values["notes"]),
+        )
 
 
 def _each_once(first: tuple[str, ...], second: tuple[str, ...]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -12,6 +12,8 @@ from facefusion.errors import FaceFusionError
 from facefusion.media.encoders import describe_encoders
 from facefusion.models.providers import core_count, describe_providers
 from facefusion.models.session import SESSIONS
+from facefusion.policy.site import NO_POLICY, SitePolicy
+from facefusion.service.consent import find_problems
 from facefusion.service.models import Models, Verified
 from facefusion.service.values import Problem
 from facefusion.version import __version__
@@ -79,7 +81,11 @@ class Health:
     providers, encoders
         What can run, and what can be written.
     is_well
-        Whether the embedded default works.
+        Whether the embedded default works, and so do all checks that are in force.
+    policy
+        What is checked here before anything is done (`facefusion.policy.site.SitePolicy`).
+    policy_problems
+        Why a check that is in force cannot be made.
     """
 
     version: str
@@ -94,13 +100,15 @@ class Health:
     providers: tuple[ProviderState, ...]
     encoders: dict[str, bool]
     is_well: bool
+    policy: dict[str, Any] = field(default_factory=dict)
+    policy_problems: tuple[Problem, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
 
 
-def examine(models: Models) -> Health:
+def examine(models: Models, policy: SitePolicy = NO_POLICY) -> Health:
     """Look at everything."""
     packages = {name: _version(name) for name in PACKAGES}
     lines = models.list()
@@ -108,6 +116,7 @@ def examine(models: Models) -> Health:
     here = tuple(models.verify([line.id for line in lines if line.place != "not here"]))
     providers = probe_providers(models)
     cpu = next(provider for provider in providers if provider.name == "cpu")
+    troubles = tuple(find_problems(policy))
     return Health(
         __version__,
         sys.version.split()[0],
@@ -120,7 +129,9 @@ def examine(models: Models) -> Health:
         len(lines) - len(here),
         providers,
         describe_encoders(),
-        cpu.problem is None and not any(model.problem for model in here),
+        cpu.problem is None and not any(model.problem for model in here) and not troubles,
+        policy.as_dict(),
+        troubles,
     )
 
 

@@ -431,6 +431,7 @@ def _view(
         outcome=_result_of(merged),
         is_stopped=is_stopped,
         trace="" if job.failure is None else job.failure.trace,
+        policy=(job.plan.verdict if merged is None else merged.verdict).as_dict(),
     )
 
 

@@ -19,6 +19,7 @@ from facefusion.pipeline.live import Live, Newest
 from facefusion.pipeline.plan import check_paths
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import COMMENT
+from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import Recipe
 from facefusion.types.frame import Frame
 
@@ -88,6 +89,7 @@ def record(
     is_dropping: bool = True,
     on_progress: OnProgress = ignore_progress,
     reads: Sequence[Named] = (),
+    policy: SitePolicy = NO_POLICY,
 ) -> Recorded:
     """Record what a camera shows, changed. Ctrl-C ends the recording, and what there is until then is kept.
 
@@ -107,6 +109,8 @@ def record(
         Called after each frame.
     reads
         Files that must not be written over besides those of the recipe.
+    policy
+        What may be done here.
 
     Raises
     ------
@@ -119,7 +123,7 @@ def record(
     check_clip_output(output, recipe.output_video_encoder)
     check_paths(recipe, writes=[("recording", output)], reads=reads)
     counted = _Counted()
-    with Live(recipe) as live, ExitStack() as stack:
+    with Live(recipe, policy) as live, ExitStack() as stack:
         rate: Fraction | None = None
         frames: Iterable[Frame]
         if isinstance(camera, CameraChoice):
