@@ -13,11 +13,10 @@ TYPE_CHECKING = False  # that of typing, whose import takes so long that Ctrl-C 
 if TYPE_CHECKING:
     from typing import Any
 
+    from facefusion.apps.library import Live, render_target, run
     from facefusion.apps.simple import get_options, process_image, process_video, set_options
     from facefusion.declaration import Step
     from facefusion.errors import FaceFusionError
-    from facefusion.jobs.once import render_target, run
-    from facefusion.pipeline.live import Live
     from facefusion.pipeline.runner import Outcome, analyse_target
     from facefusion.recipe import Recipe, build_recipe
     from facefusion.types.track import Track, Tracks
@@ -30,10 +29,10 @@ _HOMES = {
     "Step": "facefusion.declaration",
     "Recipe": "facefusion.recipe",
     "build_recipe": "facefusion.recipe",
-    "run": "facefusion.jobs.once",
+    "run": "facefusion.apps.library",
     "analyse_target": "facefusion.pipeline.runner",
-    "Live": "facefusion.pipeline.live",
-    "render_target": "facefusion.jobs.once",
+    "Live": "facefusion.apps.library",
+    "render_target": "facefusion.apps.library",
     "Outcome": "facefusion.pipeline.runner",
     "Track": "facefusion.types.track",
     "Tracks": "facefusion.types.track",

@@ -110,6 +110,8 @@ class Requirements:
     masks
         Kinds of the recipe's masks that it honours and that need a model, ``occlusion`` and ``region``: the model is
         opened where the recipe asks for that kind, and not otherwise.
+    shows_somebody
+        Whether its models bring the face of a person of their own, who must have agreed as somebody on a photo must.
     """
 
     models: tuple[ModelRef, ...] = ()
@@ -122,6 +124,7 @@ class Requirements:
     join: Literal["feather", "pyramid", "poisson"] = "feather"
     cautious: Mapping[str, Any] = field(default_factory=dict)
     masks: frozenset[str] = frozenset()
+    shows_somebody: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,6 +468,7 @@ def union(requirements: Iterable[Requirements]) -> Requirements:
         next((one.join for one in found if one.join != "feather"), "feather"),
         {name: value for one in found for name, value in one.cautious.items()},
         frozenset(kind for one in found for kind in one.masks),
+        any(one.shows_somebody for one in found),
     )
 
 

@@ -29,6 +29,11 @@ FaceFusionError
 │   └── BundleRefused
 ├── SigningRefused (ValueError)
 ├── QualityTooLow
+├── PolicyError
+│   ├── ConsentMissing
+│   ├── PersonBlocked
+│   ├── ContentRefused
+│   └── PolicyUnready
 ├── JobError (RuntimeError)
 │   ├── UnknownJob
 │   ├── JobMismatch
@@ -278,6 +283,36 @@ class QualityTooLow(FaceFusionError):
     """The output was written, and is worse than the limits that were set."""
 
     code = "quality_too_low"
+
+
+class PolicyError(FaceFusionError):
+    """Whoever runs this machine does not allow what was asked for."""
+
+    code = "policy"
+
+
+class ConsentMissing(PolicyError):
+    """Somebody whose face would be used or changed has not agreed to it, as far as the ledger tells."""
+
+    code = "consent_missing"
+
+
+class PersonBlocked(PolicyError):
+    """Somebody is on the list of people who must never be a source or a target."""
+
+    code = "person_blocked"
+
+
+class ContentRefused(PolicyError):
+    """What the target shows must not be worked on here."""
+
+    code = "content_refused"
+
+
+class PolicyUnready(PolicyError):
+    """A check that is required cannot be made: a ledger, list, key or model is missing or damaged."""
+
+    code = "policy_unready"
 
 
 class JobError(FaceFusionError, RuntimeError):

@@ -78,6 +78,8 @@ class _Flat(BaseModel):
     )
 
 
+CONSENT_REF = r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$"
+"""How consents are called: a short name without a place, since it is written into outputs."""
 GROUPS = ("paths", "processing", "masks", "selection", "analysis", "output", "execution", "models")
 """Headings of options, in the order of the help page."""
 INNER = ("steps", "presets", "people")
@@ -398,6 +400,9 @@ class Recipe(Request, Execution):
     allow_8bit: bool = _option(
         False, "accept targets of more than 8 bits and reduce them", "--allow-8bit", group="output"
     )
+    consent: tuple[Annotated[str, Field(pattern=CONSENT_REF)], ...] = _option(
+        (), "references of the consents under which it is done (see docs/policy.md)", "--consent", group="output"
+    )
     allow_empty: bool = _option(
         False, "copy a clip without any face instead of failing", "--allow-empty", group="output"
     )
@@ -426,6 +431,7 @@ class Recipe(Request, Execution):
         "face_detector_margin",
         "face_detector_angles",
         "execution_device_ids",
+        "consent",
         mode="before",
     )
     @classmethod

@@ -70,20 +70,6 @@ class JobSettings(BaseModel):
         30.0, "days after which jobs that nobody touched are deleted with their files", "--keep-days", gt=0, le=36_500
     )
 
-    provenance: Literal["sign", "off"] = _setting(
-        "sign", "whether outputs are signed: sign or off, which is recorded with every job", "--provenance",
-        group="provenance",
-    )  # fmt: skip
-    signing_certificate: Path = _setting(
-        Path(), "PEM file with the certificate chain that signs outputs, leaf first (default: this machine's own)",
-        "--signing-certificate", group="provenance",
-    )  # fmt: skip
-    signing_key: Path = _setting(Path(), "PEM file with its private key", "--signing-key", group="provenance")
-    identity_path: Path = _setting(
-        Path(), "folder with the identity of this machine, which is made once (default: in the user's data folder)",
-        "--identity-path", group="provenance",
-    )  # fmt: skip
-
     @field_validator("jobs_path", "job_store", "broker", "storage", "queue")
     @classmethod
     def _check_name(cls, value: object) -> object:
@@ -167,7 +153,85 @@ class RemoteSettings(BaseModel):
     server_key: str = _setting("", "key of that service", "--key", group="remote")
 
 
-SETTINGS: tuple[type[BaseModel], ...] = (JobSettings, ServerSettings, RemoteSettings)
+Mode = Literal["off", "record", "require"]
+
+
+class PolicySettings(BaseModel):
+    """What may be done here. A request cannot weaken it: of all places the strictest mode counts, and files that are
+    named by whoever is further from the request (`load_options`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    consent_mode: Mode = _setting("off", "consents of people: off, record or require", "--consent-mode", group="policy")
+    consent_of: Literal["sources", "everyone"] = _setting(
+        "everyone", "whose consents: sources, or everyone who is changed too", "--consent-of", group="policy"
+    )
+    consent_ledger: Path = _setting(
+        Path(), "ledger of consents (default: in the user's data folder)", "--consent-ledger", group="policy"
+    )
+    blocklist_path: Path = _setting(
+        Path(),
+        "sealed list of people who must never take part (default: in the user's data folder)",
+        "--blocklist-path",
+        group="policy",
+    )
+    blocklist_key_path: Path = _setting(
+        Path(), "file with its key, for its owner alone (default: beside the list)", "--blocklist-key", group="policy"
+    )
+    blocklist_key: str = _setting("", "the key itself, base64; for the environment", group="policy")
+    content_mode: Mode = _setting(
+        "off", "check of what targets show: off, record or require", "--content-mode", group="policy"
+    )
+    content_models: tuple[str, ...] = _setting(
+        (), "models that check it (default: all that are here)", "--content-models", group="policy"
+    )
+    content_licences: Literal["commercial", "research", "any"] = _setting(
+        "commercial", "licences that these may have", "--content-licences", group="policy"
+    )
+    content_models_paths: tuple[str, ...] = _setting(
+        (), "folders with these models", "--content-models-path", group="policy"
+    )
+
+    provenance: Literal["sign", "off"] = _setting(
+        "sign", "whether outputs are signed: sign or off, which is recorded with every job", "--provenance",
+        group="provenance",
+    )  # fmt: skip
+    signing_certificate: Path = _setting(
+        Path(), "PEM file with the certificate chain that signs outputs, leaf first (default: this machine's own)",
+        "--signing-certificate", group="provenance",
+    )  # fmt: skip
+    signing_key: Path = _setting(Path(), "PEM file with its private key", "--signing-key", group="provenance")
+    identity_path: Path = _setting(
+        Path(), "folder with the identity of this machine, which is made once (default: in the user's data folder)",
+        "--identity-path", group="provenance",
+    )  # fmt: skip
+
+    @field_validator(
+        "consent_ledger", "blocklist_path", "blocklist_key_path", "signing_certificate", "signing_key", "identity_path"
+    )
+    @classmethod
+    def _check_name(cls, value: object) -> object:
+        return check_name(value)
+
+    @field_validator("content_models", "content_models_paths", mode="before")
+    @classmethod
+    def _one_is_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+
+SITE_FILE = (
+    platformdirs.site_config_path("facefusion", appauthor=False) if os.name == "nt" else Path("/etc/facefusion")
+) / "policy.toml"
+"""What whoever runs a machine says for everybody on it. Its place is no setting."""
+STRICTER: Mapping[str, tuple[str, ...]] = {
+    "consent_mode": ("off", "record", "require"),
+    "consent_of": ("sources", "everyone"),
+    "content_mode": ("off", "record", "require"),
+    "provenance": ("off", "sign"),
+}
+"""Values from the most lenient to the strictest, of settings of which the strictest counts."""
+SETTINGS: tuple[type[BaseModel], ...] = (JobSettings, ServerSettings, RemoteSettings, PolicySettings)
 """Options that are no part of a recipe."""
 reserve([name for model in SETTINGS for name in model.model_fields])
 
@@ -291,6 +355,8 @@ def load_options(
 
     def put(name: str, value: Any, origin: str, place: int) -> None:
         name = _STEPS.get(name, name)
+        if name in merged and name in PolicySettings.model_fields and not _is_stricter(name, value, merged[name].value):
+            return
         if places.get(name) == place and name in _STEPS.values():
             raise RecipeError(f"'step' and 'steps' are both given ({origin}).", "Keep one of them.")
         # A list of names and a list of steps say the same thing: the stronger place takes it all.
@@ -299,6 +365,8 @@ def load_options(
                 del merged[other]
         merged[name], places[name] = Sourced(value, origin), place
 
+    for name, value in _site_values().items():
+        put(name, value, str(SITE_FILE), -1)
     files = config_files(working_folder, environment, explicit)
     for number, path in enumerate(files):
         for key, value in _read_file(path).items():
@@ -313,6 +381,69 @@ def load_options(
     for name, value in command_line.items():
         put(name, value, "command line", len(files) + 1)
     return _under_steps(merged, places)
+
+
+def _site_values() -> dict[str, Any]:
+    """What the file of the whole machine says.
+
+    Raises
+    ------
+    RecipeError
+        When it cannot be read, or says anything else: it is never taken for one that says nothing.
+    """
+    try:
+        is_there = SITE_FILE.exists()
+    except OSError as error:
+        raise _unreadable(SITE_FILE, error) from error
+    values = load_toml(SITE_FILE, RecipeError, "a policy") if is_there else {}
+    for name in values:
+        if name not in PolicySettings.model_fields:
+            raise UnknownOption(
+                f"There is no option '{name}' in a policy ({SITE_FILE}).",
+                suggest(name, list(PolicySettings.model_fields)),
+            )
+    build_settings(PolicySettings, values)
+    return values
+
+
+def _is_stricter(name: str, value: Any, other: Any) -> bool:
+    """Whether a value of a policy takes the place of one that was said further from the request."""
+    order = STRICTER.get(name)
+    if order is None:
+        return False
+    # What is no value at all is refused when the settings are built.
+    return value not in order or (other in order and order.index(value) > order.index(other))
+
+
+def load_policy(environment: Mapping[str, str], working_folder: Path | None) -> PolicySettings:
+    """What may be done here, for doors that read no other setting.
+
+    Parameters
+    ----------
+    environment, working_folder
+        As in `load_options`.
+
+    Raises
+    ------
+    RecipeError
+        Where a place that may speak of it cannot be read, or says what is none.
+    """
+    own = PolicySettings.model_fields
+    merged = dict(_site_values())
+
+    def put(name: str, value: Any) -> None:
+        if name in own and (name not in merged or _is_stricter(name, value, merged[name])):
+            merged[name] = value
+
+    for path in config_files(working_folder, environment, None):
+        values = {} if path.suffix == ".ini" else load_toml(path, RecipeError, "a configuration file")
+        for name, value in values.items():
+            put(name, value)
+    for variable, text in environment.items():
+        name = variable.removeprefix(PREFIX).lower()
+        if variable.startswith(PREFIX) and name in own:
+            put(name, _from_text(name, text, f"environment variable {variable}"))
+    return build_settings(PolicySettings, merged)
 
 
 def _under_steps(merged: dict[str, Sourced], places: Mapping[str, int]) -> dict[str, Sourced]:

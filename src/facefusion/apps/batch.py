@@ -11,6 +11,7 @@ from facefusion.apps.show import Show
 from facefusion.apps.stopping import is_stopping
 from facefusion.errors import FaceFusionError
 from facefusion.media.files import Named
+from facefusion.policy.site import SitePolicy
 from facefusion.recipe import Recipe
 from facefusion.service.batch import MARKS, BatchCounts, plan_batch, work_through
 from facefusion.settings import JobSettings
@@ -19,6 +20,7 @@ from facefusion.settings import JobSettings
 def run_batch(
     recipe: Recipe,
     settings: JobSettings,
+    policy: SitePolicy,
     source_pattern: str,
     target_pattern: str,
     output_pattern: str,
@@ -29,7 +31,7 @@ def run_batch(
 
     Parameters
     ----------
-    recipe, settings
+    recipe, settings, policy
         What is asked for, but for sources, target and output.
     source_pattern, target_pattern, output_pattern
         Globs, and the pattern of outputs.
@@ -47,7 +49,9 @@ def run_batch(
     show.answer("batch", batch, "\n".join(left_out), is_news=True)
     codes: list[int] = []
     done = skipped = 0
-    steps = work_through(batch, recipe, settings.folder / MARKS, lambda one: run_recipe(one, settings, show), read)
+    steps = work_through(
+        batch, recipe, settings.folder / MARKS, lambda one: run_recipe(one, settings, policy, show), read
+    )
     for step in steps:
         run = step.run
         title = f"{run.number + 1}/{run.count} {shown(run.output)}"

@@ -19,7 +19,7 @@ from facefusion.version import __version__
 _EXIT_TEXT = """exit codes:
   0 done   2 wrong request   3 input cannot be read   4 no face found
   5 output cannot be written   6 model or provider   7 worse than --fail-under
-  8 a job cannot go on   9 too little memory   130 stopped   1 a fault of ours"""
+  8 a job cannot go on   9 too little memory   10 not allowed here   130 stopped   1 a fault of ours"""
 
 _COMMANDS = {
     "run": "change faces in a photo or clip (the default command)",
@@ -33,6 +33,8 @@ _COMMANDS = {
     "worker": "do the work of a cluster's jobs (needs --broker, --job-store, --storage)",
     "serve": "a REST API and a page, for this machine or in front of a cluster",
     "keys": "keys of the service: create, list, rotate, revoke",
+    "consent": "ledger of people who have agreed: add, list, show, revoke, check",
+    "blocklist": "people who must never be a source or a target: add, list, remove",
     "models": "list, show, fetch, verify, import, export and time models",
     "processors": "list and show processors: options, requirements, models, licences",
     "plugins": "check that engines and processors hold to their contracts",
@@ -56,8 +58,12 @@ _JOB_FIELDS = (
     "disk_limit_gb", "job_tries", "lease_s", "keep_days",
 )  # fmt: skip
 _SIGNING_FIELDS = ("provenance", "signing_certificate", "signing_key", "identity_path")
-_APART = ("server", "remote")
+_APART = ("server", "remote", "policy")
 """Headings of options that stand only where they are asked for."""
+_CONSENT_ACTIONS = ("add", "list", "show", "revoke", "check")
+_CONSENT_HELP = """add REF PHOTO [PHOTO …]; list; show REF; revoke REF (its photos are deleted); check PHOTO [PHOTO …]
+(who of the ledger it is, and what they have agreed to)"""
+_BLOCKLIST_ACTIONS = ("add", "list", "remove")
 _KEY_ACTIONS = ("create", "list", "rotate", "revoke")
 _NOT_LIVE = (
     "report_path", "fail_under", "segment_s", "allow_empty", "strict", "output_audio", "drop_tracks", "keep_metadata",
@@ -87,7 +93,7 @@ def _add_recipe_flags(parser: argparse.ArgumentParser, skip: Sequence[str] = (),
         extra: Any = field.json_schema_extra
         heading = group_of(name) if name in own else extra["group"]
         flags = flags_of(name) if name in own else extra["flags"]
-        if name in skip or (heading not in only if only or heading in _APART else False):
+        if not flags or name in skip or (heading not in only if only or heading in _APART else False):
             continue
         if heading not in groups:
             groups[heading] = parser.add_argument_group(heading)
@@ -151,6 +157,7 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
     )
     if command in ("run", "headless-run"):
         _add_recipe_flags(parser)
+        _add_recipe_flags(parser, only=("policy",))
         _add_recipe_flags(parser, only=("remote",))
     elif command == "batch-run":
         _add_recipe_flags(parser, skip=("source_paths", "target_path", "output_path"))
@@ -196,9 +203,9 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("--queues", nargs="+", default=["cpu"], help="queues to take work from (default: cpu)")
         parser.add_argument("--name", default="", help="name of the worker")
         parser.add_argument("--drain", action="store_true", help="tell the workers of --name, or all, to leave")
-        _add_recipe_flags(parser, only=("jobs", "provenance", "execution", "models"))
+        _add_recipe_flags(parser, only=("jobs", "execution", "models", "policy", "provenance"))
     elif command == "serve":
-        _add_recipe_flags(parser, only=("jobs", "provenance", "execution", "models", "server"))
+        _add_recipe_flags(parser, only=("jobs", "execution", "models", "server", "policy", "provenance"))
     elif command == "keys":
         what = "create --tenant NAME; list; rotate ID; revoke ID"
         parser.add_argument("action", choices=_KEY_ACTIONS, nargs="?", default="list", metavar="action", help=what)
@@ -211,6 +218,34 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("--note", default="", help="what it is for")
         parser.add_argument("--grace", default="", help="how long a key that is rotated is still valid, such as 1d")
         _add_recipe_flags(parser, only=("jobs",))
+    elif command == "consent":
+        parser.add_argument(
+            "action", choices=_CONSENT_ACTIONS, nargs="?", default="list", metavar="action", help=_CONSENT_HELP
+        )
+        parser.add_argument("names", nargs="*", metavar="NAME", help="reference, photos")
+        parser.add_argument("--person", default="", help="whose consent it is")
+        parser.add_argument("--uses", nargs="+", default=[], help="source, target (default: both)")
+        parser.add_argument(
+            "--for-processors", nargs="+", default=[], help="processors that may be used (default: any)"
+        )
+        parser.add_argument("--tenants", nargs="+", default=[], help="tenants who may use it (default: anybody)")
+        parser.add_argument("--models", nargs="+", default=[], help="one-person models that show this person")
+        parser.add_argument(
+            "--from", default="", dest="valid_from", metavar="DAY", help="first day, such as 2026-01-31"
+        )
+        parser.add_argument(
+            "--until", default="", dest="valid_until", metavar="DAY", help="last day (default: for ever)"
+        )
+        parser.add_argument("--note", default="", help="where the signed paper is, and the like")
+        _add_recipe_flags(parser, only=("policy",))
+    elif command == "blocklist":
+        what = "add PHOTO [PHOTO …] (of one person; no photo is kept); list; remove ID"
+        parser.add_argument(
+            "action", choices=_BLOCKLIST_ACTIONS, nargs="?", default="list", metavar="action", help=what
+        )
+        parser.add_argument("names", nargs="*", metavar="NAME", help="photos, or ids")
+        parser.add_argument("--note", default="", help="why; whoever has the key can read it")
+        _add_recipe_flags(parser, only=("policy",))
     elif command in _DRAFT_ACTIONS:
         takes = {
             "job-list": "?",
@@ -244,7 +279,7 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("-o", "--output", type=Path, dest="picture_path", help="picture to write")
         _add_recipe_flags(parser, only=("analysis", "models", "execution"))
     elif command == "doctor":
-        _add_recipe_flags(parser, only=("models", "provenance"))
+        _add_recipe_flags(parser, only=("models", "policy", "provenance"))
     elif command == "verify":
         parser.epilog = _verify_text()
         parser.add_argument("names", nargs="+", metavar="FILE", help="photos and clips")
@@ -370,7 +405,8 @@ def working_folder() -> Path | None:
 _WORDS = (
     "action", "names", "key", "trust", "at_s", "picture_path", "is_beside", "limit", "after", "statuses", "queues",
     "name", "drain", "camera", "camera_size", "camera_rate", "camera_format", "seconds", "every_frame", "clip_path",
-    "tenant", "scopes", "expires", "note", "grace",
+    "tenant", "scopes", "expires", "note", "grace", "person", "uses", "for_processors", "tenants", "models",
+    "valid_from", "valid_until",
 )  # fmt: skip
 """What is said to a command and is no option."""
 
@@ -378,10 +414,10 @@ _WORDS = (
 def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     config_path = values.pop("config_path", None)
     show_config = values.pop("show_config", False)
-    from facefusion.apps.backends import signing_of
     from facefusion.recipe import build_recipe, with_absolute_paths
     from facefusion.settings import (
         JobSettings,
+        PolicySettings,
         RemoteSettings,
         ServerSettings,
         build_settings,
@@ -400,9 +436,13 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     recipe = build_recipe({name: value for name, value in found.items() if name not in setting_fields()})
     recipe = with_absolute_paths(recipe)
     settings = build_settings(JobSettings, found)
+    said = build_settings(PolicySettings, found)
     if show_config:
-        _show_config(recipe, settings, options, show)
+        _show_config(recipe, settings, said, options, show)
         return EXIT_OK
+    from facefusion.apps.backends import policy_of
+
+    policy = policy_of(said)
 
     if command == "models":
         from facefusion.apps.models import run_models
@@ -413,15 +453,20 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         from facefusion.apps import jobs
 
         given = {name: sourced.value for name, sourced in options.items() if sourced.origin == "command line"}
-        return jobs.run_command(command, words, recipe, settings, given, show)
+        return jobs.run_command(command, words, recipe, settings, policy, given, show)
     if command == "serve":
         from facefusion.apps.serve import run_server
 
-        return run_server(recipe, settings, build_settings(ServerSettings, found), show)
+        return run_server(recipe, settings, build_settings(ServerSettings, found), policy, show)
     if command == "keys":
         from facefusion.apps.keys import run_keys
 
         return run_keys(words, settings, show)
+    if command in ("consent", "blocklist"):
+        from facefusion.apps import consent
+
+        do_policy = consent.run_consent if command == "consent" else consent.run_blocklist
+        return do_policy(words, policy, show)
     if command in ("processors", "plugins"):
         from facefusion.apps import plugins
 
@@ -434,11 +479,11 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     if command == "doctor":
         from facefusion.apps.doctor import run_doctor
 
-        return run_doctor(recipe, signing_of(settings), show)
+        return run_doctor(recipe, policy, show)
     if command == "verify":
         from facefusion.apps.verify import run_verify
 
-        return run_verify([Path(name) for name in words["names"]], words["trust"], signing_of(settings), show)
+        return run_verify([Path(name) for name in words["names"]], words["trust"], policy.signing, show)
 
     remote = build_settings(RemoteSettings, found)
     if remote.server and command in ("run", "headless-run"):
@@ -450,7 +495,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     if command == "batch-run":
         from facefusion.apps.batch import run_batch
 
-        return run_batch(recipe, settings, patterns[0], patterns[1], patterns[2], show, read)
+        return run_batch(recipe, settings, policy, patterns[0], patterns[1], patterns[2], show, read)
 
     if command in ("analyse", "render"):
         from facefusion.apps import passes
@@ -458,25 +503,25 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         assert tracks_path is not None
         if command == "analyse":
             return passes.run_analyse(recipe, tracks_path, show, read)
-        return passes.run_render(recipe, tracks_path, show, read, signing_of(settings))
+        return passes.run_render(recipe, tracks_path, policy, show, read)
     if command == "preview":
         from facefusion.apps.passes import run_preview
 
-        return run_preview(recipe, words, tracks_path, show, read)
+        return run_preview(recipe, words, tracks_path, policy, show, read)
     if command == "live":
         from facefusion.apps.live import run_live
 
-        return run_live(recipe, words, show, read, signing_of(settings))
+        return run_live(recipe, words, policy, show, read)
 
     from facefusion.apps.jobs import run_recipe
     from facefusion.pipeline.plan import check_paths
 
     check_paths(recipe, reads=read)
-    show.outcome(run_recipe(recipe, settings, show))
+    show.outcome(run_recipe(recipe, settings, policy, show))
     return EXIT_OK
 
 
-def _show_config(recipe: Any, settings: Any, options: Any, show: Any) -> None:
+def _show_config(recipe: Any, settings: Any, policy: Any, options: Any, show: Any) -> None:
     """Tell every option with where it comes from."""
     from facefusion.recipe import INNER
     from facefusion.service.values import Options, OptionValue
@@ -489,10 +534,10 @@ def _show_config(recipe: Any, settings: Any, options: Any, show: Any) -> None:
             origin = options[key].origin if key in options else "steps" if "steps" in options else "default"
             lines.append(f"{key} = {value!r}  ({origin})")
             found.append(OptionValue(step.processor, key, value, origin))
-    for model in (recipe, settings):
+    for model in (recipe, settings, policy):
         plain = model.model_dump(mode="json", exclude=set(INNER))
         for name in type(model).model_fields:
-            if name in INNER:
+            if name in INNER or name == "blocklist_key":
                 continue
             origin = options[name].origin if name in options else "default"
             lines.append(f"{name} = {getattr(model, name)!r}  ({origin})")

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from facefusion.apps.console import prepared, say
+from facefusion.apps.library import run
 from facefusion.apps.show import Show
-from facefusion.jobs.once import run
 from facefusion.media.reader import ClipReader
 from facefusion.pipeline.runner import Outcome, build_analyser, read_sources
 from facefusion.plugins.protocols import EngineContext, Identifier

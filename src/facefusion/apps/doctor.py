@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from facefusion.apps.show import Show
-from facefusion.policy.signing import Signing
+from facefusion.policy.site import SitePolicy
 from facefusion.recipe import Recipe
 from facefusion.service.doctor import Health, examine
 from facefusion.service.models import Models
@@ -11,14 +11,14 @@ from facefusion.service.provenance import SigningState
 from facefusion.wording import counted
 
 
-def run_doctor(recipe: Recipe, signing: Signing, show: Show) -> int:
+def run_doctor(recipe: Recipe, policy: SitePolicy, show: Show) -> int:
     """Print a report.
 
     Returns
     -------
     0 where the embedded default works, else 6.
     """
-    health = examine(Models(recipe.models_paths, recipe.licences), signing)
+    health = examine(Models(recipe.models_paths, recipe.licences), policy)
     show.answer("doctor", health, _text(health))
     return 0 if health.is_well else 6
 
@@ -54,6 +54,8 @@ def _text(health: Health) -> str:
     for name, is_there in health.encoders.items():
         lines.append(f"  {name:<12}{'available' if is_there else 'not in this PyAV'}")
     lines += ["", "signing of outputs", *(f"  {line}" for line in _signing(health.signing))]
+    lines += ["", "policy", *(f"  {name:<12}{_said(value)}" for name, value in health.policy.items())]
+    lines += [f"  {problem.message} {problem.hint}" for problem in health.policy_problems]
     return "\n".join([*lines, "", "All is well." if health.is_well else "Something is broken; see above."])
 
 
@@ -69,3 +71,7 @@ def _signing(state: SigningState) -> list[str]:
     if state.is_passing:
         lines.append("WARNING: it lies in a temporary folder, since its own cannot be written; name --identity-path")
     return lines
+
+
+def _said(value: object) -> str:
+    return {True: "there", False: "none"}.get(value, str(value)) if isinstance(value, bool) else str(value)

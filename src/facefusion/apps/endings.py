@@ -24,6 +24,7 @@ EXIT_MODEL = 6
 EXIT_QUALITY = 7
 EXIT_JOB = 8
 EXIT_MEMORY = 9
+EXIT_POLICY = 10
 
 _OF_THE_MACHINE = (
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG,
@@ -43,6 +44,7 @@ def exit_code(error: BaseException) -> int:
         (errors.SigningRefused, EXIT_USAGE),
         (errors.ModelError, EXIT_MODEL),
         (errors.QualityTooLow, EXIT_QUALITY),
+        (errors.PolicyError, EXIT_POLICY),
         (errors.JobError, EXIT_JOB),
         (errors.ServiceError, EXIT_JOB),
         (errors.OutOfMemory, EXIT_MEMORY),

@@ -16,6 +16,7 @@ from facefusion.apps.show import Show
 from facefusion.errors import JobError, RecipeError
 from facefusion.jobs.prepare import execution_of
 from facefusion.pipeline.runner import Outcome
+from facefusion.policy.site import SitePolicy
 from facefusion.recipe import Recipe, build_recipe, known_options
 from facefusion.service.backend import Backend
 from facefusion.service.drafts import Draft, DraftList, Drafts, Edit
@@ -41,7 +42,7 @@ def state_in_hand() -> str:
     return "stopped" if status in ("queued", "running") else status  # this process is on its way out
 
 
-def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
+def run_recipe(recipe: Recipe, settings: JobSettings, policy: SitePolicy, show: Show) -> Outcome:
     """Do what a recipe asks for, as a job that can be resumed.
 
     Raises
@@ -49,7 +50,7 @@ def run_recipe(recipe: Recipe, settings: JobSettings, show: Show) -> Outcome:
     FaceFusionError
     """
     _in_hand.clear()
-    jobs = Jobs(backend_of(settings))
+    jobs = Jobs(backend_of(settings, policy))
     submitted = jobs.submit(recipe, show.transfer)
     job, done, other = submitted.job, submitted.parts_done, submitted.taken_from
     text = ""
@@ -71,16 +72,23 @@ def _run(jobs: Jobs, job_id: str, recipe: Recipe, show: Show) -> Outcome:
 
 
 def run_command(
-    command: str, words: Mapping[str, Any], recipe: Recipe, settings: JobSettings, given: Mapping[str, Any], show: Show
+    command: str,
+    words: Mapping[str, Any],
+    recipe: Recipe,
+    settings: JobSettings,
+    policy: SitePolicy,
+    given: Mapping[str, Any],
+    show: Show,
 ) -> int:
     """``jobs``, ``worker`` and the verbs of FaceFusion 3."""
     if command == "worker":
-        return _work(backend_of(settings), recipe, words, show)
+        return _work(backend_of(settings, policy), recipe, words, show)
     if command.startswith("job-"):
         names = words["names"]
-        return DraftVerbs(settings, show).run(command, [names] if isinstance(names, str) else list(names or ()), given)
+        verbs = DraftVerbs(settings, policy, show)
+        return verbs.run(command, [names] if isinstance(names, str) else list(names or ()), given)
     action, names = words["action"], list(words["names"])
-    jobs = Jobs(backend_of(settings))
+    jobs = Jobs(backend_of(settings, policy))
     if action == "list":
         return _list(jobs, words, show)
     if action == "sweep":
@@ -210,8 +218,8 @@ class DraftVerbs:
         Who tells.
     """
 
-    def __init__(self, settings: JobSettings, show: Show) -> None:
-        self._settings, self._show = settings, show
+    def __init__(self, settings: JobSettings, policy: SitePolicy, show: Show) -> None:
+        self._settings, self._policy, self._show = settings, policy, show
         self._drafts = Drafts(settings.folder / "drafts")
 
     def run(self, verb: str, names: list[str], given: Mapping[str, Any]) -> int:
@@ -257,7 +265,7 @@ class DraftVerbs:
             for number, step in enumerate(draft.steps):
                 self._show.restart()
                 self._show.message(f"{draft.name} {number + 1}/{len(draft.steps)}")
-                self._show.outcome(run_recipe(build_recipe(step), self._settings, self._show))
+                self._show.outcome(run_recipe(build_recipe(step), self._settings, self._policy, self._show))
         except Exception:
             self._drafts.save(replace(draft, status="failed"))
             raise

@@ -10,18 +10,14 @@ from facefusion.apps.console import shown
 from facefusion.apps.show import Show
 from facefusion.errors import RecipeError
 from facefusion.media.files import Named
-from facefusion.policy.signing import OF_THIS_MACHINE, Signing
+from facefusion.policy.site import SitePolicy
 from facefusion.recipe import Recipe
 from facefusion.service.live import CameraChoice, Recorded, record
 from facefusion.wording import counted
 
 
 def run_live(
-    recipe: Recipe,
-    words: Mapping[str, Any],
-    show: Show,
-    reads: Sequence[Named] = (),
-    signing: Signing = OF_THIS_MACHINE,
+    recipe: Recipe, words: Mapping[str, Any], policy: SitePolicy, show: Show, reads: Sequence[Named] = ()
 ) -> int:
     """Record.
 
@@ -34,7 +30,7 @@ def run_live(
         raise RecipeError(f"No camera gives {counted(rate, 'frame')} per second.", "Leave out --camera-rate.")
     camera = CameraChoice(words["camera"], _size(words["camera_size"]), rate, words["camera_format"])
     is_dropping = not words["every_frame"]
-    made = record(recipe, camera, words["clip_path"], words["seconds"], is_dropping, show.progress, reads, signing)
+    made = record(recipe, camera, words["clip_path"], words["seconds"], is_dropping, show.progress, reads, policy)
     show.answer("recorded", made, _text(made), is_news=True)
     return 0
 

@@ -10,7 +10,7 @@ from facefusion.apps.console import shown
 from facefusion.apps.jobs import text_of_preview
 from facefusion.apps.show import Show
 from facefusion.media.files import Named
-from facefusion.policy.signing import OF_THIS_MACHINE, Signing
+from facefusion.policy.site import SitePolicy
 from facefusion.recipe import Recipe
 from facefusion.service.passes import analyse, render
 from facefusion.service.previews import Previews
@@ -37,21 +37,24 @@ def run_analyse(recipe: Recipe, path: Path, show: Show, reads: Sequence[Named] =
     return 0
 
 
-def run_render(
-    recipe: Recipe, path: Path, show: Show, reads: Sequence[Named] = (), signing: Signing = OF_THIS_MACHINE
-) -> int:
+def run_render(recipe: Recipe, path: Path, policy: SitePolicy, show: Show, reads: Sequence[Named] = ()) -> int:
     """Change faces from a tracks file.
 
     Raises
     ------
     FaceFusionError
     """
-    show.finished(render(recipe, path, show.progress, reads, signing))
+    show.finished(render(recipe, path, show.progress, reads, policy))
     return 0
 
 
 def run_preview(
-    recipe: Recipe, words: Mapping[str, Any], tracks_path: Path | None, show: Show, reads: Sequence[Named] = ()
+    recipe: Recipe,
+    words: Mapping[str, Any],
+    tracks_path: Path | None,
+    policy: SitePolicy,
+    show: Show,
+    reads: Sequence[Named] = (),
 ) -> int:
     """Write one frame as it will be.
 
@@ -59,7 +62,7 @@ def run_preview(
     ------
     FaceFusionError
     """
-    previews = Previews()
+    previews = Previews(policy=policy)
     named = [*reads, *([("tracks file", tracks_path)] if tracks_path is not None else [])]
     previews.check(words["picture_path"], recipe, named)
     tracks = None if tracks_path is None else Tracks.load(tracks_path)

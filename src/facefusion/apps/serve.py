@@ -9,6 +9,7 @@ from facefusion.apps.backends import backend_of
 from facefusion.apps.console import say
 from facefusion.apps.show import Show
 from facefusion.errors import ExtraMissing
+from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import Execution, Recipe
 from facefusion.settings import JobSettings, ServerSettings
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from facefusion.server.config import ServerConfig, Serving
 
 
-def config_of(recipe: Recipe, settings: JobSettings, server: ServerSettings) -> ServerConfig:
+def config_of(
+    recipe: Recipe, settings: JobSettings, server: ServerSettings, policy: SitePolicy = NO_POLICY
+) -> ServerConfig:
     """What settings say of a service.
 
     Raises
@@ -25,7 +28,7 @@ def config_of(recipe: Recipe, settings: JobSettings, server: ServerSettings) -> 
     """
     from facefusion.server.config import Oidc, Quotas, ServerConfig
 
-    backend = backend_of(settings)
+    backend = backend_of(settings, policy)
     oidc = None
     if server.oidc_issuer:
         oidc = Oidc(
@@ -61,7 +64,7 @@ def _jobs_at_once(is_cluster: bool) -> int:
     return max(1, min(4, cores // 4))
 
 
-def run_server(recipe: Recipe, settings: JobSettings, server: ServerSettings, show: Show) -> int:
+def run_server(recipe: Recipe, settings: JobSettings, server: ServerSettings, policy: SitePolicy, show: Show) -> int:
     """Run the service.
 
     Raises
@@ -72,7 +75,7 @@ def run_server(recipe: Recipe, settings: JobSettings, server: ServerSettings, sh
         from facefusion.server import run
     except ModuleNotFoundError as error:
         raise ExtraMissing.of("The service", str(error.name), "server") from error
-    config = config_of(recipe, settings, server)
+    config = config_of(recipe, settings, server, policy)
 
     def tell(serving: Serving) -> None:
         lines = [f"FaceFusion is at {serving.url}"]

@@ -48,8 +48,8 @@ def process_video() -> Outcome:
     FaceFusionError
         With nothing written.
     """
+    from facefusion.apps.library import run
     from facefusion.apps.show import Show
-    from facefusion.jobs.once import run
     from facefusion.pipeline.runner import own_errors
 
     with Show("auto") as show, own_errors(show.progress) as told:

@@ -43,10 +43,11 @@ from facefusion.jobs.work import LEASE_S, Worker, give_up, is_at_work, joined_as
 from facefusion.models.providers import core_count
 from facefusion.pipeline.cast import build_cast
 from facefusion.pipeline.inputs import Shelf, State, known_hash_of, known_hashes, learn_hashes
+from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import check_paths
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import TARGET_HASH, Outcome
-from facefusion.policy.signing import OF_THIS_MACHINE, Signing
+from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.track import Tracks
 from facefusion.workplace import clear_dead, is_held, make_folder, take, user_base, user_workplace
@@ -93,8 +94,8 @@ class LocalJobs:
         Whether a job that did not come to its end is still there afterwards and can be resumed.
     shelf
         What was read of the photos of the job that was made last, for whoever does it in this process.
-    signing
-        How outputs are signed.
+    policy
+        What may be done here.
     """
 
     folder: Path
@@ -102,7 +103,7 @@ class LocalJobs:
     storage: Storage
     is_kept: bool = True
     shelf: Shelf = field(default_factory=Shelf, repr=False, compare=False)
-    signing: Signing = OF_THIS_MACHINE
+    policy: SitePolicy = NO_POLICY
 
     @classmethod
     def open(
@@ -111,7 +112,7 @@ class LocalJobs:
         store_url: str = "",
         limit_bytes: int | None = None,
         is_kept: bool = True,
-        signing: Signing = OF_THIS_MACHINE,
+        policy: SitePolicy = NO_POLICY,
     ) -> LocalJobs:
         """Open, or make, the jobs of a folder.
 
@@ -128,8 +129,8 @@ class LocalJobs:
         if not os.access(folder, os.W_OK):
             raise OutputRefused(f"{folder} cannot be written.", "Choose another --jobs-path.")
         store = JobStore(store_url or f"sqlite:///{(folder / 'jobs.db').absolute()}")
-        storage = FolderStorage(make_folder(folder.absolute() / "files"), limit_bytes)
-        return cls(folder, store, storage, is_kept, signing=signing)
+        files = FolderStorage(make_folder(folder.absolute() / "files"), limit_bytes)
+        return cls(folder, store, files, is_kept, policy=policy)
 
     def create(
         self,
@@ -137,6 +138,7 @@ class LocalJobs:
         max_attempts: int = 3,
         on_progress: OnProgress = ignore_progress,
         tracks: Tracks | None = None,
+        tenant: str = "",
     ) -> Job:
         """The job of a recipe: the one that was begun, or a new one.
 
@@ -154,22 +156,27 @@ class LocalJobs:
             Called after each source.
         tracks
             What an earlier first pass left; None has it done.
+        tenant
+            On whose behalf.
 
         Raises
         ------
         FaceFusionError
             Everything that `facefusion.pipeline.plan.build_plan` refuses.
+        PolicyError
+            What must not be done here.
         JobError
             When another process is just making it, or just done with it.
         """
-        self.signing.check()
+        self.policy.signing.check()
         self.shelf.clear()
         asked = prepare(recipe, shelf=self.shelf)
         job_id = asked.job_id
+        verdict = asked.ask(self.policy, tenant)
         job = self.store.find(job_id)
         if job is not None and job.status != "done":
             return job
-        chosen, stored = asked.chosen, asked.stored(asked.check_faces(on_progress))
+        chosen, stored = asked.chosen, asked.stored(asked.check_faces(on_progress), tenant, verdict)
         counts = [span.frame_count for span in stored.found.spans]
         with ExitStack() as stack:
             self._hold(stack, job_id, self._lock_path(job_id, ".new"), LEAVE_S)
@@ -184,7 +191,7 @@ class LocalJobs:
             other = None
             if tracks is not None and "join" in stages:
                 check_target(tracks, asked.recipe.target_path, asked.hashes)
-                done, stages = self._take_in(asked, tracks), stages[stages.index("join") :]
+                done, stages = self._take_in(asked, tracks, tenant), stages[stages.index("join") :]
             else:
                 other = self._find_alike(stack, job_id, stored)
             if other is not None:
@@ -200,11 +207,17 @@ class LocalJobs:
             )  # fmt: skip
         return self.store.get(job_id)
 
-    def _take_in(self, asked: Prepared, tracks: Tracks) -> dict[tuple[StageName, int], tuple[str, dict[str, Any]]]:
+    def _take_in(
+        self, asked: Prepared, tracks: Tracks, tenant: str
+    ) -> dict[tuple[StageName, int], tuple[str, dict[str, Any]]]:
         """Put tracks where the first pass would have left them; items as the store takes them."""
         job_id, plan = asked.job_id, asked.plan
         cast = build_cast(plan.resolved, kinds=plan.found.sources, shelf=asked.shelf, is_rendering=False)
         outcome: Joined = joined_as(plan, plan.target, cast, tracks, plan.recipe.target_path.name)
+        verdict = Permission(self.policy, tenant, asked.shelf).people(
+            plan.resolved, plan.kind, tracks, outcome.assigned
+        )  # fmt: skip
+        outcome = replace(outcome, verdict=verdict)
         with user_workplace() as place:
             path = place.folder / "tracks.safetensors"
             tracks.save(path)
@@ -360,7 +373,7 @@ class LocalJobs:
             if job.status == "done":
                 return self._outcome(job, 0.0)
             plan = _plan_of(job)
-            self.signing.check()
+            self.policy.signing.check()
             self._check_ours(job)
             self._check_inputs(job, plan)
             self._hold_output(stack, job.output_path)
@@ -381,14 +394,9 @@ class LocalJobs:
                     execution = {**(execution or {}), "execution_device_ids": tuple(devices)}
                     known = known_hashes(map(Path, plan.hashes))
                     share = Share(
-                        self.store.url,
-                        self.folder.absolute(),
-                        max(cores // count, 1),
-                        execution,
-                        count,
-                        known,
-                        self.signing,
-                    )
+                        self.store.url, self.folder.absolute(), max(cores // count, 1), execution, count, known,
+                        self.policy,
+                    )  # fmt: skip
                     self._work_in_pool(job_id, share, reporter)
             job = self.store.get(job_id)
             if job.status == "done":
@@ -517,9 +525,8 @@ class LocalJobs:
         return [item for item in items if item.status == "running" and owner in (None, item.owner)]
 
     def _work_here(self, job_id: str, reporter: _Reporter, threads: int, execution: dict[str, Any]) -> None:
-        worker = Worker(
-            self.store, self.storage, thread_count=threads, execution=execution, shelf=self.shelf, signing=self.signing
-        )
+        worker = Worker(self.store, self.storage, thread_count=threads, execution=execution, shelf=self.shelf,
+                        policy=self.policy)  # fmt: skip
         reporter.on_break = worker.stop
         try:
             while self._is_wanted(job_id, reporter):
@@ -763,7 +770,7 @@ class Share:
     execution: dict[str, Any]
     process_count: int
     known: Mapping[Path, tuple[State, str]] = field(default_factory=dict)
-    signing: Signing = OF_THIS_MACHINE
+    policy: SitePolicy = NO_POLICY
 
 
 def hire(share: Share, place: int) -> Worker:
@@ -773,7 +780,7 @@ def hire(share: Share, place: int) -> Worker:
     jobs = LocalJobs.open(share.folder, share.store_url)
     devices = share.execution["execution_device_ids"]
     execution = {**share.execution, "execution_device_ids": (devices[place % len(devices)],)}
-    return Worker(jobs.store, jobs.storage, thread_count=share.threads, execution=execution, signing=share.signing)
+    return Worker(jobs.store, jobs.storage, thread_count=share.threads, execution=execution, policy=share.policy)
 
 
 def _keep_to_cores(place: int, count: int) -> None:

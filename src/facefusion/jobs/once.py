@@ -9,17 +9,13 @@ from pathlib import Path
 from facefusion.jobs.local import LocalJobs
 from facefusion.pipeline.progress import OnProgress, ignore_progress
 from facefusion.pipeline.runner import Outcome, own_errors
-from facefusion.policy.signing import OF_THIS_MACHINE, Signing
+from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import Recipe
 from facefusion.types.track import Tracks
 from facefusion.workplace import user_workplace
 
 
-def run(
-    recipe: Recipe,
-    on_progress: OnProgress = ignore_progress,
-    signing: Signing = OF_THIS_MACHINE,
-) -> Outcome:
+def run(recipe: Recipe, on_progress: OnProgress = ignore_progress, policy: SitePolicy = NO_POLICY) -> Outcome:
     """Do what a recipe asks for: plan, analyse, render.
 
     Parameters
@@ -28,8 +24,8 @@ def run(
         What is asked for.
     on_progress
         Called now and then, from another thread. What it raises ends the run and comes out of it.
-    signing
-        Who signs the output; by default an identity of this machine.
+    policy
+        What may be done here; doors read it from their settings (`facefusion.run` does).
 
     Returns
     -------
@@ -40,16 +36,13 @@ def run(
     FaceFusionError
         With nothing written; an older output is still there.
     """
-    with own_errors(on_progress) as told, _private_jobs(signing) as jobs:
+    with own_errors(on_progress) as told, _private_jobs(policy) as jobs:
         job = jobs.create(recipe, max_attempts=1, on_progress=told)
         return jobs.run(job.id, workers=1, on_progress=told)
 
 
 def render_target(
-    recipe: Recipe,
-    tracks: Tracks,
-    on_progress: OnProgress = ignore_progress,
-    signing: Signing = OF_THIS_MACHINE,
+    recipe: Recipe, tracks: Tracks, on_progress: OnProgress = ignore_progress, policy: SitePolicy = NO_POLICY
 ) -> Outcome:
     """Pass 2 alone, from tracks that were saved.
 
@@ -58,15 +51,15 @@ def render_target(
     TracksError
         When the tracks were made from a target of another size.
     """
-    with own_errors(on_progress) as told, _private_jobs(signing) as jobs:
+    with own_errors(on_progress) as told, _private_jobs(policy) as jobs:
         job = jobs.create(recipe, max_attempts=1, on_progress=told, tracks=tracks)
         return jobs.run(job.id, workers=1, on_progress=told)
 
 
 @contextmanager
-def _private_jobs(signing: Signing) -> Iterator[LocalJobs]:
+def _private_jobs(policy: SitePolicy) -> Iterator[LocalJobs]:
     with user_workplace() as place:
-        jobs = LocalJobs.open(Path(place.folder) / "jobs", is_kept=False, signing=signing)
+        jobs = LocalJobs.open(Path(place.folder) / "jobs", is_kept=False, policy=policy)
         try:
             yield jobs
         finally:

@@ -17,14 +17,17 @@ from facefusion.pipeline.cast import check_faces
 from facefusion.pipeline.clip import plan_clip
 from facefusion.pipeline.generate import build_source
 from facefusion.pipeline.inputs import Shelf, hash_of, known_hash_of
+from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import Plan, build_plan, reads_of
 from facefusion.pipeline.progress import OnProgress, ignore_progress
+from facefusion.policy.site import SitePolicy
+from facefusion.policy.verdict import Verdict
 from facefusion.recipe import Execution, Recipe, with_absolute_paths
 from facefusion.version import __version__
 
 OF_THE_MACHINE = (*Execution.model_fields, "report_path", "fail_under")
 """Options that say how and not what: the same request with others is the same job."""
-OF_THE_OUTPUT = ("output_path", "output_audio", "drop_tracks", "keep_metadata")
+OF_THE_OUTPUT = ("output_path", "output_audio", "drop_tracks", "keep_metadata", "consent")
 """Options that say what becomes of the finished parts. No part depends on them, nor on the ending of the output."""
 
 
@@ -68,7 +71,17 @@ class Prepared:
         """Refuse photos without a face, and tell what others lack (`facefusion.pipeline.cast.check_faces`)."""
         return check_faces(self.plan.resolved, self.plan.found.sources, on_progress, self.shelf)
 
-    def stored(self, notes: Sequence[str] = ()) -> StoredPlan:
+    def ask(self, site: SitePolicy, tenant: str = "") -> Verdict:
+        """What the site's policy says of it before the first frame.
+
+        Raises
+        ------
+        PolicyError
+            Where it must not be done here.
+        """
+        return Permission(site, tenant, self.shelf).request(self.plan)
+
+    def stored(self, notes: Sequence[str] = (), tenant: str = "", verdict: Verdict | None = None) -> StoredPlan:
         """What is decided before the first frame, as it is stored with the job; notes are told with its outcome."""
         found = self.plan.found
         if self.plan.is_generated:
@@ -78,7 +91,10 @@ class Prepared:
             found = replace(found, spans=plan_clip(self.chosen, self.plan.kind))
         models = self.plan.model_hashes()
         work = work_id_of(self.recipe, self.hashes, models)
-        return StoredPlan(__version__, found, models, self.hashes, work, notes=tuple(notes))
+        told = Verdict() if verdict is None else verdict
+        return StoredPlan(
+            __version__, found, models, self.hashes, work, notes=tuple(notes), tenant=tenant, verdict=told
+        )  # fmt: skip
 
 
 def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None) -> Prepared:

@@ -13,7 +13,9 @@ from facefusion.media.segments import Span
 from facefusion.pipeline.cast import Cast, build_cast
 from facefusion.pipeline.clip import empty_tracks, load_tracks
 from facefusion.pipeline.inputs import BoundInputs
+from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import Kind
+from facefusion.pipeline.resolved import resolve
 from facefusion.pipeline.still import Still, find_frame, render_still
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.frame import Frame
@@ -43,7 +45,12 @@ class JobStill:
 
 
 def preview(
-    jobs: LocalJobs, job_id: str, at_s: float, look: Look, cast_of: Callable[[Recipe], Cast] = build_cast
+    jobs: LocalJobs,
+    job_id: str,
+    at_s: float,
+    look: Look,
+    cast_of: Callable[[Recipe], Cast] = build_cast,
+    permission: Permission | None = None,
 ) -> JobStill:
     """Render one frame of a job.
 
@@ -57,6 +64,8 @@ def preview(
         Finds faces where the job has no tracks: before the first pass is over, and when the job is done.
     cast_of
         Gives the processors of a recipe.
+    permission
+        Who says whether it may be seen; None asks the policy of the jobs.
 
     Raises
     ------
@@ -94,4 +103,9 @@ def preview(
             (tracks, assigned), is_of_job = look(recipe, cast, kind, frame), False
         else:
             tracks, assigned = found, joined.assigned
+    permission = permission or Permission(jobs.policy, plan.tenant)
+    resolved = resolve(recipe)
+    permission.sources(resolved)
+    permission.frames([frame.pixels])
+    permission.people(resolved, kind, tracks, assigned, frame)
     return JobStill(render_still(recipe, cast, tracks, assigned, kind, frame), inputs, is_of_job)

@@ -20,6 +20,7 @@ from facefusion.media.segments import Span
 from facefusion.pipeline.plan import Found, Kind, Target
 from facefusion.pipeline.resolved import SourceKind
 from facefusion.policy.provenance import Signed
+from facefusion.policy.verdict import Verdict
 from facefusion.types.frame import SourceInfo
 
 _WRONG = (ValueError, TypeError, KeyError, IndexError, AttributeError, ZeroDivisionError)
@@ -50,6 +51,10 @@ class StoredPlan:
         Size of the target there.
     notes
         What is told with the outcome: what the sources lack.
+    tenant
+        On whose behalf the job is done; empty where there are no tenants.
+    verdict
+        What the site's policy said when the job was made. Whoever does it asks anew.
     """
 
     version: str = ""
@@ -61,6 +66,8 @@ class StoredPlan:
     inputs: Mapping[str, str] = field(default_factory=dict)
     target_bytes: int = 0
     notes: tuple[str, ...] = ()
+    tenant: str = ""
+    verdict: Verdict = field(default_factory=Verdict)
 
     def is_alike(self, other: StoredPlan) -> bool:
         """Whether two jobs have the same parts."""
@@ -82,8 +89,9 @@ class StoredPlan:
             values["target"] = asdict(found.target) | {"time_base": str(found.target.time_base)}
         if found.generated is not None:
             values["generated"] = asdict(found.generated) | {"frame_rate": str(found.generated.frame_rate)}
-        told = {name: getattr(self, name) for name in ("work", "taken_from", "target_bytes")}
+        told = {name: getattr(self, name) for name in ("work", "taken_from", "target_bytes", "tenant")}
         told["notes"] = list(self.notes)
+        told["policy"] = None if self.verdict.is_empty else self.verdict.as_dict()
         return values | {name: value for name, value in told.items() if value} | _if_any("inputs", self.inputs)
 
     @classmethod
@@ -108,7 +116,8 @@ class StoredPlan:
             models, hashes, inputs = (_texts(values, name) for name in ("models", "hashes", "inputs"))
             size = int(values.get("target_bytes", 0))
             notes = tuple(str(note) for note in values.get("notes", ()))
-            return cls(version, found, models, hashes, work, taken_from, inputs, size, notes)
+            tenant, verdict = str(values.get("tenant", "")), _verdict(values)
+            return cls(version, found, models, hashes, work, taken_from, inputs, size, notes, tenant, verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +130,18 @@ class Joined:
         Number of the chain that changes a track, by its id.
     track_count
         People found.
+    verdict
+        What the site's policy said of those who are changed.
     """
 
     assigned: Mapping[int, int] = field(default_factory=dict)
     track_count: int = 0
+    verdict: Verdict = field(default_factory=Verdict)
 
     def as_dict(self) -> dict[str, Any]:
         """For the store."""
-        return {"assigned": {str(k): number for k, number in self.assigned.items()}, "tracks": self.track_count}
+        told = {"assigned": {str(k): number for k, number in self.assigned.items()}, "tracks": self.track_count}
+        return told | ({} if self.verdict.is_empty else {"policy": self.verdict.as_dict()})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], job_id: str = "") -> Self:
@@ -139,7 +152,8 @@ class Joined:
         StoreRefused
         """
         with _reading(job_id):
-            return cls({int(k): int(v) for k, v in _table(values, "assigned").items()}, int(values["tracks"]))
+            assigned = {int(k): int(v) for k, v in _table(values, "assigned").items()}
+            return cls(assigned, int(values["tracks"]), _verdict(values))
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +253,8 @@ class Merged:
         Of the output.
     failure
         What is too bad about the output, where it was measured; None where nothing is.
+    verdict
+        What the site's policy said where the output was made.
     signed
         How the output is signed; None of jobs of earlier versions.
     """
@@ -251,6 +267,7 @@ class Merged:
     sha256: str
     size_bytes: int
     failure: Told | None = None
+    verdict: Verdict = field(default_factory=Verdict)
     signed: Signed | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -259,6 +276,7 @@ class Merged:
             "notes": list(self.notes), "frames": self.frame_count, "changed": self.changed_frame_count,
             "tracks": self.track_count, "models": list(self.models), "sha256": self.sha256,
             "size_bytes": self.size_bytes, **({} if self.failure is None else {"failure": self.failure.as_dict()}),
+            **({} if self.verdict.is_empty else {"policy": self.verdict.as_dict()}),
             **({} if self.signed is None else {"signed": self.signed.as_dict()}),
         }  # fmt: skip
 
@@ -279,7 +297,7 @@ class Merged:
             told = None if failure is None else Told.from_dict(failure, job_id)
             sha256, size = str(values["sha256"]), int(values["size_bytes"])
             signed = Signed.from_dict(_table(values, "signed")) if values.get("signed") else None
-            return cls(frames, changed, tracks, models, notes, sha256, size, told, signed)
+            return cls(frames, changed, tracks, models, notes, sha256, size, told, _verdict(values), signed)
 
 
 Outcome = Joined | Rendered | Merged
@@ -296,6 +314,11 @@ def _reading(job_id: str) -> Iterator[None]:
         raise StoreRefused(
             f"{name} is damaged in the store.", f"Delete it: facefusion jobs delete {job_id or 'ID'}"
         ) from error
+
+
+def _verdict(values: Mapping[str, Any]) -> Verdict:
+    found = values.get("policy")
+    return Verdict() if found is None else Verdict.from_dict(found)
 
 
 def _if_any(name: str, values: Mapping[str, Any]) -> dict[str, Any]:

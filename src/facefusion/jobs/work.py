@@ -9,7 +9,7 @@ import shutil
 import threading
 import uuid
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from facefusion.errors import (
     ModelMissing,
     NoFaceInTarget,
     OutOfMemory,
+    PolicyUnready,
     ProviderRefused,
     SegmentDamaged,
     TracksError,
@@ -56,6 +57,7 @@ from facefusion.pipeline.clip import (
 )
 from facefusion.pipeline.generate import build_source, generate_spans
 from facefusion.pipeline.inputs import BoundInputs, Shelf
+from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import Plan, Target, find_models
 from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.resolved import resolve
@@ -72,7 +74,8 @@ from facefusion.pipeline.runner import (
 )
 from facefusion.plugins.protocols import FrameSource
 from facefusion.policy.provenance import SIDECAR, Signed, is_sidecar, sidecar_of, sign
-from facefusion.policy.signing import OF_THIS_MACHINE, Signing
+from facefusion.policy.site import NO_POLICY, SitePolicy
+from facefusion.policy.verdict import Verdict
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
@@ -219,6 +222,9 @@ class _Bench:
     cast: Cast | None = None
     source: FrameSource | None = None
     inputs: BoundInputs | None = None
+    permission: Permission = field(default_factory=Permission)
+    sources_verdict: Verdict | None = None
+    content_verdict: Verdict | None = None
     _target: Target | None = field(default=None, repr=False)
 
     @property
@@ -253,8 +259,8 @@ class Worker:
         Whether other workers may do what this one must refuse for its licences, providers, models or packages.
     shelf
         What this process has read of the photos of the job; only a worker that does no other job gets one.
-    signing
-        How outputs are signed here.
+    policy
+        What may be done here. A worker asks it itself, whatever was said when the job was made.
 
     Attributes
     ----------
@@ -274,9 +280,9 @@ class Worker:
         lease_s: float = LEASE_S,
         is_one_of_many: bool = False,
         shelf: Shelf | None = None,
-        signing: Signing = OF_THIS_MACHINE,
+        policy: SitePolicy = NO_POLICY,
     ) -> None:
-        self._signing = signing
+        self._policy = policy
         self._is_one_of_many, self._shelf = is_one_of_many, shelf or Shelf()
         self.refused: set[str] = set()
         self.store, self.storage, self.owner = store, storage, owner_name()
@@ -384,7 +390,9 @@ class Worker:
     def _fail(self, key: Key, error: FaceFusionError) -> list[Publish]:
         if isinstance(error, SegmentDamaged):
             return self._mend(key, error)
-        is_refusal = isinstance(error, (LicenceRefused, ProviderRefused, ModelMissing, ExtraMissing, JobMismatch))
+        is_refusal = isinstance(
+            error, (LicenceRefused, ProviderRefused, ModelMissing, ExtraMissing, JobMismatch, PolicyUnready)
+        )
         if is_refusal and self._is_one_of_many:
             self.refused.add(key[0])
             return self.store.refuse(key, self.owner, str(error))
@@ -456,7 +464,8 @@ class Worker:
                 f"{changed[0]} is not the file that job {job_id} began with.",
                 "Give this worker the same models, or delete the job and begin again.",
             )
-        self._bench = _Bench(job, stored, plan, self._shelf)
+        permission = Permission(self._policy, stored.tenant, self._shelf)
+        self._bench = _Bench(job, stored, plan, self._shelf, permission=permission)
         if not job.is_shared:  # those in the storage are copies that nobody changes
             self._bench.inputs = BoundInputs.bind(map(Path, stored.hashes), stored.hashes)
         return self._bench
@@ -538,6 +547,7 @@ class Worker:
         self, bench: _Bench, stage: StageName, numbers: range, count: Callable[[int], None]
     ) -> Generator[tuple[int, Path | None, Outcome | None]]:
         try:
+            self._ask(bench, stage)
             if stage == "generate":
                 yield from self._generate(bench, numbers, count)
             elif stage == "assemble":
@@ -558,6 +568,30 @@ class Worker:
             if isinstance(error, FaceFusionError):
                 raise
             raise refusal(error, Path(error.filename or self._folder)) from error
+
+    def _ask(self, bench: _Bench, stage: StageName) -> Verdict:
+        """What the policy of this machine says of a job, as far as it can be known before a stage; once in a job.
+
+        Nothing of it is taken from the plan or from another worker: sources, frames and people are looked at here.
+
+        Raises
+        ------
+        PolicyError
+        """
+        if bench.sources_verdict is None:
+            bench.sources_verdict = bench.permission.sources(bench.plan.resolved, bench.plan)
+        if bench.content_verdict is None and stage in ("render", "merge"):
+            bench.content_verdict = bench.permission.content(bench.recipe, bench.plan.kind)
+        return bench.sources_verdict.joined(bench.content_verdict or Verdict())
+
+    def _ask_of_people(self, bench: _Bench, tracks: Tracks, assigned: Mapping[int, int]) -> Verdict:
+        """The same of those who are changed.
+
+        Raises
+        ------
+        PolicyError
+        """
+        return bench.permission.people(bench.plan.resolved, bench.plan.kind, tracks, assigned)
 
     def _drop_observations(self, job_id: str) -> None:
         """Take away what was seen of people, once the tracks are made of it."""
@@ -615,7 +649,10 @@ class Worker:
                 tracks = join_observations(self._analyser(bench), observations, notes, path)
             except TracksError as error:
                 raise SegmentDamaged(f"A part of the analysis is damaged: {error}.", "It is made again.") from error
-        return 0, path, joined_as(bench.plan, bench.target, self._cast(bench), tracks, notes["target"])
+        joined = joined_as(bench.plan, bench.target, self._cast(bench), tracks, notes["target"])
+        if self._policy.looks_at_people:
+            joined = replace(joined, verdict=self._ask_of_people(bench, tracks, joined.assigned))
+        return 0, path, joined
 
     def _cast(self, bench: _Bench) -> Cast:
         if bench.cast is None:
@@ -644,6 +681,7 @@ class Worker:
         if item is not None:
             tracks = self._load(item, lambda path: load_tracks(path, plan.spans, numbers))
         joined = self.store.joined(job_id) or Joined()
+        self._ask_of_people(bench, tracks, joined.assigned)
         flow = build_flow(plan.recipe, cast, tracks, joined.assigned, bench.target.begin)
         rendering = render_spans(plan, flow, plan.spans, numbers, self._folder, count, bench.shelf)
         with closing(rendering) as segments:
@@ -695,6 +733,7 @@ class Worker:
         rendered = self.store.rendered(job.id)
         check = (lambda: None) if bench.inputs is None else bench.inputs.check
         joined = self.store.joined(job.id)
+        verdict = self._verdict(bench, joined)
         frames, changed = sum(len(one.pts) for one in rendered), sum(one.changed_frame_count for one in rendered)
         if plan.is_generated:
             changed = frames
@@ -721,20 +760,21 @@ class Worker:
                 notes += merge_segments(plan, parts, comment_of(plan), output, check, bench.shelf)
             times = [time for part in parts for time in part.pts]
             notes += notes_on_target(plan, times, [one.defects for one in rendered])
-        signed = self._sign(bench, output, is_copy, bool(changed))
+        signed = self._sign(bench, output, is_copy, bool(changed), verdict)
         outcome = Merged(
             frames, changed, 0 if joined is None else joined.track_count, models_used(plan),
-            (*notes, *privacy_notes(plan)), hash_file(output), output.stat().st_size, signed=signed,
+            (*notes, *privacy_notes(plan)), hash_file(output), output.stat().st_size, verdict=verdict, signed=signed,
         )  # fmt: skip
         if plan.recipe.report_path is None and not plan.recipe.fail_under:
             return outcome
         return replace(outcome, failure=self._report(bench, output, report, count))
 
-    def _sign(self, bench: _Bench, output: Path, is_copy: bool, is_changed: bool) -> Signed:
+    def _sign(self, bench: _Bench, output: Path, is_copy: bool, is_changed: bool, verdict: Verdict) -> Signed:
         """The very last thing that is done to an output, whoever merges it."""
         if is_copy:
             return Signed("unchanged")  # what it says of itself is true as it is
-        if self._signing.is_off:
+        signing = self._policy.signing
+        if signing.is_off:
             return Signed("off")
         job, stored = bench.job, bench.stored
         asked = build_recipe(job.recipe)
@@ -743,8 +783,26 @@ class Worker:
             key = stored.inputs.get(str(asked.target_path), "")
             return self.storage.open_range(key) if key else bench.recipe.target_path.open("rb")
 
-        statement = statement_of(bench.plan, asked, stored, open_target, is_changed, job.id)
-        return sign(output, statement, self._signing.signer(), job.output_path)
+        told = None if verdict.is_empty else verdict.as_dict()
+        statement = statement_of(bench.plan, asked, stored, open_target, is_changed, job.id, told)
+        return sign(output, statement, signing.signer(), job.output_path)
+
+    def _verdict(self, bench: _Bench, joined: Joined | None) -> Verdict:
+        """What is stored with the output: all of it found out here.
+
+        Raises
+        ------
+        PolicyError
+        """
+        verdict = self._ask(bench, "merge")
+        item = next((item for item in self.store.items(bench.job.id) if item.stage == "join"), None)
+        if item is None or joined is None or not self._policy.looks_at_people:
+            return verdict
+        assigned = joined.assigned
+        found: Verdict = self._load(
+            item, lambda path: self._ask_of_people(bench, Tracks.load(path, is_mapped=True), assigned)
+        )
+        return verdict.joined(found)
 
     def _report(self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]) -> Told | None:
         """Measure the output; what is worse than allowed is said, and the output stays."""

@@ -12,9 +12,10 @@ import numpy as np
 
 from facefusion.analyse.causal import CausalTracker
 from facefusion.declaration import Input
-from facefusion.errors import MediaUnsupported, RecipeError
+from facefusion.errors import ConsentMissing, MediaUnsupported, RecipeError
 from facefusion.pipeline.cast import Cast, build_analyser, build_cast
 from facefusion.pipeline.clip import build_flow
+from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import (
     check_models,
     check_sources,
@@ -22,13 +23,18 @@ from facefusion.pipeline.plan import (
     models_of,
     settled,
 )
-from facefusion.pipeline.resolved import resolve
+from facefusion.pipeline.resolved import Resolved, resolve
+from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import Recipe
 from facefusion.render.flow import Past
 from facefusion.types.frame import Frame, Pixels, RenderedFrame
 from facefusion.types.track import Track, Tracks
 
 _MICROSECOND = Fraction(1, 1_000_000)
+PATIENCE = 25
+"""Frames in which somebody who has to agree may be seen without being recognised."""
+LOOK_EVERY_S = 1.0
+"""How often the content of a stream is looked at."""
 
 
 def check_live(recipe: Recipe) -> Recipe:
@@ -68,6 +74,8 @@ class Live:
     ----------
     recipe
         What is done; target, output, times and report mean nothing here.
+    policy
+        What may be done here. Somebody who has to agree is changed from the moment they are recognised as one who has.
 
     Attributes
     ----------
@@ -87,9 +95,10 @@ class Live:
     Memory has a bound that does not depend on how many frames come. One thread at a time may use it.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, policy: SitePolicy = NO_POLICY) -> None:
         self.recipe = check_live(recipe)
         self._resolved = resolve(self.recipe)
+        self._watchman = _Watchman(Permission(policy), self._resolved)
         self._cast = build_cast(self._resolved)
         is_looking = self._resolved.wants_faces
         self._tracker = CausalTracker(build_analyser(self._resolved)) if is_looking else None
@@ -156,7 +165,8 @@ class Live:
         assigned: Mapping[int, int] = {}
         if self._tracker is not None:
             tracks = self._tracker.see(frame)
-            assigned = self._chooser.choose(tracks, frame.pts)
+            assigned = self._watchman.pass_by(frame, tracks, self._chooser.choose(tracks, frame.pts))
+        self._watchman.look(frame)
         self._flow = build_flow(self.recipe, self._cast, tracks, assigned, self._begin)
         return self._flow.step(frame, self._pasts)
 
@@ -268,6 +278,54 @@ class Newest:
             with self._change:
                 self._is_over = True
                 self._change.notify()
+
+
+class _Watchman:
+    """Lets those be changed who may be, as they come into sight."""
+
+    def __init__(self, permission: Permission, resolved: Resolved) -> None:
+        self._permission, self._resolved = permission, resolved
+        permission.sources(resolved)
+        self._passed: set[int] = set()
+        self._tries: dict[int, int] = {}
+        self._next_s: float | None = None
+
+    def pass_by(self, frame: Frame, tracks: Tracks, assigned: Mapping[int, int]) -> Mapping[int, int]:
+        """Those of some people who may be changed now.
+
+        Raises
+        ------
+        PersonBlocked, PolicyUnready
+        ConsentMissing
+            When somebody was not recognised in many frames.
+        """
+        if not self._permission.site.looks_at_people:
+            return assigned
+        for track, _ in tracks.at(frame.pts, tuple(assigned)):
+            k = track.track_id
+            if k in self._passed:
+                continue
+            try:
+                self._permission.people(self._resolved, "clip", tracks, {k: assigned[k]}, frame)
+                self._passed.add(k)
+            except ConsentMissing:
+                self._tries[k] = self._tries.get(k, 0) + 1
+                if self._tries[k] >= PATIENCE:
+                    raise
+        return {k: number for k, number in assigned.items() if k in self._passed}
+
+    def look(self, frame: Frame) -> None:
+        """See what a frame shows, now and then.
+
+        Raises
+        ------
+        ContentRefused, PolicyUnready
+        """
+        if self._permission.site.content_mode == "off":
+            return
+        if self._next_s is None or frame.time_s >= self._next_s:
+            self._next_s = frame.time_s + LOOK_EVERY_S
+            self._permission.frames([frame.pixels])
 
 
 class _Chooser:

@@ -197,6 +197,16 @@ class Classifier(Protocol):
         """Attributes of one face in each picture, at its (5, 2) points."""
 
 
+class ContentCheck(Protocol):
+    """Says of whole pictures whether they show what must not be worked on."""
+
+    limit: float
+    """Score above which a picture must not be worked on."""
+
+    def check(self, pixels: Sequence[Pixels]) -> FloatArray:
+        """(N,) float32 scores of (H, W, 3) uint8 RGB pictures of any size; of any range, higher is worse."""
+
+
 class Masker(Protocol):
     """Says which pixels of a crop count."""
 

@@ -204,7 +204,16 @@ def _preview(service: Service, finder: PeopleFinder, tenant: str, body: Any, kin
     length_s = float(target.about.get("duration_s") or 0.0)
     try:
         content, time_s, notes, is_changed = service.studio.call(
-            make_preview, PREVIEW_S, recipe, body.at_s, body.show, body.size, kind, length_s
+            make_preview,
+            PREVIEW_S,
+            recipe,
+            body.at_s,
+            body.show,
+            body.size,
+            kind,
+            length_s,
+            service.config.backend.policy,
+            tenant,
         )
     except FaceFusionError as error:
         for asset in assets.values():

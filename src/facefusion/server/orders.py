@@ -168,7 +168,7 @@ class _Clerk:
     def _plan(self, order: Order) -> Order:
         with warnings.catch_warnings():  # they are kept with the plan
             warnings.simplefilter("ignore")
-            submitted = self._jobs.submit(self._recipe(order))
+            submitted = self._jobs.submit(self._recipe(order), tenant=order.tenant)
         outcome = {"notes": self._without_files(order, self._ledger.get(submitted.job.id).plan.notes)}
         self._ledger.change_order(order.id, self._owner, job_id=submitted.job.id, status="running", outcome=outcome)
         now = self._ledger.keep_order(order.id, self._owner, LEASE_S)

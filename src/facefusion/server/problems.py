@@ -31,6 +31,8 @@ _STATUS: tuple[tuple[type[FaceFusionError], int], ...] = (
     (errors.StorageError, 503),
     (errors.ModelError, 422),
     (errors.QualityTooLow, 422),
+    (errors.PolicyUnready, 503),
+    (errors.PolicyError, 403),
     (errors.UnknownJob, 404),
     (errors.StoreUnreachable, 503),
     (errors.StoreRefused, 500),

@@ -134,7 +134,7 @@ class Service:
         def make() -> Capabilities:
             from facefusion.service.capabilities import find_capabilities
 
-            return find_capabilities(models)
+            return find_capabilities(models, self.config.backend.policy)
 
         models = self.models
         return self._once("capabilities", make)

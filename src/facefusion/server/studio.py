@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from facefusion.errors import Conflict
+from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import Recipe, build_recipe
 
 WHOLE_S = 30.0
@@ -14,10 +15,10 @@ WHOLE_S = 30.0
 
 
 @lru_cache(maxsize=1)
-def _previews() -> Any:
+def _previews(policy: SitePolicy) -> Any:
     from facefusion.service.previews import Previews
 
-    return Previews()
+    return Previews(policy=policy)
 
 
 def look_for_people(options: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
@@ -29,7 +30,7 @@ def look_for_people(options: dict[str, Any], folder: Path) -> list[dict[str, Any
 
 def make_preview(
     recipe: Recipe, at_s: float, show: Literal["before", "after", "both"], side_px: int, kind: Literal["webp", "jpeg"],
-    length_s: float,
+    length_s: float, policy: SitePolicy = NO_POLICY, tenant: str = "",
 ) -> tuple[bytes, float, tuple[str, ...], bool]:  # fmt: skip
     """One frame of a recipe.
 
@@ -56,7 +57,7 @@ def make_preview(
             "People are chosen by what only the whole clip tells, and this one is long.",
             "Choose them by face or reference, or run the job.", code="needs_whole",
         )  # fmt: skip
-    picture = _previews().of_recipe(recipe, at_s, is_beside=show == "both")
+    picture = _previews(policy).of_recipe(recipe, at_s, is_beside=show == "both", tenant=tenant)
     return (
         _encode(picture.pixels, side_px * (2 if show == "both" else 1), kind), picture.time_s, tuple(picture.notes),
         picture.is_changed,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from facefusion.policy.signing import OF_THIS_MACHINE, Signing
+from facefusion.policy.site import NO_POLICY, SitePolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,8 @@ class Backend:
         A worker that was silent for so long is taken to be lost.
     keep_days
         Age of jobs that are swept away.
-    signing
-        How outputs are signed that are made on this machine.
+    policy
+        What may be done here.
     """
 
     folder: Path
@@ -48,7 +48,7 @@ class Backend:
     max_attempts: int = 3
     lease_s: float = 15.0
     keep_days: float = 30.0
-    signing: Signing = OF_THIS_MACHINE
+    policy: SitePolicy = NO_POLICY
 
     @property
     def is_cluster(self) -> bool:

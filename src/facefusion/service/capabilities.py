@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from facefusion.declaration import processor_names
@@ -11,6 +11,7 @@ from facefusion.errors import ProcessorRefused
 from facefusion.media import image, probe
 from facefusion.media.encoders import describe_encoders
 from facefusion.plugins.listing import ProcessorView, show_processor
+from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import INNER, Recipe
 from facefusion.service.doctor import probe_providers
 from facefusion.service.models import ModelLine, Models
@@ -55,6 +56,8 @@ class Capabilities:
         Video encoders that are there.
     limits
         What is too large.
+    policy
+        What is checked before anything is done: consents, blocklist, content (`facefusion.policy.site.SitePolicy`).
     """
 
     version: str
@@ -64,13 +67,14 @@ class Capabilities:
     providers: tuple[str, ...]
     encoders: tuple[str, ...]
     limits: Limits
+    policy: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
 
 
-def find_capabilities(models: Models) -> Capabilities:
+def find_capabilities(models: Models, policy: SitePolicy = NO_POLICY) -> Capabilities:
     """Find out what can be asked for, providers tried."""
     lines = models.list()
     schema = Recipe.model_json_schema()
@@ -84,6 +88,7 @@ def find_capabilities(models: Models) -> Capabilities:
         tuple(provider.name for provider in probe_providers(models) if provider.runs_on),
         tuple(name for name, is_there in describe_encoders().items() if is_there),
         Limits(),
+        policy.as_dict(),
     )
 
 

@@ -169,7 +169,7 @@ class _Process:
             self.workers = {
                 job.storage: Worker(
                     self.store, open_storage(job.storage, folder), folder, self.recipe.execution_thread_count,
-                    execution, self.backend.lease_s, is_one_of_many=True, signing=self.backend.signing,
+                    execution, self.backend.lease_s, is_one_of_many=True, policy=self.backend.policy,
                 )
             }  # fmt: skip
         return self.workers[job.storage]
@@ -211,7 +211,7 @@ def work(
         Called when it is there.
     """
     check_cluster(backend)
-    backend.signing.check()
+    backend.policy.signing.check()
     app = build_app(backend.broker, queues)
     execution: dict[str, Any] = {"licences": recipe.licences}
     for option in ("execution_providers", "execution_device_ids", "models_paths"):
@@ -257,7 +257,9 @@ def _run_sweeper(app: Any, backend: Backend, on_ready: Callable[[], None]) -> No
     signals.worker_ready.connect(start, weak=False)
 
 
-def create(backend: Backend, recipe: Recipe, store: JobStore, on_bytes: OnBytes = ignore_bytes) -> str:
+def create(
+    backend: Backend, recipe: Recipe, store: JobStore, on_bytes: OnBytes = ignore_bytes, tenant: str = ""
+) -> str:
     """Put a job where workers find it.
 
     Parameters
@@ -270,6 +272,8 @@ def create(backend: Backend, recipe: Recipe, store: JobStore, on_bytes: OnBytes 
         Its job store.
     on_bytes
         Called as input files are sent.
+    tenant
+        On whose behalf.
 
     Returns
     -------
@@ -283,6 +287,7 @@ def create(backend: Backend, recipe: Recipe, store: JobStore, on_bytes: OnBytes 
     check_cluster(backend)
     asked = prepare(recipe, is_shared=True)
     job_id = asked.job_id
+    verdict = asked.ask(backend.policy, tenant)
     job = store.find(job_id)
     if job is not None and job.status != "done":
         if job.status in ("failed", "cancelled"):
@@ -302,7 +307,7 @@ def create(backend: Backend, recipe: Recipe, store: JobStore, on_bytes: OnBytes 
         raise JobMismatch("An input was changed while it was sent.", "Run the same command again.")
     # No job takes over what workers have made, so there is no work to share.
     size = asked.recipe.target_path.stat().st_size
-    stored = replace(asked.stored(told), inputs=inputs, target_bytes=size, work="")
+    stored = replace(asked.stored(told, tenant, verdict), inputs=inputs, target_bytes=size, work="")
     counts = [span.frame_count for span in stored.found.spans]
     items = store.create(
         job_id, asked.plan.recipe.model_dump(mode="json"), stored.as_dict(), backend.storage_url, counts, backend.queue,

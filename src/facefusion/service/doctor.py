@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -12,7 +12,8 @@ from facefusion.errors import FaceFusionError
 from facefusion.media.encoders import describe_encoders
 from facefusion.models.providers import core_count, describe_providers
 from facefusion.models.session import SESSIONS
-from facefusion.policy.signing import OF_THIS_MACHINE, Signing
+from facefusion.policy.site import NO_POLICY, SitePolicy
+from facefusion.service.consent import find_problems
 from facefusion.service.models import Models, Verified
 from facefusion.service.provenance import SigningState, describe_signing
 from facefusion.service.values import Problem
@@ -84,7 +85,11 @@ class Health:
     signing
         Who signs outputs.
     is_well
-        Whether the embedded default works.
+        Whether the embedded default works, and so do all checks that are in force.
+    policy
+        What is checked here before anything is done (`facefusion.policy.site.SitePolicy`).
+    policy_problems
+        Why a check that is in force cannot be made.
     """
 
     version: str
@@ -100,21 +105,24 @@ class Health:
     encoders: dict[str, bool]
     signing: SigningState
     is_well: bool
+    policy: dict[str, Any] = field(default_factory=dict)
+    policy_problems: tuple[Problem, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
 
 
-def examine(models: Models, signing: Signing = OF_THIS_MACHINE) -> Health:
+def examine(models: Models, policy: SitePolicy = NO_POLICY) -> Health:
     """Look at everything."""
     packages = {name: _version(name) for name in PACKAGES}
     lines = models.list()
     # What ships with the package should be there.
     here = tuple(models.verify([line.id for line in lines if line.place != "not here"]))
     providers = probe_providers(models)
-    signed = describe_signing(signing)
+    signed = describe_signing(policy.signing)
     cpu = next(provider for provider in providers if provider.name == "cpu")
+    troubles = tuple(find_problems(policy))
     return Health(
         __version__,
         sys.version.split()[0],
@@ -128,7 +136,9 @@ def examine(models: Models, signing: Signing = OF_THIS_MACHINE) -> Health:
         providers,
         describe_encoders(),
         signed,
-        cpu.problem is None and signed.problem is None and not any(model.problem for model in here),
+        cpu.problem is None and signed.problem is None and not any(model.problem for model in here) and not troubles,
+        policy.as_dict(),
+        troubles,
     )
 
 

@@ -77,7 +77,7 @@ class Jobs:
 
     def __init__(self, backend: Backend, previews: Previews | None = None) -> None:
         self.backend = backend
-        self.previews = previews or Previews()
+        self.previews = previews or Previews(policy=backend.policy)
         self._local: LocalJobs | None = None
         self._far: JobStore | None = None
 
@@ -98,8 +98,9 @@ class Jobs:
     def local(self) -> LocalJobs:
         """The jobs folder of this machine, which is made where it is missing."""
         if self._local is None:
-            backend = self.backend
-            self._local = LocalJobs.open(backend.folder, backend.store_url, backend.disk_bytes, signing=backend.signing)
+            self._local = LocalJobs.open(
+                self.backend.folder, self.backend.store_url, self.backend.disk_bytes, policy=self.backend.policy
+            )
         return self._local
 
     @property
@@ -111,7 +112,7 @@ class Jobs:
             return self._far
         return self.local.store
 
-    def submit(self, recipe: Recipe, on_bytes: OnBytes = ignore_bytes) -> Submitted:
+    def submit(self, recipe: Recipe, on_bytes: OnBytes = ignore_bytes, tenant: str = "") -> Submitted:
         """The job of a recipe: the one that was begun, or a new one, which `run` or the workers do.
 
         Parameters
@@ -120,17 +121,21 @@ class Jobs:
             What is asked for. The same request is the same job; one that is done is begun afresh.
         on_bytes
             Called as input files are sent to a cluster.
+        tenant
+            On whose behalf.
 
         Raises
         ------
         FaceFusionError
             Everything that planning refuses.
+        PolicyError
+            What must not be done here.
         """
         if self.backend.is_cluster:
             room = cluster_room()
             room.check_cluster(self.backend)
-            return Submitted(self.show(room.create(self.backend, recipe, self.store, on_bytes)))
-        job = self.local.create(recipe, self.backend.max_attempts)
+            return Submitted(self.show(room.create(self.backend, recipe, self.store, on_bytes, tenant)))
+        job = self.local.create(recipe, self.backend.max_attempts, tenant=tenant)
         done = sum(item.status == "done" for item in self.store.items(job.id))
         return Submitted(self.show(job.id), done, job.plan.taken_from)
 
@@ -426,6 +431,7 @@ def _view(
         outcome=_result_of(merged),
         is_stopped=is_stopped,
         trace="" if job.failure is None else job.failure.trace,
+        policy=(job.plan.verdict if merged is None else merged.verdict).as_dict(),
     )
 
 

@@ -18,14 +18,15 @@ from facefusion.jobs.work import drop_sidecar
 from facefusion.media.camera import Camera, Recorder
 from facefusion.media.files import Named
 from facefusion.media.writer import check_clip_output
-from facefusion.pipeline.live import Live, Newest
 from facefusion.pipeline.inputs import hash_of
+from facefusion.pipeline.live import Live, Newest
 from facefusion.pipeline.plan import check_paths, find_models, hashes_of_models
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.resolved import resolve
 from facefusion.pipeline.runner import COMMENT
 from facefusion.policy.provenance import sidecar_of, sign
-from facefusion.policy.signing import OF_THIS_MACHINE, Signing
+from facefusion.policy.signing import Signing
+from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.policy.statement import Model, Statement, Target
 from facefusion.recipe import Recipe
 from facefusion.types.frame import Frame
@@ -97,7 +98,7 @@ def record(
     is_dropping: bool = True,
     on_progress: OnProgress = ignore_progress,
     reads: Sequence[Named] = (),
-    signing: Signing = OF_THIS_MACHINE,
+    policy: SitePolicy = NO_POLICY,
 ) -> Recorded:
     """Record what a camera shows, changed. Ctrl-C ends the recording, and what there is until then is kept.
 
@@ -117,8 +118,8 @@ def record(
         Called after each frame.
     reads
         Files that must not be written over besides those of the recipe.
-    signing
-        How the recording is signed when it is whole.
+    policy
+        What may be done here.
 
     Raises
     ------
@@ -130,13 +131,13 @@ def record(
     recipe = recipe.model_copy(update={"target_path": Path(), "output_path": Path()})
     check_clip_output(output, recipe.output_video_encoder)
     check_paths(recipe, writes=[("recording", output)], reads=reads)
-    signing.check()
+    policy.signing.check()
     counted = _Counted()
 
     def finish(made: Path) -> None:
-        _sign(made, output, recipe, signing, bool(counted.changed))
+        _sign(made, output, recipe, policy.signing, bool(counted.changed))
 
-    with Live(recipe) as live, ExitStack() as stack:
+    with Live(recipe, policy) as live, ExitStack() as stack:
         rate: Fraction | None = None
         frames: Iterable[Frame]
         if isinstance(camera, CameraChoice):

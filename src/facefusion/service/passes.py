@@ -16,7 +16,7 @@ from facefusion.media.files import Named, translate_os_error
 from facefusion.pipeline.plan import check_models, check_paths
 from facefusion.pipeline.progress import OnProgress, ignore_progress
 from facefusion.pipeline.runner import analyse_target
-from facefusion.policy.signing import OF_THIS_MACHINE, Signing
+from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import Recipe
 from facefusion.service.values import Finished
 from facefusion.types.track import Track, Tracks
@@ -113,7 +113,7 @@ def render(
     path: Path,
     on_progress: OnProgress = ignore_progress,
     reads: Sequence[Named] = (),
-    signing: Signing = OF_THIS_MACHINE,
+    policy: SitePolicy = NO_POLICY,
 ) -> Finished:
     """Pass 2 alone, from a tracks file.
 
@@ -125,8 +125,8 @@ def render(
         Tracks file to read.
     on_progress, reads
         As in `analyse`.
-    signing
-        How the output is signed.
+    policy
+        What may be done here.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def render(
         With nothing written.
     """
     check_paths(recipe, reads=[("tracks file", path), *reads])
-    return Finished.of(render_target(recipe, Tracks.load(path), on_progress, signing))
+    return Finished.of(render_target(recipe, Tracks.load(path), on_progress, policy))
 
 
 def _seen(tracks: Tracks, track: Track) -> Seen:

@@ -20,6 +20,7 @@ from facefusion.media.image import Photo, check_photo_output, encode_picture, wr
 from facefusion.pipeline.cast import Cast, FacePart, build_analyser, build_cast
 from facefusion.pipeline.clip import empty_tracks
 from facefusion.pipeline.inputs import hash_of
+from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import (
     Kind,
     Target,
@@ -36,6 +37,7 @@ from facefusion.pipeline.resolved import resolve
 from facefusion.pipeline.runner import analyse_target, check_size
 from facefusion.pipeline.still import Still, find_frame, look_around, render_still
 from facefusion.plugins.protocols import MeetsPeople
+from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.service.values import Preview
 from facefusion.types.frame import Frame, Pixels
@@ -112,9 +114,12 @@ class Previews:
     ----------
     kept
         How many casts and targets are kept.
+    policy
+        What may be done here: a preview shows a changed face as an output does.
     """
 
-    def __init__(self, kept: int = KEPT) -> None:
+    def __init__(self, kept: int = KEPT, policy: SitePolicy = NO_POLICY) -> None:
+        self._policy = policy
         self._recipes: _Kept[tuple[Recipe, bool]] = _Kept(4 * kept)
         self._casts: _Kept[tuple[Cast, threading.Lock]] = _Kept(kept)
         self._analysers: _Kept[Analyser] = _Kept(kept)
@@ -123,7 +128,12 @@ class Previews:
         self._hashes: _Kept[str] = _Kept(4 * kept)
 
     def of_recipe(
-        self, recipe: Recipe, at_s: float = 0.0, is_beside: bool = False, tracks: Tracks | None = None
+        self,
+        recipe: Recipe,
+        at_s: float = 0.0,
+        is_beside: bool = False,
+        tracks: Tracks | None = None,
+        tenant: str = "",
     ) -> Picture:
         """One frame of what a recipe will make, rendered by the code of the final rendering.
 
@@ -139,9 +149,13 @@ class Previews:
             What an earlier first pass left. Without them faces are looked for around the moment, or in the whole clip
             where they are chosen by what only the whole clip tells (numbers, a reference frame); `learn` does that
             beforehand.
+        tenant
+            On whose behalf.
 
         Raises
         ------
+        PolicyError
+            What must not be done here.
         FaceFusionError
             Everything that planning refuses, and a time that there is not.
         """
@@ -149,6 +163,9 @@ class Previews:
         recipe, is_open = self._settle(recipe)
         kind = find_kind(recipe.target_path)
         frame = find_frame(recipe, kind, at_s)
+        permission = Permission(self._policy, tenant)
+        permission.sources(resolve(recipe))
+        permission.frames([frame.pixels])
         cast, lock = self._cast(recipe)
         notes = [OPEN] if is_open else []
         seen = empty_tracks(recipe, kind)
@@ -164,6 +181,7 @@ class Previews:
                 seen, is_whole = self._look(recipe, kind, frame)
                 notes += [] if is_whole or kind == "photo" else [AROUND]
             assigned = cast.assign(recipe, seen)
+        permission.people(resolve(recipe), kind, seen, assigned, frame)
         with lock:
             still = render_still(recipe, cast, seen, assigned, kind, frame)
         return _picture(still, is_beside, notes)

@@ -172,6 +172,9 @@ class JobView:
         What came of it, when it is done.
     trace
         Where a fault came from, for those who mend it; it is told on a machine of one's own and not in JSON.
+    policy
+        What the policy of the site said (`facefusion.policy.verdict.Verdict`): of the output where there is one, else
+        when the job was made.
     """
 
     id: str
@@ -190,6 +193,7 @@ class JobView:
     outcome: Result | None
     is_stopped: bool = False
     trace: str = ""
+    policy: dict[str, Any] = field(default_factory=dict)
 
     @property
     def state(self) -> State:

@@ -23,6 +23,7 @@ from facefusion.errors import RecipeError
 from facefusion.imaging.flow import FlowEstimator
 from facefusion.plugins.protocols import (
     Classifier,
+    ContentCheck,
     Detector,
     FaceProcessor,
     FrameProcessor,
@@ -183,6 +184,18 @@ def check_classifier(classifier: Classifier) -> None:
             one.race in ("white", "black", "latino", "asian", "indian", "arabic"),
             f"race is one of FaceFusion's words, not {one.race!r}",
         )
+
+
+def check_content_check(check: ContentCheck) -> None:
+    """A content check takes pictures of any size, says one finite number for each, and does not mix them up."""
+    hold(isinstance(check.limit, int | float) and np.isfinite(check.limit), f"limit is a number, not {check.limit!r}")
+    pictures = [_noise(*size, 3, seed=k) for k, size in enumerate(((1, 1), (37, 211), (480, 640)))]
+    scores = steadily("the content check", lambda: check.check(pictures), pictures)
+    hold(scores.shape == (3,), f"scores of 3 pictures are (3,), not {scores.shape}")
+    hold(np.isfinite(scores).all(), "scores are finite numbers")
+    alone = check.check(pictures[1:2])
+    hold(np.allclose(alone[0], scores[1], atol=1e-3), "a picture alone gives another score than among others")
+    hold(len(check.check([])) == 0, "no pictures have no scores")
 
 
 def check_masker(masker: Masker) -> None:
@@ -492,6 +505,7 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "face_detector": check_detector,
     "face_identifier": check_identifier,
     "face_classifier": check_classifier,
+    "content_check": check_content_check,
     "face_occluder": check_masker,
     "face_parser": check_masker,
     "optical_flow": check_optical_flow,

@@ -19,7 +19,7 @@ class DeepSwapperOptions(Options):
 def require(options: DeepSwapperOptions) -> Requirements:
     """See `facefusion.declaration.ProcessorSpec`."""
     masks = frozenset({"occlusion", "region"})
-    return Requirements(models=(ModelRef("deep_swapper", options.model),), masks=masks)
+    return Requirements(models=(ModelRef("deep_swapper", options.model),), masks=masks, shows_somebody=True)
 
 
 SPEC = ProcessorSpec(
