@@ -179,7 +179,9 @@ class PolicySettings(BaseModel):
     blocklist_key_path: Path = _setting(
         Path(), "file with its key, for its owner alone (default: beside the list)", "--blocklist-key", group="policy"
     )
-    blocklist_key: str = _setting("", "the key itself, base64; for the environment", group="policy")
+    blocklist_key: str = _setting(
+        "", "the key itself, base64; keep it in the environment", "--blocklist-secret", group="policy"
+    )
     content_mode: Mode = _setting(
         "off", "check of what targets show: off, record or require", "--content-mode", group="policy"
     )

@@ -13,6 +13,7 @@ import pytest
 from tests.graphs import inverting
 
 from facefusion.apps import cli
+from facefusion.apps.backends import site_policy
 from facefusion.apps.cli import _command_parser
 from facefusion.apps.show import Show
 from facefusion.errors import RecipeError
@@ -25,7 +26,7 @@ from facefusion.pipeline.still import find_frame
 from facefusion.recipe import build_recipe
 from facefusion.server.access import KeyList, KeyView
 from facefusion.server.config import ServerConfig
-from facefusion.service import passes, plugins, sources
+from facefusion.service import consent, passes, plugins, sources
 from facefusion.service.backend import Backend
 from facefusion.service.doctor import examine
 from facefusion.service.drafts import DraftList, Drafts
@@ -65,6 +66,17 @@ def find_leaves():
         choices = [action.choices for action in parser._actions if action.dest == "action"]
         leaves += [(command, name) for name in choices[0]] if choices else [(command,)]
     return leaves
+
+
+def entered(ref):
+    """A consent of that reference."""
+    consent.add_consent(site_policy(), ref, [Path(PHOTO)], person=ref.title())
+    return ref
+
+
+def blocked():
+    """Id of somebody on the blocklist."""
+    return consent.block(site_policy(), [Path(SOURCE)]).id
 
 
 @pytest.fixture
@@ -209,6 +221,16 @@ LEAVES = {
     ("keys", "list"): (lambda: (), "keys", lambda: list_keys()),
     ("keys", "rotate"): (lambda: (key_id(),), "key", None),
     ("keys", "revoke"): (lambda: (key_id(),), "key", lambda: list_keys().keys[0]),
+    ("consent", "add"): (lambda: ("anna", SOURCE, "--person", "Anna"), "consent", None),  # once
+    ("consent", "list"): (lambda: (), "consents", lambda: consent.list_consents(site_policy())),
+    ("consent", "show"): (lambda: (entered("tom"),), "consent", lambda: consent.show_consent(site_policy(), "tom")),
+    ("consent", "revoke"): (lambda: (entered("eve"),), "consent", None),  # once
+    ("consent", "check"): (
+        lambda: (PHOTO,), "checked", lambda: next(iter(consent.check_photos(site_policy(), [Path(PHOTO)]))),
+    ),
+    ("blocklist", "add"): (lambda: (PHOTO,), "blocked", None),  # another id each time
+    ("blocklist", "list"): (lambda: (), "blocklist", lambda: consent.list_blocked(site_policy())),
+    ("blocklist", "remove"): (lambda: (blocked(),), "unblocked", None),
     ("doctor",): (lambda: (), "doctor", lambda: examine(Models())),
     ("job-list",): (lambda: (), "drafts", lambda: DraftList(drafts_here().list()[0])),
     ("job-create",): (lambda: ("new",), "draft", lambda: drafts_here().load("new")),

@@ -93,7 +93,7 @@ def _add_recipe_flags(parser: argparse.ArgumentParser, skip: Sequence[str] = (),
         extra: Any = field.json_schema_extra
         heading = group_of(name) if name in own else extra["group"]
         flags = flags_of(name) if name in own else extra["flags"]
-        if not flags or name in skip or (heading not in only if only or heading in _APART else False):
+        if name in skip or (heading not in only if only or heading in _APART else False):
             continue
         if heading not in groups:
             groups[heading] = parser.add_argument_group(heading)
