@@ -6,7 +6,7 @@ from tests.graphs import channel_means, constant_outputs, graph, linear, pixel_r
 
 from facefusion.errors import ModelMismatch
 from facefusion.imaging.templates import TEMPLATES, align_to, similarity, template_points
-from facefusion.testing.conformance import check_landmarker
+from facefusion.testing.conformance import check_content_check, check_landmarker
 from facefusion.testing.fakes import make_face
 from facefusion.types.topology import FIVE_POINTS, MESH_TO_68, five_from_68
 
@@ -298,3 +298,69 @@ def test_a_plan_knows_the_models_of_many_before_the_first_frame(zoo, option, fir
     names = [spec.id for spec in check_models(build_recipe(wanted))]
     assert first in names
     assert second in names
+
+
+def content_rows(channel=0):
+    """A detector's answer whose only class is seen everywhere as strongly as one channel is light."""
+    return graph(
+        f"""
+        rows (float[n, 3, 640, 640] input) => (float[n, 5, 3] output) {{
+            mean = ReduceMean <axes = [2, 3], keepdims = 1> (input)
+            one = Gather <axis = 1> (mean, channel)
+            flat = Reshape(one, shape)
+            place = Constant <value = float[1, 4, 3] {{{", ".join(["9.0"] * 12)}}}> ()
+            none = Mul(flat, nothing)
+            places = Add(none, place)
+            classes = Mul(flat, spread)
+            output = Concat <axis = 1> (places, classes)
+        }}""",
+        channel=np.int64(channel),
+        shape=np.array([-1, 1, 1], np.int64),
+        nothing=np.zeros((1, 4, 3), np.float32),
+        spread=np.array([[[0.0, 0.5, 1.0]]], np.float32),
+    )
+
+
+def test_a_content_model_with_rows_takes_the_best_class_anywhere_and_no_place_of_a_box(zoo):
+    zoo.put("nsfw_1.onnx", content_rows())
+    engine = zoo.build("content_check", "nsfw_1")
+    square = np.zeros((50, 50, 3), np.uint8)
+    square[..., 0] = 102
+    wide = np.zeros((50, 100, 3), np.uint8)  # half of its square stays black
+    wide[..., 0] = 102
+    np.testing.assert_allclose(engine.check([square, wide]), [0.4, 0.2], atol=2e-3)
+    assert engine.limit == 0.2
+
+
+@pytest.mark.parametrize(
+    ("model", "file", "size", "classes", "picture", "score"),
+    [
+        ("nsfw_2", "nsfw_2.onnx", 384, 2, (255, 51, 0), 1.6),  # (1 - 0.5) / 0.5 less (0.2 - 0.5) / 0.5
+        ("nsfw_3", "nsfw_3.onnx", 448, 4, (0, 0, 255), None),
+    ],
+)
+def test_content_models_with_classes_weigh_them_as_facefusion_3_does(zoo, model, file, size, classes, picture, score):
+    zoo.put(file, channel_means(size, classes))
+    engine = zoo.build("content_check", model)
+    pixels = np.empty((64, 64, 3), np.uint8)
+    pixels[:] = picture
+    if score is None:  # blue speaks for it, red and green against it
+        mean, std = (0.4815, 0.4578, 0.4082), (0.2686, 0.2613, 0.2758)
+        red, green, blue = ((value / 255 - m) / s for value, m, s in zip(picture, mean, std, strict=True))
+        score = blue - red - green
+    np.testing.assert_allclose(engine.check([pixels]), [score], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("model", "content"),
+    [("nsfw_1", content_rows()), ("nsfw_2", channel_means(384, 2)), ("nsfw_3", channel_means(448, 4))],
+)
+def test_content_models_hold_to_their_contract(zoo, model, content):
+    zoo.put(f"{model}.onnx", content)
+    check_content_check(zoo.build("content_check", model))
+
+
+def test_a_content_model_that_answers_with_something_else_is_refused(zoo):
+    zoo.put("nsfw_2.onnx", channel_means(384, 5))
+    with pytest.raises(ModelMismatch, match="nsfw_2"):
+        zoo.build("content_check", "nsfw_2").check([PICTURE])

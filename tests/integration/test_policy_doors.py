@@ -37,6 +37,7 @@ from facefusion.service.backend import Backend
 from facefusion.service.jobs import Jobs
 from facefusion.service.previews import Previews
 from facefusion.testing.fakes import sample_path
+from facefusion.testing.provenance import content_of
 
 SOURCE, PHOTO, CLIP = (sample_path(name) for name in ("source.jpg", "target.jpg", "target.mp4"))
 
@@ -91,7 +92,7 @@ def test_both_people_of_a_swap_have_to_agree(site, recipe, tmp_path):
 def test_where_everybody_has_agreed_the_output_is_the_same_to_the_byte_as_without_a_policy(agreed, recipe, tmp_path):
     once.run(recipe(output_path=tmp_path / "with.png"), policy=agreed)
     once.run(recipe(output_path=tmp_path / "without.png"))
-    assert (tmp_path / "with.png").read_bytes() == (tmp_path / "without.png").read_bytes()
+    assert content_of(tmp_path / "with.png") == content_of(tmp_path / "without.png")
 
 
 def test_whoever_hides_people_needs_nobodys_consent(site, recipe, tmp_path):
@@ -106,9 +107,7 @@ def test_a_consent_for_one_processor_is_none_for_another(site, recipe):
         once.run(recipe(), policy=site)
 
 
-def test_another_photo_of_who_agreed_is_covered_and_one_of_a_stranger_beside_it_is_not(
-    agreed, recipe, tmp_path
-):
+def test_another_photo_of_who_agreed_is_covered_and_one_of_a_stranger_beside_it_is_not(agreed, recipe, tmp_path):
     pixels = read_photo(SOURCE).pixels
     other = tmp_path / "mirrored and darker.png"
     write_photo(other, Photo(np.ascontiguousarray((pixels[:, ::-1] * 0.8).astype(np.uint8)), None, None, None))
@@ -350,9 +349,7 @@ def test_the_library_cannot_weaken_it_either(door, tmp_path):
 
 
 def test_the_ledger_is_kept_from_the_command_line(door, tmp_path, capsys):
-    assert (
-        call("consent", "add", "the-source", SOURCE, "--until", "2999-12-31", "--uses", "source") == 0
-    )
+    assert call("consent", "add", "the-source", SOURCE, "--until", "2999-12-31", "--uses", "source") == 0
     assert call("run", "-s", SOURCE, "-t", PHOTO, "-o", "o.png", "--quiet") == 0
     assert call("consent", "revoke", "the-source") == 0
     Path("o.png").unlink()
