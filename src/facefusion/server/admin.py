@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -132,6 +132,15 @@ class LimitsBody(BaseModel):
     jobs_in_a_batch: int
 
 
+class PolicyBody(BaseModel):
+    """What is checked before anything is done."""
+
+    consent: Literal["off", "record", "require"] = Field(description="consents of people")
+    consent_of: Literal["sources", "everyone"] = Field(description="whose consents")
+    blocklist: bool = Field(description="whether there are people who must never take part")
+    content: Literal["off", "record", "require"] = Field(description="what targets show")
+
+
 class CapabilitiesBody(BaseModel):
     """What can be asked for here."""
 
@@ -146,6 +155,7 @@ class CapabilitiesBody(BaseModel):
     encoders: list[str]
     licences: str = Field(description="which models may run here: commercial, research or any")
     limits: LimitsBody
+    policy: PolicyBody
 
 
 @router.get("/capabilities", response_model=CapabilitiesBody, summary="What can be asked for", responses=documented())
@@ -178,6 +188,7 @@ def capabilities(request: Request, principal: Principal = Depends(anybody)) -> C
             upload_bytes=config.upload_bytes, clip_s=config.clip_s, photo_pixels=found.limits.photo_pixels,
             clip_pixels=found.limits.clip_pixels, clip_side_px=found.limits.clip_side_px, jobs_in_a_batch=MAX_BATCH,
         ),
+        policy=PolicyBody.model_validate(config.backend.policy.as_dict()),
     )  # fmt: skip
 
 
