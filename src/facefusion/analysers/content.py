@@ -41,7 +41,7 @@ class _ContentModel:
 
     def _refuse(self, found: FloatArray) -> ModelMismatch:
         return ModelMismatch(
-            f"Model {self._session.spec.id} answers with an array of the shape {found.shape}.", "Get the right file."
+            f"The answer of model {self._session.spec.id} has the shape {found.shape}.", "Get the right file."
         )
 
 

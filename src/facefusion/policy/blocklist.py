@@ -194,7 +194,7 @@ def _key_of(text: str, what: str) -> bytes:
         key = base64.b64decode(text.strip(), validate=True)
         if len(key) == KEY_BYTES:
             return key
-    raise PolicyUnready(f"{what} is none.", f"It is {KEY_BYTES} random bytes in base64.")
+    raise PolicyUnready(f"{what} is none.", "It is 32 random bytes in base64.")
 
 
 def _read(entry: dict[str, Any]) -> Blocked:
