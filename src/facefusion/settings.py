@@ -438,9 +438,10 @@ def load_policy(environment: Mapping[str, str], working_folder: Path | None) -> 
             merged[name] = value
 
     for path in config_files(working_folder, environment, None):
-        values = {} if path.suffix == ".ini" else load_toml(path, RecipeError, "a configuration file")
+        values = read_ini(path) if path.suffix == ".ini" else load_toml(path, RecipeError, "a configuration file")
         for name, value in values.items():
-            put(name, value)
+            if name in own:
+                put(name, _from_text(name, value, str(path)) if path.suffix == ".ini" else value)
     for variable, text in environment.items():
         name = variable.removeprefix(PREFIX).lower()
         if variable.startswith(PREFIX) and name in own:

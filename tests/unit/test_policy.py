@@ -32,6 +32,7 @@ from facefusion.policy.site import SitePolicy
 from facefusion.policy.verdict import Verdict, strictest
 from facefusion.recipe import build_recipe
 from facefusion.settings import PolicySettings, build_settings, load_options, load_policy
+from facefusion.testing.conformance import Nonconforming, check_content_check, check_engine
 
 TODAY = date(2026, 6, 15)
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -398,6 +399,22 @@ def test_a_check_that_answers_no_number_lets_nothing_pass():
 
     with pytest.raises(ContentRefused):
         check_content(SitePolicy(content_mode="require"), pictures(0), [Checker("broken", Broken())])
+
+
+@pytest.mark.parametrize(
+    ("flaw", "text"),
+    [
+        (lambda self, pixels: np.zeros(len(pixels) + 1, np.float32), "scores of 3 pictures"),
+        (lambda self, pixels: np.full(len(pixels), np.inf, np.float32), "finite"),
+        (lambda self, pixels: np.arange(len(pixels), dtype=np.float32), "alone"),
+    ],
+)
+def test_a_check_of_another_package_that_breaks_its_contract_is_found_out(flaw, text):
+    check_content_check(Says())
+    with pytest.raises(Nonconforming, match=text):
+        check_content_check(type("Broken", (Says,), {"check": flaw})())
+    with pytest.raises(Nonconforming):
+        check_engine("content_check", type("Broken", (Says,), {"check": flaw})())
 
 
 def test_required_content_checks_fail_closed_where_nobody_can_look():

@@ -90,8 +90,9 @@ class Permission:
         people, models = [], []
         looker = Looker(resolved, self._shelf)
         number = 0
+        others = [step for step in resolved.recipe.steps if step.spec.kind != "face"]  # they are given all sources
         for chain in resolved.chains:
-            takers = _takers(chain)
+            takers = tuple(dict.fromkeys((*_takers(chain.steps), *_takers(others))))
             models += [SeenModel(ref.name, (step.processor,)) for step in chain.steps
                        if step.requirements.shows_somebody for ref in step.requirements.models]  # fmt: skip
             for path in sort_sources(chain.sources, None if plan is None else plan.found.sources)[0] if takers else ():
@@ -251,11 +252,11 @@ def blocklist_of(site: SitePolicy) -> Blocklist:
     return Blocklist(site.blocklist, site.blocklist_key_path, site.blocklist_key)
 
 
-def _takers(chain: Chain) -> tuple[str, ...]:
-    """Processors of a chain that put on the face of a photo."""
+def _takers(steps: Iterable[Step]) -> tuple[str, ...]:
+    """Processors that put on the face of a photo."""
     return tuple(
         step.processor
-        for step in chain.steps
+        for step in steps
         if Input.FACE_PHOTO in step.requirements.inputs and not step.requirements.is_protective
     )
 
