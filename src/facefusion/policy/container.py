@@ -1,7 +1,7 @@
 """Where a manifest lies in a file, read by its bytes alone.
 
 C2PA's hashes leave out the manifest itself and a little around it: the boxes it is wrapped in, what pads it, the type
-of a film's container. Of manifests that we wrote it is known what has to be there, so whatever else is there was changed.
+of a film's container. Of manifests that we wrote it is known what has to be there; whatever else is there was changed.
 """
 
 from __future__ import annotations
