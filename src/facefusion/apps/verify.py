@@ -69,7 +69,7 @@ def _text(found: Verification) -> str:
         if found.is_own:
             whose = " (yours, on no list)" if found.signature.organisation == LOCAL_NAME else " (yours)"
         elif found.signature.organisation == LOCAL_NAME:
-            whose = " (of another machine, on no list)"
+            whose = " (made by a machine for itself, on no list)"
         lines.append(f"  by        {shown(name)}{whose}")
     if found.when:
         vouched = "" if found.signature and found.signature.at else ", by the clock of whoever signed"
