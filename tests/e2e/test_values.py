@@ -210,7 +210,7 @@ LEAVES = {
     ("keys", "list"): (lambda: (), "keys", lambda: list_keys()),
     ("keys", "rotate"): (lambda: (key_id(),), "key", None),
     ("keys", "revoke"): (lambda: (key_id(),), "key", lambda: list_keys().keys[0]),
-    ("verify",): (lambda: (SOURCE, CLIP), "verified", lambda: verify_file(Path(CLIP))),
+    ("verify",): (lambda: (SOURCE, CLIP), "provenance", lambda: verify_file(Path(CLIP))),
     ("doctor",): (lambda: (), "doctor", lambda: examine(Models())),
     ("job-list",): (lambda: (), "drafts", lambda: DraftList(drafts_here().list()[0])),
     ("job-create",): (lambda: ("new",), "draft", lambda: drafts_here().load("new")),

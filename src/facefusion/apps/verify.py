@@ -45,7 +45,7 @@ def run_verify(files: Sequence[Path], trust: Path | None, signing: Signing, show
         raise RecipeError("Which file is to be verified?", "Name one or more: facefusion verify FILE")
     codes = set()
     for found in verify_files(files, trust, signing):
-        show.answer("verified", found, _text(found))
+        show.answer("provenance", found, _text(found))
         codes.add(_code(found, trust is not None))
     return next(code for code in _WORST if code in codes)
 
