@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.live import wait_until
 
 from facefusion.apps import cli
-from facefusion.errors import SigningRefused
+from facefusion.errors import OutputRefused, SigningRefused
 from facefusion.jobs.local import LocalJobs
 from facefusion.jobs.once import render_target, run
 from facefusion.media.image import Photo, write_photo
@@ -429,6 +429,18 @@ def test_no_recipe_can_switch_it_off_but_a_site_can_and_doctor_warns(tmp_path, t
     assert describe_signing(OF_THIS_MACHINE).is_on
     assert call("doctor") == 0
     assert "WARNING: it is off" in capsys.readouterr().out
+
+
+def test_an_output_whose_manifest_could_not_be_named_is_refused_at_once(tmp_path, target_photo):
+    recipe = build_recipe({**BLUR, "target_path": target_photo, "output_path": tmp_path / f"{'o' * 249}.bmp"})
+    with pytest.raises(OutputRefused):
+        LocalJobs.open(tmp_path / "jobs").create(recipe)
+
+
+def test_a_word_that_a_stripped_photo_still_has_is_no_manifest(tmp_path):
+    path = make(tmp_path / "a.jpg")
+    path.write_bytes(path.read_bytes() + b'<rdf provenance="self#jumbf=/c2pa/urn:c2pa:1"/>')
+    assert verify(path).state == "none"
 
 
 def test_a_target_that_is_copied_is_left_as_it_is(tmp_path, source_photo):
