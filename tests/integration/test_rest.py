@@ -61,15 +61,15 @@ def test_a_photo_is_swapped_and_the_output_is_an_asset(anna):
 
 
 def test_an_output_that_cannot_hold_its_manifest_has_it_beside(anna, live, tmp_path):
-    source, target = upload(anna, "source.jpg"), upload(anna, "target.jpg")
-    recipe = {"target": target, "sources": [source]}
-    made = anna.post("/v1/jobs", json={"recipe": recipe, "output": {"format": "bmp"}}).json()
+    source, target = upload(anna, "source.jpg"), upload(anna, "target.mp4")
+    recipe = {"target": target, "sources": [source], "end_s": 0.2}
+    made = anna.post("/v1/jobs", json={"recipe": recipe, "output": {"format": "mkv"}}).json()
     output = wait_for_job(anna, made["id"])["output"]
     said = anna.get(f"/v1/assets/{output['id']}/provenance").json()
     assert (said["state"], said["is_own"], said["is_beside"]) == ("valid", True, True), said
     manifest = anna.get(f"/v1/assets/{output['id']}/provenance/manifest")
     assert manifest.headers["content-type"] == "application/c2pa"
-    path = tmp_path / "o.bmp"
+    path = tmp_path / "o.mkv"
     path.write_bytes(anna.get(f"/v1/assets/{output['id']}").content)
     assert verify(path).state == "none"
     sidecar_of(path).write_bytes(manifest.content)
