@@ -30,6 +30,7 @@ from facefusion.pipeline.runner import analyse_target
 from facefusion.policy import provenance
 from facefusion.policy.provenance import Signed, sidecar_of, sign
 from facefusion.policy.signing import OF_THIS_MACHINE, Signing, make_identity
+from facefusion.policy.site import SitePolicy
 from facefusion.policy.statement import Model, Statement, Target
 from facefusion.policy.verifying import verify
 from facefusion.recipe import build_recipe
@@ -395,11 +396,11 @@ def test_the_manifest_of_an_output_before_goes_with_it(tmp_path, target_photo):
     recipe = build_recipe({**BLUR, "target_path": target_photo, "output_path": tmp_path / "o.bmp"})
     run(recipe)
     assert sidecar_of(recipe.output_path).exists()
-    run(recipe, signing=Signing(is_off=True))
+    run(recipe, policy=SitePolicy(signing=Signing(is_off=True)))
     assert verify_file(recipe.output_path).state == "none"
     assert not sidecar_of(recipe.output_path).exists()
     sidecar_of(recipe.output_path).write_bytes(b"notes of mine")
-    run(recipe, signing=Signing(is_off=True))
+    run(recipe, policy=SitePolicy(signing=Signing(is_off=True)))
     assert sidecar_of(recipe.output_path).read_bytes() == b"notes of mine"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ from facefusion.recipe import Recipe, build_recipe
 
 if TYPE_CHECKING:
     from facefusion.pipeline.runner import Outcome
-    from facefusion.policy.signing import Signing
 
 _options: dict[str, Any] = {}
 
@@ -55,16 +53,7 @@ def process_video() -> Outcome:
     from facefusion.pipeline.runner import own_errors
 
     with Show("auto") as show, own_errors(show.progress) as told:
-        return run(get_options(), told, _signing())
-
-
-def _signing() -> Signing:
-    """How this site signs: of all settings a script knows these alone, since no script is asked about them."""
-    from facefusion.apps.backends import signing_of
-    from facefusion.settings import JobSettings, build_settings, load_options
-
-    found = {name: sourced.value for name, sourced in load_options({}, os.environ, None).items()}
-    return signing_of(build_settings(JobSettings, found))
+        return run(get_options(), told)
 
 
 def process_image() -> Outcome:
