@@ -260,6 +260,17 @@ class Client:
         """Take a file away."""
         self._send("DELETE", f"/v1/assets/{asset_id}")
 
+    def provenance(self, asset: Asset) -> dict[str, Any]:
+        """What a file says of how it was made, and whether it was changed since."""
+        return dict(self._send("GET", f"/v1/assets/{asset.id}/provenance").json())
+
+    def manifest(self, asset: Asset) -> bytes | None:
+        """The manifest that lies beside a file, or None where it is inside or there is none."""
+        try:
+            return self._send("GET", f"/v1/assets/{asset.id}/provenance/manifest").content
+        except NotThere:
+            return None
+
     def download(self, asset: Asset | None, path: str | os.PathLike[str], on_bytes: OnBytes = _ignore) -> Path:
         """Fetch a file, whole or not at all; a connection that breaks is taken up where it was.
 

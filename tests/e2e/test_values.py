@@ -33,6 +33,7 @@ from facefusion.service.drafts import DraftList, Drafts
 from facefusion.service.jobs import Jobs
 from facefusion.service.models import ModelList, Models
 from facefusion.service.previews import AROUND, Previews
+from facefusion.service.provenance import verify_file
 from facefusion.service.values import Finished, Told
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
@@ -231,6 +232,7 @@ LEAVES = {
     ("blocklist", "add"): (lambda: (PHOTO,), "blocked", None),  # another id each time
     ("blocklist", "list"): (lambda: (), "blocklist", lambda: consent.list_blocked(site_policy())),
     ("blocklist", "remove"): (lambda: (blocked(),), "unblocked", None),
+    ("verify",): (lambda: (SOURCE, CLIP), "provenance", lambda: verify_file(Path(CLIP))),
     ("doctor",): (lambda: (), "doctor", lambda: examine(Models())),
     ("job-list",): (lambda: (), "drafts", lambda: DraftList(drafts_here().list()[0])),
     ("job-create",): (lambda: ("new",), "draft", lambda: drafts_here().load("new")),
@@ -250,6 +252,8 @@ LEAVES = {
 }  # fmt: skip
 """What is said to every leaf, the event of its answer, and the service's own value where that can be had again."""
 REFUSED = {("job-submit-all",): 8}
+SAYS = {("verify",): 13}
+"""Leaves whose exit code is their answer."""
 """Leaves that are asked for something that they refuse: that is told as an event too."""
 
 
@@ -275,7 +279,7 @@ def test_json_prints_the_values_of_the_service_and_nothing_else(leaf, request, t
     said = words()
     capsys.readouterr()
     told.clear()
-    assert call(*leaf, *said, "--json") == REFUSED.get(leaf, 0)
+    assert call(*leaf, *said, "--json") == {**REFUSED, **SAYS}.get(leaf, 0)
     printed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     answers = [one for one in printed if one["event"] not in NEWS]
     assert answers == [json.loads(json.dumps({"event": name, **value.as_dict()})) for name, value in told]

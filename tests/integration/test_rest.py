@@ -19,6 +19,8 @@ from facefusion.client import Client
 from facefusion.errors import AccessRefused, NotThere
 from facefusion.jobs.storage import hash_file
 from facefusion.media.generate import write_test_clip
+from facefusion.policy.provenance import sidecar_of
+from facefusion.policy.verifying import verify
 from facefusion.server.config import ServerConfig
 from facefusion.server.hands import log_faults
 from facefusion.service.backend import Backend
@@ -51,6 +53,27 @@ def test_a_photo_is_swapped_and_the_output_is_an_asset(anna):
     content = anna.get(f"/v1/assets/{output['id']}")
     assert hashlib.sha256(content.content).hexdigest() == output["sha256"]
     assert content.headers["etag"] == f'"{output["sha256"]}"'
+    said = anna.get(f"/v1/assets/{output['id']}/provenance").json()
+    assert (said["state"], said["is_own"], said["is_beside"]) == ("valid", True, False), said
+    assert said["models"] and said["actions"] == ["c2pa.opened", "c2pa.edited"]
+    assert anna.get(f"/v1/assets/{output['id']}/provenance/manifest").status_code == 404
+    assert anna.get(f"/v1/assets/{target}/provenance").json()["state"] == "none"
+
+
+def test_an_output_that_cannot_hold_its_manifest_has_it_beside(anna, live, tmp_path):
+    source, target = upload(anna, "source.jpg"), upload(anna, "target.mp4")
+    recipe = {"target": target, "sources": [source], "end_s": 0.2}
+    made = anna.post("/v1/jobs", json={"recipe": recipe, "output": {"format": "mkv"}}).json()
+    output = wait_for_job(anna, made["id"])["output"]
+    said = anna.get(f"/v1/assets/{output['id']}/provenance").json()
+    assert (said["state"], said["is_own"], said["is_beside"]) == ("valid", True, True), said
+    manifest = anna.get(f"/v1/assets/{output['id']}/provenance/manifest")
+    assert manifest.headers["content-type"] == "application/c2pa"
+    path = tmp_path / "o.mkv"
+    path.write_bytes(anna.get(f"/v1/assets/{output['id']}").content)
+    assert verify(path).state == "none"
+    sidecar_of(path).write_bytes(manifest.content)
+    assert verify(path).state == "valid"
 
 
 def test_shots_of_a_clip_are_found_also_where_it_is_read_in_pieces(anna, tmp_path):

@@ -74,6 +74,8 @@ ROUTES = {
     "GET /v1/assets/{asset_id}/shots": Case("assets:read", True),
     "GET /v1/assets/{asset_id}/faces": Case("assets:read", True),
     "GET /v1/assets/{asset_id}/faces/{face}": Case("assets:read", True),
+    "GET /v1/assets/{asset_id}/provenance": Case("assets:read", True),
+    "GET /v1/assets/{asset_id}/provenance/manifest": Case("assets:read", True),
     "DELETE /v1/assets/{asset_id}": Case("assets:write", True),
     "OPTIONS /v1/uploads": Case("assets:write"),
     "POST /v1/uploads": Case("assets:write", headers={**TUS, "Upload-Length": "10"}),

@@ -19,6 +19,7 @@ from facefusion.jobs.stored import Told as Problem
 from facefusion.pipeline.plan import check_paths, reads_of
 from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.resolved import face_map_of
+from facefusion.policy.provenance import drop_sidecar, sidecar_of, wants_sidecar
 from facefusion.recipe import INNER, Execution, Recipe, Request, flags_of
 from facefusion.writing import replacing, save_bytes
 
@@ -78,8 +79,12 @@ def _finish(service: Client, job: Job, recipe: Recipe, show: Show) -> int:
         raise _error_of(job.error)
     if job.status != "done":
         raise Stopped(f"Job {job.id} was cancelled.", "Run the same command again to begin anew.")
+    beside = service.manifest(job.output) if job.output is not None and wants_sidecar(recipe.output_path) else None
     with replacing(recipe.output_path) as made:
         service.download(job.output, made, show.transfer)
+        drop_sidecar(recipe.output_path)
+        if beside is not None:
+            save_bytes(sidecar_of(recipe.output_path), beside)
     if recipe.report_path is not None and job.has_report:
         if recipe.report_path.suffix != ".json":
             save_bytes(recipe.report_path, service.report(job.id, "html"))

@@ -76,6 +76,7 @@ def run_server(recipe: Recipe, settings: JobSettings, server: ServerSettings, po
     except ModuleNotFoundError as error:
         raise ExtraMissing.of("The service", str(error.name), "server") from error
     config = config_of(recipe, settings, server, policy)
+    config.backend.policy.signing.check()
 
     def tell(serving: Serving) -> None:
         lines = [f"FaceFusion is at {serving.url}"]

@@ -45,7 +45,7 @@ def run_verify(files: Sequence[Path], trust: Path | None, signing: Signing, show
         raise RecipeError("Which file is to be verified?", "Name one or more: facefusion verify FILE")
     codes = set()
     for found in verify_files(files, trust, signing):
-        show.answer("verified", found, _text(found))
+        show.answer("provenance", found, _text(found))
         codes.add(_code(found, trust is not None))
     return next(code for code in _WORST if code in codes)
 
@@ -69,7 +69,7 @@ def _text(found: Verification) -> str:
         if found.is_own:
             whose = " (yours, on no list)" if found.signature.organisation == LOCAL_NAME else " (yours)"
         elif found.signature.organisation == LOCAL_NAME:
-            whose = " (of another machine, on no list)"
+            whose = " (made by a machine for itself, on no list)"
         lines.append(f"  by        {shown(name)}{whose}")
     if found.when:
         vouched = "" if found.signature and found.signature.at else ", by the clock of whoever signed"

@@ -73,7 +73,7 @@ from facefusion.pipeline.runner import (
     save_report,
 )
 from facefusion.plugins.protocols import FrameSource
-from facefusion.policy.provenance import SIDECAR, Signed, is_sidecar, sidecar_of, sign
+from facefusion.policy.provenance import SIDECAR, Signed, drop_sidecar, sidecar_of, sign
 from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.policy.verdict import Verdict
 from facefusion.recipe import Recipe, build_recipe
@@ -193,21 +193,6 @@ def is_at_work(storage: Storage, item: Item, now: float) -> bool:
     if isinstance(storage, FolderStorage):
         return is_held(storage.work / f"{workplace_name(item.owner)}{LOCK}")
     return item.lease_until > now
-
-
-def drop_sidecar(output: Path) -> None:
-    """Take away the manifest of an output that was here before.
-
-    Raises
-    ------
-    OutputRefused
-    """
-    path = sidecar_of(output)
-    if is_sidecar(path):
-        try:
-            path.unlink()
-        except OSError as error:
-            raise refusal(error, path) from error
 
 
 @dataclass(eq=False)

@@ -175,6 +175,8 @@ class Recorder:
         Written to the container.
     frame_rate
         What to promise; the frames' own times count.
+    finish
+        Called with the whole file before it gets its name.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Where a manifest lies in a file, read by its bytes alone.
 
 C2PA's hashes leave out the manifest itself and a little around it: the boxes it is wrapped in, what pads it, the type
-of a film's container. Of manifests that we wrote it is known what has to be there, so whatever else is there was changed.
+of a film's container. Of manifests that we wrote it is known what has to be there; whatever else is there was changed.
 """
 
 from __future__ import annotations
@@ -53,14 +53,15 @@ def kind_of(head: bytes) -> str:
 
 
 def has_traces(content: Any) -> bool:
-    """Whether there is, or was, a manifest in a file: several words of it, so that no one change hides it.
+    """Whether there is a manifest in a file: two words of many, so that no one change hides it. One word alone is what
+    programs leave in the description of a photo whose manifest they took away.
 
     Parameters
     ----------
     content
         The file, as bytes or mapped.
     """
-    return any(content.find(word) >= 0 for word in _TRACES)
+    return len([word for word in _TRACES if content.find(word) >= 0]) >= 2
 
 
 def outer_hash(content: Any, kind: str) -> str:

@@ -85,6 +85,21 @@ def is_sidecar(path: Path) -> bool:
         return False
 
 
+def drop_sidecar(output: Path) -> None:
+    """Take away the manifest of an output that was here before.
+
+    Raises
+    ------
+    OutputRefused
+    """
+    path = sidecar_of(output)
+    if is_sidecar(path):
+        try:
+            path.unlink()
+        except OSError as error:
+            raise refusal(error, path) from error
+
+
 def sign(path: Path, statement: Statement, signer: Signer, asked: Path | None = None) -> Signed:
     """Sign a finished output in its working folder; nothing may be done to it afterwards.
 

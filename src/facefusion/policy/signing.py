@@ -269,7 +269,7 @@ def _load_or_make(home: Path) -> tuple[bytes, bytes]:
     return chain, key
 
 
-def make_identity(name: str = "", days: int = _VALID_DAYS) -> tuple[bytes, bytes]:
+def make_identity(name: str = "", days: float = _VALID_DAYS) -> tuple[bytes, bytes]:
     """A certificate chain of a root and a leaf, and the leaf's key; nobody keeps the root's.
 
     Parameters

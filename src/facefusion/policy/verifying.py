@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -226,8 +226,6 @@ def _sidecar(path: Path) -> Path | None:
 
 
 def _look(path: Path, kind: str, beside: Path | None, anchors: bytes, own: bytes) -> Finding:
-    import c2pa
-
     told, failures = _read(path, kind, beside, anchors)
     if told is None:
         return Finding("tampered", is_beside=beside is not None, problems=tuple(failures))
@@ -246,16 +244,11 @@ def _look(path: Path, kind: str, beside: Path | None, anchors: bytes, own: bytes
         state = "trusted"
     is_own = False
     if own and not spoilt:
-        try:
-            is_own = not [code for code in _read(path, kind, beside, own)[1] if code != "signingCredential.expired"]
-        except c2pa.C2paError:
-            is_own = False
+        is_own = not _read(path, kind, beside, own)[1]
     return _with(finding, state, is_own, (*failures, *(code for code in spoilt if code not in failures)))
 
 
 def _with(finding: Finding, state: State, is_own: bool, problems: Sequence[str]) -> Finding:
-    from dataclasses import replace
-
     return replace(finding, state=state, is_own=is_own, problems=tuple(dict.fromkeys(problems)))
 
 
@@ -324,7 +317,7 @@ def _told(told: Mapping[str, Any], is_beside: bool) -> Finding:
                 else "",
                 str(one.get("active_manifest") or ""),
             )
-            for one in manifest.get("ingredients", ())
+            for one in sorted(manifest.get("ingredients", ()), key=lambda one: one.get("relationship") != "parentOf")
         ),
         recipe=own.get("recipe", {}),
         job=str(own.get("job", "")),

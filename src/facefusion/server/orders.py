@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any
 from facefusion.errors import FaceFusionError, Fault, LeaseLost, NotThere, QualityTooLow, Stopped, UnknownJob, own_error
 from facefusion.jobs.ledger import Asset, Ledger, Order, OrderStatus, OrderView
 from facefusion.jobs.storage import FolderStorage, Storage, bring, hash_file, open_storage
+from facefusion.policy.provenance import sidecar_of
 from facefusion.server.bodies import JobBody
 from facefusion.server.config import ServerConfig
 from facefusion.server.hands import begin_child
 from facefusion.server.intake import THUMBNAIL, key_folder, shown_name
 from facefusion.server.problems import noted
+from facefusion.server.provenance import MANIFEST
 from facefusion.server.recipes import to_recipe
 from facefusion.server.webhooks import message_of
 from facefusion.wording import counted
@@ -273,6 +275,8 @@ class _Clerk:
                 about.as_dict(), key, expires_at=self._ledger.now() + self._config.backend.keep_days * 86400,
             )  # fmt: skip
             self._storage.put(key, output)
+            if sidecar_of(output).is_file():
+                self._storage.put(f"{folder}{MANIFEST}", sidecar_of(output))
         else:
             raise NotThere("The output is gone.", "Try again: POST …/retry.")
         reports = {}

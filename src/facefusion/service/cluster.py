@@ -31,11 +31,11 @@ from facefusion.jobs.storage import Storage, check_job_id, hash_file, open_stora
 from facefusion.jobs.store import LOCAL, Job, JobStore
 from facefusion.jobs.stored import Merged
 from facefusion.jobs.sweep import sweep, wake
-from facefusion.jobs.work import Worker, drop_sidecar, key_of, report_key, sidecar_key
+from facefusion.jobs.work import Worker, key_of, report_key, sidecar_key
 from facefusion.media.files import translate_os_error
 from facefusion.metrics.report import report_files
 from facefusion.models.store import OnBytes, ignore_bytes
-from facefusion.policy.provenance import sidecar_of
+from facefusion.policy.provenance import drop_sidecar, sidecar_of
 from facefusion.recipe import Recipe
 from facefusion.service.backend import Backend
 from facefusion.workplace import Workplace, cache_base, clear_dead

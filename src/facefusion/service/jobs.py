@@ -448,7 +448,7 @@ def _result_of(merged: Merged | None) -> Result | None:
         return None
     return Result(
         merged.frame_count, merged.changed_frame_count, merged.track_count, merged.models, merged.notes,
-        merged.sha256, merged.size_bytes,
+        merged.sha256, merged.size_bytes, merged.signed,
     )  # fmt: skip
 
 

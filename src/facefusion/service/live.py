@@ -14,7 +14,6 @@ from typing import Any
 
 from facefusion.errors import MediaError, MediaUnreadable, OutputRefused, RecipeError
 from facefusion.jobs.provenance import told_recipe
-from facefusion.jobs.work import drop_sidecar
 from facefusion.media.camera import Camera, Recorder
 from facefusion.media.files import Named
 from facefusion.media.writer import check_clip_output
@@ -24,7 +23,7 @@ from facefusion.pipeline.plan import check_paths, find_models, hashes_of_models
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.resolved import resolve
 from facefusion.pipeline.runner import COMMENT
-from facefusion.policy.provenance import sidecar_of, sign
+from facefusion.policy.provenance import drop_sidecar, sidecar_of, sign
 from facefusion.policy.signing import Signing
 from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.policy.statement import Model, Statement, Target

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from facefusion.errors import FaceFusionError
 from facefusion.jobs.states import JobStatus, StageName
 from facefusion.pipeline.runner import Outcome
+from facefusion.policy.provenance import Signed
 
 State = JobStatus | Literal["stopped"]
 """What is told of a job: its status, or that nobody goes on with it."""
@@ -79,6 +80,8 @@ class Result:
         What is not as one would expect.
     sha256, size_bytes
         Of the output.
+    signed
+        How it is signed; None of jobs of earlier versions.
     """
 
     frames: int
@@ -88,6 +91,7 @@ class Result:
     notes: tuple[str, ...]
     sha256: str
     size_bytes: int
+    signed: Signed | None = None
 
 
 @dataclass(frozen=True, slots=True)
