@@ -58,7 +58,7 @@ _JOB_FIELDS = (
     "disk_limit_gb", "job_tries", "lease_s", "keep_days",
 )  # fmt: skip
 _SIGNING_FIELDS = ("provenance", "signing_certificate", "signing_key", "identity_path")
-_APART = ("server", "remote", "policy")
+_APART = ("server", "remote", "policy", "operation")
 """Headings of options that stand only where they are asked for."""
 _CONSENT_ACTIONS = ("add", "list", "show", "revoke", "check")
 _CONSENT_HELP = """add REF PHOTO [PHOTO …]; list; show REF; revoke REF (its photos are deleted); check PHOTO [PHOTO …]
@@ -203,9 +203,9 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("--queues", nargs="+", default=["cpu"], help="queues to take work from (default: cpu)")
         parser.add_argument("--name", default="", help="name of the worker")
         parser.add_argument("--drain", action="store_true", help="tell the workers of --name, or all, to leave")
-        _add_recipe_flags(parser, only=("jobs", "execution", "models", "policy", "provenance"))
+        _add_recipe_flags(parser, only=("jobs", "execution", "models", "policy", "provenance", "operation"))
     elif command == "serve":
-        _add_recipe_flags(parser, only=("jobs", "execution", "models", "server", "policy", "provenance"))
+        _add_recipe_flags(parser, only=("jobs", "execution", "models", "server", "policy", "provenance", "operation"))
     elif command == "keys":
         what = "create --tenant NAME; list; rotate ID; revoke ID"
         parser.add_argument("action", choices=_KEY_ACTIONS, nargs="?", default="list", metavar="action", help=what)
@@ -417,6 +417,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     from facefusion.recipe import build_recipe, with_absolute_paths
     from facefusion.settings import (
         JobSettings,
+        OperationSettings,
         PolicySettings,
         RemoteSettings,
         ServerSettings,
@@ -453,11 +454,13 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         from facefusion.apps import jobs
 
         given = {name: sourced.value for name, sourced in options.items() if sourced.origin == "command line"}
-        return jobs.run_command(command, words, recipe, settings, policy, given, show)
+        operation = build_settings(OperationSettings, found)
+        return jobs.run_command(command, words, recipe, settings, policy, given, show, operation)
     if command == "serve":
         from facefusion.apps.serve import run_server
 
-        return run_server(recipe, settings, build_settings(ServerSettings, found), policy, show)
+        operation = build_settings(OperationSettings, found)
+        return run_server(recipe, settings, build_settings(ServerSettings, found), policy, show, operation)
     if command == "keys":
         from facefusion.apps.keys import run_keys
 

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facefusion import journal
 from facefusion.errors import FaceFusionError, Fault, LeaseLost, NotThere, QualityTooLow, Stopped, UnknownJob, own_error
 from facefusion.jobs.ledger import Asset, Ledger, Order, OrderStatus, OrderView
 from facefusion.jobs.storage import FolderStorage, Storage, bring, hash_file, open_storage
@@ -67,7 +68,7 @@ def do_orders(config: ServerConfig, place: int, news: Any) -> None:
     news
         Pipe: it tells its name, and hears when to stop.
     """
-    begin_child()
+    begin_child(log=config.log)
     owner = f"{platform.node()[:30]}:{os.getpid()}:{place}:{secrets.token_hex(4)}"
     try:
         news.send(owner)
@@ -113,7 +114,7 @@ class _Clerk:
 
     def serve(self, order: Order) -> None:
         """Bring an order as far as it goes now."""
-        with self._heart(order):
+        with journal.about(order=order.id), self._heart(order):
             try:
                 self._serve(order)
             except (LeaseLost, _Given):
