@@ -11,15 +11,16 @@ import logging
 import re
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, Literal
 
 Form = Literal["", "text", "json"]
 FIELDS = ("request", "job", "order", "stage", "segment", "code", "status", "method", "route", "seconds")
 """What a record may carry besides its words."""
-_about: ContextVar[dict[str, Any]] = ContextVar("facefusion_journal", default={})
+_about: ContextVar[Mapping[str, Any]] = ContextVar("facefusion_journal", default=MappingProxyType({}))
 _PATH = re.compile(
     r"""(?:[A-Za-z]:)?(?:[\\/][^\s'":,;]+)+|[a-z][a-z0-9+.-]*://[^\s'"]+|\S+\.[A-Za-z][A-Za-z0-9]{1,4}\b"""
 )

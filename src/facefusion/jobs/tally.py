@@ -33,7 +33,7 @@ tallies = sa.Table(
     sa.Column("name", sa.String(20), primary_key=True), sa.Column("one", sa.String(_LONGEST), primary_key=True),
     sa.Column("other", sa.String(_LONGEST), primary_key=True), sa.Column("value", sa.Float),
 )  # fmt: skip
-_RESULTS: dict[type, str] = {
+RESULTS: dict[type, str] = {
     Finish: "done", Fail: "failed", Expire: "lost", Refuse: "refused", Invalidate: "invalidated",
 }  # fmt: skip
 
@@ -83,7 +83,7 @@ def of_item(
     error
         What it failed with.
     """
-    result = _RESULTS.get(type(event))
+    result = RESULTS.get(type(event))
     if result is None:
         return {}
     stage = before.stage
@@ -108,7 +108,8 @@ def of_job(before: str, after: str, seconds: float) -> dict[Key, float]:
 
 def of_spent(stage: str, spent: Mapping[tuple[str, str], float]) -> dict[Key, float]:
     """What a process spent on a stage (`facefusion.models.spent`), as sums."""
-    return {
-        (kind, *((name.split("/", 1)) if kind == CACHE else (stage, name))): value  # type: ignore[misc]
-        for (kind, name), value in spent.items()
-    }
+    sums: dict[Key, float] = {}
+    for (kind, name), value in spent.items():
+        one, _, other = name.partition("/") if kind == CACHE else (stage, "", name)
+        sums[kind, one, other] = value
+    return sums

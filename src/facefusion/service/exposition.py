@@ -21,6 +21,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from facefusion.errors import FaceFusionError, OutputRefused
 from facefusion.jobs import tally
 from facefusion.jobs.readings import Gauge, Readings
+from facefusion.jobs.states import STAGES
 from facefusion.service import gpus
 from facefusion.service.watched import Watched
 from facefusion.version import __version__
@@ -224,7 +225,12 @@ def _one(values: Mapping[str, float | int]) -> dict[tuple[str, ...], float | int
 
 
 def _of_sums(sums: Mapping[tally.Key, float]) -> Iterator[Any]:
-    by: dict[str, dict[tuple[str, str], float]] = {}
+    # What has not happened yet is told too: a sum that appears with a 1 never grew, for whoever takes a rate.
+    by: dict[str, dict[tuple[str, str], float]] = {
+        tally.JOBS: {(status, ""): 0.0 for status in tally.OVER},
+        tally.JOB_S: {(status, ""): 0.0 for status in tally.OVER},
+        tally.ITEMS: {(stage, result): 0.0 for stage in STAGES for result in tally.RESULTS.values()},
+    }
     for (name, one, other), value in sums.items():
         by.setdefault(name, {})[one, other] = value
 
