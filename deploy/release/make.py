@@ -43,7 +43,14 @@ from facefusion.service.releases import (
 ROOT = Path(__file__).parents[2]
 EXTRAS = ("server", "worker", "report", "storage", "metrics")
 """What the containers install; the bill of materials has them all."""
-REPOSITORY = "git+https://github.com/facefusion/facefusion"
+REPOSITORY = os.environ.get("FACEFUSION_RELEASE_SOURCE", "urn:facefusion:repository")
+"""What the statement says that it was built from, such as git+https://host/path."""
+DATA = {
+    "face_mesh.safetensors": "made by training/build_topology.py",
+    "face_shape.safetensors": "docs/models/face_shape.md",
+    "synthetic_faces.safetensors": "docs/models/synthetic_faces.md",
+}
+"""Weights in the wheel that are no model of the catalogue, and where it is told what they are; all of them Apache-2.0."""
 BUILDER = "urn:facefusion:builder:make-release"
 BUILD_TYPE = "urn:facefusion:build:wheel:1"
 
@@ -54,9 +61,7 @@ class Failed(Exception):
 
 def run(*words: str, cwd: Path = ROOT, **environment: str) -> str:
     """What a program says."""
-    done = subprocess.run(
-        words, cwd=cwd, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    done = subprocess.run(words, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True)
     if done.returncode:
         raise Failed(f"{words[0]}: {done.stderr.strip()[-800:]}")
     return done.stdout.strip()
@@ -221,10 +226,15 @@ def model_components(wheel: Path) -> list[dict[str, object]]:
         found.append(component)
     for sha256, name in sorted(inside.items(), key=lambda pair: pair[1]):
         if sha256 not in named:
+            if name.rpartition("/")[2] not in DATA:
+                raise Failed(f"{name} is in the wheel, and nothing says what it is and under which licence.")
             found.append({
                 "type": "data", "name": name.rpartition("/")[2], "bom-ref": f"data:{name}", "scope": "required",
                 "hashes": [{"alg": "SHA-256", "content": sha256}], "licenses": licences("Apache-2.0", True),
-                "properties": [{"name": "facefusion:origin", "value": f"in the wheel, {name}"}],
+                "properties": [
+                    {"name": "facefusion:origin", "value": f"in the wheel, {name}"},
+                    {"name": "facefusion:about", "value": DATA[name.rpartition("/")[2]]},
+                ],
             })  # fmt: skip
     return found
 
