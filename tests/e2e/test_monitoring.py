@@ -173,9 +173,13 @@ def test_logs_are_json_with_the_ids_of_requests_and_jobs(world, job):
     lines = [json.loads(line) for line in (world.folder / "log").read_text().splitlines() if line.startswith("{")]
     requests = [line for line in lines if line.get("route") == "/v1/jobs/{job_id}"]
     assert requests and all(len(line["request"]) == 16 and line["status"] == 200 for line in requests)
+    [asked] = [line for line in lines if line["message"] == "order is taken in"]
+    assert asked["order"] == job["id"] and len(asked["request"]) == 16
+    [planned] = [line for line in lines if line["message"] == "order is planned"]
+    assert planned["order"] == job["id"]
     worker = [json.loads(line) for line in world.cluster.logs().splitlines() if line.startswith("{")]
     parts = [line for line in worker if line["logger"] == "facefusion.jobs"]
-    assert parts and all(len(line["job"]) == 32 for line in parts)
+    assert parts and {line["job"] for line in parts} == {planned["job"]}
     assert parts[-1]["stage"] == "merge" and parts[-1]["segment"] == 0
 
 

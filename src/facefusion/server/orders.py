@@ -6,6 +6,7 @@ output that becomes an asset, and an end that is recorded with the order.
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import secrets
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from facefusion.recipe import Recipe
     from facefusion.service.jobs import Jobs
 
+log = logging.getLogger("facefusion.server")
 LEASE_S = 20.0
 """Who was not heard of for so long is taken to be gone."""
 BEAT_S = 1.0
@@ -172,6 +174,7 @@ class _Clerk:
             submitted = self._jobs.submit(self._recipe(order), tenant=order.tenant)
         outcome = {"notes": self._without_files(order, self._ledger.get(submitted.job.id).plan.notes)}
         self._ledger.change_order(order.id, self._owner, job_id=submitted.job.id, status="running", outcome=outcome)
+        log.info("order is planned", extra={"order": order.id, "job": submitted.job.id})
         now = self._ledger.keep_order(order.id, self._owner, LEASE_S)
         if now.is_cancelled:
             self._ledger.cancel(now.job_id)
