@@ -282,8 +282,11 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         _add_recipe_flags(parser, only=("models", "policy", "provenance"))
     elif command == "verify":
         parser.epilog = _verify_text()
-        parser.add_argument("names", nargs="+", metavar="FILE", help="photos and clips")
-        parser.add_argument("--trust", type=Path, metavar="PEM", help="certificates of authorities that are trusted")
+        parser.add_argument("names", nargs="*", metavar="FILE", help="photos and clips")
+        text = "certificates of authorities that are trusted; with --release public keys (OpenSSH)"
+        parser.add_argument("--trust", type=Path, metavar="PEM", help=text)
+        text = "folder with a release of FaceFusion: whether it is what was released"
+        parser.add_argument("--release", type=Path, dest="release_path", metavar="DIR", help=text)
         _add_recipe_flags(parser, only=("provenance",))
     _add_show_flags(parser)
     return parser
@@ -406,7 +409,7 @@ _WORDS = (
     "action", "names", "key", "trust", "at_s", "picture_path", "is_beside", "limit", "after", "statuses", "queues",
     "name", "drain", "camera", "camera_size", "camera_rate", "camera_format", "seconds", "every_frame", "clip_path",
     "tenant", "scopes", "expires", "note", "grace", "person", "uses", "for_processors", "tenants", "models",
-    "valid_from", "valid_until",
+    "valid_from", "valid_until", "release_path",
 )  # fmt: skip
 """What is said to a command and is no option."""
 
@@ -483,6 +486,12 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         from facefusion.apps.doctor import run_doctor
 
         return run_doctor(recipe, policy, show)
+    if command == "verify" and words["release_path"] is not None:
+        from facefusion.apps.release import run_release
+
+        if words["names"]:
+            raise RecipeError("A release and files are verified apart.", "Leave out the files, or --release.")
+        return run_release(words["release_path"], words["trust"], show)
     if command == "verify":
         from facefusion.apps.verify import run_verify
 

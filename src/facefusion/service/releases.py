@@ -29,6 +29,7 @@ PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 _LINE = re.compile(r"([0-9a-f]{64}) [ *]([A-Za-z0-9][A-Za-z0-9._+-]*)")
+_ARMOUR = re.compile(r"-----BEGIN SSH SIGNATURE-----\n([A-Za-z0-9+/=\n]+)-----END SSH SIGNATURE-----\n")
 _MAX_BYTES = 20_000_000
 _AGAIN = "Get the release again from where it is published; do not install this one."
 State = Literal["trusted", "valid"]
@@ -170,10 +171,13 @@ def _check_signature(
 ) -> Ed25519PublicKey:
     """The key that signed, by OpenSSH's format (PROTOCOL.sshsig)."""
     damaged = ReleaseRefused(f"{SIGNATURE} is no signature of this release.", _AGAIN)
-    lines = text.decode("ascii", "replace").split()
+    armour = _ARMOUR.fullmatch(text.decode("ascii", "replace"))
+    if armour is None:
+        raise damaged
+    inner = armour[1].replace("\n", "")
     try:
-        body = base64.b64decode("".join(lines[3:-3]), validate=True)
-        if body[:6] != b"SSHSIG" or body[6:10] != b"\0\0\0\1":
+        body = base64.b64decode(inner, validate=True)
+        if base64.b64encode(body).decode() != inner or body[:6] != b"SSHSIG" or body[6:10] != b"\0\0\0\1":
             raise damaged
         parts, rest = [], body[10:]
         while rest:
