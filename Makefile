@@ -7,7 +7,7 @@ INSTALL := $(BIN)/pip install -q --disable-pip-version-check
 # Locked versions first; a Python they have no wheels for gets the newest that fit.
 CONSTRAINTS := $(if $(wildcard $(LOCK)),-c $(LOCK),)
 
-.PHONY: demo test check docs lock clean
+.PHONY: demo test check docs lock release clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m facefusion.apps.demo out
@@ -27,6 +27,11 @@ docs: $(VENV)/.dev
 	$(INSTALL) -e '.[docs]'
 	$(BIN)/mkdocs build --strict
 
+# A release without any service: KEY=path/of/an/ed25519/key make release (docs/releases.md).
+release: $(VENV)/.dev
+	$(INSTALL) -e '.[server,worker,report,storage,metrics]' $(CONSTRAINTS) || $(INSTALL) -e '.[server,worker,report,storage,metrics]'
+	$(BIN)/python deploy/release/make.py $(or $(OUT),dist/release) $(if $(KEY),--key $(KEY),)
+
 lock: $(VENV)/.dev
 	$(BIN)/pip freeze --exclude-editable | grep -v '^facefusion' > $(LOCK)
 
@@ -40,4 +45,4 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) out site .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) out site dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

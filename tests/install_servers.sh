@@ -2,7 +2,7 @@
 # Servers that the tests of the cluster start, and a browser for those of the page: installed where apt-get works as root,
 # left out with a message elsewhere.
 set -uo pipefail
-packages="rabbitmq-server redis-server postgresql ceph-mon ceph-osd radosgw ceph-common chromium"
+packages="rabbitmq-server redis-server postgresql ceph-mon ceph-osd radosgw ceph-common chromium prometheus prometheus-alertmanager"
 if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
     echo "install_servers: not root or no apt-get; tests that need $packages are skipped (and fail with CI=true)" >&2
     exit 0

@@ -28,6 +28,7 @@ FaceFusionError
 │   ├── StorageError
 │   └── BundleRefused
 ├── SigningRefused (ValueError)
+├── ReleaseRefused (ValueError)
 ├── QualityTooLow
 ├── PolicyError
 │   ├── ConsentMissing
@@ -253,6 +254,12 @@ class BundleRefused(ModelError):
     """A bundle is damaged, not signed by a trusted key, or holds what it should not."""
 
     code = "bundle_refused"
+
+
+class ReleaseRefused(FaceFusionError, ValueError):
+    """A release is not what was signed, or not signed by a trusted key."""
+
+    code = "release_refused"
 
 
 class HashMismatch(ModelError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -153,6 +154,51 @@ class RemoteSettings(BaseModel):
     server_key: str = _setting("", "key of that service", "--key", group="remote")
 
 
+class OperationSettings(BaseModel):
+    """What those who run a service or workers are told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    metrics_port: int | None = _setting(
+        None, "port at which Prometheus may ask (/metrics); 0 takes a free one", "--metrics-port", group="operation",
+        ge=0, le=65535,
+    )  # fmt: skip
+    metrics_host: str = _setting(
+        "127.0.0.1", "address of that port; whoever reaches it may ask", "--metrics-host", group="operation"
+    )
+    tenant_classes: tuple[str, ...] = _setting(
+        (), "classes by which metrics tell of tenants, such as gold=studio,agency", "--tenant-classes",
+        group="operation", max_length=16,
+    )  # fmt: skip
+    log_format: Literal["", "text", "json"] = _setting(
+        "", "how the log is written to standard error: text or json (default: only faults)", "--log-format",
+        group="operation",
+    )  # fmt: skip
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", "the least that is written to it: debug, info, warning or error", "--log-level", group="operation"
+    )
+
+    @field_validator("tenant_classes", mode="before")
+    @classmethod
+    def _one_is_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("tenant_classes")
+    @classmethod
+    def _check_classes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for word in value:
+            name, _, tenants = word.partition("=")
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,19}", name) or not tenants.strip(" ,"):
+                raise ValueError(f"{word!r} is no class of tenants; write it as gold=studio,agency")
+        return value
+
+    @property
+    def classes(self) -> dict[str, str]:
+        """Class by tenant."""
+        pairs = [word.partition("=")[::2] for word in self.tenant_classes]
+        return {tenant.strip(): name for name, tenants in pairs for tenant in tenants.split(",") if tenant.strip()}
+
+
 Mode = Literal["off", "record", "require"]
 
 
@@ -233,7 +279,7 @@ STRICTER: Mapping[str, tuple[str, ...]] = {
     "provenance": ("off", "sign"),
 }
 """Values from the most lenient to the strictest, of settings of which the strictest counts."""
-SETTINGS: tuple[type[BaseModel], ...] = (JobSettings, ServerSettings, RemoteSettings, PolicySettings)
+SETTINGS: tuple[type[BaseModel], ...] = (JobSettings, ServerSettings, RemoteSettings, PolicySettings, OperationSettings)
 """Options that are no part of a recipe."""
 reserve([name for model in SETTINGS for name in model.model_fields])
 

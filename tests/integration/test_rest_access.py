@@ -99,6 +99,7 @@ ROUTES = {
     "POST /v1/batches": Case("jobs:write", True, json={"targets": ["ASSET"]}),
     "GET /v1/batches/{batch_id}": Case("jobs:read", True),
     "POST /v1/previews": Case("jobs:write", True, json={"recipe": {"target": "ASSET"}}),
+    "GET /metrics": Case("admin"),
     "GET /v1/audit": Case("admin"),
     "GET /v1/tenants/{tenant}": Case("admin"),
     "DELETE /v1/tenants/{tenant}": Case("admin"),

@@ -58,7 +58,7 @@ _JOB_FIELDS = (
     "disk_limit_gb", "job_tries", "lease_s", "keep_days",
 )  # fmt: skip
 _SIGNING_FIELDS = ("provenance", "signing_certificate", "signing_key", "identity_path")
-_APART = ("server", "remote", "policy")
+_APART = ("server", "remote", "policy", "operation")
 """Headings of options that stand only where they are asked for."""
 _CONSENT_ACTIONS = ("add", "list", "show", "revoke", "check")
 _CONSENT_HELP = """add REF PHOTO [PHOTO …]; list; show REF; revoke REF (its photos are deleted); check PHOTO [PHOTO …]
@@ -203,9 +203,9 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         parser.add_argument("--queues", nargs="+", default=["cpu"], help="queues to take work from (default: cpu)")
         parser.add_argument("--name", default="", help="name of the worker")
         parser.add_argument("--drain", action="store_true", help="tell the workers of --name, or all, to leave")
-        _add_recipe_flags(parser, only=("jobs", "execution", "models", "policy", "provenance"))
+        _add_recipe_flags(parser, only=("jobs", "execution", "models", "policy", "provenance", "operation"))
     elif command == "serve":
-        _add_recipe_flags(parser, only=("jobs", "execution", "models", "server", "policy", "provenance"))
+        _add_recipe_flags(parser, only=("jobs", "execution", "models", "server", "policy", "provenance", "operation"))
     elif command == "keys":
         what = "create --tenant NAME; list; rotate ID; revoke ID"
         parser.add_argument("action", choices=_KEY_ACTIONS, nargs="?", default="list", metavar="action", help=what)
@@ -282,8 +282,11 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         _add_recipe_flags(parser, only=("models", "policy", "provenance"))
     elif command == "verify":
         parser.epilog = _verify_text()
-        parser.add_argument("names", nargs="+", metavar="FILE", help="photos and clips")
-        parser.add_argument("--trust", type=Path, metavar="PEM", help="certificates of authorities that are trusted")
+        parser.add_argument("names", nargs="*", metavar="FILE", help="photos and clips")
+        text = "certificates of authorities that are trusted; with --release public keys (OpenSSH)"
+        parser.add_argument("--trust", type=Path, metavar="PEM", help=text)
+        text = "folder with a release of FaceFusion: whether it is what was released"
+        parser.add_argument("--release", type=Path, dest="release_path", metavar="DIR", help=text)
         _add_recipe_flags(parser, only=("provenance",))
     _add_show_flags(parser)
     return parser
@@ -406,7 +409,7 @@ _WORDS = (
     "action", "names", "key", "trust", "at_s", "picture_path", "is_beside", "limit", "after", "statuses", "queues",
     "name", "drain", "camera", "camera_size", "camera_rate", "camera_format", "seconds", "every_frame", "clip_path",
     "tenant", "scopes", "expires", "note", "grace", "person", "uses", "for_processors", "tenants", "models",
-    "valid_from", "valid_until",
+    "valid_from", "valid_until", "release_path",
 )  # fmt: skip
 """What is said to a command and is no option."""
 
@@ -417,6 +420,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     from facefusion.recipe import build_recipe, with_absolute_paths
     from facefusion.settings import (
         JobSettings,
+        OperationSettings,
         PolicySettings,
         RemoteSettings,
         ServerSettings,
@@ -453,11 +457,13 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         from facefusion.apps import jobs
 
         given = {name: sourced.value for name, sourced in options.items() if sourced.origin == "command line"}
-        return jobs.run_command(command, words, recipe, settings, policy, given, show)
+        operation = build_settings(OperationSettings, found)
+        return jobs.run_command(command, words, recipe, settings, policy, given, show, operation)
     if command == "serve":
         from facefusion.apps.serve import run_server
 
-        return run_server(recipe, settings, build_settings(ServerSettings, found), policy, show)
+        operation = build_settings(OperationSettings, found)
+        return run_server(recipe, settings, build_settings(ServerSettings, found), policy, show, operation)
     if command == "keys":
         from facefusion.apps.keys import run_keys
 
@@ -480,6 +486,12 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         from facefusion.apps.doctor import run_doctor
 
         return run_doctor(recipe, policy, show)
+    if command == "verify" and words["release_path"] is not None:
+        from facefusion.apps.release import run_release
+
+        if words["names"]:
+            raise RecipeError("A release and files are verified apart.", "Leave out the files, or --release.")
+        return run_release(words["release_path"], words["trust"], show)
     if command == "verify":
         from facefusion.apps.verify import run_verify
 

@@ -39,6 +39,7 @@ def exit_code(error: BaseException) -> int:
         (errors.OutputRefused, EXIT_OUTPUT),
         (errors.MediaError, EXIT_INPUT),
         (errors.TracksError, EXIT_INPUT),
+        (errors.ReleaseRefused, EXIT_INPUT),
         (errors.FaceError, EXIT_NO_FACE),
         (errors.RecipeError, EXIT_USAGE),
         (errors.SigningRefused, EXIT_USAGE),

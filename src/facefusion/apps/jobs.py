@@ -9,6 +9,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import platformdirs
+
+from facefusion import journal
 from facefusion.apps.backends import backend_of
 from facefusion.apps.console import say, shown
 from facefusion.apps.faults import is_debugging
@@ -20,10 +23,13 @@ from facefusion.policy.site import SitePolicy
 from facefusion.recipe import Recipe, build_recipe, known_options
 from facefusion.service.backend import Backend
 from facefusion.service.drafts import Draft, DraftList, Drafts, Edit
+from facefusion.service.exposing import expose
 from facefusion.service.jobs import MAX_LIMIT, Jobs, cluster_room
 from facefusion.service.values import Deleted, Drained, Hired, Page, Preview, Problem, Told
-from facefusion.settings import JobSettings
+from facefusion.service.watched import Watched
+from facefusion.settings import JobSettings, OperationSettings
 from facefusion.wording import counted
+from facefusion.workplace import cache_base
 
 _in_hand: list[tuple[str, Jobs]] = []
 
@@ -79,10 +85,11 @@ def run_command(
     policy: SitePolicy,
     given: Mapping[str, Any],
     show: Show,
+    operation: OperationSettings,
 ) -> int:
     """``jobs``, ``worker`` and the verbs of FaceFusion 3."""
     if command == "worker":
-        return _work(backend_of(settings, policy), recipe, words, show)
+        return _work(backend_of(settings, policy), recipe, words, show, operation)
     if command.startswith("job-"):
         names = words["names"]
         verbs = DraftVerbs(settings, policy, show)
@@ -129,7 +136,7 @@ def run_command(
     return 0
 
 
-def _work(backend: Backend, recipe: Recipe, words: Mapping[str, Any], show: Show) -> int:
+def _work(backend: Backend, recipe: Recipe, words: Mapping[str, Any], show: Show, operation: OperationSettings) -> int:
     """``facefusion worker``."""
     room, queues, name = cluster_room(), words["queues"], words["name"]
     room.check_cluster(backend)
@@ -143,10 +150,21 @@ def _work(backend: Backend, recipe: Recipe, words: Mapping[str, Any], show: Show
         say("facefusion: The worker is ready.", is_error=True)
         sys.stderr.flush()
 
+    journal.set_up(operation.log_format, operation.log_level)
     count = backend.worker_count or 1
-    text = f"Worker for {', '.join(queues)}: {count} at a time."
-    show.answer("worker", Hired(tuple(queues), count), text, is_news=True)
-    room.work(backend, recipe, queues, name, tell)
+    text, metrics_url, exposition = f"Worker for {', '.join(queues)}: {count} at a time.", "", None
+    if operation.metrics_port is not None:
+        folders = {"models": platformdirs.user_data_path("facefusion") / "models", "fetched": cache_base()}
+        exposition = expose(Watched(backend.store_url, "worker", operation.classes, tuple(queues), folders))
+        host, port = operation.metrics_host, exposition.listen(operation.metrics_host, operation.metrics_port)
+        metrics_url = f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
+        text += f" Prometheus may ask at {metrics_url}"
+    show.answer("worker", Hired(tuple(queues), count, metrics_url), text, is_news=True)
+    try:
+        room.work(backend, recipe, queues, name, tell, (lambda: None) if exposition is None else exposition.let_go)
+    finally:
+        if exposition is not None:
+            exposition.close()
     return 0
 
 

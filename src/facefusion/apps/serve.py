@@ -11,14 +11,18 @@ from facefusion.apps.show import Show
 from facefusion.errors import ExtraMissing
 from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import Execution, Recipe
-from facefusion.settings import JobSettings, ServerSettings
+from facefusion.settings import JobSettings, OperationSettings, ServerSettings
 
 if TYPE_CHECKING:
     from facefusion.server.config import ServerConfig, Serving
 
 
 def config_of(
-    recipe: Recipe, settings: JobSettings, server: ServerSettings, policy: SitePolicy = NO_POLICY
+    recipe: Recipe,
+    settings: JobSettings,
+    server: ServerSettings,
+    policy: SitePolicy = NO_POLICY,
+    operation: OperationSettings | None = None,
 ) -> ServerConfig:
     """What settings say of a service.
 
@@ -28,6 +32,7 @@ def config_of(
     """
     from facefusion.server.config import Oidc, Quotas, ServerConfig
 
+    operation = operation or OperationSettings()
     backend = backend_of(settings, policy)
     oidc = None
     if server.oidc_issuer:
@@ -53,6 +58,10 @@ def config_of(
         ),
         limits_url=server.limits_store,
         oidc=oidc,
+        tenant_classes=operation.classes,
+        metrics_host=operation.metrics_host,
+        metrics_port=operation.metrics_port,
+        log=(operation.log_format, operation.log_level),
     )
 
 
@@ -64,7 +73,14 @@ def _jobs_at_once(is_cluster: bool) -> int:
     return max(1, min(4, cores // 4))
 
 
-def run_server(recipe: Recipe, settings: JobSettings, server: ServerSettings, policy: SitePolicy, show: Show) -> int:
+def run_server(
+    recipe: Recipe,
+    settings: JobSettings,
+    server: ServerSettings,
+    policy: SitePolicy,
+    show: Show,
+    operation: OperationSettings,
+) -> int:
     """Run the service.
 
     Raises
@@ -75,7 +91,7 @@ def run_server(recipe: Recipe, settings: JobSettings, server: ServerSettings, po
         from facefusion.server import run
     except ModuleNotFoundError as error:
         raise ExtraMissing.of("The service", str(error.name), "server") from error
-    config = config_of(recipe, settings, server, policy)
+    config = config_of(recipe, settings, server, policy, operation)
     config.backend.policy.signing.check()
 
     def tell(serving: Serving) -> None:
@@ -83,6 +99,8 @@ def run_server(recipe: Recipe, settings: JobSettings, server: ServerSettings, po
         if serving.is_loopback:
             way = "" if serving.has_keys else "; for others make a key: facefusion keys create --tenant NAME --scopes …"
             lines.append(f"Only this machine can reach it{way}.".replace("….", "…"))
+        if serving.metrics_url:
+            lines.append(f"Prometheus may ask at {serving.metrics_url}")
         lines.append("Ctrl-C stops it; jobs go on with the next start.")
         show.answer("serving", serving, "\n".join(lines))
 

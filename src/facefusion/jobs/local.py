@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+from facefusion import journal
 from facefusion.errors import (
     MEMORY_HINT,
     FaceFusionError,
@@ -771,10 +772,12 @@ class Share:
     process_count: int
     known: Mapping[Path, tuple[State, str]] = field(default_factory=dict)
     policy: SitePolicy = NO_POLICY
+    log: tuple[journal.Form, str] = field(default_factory=journal.plan)
 
 
 def hire(share: Share, place: int) -> Worker:
     """What does the work in a process of the pool: it keeps to the cores of its place and has a device of its own."""
+    journal.set_up(*share.log)
     _keep_to_cores(place, share.process_count)
     learn_hashes(share.known)
     jobs = LocalJobs.open(share.folder, share.store_url)

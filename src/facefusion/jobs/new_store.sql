@@ -11,6 +11,7 @@ CREATE TABLE replays (tenant VARCHAR(64) NOT NULL, "key" VARCHAR(64) NOT NULL, b
 CREATE TABLE deliveries (id VARCHAR(32) NOT NULL, tenant VARCHAR(64) NOT NULL, order_id VARCHAR(32) NOT NULL, status VARCHAR(12) NOT NULL, url TEXT NOT NULL, secret TEXT NOT NULL, body TEXT NOT NULL, tries INTEGER NOT NULL, told TEXT NOT NULL, available_at FLOAT NOT NULL, created_at FLOAT NOT NULL, updated_at FLOAT NOT NULL, PRIMARY KEY (id));
 CREATE TABLE used (tenant VARCHAR(64) NOT NULL, day VARCHAR(10) NOT NULL, video_s FLOAT NOT NULL, PRIMARY KEY (tenant, day));
 CREATE TABLE audit (id INTEGER NOT NULL, at FLOAT NOT NULL, tenant VARCHAR(64) NOT NULL, who TEXT NOT NULL, what VARCHAR(120) NOT NULL, object VARCHAR(80) NOT NULL, status INTEGER NOT NULL, request_id VARCHAR(32) NOT NULL, PRIMARY KEY (id));
+CREATE TABLE tallies (name VARCHAR(20) NOT NULL, one VARCHAR(80) NOT NULL, other VARCHAR(80) NOT NULL, value FLOAT NOT NULL, PRIMARY KEY (name, one, other));
 CREATE INDEX assets_by_age ON assets (tenant, created_at, id);
 CREATE INDEX items_by_status ON items (status, lease_until);
 CREATE INDEX ix_audit_tenant ON audit (tenant);
@@ -25,4 +26,4 @@ CREATE INDEX ix_service_keys_tenant ON service_keys (tenant);
 CREATE INDEX ix_uploads_tenant ON uploads (tenant);
 CREATE INDEX jobs_by_age ON jobs (created_at, id);
 CREATE INDEX orders_by_age ON orders (tenant, created_at, id);
-INSERT INTO alembic_version VALUES ('0003');
+INSERT INTO alembic_version VALUES ('0004');

@@ -32,6 +32,7 @@ from facefusion.errors import (
     StoreUnreachable,
     UnknownJob,
 )
+from facefusion.jobs import tally
 from facefusion.jobs.schema import make_new, migrate
 from facefusion.jobs.states import (
     IN_SPANS,
@@ -67,9 +68,9 @@ from facefusion.workplace import make_folder
 if TYPE_CHECKING:
     from facefusion.jobs.stored import Joined, Merged, Rendered, StoredPlan, Told
 
-HEAD = "0003"
+HEAD = "0004"
 """Newest step in ``migrations``."""
-KNOWN = ("0001", "0002", "0003")
+KNOWN = ("0001", "0002", "0003", "0004")
 """All steps in ``migrations``."""
 LOCAL = "this machine"
 """Queue of jobs that `facefusion.jobs.local` does; no worker of a cluster takes from it."""
@@ -706,20 +707,35 @@ class JobStore:
         sha256: str,
         outcome: dict[str, Any],
         deliver: Callable[[], None] | None = None,
+        spent: tally.Sums | None = None,
     ) -> list[Publish]:
         """Record that an item's file is in its place; open the next stage where it was the last.
 
         Parameters
         ----------
+        spent
+            What it took, for the sums of the store.
         deliver
             Puts the file into its place; called only if the item is still wanted, and nobody can cancel it meanwhile.
         """
-        return self._change(key, Finish(owner, sha256), {"outcome": outcome}, deliver)
+        return self._change(key, Finish(owner, sha256), {"outcome": outcome}, deliver, spent)
 
     @_patient
     def fail(self, key: tuple[str, str, int], owner: str, error: FaceFusionError) -> list[Publish]:
         """Record that an item went wrong."""
-        return self._change(key, Fail(owner, str(error), error.retryable))
+        return self._change(key, Fail(owner, str(error), error.retryable), error=error)
+
+    @_patient
+    def add_up(self, sums: tally.Sums) -> None:
+        """Add to the sums of the store what was spent for nothing."""
+        with self._engine.begin() as connection:
+            tally.add(connection, sums)
+
+    @_patient
+    def tallies(self) -> dict[tally.Key, float]:
+        """Sums over all work that was ever recorded (`facefusion.jobs.tally`)."""
+        with self._reading() as connection:
+            return tally.read(connection)
 
     @_patient
     def wait(self, key: tuple[str, str, int], owner: str) -> list[Publish]:
@@ -888,12 +904,17 @@ class JobStore:
         event: Event,
         values: dict[str, Any] | None = None,
         deliver: Callable[[], None] | None = None,
+        spent: tally.Sums | None = None,
+        error: FaceFusionError | None = None,
     ) -> list[Publish]:
         with self._locked(key[0]) as (connection, job, now):
             row = self._row(connection, key)
             if row is None:
                 raise IllegalMove(f"Job {key[0]} has no {key[1]} {key[2]}.", "See 'facefusion jobs show'.")
-            _, commands = self._apply(connection, job, _item(row._mapping), event, now, values)
+            item = _item(row._mapping)
+            moved, commands = self._apply(connection, job, item, event, now, values)
+            sums = {**(spent or {}), **tally.of_item(item, moved, event, row.frame_count, error)}
+            tally.add(connection, sums)
             commands += self._settle(connection, job, now)
             if deliver is not None:
                 if job.status in ("failed", "cancelled"):
@@ -942,6 +963,7 @@ class JobStore:
                     commands += self._apply(connection, job, item, Open(), now)[1]
         status = job_status(counts)
         connection.execute(sa.update(_jobs).where(_jobs.c.id == job.id).values(status=status, updated_at=now))
+        tally.add(connection, tally.of_job(job.status, status, now - job.created_at))
         return commands
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import re
@@ -38,11 +39,13 @@ from facefusion.jobs.states import Item, Publish, StageName
 from facefusion.jobs.storage import FolderStorage, Storage, bring, check_job_id, check_key, hash_file
 from facefusion.jobs.store import Job, JobStore
 from facefusion.jobs.stored import Joined, Merged, Outcome, Rendered, StoredPlan, Told
+from facefusion.jobs.tally import of_spent
 from facefusion.media.generated import join_generated
 from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part
 from facefusion.metrics.report import check_report, report_files
 from facefusion.models.providers import core_count
+from facefusion.models.spent import take
 from facefusion.pipeline.cast import Cast, PoorSourceWarning, build_analyser, build_cast
 from facefusion.pipeline.clip import (
     build_flow,
@@ -85,6 +88,7 @@ from facefusion.writing import deliver, stand_in, told_as
 
 LEASE_S = 15.0
 """A worker that has not been heard of for so long is taken to be lost."""
+log = logging.getLogger("facefusion.jobs")
 BEAT_S = 0.5
 """A worker asks this often whether it is to stop."""
 Key = tuple[str, StageName, int]
@@ -347,7 +351,9 @@ class Worker:
                         if path is not None:
                             self.storage.put(key_of(job_id, stage, number), path)
                         kept = {} if outcome is None else outcome.as_dict()
-                        commands += self.store.finish((job_id, stage, number), self.owner, sha256, kept, self._deliver)
+                        key, spent = (job_id, stage, number), of_spent(stage, take())
+                        commands += self.store.finish(key, self.owner, sha256, kept, self._deliver, spent)
+                        log.info("part is done", extra={"job": job_id, "stage": stage, "segment": number})
                         in_hand.clear()
                         heart.next()
                         if number == numbers[-1] or not self._claim(job_id, stage, number + 1):
@@ -361,7 +367,12 @@ class Worker:
                 own = own_error(error)
                 if isinstance(own, (Fault, OutOfMemory)):
                     self._forget()  # engines may be in any state
+                for number in in_hand:
+                    told = {"job": job_id, "stage": stage, "segment": number, "code": own.code}
+                    log.warning("part failed", extra=told)
                 commands += [c for number in in_hand for c in self._fail((job_id, stage, number), own)]
+                with suppress(FaceFusionError):  # what it took is counted all the same
+                    self.store.add_up(of_spent(stage, take()))
         if stage == "merge":
             self._forget()
         return commands

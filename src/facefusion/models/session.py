@@ -24,6 +24,7 @@ from facefusion.models.providers import (
     warm_up_inputs,
 )
 from facefusion.models.spec import ModelSpec
+from facefusion.models.spent import looked_up, running
 from facefusion.models.store import ModelStore
 
 FloatArray = npt.NDArray[np.float32]
@@ -149,7 +150,8 @@ class Session:
         feed = {name: np.ascontiguousarray(value, dtype=self._types[name]) for name, value in named.items()}
         names = list(self.outputs.values())
         try:
-            results = self._run_bound(feed, names) if self._is_bound else self._session.run(names, feed)
+            with running(self.spec.id):
+                results = self._run_bound(feed, names) if self._is_bound else self._session.run(names, feed)
         except Exception as error:  # ONNX Runtime raises its own untyped errors
             check_memory(error, f"model {self.spec.id} could not be run")
             raise ModelMismatch(f"Model {self.spec.id} cannot be run: {reason_of(error)}.", _WRONG) from error
@@ -308,6 +310,7 @@ class SessionCache:
             if known is None:
                 self._sessions[key] = mine
             self._sessions.move_to_end(key)
+        looked_up("sessions", known is not None)
         if known is None:
             try:
                 content = store.read(spec)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from facefusion.errors import JobMismatch, MediaMissing, MediaUnreadable
 from facefusion.media.image import Photo, read_photo
+from facefusion.models.spent import looked_up
 from facefusion.types.crop import SourceFace
 
 State = tuple[int, int, int, int, int]
@@ -189,6 +190,7 @@ class Shelf:
         if content is None:
             return read_photo(path, allow_8bit)
         key = path, hashlib.sha256(content).hexdigest(), allow_8bit
+        looked_up("photos", key in self._photos)
         if key not in self._photos:
             photo = read_photo(path, allow_8bit, content)
             if photo.pixels.size > 3 * LARGE_PX:
@@ -213,6 +215,7 @@ class Shelf:
         if content is None:
             return find(read_photo(path, allow_8bit=True))
         key = path, hashlib.sha256(content).hexdigest(), settings
+        looked_up("faces", key in self._faces)
         if key not in self._faces:
             self._faces[key] = find(self.photo(path, allow_8bit=True))
         return self._faces[key]

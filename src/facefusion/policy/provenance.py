@@ -1,7 +1,7 @@
 """Signing an output: the very last thing that is done to it, once (home of C2PA).
 
 A file that can hold a manifest gets it, others get a sidecar of their own name with ``.c2pa`` behind it, which is bound
-to them by hash. See docs/provenance.md and ADR 18.
+to them by hash. See docs/provenance.md and ADR 19.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from facefusion.errors import FaceFusionError, RecipeError
-from facefusion.server import admin, assets, events, jobs, looks, pages, provenance, shots, uploads
+from facefusion.server import admin, assets, events, jobs, looks, monitoring, pages, provenance, shots, uploads
 from facefusion.server.admin import set_cookie
 from facefusion.server.config import ServerConfig
 from facefusion.server.guard import Guard, problem_of
@@ -60,7 +60,7 @@ def build_app(config: ServerConfig, is_working: bool = True, made: Service | Non
     )  # fmt: skip
     for router in (
         admin.router, assets.router, uploads.router, jobs.build_router(), jobs.plain_router, looks.build_router(),
-        looks.plain_router, shots.router, provenance.router, events.router,
+        looks.plain_router, shots.router, provenance.router, events.router, monitoring.router,
     ):  # fmt: skip
         app.include_router(router)
     _add_page(app)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from facefusion import journal
 from facefusion.jobs.storage import ASSETS
 from facefusion.service.backend import Backend
 
@@ -92,6 +93,12 @@ class ServerConfig:
         Whose tokens are accepted besides keys.
     allow_private_webhooks
         Whether webhooks may lead to addresses that are not on the public internet, and go by http; for tests.
+    tenant_classes
+        Class by tenant, by which metrics tell of them.
+    metrics_host, metrics_port
+        Where Prometheus may ask without a key; None for nowhere.
+    log
+        How all processes write their log, and the least that is written.
     """
 
     backend: Backend
@@ -110,6 +117,10 @@ class ServerConfig:
     limits_url: str = ""
     oidc: Oidc | None = None
     allow_private_webhooks: bool = False
+    tenant_classes: Mapping[str, str] = field(default_factory=dict)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
+    log: tuple[journal.Form, str] = ("", "info")
 
     @property
     def is_loopback(self) -> bool:
@@ -157,11 +168,14 @@ class Serving:
         Whether only this machine can reach it.
     has_keys
         Whether anybody has a key.
+    metrics_url
+        Where Prometheus may ask without one; empty for nowhere.
     """
 
     url: str
     is_loopback: bool
     has_keys: bool
+    metrics_url: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

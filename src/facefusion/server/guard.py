@@ -12,6 +12,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from facefusion import journal
 from facefusion.errors import FaceFusionError, Fault, RequestRefused, ServiceError, TooLarge, own_error
 from facefusion.jobs.ledger import Deed
 from facefusion.server.config import ServerConfig
@@ -71,6 +72,7 @@ class Guard:
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
         state["request_id"] = request_id
         began, told = time.perf_counter(), {"status": 0, "is_replaced": 0}
+        journal.begin(request=request_id)
         body = _Body(receive, FILES.fullmatch(scope["path"]) is not None)
 
         async def answer(message: Message) -> None:
@@ -104,10 +106,12 @@ class Guard:
                 await respond(_stopping(), request_id)(scope, receive, dressed)
         finally:
             _note(scope, told["status"], request_id)
-            log.info(
-                "%s %s %s %.0f ms %s", scope["method"], _template(scope), told["status"],
-                1000 * (time.perf_counter() - began), request_id,
-            )  # fmt: skip
+            seconds = time.perf_counter() - began
+            log.info("request", extra={
+                "method": scope["method"], "route": _template(scope), "status": told["status"],
+                "seconds": round(seconds, 4), "request": request_id,
+            })  # fmt: skip
+            _count(scope, told["status"], seconds)
 
     def _check_host(self, scope: Scope) -> None:
         """Refuse names that are not ours: a page elsewhere may have its own name lead here (DNS rebinding)."""
@@ -192,6 +196,12 @@ def _template(scope: Scope) -> str:
     """The path with its parameters unnamed: no id, and nothing that somebody sent, gets into a log by it."""
     route = scope.get("route")
     return str(getattr(route, "path", "")) or "-"
+
+
+def _count(scope: Scope, status: int, seconds: float) -> None:
+    service = getattr(scope["app"].state, "service", None) if "app" in scope else None
+    if service is not None and service.exposition is not None:
+        service.exposition.answered(scope["method"], _template(scope), status, seconds)
 
 
 def _note(scope: Scope, status: int, request_id: str) -> None:

@@ -16,6 +16,7 @@ from contextlib import suppress
 from multiprocessing import connection
 from typing import ParamSpec, TypeVar
 
+from facefusion import journal
 from facefusion.errors import KindRefused, LimitReached
 
 P = ParamSpec("P")
@@ -44,7 +45,7 @@ NICE = 5
 def log_faults() -> None:
     """What nobody expected goes to standard error, with the id that clients are told; in every process there is."""
     log = logging.getLogger("facefusion.server")
-    if any(isinstance(handler, logging.StreamHandler) for handler in log.handlers):
+    if journal.is_set_up() or any(isinstance(handler, logging.StreamHandler) for handler in log.handlers):
         return
     handler = logging.StreamHandler()
     handler.setLevel(logging.ERROR)
@@ -52,8 +53,9 @@ def log_faults() -> None:
     log.addHandler(handler)
 
 
-def begin_child(memory_bytes: int = 0) -> None:
+def begin_child(memory_bytes: int = 0, log: tuple[journal.Form, str] = ("", "info")) -> None:
     """What every process does first: end with its parent, leave Ctrl-C to it, give way, and keep to some memory."""
+    journal.set_up(*log)
     log_faults()
     follow_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -132,7 +134,7 @@ class Hands:
 class _Hand:
     def __init__(self, memory_bytes: int) -> None:
         self._executor = ProcessPoolExecutor(
-            1, multiprocessing.get_context("spawn"), initializer=begin_child, initargs=(memory_bytes,)
+            1, multiprocessing.get_context("spawn"), initializer=begin_child, initargs=(memory_bytes, journal.plan())
         )
         self._pid = 0
         self.is_broken = False

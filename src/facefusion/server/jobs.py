@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -37,6 +38,7 @@ from facefusion.server.state import Service, new_id
 from facefusion.server.webhooks import check_url
 from facefusion.wording import counted
 
+log = logging.getLogger("facefusion.server")
 MAX_BATCH = 500
 """Jobs that can be asked for at once."""
 JobPath = Annotated[str, FromPath(pattern=r"^[0-9a-f]{32}$")]
@@ -213,7 +215,7 @@ def _place(
         replay = (hashlib.sha256(key.encode()).hexdigest(), hashlib.sha256(text.encode()).hexdigest())
     quotas = service.config.quotas
     try:
-        return service.ledger.place(
+        answer = service.ledger.place(
             principal.tenant, principal.who, asked, made, replay, quotas.open_jobs, quotas.video_s_per_day
         )
     except Conflict as error:
@@ -221,6 +223,9 @@ def _place(
             wait_s = 30.0 if error.code == "open_jobs" else 86400 - service.ledger.now() % 86400
             raise LimitReached(error.message, error.hint, wait_s, error.code) from error
         raise
+    for one in () if answer[1] else asked:
+        log.info("order is taken in", extra={"order": one.id})
+    return answer
 
 
 def told(service: Service, principal: Principal, view: OrderView) -> JobBody:

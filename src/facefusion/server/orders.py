@@ -6,6 +6,7 @@ output that becomes an asset, and an end that is recorded with the order.
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import secrets
@@ -18,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facefusion import journal
 from facefusion.errors import FaceFusionError, Fault, LeaseLost, NotThere, QualityTooLow, Stopped, UnknownJob, own_error
 from facefusion.jobs.ledger import Asset, Ledger, Order, OrderStatus, OrderView
 from facefusion.jobs.storage import FolderStorage, Storage, bring, hash_file, open_storage
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from facefusion.recipe import Recipe
     from facefusion.service.jobs import Jobs
 
+log = logging.getLogger("facefusion.server")
 LEASE_S = 20.0
 """Who was not heard of for so long is taken to be gone."""
 BEAT_S = 1.0
@@ -69,7 +72,7 @@ def do_orders(config: ServerConfig, place: int, news: Any) -> None:
     news
         Pipe: it tells its name, and hears when to stop.
     """
-    begin_child()
+    begin_child(log=config.log)
     owner = f"{platform.node()[:30]}:{os.getpid()}:{place}:{secrets.token_hex(4)}"
     try:
         news.send(owner)
@@ -115,7 +118,7 @@ class _Clerk:
 
     def serve(self, order: Order) -> None:
         """Bring an order as far as it goes now."""
-        with self._heart(order):
+        with journal.about(order=order.id), self._heart(order):
             try:
                 self._serve(order)
             except (LeaseLost, _Given):
@@ -173,6 +176,7 @@ class _Clerk:
             submitted = self._jobs.submit(self._recipe(order), tenant=order.tenant)
         outcome = {"notes": self._without_files(order, self._ledger.get(submitted.job.id).plan.notes)}
         self._ledger.change_order(order.id, self._owner, job_id=submitted.job.id, status="running", outcome=outcome)
+        log.info("order is planned", extra={"order": order.id, "job": submitted.job.id})
         now = self._ledger.keep_order(order.id, self._owner, LEASE_S)
         if now.is_cancelled:
             self._ledger.cancel(now.job_id)

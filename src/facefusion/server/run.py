@@ -17,6 +17,7 @@ import jwt
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from facefusion import journal
 from facefusion.errors import OutputRefused, RecipeError
 from facefusion.jobs.ledger import Ledger
 from facefusion.server.app import build_app
@@ -196,6 +197,11 @@ def _check_files(config: ServerConfig) -> None:
             ) from error
 
 
+def _bracketed(host: str) -> str:
+    """A host as it stands in a URL."""
+    return f"[{host.strip('[]')}]" if ":" in host else host
+
+
 def serve(config: ServerConfig, on_ready: Callable[[Serving], None]) -> None:
     """Run the service until a signal ends it.
 
@@ -217,9 +223,18 @@ def serve(config: ServerConfig, on_ready: Callable[[Serving], None]) -> None:
     except BaseException:
         held.close()
         raise
+    metrics_url = ""
+    try:
+        if config.metrics_port is not None:
+            found = service.get_exposition().listen(config.metrics_host, config.metrics_port)
+            metrics_url = f"http://{_bracketed(config.metrics_host)}:{found}/metrics"
+    except BaseException:
+        held.close()
+        service.close()
+        raise
     host, port = config.host, held.getsockname()[1]
-    shown = f"[{host}]" if ":" in host else host
-    url = f"{'https' if config.certificate else 'http'}://{shown}:{port}"
+    url = f"{'https' if config.certificate else 'http'}://{_bracketed(host)}:{port}"
+    journal.set_up(*config.log)
     log_faults()
     server = ReadyServer(
         uvicorn.Config(
@@ -237,7 +252,7 @@ def serve(config: ServerConfig, on_ready: Callable[[Serving], None]) -> None:
             ssl_keyfile=config.certificate_key or None,
             lifespan="on",
         ),
-        lambda: on_ready(Serving(url, config.is_loopback, has_keys)),
+        lambda: on_ready(Serving(url, config.is_loopback, has_keys, metrics_url)),
     )
     try:
         asyncio.run(server.serve([held]))

@@ -15,20 +15,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import anyio.to_thread
 import limits
+import platformdirs
 from limits import storage as limits_storage
 from limits import strategies
 from starlette.requests import Request
 
-from facefusion.errors import FaceFusionError, LimitReached, RecipeError
+from facefusion.errors import ExtraMissing, FaceFusionError, LimitReached, RecipeError
 from facefusion.jobs.ledger import Deed, Ledger
 from facefusion.jobs.storage import Storage, open_storage
+from facefusion.jobs.store import LOCAL
 from facefusion.server.access import Gate, Principal
 from facefusion.server.config import ServerConfig
 from facefusion.server.hands import Hands
+from facefusion.service.exposing import expose
+from facefusion.service.watched import Watched
 from facefusion.workplace import make_folder
 
 if TYPE_CHECKING:
     from facefusion.service.capabilities import Capabilities
+    from facefusion.service.exposition import Exposition
     from facefusion.service.jobs import Jobs
     from facefusion.service.models import Models
 
@@ -82,9 +87,27 @@ class Service:
         self._deeds_lock = threading.Lock()  # of its own: nobody waits for what is made once
         self._slow: anyio.CapacityLimiter | None = None  # made in the loop that it belongs to
         self.fetches: dict[str, dict[str, Any]] = {}
+        self.exposition: Exposition | None = None
+        with suppress(ExtraMissing):  # whoever asks for metrics hears of it
+            self.exposition = expose(self._watched())
         self._is_over = threading.Event()
         self._clerk = threading.Thread(target=self._write_deeds, name="audit", daemon=True)
         self._clerk.start()
+
+    def _watched(self) -> Watched:
+        config, folders = self.config, {"previews": self.looked_at, "uploads": self.uploads, "fetched": self.cache}
+        folders["models"] = platformdirs.user_data_path("facefusion") / "models"
+        queues = (config.backend.queue,) if config.backend.is_cluster else (LOCAL,)
+        return Watched(config.store_url, "serve", config.tenant_classes, queues, folders)
+
+    def get_exposition(self) -> Exposition:
+        """What tells Prometheus how things are.
+
+        Raises
+        ------
+        ExtraMissing
+        """
+        return self.exposition or expose(self._watched())
 
     def _counter(self) -> Any:
         url = self.config.limits_url
@@ -206,4 +229,6 @@ class Service:
         self.studio.close()
         if "jobs" in self._made:
             self._made["jobs"].close()
+        if self.exposition is not None:
+            self.exposition.close()
         self.ledger.close()

@@ -24,6 +24,7 @@ from celery import Celery, signals
 from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 
+from facefusion import journal
 from facefusion.errors import FaceFusionError, JobMismatch, RecipeError, StoreUnreachable
 from facefusion.jobs.prepare import hash_inputs, input_paths, prepare
 from facefusion.jobs.states import Publish
@@ -195,7 +196,12 @@ def drain(backend: Backend, queues: list[str], name: str) -> None:
 
 
 def work(
-    backend: Backend, recipe: Recipe, queues: list[str], name: str, on_ready: Callable[[], None] = lambda: None
+    backend: Backend,
+    recipe: Recipe,
+    queues: list[str],
+    name: str,
+    on_ready: Callable[[], None] = lambda: None,
+    on_fork: Callable[[], None] = lambda: None,
 ) -> None:
     """Do the work of queues until told to stop. SIGTERM finishes the segment in hand, then leaves.
 
@@ -209,6 +215,8 @@ def work(
         Where work is taken from, and how the worker is called.
     on_ready
         Called when it is there.
+    on_fork
+        Called in each of its processes first.
     """
     check_cluster(backend)
     backend.policy.signing.check()
@@ -224,6 +232,9 @@ def work(
         process.work(app, queue)
 
     clear_caches()
+    signals.worker_process_init.connect(lambda **_: on_fork(), weak=False)
+    if journal.is_set_up():
+        signals.setup_logging.connect(lambda **_: None, weak=False)  # the log is ours
     _run_sweeper(app, backend, on_ready)
     arguments = [
         "worker", "--pool", "prefork", "--concurrency", str(backend.worker_count or 1), "--queues", ",".join(queues),

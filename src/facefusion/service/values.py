@@ -440,6 +440,7 @@ class Hired:
 
     queues: tuple[str, ...]
     processes: int
+    metrics_url: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
