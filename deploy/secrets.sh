@@ -4,7 +4,7 @@
 #   sh deploy/secrets.sh --kubectl  the same as a Secret for the overlay `small`, on standard output
 set -eu
 umask 077
-folder=${FACEFUSION_SECRETS:-$(dirname "$0")/secrets}
+folder=${SECRETS_FOLDER:-$(dirname "$0")/secrets}
 broker_host=rabbitmq store_host=postgres
 mkdir -p "$folder"
 chmod 700 "$folder"

@@ -17,8 +17,8 @@ PROGRAM = ROOT / "bin" / "facefusion"
 SITE = next((ROOT / "lib").glob("python3*")) / "site-packages"
 UNREAD = (
     "*/tests", "*/test", "*/*/tests", "*/*/*/tests", "onnx/backend/test", "matplotlib/mpl-data/sample_data",
-    "numpy/_core/include", "numpy/_core/lib", "numpy/f2py", "numpy/typing", "onnxruntime/tools", "onnxruntime/transformers",
-    "onnxruntime/quantization", "include", "fontTools/ttLib/tables/__pycache__",
+    "numpy/_core/include", "numpy/_core/lib", "numpy/f2py", "onnxruntime/tools", "onnxruntime/transformers",
+    "onnxruntime/quantization",
 )  # fmt: skip
 KINDS = ("*.pyi", "*.pxd", "*.pyx", "*.h", "*.hpp", "*.c", "*.cc", "*.cpp", "*.a", "*.proto")
 
@@ -62,7 +62,9 @@ def compile_used() -> None:
         source = cached.parent.parent / f"{cached.name.split('.')[0]}.py"
         cached.unlink()
         if source.is_file():
-            py_compile.compile(str(source), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+            py_compile.compile(
+                str(source), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+            )
 
 
 if __name__ == "__main__":
