@@ -1,4 +1,4 @@
-"""Kustomize, as far as `deploy/kubernetes` uses it: Debian's kubectl is too old to. Held against a newer one where it is."""
+"""Kustomize, as far as `deploy/kubernetes` uses it: Debian's kubectl is too old. It is held against a newer one."""
 
 from __future__ import annotations
 

@@ -39,9 +39,9 @@ def test_a_worker_offers_what_is_in_queues_that_it_does_not_serve(queue):
 @pytest.mark.parametrize(
     ("broker", "arguments"), [("amqp://host//", {"x-queue-type": "quorum"}), ("redis://host", None)]
 )
-def test_who_sends_and_who_takes_declare_a_queue_alike(broker, arguments):
-    app = build_app(broker, ["gpu"])
+def test_who_sends_and_who_takes_declare_a_queue_alike(url, arguments):
+    app = build_app(url, ["gpu"])
     (taken,) = app.conf.task_queues
-    sent = queue_of(broker, "gpu")
+    sent = queue_of(url, "gpu")
     assert (taken.name, taken.routing_key, taken.queue_arguments) == (sent.name, sent.routing_key, sent.queue_arguments)
     assert sent.queue_arguments == arguments
