@@ -17,7 +17,11 @@ mkdir -p "$folder/xdg" "$folder/wheels"
 export XDG_RUNTIME_DIR="$folder/xdg"
 storage=(--root "$folder/root" --runroot "$folder/rr" --storage-driver vfs)
 if ! podman "${storage[@]}" image exists localhost/debian-base:bookworm; then
-    mmdebstrap --quiet --variant=minbase --include=ca-certificates bookworm "$folder/base.tar"
+    # As debian:slim is: no manuals, no translations, nothing that is only recommended.
+    mmdebstrap --quiet --variant=minbase --aptopt='Apt::Install-Recommends "false"' \
+        --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
+        bookworm "$folder/base.tar"
     podman "${storage[@]}" import -q "$folder/base.tar" localhost/debian-base:bookworm
     rm "$folder/base.tar"
 fi

@@ -18,7 +18,7 @@ SITE = next((ROOT / "lib").glob("python3*")) / "site-packages"
 UNREAD = (
     "*/tests", "*/test", "*/*/tests", "*/*/*/tests", "onnx/backend/test", "matplotlib/mpl-data/sample_data",
     "numpy/_core/include", "numpy/_core/lib", "numpy/f2py", "onnxruntime/tools", "onnxruntime/transformers",
-    "onnxruntime/quantization",
+    "onnxruntime/quantization", "matplotlib/mpl-data/fonts/afm", "matplotlib/mpl-data/fonts/pdfcorefonts",
 )  # fmt: skip
 KINDS = ("*.pyi", "*.pxd", "*.pyx", "*.h", "*.hpp", "*.c", "*.cc", "*.cpp", "*.a", "*.proto")
 
@@ -35,6 +35,13 @@ def remove() -> None:
                 path.unlink()
     for path in SITE.rglob("__pycache__"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def strip() -> None:
+    """Take symbols for debuggers out of extensions; not out of libraries that wheels bring, which were moved about."""
+    for path in SITE.rglob("*.so"):
+        if ".libs" not in path.relative_to(SITE).parts[0]:
+            subprocess.run(["strip", "--strip-unneeded", path], check=True)
 
 
 def use() -> None:
@@ -69,5 +76,6 @@ def compile_used() -> None:
 
 if __name__ == "__main__":
     remove()
+    strip()
     use()
     compile_used()
