@@ -7,7 +7,7 @@ INSTALL := $(BIN)/pip install -q --disable-pip-version-check
 # Locked versions first; a Python they have no wheels for gets the newest that fit.
 CONSTRAINTS := $(if $(wildcard $(LOCK)),-c $(LOCK),)
 
-.PHONY: demo test check docs lock release clean
+.PHONY: demo test check docs lock release clean image
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m facefusion.apps.demo out
@@ -22,6 +22,11 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+
+# Builds the image and runs it; as root on Debian with buildah, podman, runc and mmdebstrap. Not part of CI: it takes minutes.
+image: $(VENV)/.dev
+	PYTHON=$(abspath $(BIN))/python bash deploy/image/build.sh out/image $(IMAGE_WITH)
+	IMAGE_FOLDER=$(abspath out/image) $(BIN)/python -m pytest -q -s tests/e2e/test_image.py
 
 docs: $(VENV)/.dev
 	$(INSTALL) -e '.[docs]'

@@ -69,6 +69,16 @@ def check_cluster(backend: Backend) -> None:
         ) from error
 
 
+def _is_rabbit(broker: str) -> bool:
+    return broker.startswith(("amqp", "pyamqp"))
+
+
+def queue_of(broker: str, name: str) -> Any:
+    """A queue as whoever sends to it and whoever takes from it declare it."""
+    make_queue: Any = Queue
+    return make_queue(name, routing_key=name, queue_arguments={"x-queue-type": "quorum"} if _is_rabbit(broker) else None)
+
+
 def build_app(broker: str, queues: Iterable[str] = ("cpu",)) -> Any:
     """A Celery application that loses nothing: late acknowledgement, one message at a time, no results kept.
 
@@ -80,12 +90,10 @@ def build_app(broker: str, queues: Iterable[str] = ("cpu",)) -> Any:
         Names of queues to declare.
     """
     app = Celery("facefusion", broker=broker)
-    make_queue: Any = Queue
-    is_rabbit = broker.startswith(("amqp", "pyamqp"))
-    arguments = {"x-queue-type": "quorum"} if is_rabbit else None
+    is_rabbit = _is_rabbit(broker)
     redis = {"visibility_timeout": 3600, "global_keyprefix": "facefusion:"}
     app.conf.update(
-        task_queues=[make_queue(name, routing_key=name, queue_arguments=arguments) for name in queues],
+        task_queues=[queue_of(broker, name) for name in queues],
         task_create_missing_queues=False,
         task_default_queue=next(iter(queues)),
         task_default_queue_type="quorum" if is_rabbit else "classic",
@@ -119,7 +127,9 @@ def publish(app: Any, store: JobStore, commands: Iterable[Publish]) -> None:
                 queues[job_id] = found.queue if found is not None else LOCAL
             if queues[job_id] == LOCAL:
                 continue  # deleted meanwhile, or done on the machine that asked for it
-            app.send_task(TASK, args=[queues[job_id]], queue=queues[job_id], retry=False)
+            # A worker offers what others left, too, and that may be in queues that it does not serve itself.
+            queue = queue_of(app.conf.broker_url, queues[job_id])
+            app.send_task(TASK, args=[queues[job_id]], queue=queue, retry=False)
         except (OperationalError, OSError):
             store.unpublished([command.item for command in due[number:]])
             return

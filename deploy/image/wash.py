@@ -1,0 +1,81 @@
+"""Take out of the image what no command of FaceFusion reads, and compile what they load. Run by its Python, once."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import py_compile
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(sys.prefix)
+PROGRAM = ROOT / "bin" / "facefusion"
+SITE = next((ROOT / "lib").glob("python3*")) / "site-packages"
+UNREAD = (
+    "*/tests", "*/test", "*/*/tests", "*/*/*/tests", "onnx/backend/test", "matplotlib/mpl-data/sample_data",
+    "numpy/_core/include", "numpy/_core/lib", "numpy/f2py", "onnxruntime/tools", "onnxruntime/transformers",
+    "onnxruntime/quantization", "matplotlib/mpl-data/fonts/afm", "matplotlib/mpl-data/fonts/pdfcorefonts",
+)  # fmt: skip
+KINDS = ("*.pyi", "*.pxd", "*.pyx", "*.h", "*.hpp", "*.c", "*.cc", "*.cpp", "*.a", "*.proto")
+
+
+def remove() -> None:
+    """Tests, headers, stubs."""
+    for pattern in UNREAD:
+        for path in SITE.glob(pattern):
+            if path.is_dir() and "facefusion" not in path.relative_to(SITE).parts[0]:
+                shutil.rmtree(path)
+    for pattern in KINDS:
+        for path in SITE.rglob(pattern):
+            if not path.relative_to(SITE).parts[0].startswith("facefusion"):
+                path.unlink()
+    for path in SITE.rglob("__pycache__"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def strip() -> None:
+    """Take symbols for debuggers out of extensions; not out of libraries that wheels bring, which were moved about."""
+    for path in SITE.rglob("*.so"):
+        if ".libs" not in path.relative_to(SITE).parts[0]:
+            subprocess.run(["strip", "--strip-unneeded", path], check=True)
+
+
+def use() -> None:
+    """Load all rooms, and change a face: what is compiled then is what commands need."""
+    import facefusion
+
+    for module in pkgutil.walk_packages(facefusion.__path__, "facefusion."):
+        if ".migrations." not in module.name and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    from facefusion.testing.fakes import sample_path
+
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "HOME": folder, "XDG_DATA_HOME": folder, "XDG_STATE_HOME": folder}
+        files = ["--source", str(sample_path("source.jpg")), "--target", str(sample_path("target.jpg"))]
+        words = [*files, "--output", f"{folder}/out.png", "--execution-providers", "cpu", "--quiet"]
+        words += ["--report", f"{folder}/out.html"]
+        # Weights that are missing, libraries that do not load: better now than in the hands of others.
+        subprocess.run([PROGRAM, *words], env=environment, check=True)
+        subprocess.run([PROGRAM, "keys", "list"], env=environment, check=True)
+
+
+def compile_used() -> None:
+    """What was loaded, compiled so that no clock of a file matters."""
+    for cached in [path for path in SITE.rglob("*.pyc") if path.parent.name == "__pycache__"]:
+        source = cached.parent.parent / f"{cached.name.split('.')[0]}.py"
+        cached.unlink()
+        if source.is_file():
+            py_compile.compile(
+                str(source), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+            )
+
+
+if __name__ == "__main__":
+    remove()
+    strip()
+    use()
+    compile_used()
