@@ -1,4 +1,4 @@
-"""Faces of whole targets, found beside the previews: while nobody waits for a picture, and no more than one at a time."""
+"""Faces of whole targets, found beside the previews: while nobody waits for a picture, one at a time."""
 
 from __future__ import annotations
 
