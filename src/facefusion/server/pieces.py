@@ -1,4 +1,4 @@
-"""Where the bytes of an upload wait until it is whole: a file of this machine, or the storage that all services share."""
+"""Where the bytes of an upload wait until it is whole: on this machine, or in the storage that all services share."""
 
 from __future__ import annotations
 
