@@ -177,6 +177,9 @@ def test_what_can_be_asked_for_is_what_may_be_asked_for(anna):
         if line is not None and not (line["is_allowed"] and line["place"] != "not here"):
             assert answer.json()["code"] in ("model_missing", "licence_refused"), answer.text
             continue
+        if options.get("model") == "":  # there is no model that everybody would want
+            assert (answer.json()["code"], bool(answer.json()["hint"])) == ("unknown_model", True), answer.text
+            continue
         assert answer.status_code == 202, answer.text
         anna.delete(f"/v1/jobs/{answer.json()['id']}")
     mesh = next(model for model in names["face_swapper"]["models"] if model["name"] == "mesh")

@@ -63,7 +63,7 @@ _OF_THE_SERVICE = frozenset(Execution.model_fields)
 
 _NOT_FOR_CLIENTS = re.compile(
     r"(?<![\w-])--[a-z]|\bfacefusion [a-z]|\bpip3? |\bFACEFUSION_|\bAWS_|\b[cC]heck the (folder|URL)"
-    r"|\b[fF]ree some space|[tT]ake it away|\.toml\b|\.ini\b"
+    r"|\b(?:Free|free) some space|\b(?:Take|take) it away|\.toml\b|\.ini\b"
 )
 """What a hint says that only whoever runs the service can do."""
 ASK = "Tell who runs this service."
@@ -137,7 +137,7 @@ def hint_for_clients(code: str, hint: str) -> str:
         Of an error.
     """
     text = for_clients(hint)
-    return _HINTS.get(code, ASK) if _NOT_FOR_CLIENTS.search(text) else text
+    return _HINTS.get(code, ASK) if not text or _NOT_FOR_CLIENTS.search(text) else text
 
 
 @lru_cache(maxsize=1)

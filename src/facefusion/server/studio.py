@@ -27,17 +27,17 @@ def _previews(policy: SitePolicy) -> Any:
 
 
 @lru_cache(maxsize=1)
-def _ahead() -> Any:
+def _ahead(policy: SitePolicy) -> Any:
     from facefusion.service.ahead import Ahead
 
-    return Ahead(_previews())
+    return Ahead(_previews(policy))
 
 
-def look_for_people(options: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+def look_for_people(options: dict[str, Any], folder: Path, policy: SitePolicy = NO_POLICY) -> list[dict[str, Any]]:
     """Who is in a target; see `facefusion.service.people.find_people`."""
     from facefusion.service.people import find_people
 
-    with _ahead().aside():
+    with _ahead(policy).aside():
         return [seen.as_dict() for seen in find_people(build_recipe(options), folder)]
 
 
@@ -58,16 +58,16 @@ def make_preview(
     from facefusion.service.previews import needs_whole
 
     # Who needs all of the clip waits for it, and is not in the way of whoever learns it already.
-    with nullcontext() if needs_whole(recipe) else _ahead().aside():
-        made = _make_preview(recipe, at_s, show, side_px, kind, length_s)
+    with nullcontext() if needs_whole(recipe) else _ahead(policy).aside():
+        made = _make_preview(recipe, at_s, show, side_px, kind, length_s, policy, tenant)
     if 0.0 < length_s <= AHEAD_S and show != "before":
-        _ahead().want(recipe)
+        _ahead(policy).want(recipe)
     return made
 
 
 def _make_preview(
     recipe: Recipe, at_s: float, show: Literal["before", "after", "both"], side_px: int, kind: Literal["webp", "jpeg"],
-    length_s: float,
+    length_s: float, policy: SitePolicy, tenant: str,
 ) -> tuple[bytes, float, tuple[str, ...], bool]:  # fmt: skip
     from facefusion.pipeline.plan import find_kind
     from facefusion.pipeline.still import find_frame
