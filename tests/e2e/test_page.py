@@ -376,6 +376,36 @@ def test_a_job_is_cancelled_retried_and_outlives_a_reload(visit):
     )
 
 
+def test_a_job_is_cancelled_in_the_middle_of_rendering(visit, tmp_path):
+    one = visit()
+    photo = resize_pixels(read_photo(sample_path("target.jpg")).pixels, 192, 192)
+    write_test_clip(tmp_path / "long.mp4", [photo] * 400, [k * 512 for k in range(400)], Fraction(1, 12800))
+    one.open()
+    one.give("target", tmp_path / "long.mp4")
+    one.give("source", sample_path("source.jpg"))
+    one.page.wait_for_selector(".person[data-fate=swapped]")
+    one.see_change()
+    job = one.render()
+    ask = "job => fetch(`/v1/jobs/${job}`).then(answer => answer.json())"
+    one.page.wait_for_function(f"job => ({ask})(job).then(told => told.progress.stage === 'render')", arg=job)
+    stopped = one.service.hands()
+    try:
+        for process in stopped:  # so that it is in the middle for as long as it is looked at
+            process.suspend()
+        told = one.page.evaluate(ask, job)
+        assert told["status"] == "running" and told["progress"]["share"] < 1
+        one.page.click("#cancel-job")
+    finally:
+        for process in stopped:
+            process.resume()
+    one.see_end("cancelled")
+    told = one.page.evaluate(ask, job)
+    assert (told["status"], told["output"], told["error"]) == ("cancelled", None, None)
+    one.check_axe()
+    one.page.get_by_role("button", name="Delete the job and its result").click()
+    one.page.wait_for_function("id => !location.hash.includes(id)", arg=job)
+
+
 def test_what_is_wrong_is_said_with_what_to_do_next(visit, tmp_path):
     one = visit()
     one.expected = ["Failed to load resource"]

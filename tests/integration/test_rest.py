@@ -195,7 +195,14 @@ def test_what_can_be_asked_for_is_what_may_be_asked_for(anna):
         options = {key: value["default"] for key, value in one["options"]["properties"].items() if "default" in value}
         assert options and all(value["description"] for value in one["options"]["properties"].values())
         step = {"processor": name, "options": options}
-        answer = anna.post("/v1/jobs", json={"recipe": {"target": target, "steps": [step]}})
+        answer = anna.post("/v1/jobs", json={"recipe": {"target": target, "sources": [target], "steps": [step]}})
+        line = next((model for model in one["models"] if model["name"] == options.get("model")), None)
+        if line is not None and not (line["is_allowed"] and line["place"] != "not here"):
+            assert answer.json()["code"] in ("model_missing", "licence_refused"), answer.text
+            continue
+        if options.get("model") == "":  # there is no model that everybody would want
+            assert (answer.json()["code"], bool(answer.json()["hint"])) == ("unknown_model", True), answer.text
+            continue
         assert answer.status_code == 202, answer.text
         anna.delete(f"/v1/jobs/{answer.json()['id']}")
     mesh = next(model for model in names["face_swapper"]["models"] if model["name"] == "mesh")
@@ -206,7 +213,9 @@ def test_what_can_be_asked_for_is_what_may_be_asked_for(anna):
         if value.get("default") is not None
     }
     assert len(defaults) > 25
-    assert anna.post("/v1/jobs", json={"recipe": {"target": target, **defaults}}).status_code == 202
+    assert (
+        anna.post("/v1/jobs", json={"recipe": {"target": target, "sources": [target], **defaults}}).status_code == 202
+    )
     assert "cpu" in told["providers"] and told["limits"]["upload_bytes"] > 0
     models = anna.get("/v1/models").json()["models"]
     assert {"embedded", "missing"} <= {model["state"] for model in models}

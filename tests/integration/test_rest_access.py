@@ -85,7 +85,7 @@ ROUTES = {
         headers={**TUS, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}, content=b"a",
     ),
     "DELETE /v1/uploads/{upload_id}": Case("assets:write", True, headers=TUS),
-    "POST /v1/jobs": Case("jobs:write", True, json={"recipe": {"target": "ASSET"}}),
+    "POST /v1/jobs": Case("jobs:write", True, json={"recipe": {"target": "ASSET", "sources": ["ASSET"]}}),
     "GET /v1/jobs": Case("jobs:read"),
     "GET /v1/jobs/{job_id}": Case("jobs:read", True),
     "POST /v1/jobs/{job_id}/cancel": Case("jobs:write", True),
@@ -96,9 +96,9 @@ ROUTES = {
     "GET /v1/jobs/{job_id}/faces": Case("jobs:read", True),
     "GET /v1/jobs/{job_id}/events": Case("jobs:read", True),
     "GET /v1/jobs/{job_id}/deliveries": Case("jobs:read", True),
-    "POST /v1/batches": Case("jobs:write", True, json={"targets": ["ASSET"]}),
+    "POST /v1/batches": Case("jobs:write", True, json={"sources": [["ASSET"]], "targets": ["ASSET"]}),
     "GET /v1/batches/{batch_id}": Case("jobs:read", True),
-    "POST /v1/previews": Case("jobs:write", True, json={"recipe": {"target": "ASSET"}}),
+    "POST /v1/previews": Case("jobs:write", True, json={"recipe": {"target": "ASSET", "sources": ["ASSET"]}}),
     "GET /metrics": Case("admin"),
     "GET /v1/audit": Case("admin"),
     "GET /v1/tenants/{tenant}": Case("admin"),
@@ -443,13 +443,16 @@ def test_quotas_of_jobs_bytes_and_minutes_are_kept(tmp_path):
         assert_problem(client.post("/v1/uploads", headers={**TUS, "Upload-Length": "11"}), 429, "stored")
         assert client.post("/v1/uploads", headers={**TUS, "Upload-Length": "10"}).status_code == 201
         assert_problem(client.post("/v1/assets", content=b"12"), 429, "stored")
-        body = {"recipe": {"target": film}}
+        body = {"recipe": {"target": film, "sources": [asset]}}
         assert client.post("/v1/jobs", json=body).status_code == 202
         answer = client.post("/v1/jobs", json=body)
         assert_problem(answer, 429, "video_minutes")
         assert int(answer.headers["retry-after"]) <= 86400
-        assert client.post("/v1/jobs", json={"recipe": {"target": film, "end_s": 1.5}}).status_code == 202
-        answer = client.post("/v1/jobs", json={"recipe": {"target": asset}})
+        assert (
+            client.post("/v1/jobs", json={"recipe": {"target": film, "sources": [asset], "end_s": 1.5}}).status_code
+            == 202
+        )
+        answer = client.post("/v1/jobs", json={"recipe": {"target": asset, "sources": [asset]}})
         assert_problem(answer, 429, "open_jobs")
         used = client.get("/v1/session").json()["quotas"]
         assert used["video_s_per_day"] == {"limit": 6.0, "used": pytest.approx(5.5)}

@@ -537,7 +537,7 @@ def test_what_nothing_uses_expires(live, anna):
     keep, gone = upload(anna, "source.jpg"), upload(anna, "target.jpg")
     place = anna.post("/v1/uploads", headers={**TUS, "Upload-Length": "10"}).headers["location"]
     upload_id = place.rpartition("/")[2]
-    anna.post("/v1/jobs", json={"recipe": {"target": keep}})  # waits, and needs it
+    anna.post("/v1/jobs", json={"recipe": {"target": keep, "sources": [keep]}})  # waits, and needs it
     with service.ledger._engine.begin() as connection:
         import sqlalchemy as sa
 

@@ -16,14 +16,15 @@ from facefusion.client import Progress as Told
 from facefusion.declaration import Step
 from facefusion.errors import FaceFusionError, RecipeError, ServiceError, Stopped
 from facefusion.jobs.stored import Told as Problem
-from facefusion.pipeline.plan import check_paths, reads_of
+from facefusion.metrics.report import check_report, read_limits
+from facefusion.pipeline.plan import check_generator, check_output_name, check_paths, check_sources, reads_of
 from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.resolved import face_map_of
 from facefusion.policy.provenance import drop_sidecar, sidecar_of, wants_sidecar
 from facefusion.recipe import INNER, Execution, Recipe, Request, flags_of
 from facefusion.writing import replacing, save_bytes
 
-_SUFFIXES = {".jpeg": "jpg", ".tiff": "tif"}
+_SUFFIXES = {".jpeg": "jpg", ".tiff": "tif", ".heif": "heic"}
 _NOT_SHOWN = ("join", "assemble")
 
 
@@ -55,7 +56,7 @@ def run_remote(recipe: Recipe, url: str, key: str, given: Mapping[str, Any], rea
         raise RecipeError("A service needs a target and an output.", "Name them with --target and --output.")
     people = face_map_of(recipe)
     recipe = recipe.model_copy(update={"people": people})
-    check_paths(recipe, reads=reads)
+    _check_here(recipe, reads)
     body = _recipe_of(recipe)
     hashes = {str(path): _hash(path) for _, path in reads_of(recipe)}
     mark = hashlib.sha256(json.dumps([body, sorted(hashes.items())], sort_keys=True).encode()).hexdigest()
@@ -72,6 +73,23 @@ def run_remote(recipe: Recipe, url: str, key: str, given: Mapping[str, Any], rea
         else:
             show.message(f"Job {job.id} is at {url} already; it is followed.", job=job.id, server=url)
         return _finish(service, service.wait(job.id, lambda told: _show_progress(show, told)), recipe, show)
+
+
+def _check_here(recipe: Recipe, reads: Any) -> None:
+    """Refuse what a run on this machine would refuse and a service could not know, before anything is sent: inputs that
+    are missing or no use, and an output that cannot be written or whose ending does not fit.
+
+    Raises
+    ------
+    FaceFusionError
+    """
+    check_generator(recipe)
+    read_limits(recipe.fail_under)
+    if recipe.report_path is not None:
+        check_report(recipe.report_path)
+    check_sources(recipe)
+    check_paths(recipe, reads=reads)
+    check_output_name(recipe)
 
 
 def _finish(service: Client, job: Job, recipe: Recipe, show: Show) -> int:

@@ -16,7 +16,7 @@ from facefusion.pipeline.inputs import BoundInputs
 from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import Kind
 from facefusion.pipeline.resolved import resolve
-from facefusion.pipeline.still import Still, find_frame, render_still
+from facefusion.pipeline.still import Still, find_moment, render_still
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.frame import Frame
 from facefusion.types.track import Tracks
@@ -84,7 +84,8 @@ def preview(
     kind = plan.found.kind
     hashes = {} if job.is_shared else plan.hashes  # copies in the storage are changed by nobody
     inputs = BoundInputs.bind(map(Path, hashes), hashes)
-    frame = find_frame(recipe, kind, at_s)
+    moment = find_moment(recipe, kind, at_s)
+    frame = moment.frame
     cast = cast_of(recipe)
     has_faces = any(item.stage == "join" for item in jobs.store.items(job_id))
     tracks, is_of_job = empty_tracks(recipe, kind, plan.found.target), True
@@ -108,4 +109,4 @@ def preview(
     permission.sources(resolved)
     permission.frames([frame.pixels])
     permission.people(resolved, kind, tracks, assigned, frame)
-    return JobStill(render_still(recipe, cast, tracks, assigned, kind, frame), inputs, is_of_job)
+    return JobStill(render_still(recipe, cast, tracks, assigned, kind, moment), inputs, is_of_job)

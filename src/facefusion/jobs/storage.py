@@ -223,7 +223,8 @@ class FolderStorage(Storage):
     def list(self, prefix: str = "") -> list[Stored]:
         """All files whose key begins so, those of working folders included. Links are not followed."""
         found = []
-        for path, _, names in os.walk(self.folder):
+        folder, is_deeper, _ = prefix.rpartition("/")
+        for path, _, names in os.walk(self.folder / check_key(folder) if is_deeper else self.folder):
             for name in names:
                 key = (Path(path) / name).relative_to(self.folder).as_posix()
                 if key.startswith(prefix):

@@ -60,6 +60,19 @@ class _Event:
     text: str = ""
 
 
+def check_start(path: Path, start_s: float | None, duration_s: float) -> None:
+    """Refuse to begin behind the end of a clip; one whose length is not known (0) may be as long as it likes.
+
+    Raises
+    ------
+    MediaUnsupported
+    """
+    if start_s is not None and duration_s and start_s >= duration_s:
+        raise MediaUnsupported(
+            f"--start {start_s} s is beyond the end of {path} ({duration_s:.2f} s).", "Start earlier."
+        )
+
+
 class ClipReader:
     """Reads the frames of a clip, or of a part of it.
 
@@ -113,10 +126,7 @@ class ClipReader:
         self._span, self._halo = span, halo
         self.info: ClipInfo = probe(path)
         duration_s = self.info.duration_s
-        if start_s is not None and duration_s and start_s >= duration_s:
-            raise MediaUnsupported(
-                f"--start {start_s} s is beyond the end of {path} ({duration_s:.2f} s).", "Start earlier."
-            )
+        check_start(path, start_s, duration_s)
         if self.start_s is not None:
             self.info = _probe_part(self.info, self.start_s, file_state(path))
         if self.info.bit_depth > 8 and not allow_8bit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +15,7 @@ from facefusion.media.files import Named, check_file, check_outputs
 from facefusion.media.image import check_photo_output, is_photo, read_photo
 from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import probe
-from facefusion.media.reader import ClipReader
+from facefusion.media.reader import ClipReader, check_start
 from facefusion.media.segments import Span
 from facefusion.media.sound import has_sound
 from facefusion.media.writer import check_clip_output
@@ -187,33 +187,165 @@ def check_sources(asked: Recipe | Resolved, shelf: Shelf | None = None) -> dict[
     RecipeError, MediaError
     """
     resolved, shelf = resolve(asked), shelf or Shelf()
+
+    def look(path: Path, takes_sound: bool) -> SourceKind:
+        if takes_sound and not is_photo(path):
+            _check_sound(path, has_sound(path))
+            return "sound"
+        _check_photo(path, shelf)
+        return "photo"
+
     kinds: dict[Path, SourceKind] = {}
     for chain in resolved.chains:
-        _check_chain(chain, kinds, shelf)
+        _check_chain(chain, kinds, look)
     for path in dict.fromkeys([*resolved.recipe.exempt_paths, *resolved.known_faces]):
         _check_photo(path, shelf)
     return kinds
 
 
-def _check_chain(chain: Chain, kinds: dict[Path, SourceKind], shelf: Shelf) -> None:
+def _check_chain(chain: Chain, kinds: dict[Path, SourceKind], look: Callable[[Path, bool], SourceKind]) -> None:
     """Refuse sources that nobody can use, and steps that lack one; note what each is."""
     inputs = chain.required.inputs
     if not chain.sources and Input.FACE_PHOTO in inputs:
         raise RecipeError("No source is given.", "Name one or more photos with --source.")
     for path in chain.sources:
-        if Input.SOUND in inputs and not is_photo(path):
-            if not has_sound(path):
-                raise RecipeError(f"{path} has no sound.", "Give a sound, or a clip with one.")
-            kinds[path] = "sound"
-        else:
-            _check_photo(path, shelf)
-            kinds[path] = "photo"
+        kinds[path] = look(path, Input.SOUND in inputs)
     found = {kinds[path] for path in chain.sources}
     if Input.SOUND in inputs and "sound" not in found:
         names = sorted(step.processor for step in chain.steps if Input.SOUND in step.requirements.inputs)
         raise RecipeError(f"{names[0]} needs a sound.", "Name a file with sound with --source.")
     if Input.FACE_PHOTO in inputs and "photo" not in found:
         raise RecipeError("No photo is among the sources.", "Name one or more photos with --source.")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a file without opening it, because somebody has looked before.
+
+    Attributes
+    ----------
+    kind
+        Photo, clip, or a sound without a picture.
+    has_sound
+        Whether a clip has sound.
+    width, height
+        Pixels, upright; 0 of a sound.
+    duration_s
+        Of a clip; 0 where it is not known.
+    """
+
+    kind: Literal["photo", "clip", "sound"]
+    has_sound: bool = False
+    width: int = 0
+    height: int = 0
+    duration_s: float = 0.0
+
+
+def check_known(recipe: Recipe, known: Mapping[Path, Known]) -> Resolved:
+    """Refuse what `build_plan` would refuse, as far as that can be told without opening a file.
+
+    Parameters
+    ----------
+    recipe
+        What is asked for.
+    known
+        What is known of every file that it reads.
+
+    Returns
+    -------
+    The recipe, and what follows from it.
+
+    Raises
+    ------
+    FaceFusionError
+        The first thing that is wrong, in the words of `build_plan`.
+    """
+
+    def check_photo(path: Path) -> None:
+        if known[path].kind != "photo":
+            raise _no_photo(path, known[path].kind)
+
+    def look(path: Path, takes_sound: bool) -> SourceKind:
+        about = known[path]
+        if takes_sound and about.kind != "photo":
+            _check_sound(path, about.kind == "sound" or about.has_sound)
+            return "sound"
+        check_photo(path)
+        return "photo"
+
+    resolved = resolve(settled(recipe))
+    recipe = resolved.recipe
+    check_generator(recipe)
+    find_models(resolved)
+    read_limits(recipe.fail_under)
+    kinds: dict[Path, SourceKind] = {}
+    for chain in resolved.chains:
+        _check_chain(chain, kinds, look)
+    for path in (*recipe.exempt_paths, *resolved.known_faces):
+        check_photo(path)
+    target = known[recipe.target_path]
+    if target.kind == "photo":
+        _check_photo_target(recipe, target.width, target.height)
+    else:
+        check_start(recipe.target_path, recipe.start_s, target.duration_s)
+        check_clip_output(recipe.output_path, recipe.output_video_encoder)
+    return resolved
+
+
+def check_clip(asked: Recipe | Resolved, sources: Mapping[Path, SourceKind]) -> Target:
+    """Refuse a clip that cannot become the output that is asked for.
+
+    Parameters
+    ----------
+    asked
+        What is asked for.
+    sources
+        What each source is by its content.
+
+    Returns
+    -------
+    What is to be known of it.
+
+    Raises
+    ------
+    MediaError, RecipeError
+    """
+    resolved = resolve(asked)
+    recipe = resolved.recipe
+    clip = ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit)
+    check_clip_output(recipe.output_path, recipe.output_video_encoder)
+    options = track_options(resolved, resolved.new_sound(sources))
+    list_passengers(clip, recipe.output_path.suffix, recipe.output_video_encoder, options)
+    return _target_of(clip)
+
+
+def check_output_name(recipe: Recipe) -> None:
+    """Refuse an output whose ending does not fit the target, or the encoder.
+
+    Raises
+    ------
+    OutputRefused, MediaError
+    """
+    if resolve(recipe).generator is None and find_kind(recipe.target_path) == "photo":
+        check_photo_output(recipe.output_path)
+    else:
+        check_clip_output(recipe.output_path, recipe.output_video_encoder)
+
+
+def _check_photo_target(recipe: Recipe, width: int, height: int) -> None:
+    if recipe.start_s is not None or recipe.end_s is not None:
+        raise RecipeError(f"{recipe.target_path} is a photo, so --start and --end mean nothing.", "Leave them out.")
+    check_photo_output(recipe.output_path, width, height)
+
+
+def _check_sound(path: Path, is_there: bool) -> None:
+    if not is_there:
+        raise RecipeError(f"{path} has no sound.", "Give a sound, or a clip with one.")
+
+
+def _no_photo(path: Path, kind: str = "clip") -> NoFaceInSource:
+    hint = "Save a frame of it as a photo." if kind == "clip" else "Use a photo."
+    return NoFaceInSource(f"{path} is a {kind}; sources are photos.", hint)
 
 
 def kind_of_source(path: Path) -> SourceKind:
@@ -230,7 +362,7 @@ def kind_of_source(path: Path) -> SourceKind:
 def _check_photo(path: Path, shelf: Shelf) -> None:
     if not is_photo(path):
         probe(path)  # says so where it is no media at all
-        raise NoFaceInSource(f"{path} is a clip; sources are photos.", "Save a frame of it as a photo.")
+        raise _no_photo(path)
     shelf.photo(path, allow_8bit=True)
 
 
@@ -470,18 +602,11 @@ def build_plan(recipe: Recipe, shelf: Shelf | None = None) -> Plan:
     kind = find_kind(recipe.target_path)
     check_paths(recipe)
     if kind == "photo":
-        if recipe.start_s is not None or recipe.end_s is not None:
-            raise RecipeError(f"{recipe.target_path} is a photo, so --start and --end mean nothing.", "Leave them out.")
         height, width = shelf.photo(recipe.target_path, recipe.allow_8bit).pixels.shape[:2]
-        check_photo_output(recipe.output_path, width, height)
+        _check_photo_target(recipe, width, height)
         target = Target(width, height)
     else:
-        clip = ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit)
-        encoder = recipe.output_video_encoder
-        check_clip_output(recipe.output_path, encoder)
-        options = track_options(resolved, resolved.new_sound(sources))
-        list_passengers(clip, recipe.output_path.suffix, encoder, options)
-        target = _target_of(clip)
+        target = check_clip(resolved, sources)
     return Plan(resolved, Found(kind, target, sources), models, threads)
 
 

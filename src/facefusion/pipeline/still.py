@@ -22,6 +22,10 @@ from facefusion.recipe import Recipe
 from facefusion.types.frame import Frame, Pixels
 from facefusion.types.track import Tracks
 
+REACH = 6
+"""Frames to each side of a moment that are read with it: rendering wants fewer, and need not read them again."""
+REACH_BYTES = 200_000_000
+"""Larger frames are not kept together; they are read once more where they are wanted."""
 AROUND_S = 0.6
 """Time to each side of a moment in which faces are looked for where the whole clip was not."""
 GAP = 4
@@ -55,7 +59,38 @@ class Still:
         return np.ascontiguousarray(np.hstack([before, np.full((height, GAP, 3), 255, np.uint8), self.pixels]))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Moment:
+    """A frame with those beside it.
+
+    Attributes
+    ----------
+    frame
+        The frame.
+    frames
+        It and its neighbours, in order.
+    reach
+        How many neighbours to each side are among them, where the target has as many.
+    """
+
+    frame: Frame
+    frames: tuple[Frame, ...]
+    reach: int
+
+    def around(self, halo: int) -> list[Frame] | None:
+        """The frame with so many neighbours to each side, or None where they are not all here."""
+        if halo > self.reach:
+            return None
+        at = self.frames.index(self.frame)
+        return list(self.frames[max(at - halo, 0) : at + halo + 1])
+
+
 def find_frame(recipe: Recipe, kind: Kind, at_s: float) -> Frame:
+    """The frame of `find_moment` alone."""
+    return find_moment(recipe, kind, at_s, 0).frame
+
+
+def find_moment(recipe: Recipe, kind: Kind, at_s: float, reach: int = REACH) -> Moment:
     """The first frame at a time or after it; behind the beginning of the last one, that is still shown: the last one.
 
     Parameters
@@ -64,6 +99,8 @@ def find_frame(recipe: Recipe, kind: Kind, at_s: float) -> Frame:
         Of the target.
     at_s
         Time in the output, seconds. A photo has one frame at all times.
+    reach
+        How many neighbours to each side are wanted with it; of large frames there are none.
 
     Raises
     ------
@@ -71,20 +108,30 @@ def find_frame(recipe: Recipe, kind: Kind, at_s: float) -> Frame:
         When there is none.
     """
     if kind == "photo":
-        return photo_frame(read_photo(recipe.target_path, recipe.allow_8bit))
+        photo = photo_frame(read_photo(recipe.target_path, recipe.allow_8bit))
+        return Moment(photo, (photo,), reach)
     reader = read_clip(recipe)
+    if reader.info.width * reader.info.height * 3 * (2 * reach + 1) > REACH_BYTES:
+        reach = 0
     wanted = reader.offset + int(Fraction(at_s).limit_denominator(1_000_000) / reader.info.time_base)
-    frame = next(iter(read_clip(recipe, span=(wanted, wanted + 1), halo=(0, 1))), None)
+    frames: list[Frame] = []
+    frame = None
+    for one in read_clip(recipe, span=(wanted, wanted + 1), halo=(reach, reach + 1)):
+        if frame is None and one.pts >= wanted:
+            frame = one
+        frames.append(one)
+        if frame is not None and len(frames) - frames.index(frame) > reach:
+            break
     if frame is None and wanted < _end_of(reader):
         second = int(1 / reader.info.time_base)
         for start in (wanted - second, wanted - 12 * second, None):
             frame = next(iter(deque(read_clip(recipe, span=(start, None)), maxlen=1)), frame)
             if frame is not None:
-                break
+                return Moment(frame, (frame,), 0)
     if frame is None:
         length_s = float((_end_of(reader) - reader.offset) * reader.info.time_base)
         raise RecipeError(f"There is no frame at {at_s} s.", f"The output has {max(length_s, 0.0):.2f} s.")
-    return frame
+    return Moment(frame, tuple(frames), reach)
 
 
 def _end_of(reader: ClipReader) -> int:
@@ -104,7 +151,7 @@ def look_around(recipe: Recipe, analyser: Analyser, kind: Kind, frame: Frame) ->
 
 
 def render_still(
-    recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[int, int], kind: Kind, frame: Frame
+    recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[int, int], kind: Kind, moment: Moment
 ) -> Still:
     """A frame and its neighbours, exactly as a job renders them.
 
@@ -114,16 +161,17 @@ def render_still(
         What is asked for.
     tracks, assigned
         Who is there at least as far as rendering this frame needs, and which chain changes whom (`Cast.assign`).
-    frame
-        From `find_frame`.
+    moment
+        From `find_moment`.
     """
+    frame = moment.frame
     begin = 0 if kind == "photo" else read_clip(recipe).offset
     flow = build_flow(recipe, cast, tracks, assigned, begin)
-    frames = [frame]
-    if kind == "clip":
+    frames = moment.around(flow.halo) if kind == "clip" else [frame]
+    if frames is None:
         frames = list(read_clip(recipe, span=Span(frame.pts, frame.pts + 1).as_pair(), halo=(flow.halo, flow.halo)))
-    moment = (frame.pts - begin) * frame.time_base
+    time = (frame.pts - begin) * frame.time_base
     for rendered in flow.render(frames):
         if rendered.frame.pts == frame.pts:
-            return Still(moment, frame.pixels, rendered.pixels, rendered.is_changed)
-    return Still(moment, frame.pixels, frame.pixels, is_changed=False)
+            return Still(time, frame.pixels, rendered.pixels, rendered.is_changed)
+    return Still(time, frame.pixels, frame.pixels, is_changed=False)

@@ -13,7 +13,7 @@ from facefusion.jobs.ledger import Asset, Deed, Delivery, OrderView
 from facefusion.jobs.states import STAGES
 from facefusion.jobs.store import StageProgress
 from facefusion.packed import pack, unpack
-from facefusion.server.problems import for_clients
+from facefusion.server.problems import for_clients, hint_for_clients
 
 T = TypeVar("T")
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -134,7 +134,9 @@ class ErrorBody(BaseModel):
         """The error that was recorded, or None."""
         if not told:
             return None
-        return cls(code=told["code"], message=for_clients(told["message"]), hint=for_clients(told["hint"]))
+        return cls(
+            code=told["code"], message=for_clients(told["message"]), hint=hint_for_clients(told["code"], told["hint"])
+        )
 
 
 class StageBody(BaseModel):

@@ -120,7 +120,7 @@ class Guard:
         if host in self._hosts or (self._is_any and re.fullmatch(r"[0-9.]+|[0-9a-f:]+", host)):
             return
         raise ServiceError(
-            f"This service is not called {host or 'nothing'}.", "Use its address, or add the name with --names.",
+            f"This service is not called {host or 'nothing'}.", "Use its address; whoever runs it can add the name.",
             code="host", status=421,
         )  # fmt: skip
 

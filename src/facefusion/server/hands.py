@@ -23,6 +23,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 WAIT_S = 60.0
 """How long to wait for a process that has time."""
+SOON_S = 2.0
+"""The same where it can be done without."""
 
 
 def follow_parent() -> None:
@@ -106,8 +108,17 @@ class Hands:
         LimitReached
             When none has time.
         """
+        return self._call(function, timeout_s, WAIT_S, *args, **kwargs)
+
+    def call_soon(self, function: Callable[P, R], timeout_s: float, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The same for what can be left out: who has to wait for a process does not wait for long."""
+        return self._call(function, timeout_s, SOON_S, *args, **kwargs)
+
+    def _call(
+        self, function: Callable[P, R], timeout_s: float, wait_s: float, /, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
         try:
-            hand = self._free.get(timeout=WAIT_S)
+            hand = self._free.get(timeout=wait_s)
         except queue.Empty as error:
             raise LimitReached("The service is busy looking at other files.", "Try again.", 5.0, "busy", 503) from error
         try:

@@ -3,16 +3,18 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi import Path as FromPath
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from facefusion.errors import Conflict, LimitReached, NotThere, RecipeError
+from facefusion.errors import Conflict, FaceFusionError, LimitReached, NotThere, OutputRefused, RecipeError
 from facefusion.jobs.ledger import Asked, Asset, OrderView
+from facefusion.recipe import Recipe
 from facefusion.server.access import Principal, allows
 from facefusion.server.assets import service_of
 from facefusion.server.bodies import (
@@ -29,16 +31,17 @@ from facefusion.server.bodies import (
     write_cursor,
 )
 from facefusion.server.guard import CSP_OF_FILES
-from facefusion.server.intake import key_folder
+from facefusion.server.intake import LOOK_S, key_folder
 from facefusion.server.life import remove_order
-from facefusion.server.orders import cancel_order
+from facefusion.server.orders import cancel_order, file_of
 from facefusion.server.problems import documented, for_clients
-from facefusion.server.recipes import AssetId, assets_of, output_suffix, plain, recipe_models, to_recipe
+from facefusion.server.recipes import FORMATS, AssetId, assets_of, output_suffix, plain, recipe_models, to_recipe
 from facefusion.server.state import Service, new_id
 from facefusion.server.webhooks import check_url
 from facefusion.wording import counted
 
 log = logging.getLogger("facefusion.server")
+_FORMAT = rf"^({'|'.join(one for formats in FORMATS.values() for one in formats)})$"
 MAX_BATCH = 500
 """Jobs that can be asked for at once."""
 JobPath = Annotated[str, FromPath(pattern=r"^[0-9a-f]{32}$")]
@@ -62,7 +65,7 @@ class Output(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: Annotated[str, Field(pattern=r"^(jpg|png|webp|tif|avif|mp4|mkv|mov|webm)$")] | None = Field(
+    format: Annotated[str, Field(pattern=_FORMAT)] | None = Field(
         None, description="file ending; without it the target's kind decides"
     )
     name: Annotated[str, Field(max_length=120)] = ""
@@ -113,7 +116,7 @@ def build_router() -> APIRouter:
         idempotency_key: IdempotencyKey = None,
         principal: Principal = Depends(allows("jobs:write")),
     ) -> JobBody:
-        """The recipe is checked now; what is in the files, when the job is planned."""
+        """What can be known now is refused now; what only a look into the files tells, when the job is planned."""
         service = service_of(request)
         asked = plain(body.recipe)
         one = _asked(service, principal, asked, body)
@@ -161,6 +164,73 @@ def build_router() -> APIRouter:
 plain_router = APIRouter(prefix="/v1", tags=["jobs"])
 
 
+def _checked(
+    service: Service, asked: Mapping[str, Any], assets: Mapping[str, Asset], suffix: str, is_opened: bool
+) -> Recipe:
+    """The recipe, refused where it can be known now that it will fail: by what is known of its assets and of this
+    machine, and, where the target is at hand, by a look at what is in it besides its frames.
+
+    Raises
+    ------
+    FaceFusionError
+    """
+    from facefusion.pipeline.plan import Known, check_clip, check_known
+
+    execution, target = service.config.execution, assets[asked["target"]]
+    there = Path("/")
+
+    def face_of(asset_id: str, face: str) -> Path:
+        return there / f"{asset_id}-{face}"
+
+    recipe = to_recipe(asked, there.joinpath, there / f"output{suffix}", face_of, None, execution)
+    known = {there / asset_id: _known(asset) for asset_id, asset in assets.items()}
+    for person in asked.get("people", ()):
+        if person.get("face"):
+            known[face_of(target.id, person["face"])] = Known("photo")
+    with _named({str(there / asset_id): asset.name for asset_id, asset in assets.items()}):
+        check_known(recipe, known)
+    if is_opened and target.kind == "clip" and not service.config.backend.is_cluster:
+        places = {asset_id: file_of(service.storage, asset) for asset_id, asset in assets.items()}
+        near = to_recipe(
+            asked, places.__getitem__, there / f"output{suffix}", lambda asset, face: places[asset], None, execution
+        )
+        kinds: dict[Path, Any] = {
+            places[asset_id]: "photo" if asset.kind == "photo" else "sound" for asset_id, asset in assets.items()
+        }
+        with (
+            suppress(LimitReached),  # planning will tell
+            _named({str(places[asset_id]): asset.name for asset_id, asset in assets.items()}),
+        ):
+            service.inspectors.call_soon(check_clip, LOOK_S, near, kinds)
+    return recipe
+
+
+def _known(asset: Asset) -> Any:
+    from facefusion.pipeline.plan import Known
+
+    about = asset.about
+    return Known(
+        cast(Any, asset.kind), bool(about.get("has_sound")), about.get("width") or 0, about.get("height") or 0,
+        float(about.get("duration_s") or 0.0),
+    )  # fmt: skip
+
+
+@contextmanager
+def _named(names: Mapping[str, str]) -> Iterator[None]:
+    """Have errors call files as their owner calls them. One about the output is about what was asked for here."""
+    try:
+        yield
+    except FaceFusionError as error:
+        known: FaceFusionError = error
+        if isinstance(error, OutputRefused):
+            known = RecipeError(error.message, error.hint)
+            known.code = error.code
+        for path, name in names.items():
+            known.message = known.message.replace(path, name)
+            known.hint = known.hint.replace(path, name)
+        raise known from error
+
+
 def _asked(service: Service, principal: Principal, asked: dict[str, Any], body: Any, batch: str = "") -> Asked:
     """An order for a recipe, checked as far as that goes without opening a file.
 
@@ -180,10 +250,7 @@ def _asked(service: Service, principal: Principal, asked: dict[str, Any], body: 
                 f"There is no face {person['face']} in the target.", f"See GET /v1/assets/{target.id}/faces."
             )
     suffix = output_suffix(target.kind, body.output.format)
-    there = Path("/")
-    recipe = to_recipe(
-        asked, lambda asset: there / asset, there / f"output{suffix}", lambda asset, face: there / asset / face
-    )
+    recipe = _checked(service, asked, assets, suffix, is_opened=not batch)
     if body.webhook is not None:
         check_url(body.webhook.url, service.config.allow_private_webhooks)
     length_s = float(target.about.get("duration_s") or 0.0)

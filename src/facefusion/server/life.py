@@ -10,6 +10,7 @@ from facefusion.errors import Conflict, FaceFusionError, JobError, NotThere, Unk
 from facefusion.jobs.storage import FolderStorage
 from facefusion.server.intake import drop
 from facefusion.server.orders import cancel_order, clear_order
+from facefusion.server.pieces import pieces_of
 from facefusion.workplace import clear_dead
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def expire(service: Service) -> int:
     known = set()
     for upload in ledger.uploads():
         if upload.expires_at < now:
-            service.path_of_upload(upload.id).unlink(missing_ok=True)
+            pieces_of(service).remove(upload)
             ledger.remove_upload(upload.id)
             count += 1
         else:
@@ -96,9 +97,7 @@ def files_of(service: Service, tenant: str) -> int:
     """How many files of a tenant there are in the storage and on this machine."""
     count = len(service.storage.list(f"{tenant}/"))
     return count + sum(
-        1
-        for upload in service.ledger.uploads()
-        if upload.tenant == tenant and service.path_of_upload(upload.id).exists()
+        1 for upload in service.ledger.uploads() if upload.tenant == tenant and pieces_of(service).has(upload)
     )
 
 
@@ -125,7 +124,7 @@ def remove_tenant(service: Service, tenant: str) -> tuple[dict[str, int], dict[s
             remove_order(service, tenant, order_id)
     for upload in ledger.uploads():
         if upload.tenant == tenant:
-            service.path_of_upload(upload.id).unlink(missing_ok=True)
+            pieces_of(service).remove(upload)
     ids = {asset.id for asset in ledger.assets_of(tenant)}
     for path in service.looked_at.iterdir():
         if path.name[:32] in ids:

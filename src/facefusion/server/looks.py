@@ -84,7 +84,7 @@ class PeopleFinder(Finder[Faces]):
             pictures = place / "pictures"
             pictures.mkdir()
             options = {"target_path": target, "faces": "all", "allow_8bit": True, **service.config.execution}
-            people = service.studio.call(look_for_people, LOOK_S, options, pictures)
+            people = service.studio.call(look_for_people, LOOK_S, options, pictures, service.config.backend.policy)
             for path in sorted(pictures.iterdir()):
                 service.storage.put(f"{key_folder(asset.tenant, asset.id)}faces/{path.name}", path)
         return json.dumps({"people": people})

@@ -400,6 +400,20 @@ def cancel_order(ledger: Ledger, tenant: str, order_id: str) -> None:
             end_order(ledger, taken, owner, "cancelled", taken.outcome)
 
 
+def file_of(storage: Storage, asset: Asset) -> Path:
+    """The file of an asset, where the storage is a folder.
+
+    Raises
+    ------
+    NotThere
+    """
+    assert isinstance(storage, FolderStorage)
+    path = storage.path(asset.key)
+    if not path.is_file():
+        raise NotThere(f"{asset.name} is not there.", "It may have expired; upload it again.")
+    return path
+
+
 def clear_order(config: ServerConfig, order_id: str) -> None:
     """Take away what an order left on this machine that is no asset."""
     for folder in (made_folder(config) / order_id, input_folder(config, order_id)):

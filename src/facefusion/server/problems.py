@@ -61,6 +61,34 @@ _OF_THE_SERVICE = frozenset(Execution.model_fields)
 """Options of whoever runs the service; their flags stay what they are."""
 
 
+_NOT_FOR_CLIENTS = re.compile(
+    r"(?<![\w-])--[a-z]|\bfacefusion [a-z]|\bpip3? |\bFACEFUSION_|\bAWS_|\b[cC]heck the (folder|URL)"
+    r"|\b(?:Free|free) some space|\b(?:Take|take) it away|\.toml\b|\.ini\b"
+)
+"""What a hint says that only whoever runs the service can do."""
+ASK = "Tell who runs this service."
+_ROOM = "Delete jobs and assets that are not needed, or tell who runs this service; then try again."
+_HINTS: Mapping[str, str] = {
+    errors.OutputRefused.code: _ROOM,
+    errors.DiskLimitReached.code: _ROOM,
+    errors.LicenceRefused.code: "Choose another model: GET /v1/capabilities says which may run here.",
+    errors.ModelMissing.code: "Choose a model that is here (GET /v1/models), or have it fetched: "
+    "POST /v1/models/ID/fetch, with the scope admin.",
+    errors.UnknownModel.code: "Choose one of GET /v1/capabilities.",
+    errors.UnknownProcessor.code: "Choose one of GET /v1/capabilities.",
+    errors.ProcessorRefused.code: "Choose another one of GET /v1/capabilities, or tell who runs this service.",
+    errors.ModelMismatch.code: "Choose another model of GET /v1/capabilities, or tell who runs this service.",
+    errors.HashMismatch.code: "Choose another model of GET /v1/capabilities, or tell who runs this service.",
+    errors.UnknownJob.code: "See GET /v1/jobs.",
+    errors.JobMismatch.code: "Ask for it again: POST /v1/jobs.",
+    errors.OutOfMemory.code: "Try a smaller target, or tell who runs this service.",
+    errors.StoreUnreachable.code: "Try again in a moment.",
+    errors.SegmentFailed.code: "Try again: POST /v1/jobs/ID/retry. If it fails again, tell who runs this service.",
+    errors.Stopped.code: "Try again: POST /v1/jobs/ID/retry.",
+}
+"""What a client can do where the error's own hint speaks to whoever runs the service; all others are told to ask."""
+
+
 class Flaw(BaseModel):
     """One thing that is wrong in a body."""
 
@@ -98,6 +126,18 @@ def for_clients(text: str) -> str:
     if mark:
         text = f"{kept.rpartition('Job ')[0]}Try again: POST /v1/jobs/ID/retry.".strip()
     return _PATH.sub(r"\1", _FLAG.sub(lambda found: _names().get(found[0], found[0]), text))
+
+
+def hint_for_clients(code: str, hint: str) -> str:
+    """What a client can do next: the error's own hint, unless it speaks of what only whoever runs the service can do.
+
+    Parameters
+    ----------
+    code, hint
+        Of an error.
+    """
+    text = for_clients(hint)
+    return _HINTS.get(code, ASK) if not text or _NOT_FOR_CLIENTS.search(text) else text
 
 
 @lru_cache(maxsize=1)
@@ -162,7 +202,7 @@ def respond(error: FaceFusionError, request_id: str, flaws: Sequence[Flaw] = ())
         status=status,
         code=error.code,
         detail=for_clients(told["message"]),
-        hint=for_clients(told["hint"]),
+        hint=hint_for_clients(error.code, told["hint"]),
         request_id=request_id,
         errors=list(flaws),
     )

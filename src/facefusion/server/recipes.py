@@ -40,8 +40,8 @@ _MANY = 64
 HARMLESS_OF_REQUEST = ("fail_under",)
 """Options beside the files of a request that name none."""
 FORMATS: Mapping[str, tuple[str, ...]] = {
-    "photo": ("jpg", "png", "webp", "tif", "avif"),
-    "clip": ("mp4", "mkv", "mov", "webm"),
+    "photo": ("jpg", "png", "webp", "tif", "avif", "heic", "bmp"),
+    "clip": ("mp4", "mkv", "mov", "webm", "m4v"),
 }
 """Endings of outputs by kind; the first is taken where nobody chooses."""
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import secrets
 import signal
 import socket
 import ssl
@@ -13,16 +15,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h11
 import jwt
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from facefusion import journal
-from facefusion.errors import OutputRefused, RecipeError
+from facefusion.errors import OutputRefused, RecipeError, ServiceError
 from facefusion.jobs.ledger import Ledger
 from facefusion.server.app import build_app
 from facefusion.server.config import ServerConfig, Serving
+from facefusion.server.guard import HEADERS
 from facefusion.server.hands import log_faults
+from facefusion.server.problems import respond
 from facefusion.server.state import Service
 from facefusion.workplace import make_folder
 
@@ -33,12 +38,31 @@ STOP_S = 3
 CONNECTIONS = 2000
 
 
+def _plain_problem(error: ServiceError) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """Body and headers of an answer that is given before there is a request."""
+    answer = respond(error, secrets.token_hex(8))
+    own = {**HEADERS, "X-Request-Id": json.loads(bytes(answer.body))["request_id"], "Connection": "close"}
+    return bytes(answer.body), [*answer.raw_headers, *((k.lower().encode(), v.encode()) for k, v in own.items())]
+
+
+async def _crowded(scope: Any, receive: Any, send: Any) -> None:
+    """Answers where there are too many connections."""
+    error = ServiceError("There are too many connections.", "Try again in a moment.", code="busy", status=503)
+    body, headers = _plain_problem(error)
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
 class PatientProtocol(H11Protocol):
-    """HTTP by h11 that does not wait for ever for the headers of a request (slow loris)."""
+    """HTTP by h11 that does not wait for ever for the headers of a request (slow loris), and whose own answers are
+    problems like all others.
+    """
 
     def connection_made(self, transport: Any) -> None:
         """Somebody connects."""
         super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            self.app = _crowded
         self._late: Any = None
         self._watch_head()
 
@@ -46,6 +70,18 @@ class PatientProtocol(H11Protocol):
         """Something comes."""
         super().data_received(data)
         self._watch_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """Something came that is no HTTP."""
+        error = ServiceError("This is no valid HTTP/1.1.", "See RFC 9112.", code="bad_request", status=400)
+        body, headers = _plain_problem(error)
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         """A request is answered; the next one may begin."""
@@ -247,7 +283,6 @@ def serve(config: ServerConfig, on_ready: Callable[[Serving], None]) -> None:
             proxy_headers=False,
             timeout_keep_alive=KEEP_S,
             timeout_graceful_shutdown=STOP_S,
-            limit_concurrency=CONNECTIONS,
             ssl_certfile=config.certificate or None,
             ssl_keyfile=config.certificate_key or None,
             lifespan="on",

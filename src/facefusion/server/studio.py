@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,10 @@ WHOLE_S = 30.0
 """Of longer clips no preview is made that needs the faces of the whole clip."""
 
 
+AHEAD_S = 180.0
+"""Of clips up to so long the faces of the whole clip are found beside the previews, which look nowhere from then on."""
+
+
 @lru_cache(maxsize=1)
 def _previews(policy: SitePolicy) -> Any:
     from facefusion.service.previews import Previews
@@ -21,11 +26,19 @@ def _previews(policy: SitePolicy) -> Any:
     return Previews(policy=policy)
 
 
-def look_for_people(options: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+@lru_cache(maxsize=1)
+def _ahead(policy: SitePolicy) -> Any:
+    from facefusion.service.ahead import Ahead
+
+    return Ahead(_previews(policy))
+
+
+def look_for_people(options: dict[str, Any], folder: Path, policy: SitePolicy = NO_POLICY) -> list[dict[str, Any]]:
     """Who is in a target; see `facefusion.service.people.find_people`."""
     from facefusion.service.people import find_people
 
-    return [seen.as_dict() for seen in find_people(build_recipe(options), folder)]
+    with _ahead(policy).aside():
+        return [seen.as_dict() for seen in find_people(build_recipe(options), folder)]
 
 
 def make_preview(
@@ -42,6 +55,20 @@ def make_preview(
     ------
     FaceFusionError
     """
+    from facefusion.service.previews import needs_whole
+
+    # Who needs all of the clip waits for it, and is not in the way of whoever learns it already.
+    with nullcontext() if needs_whole(recipe) else _ahead(policy).aside():
+        made = _make_preview(recipe, at_s, show, side_px, kind, length_s, policy, tenant)
+    if 0.0 < length_s <= AHEAD_S and show != "before":
+        _ahead(policy).want(recipe)
+    return made
+
+
+def _make_preview(
+    recipe: Recipe, at_s: float, show: Literal["before", "after", "both"], side_px: int, kind: Literal["webp", "jpeg"],
+    length_s: float, policy: SitePolicy, tenant: str,
+) -> tuple[bytes, float, tuple[str, ...], bool]:  # fmt: skip
     from facefusion.pipeline.plan import find_kind
     from facefusion.pipeline.still import find_frame
     from facefusion.service.previews import needs_whole

@@ -7,23 +7,20 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncIterator
-from contextlib import suppress
 from email.utils import formatdate
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi import Path as FromPath
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect
 
 from facefusion.errors import Conflict, FaceFusionError, KindRefused, RequestRefused, ServiceError, TooLarge
 from facefusion.jobs.ledger import Upload
 from facefusion.jobs.storage import hash_file
 from facefusion.server.access import Principal, allows
 from facefusion.server.assets import service_of
-from facefusion.server.intake import Counter, Received, admit, no_room, room_for, shown_name, working
+from facefusion.server.intake import Received, admit, drop, room_for, shown_name, working
+from facefusion.server.pieces import pieces_of
 from facefusion.server.problems import documented, status_of
 from facefusion.server.state import Service, new_id
 from facefusion.wording import counted
@@ -93,16 +90,12 @@ async def create(
     upload = Upload(
         new_id(), principal.tenant, shown_name(_filename(metadata)), size, "", now, now + EXPIRES_S
     )  # fmt: skip
-    path = service.path_of_upload(upload.id)
-    try:
-        path.open("xb").close()
-        path.chmod(0o600)
-    except OSError as error:
-        raise no_room(error) from error
+    pieces = pieces_of(service)
+    pieces.begin(upload)
     try:
         await run_in_threadpool(service.ledger.add_upload, upload)
     except BaseException:
-        path.unlink(missing_ok=True)
+        pieces.remove(upload)
         raise
     response.headers["Location"] = f"/v1/uploads/{upload.id}"
     response.headers["Tus-Resumable"] = VERSION
@@ -183,8 +176,7 @@ def delete(
     """What has come of it is gone then; an asset that was made of it stays."""
     service = service_of(request)
     upload = _find(service, principal, upload_id)
-    with suppress(FileNotFoundError):
-        service.path_of_upload(upload.id).unlink()
+    pieces_of(service).remove(upload)
     service.ledger.remove_upload(upload.id)
     response.headers["Tus-Resumable"] = VERSION
 
@@ -197,24 +189,19 @@ def _find(service: Service, principal: Principal, upload_id: str) -> Upload:
 
 
 def _offset(service: Service, upload: Upload) -> int:
-    if upload.asset_id:
-        return upload.size_bytes
-    try:
-        return service.path_of_upload(upload.id).stat().st_size
-    except FileNotFoundError as error:
-        raise ServiceError(f"Upload {upload.id} is gone.", "Begin again.", code="expired", status=410) from error
+    return upload.size_bytes if upload.asset_id else pieces_of(service).offset(upload)
 
 
 async def _append(service: Service, upload: Upload, offset: int, request: Request, response: Response) -> None:
     """Write a piece; what came before a connection was cut stays."""
     response.headers["Tus-Resumable"] = VERSION
-    path = service.path_of_upload(upload.id)
-    lock = await run_in_threadpool(take, path.with_name(f"{upload.id}.lock"))
+    # Two pieces at once to two services do no harm: see `StoredPieces`.
+    lock = await run_in_threadpool(take, service.path_of_upload(f"{upload.id}.lock"))
     if lock is None:
         raise Conflict(f"Another piece of upload {upload.id} is just coming.", "Ask with HEAD where it is, then go on.")
     try:
         upload = await run_in_threadpool(service.ledger.get_upload, upload.tenant, upload.id)
-        there = _offset(service, upload)
+        there = await run_in_threadpool(_offset, service, upload)
         if offset != there:
             raise Conflict(
                 f"Upload {upload.id} is at {there}, not at {offset}.", "Ask with HEAD where it is, then go on."
@@ -226,51 +213,38 @@ async def _append(service: Service, upload: Upload, offset: int, request: Reques
                 "Send what is left.",
             )
         if not upload.asset_id:
-            there = await _write(path, upload.size_bytes - there, there, request.stream())
+            there = await pieces_of(service).write(upload, there, request.stream())
             if there == upload.size_bytes:
-                response.headers[ASSET] = await service.take_time(_finish, service, upload, path)
+                response.headers[ASSET] = await service.take_time(_finish, service, upload)
         response.headers["Upload-Offset"] = str(there)
         response.headers["Upload-Expires"] = formatdate(upload.expires_at, usegmt=True)
     finally:
         lock.release(is_removing=True)
 
 
-async def _write(path: Path, room: int, offset: int, stream: AsyncIterator[bytes]) -> int:
-    with path.open("r+b") as file:
-        file.seek(offset)
-        counter = Counter(file, room)
-        try:
-            async for piece in stream:
-                await counter.write(piece)
-            await counter.flush()
-        except TooLarge:
-            file.truncate(offset)  # a piece that is too long counts for nothing
-            raise
-        except ClientDisconnect as error:
-            await counter.flush()
-            raise RequestRefused("The connection was cut.", "Ask with HEAD where it is, then go on.") from error
-        except BaseException:  # whatever ends it, the service itself too: what came counts
-            await counter.flush()
-            raise
-    return offset + counter.count
-
-
-def _finish(service: Service, upload: Upload, path: Path) -> str:
+def _finish(service: Service, upload: Upload) -> str:
     """Make the asset. What is refused is taken away with its upload; where the service is to blame it stays whole, and
     an empty piece at its end tries again.
     """
+    pieces = pieces_of(service)
     with working(service) as folder:
         whole = folder / "content"
-        path.replace(whole)
+        pieces.collect(upload, whole)
         try:
             received = Received(whole, upload.size_bytes, hash_file(whole))
             asset = admit(service, upload.tenant, received, upload.name)
         except BaseException as error:
             is_to_blame = isinstance(error, FaceFusionError) and status_of(error) < 500
             if is_to_blame or not whole.is_file():
+                pieces.remove(upload)
                 service.ledger.remove_upload(upload.id)
             else:
-                whole.replace(path)
+                pieces.keep(upload, whole)
             raise
+    now = service.ledger.get_upload(upload.tenant, upload.id)
+    if now.asset_id:  # another service was sent the last piece, too
+        drop(service, service.ledger.remove_asset(upload.tenant, asset.id))
+        return now.asset_id
     service.ledger.change_upload(upload.id, asset_id=asset.id)
+    pieces.remove(upload)
     return asset.id

@@ -35,7 +35,7 @@ from facefusion.pipeline.plan import (
 from facefusion.pipeline.progress import OnProgress, ignore_progress
 from facefusion.pipeline.resolved import resolve
 from facefusion.pipeline.runner import analyse_target, check_size
-from facefusion.pipeline.still import Still, find_frame, look_around, render_still
+from facefusion.pipeline.still import Moment, Still, find_moment, look_around, render_still
 from facefusion.plugins.protocols import MeetsPeople
 from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import Recipe, build_recipe
@@ -125,6 +125,7 @@ class Previews:
         self._analysers: _Kept[Analyser] = _Kept(kept)
         self._wholes: _Kept[Tracks] = _Kept(kept)
         self._parts: _Kept[Tracks] = _Kept(4 * kept)
+        self._moments: _Kept[Moment] = _Kept(2)
         self._hashes: _Kept[str] = _Kept(4 * kept)
 
     def of_recipe(
@@ -162,7 +163,8 @@ class Previews:
         _check_time(at_s)
         recipe, is_open = self._settle(recipe)
         kind = find_kind(recipe.target_path)
-        frame = find_frame(recipe, kind, at_s)
+        moment = self._moment(recipe, kind, at_s)
+        frame = moment.frame
         permission = Permission(self._policy, tenant)
         permission.sources(resolve(recipe))
         permission.frames([frame.pixels])
@@ -183,7 +185,7 @@ class Previews:
             assigned = cast.assign(recipe, seen)
         permission.people(resolve(recipe), kind, seen, assigned, frame)
         with lock:
-            still = render_still(recipe, cast, seen, assigned, kind, frame)
+            still = render_still(recipe, cast, seen, assigned, kind, moment)
         return _picture(still, is_beside, notes)
 
     def of_job(self, jobs: LocalJobs, job_id: str, at_s: float = 0.0, is_beside: bool = False) -> Picture:
@@ -258,6 +260,19 @@ class Previews:
         """Find the faces of a whole target, once; every preview of it is exact and fast from then on."""
         return self._learn(self._settle(recipe)[0], on_progress)
 
+    def faces_of(self, recipe: Recipe) -> tuple[Hashable, bool]:
+        """What tells recipes apart for which other faces are found, and whether nothing is left to `learn`.
+
+        Raises
+        ------
+        FaceFusionError
+            Everything that planning refuses.
+        """
+        recipe, _ = self._settle(recipe)
+        key = _key_of_tracks(recipe)
+        is_known = not resolve(recipe).wants_faces or self._wholes.find(key) is not None
+        return key, is_known or find_kind(recipe.target_path) == "photo"
+
     def _of_job(self, jobs: LocalJobs, job_id: str, at_s: float, is_beside: bool) -> tuple[Picture, Callable[[], None]]:
         _check_time(at_s)
         locks: list[threading.Lock] = []
@@ -299,6 +314,12 @@ class Previews:
             return chosen, chosen is not asked
 
         return self._recipes.get((_told(recipe, ()), _states(recipe)), settle)
+
+    def _moment(self, recipe: Recipe, kind: Kind, at_s: float) -> Moment:
+        """A frame with its neighbours; the last ones are kept, for options change while the moment stays."""
+        states = tuple(state for state in _states(recipe) if state[0] == "target")
+        key = states, recipe.start_s, recipe.end_s, recipe.allow_8bit, recipe.strict, at_s
+        return self._moments.get(key, lambda: find_moment(recipe, kind, at_s))
 
     def _cast(self, recipe: Recipe) -> tuple[Cast, threading.Lock]:
         states = tuple(state for state in _states(recipe) if state[0] != "target")
