@@ -197,6 +197,10 @@ class PolicySettings(BaseModel):
         "sign", "whether outputs are signed: sign or off, which is recorded with every job", "--provenance",
         group="provenance",
     )  # fmt: skip
+    watermark: Literal["on", "off"] = _setting(
+        "on", "whether changed faces get the invisible mark: on or off, which is recorded with every job",
+        "--watermark", group="provenance",
+    )  # fmt: skip
     signing_certificate: Path = _setting(
         Path(), "PEM file with the certificate chain that signs outputs, leaf first (default: this machine's own)",
         "--signing-certificate", group="provenance",

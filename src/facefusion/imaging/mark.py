@@ -1,7 +1,7 @@
 """An invisible mark on faces: 128 signs in a grid that goes with the face, put in by as little change as they need.
 
-The grid lies over the head as the five points say, so whoever finds the face finds the mark again after scaling, cropping
-and turning. Each sign has a dozen cells of its own in the grid, scattered by a fixed key. What the picture itself says
+The grid lies over the head as the five points say, so whoever finds the face finds the mark again after scaling,
+cropping and turning. Each sign has a dozen cells of its own in the grid, scattered by a fixed key. What the picture itself says
 in those cells is measured first and only what is missing is added (spread transform with the host known), strongest
 where there is detail that hides it. Each second of a clip has another of four keys, so that what the picture says
 against a sign in one second is chance in the next.
@@ -161,8 +161,9 @@ def cells_of(sampled: FloatArray, moved: FloatArray | None = None) -> FloatArray
     """(CELLS, CELLS) means of the cells; with a (2, 3) affine of the samples they are moved before."""
     if moved is not None:
         size = sampled.shape[1], sampled.shape[0]
-        sampled = cv2.warpAffine(sampled, moved, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return cv2.resize(sampled, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+        edge = cv2.BORDER_REPLICATE
+        sampled = np.asarray(cv2.warpAffine(sampled, moved, size, flags=cv2.INTER_LINEAR, borderMode=edge), np.float32)
+    return np.asarray(cv2.resize(sampled, (CELLS, CELLS), interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
 def detail(cells: FloatArray) -> FloatArray:
@@ -172,8 +173,8 @@ def detail(cells: FloatArray) -> FloatArray:
 
 def _weights(details: FloatArray) -> tuple[FloatArray, FloatArray]:
     """How much a cell counts, and how much detail there is around it."""
-    spread = np.sqrt(cv2.GaussianBlur(details * details, (0, 0), 2.0))
-    return 1 / (spread + 1.0), spread
+    spread = np.asarray(np.sqrt(cv2.GaussianBlur(details * details, (0, 0), 2.0)), dtype=np.float32)
+    return np.float32(1) / (spread + np.float32(1)), spread
 
 
 def read_signs(details: FloatArray) -> FloatArray:

@@ -108,4 +108,4 @@ def preview(
     permission.sources(resolved)
     permission.frames([frame.pixels])
     permission.people(resolved, kind, tracks, assigned, frame)
-    return JobStill(render_still(recipe, cast, tracks, assigned, kind, frame), inputs, is_of_job)
+    return JobStill(render_still(recipe, cast, tracks, assigned, kind, frame, plan.mark_id), inputs, is_of_job)

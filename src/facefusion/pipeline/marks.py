@@ -89,7 +89,9 @@ def find_in_tracks(frames: list[Frame], tracks: Tracks) -> FoundMark | None:
                 counts[number] += 1
         if not any(counts):
             continue
-        means = [None if total is None else total / count for total, count in zip(sums, counts, strict=True)]
+        means = [
+            None if total is None else total / np.float32(count) for total, count in zip(sums, counts, strict=True)
+        ]
         for way in read_grids(means, _BINS_PER_KEY):
             found = decode(way.soft)
             if found.cosine >= least:

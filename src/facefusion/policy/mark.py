@@ -1,8 +1,8 @@
 """What the invisible mark says, and how sure one is of it: 64 bits, their code, and the bound on false alarms.
 
-The 64 bits are a tail-biting convolutional code of rate 1/2 with 1024 states. There is no checksum: what is decoded is coded
-again and must be as near to what was read as chance is for fewer than one in a million media, over all words and all ways
-of laying the grid that were tried. For soft values that point in any direction alike, the share of the sphere within
+The 64 bits are a tail-biting convolutional code of rate 1/2 with 1024 states. There is no checksum: what is decoded is
+coded again and must be as near to what was read as chance is for fewer than one in a million media, over all words and
+all ways of laying the grid that were tried. For soft values that point in any direction alike, the share of the sphere within
 the angle whose cosine is r is at most (1 - r^2)^((n - 1) / 2) / 2.
 
 References
@@ -32,6 +32,7 @@ SIGN_COUNT = 2 * BIT_COUNT
 MAX_HYPOTHESES = 2**16
 """Ways of laying the grid and of counting seconds that may be tried on one file; more are refused."""
 FALSE_ALARMS = 1e-6
+SITE_FILE = "site-id"
 _MEMORY = 10
 _ROUNDS = 3
 _TAPS = 0o3345, 0o3613  # free distance 14, the most there is at this length (Lin, Costello, table 12.1)
@@ -199,34 +200,37 @@ def site_part(identity: bytes) -> int:
     return int.from_bytes(hashlib.sha256(b"site\0" + identity).digest()[:3], "big")
 
 
+def without_job() -> MarkId:
+    """What is said where there is no job: previews of what was not yet asked for, and live."""
+    return MarkId(site_id(), 0)
+
+
 def site_id(folder: Path | None = None) -> int:
     """The part of a mark that tells this site: drawn once, kept in the user's data folder for the owner alone.
+
+    Where it can neither be read nor kept it is 0, which is no site's.
 
     Parameters
     ----------
     folder
         Another place than the user's data folder.
-
-    Raises
-    ------
-    OSError
-        When it can neither be read nor kept.
     """
     folder = folder or platformdirs.user_data_path("facefusion")
-    path = folder / "site-id"
-    for _ in range(2):
-        try:
-            return site_part(bytes.fromhex(path.read_text(encoding="ascii").strip()))
-        except FileNotFoundError:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            partial = folder / f".site-id-{secrets.token_hex(8)}"
-            partial.write_bytes(b"")
-            partial.chmod(0o600)
-            partial.write_text(secrets.token_hex(16) + "\n", encoding="ascii")
+    path = folder / SITE_FILE
+    try:
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            partial = folder / f".{SITE_FILE}-{secrets.token_hex(8)}"
             try:
+                with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                    file.write(secrets.token_hex(16) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
                 os.link(partial, path)  # whoever is first decides
             except FileExistsError:
                 pass
             finally:
-                partial.unlink()
-    return site_part(bytes.fromhex(path.read_text(encoding="ascii").strip()))
+                partial.unlink(missing_ok=True)
+        return site_part(bytes.fromhex(path.read_text(encoding="ascii").strip())) or 1
+    except (OSError, ValueError):
+        return 0

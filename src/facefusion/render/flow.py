@@ -299,6 +299,7 @@ class Flow:
             for frame in frames:
                 yield (plain := RenderedFrame(frame)), finish(plain)
             return
+
         def end(rendered: RenderedFrame) -> tuple[RenderedFrame, T]:
             rendered = self._ended(rendered)
             return rendered, finish(rendered)

@@ -285,7 +285,7 @@ def create(
         Everything that planning refuses.
     """
     check_cluster(backend)
-    asked = prepare(recipe, is_shared=True)
+    asked = prepare(recipe, is_shared=True, is_marked=backend.policy.is_marked)
     job_id = asked.job_id
     verdict = asked.ask(backend.policy, tenant)
     job = store.find(job_id)
