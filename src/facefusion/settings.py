@@ -233,6 +233,7 @@ STRICTER: Mapping[str, tuple[str, ...]] = {
     "consent_of": ("sources", "everyone"),
     "content_mode": ("off", "record", "require"),
     "provenance": ("off", "sign"),
+    "watermark": ("off", "on"),
 }
 """Values from the most lenient to the strictest, of settings of which the strictest counts."""
 SETTINGS: tuple[type[BaseModel], ...] = (JobSettings, ServerSettings, RemoteSettings, PolicySettings)
