@@ -245,6 +245,10 @@ class PolicySettings(BaseModel):
         "sign", "whether outputs are signed: sign or off, which is recorded with every job", "--provenance",
         group="provenance",
     )  # fmt: skip
+    watermark: Literal["on", "off"] = _setting(
+        "on", "whether changed faces get the invisible mark: on or off, which is recorded with every job",
+        "--watermark", group="provenance",
+    )  # fmt: skip
     signing_certificate: Path = _setting(
         Path(), "PEM file with the certificate chain that signs outputs, leaf first (default: this machine's own)",
         "--signing-certificate", group="provenance",
@@ -277,6 +281,7 @@ STRICTER: Mapping[str, tuple[str, ...]] = {
     "consent_of": ("sources", "everyone"),
     "content_mode": ("off", "record", "require"),
     "provenance": ("off", "sign"),
+    "watermark": ("off", "on"),
 }
 """Values from the most lenient to the strictest, of settings of which the strictest counts."""
 SETTINGS: tuple[type[BaseModel], ...] = (JobSettings, ServerSettings, RemoteSettings, PolicySettings, OperationSettings)

@@ -49,6 +49,7 @@ def policy_of(settings: PolicySettings) -> SitePolicy:
             named(settings.signing_certificate), named(settings.signing_key), named(settings.identity_path),
             is_off=settings.provenance == "off",
         ),
+        is_marked=settings.watermark == "on",
     )  # fmt: skip
 
 

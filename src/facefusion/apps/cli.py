@@ -57,7 +57,7 @@ _JOB_FIELDS = (
     "jobs_path", "job_store", "broker", "storage", "worker_count", "queue", "priority", "memory_limit_gb",
     "disk_limit_gb", "job_tries", "lease_s", "keep_days",
 )  # fmt: skip
-_SIGNING_FIELDS = ("provenance", "signing_certificate", "signing_key", "identity_path")
+_SIGNING_FIELDS = ("provenance", "watermark", "signing_certificate", "signing_key", "identity_path")
 _APART = ("server", "remote", "policy", "operation")
 """Headings of options that stand only where they are asked for."""
 _CONSENT_ACTIONS = ("add", "list", "show", "revoke", "check")

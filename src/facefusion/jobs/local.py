@@ -171,7 +171,7 @@ class LocalJobs:
         """
         self.policy.signing.check()
         self.shelf.clear()
-        asked = prepare(recipe, shelf=self.shelf)
+        asked = prepare(recipe, shelf=self.shelf, is_marked=self.policy.is_marked)
         job_id = asked.job_id
         verdict = asked.ask(self.policy, tenant)
         job = self.store.find(job_id)

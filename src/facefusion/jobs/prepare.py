@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from facefusion.pipeline.inputs import Shelf, hash_of, known_hash_of
 from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import Plan, build_plan, reads_of
 from facefusion.pipeline.progress import OnProgress, ignore_progress
+from facefusion.policy.mark import MarkId, job_part, site_id
 from facefusion.policy.site import SitePolicy
 from facefusion.policy.verdict import Verdict
 from facefusion.recipe import Execution, Recipe, with_absolute_paths
@@ -47,6 +48,8 @@ class Prepared:
         SHA-256 of every file that it reads, by path.
     shelf
         What was read of its photos.
+    mark
+        What the invisible mark on changed faces says; empty where there is to be none.
     """
 
     job_id: str
@@ -54,6 +57,7 @@ class Prepared:
     plan: Plan
     hashes: dict[str, str]
     shelf: Shelf
+    mark: str = ""
 
     @property
     def chosen(self) -> Recipe:
@@ -93,11 +97,12 @@ class Prepared:
         work = work_id_of(self.recipe, self.hashes, models)
         told = Verdict() if verdict is None else verdict
         return StoredPlan(
-            __version__, found, models, self.hashes, work, notes=tuple(notes), tenant=tenant, verdict=told
+            __version__, found, models, self.hashes, work, notes=tuple(notes), tenant=tenant, verdict=told,
+            mark=self.mark,
         )  # fmt: skip
 
 
-def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None) -> Prepared:
+def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None, is_marked: bool = True) -> Prepared:
     """Check and plan a request; the same for this machine and for many.
 
     Parameters
@@ -109,6 +114,8 @@ def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None)
         one than a job without.
     shelf
         Where what is read of photos is kept for whoever does the job in this process.
+    is_marked
+        Whether changed faces get the invisible mark: what the site says, never the recipe.
 
     Raises
     ------
@@ -120,7 +127,9 @@ def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None)
     plan = build_plan(recipe, shelf)
     hashes = hash_inputs(plan.recipe)  # its mapping file is read already
     measured = {"report": str([recipe.report_path and recipe.report_path.suffix, recipe.fail_under])}
-    return Prepared(job_id_of(recipe, {**hashes, **measured} if is_shared else hashes), recipe, plan, hashes, shelf)
+    job_id = job_id_of(recipe, {**hashes, **measured} if is_shared else hashes)
+    mark = str(mark_of(recipe, hashes)) if is_marked else ""
+    return Prepared(job_id, recipe, plan, hashes, shelf, mark)
 
 
 def execution_of(recipe: Recipe) -> dict[str, Any]:
@@ -151,6 +160,29 @@ def work_id_of(recipe: Recipe, inputs: dict[str, str], models: dict[str, str]) -
     asked = recipe.model_dump(mode="json", exclude={*OF_THE_MACHINE, *OF_THE_OUTPUT})
     text = json.dumps([asked, sorted(inputs.values()), models, __version__], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def mark_of(recipe: Recipe, inputs: Mapping[str, str]) -> MarkId:
+    """What the invisible mark of a request says: the same wherever its files lie, whoever does it, and however.
+
+    Parameters
+    ----------
+    recipe
+        As it was asked for, with whole paths, before anything that was left open is decided.
+    inputs
+        SHA-256 of every file that it reads, by path.
+    """
+
+    def known(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: known(one) for name, one in value.items()}
+        if isinstance(value, list):
+            return [known(one) for one in value]
+        return inputs.get(value, value) if isinstance(value, str) else value
+
+    asked = known(recipe.model_dump(mode="json", exclude={*OF_THE_MACHINE, *OF_THE_OUTPUT}))
+    text = json.dumps([asked, sorted(inputs.values()), __version__], sort_keys=True)
+    return MarkId(site_id(), job_part(text.encode()))
 
 
 def input_paths(recipe: Recipe) -> list[Path]:

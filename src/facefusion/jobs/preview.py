@@ -109,4 +109,4 @@ def preview(
     permission.sources(resolved)
     permission.frames([frame.pixels])
     permission.people(resolved, kind, tracks, assigned, frame)
-    return JobStill(render_still(recipe, cast, tracks, assigned, kind, moment), inputs, is_of_job)
+    return JobStill(render_still(recipe, cast, tracks, assigned, kind, moment, plan.mark_id), inputs, is_of_job)

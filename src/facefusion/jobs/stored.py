@@ -19,6 +19,7 @@ from facefusion.media.defects import NO_DEFECTS, Defects
 from facefusion.media.segments import Span
 from facefusion.pipeline.plan import Found, Kind, Target
 from facefusion.pipeline.resolved import SourceKind
+from facefusion.policy.mark import MarkId
 from facefusion.policy.provenance import Signed
 from facefusion.policy.verdict import Verdict
 from facefusion.types.frame import SourceInfo
@@ -55,6 +56,8 @@ class StoredPlan:
         On whose behalf the job is done; empty where there are no tenants.
     verdict
         What the site's policy said when the job was made. Whoever does it asks anew.
+    mark
+        What the invisible mark says (`facefusion.policy.mark.MarkId`); empty where the site has switched it off.
     """
 
     version: str = ""
@@ -68,11 +71,23 @@ class StoredPlan:
     notes: tuple[str, ...] = ()
     tenant: str = ""
     verdict: Verdict = field(default_factory=Verdict)
+    mark: str = ""
 
     def is_alike(self, other: StoredPlan) -> bool:
         """Whether two jobs have the same parts."""
-        own = self.work, self.found.spans, dict(self.models)
-        return bool(self.work) and own == (other.work, other.found.spans, dict(other.models))
+        own = self.work, self.mark, self.found.spans, dict(self.models)
+        return bool(self.work) and own == (other.work, other.mark, other.found.spans, dict(other.models))
+
+    @property
+    def mark_id(self) -> MarkId | None:
+        """What the invisible mark says, or None.
+
+        Raises
+        ------
+        StoreRefused
+        """
+        with _reading(""):
+            return MarkId.parse(self.mark) if self.mark else None
 
     def as_dict(self) -> dict[str, Any]:
         """For the store."""
@@ -89,7 +104,7 @@ class StoredPlan:
             values["target"] = asdict(found.target) | {"time_base": str(found.target.time_base)}
         if found.generated is not None:
             values["generated"] = asdict(found.generated) | {"frame_rate": str(found.generated.frame_rate)}
-        told = {name: getattr(self, name) for name in ("work", "taken_from", "target_bytes", "tenant")}
+        told = {name: getattr(self, name) for name in ("work", "taken_from", "target_bytes", "tenant", "mark")}
         told["notes"] = list(self.notes)
         told["policy"] = None if self.verdict.is_empty else self.verdict.as_dict()
         return values | {name: value for name, value in told.items() if value} | _if_any("inputs", self.inputs)
@@ -117,7 +132,8 @@ class StoredPlan:
             size = int(values.get("target_bytes", 0))
             notes = tuple(str(note) for note in values.get("notes", ()))
             tenant, verdict = str(values.get("tenant", "")), _verdict(values)
-            return cls(version, found, models, hashes, work, taken_from, inputs, size, notes, tenant, verdict)
+            mark = str(values.get("mark", ""))
+            return cls(version, found, models, hashes, work, taken_from, inputs, size, notes, tenant, verdict, mark)
 
 
 @dataclass(frozen=True, slots=True)

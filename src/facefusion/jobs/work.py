@@ -678,7 +678,7 @@ class Worker:
             tracks = self._load(item, lambda path: load_tracks(path, plan.spans, numbers))
         joined = self.store.joined(job_id) or Joined()
         self._ask_of_people(bench, tracks, joined.assigned)
-        flow = build_flow(plan.recipe, cast, tracks, joined.assigned, bench.target.begin)
+        flow = build_flow(plan.recipe, cast, tracks, joined.assigned, bench.target.begin, bench.stored.mark_id)
         rendering = render_spans(plan, flow, plan.spans, numbers, self._folder, count, bench.shelf)
         with closing(rendering) as segments:
             for segment in segments:

@@ -26,9 +26,11 @@ from facefusion.pipeline.inputs import Shelf
 from facefusion.pipeline.plan import Kind, Plan, Target, look_at_clip, target_of, track_options
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
+from facefusion.policy.mark import MarkId
 from facefusion.recipe import Recipe
 from facefusion.render.flow import FaceLink, Flow, FrameLink, Link
 from facefusion.render.grain import GrainMatcher
+from facefusion.render.mark import Marker
 from facefusion.render.overlap import prefetch
 from facefusion.render.renderer import Renderer
 from facefusion.render.smooth import MotionSmoother
@@ -187,7 +189,14 @@ def begin_of(recipe: Recipe, kind: Kind) -> int:
     return 0 if kind == "photo" else look_at_clip(recipe).begin
 
 
-def build_flow(recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[int, int], begin: int = 0) -> Flow:
+def build_flow(
+    recipe: Recipe,
+    cast: Cast,
+    tracks: Tracks,
+    assigned: Mapping[int, int],
+    begin: int = 0,
+    mark: MarkId | None = None,
+) -> Flow:
     """Set up rendering.
 
     Parameters
@@ -200,6 +209,8 @@ def build_flow(recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[int
         Which chain of the cast changes which track (`Cast.assign`).
     begin
         Time in pts at which the output begins.
+    mark
+        What the invisible mark on changed faces says; None leaves it out.
 
     Raises
     ------
@@ -214,7 +225,9 @@ def build_flow(recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[int
         else:
             links.append(FrameLink(part.step.processor, part.processor, part.step.requirements.halo, begin))
             scale *= links[-1].scale
-    return Flow(tuple(links))
+    if mark is None or not assigned or not any(isinstance(part, FacePart) for part in cast.parts):
+        return Flow(tuple(links))
+    return Flow(tuple(links), Marker(tracks.scaled(scale), tuple(assigned), mark.signs, begin))
 
 
 def _face_link(recipe: Recipe, part: FacePart, tracks: Tracks, assigned: Mapping[int, int], begin: int) -> FaceLink:

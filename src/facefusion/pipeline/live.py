@@ -24,6 +24,7 @@ from facefusion.pipeline.plan import (
     settled,
 )
 from facefusion.pipeline.resolved import Resolved, resolve
+from facefusion.policy.mark import without_job
 from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import Recipe
 from facefusion.render.flow import Past
@@ -98,6 +99,7 @@ class Live:
     def __init__(self, recipe: Recipe, policy: SitePolicy = NO_POLICY) -> None:
         self.recipe = check_live(recipe)
         self._resolved = resolve(self.recipe)
+        self._mark = without_job() if policy.is_marked else None
         self._watchman = _Watchman(Permission(policy), self._resolved)
         self._cast = build_cast(self._resolved)
         is_looking = self._resolved.wants_faces
@@ -167,7 +169,7 @@ class Live:
             tracks = self._tracker.see(frame)
             assigned = self._watchman.pass_by(frame, tracks, self._chooser.choose(tracks, frame.pts))
         self._watchman.look(frame)
-        self._flow = build_flow(self.recipe, self._cast, tracks, assigned, self._begin)
+        self._flow = build_flow(self.recipe, self._cast, tracks, assigned, self._begin, self._mark)
         return self._flow.step(frame, self._pasts)
 
     def change(self, pixels: Pixels, at_s: float) -> Pixels | None:

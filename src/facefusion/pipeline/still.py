@@ -18,6 +18,7 @@ from facefusion.media.segments import Span
 from facefusion.pipeline.cast import Cast
 from facefusion.pipeline.clip import build_flow, join_observations, photo_frame, read_clip
 from facefusion.pipeline.plan import Kind
+from facefusion.policy.mark import MarkId
 from facefusion.recipe import Recipe
 from facefusion.types.frame import Frame, Pixels
 from facefusion.types.track import Tracks
@@ -151,7 +152,13 @@ def look_around(recipe: Recipe, analyser: Analyser, kind: Kind, frame: Frame) ->
 
 
 def render_still(
-    recipe: Recipe, cast: Cast, tracks: Tracks, assigned: Mapping[int, int], kind: Kind, moment: Moment
+    recipe: Recipe,
+    cast: Cast,
+    tracks: Tracks,
+    assigned: Mapping[int, int],
+    kind: Kind,
+    moment: Moment,
+    mark: MarkId | None = None,
 ) -> Still:
     """A frame and its neighbours, exactly as a job renders them.
 
@@ -163,10 +170,12 @@ def render_still(
         Who is there at least as far as rendering this frame needs, and which chain changes whom (`Cast.assign`).
     moment
         From `find_moment`.
+    mark
+        What the invisible mark on changed faces says; None leaves it out.
     """
     frame = moment.frame
     begin = 0 if kind == "photo" else read_clip(recipe).offset
-    flow = build_flow(recipe, cast, tracks, assigned, begin)
+    flow = build_flow(recipe, cast, tracks, assigned, begin, mark)
     frames = moment.around(flow.halo) if kind == "clip" else [frame]
     if frames is None:
         frames = list(read_clip(recipe, span=Span(frame.pts, frame.pts + 1).as_pair(), halo=(flow.halo, flow.halo)))

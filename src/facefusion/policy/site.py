@@ -44,6 +44,8 @@ class SitePolicy:
         Folders with their files.
     signing
         How outputs are signed.
+    is_marked
+        Whether changed faces get the invisible mark.
     """
 
     consent_mode: Mode = "off"
@@ -58,6 +60,7 @@ class SitePolicy:
     content_licences: LicencePolicy = "commercial"
     models_paths: tuple[str, ...] = ()
     signing: Signing = OF_THIS_MACHINE
+    is_marked: bool = True
 
     @property
     def has_blocklist(self) -> bool:
@@ -78,7 +81,7 @@ class SitePolicy:
         """For JSON: what is in force, and nothing of where it is."""
         return {
             "consent": self.consent_mode, "consent_of": self.consent_of, "blocklist": self.has_blocklist,
-            "content": self.content_mode,
+            "content": self.content_mode, "watermark": "on" if self.is_marked else "off",
         }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from facefusion.errors import ProcessorRefused
 from facefusion.plugins.protocols import FrameProcessor
 from facefusion.render.grain import GrainMatcher
+from facefusion.render.mark import Marker
 from facefusion.render.overlap import batched, map_in_order
 from facefusion.render.renderer import Renderer
 from facefusion.render.smooth import HALO, Look, MotionSmoother, Trail, Window
@@ -242,9 +243,12 @@ class Flow:
     ----------
     links
         None hands frames on as they are.
+    marker
+        Marks what comes out of the last one, or None.
     """
 
     links: tuple[Link, ...]
+    marker: Marker | None = None
 
     @property
     def halo(self) -> int:
@@ -260,7 +264,9 @@ class Flow:
     def region(self) -> Callable[[int], Box | None] | None:
         """What tells which part of a frame is looked at; None where all of it is."""
         first = self.links[0] if self.links else None
-        return first.region if len(self.links) == 1 and isinstance(first, FaceLink) else None
+        if len(self.links) != 1 or not isinstance(first, FaceLink):
+            return None
+        return first.region if self.marker is None else _both(first.region, self.marker.region)
 
     def run(
         self,
@@ -293,11 +299,13 @@ class Flow:
             for frame in frames:
                 yield (plain := RenderedFrame(frame)), finish(plain)
             return
-        last = self.links[-1]
-        if len(self.links) == 1:
-            yield from last.run(frames, finish, batch_size, thread_count)
-            return
-        yield from last.run(frames, lambda rendered: finish(_whole(rendered)), batch_size, thread_count)
+
+        def end(rendered: RenderedFrame) -> tuple[RenderedFrame, T]:
+            rendered = self._ended(rendered)
+            return rendered, finish(rendered)
+
+        for _, ended in self.links[-1].run(frames, end, batch_size, thread_count):
+            yield ended
 
     @property
     def latency(self) -> int:
@@ -321,7 +329,7 @@ class Flow:
         for number, (link, past) in enumerate(zip(self.links, pasts, strict=True)):
             rendered = link.step(frame, past)
             if number == len(self.links) - 1:
-                return rendered if rendered is None or len(self.links) == 1 else _whole(rendered)
+                return None if rendered is None else self._ended(rendered)
             if rendered is None and frame is not None:
                 return None
             frame = None if rendered is None else _handed_on(rendered)
@@ -330,7 +338,25 @@ class Flow:
     def render(self, frames: Iterable[Frame]) -> Iterator[RenderedFrame]:
         """Render frames in this thread's pace: for previews and photos."""
         for rendered, _ in self.run(frames, _nothing):
-            yield _whole(rendered) if len(self.links) > 1 else rendered
+            yield rendered
+
+    def _ended(self, rendered: RenderedFrame) -> RenderedFrame:
+        """What comes out for what the last link left."""
+        if len(self.links) > 1:
+            rendered = _whole(rendered)
+        return rendered if self.marker is None else self.marker.mark(rendered)
+
+
+def _both(one: Callable[[int], Box | None], other: Callable[[int], Box | None]) -> Callable[[int], Box | None]:
+    """What tells the box around two boxes, where both are there; the second is looked at only where the first is."""
+
+    def region(pts: int) -> Box | None:
+        a, b = one(pts), other(pts)
+        if a is None or b is None:
+            return a
+        return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
+
+    return region
 
 
 def _nothing(rendered: RenderedFrame) -> None:

@@ -37,6 +37,7 @@ from facefusion.pipeline.resolved import resolve
 from facefusion.pipeline.runner import analyse_target, check_size
 from facefusion.pipeline.still import Moment, Still, find_moment, look_around, render_still
 from facefusion.plugins.protocols import MeetsPeople
+from facefusion.policy.mark import without_job
 from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.service.values import Preview
@@ -120,6 +121,7 @@ class Previews:
 
     def __init__(self, kept: int = KEPT, policy: SitePolicy = NO_POLICY) -> None:
         self._policy = policy
+        self._mark = without_job() if policy.is_marked else None
         self._recipes: _Kept[tuple[Recipe, bool]] = _Kept(4 * kept)
         self._casts: _Kept[tuple[Cast, threading.Lock]] = _Kept(kept)
         self._analysers: _Kept[Analyser] = _Kept(kept)
@@ -185,7 +187,7 @@ class Previews:
             assigned = cast.assign(recipe, seen)
         permission.people(resolve(recipe), kind, seen, assigned, frame)
         with lock:
-            still = render_still(recipe, cast, seen, assigned, kind, moment)
+            still = render_still(recipe, cast, seen, assigned, kind, moment, self._mark)
         return _picture(still, is_beside, notes)
 
     def of_job(self, jobs: LocalJobs, job_id: str, at_s: float = 0.0, is_beside: bool = False) -> Picture:

@@ -1,0 +1,236 @@
+"""What the invisible mark says, and how sure one is of it: 64 bits, their code, and the bound on false alarms.
+
+The 64 bits are a tail-biting convolutional code of rate 1/2 with 1024 states. There is no checksum: what is decoded is
+coded again and must be as near to what was read as chance is for fewer than one in a million media, over all words and
+all ways of laying the grid that were tried. For soft values that point in any direction alike, the share of the sphere
+within the angle whose cosine is r is at most (1 - r^2)^((n - 1) / 2) / 2.
+
+References
+----------
+Shao, Lin, Fossorier, Two decoding algorithms for tailbiting codes, IEEE Trans. Communications 2003 (wrap-around).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import secrets
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+
+FloatArray = npt.NDArray[np.float32]
+
+SITE_BITS, JOB_BITS = 24, 40
+BIT_COUNT = SITE_BITS + JOB_BITS
+SIGN_COUNT = 2 * BIT_COUNT
+MAX_HYPOTHESES = 2**16
+"""Ways of laying the grid and of counting seconds that may be tried on one file; more are refused."""
+FALSE_ALARMS = 1e-6
+SITE_FILE = "site-id"
+_MEMORY = 10
+_ROUNDS = 3
+_TAPS = 0o3345, 0o3613  # free distance 14, the most there is at this length (Lin, Costello, table 12.1)
+
+
+@dataclass(frozen=True, slots=True)
+class MarkId:
+    """What a mark says.
+
+    Attributes
+    ----------
+    site
+        Of the installation, `SITE_BITS` bits.
+    job
+        Of what was asked for, `JOB_BITS` bits.
+    """
+
+    site: int
+    job: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.site < 2**SITE_BITS or not 0 <= self.job < 2**JOB_BITS:
+            raise ValueError(f"{self} does not fit into {BIT_COUNT} bits")
+
+    def __str__(self) -> str:
+        return f"{self.site:06x}-{self.job:010x}"
+
+    @classmethod
+    def parse(cls, text: str) -> MarkId:
+        """What `str` gave.
+
+        Raises
+        ------
+        ValueError
+        """
+        site, job = text.split("-")
+        return cls(int(site, 16), int(job, 16))
+
+    @property
+    def signs(self) -> FloatArray:
+        """(SIGN_COUNT,) float32 of 1 and -1 that carry it."""
+        value = self.site << JOB_BITS | self.job
+        return _encode([value >> k & 1 for k in reversed(range(BIT_COUNT))])
+
+
+@dataclass(frozen=True, slots=True)
+class FoundMark:
+    """A mark that was found.
+
+    Attributes
+    ----------
+    site, job
+        What it says.
+    bits_corrected
+        Signs of `SIGN_COUNT` that were read wrong.
+    frames
+        Frames that were looked at.
+    confidence
+        Cosine between what was read and what is meant, `least_cosine()` to 1.
+    """
+
+    site: int
+    job: int
+    bits_corrected: int
+    frames: int
+    confidence: float
+
+    @property
+    def id(self) -> MarkId:
+        """What it says."""
+        return MarkId(self.site, self.job)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The likeliest word behind some soft values.
+
+    Attributes
+    ----------
+    id
+        It.
+    cosine
+        Between them and the word.
+    wrong
+        Signs that differ.
+    """
+
+    id: MarkId
+    cosine: float
+    wrong: int
+
+
+def least_cosine(hypotheses: int = MAX_HYPOTHESES, chance: float = FALSE_ALARMS) -> float:
+    """How near a word must be so that chance gives as much in fewer than ``chance`` of files without a mark."""
+    share = math.log2(2 * chance) - BIT_COUNT - math.log2(hypotheses)  # log2 of (1 - r^2)^((n - 1) / 2)
+    return math.sqrt(1 - 2 ** (2 * share / (SIGN_COUNT - 1)))
+
+
+def decode(soft: FloatArray) -> Decoded:
+    """The likeliest word.
+
+    Parameters
+    ----------
+    soft
+        (SIGN_COUNT,) what was read of every sign; its size does not matter.
+    """
+    bits = _viterbi(np.asarray(soft, dtype=np.float64).reshape(BIT_COUNT, 2))
+    signs = _encode(bits)
+    value = int("".join(map(str, bits)), 2)
+    length = float(np.linalg.norm(soft)) * math.sqrt(SIGN_COUNT)
+    cosine = float(signs @ soft) / length if length > 0 else 0.0
+    return Decoded(MarkId(value >> JOB_BITS, value & 2**JOB_BITS - 1), cosine, int((signs * soft <= 0).sum()))
+
+
+def _encode(bits: list[int]) -> FloatArray:
+    state = 0
+    for bit in bits[-_MEMORY:]:  # it ends as it begins
+        state = (state << 1 | bit) & (1 << _MEMORY) - 1
+    signs = []
+    for bit in bits:
+        window = state << 1 | bit
+        signs += [1 - 2 * ((window & taps).bit_count() & 1) for taps in _TAPS]
+        state = window & (1 << _MEMORY) - 1
+    return np.array(signs, dtype=np.float32)
+
+
+@cache
+def _trellis() -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+    """(S, 2) states before each state, and (S, 2, 2) the signs on the way."""
+    states = np.arange(1 << _MEMORY)
+    windows = np.stack([states, states | 1 << _MEMORY], axis=1)  # what left the register last is 0 or 1
+    signs = [[[1 - 2 * ((int(w) & taps).bit_count() & 1) for taps in _TAPS] for w in pair] for pair in windows]
+    return windows >> 1, np.array(signs, dtype=np.float64)
+
+
+def _viterbi(soft: npt.NDArray[np.float64]) -> list[int]:
+    """Bits of the likeliest way round the trellis."""
+    before, signs = _trellis()
+    rows = np.arange(len(before))
+    score = np.zeros(len(before))
+    chosen = np.zeros((_ROUNDS * BIT_COUNT, len(before)), dtype=np.intp)
+    for step in range(_ROUNDS * BIT_COUNT):
+        ways = score[before] + signs @ soft[step % BIT_COUNT]
+        pick = ways.argmax(axis=1)
+        score, chosen[step] = ways[rows, pick], before[rows, pick]
+    state = int(score.argmax())
+    walked = []
+    for step in reversed(range(_ROUNDS * BIT_COUNT)):
+        walked.append(state & 1)
+        state = int(chosen[step, state])
+    walked.reverse()
+    # The rounds in the middle know neither beginning nor end; the best of them is taken.
+    rounds = [walked[k * BIT_COUNT : (k + 1) * BIT_COUNT] for k in range(_ROUNDS)]
+    flat = soft.ravel()
+    return max(rounds, key=lambda bits: float(_encode(bits).astype(np.float64) @ flat))
+
+
+def job_part(key: bytes) -> int:
+    """The job's part of a mark, from whatever its parts are known by."""
+    return int.from_bytes(hashlib.sha256(b"mark\0" + key).digest()[:5], "big")
+
+
+def site_part(identity: bytes) -> int:
+    """The site's part of a mark, from its certificate or whatever else it is known by."""
+    return int.from_bytes(hashlib.sha256(b"site\0" + identity).digest()[:3], "big")
+
+
+def without_job() -> MarkId:
+    """What is said where there is no job: previews of what was not yet asked for, and live."""
+    return MarkId(site_id(), 0)
+
+
+def site_id(folder: Path | None = None) -> int:
+    """The part of a mark that tells this site: drawn once, kept in the user's data folder for the owner alone.
+
+    Where it can neither be read nor kept it is 0, which is no site's.
+
+    Parameters
+    ----------
+    folder
+        Another place than the user's data folder.
+    """
+    folder = folder or platformdirs.user_data_path("facefusion")
+    path = folder / SITE_FILE
+    try:
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            partial = folder / f".{SITE_FILE}-{secrets.token_hex(8)}"
+            try:
+                with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                    file.write(secrets.token_hex(16) + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.link(partial, path)  # whoever is first decides
+            except FileExistsError:
+                pass
+            finally:
+                partial.unlink(missing_ok=True)
+        return site_part(bytes.fromhex(path.read_text(encoding="ascii").strip())) or 1
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,119 @@
+"""The invisible mark in outputs of the real flow: found again after what happens to clips, and in nothing else."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from facefusion.jobs.local import LocalJobs
+from facefusion.jobs.once import run
+from facefusion.jobs.prepare import mark_of, prepare
+from facefusion.media.reader import ClipReader
+from facefusion.pipeline.cast import build_analyser
+from facefusion.pipeline.marks import find_in_frames, find_mark
+from facefusion.pipeline.resolved import resolve
+from facefusion.policy.mark import site_id
+from facefusion.policy.site import SitePolicy
+from facefusion.recipe import Recipe, build_recipe
+from facefusion.testing.fakes import sample_path
+from facefusion.types.frame import Frame
+
+
+def recipe_to(output: Path, target: str = "target.mp4", **options: object) -> Recipe:
+    return build_recipe(
+        {
+            "source_paths": [sample_path("source.jpg")],
+            "target_path": sample_path(target),
+            "output_path": output,
+            **options,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """The sample, changed and marked."""
+    output = tmp_path_factory.mktemp("marked") / "out.mp4"
+    run(recipe_to(output))
+    return output
+
+
+def encoded(pictures: list[np.ndarray], crf: int) -> list[Frame]:
+    """Pictures through H.264."""
+    height, width = (side // 2 * 2 for side in pictures[0].shape[:2])
+    made = io.BytesIO()
+    with av.open(made, "w", format="mp4") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"crf": str(crf), "threads": "1"}
+        for pixels in pictures:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[:height, :width]), format="rgb24")
+            output.mux(stream.encode(picture))
+        output.mux(stream.encode())
+    made.seek(0)
+    with av.open(made) as found:
+        return [
+            Frame(frame.to_ndarray(format="rgb24"), number, number, Fraction(1, 25))
+            for number, frame in enumerate(found.decode(video=0))
+        ]
+
+
+def test_a_changed_clip_says_who_made_it_and_its_target_says_nothing(clip):
+    found = find_mark(clip)
+    recipe = recipe_to(clip)
+    assert found is not None
+    assert found.id == mark_of(recipe, prepare(recipe).hashes)
+    assert found.site == site_id()
+    assert find_mark(sample_path("target.mp4")) is None
+
+
+@pytest.mark.parametrize("kind", ["encoded again", "cropped", "turned a little"])
+def test_the_mark_outlives_what_happens_to_clips(clip, kind):
+    pictures = [frame.pixels for frame in ClipReader(clip)]
+    height, width = pictures[0].shape[:2]
+    if kind == "cropped":
+        x, y = width * 15 // 100, height * 5 // 100
+        pictures = [pixels[y : y + height * 85 // 100, x : x + width * 7 // 10] for pixels in pictures]
+    if kind == "turned a little":
+        turn = cv2.getRotationMatrix2D((width / 2, height / 2), 4, 1.1)
+        pictures = [cv2.warpAffine(pixels, turn, (width, height)) for pixels in pictures]
+    analyser = build_analyser(resolve(Recipe(faces="all")))
+    found = find_in_frames(encoded(pictures, 23), analyser)
+    assert found is not None
+    assert found.id == find_mark(clip).id
+
+
+def test_a_changed_photo_is_marked(tmp_path):
+    output = tmp_path / "out.jpg"
+    run(recipe_to(output, "target.jpg"))
+    found = find_mark(output)
+    assert found is not None
+    assert found.site == site_id()
+    assert find_mark(sample_path("target.jpg")) is None
+
+
+def test_a_site_may_leave_the_mark_out_and_no_recipe_can(tmp_path):
+    assert not {"watermark", "mark", "is_marked"} & set(Recipe.model_fields)
+    recipe = recipe_to(tmp_path / "out.jpg", "target.jpg")
+    jobs = LocalJobs.open(tmp_path / "jobs", policy=SitePolicy(is_marked=False))
+    job = jobs.create(recipe)
+    assert job.plan.mark == ""
+    jobs.run(job.id, workers=1)
+    jobs.store.close()
+    assert find_mark(tmp_path / "out.jpg") is None
+
+
+def test_the_same_request_says_the_same_wherever_its_files_lie_and_whatever_its_output_is_called(tmp_path):
+    recipe = recipe_to(tmp_path / "one.jpg", "target.jpg")
+    moved = tmp_path / "moved.jpg"
+    moved.write_bytes(sample_path("target.jpg").read_bytes())
+    other = recipe_to(tmp_path / "two.png", "target.jpg").model_copy(update={"target_path": moved})
+    asked = [prepare(one) for one in (recipe, other)]
+    assert asked[0].mark == asked[1].mark != ""
+    assert prepare(recipe_to(tmp_path / "one.jpg", "target.jpg", face_swapper_blend="pyramid")).mark != asked[0].mark
