@@ -444,7 +444,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     if show_config:
         _show_config(recipe, settings, said, options, show)
         return EXIT_OK
-    from facefusion.apps.backends import policy_of
+    from facefusion.apps.backends import backend_of, policy_of
 
     policy = policy_of(said)
 
@@ -495,7 +495,8 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     if command == "verify":
         from facefusion.apps.verify import run_verify
 
-        return run_verify([Path(name) for name in words["names"]], words["trust"], policy.signing, show)
+        files = [Path(name) for name in words["names"]]
+        return run_verify(files, words["trust"], backend_of(settings, policy), show)
 
     remote = build_settings(RemoteSettings, found)
     if remote.server and command in ("run", "headless-run"):

@@ -8,8 +8,10 @@ from pathlib import Path
 from facefusion.apps.console import shown
 from facefusion.apps.show import Show
 from facefusion.errors import RecipeError
-from facefusion.policy.signing import LOCAL_NAME, Signing
+from facefusion.policy.signing import LOCAL_NAME
 from facefusion.policy.verifying import State
+from facefusion.service.backend import Backend
+from facefusion.service.jobs import Jobs
 from facefusion.service.provenance import Verification, verify_files
 
 EXIT_UNTRUSTED, EXIT_TAMPERED, EXIT_MARKED, EXIT_NONE = 10, 11, 12, 13
@@ -21,7 +23,7 @@ _MEANING: dict[State, str] = {
     "trusted": "intact, signed by somebody on the list",
     "valid": "intact, signed by somebody who is on no list that was given",
     "tampered": "changed since it was signed, or its signature is damaged",
-    "marked-only": "not signed any more, but marked as ours",
+    "marked-only": "not signed, or not any more, but it has the invisible mark of changed faces",
     "none": "says nothing of how it was made",
 }
 _DONE = {
@@ -30,7 +32,7 @@ _DONE = {
 }  # fmt: skip
 
 
-def run_verify(files: Sequence[Path], trust: Path | None, signing: Signing, show: Show) -> int:
+def run_verify(files: Sequence[Path], trust: Path | None, backend: Backend, show: Show) -> int:
     """Print what files say.
 
     Returns
@@ -44,9 +46,10 @@ def run_verify(files: Sequence[Path], trust: Path | None, signing: Signing, show
     if not files:
         raise RecipeError("Which file is to be verified?", "Name one or more: facefusion verify FILE")
     codes = set()
-    for found in verify_files(files, trust, signing):
-        show.answer("provenance", found, _text(found))
-        codes.add(_code(found, trust is not None))
+    with Jobs(backend) as jobs:
+        for found in verify_files(files, trust, backend.policy.signing, jobs.find_marked):
+            show.answer("provenance", found, _text(found))
+            codes.add(_code(found, trust is not None))
     return next(code for code in _WORST if code in codes)
 
 
@@ -88,6 +91,8 @@ def _text(found: Verification) -> str:
         kept = ", with a manifest of its own" if one.manifest else ""
         lines.append(f"  {what:<9} {shown(one.sha256 or 'not told')}{kept}")
     lines += [f"  consent   {shown(str(found.consent))}"] if found.consent is not None else []
-    lines += [f"  mark      {shown(found.watermark)}"] if found.watermark else []
+    if found.watermark:
+        whose = " (yours)" if found.is_own and found.state == "marked-only" else ""
+        lines.append(f"  mark      {shown(found.watermark)}{whose}")
     lines += [f"  job       {shown(found.job)}"] if found.job else []
     return "\n".join(lines)

@@ -20,7 +20,7 @@ from facefusion.pipeline.inputs import Shelf, hash_of, known_hash_of
 from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import Plan, build_plan, reads_of
 from facefusion.pipeline.progress import OnProgress, ignore_progress
-from facefusion.policy.mark import MarkId, job_part, site_id
+from facefusion.policy.mark import MarkId, job_part, site_id, site_secret
 from facefusion.policy.site import SitePolicy
 from facefusion.policy.verdict import Verdict
 from facefusion.recipe import Execution, Recipe, with_absolute_paths
@@ -182,7 +182,7 @@ def mark_of(recipe: Recipe, inputs: Mapping[str, str]) -> MarkId:
 
     asked = known(recipe.model_dump(mode="json", exclude={*OF_THE_MACHINE, *OF_THE_OUTPUT}))
     text = json.dumps([asked, sorted(inputs.values()), __version__], sort_keys=True)
-    return MarkId(site_id(), job_part(text.encode()))
+    return MarkId(site_id(), job_part(text.encode(), site_secret()))
 
 
 def input_paths(recipe: Recipe) -> list[Path]:

@@ -557,6 +557,16 @@ class JobStore:
         return [row[0] for row in rows if row[0].startswith(beginning)]  # SQLite does not mind the case
 
     @_patient
+    def find_marked(self, mark: str) -> list[tuple[str, str]]:
+        """Ids and tenants of jobs whose outputs carry an invisible mark, the newest first."""
+        query = sa.select(_jobs.c.id, _jobs.c.plan).where(
+            sa.cast(_jobs.c.plan, sa.Text).contains(mark, autoescape=True)
+        )
+        with self._reading() as connection:
+            rows = connection.execute(query.order_by(_jobs.c.created_at.desc())).all()
+        return [(str(row[0]), str(row[1].get("tenant", ""))) for row in rows if row[1].get("mark") == mark]
+
+    @_patient
     def items(self, job_id: str) -> list[Item]:
         """All items of a job, in order."""
         with self._reading() as connection:

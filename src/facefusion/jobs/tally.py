@@ -1,7 +1,7 @@
 """Sums over all work that was ever recorded in a store, kept with it and changed in the same transactions.
 
 Whoever works may be killed at any moment: what was recorded is counted once, and what was not is not. There are no
-files of processes to add up, none that pile up, and no count that ends with whoever counted (see ADR 18).
+files of processes to add up, none that pile up, and no count that ends with whoever counted (see ADR 20).
 """
 
 from __future__ import annotations

@@ -780,7 +780,8 @@ class Worker:
             return self.storage.open_range(key) if key else bench.recipe.target_path.open("rb")
 
         told = None if verdict.is_empty else verdict.as_dict()
-        statement = statement_of(bench.plan, asked, stored, open_target, is_changed, job.id, told)
+        mark = stored.mark if is_changed else ""
+        statement = statement_of(bench.plan, asked, stored, open_target, is_changed, job.id, told, mark)
         return sign(output, statement, signing.signer(), job.output_path)
 
     def _verdict(self, bench: _Bench, joined: Joined | None) -> Verdict:

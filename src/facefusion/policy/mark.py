@@ -13,6 +13,7 @@ Shao, Lin, Fossorier, Two decoding algorithms for tailbiting codes, IEEE Trans. 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import math
 import os
 import secrets
@@ -190,9 +191,17 @@ def _viterbi(soft: npt.NDArray[np.float64]) -> list[int]:
     return max(rounds, key=lambda bits: float(_encode(bits).astype(np.float64) @ flat))
 
 
-def job_part(key: bytes) -> int:
-    """The job's part of a mark, from whatever its parts are known by."""
-    return int.from_bytes(hashlib.sha256(b"mark\0" + key).digest()[:5], "big")
+def job_part(key: bytes, secret: bytes = b"") -> int:
+    """The job's part of a mark, from whatever its parts are known by.
+
+    Parameters
+    ----------
+    key
+        Whatever they are known by.
+    secret
+        Of the site: without it nobody can try out which request a mark may come from.
+    """
+    return int.from_bytes(hmac.digest(secret, b"mark\0" + key, "sha256")[:5], "big")
 
 
 def site_part(identity: bytes) -> int:
@@ -215,6 +224,12 @@ def site_id(folder: Path | None = None) -> int:
     folder
         Another place than the user's data folder.
     """
+    secret = site_secret(folder)
+    return (site_part(secret) or 1) if secret else 0
+
+
+def site_secret(folder: Path | None = None) -> bytes:
+    """What tells this site from others, which it keeps to itself; empty where it can neither be read nor kept."""
     folder = folder or platformdirs.user_data_path("facefusion")
     path = folder / SITE_FILE
     try:
@@ -231,6 +246,6 @@ def site_id(folder: Path | None = None) -> int:
                 pass
             finally:
                 partial.unlink(missing_ok=True)
-        return site_part(bytes.fromhex(path.read_text(encoding="ascii").strip())) or 1
+        return bytes.fromhex(path.read_text(encoding="ascii").strip())
     except (OSError, ValueError):
-        return 0
+        return b""

@@ -112,6 +112,8 @@ def provenance(
         sidecar = _manifest(service, asset, stack)
         signing = service.config.backend.policy.signing
         found = service.studio.call(look, VERIFY_S, str(path), str(sidecar or ""), signing)
+    if found["state"] == "marked-only" and found["is_own"]:
+        found["job"] = service.jobs.find_marked(found["watermark"], principal.tenant)
     return ProvenanceBody(**found)
 
 

@@ -228,6 +228,20 @@ class Jobs:
             page = self.list(MAX_LIMIT, page.cursor, statuses)
             yield from page.jobs
 
+    def find_marked(self, mark: str, tenant: str | None = None) -> str:
+        """Id of the last job whose output carries an invisible mark; empty for none.
+
+        Parameters
+        ----------
+        mark
+            As `facefusion.policy.mark.MarkId` is written.
+        tenant
+            Only jobs of this one; None looks at all.
+        """
+        if not self.backend.store_url and not (self.backend.folder / "jobs.db").exists():
+            return ""  # there was never a job
+        return next((id for id, whose in self.store.find_marked(mark) if tenant in (None, whose)), "")
+
     def find_id(self, name: str) -> str:
         """The whole id of a job whose id begins so.
 

@@ -23,8 +23,8 @@ from facefusion.pipeline.plan import check_paths, find_models, hashes_of_models
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.resolved import resolve
 from facefusion.pipeline.runner import COMMENT
+from facefusion.policy.mark import without_job
 from facefusion.policy.provenance import drop_sidecar, sidecar_of, sign
-from facefusion.policy.signing import Signing
 from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.policy.statement import Model, Statement, Target
 from facefusion.recipe import Recipe
@@ -134,7 +134,7 @@ def record(
     counted = _Counted()
 
     def finish(made: Path) -> None:
-        _sign(made, output, recipe, policy.signing, bool(counted.changed))
+        _sign(made, output, recipe, policy, bool(counted.changed))
 
     with Live(recipe, policy) as live, ExitStack() as stack:
         rate: Fraction | None = None
@@ -178,10 +178,10 @@ def record(
         )  # fmt: skip
 
 
-def _sign(made: Path, output: Path, recipe: Recipe, signing: Signing, is_changed: bool) -> None:
+def _sign(made: Path, output: Path, recipe: Recipe, policy: SitePolicy, is_changed: bool) -> None:
     """The last thing that is done to a recording before it has its name."""
     drop_sidecar(output)
-    if signing.is_off:
+    if policy.signing.is_off:
         return
     specs = find_models(recipe).every
     hashes = hashes_of_models(recipe, specs)
@@ -189,8 +189,9 @@ def _sign(made: Path, output: Path, recipe: Recipe, signing: Signing, is_changed
     hides = resolve(recipe).is_private
     sources = () if hides else tuple(dict.fromkeys(hash_of(path) for path in recipe.source_paths))
     told = told_recipe(recipe, hides)
-    statement = Statement(datetime.now(UTC), models, told, Target(), sources, is_changed, hides)
-    sign(made, statement, signing.signer(), output)
+    mark = str(without_job()) if policy.is_marked and is_changed else ""
+    statement = Statement(datetime.now(UTC), models, told, Target(), sources, is_changed, hides, watermark=mark)
+    sign(made, statement, policy.signing.signer(), output)
     if sidecar_of(made).exists():
         save_bytes(sidecar_of(output), sidecar_of(made).read_bytes())
         sidecar_of(made).unlink()

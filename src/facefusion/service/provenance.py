@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from facefusion.errors import FaceFusionError
+from facefusion.policy.mark import MarkId, site_id
 from facefusion.policy.signing import KEY, OF_THIS_MACHINE, Signing
 from facefusion.policy.verifying import FindMark, Ingredient, Signature, State, load_anchors, verify
 from facefusion.service.values import Problem
@@ -24,7 +26,7 @@ class Verification:
     state
         ``trusted``, ``valid``, ``tampered``, ``marked-only`` or ``none``.
     is_own
-        Whether this machine or site signed.
+        Whether this machine or site signed, or set the invisible mark.
     is_beside
         Whether the manifest lies in a file of its own.
     manifest, signature, software, version, actions, digital_source_type, when, models, ingredients, recipe, job
@@ -65,12 +67,27 @@ class Verification:
         return asdict(self)
 
 
+FindJob = Callable[[str], str]
+"""Tells which job's outputs carry an invisible mark; empty for none."""
+
+
+def find_mark(path: Path) -> str | None:
+    """The invisible mark of a photo or a clip, which takes as long as looking for its faces; None of anything else."""
+    from facefusion.pipeline.marks import find_mark as look
+
+    with suppress(FaceFusionError):
+        found = look(path)
+        return None if found is None else str(found.id)
+    return None
+
+
 def verify_file(
     path: Path,
     trust: Path | None = None,
     signing: Signing = OF_THIS_MACHINE,
-    find_mark: FindMark | None = None,
+    find_mark: FindMark | None = find_mark,
     sidecar: Path | None = None,
+    find_job: FindJob | None = None,
 ) -> Verification:
     """Find out what a file says of how it was made.
 
@@ -83,9 +100,11 @@ def verify_file(
     signing
         Of this machine or site, to know its own outputs.
     find_mark
-        Looks for the invisible mark where there is no manifest.
+        Looks for the invisible mark where there is no manifest; None does not look.
     sidecar
         The manifest beside the file; None looks where it should be.
+    find_job
+        Tells of which job a mark of this site is.
 
     Raises
     ------
@@ -93,11 +112,25 @@ def verify_file(
     """
     anchors = b"" if trust is None else load_anchors(trust)
     found = verify(path, anchors, signing.own_roots(), find_mark, sidecar)
-    return Verification(str(path), **{name: getattr(found, name) for name in found.__dataclass_fields__})
+    told = Verification(str(path), **{name: getattr(found, name) for name in found.__dataclass_fields__})
+    if told.state != "marked-only" or not _is_of_this_site(told.watermark):
+        return told
+    return replace(told, is_own=True, job=find_job(told.watermark) if find_job is not None else "")
+
+
+def _is_of_this_site(mark: str) -> bool:
+    try:
+        site = MarkId.parse(mark).site
+    except ValueError:
+        return False
+    return site != 0 and site == site_id()
 
 
 def verify_files(
-    paths: Sequence[Path], trust: Path | None = None, signing: Signing = OF_THIS_MACHINE
+    paths: Sequence[Path],
+    trust: Path | None = None,
+    signing: Signing = OF_THIS_MACHINE,
+    find_job: FindJob | None = None,
 ) -> Iterator[Verification]:
     """`verify_file` of several.
 
@@ -106,7 +139,7 @@ def verify_files(
     MediaMissing, MediaUnreadable, RecipeError
     """
     for path in paths:
-        yield verify_file(path, trust, signing)
+        yield verify_file(path, trust, signing, find_job=find_job)
 
 
 @dataclass(frozen=True, slots=True)
