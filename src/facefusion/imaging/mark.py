@@ -3,8 +3,8 @@
 The grid lies over the head as the five points say, so whoever finds the face finds the mark again after scaling,
 cropping and turning. Each sign has a dozen cells of its own in the grid, scattered by a fixed key. What the picture
 itself says in those cells is measured first and only what is missing is added (spread transform with the host known),
-strongest where there is detail that hides it. Each second of a clip has another of four keys, so that what the picture says
-against a sign in one second is chance in the next.
+strongest where there is detail that hides it. Each second of a clip has another of four keys, so that what the picture
+says against a sign in one second is chance in the next.
 
 References
 ----------
