@@ -16,6 +16,7 @@ from facefusion.media.priority import usual_priority
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter
 from facefusion.pipeline.runner import build_analyser
+from facefusion.policy.mark import SITE_FILE
 from facefusion.recipe import Recipe
 from facefusion.testing.fakes import sample_path
 from facefusion.types.frame import RenderedFrame
@@ -28,6 +29,19 @@ hypothesis.settings.load_profile("patient")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def data_folder(folder: Path) -> Path:
+    """A user's data folder of a test. All are of one site, whose mark is in every output, so outputs can be compared."""
+    (folder / "facefusion").mkdir(parents=True)
+    (folder / "facefusion" / SITE_FILE).write_text("5eed" * 8 + "\n")
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_data_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """For what modules make once."""
+    os.environ["XDG_DATA_HOME"] = str(data_folder(tmp_path_factory.mktemp("data")))
+
+
 @pytest.fixture(autouse=True)
 def _no_outside_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for name in list(os.environ):
@@ -38,7 +52,7 @@ def _no_outside_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     with tempfile.TemporaryDirectory(prefix="facefusion-test-jobs-") as folder:
         monkeypatch.setenv("FACEFUSION_JOBS_PATH", folder)
         monkeypatch.setenv("XDG_STATE_HOME", str(Path(folder) / "state"))
-        monkeypatch.setenv("XDG_DATA_HOME", str(Path(folder) / "data"))
+        monkeypatch.setenv("XDG_DATA_HOME", str(data_folder(Path(folder) / "data")))
         yield
 
 

@@ -23,6 +23,7 @@ from facefusion.models.store import ModelStore
 from facefusion.pipeline.clip import read_clip
 from facefusion.pipeline.runner import analyse_target
 from facefusion.pipeline.still import find_frame
+from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import build_recipe
 from facefusion.server.access import KeyList, KeyView
 from facefusion.server.config import ServerConfig
@@ -134,8 +135,8 @@ def draft_some():
     drafts_here().submit("queued")
 
 
-def jobs_here():
-    return Jobs(Backend(Path(os.environ["FACEFUSION_JOBS_PATH"])))
+def jobs_here(policy=NO_POLICY):
+    return Jobs(Backend(Path(os.environ["FACEFUSION_JOBS_PATH"]), policy=policy))
 
 
 def drafts_here():
@@ -358,7 +359,9 @@ def test_jobs_are_listed_a_page_at_a_time(room, capsys):
 # Previews
 
 
-def test_a_preview_of_any_recipe_is_the_frame_that_the_run_writes(folder, capsys):
+def test_a_preview_of_any_recipe_is_the_frame_that_the_run_writes(folder, capsys, monkeypatch):
+    """But for the invisible mark: it says which job it is of, and a preview is of none."""
+    monkeypatch.setenv("FACEFUSION_WATERMARK", "off")
     words = ("-s", SOURCE, "-t", "clip.mp4", "--at", "0.08")
     assert call("preview", *words, "-o", "p.png", "--tracks", "clip.tracks", "--json") == 0
     made = json.loads(capsys.readouterr().out)
@@ -366,9 +369,9 @@ def test_a_preview_of_any_recipe_is_the_frame_that_the_run_writes(folder, capsys
     assert call("preview", *words, "-o", "both.png", "--tracks", "clip.tracks", "--compare", "--quiet") == 0
     one, both = (read_photo(folder / name).pixels for name in ("p.png", "both.png"))
     np.testing.assert_array_equal(both[:, -one.shape[1] :], one)
-    with jobs_here() as jobs:
+    with jobs_here(SitePolicy(is_marked=False)) as jobs:
         recipe = build_recipe({**RECIPE, "output_path": "q.mp4"})
-        previews = Previews()
+        previews = Previews(policy=SitePolicy(is_marked=False))
         previews.learn(recipe)
         exact = previews.of_job(jobs.local, jobs.submit(recipe).job.id, 0.08)
     np.testing.assert_array_equal(exact.pixels, one)

@@ -25,6 +25,8 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
+from facefusion.wording import counted
+
 FloatArray = npt.NDArray[np.float32]
 
 SITE_BITS, JOB_BITS = 24, 40
@@ -56,7 +58,7 @@ class MarkId:
 
     def __post_init__(self) -> None:
         if not 0 <= self.site < 2**SITE_BITS or not 0 <= self.job < 2**JOB_BITS:
-            raise ValueError(f"{self} does not fit into {BIT_COUNT} bits")
+            raise ValueError(f"{self} does not fit into {counted(BIT_COUNT, 'bit')}")
 
     def __str__(self) -> str:
         return f"{self.site:06x}-{self.job:010x}"
