@@ -30,7 +30,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def data_folder(folder: Path) -> Path:
-    """A user's data folder of a test. All are of one site, whose mark is in every output, so outputs can be compared."""
+    """A user's data folder of a test. All are of one site, whose mark is in every output: outputs can be compared."""
     (folder / "facefusion").mkdir(parents=True)
     (folder / "facefusion" / SITE_FILE).write_text("5eed" * 8 + "\n")
     return folder
