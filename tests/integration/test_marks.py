@@ -37,10 +37,23 @@ def recipe_to(output: Path, target: str = "target.mp4", **options: object) -> Re
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory):
+def home(tmp_path_factory):
+    """The data folder of the site that all tests here are."""
+    return tmp_path_factory.mktemp("site")
+
+
+@pytest.fixture(autouse=True)
+def _one_site(home, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(home))
+
+
+@pytest.fixture(scope="module")
+def clip(home, tmp_path_factory):
     """The sample, changed and marked."""
     output = tmp_path_factory.mktemp("marked") / "out.mp4"
-    run(recipe_to(output))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(home))
+        run(recipe_to(output))
     return output
 
 
