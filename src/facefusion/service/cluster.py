@@ -75,7 +75,9 @@ def _is_rabbit(broker: str) -> bool:
 def queue_of(broker: str, name: str) -> Any:
     """A queue as whoever sends to it and whoever takes from it declare it."""
     make_queue: Any = Queue
-    return make_queue(name, routing_key=name, queue_arguments={"x-queue-type": "quorum"} if _is_rabbit(broker) else None)
+    return make_queue(
+        name, routing_key=name, queue_arguments={"x-queue-type": "quorum"} if _is_rabbit(broker) else None
+    )
 
 
 def build_app(broker: str, queues: Iterable[str] = ("cpu",)) -> Any:
