@@ -246,7 +246,7 @@ class PolicySettings(BaseModel):
         group="provenance",
     )  # fmt: skip
     watermark: Literal["on", "off"] = _setting(
-        "on", "whether changed faces get the invisible mark: on or off, which is recorded with every job",
+        "off", "whether changed faces get the mark of this site: on or off, which is recorded with every job",
         "--watermark", group="provenance",
     )  # fmt: skip
     signing_certificate: Path = _setting(

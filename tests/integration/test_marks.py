@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from facefusion.apps import cli
 from facefusion.jobs.local import LocalJobs
 from facefusion.jobs.once import run
 from facefusion.jobs.prepare import mark_of, prepare
@@ -23,6 +25,14 @@ from facefusion.policy.site import SitePolicy
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.testing.fakes import sample_path
 from facefusion.types.frame import Frame
+
+MARKED = SitePolicy(is_marked=True)
+
+
+def call(*words: object) -> int:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([str(word) for word in words])
+    return int(stop.value.code or 0)
 
 
 def recipe_to(output: Path, target: str = "target.mp4", **options: object) -> Recipe:
@@ -53,7 +63,7 @@ def clip(home, tmp_path_factory):
     output = tmp_path_factory.mktemp("marked") / "out.mp4"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_DATA_HOME", str(home))
-        run(recipe_to(output))
+        run(recipe_to(output), policy=MARKED)
     return output
 
 
@@ -104,7 +114,7 @@ def test_the_mark_outlives_what_happens_to_clips(clip, kind):
 
 def test_a_changed_photo_is_marked(tmp_path):
     output = tmp_path / "out.jpg"
-    run(recipe_to(output, "target.jpg"))
+    run(recipe_to(output, "target.jpg"), policy=MARKED)
     found = find_mark(output)
     assert found is not None
     assert found.site == site_id()
@@ -127,6 +137,29 @@ def test_the_same_request_says_the_same_wherever_its_files_lie_and_whatever_its_
     moved = tmp_path / "moved.jpg"
     moved.write_bytes(sample_path("target.jpg").read_bytes())
     other = recipe_to(tmp_path / "two.png", "target.jpg").model_copy(update={"target_path": moved})
-    asked = [prepare(one) for one in (recipe, other)]
+    asked = [prepare(one, is_marked=True) for one in (recipe, other)]
     assert asked[0].mark == asked[1].mark != ""
-    assert prepare(recipe_to(tmp_path / "one.jpg", "target.jpg", face_swapper_blend="pyramid")).mark != asked[0].mark
+    changed = recipe_to(tmp_path / "one.jpg", "target.jpg", face_swapper_blend="pyramid")
+    assert prepare(changed, is_marked=True).mark != asked[0].mark
+
+
+def test_verify_knows_an_output_without_its_manifest_by_its_mark_and_names_the_job(tmp_path, capsys):
+    output, bare = tmp_path / "out.mp4", tmp_path / "bare.mp4"
+    words = ("run", "-s", sample_path("source.jpg"), "-t", sample_path("target.mp4"), "--watermark", "on", "--quiet")
+    assert call(*words, "-o", output) == 0
+    with av.open(str(output)) as old, av.open(str(bare), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(old.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                new.mux(packet)
+    capsys.readouterr()
+    assert call("jobs", "list", "--json") == 0
+    (job,) = json.loads(capsys.readouterr().out)["jobs"]
+    assert call("verify", output, "--json") == 0
+    signed = json.loads(capsys.readouterr().out)
+    assert call("verify", bare, "--json") == 12
+    found = json.loads(capsys.readouterr().out)
+    assert (found["state"], found["is_own"], found["job"]) == ("marked-only", True, job["id"])
+    assert found["watermark"] == signed["watermark"] != ""
+    assert call("verify", sample_path("target.mp4"), "--json") == 13

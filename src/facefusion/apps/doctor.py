@@ -54,8 +54,6 @@ def _text(health: Health) -> str:
     for name, is_there in health.encoders.items():
         lines.append(f"  {name:<12}{'available' if is_there else 'not in this PyAV'}")
     lines += ["", "signing of outputs", *(f"  {line}" for line in _signing(health.signing))]
-    if health.policy.get("watermark") == "off":
-        lines += ["  WARNING: changed faces get no invisible mark here, by a setting (watermark = off)"]
     lines += ["", "policy", *(f"  {name:<12}{_said(value)}" for name, value in health.policy.items())]
     lines += [f"  {problem.message} {problem.hint}" for problem in health.policy_problems]
     return "\n".join([*lines, "", "All is well." if health.is_well else "Something is broken; see above."])

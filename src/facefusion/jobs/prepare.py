@@ -102,7 +102,7 @@ class Prepared:
         )  # fmt: skip
 
 
-def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None, is_marked: bool = True) -> Prepared:
+def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None, is_marked: bool = False) -> Prepared:
     """Check and plan a request; the same for this machine and for many.
 
     Parameters

@@ -45,7 +45,7 @@ class SitePolicy:
     signing
         How outputs are signed.
     is_marked
-        Whether changed faces get the invisible mark.
+        Whether changed faces get the mark of this site. Not by default: it shows a little on smooth skin.
     """
 
     consent_mode: Mode = "off"
@@ -60,7 +60,7 @@ class SitePolicy:
     content_licences: LicencePolicy = "commercial"
     models_paths: tuple[str, ...] = ()
     signing: Signing = OF_THIS_MACHINE
-    is_marked: bool = True
+    is_marked: bool = False
 
     @property
     def has_blocklist(self) -> bool:
