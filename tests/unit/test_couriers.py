@@ -36,9 +36,7 @@ def test_a_worker_offers_what_is_in_queues_that_it_does_not_serve(queue):
         assert channel.queue_declare(queue, passive=True).message_count == before + 1
 
 
-@pytest.mark.parametrize(
-    ("broker", "arguments"), [("amqp://host//", {"x-queue-type": "quorum"}), ("redis://host", None)]
-)
+@pytest.mark.parametrize(("url", "arguments"), [("amqp://host//", {"x-queue-type": "quorum"}), ("redis://host", None)])
 def test_who_sends_and_who_takes_declare_a_queue_alike(url, arguments):
     app = build_app(url, ["gpu"])
     (taken,) = app.conf.task_queues
