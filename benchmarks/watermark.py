@@ -146,7 +146,7 @@ def main() -> None:
             mine = find_in_frames(framed(pictures), analyser)
             found[name].append(mine is not None and mine.id == mark)
             wrong += mine is not None and mine.id != mark
-            line.append(f"{mine.confidence:.2f}" if mine else "-")
+            line.append("-" if mine is None else f"{mine.confidence:.2f}" + ("" if mine.id == mark else " WRONG"))
         eyes = float(np.median(np.ptp(meshes[0][:, :, 0], axis=1)))
         print(f"{path.name[:40]:<41}face {eyes:4.0f} px of {width} x {height}, {ratios[-1]:.1f} dB  {' '.join(line)}",
               flush=True)  # fmt: skip
