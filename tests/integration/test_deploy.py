@@ -295,7 +295,7 @@ def test_compose_holds_what_it_names():
             source = volume.split(":")[0]
             if not source.startswith(("/", ".")):
                 assert source in found["volumes"], (name, source)
-            elif source.startswith("./") and not source.startswith(("./monitoring/", "./models")):
+            elif source.startswith("./") and source != "./models":
                 assert (DEPLOY / source).exists(), (name, source)
     assert used == set(found["secrets"])
 
@@ -426,3 +426,18 @@ def test_the_table_of_sizes_is_what_its_script_computes():
     assert all(line in page for line in lines)
     assert done.startswith("A model, not a measurement.")
     assert "a model, not a measurement" in page
+
+
+def test_prometheus_finds_the_services_of_compose():
+    found = compose()["services"]
+    jobs = yaml.safe_load((DEPLOY / "monitoring/prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    hosts = {target.split(":")[0] for job in jobs for one in job.get("static_configs", []) for target in one["targets"]}
+    hosts |= {name for job in jobs for one in job.get("dns_sd_configs", []) for name in one["names"]}
+    asked = {"prometheus", *found}
+    for service in found.values():
+        if isinstance(service["networks"], dict):
+            asked |= {alias for network in service["networks"].values() for alias in network["aliases"]}
+    assert {"api", "worker"} <= hosts
+    assert hosts <= asked, hosts - asked
+    for name in ("api", "worker-cpu", "worker-gpu"):
+        assert found[name]["environment"]["FACEFUSION_METRICS_PORT"] == "9464"
