@@ -26,6 +26,7 @@ _PATH = re.compile(
 )
 _ROUTE = re.compile(r"^/[\w/{}:.-]*$")
 _plan: tuple[Form, str] = ("", "info")
+logging.getLogger("facefusion").addHandler(logging.NullHandler())  # nothing is written where nobody asked for a log
 
 
 @contextmanager

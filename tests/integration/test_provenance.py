@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import av
-import c2pa
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from tests.live import wait_until
 
+import facefusion
 from facefusion.apps import cli
 from facefusion.errors import OutputRefused, SigningRefused
 from facefusion.jobs.local import LocalJobs
@@ -28,6 +30,7 @@ from facefusion.jobs.once import render_target, run
 from facefusion.media.image import Photo, write_photo
 from facefusion.pipeline.runner import analyse_target
 from facefusion.policy import provenance
+from facefusion.policy.credentials import load_c2pa
 from facefusion.policy.provenance import Signed, sidecar_of, sign
 from facefusion.policy.signing import OF_THIS_MACHINE, Signing, make_identity
 from facefusion.policy.site import SitePolicy
@@ -38,6 +41,7 @@ from facefusion.service.provenance import describe_signing, verify_file
 from facefusion.testing.clips import make_clip
 from facefusion.testing.provenance import content_of
 
+c2pa = load_c2pa()
 INSIDE = (".mp4", ".m4v", ".mov", ".jpg", ".png", ".webp", ".tiff", ".heic", ".avif")
 BESIDE = (".mkv", ".webm", ".bmp")
 BLUR = {"processors": ["face_anonymiser"], "face_anonymiser_model": "blur"}
@@ -476,3 +480,16 @@ def test_verify_tells_in_words_and_by_its_exit_code(tmp_path, signing, capsys, m
     assert [one["state"] for one in told] == ["tampered", "valid"]
     assert call("verify", tmp_path / "nothing.jpg") == 3
     assert call("verify", path, "--trust", bare) == 2
+
+
+def test_nothing_is_loaded_from_the_working_folder(tmp_path):
+    """c2pa-python by itself looks for its library there first."""
+    name = {"darwin": "libc2pa_c.dylib", "win32": "c2pa_c.dll"}.get(sys.platform, "libc2pa_c.so")
+    (tmp_path / name).write_bytes(b"not a library")
+    script = "from facefusion.policy.credentials import load_c2pa; print(load_c2pa().sdk_version())"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(facefusion.__file__).parents[1])},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.match(r"\d+\.\d+", done.stdout)

@@ -133,7 +133,9 @@ class World:
         self.asset = self.client.post("/v1/assets", content=photo, headers=anna).json()["id"]
         made = self.client.post("/v1/uploads", headers={**anna, **TUS, "Upload-Length": "10"})
         self.upload = made.headers["location"].rpartition("/")[2]
-        batch = self.client.post("/v1/batches", json={"targets": [self.asset]}, headers=anna).json()
+        batch = self.client.post(
+            "/v1/batches", json={"sources": [[self.asset]], "targets": [self.asset]}, headers=anna
+        ).json()
         self.batch, self.job = batch["id"], batch["jobs"][0]
 
     def key(self, tenant, scopes=ALL, expires_in_s=None):

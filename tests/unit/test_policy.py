@@ -495,7 +495,9 @@ def test_a_policy_of_a_site_that_cannot_be_read_stops_everything(places, tmp_pat
 
 def test_a_policy_is_told_without_where_it_is():
     site = policy_of(PolicySettings(consent_mode="require", consent_ledger=Path("/secret/l"), blocklist_key="abc"))
-    assert site.as_dict() == {"consent": "require", "consent_of": "everyone", "blocklist": False, "content": "off"}
+    assert site.as_dict() == {
+        "consent": "require", "consent_of": "everyone", "blocklist": False, "content": "off", "watermark": "off",
+    }  # fmt: skip
     assert "abc" not in repr(site)
 
 

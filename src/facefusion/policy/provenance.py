@@ -18,6 +18,7 @@ from typing import IO, Any, Literal
 
 from facefusion.errors import OutputRefused, SigningRefused
 from facefusion.policy.container import MEDIA_TYPES, kind_of, outer_hash
+from facefusion.policy.credentials import load_c2pa
 from facefusion.policy.signing import Signer
 from facefusion.policy.statement import PARENT, Statement
 from facefusion.workplace import refusal
@@ -121,7 +122,7 @@ def sign(path: Path, statement: Statement, signer: Signer, asked: Path | None = 
     OutputRefused
         When there is no room.
     """
-    import c2pa
+    c2pa = load_c2pa()
 
     with path.open("rb") as file:
         unsigned = hashlib.file_digest(file, "sha256").hexdigest()
@@ -166,7 +167,7 @@ def _sign(
     signer: Signer,
     facts: Mapping[str, str],
 ) -> str:
-    import c2pa
+    c2pa = load_c2pa()
 
     told = statement.manifest(media_type, facts)
     parent, opened = _parent(stack, context, statement)
@@ -201,7 +202,7 @@ def _parent(
     stack: ExitStack, context: Any, statement: Statement
 ) -> tuple[dict[str, Any] | None, tuple[str, IO[bytes]] | None]:
     """The target as an ingredient, and where it has a manifest of its own: its media type and the open file."""
-    import c2pa
+    c2pa = load_c2pa()
 
     target = statement.target
     if target is None:
@@ -225,7 +226,7 @@ def _parent(
 
 def _pictures(context: Any, media_type: str, file: IO[bytes]) -> list[str]:
     """Thumbnails in the manifests of a target: they show the old face."""
-    import c2pa
+    c2pa = load_c2pa()
 
     file.seek(0)
     with c2pa.Reader(media_type, file, context=context) as reader:
@@ -241,7 +242,7 @@ def _pictures(context: Any, media_type: str, file: IO[bytes]) -> list[str]:
 
 
 def _c2pa_signer(stack: ExitStack, signer: Signer) -> Any:
-    import c2pa
+    c2pa = load_c2pa()
 
     algorithm = c2pa.C2paSigningAlg[signer.algorithm.upper()]
     if signer.callback is not None:
@@ -271,7 +272,7 @@ def mapped(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def _own_errors(path: Path) -> Iterator[None]:
-    import c2pa
+    c2pa = load_c2pa()
 
     try:
         yield

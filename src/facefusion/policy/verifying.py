@@ -20,6 +20,7 @@ from facefusion.policy.container import (
     kind_of,
     outer_hash,
 )
+from facefusion.policy.credentials import load_c2pa
 from facefusion.policy.provenance import SIDECAR, is_sidecar, mapped, sidecar_of
 from facefusion.policy.statement import LABEL, SOFTWARE
 
@@ -254,7 +255,7 @@ def _with(finding: Finding, state: State, is_own: bool, problems: Sequence[str])
 
 def _read(path: Path, kind: str, beside: Path | None, anchors: bytes) -> tuple[dict[str, Any] | None, list[str]]:
     """What the manifests say, and codes of what is wrong with the newest."""
-    import c2pa
+    c2pa = load_c2pa()
 
     settings: dict[str, Any] = {
         "verify": {"verify_trust": True, "remote_manifest_fetch": False, "ocsp_fetch": False},
