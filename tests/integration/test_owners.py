@@ -203,7 +203,7 @@ def test_the_library_in_threads_with_outputs_of_one_stem_keeps_them_apart(clip, 
         thread.join()
     assert errors == []
     assert digest(outputs[0]) == digest(outputs[3]) == wanted
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["deep", "o.mkv", "o.mov", "o.mp4"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["deep", "o.mkv", "o.mkv.c2pa", "o.mov", "o.mp4"]
 
 
 def test_a_job_that_somebody_only_looks_at_is_run_a_moment_later(jobs, recipe, tmp_path, wanted, monkeypatch):
@@ -520,12 +520,13 @@ def test_other_parts_or_a_job_that_is_running_are_not_taken_over(jobs, recipe):
 
 def test_the_message_says_that_parts_are_there_and_from_where(jobs, recipe, capsys):
     from facefusion.apps.show import Show
+    from facefusion.policy.site import NO_POLICY
     from facefusion.settings import JobSettings
 
     job = jobs.create(recipe())
     stop_at(jobs, job.id, "render")
     with Show("bar") as show:
-        door.run_recipe(recipe("p.mp4"), JobSettings(jobs_path=jobs.folder, worker_count=1), show)
+        door.run_recipe(recipe("p.mp4"), JobSettings(jobs_path=jobs.folder, worker_count=1), NO_POLICY, show)
     told = "".join(capsys.readouterr())
     assert "goes on: 3 parts are there already, from job" in " ".join(told.split())
 

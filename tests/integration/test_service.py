@@ -42,6 +42,7 @@ from facefusion.service.models import Models
 from facefusion.service.values import Advanced, Changed, Happened
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
+from facefusion.testing.provenance import content_of
 
 
 @pytest.fixture(autouse=True)
@@ -258,7 +259,7 @@ def test_a_photo_is_a_job_with_the_same_bytes(jobs, recipe, tmp_path, target_pho
     far = (tmp_path / "r.json").read_text()
     with pytest.raises(QualityTooLow):
         run(recipe("near.png", target_path=target_photo, **report))
-    assert (tmp_path / "far.png").read_bytes() == (tmp_path / "near.png").read_bytes()
+    assert content_of(tmp_path / "far.png") == content_of(tmp_path / "near.png")
     assert (tmp_path / "r.json").read_text() == far
     shown = jobs.picture(job.id)
     assert (shown.is_changed, shown.notes) == (True, ())
