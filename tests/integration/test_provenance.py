@@ -27,6 +27,7 @@ from facefusion.apps import cli
 from facefusion.errors import OutputRefused, SigningRefused
 from facefusion.jobs.local import LocalJobs
 from facefusion.jobs.once import render_target, run
+from facefusion.jobs.storage import ObjectStorage
 from facefusion.media.image import Photo, write_photo
 from facefusion.pipeline.runner import analyse_target
 from facefusion.policy import provenance
@@ -493,3 +494,16 @@ def test_nothing_is_loaded_from_the_working_folder(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert re.match(r"\d+\.\d+", done.stdout)
+
+
+def test_a_target_in_the_storage_of_a_cluster_keeps_its_manifest_as_parent(tmp_path, signing):
+    obstore = pytest.importorskip("obstore")
+    objects = ObjectStorage("memory:///", tmp_path / "cache")
+    objects._store = obstore.store.MemoryStore()
+    target = make(tmp_path / "target.png")
+    signed = sign(target, statement(), signing.signer(), target)
+    objects.put("job/target.png", target)
+    output = make(tmp_path / "output.png")
+    sign(output, statement(target=Target("cc", lambda: objects.open_range("job/target.png"))), signing.signer(), output)
+    (parent,) = [one for one in verify(output).ingredients if one.role == "parentOf"]
+    assert parent.manifest == signed.manifest

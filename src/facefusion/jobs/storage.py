@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -424,10 +425,11 @@ BLOCK_BYTES, BLOCKS = 1 << 20, 24
 """Objects are read in blocks of this size, and so many are remembered: a demuxer jumps back and forth."""
 
 
-class _Ranged:
+class _Ranged(io.RawIOBase):
     """A seekable file over an object, read in blocks."""
 
     def __init__(self, size_bytes: int, fetch: Callable[[int, int], bytes]) -> None:
+        super().__init__()
         self._size, self._fetch = size_bytes, fetch
         self._at = 0
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
@@ -458,8 +460,15 @@ class _Ranged:
     def tell(self) -> int:
         return self._at
 
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
     def close(self) -> None:
         self._blocks.clear()
+        super().close()
 
 
 def open_storage(url: str, cache: Path, limit_bytes: int | None = None) -> Storage:
