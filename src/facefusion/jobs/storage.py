@@ -444,6 +444,11 @@ class _Ranged(io.RawIOBase):
             self._at += len(part)
         return b"".join(parts)
 
+    def readinto(self, buffer: Any) -> int:
+        part = self.read(memoryview(buffer).nbytes)
+        memoryview(buffer).cast("B")[: len(part)] = part
+        return len(part)
+
     def _block(self, number: int) -> bytes:
         if number not in self._blocks:
             start = number * BLOCK_BYTES
