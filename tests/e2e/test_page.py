@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import pytest
 from tests.live import LiveServer
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, wait_until
 from tests.servers import need
 
 from facefusion.imaging.resample import resize_pixels
@@ -387,7 +387,7 @@ def test_a_job_is_cancelled_in_the_middle_of_rendering(visit, tmp_path):
     one.see_change()
     job = one.render()
     ask = "job => fetch(`/v1/jobs/${job}`).then(answer => answer.json())"
-    one.page.wait_for_function(f"job => ({ask})(job).then(told => told.progress.stage === 'render')", arg=job)
+    wait_until(lambda: one.page.evaluate(ask, job)["progress"]["stage"] == "render")
     stopped = one.service.hands()
     try:
         for process in stopped:  # so that it is in the middle for as long as it is looked at
