@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from facefusion.errors import FaceFusionError
+from facefusion.errors import FaceFusionError, OutputRefused
 from facefusion.workplace import Workplace, final_path, is_owned, refusal, user_workplace
 
 LONG_BYTES = 180
@@ -164,6 +164,24 @@ def save_bytes(path: Path, content: bytes) -> None:
     """
     with replacing(path) as made:
         made.write_bytes(content)
+
+
+def save_private(path: Path, content: bytes) -> None:
+    """Write a small file whole or not at all, for its owner alone; nobody else can read it at any moment.
+
+    Raises
+    ------
+    OutputRefused
+    """
+    try:
+        with replacing(path) as made:
+            made.touch(mode=0o600)
+            os.chmod(made, 0o600)
+            made.write_bytes(content)
+    except OutputRefused:  # which is an OSError, too
+        raise
+    except OSError as error:
+        raise refusal(error, path) from error
 
 
 def _sync(path: Path) -> None:

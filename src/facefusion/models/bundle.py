@@ -31,7 +31,7 @@ from facefusion.models.licences import check_licence
 from facefusion.models.spec import ModelSpec, parse_spec
 from facefusion.models.store import ModelStore, OnBytes, missing
 from facefusion.wording import agreed, counted
-from facefusion.writing import replacing, save_bytes
+from facefusion.writing import replacing, save_bytes, save_private
 
 FORMAT = "facefusion-bundle-1"
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
@@ -58,9 +58,7 @@ def load_or_make_key(path: Path) -> Ed25519PrivateKey:
             raise BundleRefused(f"{path} is not an ed25519 key.", "Name another with --key.")
         return key
     made = Ed25519PrivateKey.generate()
-    with replacing(path) as new:
-        new.touch(0o600)
-        new.write_bytes(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    save_private(path, made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return made
 
 

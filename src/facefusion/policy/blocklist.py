@@ -24,10 +24,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from facefusion.documents import border
-from facefusion.errors import OutputRefused, PolicyUnready, RecipeError
+from facefusion.errors import PolicyUnready, RecipeError
 from facefusion.plugins.protocols import FloatArray
-from facefusion.workplace import refusal, take
-from facefusion.writing import replacing
+from facefusion.workplace import take
+from facefusion.writing import save_private
 
 FORMAT = "facefusion-blocklist-1"
 KEY_BYTES = 32
@@ -169,7 +169,7 @@ class Blocklist:
             nonce = secrets.token_bytes(_NONCE_BYTES)
             sealed = AESGCM(self._find_key(is_making=not self.path.exists())).encrypt(nonce, content, FORMAT.encode())
             document = {"format": FORMAT, "nonce": _text(nonce), "sealed": _text(sealed)}
-            _save(self.path, json.dumps(document).encode())
+            save_private(self.path, json.dumps(document).encode())
         finally:
             lock.release()
 
@@ -182,7 +182,7 @@ class Blocklist:
                 raise PolicyUnready(
                     f"The key of the blocklist {path} is missing.", "Bring it back, or set FACEFUSION_BLOCKLIST_KEY."
                 )
-            _save(path, _text(secrets.token_bytes(KEY_BYTES)).encode())
+            save_private(path, _text(secrets.token_bytes(KEY_BYTES)).encode())
         with border(PolicyUnready, f"The key of the blocklist {path} cannot be read", "Check its permissions."):
             if os.name != "nt" and stat.S_IMODE(path.stat().st_mode) & 0o077:
                 raise PolicyUnready(f"Others may read the key of the blocklist {path}.", f"Run: chmod 600 {path}")
@@ -212,16 +212,3 @@ def _write(entry: Blocked) -> dict[str, Any]:
 
 def _text(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")
-
-
-def _save(path: Path, content: bytes) -> None:
-    """Write a file for its owner alone."""
-    try:
-        with replacing(path) as made:
-            made.touch(mode=0o600)
-            os.chmod(made, 0o600)
-            made.write_bytes(content)
-    except OSError as error:
-        if isinstance(error, OutputRefused):
-            raise
-        raise refusal(error, path) from error

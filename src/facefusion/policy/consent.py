@@ -8,11 +8,9 @@ no biometric template to lose, and a better recogniser needs no new photos.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -25,8 +23,8 @@ from facefusion.documents import load_toml
 from facefusion.errors import OutputRefused, PolicyUnready, RecipeError
 from facefusion.recipe import CONSENT_REF
 from facefusion.wording import counted
-from facefusion.workplace import make_folder, refusal, take
-from facefusion.writing import replacing
+from facefusion.workplace import make_folder, take
+from facefusion.writing import save_private
 
 FORMAT = "facefusion-consents-1"
 Use = Literal["source", "target"]
@@ -226,7 +224,7 @@ class Ledger:
                 raise RecipeError(f"There is a consent '{ref}' already.", "Choose another reference; old ones stay.")
             folder = make_folder(self.photos / ref)
             for photo, content in zip(named, contents, strict=True):
-                _save(folder.parent / photo.file, content)
+                save_private(folder.parent / photo.file, content)
             return (*known, entry)
 
         self._change(enter)
@@ -274,7 +272,7 @@ class Ledger:
             changed = change(self.load(must_exist=False))
             entries = [entry.model_dump(mode="python", exclude_none=True) for entry in changed]
             text = tomli_w.dumps({"format": FORMAT, "consent": [_plain(entry) for entry in entries]})
-            _save(self.path, text.encode())
+            save_private(self.path, text.encode())
             return changed
         finally:
             lock.release()
@@ -305,19 +303,6 @@ def _read(path: Path) -> bytes:
 def _ending(path: Path) -> str:
     ending = path.suffix.lower()
     return ending if re.fullmatch(r"\.[a-z0-9]{1,8}", ending) else ".photo"
-
-
-def _save(path: Path, content: bytes) -> None:
-    """Write a file for its owner alone."""
-    try:
-        with replacing(path) as made:
-            made.write_bytes(content)
-            with suppress(OSError):
-                os.chmod(made, 0o600)
-    except OSError as error:
-        if isinstance(error, OutputRefused):
-            raise
-        raise refusal(error, path) from error
 
 
 def _first_of(error: Exception) -> str:

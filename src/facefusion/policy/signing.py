@@ -19,7 +19,7 @@ import platformdirs
 
 from facefusion.errors import OutputRefused, SigningRefused
 from facefusion.workplace import make_folder, take
-from facefusion.writing import replacing
+from facefusion.writing import save_private
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -247,14 +247,9 @@ def _load_or_make(home: Path) -> tuple[bytes, bytes]:
         with lock:
             if not (home / KEY).is_file():
                 chain, key = make_identity()
-                try:
-                    # The key last: where it is, the chain is too.
-                    for path, content in ((home / CHAIN, chain), (home / KEY, key)):
-                        with replacing(path) as new:
-                            new.touch(0o600)
-                            new.write_bytes(content)
-                except OSError as error:
-                    raise OutputRefused(f"{home} cannot be written: {error}.", "Check the folder.") from error
+                # The key last: where it is, the chain is too.
+                for path, content in ((home / CHAIN, chain), (home / KEY, key)):
+                    save_private(path, content)
     chain, key = _read(home / CHAIN), _read(home / KEY)
     if os.name != "nt" and stat.S_IMODE((home / KEY).stat().st_mode) & 0o077:
         with suppress(OSError):
