@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,6 @@ from facefusion.pipeline.resolved import resolve
 from facefusion.policy.mark import MAX_HYPOTHESES, FoundMark, decode, least_cosine
 from facefusion.recipe import Recipe
 from facefusion.types.frame import Frame
-from facefusion.types.track import Tracks
 
 FloatArray = npt.NDArray[np.float32]
 MAX_FRAMES = 400
@@ -49,7 +48,17 @@ def find_mark(path: Path, recipe: Recipe | None = None) -> FoundMark | None:
     analyser = build_analyser(resolve(recipe or Recipe(faces="all")))
     if find_kind(path) == "photo":
         return find_in_frames([photo_frame(read_photo(path, allow_8bit=True))], analyser)
-    return find_in_frames(islice(ClipReader(path, allow_8bit=True), MAX_FRAMES), analyser)
+    return find_in_frames(_Frames(path), analyser)
+
+
+class _Frames:
+    """The first frames of a clip, read anew each time that they are asked for: in memory they might not all fit."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __iter__(self) -> Iterator[Frame]:
+        return islice(ClipReader(self._path, allow_8bit=True), MAX_FRAMES)
 
 
 def find_in_frames(frames: Iterable[Frame], analyser: Analyser) -> FoundMark | None:
@@ -58,42 +67,38 @@ def find_in_frames(frames: Iterable[Frame], analyser: Analyser) -> FoundMark | N
     Parameters
     ----------
     frames
-        All of one size; they are held in memory as long as this takes.
+        All of one size; they are gone through twice.
     analyser
         Finds the faces.
     """
-    held = list(frames)
-    if not held:
+    first = next(iter(frames), None)
+    if first is None:
         return None
-    return find_in_tracks(held, analyser.analyse(held))
-
-
-def find_in_tracks(frames: list[Frame], tracks: Tracks) -> FoundMark | None:
-    """The mark in frames where it is known who is where."""
+    tracks = analyser.analyse(frames)
     least = least_cosine(MAX_HYPOTHESES)
-    chosen = sorted(tracks.tracks, key=lambda track: -len(track.frames))[:MAX_FACES]
     bin_count = PATTERN_COUNT * _BINS_PER_KEY
     assert MAX_FACES * lay_count(bin_count) <= MAX_HYPOTHESES
-    for track in chosen:
-        sums: list[FloatArray | None] = [None] * bin_count
-        counts = [0] * bin_count
-        for frame in frames:
-            for _, row in tracks.at(frame.pts, (track.track_id,)):
-                grid = sample_grid(frame.pixels, mesh_five(track.meshes[row]))
-                if grid is None:
-                    continue
-                moment = (frame.pts - frames[0].pts) * frame.time_base
-                number = int(moment * _BINS_PER_KEY // Fraction(1)) % bin_count
-                before = sums[number]
-                sums[number] = grid if before is None else before + grid
-                counts[number] += 1
-        if not any(counts):
+    chosen = sorted(tracks.tracks, key=lambda track: -len(track.frames))[:MAX_FACES]
+    sums: dict[int, list[FloatArray | None]] = {track.track_id: [None] * bin_count for track in chosen}
+    counts = {track.track_id: [0] * bin_count for track in chosen}
+    for frame in frames if chosen else ():
+        number = int((frame.pts - first.pts) * frame.time_base * _BINS_PER_KEY // Fraction(1)) % bin_count
+        for track, row in tracks.at(frame.pts, tuple(sums)):
+            grid = sample_grid(frame.pixels, mesh_five(track.meshes[row]))
+            if grid is None:
+                continue
+            before = sums[track.track_id][number]
+            sums[track.track_id][number] = grid if before is None else before + grid
+            counts[track.track_id][number] += 1
+    for track_id, seen in counts.items():
+        if not any(seen):
             continue
         means = [
-            None if total is None else total / np.float32(count) for total, count in zip(sums, counts, strict=True)
+            None if total is None else total / np.float32(count)
+            for total, count in zip(sums[track_id], seen, strict=True)
         ]
         for way in read_grids(means, _BINS_PER_KEY):
             found = decode(way.soft)
             if found.cosine >= least:
-                return FoundMark(found.id.site, found.id.job, found.wrong, sum(counts), found.cosine)
+                return FoundMark(found.id.site, found.id.job, found.wrong, sum(seen), found.cosine)
     return None

@@ -85,11 +85,13 @@ class ProvenanceBody(BaseModel):
     problems: list[str]
 
 
-def look(path: str, sidecar: str, signing: Signing) -> dict[str, Any]:
+def look(path: str, sidecar: str, signing: Signing, is_marked: bool) -> dict[str, Any]:
     """What a file says, as plain values; done in a process of its own."""
-    from facefusion.service.provenance import verify_file
+    from facefusion.service.provenance import find_mark, verify_file
 
-    found = verify_file(Path(path), None, signing, sidecar=Path(sidecar) if sidecar else None).as_dict()
+    # Looking for a mark takes as long as finding faces, and nobody waits for that where none are set.
+    beside, look_for = Path(sidecar) if sidecar else None, find_mark if is_marked else None
+    found = verify_file(Path(path), None, signing, look_for, beside).as_dict()
     del found["file"]
     return found
 
@@ -110,8 +112,8 @@ def provenance(
         except FileNotFoundError as error:
             raise NotThere(f"The file of asset {asset.id} is gone.", "Upload it again.") from error
         sidecar = _manifest(service, asset, stack)
-        signing = service.config.backend.policy.signing
-        found = service.studio.call(look, VERIFY_S, str(path), str(sidecar or ""), signing)
+        site = service.config.backend.policy
+        found = service.studio.call(look, VERIFY_S, str(path), str(sidecar or ""), site.signing, site.is_marked)
     if found["state"] == "marked-only" and found["is_own"]:
         found["job"] = service.jobs.find_marked(found["watermark"], principal.tenant)
     return ProvenanceBody(**found)

@@ -2,60 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from facefusion.errors import FaceFusionError
 from facefusion.policy.mark import MarkId, site_id
 from facefusion.policy.signing import KEY, OF_THIS_MACHINE, Signing
-from facefusion.policy.verifying import FindMark, Ingredient, Signature, State, load_anchors, verify
+from facefusion.policy.verifying import Finding, FindMark, load_anchors, verify
 from facefusion.service.values import Problem
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
-    """What a file says of how it was made: see `facefusion.policy.verifying.Finding`.
+class Verification(Finding):
+    """What a file says of how it was made: see `facefusion.policy.verifying.Finding`. ``is_own`` is also whether this
+    site set the invisible mark.
 
     Attributes
     ----------
     file
         Which, as it was named.
-    state
-        ``trusted``, ``valid``, ``tampered``, ``marked-only`` or ``none``.
-    is_own
-        Whether this machine or site signed, or set the invisible mark.
-    is_beside
-        Whether the manifest lies in a file of its own.
-    manifest, signature, software, version, actions, digital_source_type, when, models, ingredients, recipe, job
-        What is said: by whom, with what, what was done, when, of what.
-    consent, watermark, unsigned_sha256
-        And what is known of consent, the id of the invisible mark, and the hash of the file before it was signed.
-    problems
-        Codes of what is wrong.
     """
 
-    file: str
-    state: State
-    is_own: bool = False
-    is_beside: bool = False
-    manifest: str = ""
-    signature: Signature | None = None
-    software: str = ""
-    version: str = ""
-    actions: tuple[str, ...] = ()
-    digital_source_type: str = ""
-    when: str = ""
-    models: tuple[Mapping[str, str], ...] = ()
-    ingredients: tuple[Ingredient, ...] = ()
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    job: str = ""
-    consent: Mapping[str, Any] | None = None
-    watermark: str = ""
-    unsigned_sha256: str = ""
-    problems: tuple[str, ...] = ()
+    file: str = ""
 
     @property
     def is_intact(self) -> bool:
@@ -64,7 +35,7 @@ class Verification:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return {"file": self.file, **asdict(self)}
 
 
 FindJob = Callable[[str], str]
@@ -112,7 +83,7 @@ def verify_file(
     """
     anchors = b"" if trust is None else load_anchors(trust)
     found = verify(path, anchors, signing.own_roots(), find_mark, sidecar)
-    told = Verification(str(path), **{name: getattr(found, name) for name in found.__dataclass_fields__})
+    told = Verification(**{one.name: getattr(found, one.name) for one in fields(found)}, file=str(path))
     if told.state != "marked-only" or not _is_of_this_site(told.watermark):
         return told
     return replace(told, is_own=True, job=find_job(told.watermark) if find_job is not None else "")
