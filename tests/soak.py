@@ -32,6 +32,7 @@ from facefusion.jobs.storage import hash_file
 from facefusion.media.generate import write_test_clip
 from facefusion.media.image import Photo, write_photo
 from facefusion.media.reader import ClipReader
+from facefusion.policy.provenance import is_sidecar, sidecar_of, wants_sidecar
 from facefusion.recipe import build_recipe
 from facefusion.testing.fakes import sample_path
 from facefusion.testing.provenance import content_of
@@ -190,6 +191,8 @@ def portrait(folder: Path) -> dict[str, str]:
         name = str(path.relative_to(folder))
         if path.is_symlink():
             found[name] = f"link to {os.readlink(path)}"
+        elif is_sidecar(path):
+            found[name] = "manifest"
         elif path.is_file():
             found[name] = f"{path.stat().st_nlink} names, {digest(path)}"
         else:
@@ -593,6 +596,7 @@ class Soak:
     def check_left(self) -> None:
         """Nothing of ours but outputs is there, and everything of others is as it was."""
         known = {*self.allowed(), *(path.with_suffix(".mkv") for path in self.allowed())}
+        known |= {sidecar_of(path) for path in known if wants_sidecar(path)}
         theirs, mine = self.before
         if portrait(self.folder / "mine") != mine or (self.folder / "precious").read_text() != "precious":
             self.faults.append("files outside were touched")

@@ -24,7 +24,7 @@ from tests.live import wait_until
 
 import facefusion
 from facefusion.apps import cli
-from facefusion.errors import OutputRefused, SigningRefused
+from facefusion.errors import MediaMissing, OutputRefused, SigningRefused
 from facefusion.jobs.local import LocalJobs
 from facefusion.jobs.once import render_target, run
 from facefusion.jobs.storage import ObjectStorage
@@ -107,6 +107,23 @@ def test_a_signed_file_is_valid_and_trusted_by_who_knows_the_root(output):
     assert verify(path, anchors=make_identity()[0]).state == "valid"
     assert not verify(path, own=make_identity()[0]).is_own
     assert content_of(path) == before
+
+
+def test_a_manifest_stands_for_the_file_that_it_is_of(tmp_path, signing):
+    path = make(tmp_path / "a.bmp")
+    sign(path, statement(), signing.signer())
+    assert verify(sidecar_of(path)) == verify(path)
+    assert verify(path).state == "valid"
+    path.rename(tmp_path / "b.bmp")
+    with pytest.raises(MediaMissing, match=r"a\.bmp, the file that it is of, is not beside it"):
+        verify(sidecar_of(path))
+
+
+def test_a_name_that_leaves_no_room_for_a_manifest_beside_it_is_verified(tmp_path, signing):
+    path = make(tmp_path / f"{'n' * 251}.png")
+    assert verify(path).state == "none"
+    sign(path, statement(), signing.signer(), path)
+    assert verify(path).state == "valid"
 
 
 def test_a_signed_file_holds_no_picture_but_its_own(output):

@@ -134,7 +134,7 @@ def sign(path: Path, statement: Statement, signer: Signer, asked: Path | None = 
     if is_inside:
         with mapped(path) as content:
             facts["outer_sha256"] = outer_hash(content, kind)
-    made = path.with_name(f"{path.name}.signed") if is_inside else None
+    made = path.with_name(f"{path.name[:32]}.signed") if is_inside else None  # names may have no room
     try:
         with _own_errors(asked or path), ExitStack() as stack:
             context = stack.enter_context(c2pa.Context.from_dict(_SETTINGS))

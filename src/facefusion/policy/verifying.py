@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -144,7 +145,7 @@ def verify(
     Parameters
     ----------
     path
-        Photo or clip.
+        Photo or clip; a manifest beside one stands for the file that it is of.
     anchors
         Certificates of authorities that are trusted, as PEM; empty trusts nobody.
     own
@@ -157,8 +158,10 @@ def verify(
     Raises
     ------
     MediaMissing, MediaUnreadable
-        When the file cannot be read.
+        When the file cannot be read, or a manifest lies there alone.
     """
+    if sidecar is None and is_sidecar(path):
+        path, sidecar = _subject(path), path
     try:
         with path.open("rb") as file:
             head = file.read(4096)
@@ -220,10 +223,21 @@ def unsigned_hash(path: Path) -> str:
 
 def _sidecar(path: Path) -> Path | None:
     """The manifest beside a file: ours, or one of other programs, which leave its ending out."""
-    names = (sidecar_of(path), path.with_suffix(SIDECAR))
-    return next(
-        (name for name in names if name != path and (name == names[0] or is_sidecar(name)) and name.is_file()), None
-    )
+    ours, others = sidecar_of(path), path.with_suffix(SIDECAR)
+    if os.path.isfile(ours):  # also where the name is too long to be one
+        return ours
+    return others if others != path and is_sidecar(others) else None
+
+
+def _subject(manifest: Path) -> Path:
+    """The file that a manifest beside it is of."""
+    path = manifest.with_suffix("")
+    if not os.path.isfile(path):
+        raise MediaMissing(
+            f"{manifest} is a manifest; {path.name}, the file that it is of, is not beside it.",
+            "Put the two into one folder, and name the photo or clip.",
+        )
+    return path
 
 
 def _look(path: Path, kind: str, beside: Path | None, anchors: bytes, own: bytes) -> Finding:
