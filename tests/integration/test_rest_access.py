@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import socket
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -668,3 +670,23 @@ def test_a_body_that_nobody_can_read_is_refused_with_what_to_do(world, content):
     assert_problem(answer, 400, "bad_request")
     assert answer.json()["hint"]
     assert answer.json()["detail"].endswith(".")
+
+
+def test_answers_are_sent_at_once(tmp_path):
+    async def connect() -> int:
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[int] = loop.create_future()
+
+        class Side(asyncio.Protocol):
+            def connection_made(self, transport):
+                used = transport.get_extra_info("socket")
+                told.set_result(used.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+        server = await loop.create_server(Side, sock=listen(ServerConfig(Backend(tmp_path), port=0)))
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        found = await told
+        writer.close()
+        server.close()
+        return found
+
+    assert asyncio.run(connect())

@@ -216,13 +216,18 @@ def _patient(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         store: Any = args[0]
-        attempts = Retrying(
-            retry=retry_if_exception(store._may_pass),
-            stop=stop_after_delay(store.patience_s),
-            wait=wait_exponential(0.05, max=2.0),
-            reraise=True,
-        )
         try:
+            try:
+                return function(*args, **kwargs)
+            except Exception as error:
+                if not store._may_pass(error):
+                    raise
+            attempts = Retrying(
+                retry=retry_if_exception(store._may_pass),
+                stop=stop_after_delay(store.patience_s),
+                wait=wait_exponential(0.05, max=2.0),
+                reraise=True,
+            )
             return attempts(function, *args, **kwargs)
         except FaceFusionError:
             raise
@@ -260,7 +265,7 @@ class JobStore:
     def __init__(self, url: str, patience_s: float = PATIENCE_S, clock: Callable[[], float] = time.time) -> None:
         self.url, self.patience_s, self._clock = url, patience_s, clock
         self._is_sqlite = url.startswith("sqlite")
-        options: dict[str, Any] = {"pool_pre_ping": True, "hide_parameters": True}
+        options: dict[str, Any] = {"pool_pre_ping": not url.startswith("sqlite"), "hide_parameters": True}
         if self._is_sqlite:
             options["connect_args"] = {"timeout": min(patience_s, 10.0), "check_same_thread": False}
         try:

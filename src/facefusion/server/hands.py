@@ -40,8 +40,8 @@ def follow_parent() -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-NICE = 5
-"""By how much the work of processes gives way to whoever only asks how things are."""
+NICE, NICE_JOBS = 5, 10
+"""By how much a look at a file, and the work of jobs, give way to whoever only asks how things are."""
 
 
 def log_faults() -> None:
@@ -55,7 +55,7 @@ def log_faults() -> None:
     log.addHandler(handler)
 
 
-def begin_child(memory_bytes: int = 0, log: tuple[journal.Form, str] = ("", "info")) -> None:
+def begin_child(memory_bytes: int = 0, log: tuple[journal.Form, str] = ("", "info"), nice: int = NICE) -> None:
     """What every process does first: end with its parent, leave Ctrl-C to it, give way, and keep to some memory."""
     journal.set_up(*log)
     log_faults()
@@ -63,7 +63,7 @@ def begin_child(memory_bytes: int = 0, log: tuple[journal.Form, str] = ("", "inf
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         with suppress(OSError):
-            os.nice(NICE)
+            os.nice(nice)
     if memory_bytes:
         with suppress(ImportError, ValueError, OSError):
             import resource

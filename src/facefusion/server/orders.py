@@ -26,7 +26,7 @@ from facefusion.jobs.storage import FolderStorage, Storage, bring, hash_file, op
 from facefusion.policy.provenance import sidecar_of
 from facefusion.server.bodies import JobBody
 from facefusion.server.config import ServerConfig
-from facefusion.server.hands import begin_child
+from facefusion.server.hands import NICE_JOBS, begin_child
 from facefusion.server.intake import THUMBNAIL, key_folder, shown_name
 from facefusion.server.problems import noted
 from facefusion.server.provenance import MANIFEST
@@ -72,7 +72,7 @@ def do_orders(config: ServerConfig, place: int, news: Any) -> None:
     news
         Pipe: it tells its name, and hears when to stop.
     """
-    begin_child(log=config.log)
+    begin_child(log=config.log, nice=NICE_JOBS)
     owner = f"{platform.node()[:30]}:{os.getpid()}:{place}:{secrets.token_hex(4)}"
     try:
         news.send(owner)

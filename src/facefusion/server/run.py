@@ -150,7 +150,8 @@ def listen(config: ServerConfig) -> socket.socket:
         When something else has the port, or there is no such address.
     """
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sends small pieces at once only over what is named TCP; else each answer waits 40 ms for a delayed ACK
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name != "nt":
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
