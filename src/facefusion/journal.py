@@ -17,7 +17,11 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any, Literal
 
+from facefusion import traces
+
 Form = Literal["", "text", "json"]
+Plan = tuple[Form, str, str]
+"""How a process writes its log, the least that is written, and where its traces go."""
 FIELDS = ("request", "job", "order", "stage", "segment", "code", "status", "method", "route", "seconds")
 """What a record may carry besides its words."""
 _about: ContextVar[Mapping[str, Any]] = ContextVar("facefusion_journal", default=MappingProxyType({}))
@@ -26,6 +30,7 @@ _PATH = re.compile(
 )
 _ROUTE = re.compile(r"^/[\w/{}:.-]*$")
 _plan: tuple[Form, str] = ("", "info")
+NO_PLAN: Plan = ("", "info", "")
 logging.getLogger("facefusion").addHandler(logging.NullHandler())  # nothing is written where nobody asked for a log
 
 
@@ -89,8 +94,8 @@ def trace_of(error: BaseException) -> list[str]:
     return lines
 
 
-def set_up(form: Form, level: str = "info") -> None:
-    """Write the log of this process to standard error.
+def set_up(form: Form, level: str = "info", traces_url: str = "") -> None:
+    """Write the log of this process to standard error, and send its traces.
 
     Parameters
     ----------
@@ -98,9 +103,16 @@ def set_up(form: Form, level: str = "info") -> None:
         ``json``, ``text``, or nothing to leave everything as it is.
     level
         The least that is written of ours; of others it is warnings.
+    traces_url
+        As in `traces.set_up`.
+
+    Raises
+    ------
+    ExtraMissing, RecipeError
     """
     global _plan
     _plan = (form, level)
+    traces.set_up(traces_url)
     if not form:
         return
     root = logging.getLogger()
@@ -117,9 +129,9 @@ def set_up(form: Form, level: str = "info") -> None:
     own.propagate = True
 
 
-def plan() -> tuple[Form, str]:
-    """How this process writes its log, for processes that it starts."""
-    return _plan
+def plan() -> Plan:
+    """How this process writes its log and where its traces go, for processes that it starts."""
+    return (*_plan, traces.address())
 
 
 def is_set_up() -> bool:

@@ -177,6 +177,10 @@ class OperationSettings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = _setting(
         "info", "the least that is written to it: debug, info, warning or error", "--log-level", group="operation"
     )
+    traces_url: str = _setting(
+        "", "collector of OpenTelemetry, such as http://localhost:4318 (default: no traces)", "--traces-url",
+        group="operation",
+    )  # fmt: skip
 
     @field_validator("tenant_classes", mode="before")
     @classmethod

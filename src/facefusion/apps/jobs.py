@@ -150,7 +150,7 @@ def _work(backend: Backend, recipe: Recipe, words: Mapping[str, Any], show: Show
         say("facefusion: The worker is ready.", is_error=True)
         sys.stderr.flush()
 
-    journal.set_up(operation.log_format, operation.log_level)
+    journal.set_up(operation.log_format, operation.log_level, operation.traces_url)
     count = backend.worker_count or 1
     text, metrics_url, exposition = f"Worker for {', '.join(queues)}: {count} at a time.", "", None
     if operation.metrics_port is not None:

@@ -61,7 +61,7 @@ def config_of(
         tenant_classes=operation.classes,
         metrics_host=operation.metrics_host,
         metrics_port=operation.metrics_port,
-        log=(operation.log_format, operation.log_level),
+        log=(operation.log_format, operation.log_level, operation.traces_url),
     )
 
 

@@ -772,7 +772,7 @@ class Share:
     process_count: int
     known: Mapping[Path, tuple[State, str]] = field(default_factory=dict)
     policy: SitePolicy = NO_POLICY
-    log: tuple[journal.Form, str] = field(default_factory=journal.plan)
+    log: journal.Plan = field(default_factory=journal.plan)
 
 
 def hire(share: Share, place: int) -> Worker:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from facefusion import traces
 from facefusion.analyse.analyser import Analyser
 from facefusion.errors import (
     ExtraMissing,
@@ -291,6 +292,7 @@ class Worker:
 
     def close(self) -> None:
         """Take away what was kept."""
+        traces.flush()
         self._forget()
         if self._place is not None:
             self._place.close()
@@ -335,7 +337,10 @@ class Worker:
         if not numbers or not self._claim(job_id, stage, numbers[0]):
             return commands
         in_hand = [numbers[0]]
-        with self._heart(job_id, stage, in_hand) as heart:
+        with (
+            traces.part(job_id, stage, stage=stage, segment=numbers[0]) as tell,
+            self._heart(job_id, stage, in_hand) as heart,
+        ):
 
             def count(done: int) -> None:
                 self.signs += 1
@@ -354,6 +359,7 @@ class Worker:
                         key, spent = (job_id, stage, number), of_spent(stage, take())
                         commands += self.store.finish(key, self.owner, sha256, kept, self._deliver, spent)
                         log.info("part is done", extra={"job": job_id, "stage": stage, "segment": number})
+                        tell(segments=number + 1 - numbers[0])
                         in_hand.clear()
                         heart.next()
                         if number == numbers[-1] or not self._claim(job_id, stage, number + 1):
@@ -365,6 +371,7 @@ class Worker:
                 raise  # somebody wants this process to end
             except BaseException as error:  # some libraries raise what is no Exception
                 own = own_error(error)
+                traces.fail(own)
                 if isinstance(own, (Fault, OutOfMemory)):
                     self._forget()  # engines may be in any state
                 for number in in_hand:
@@ -374,6 +381,8 @@ class Worker:
                 with suppress(FaceFusionError):  # what it took is counted all the same
                     self.store.add_up(of_spent(stage, take()))
         if stage == "merge":
+            if self._bench is not None and not in_hand:
+                traces.end(job_id, self._bench.job.created_at)
             self._forget()
         return commands
 

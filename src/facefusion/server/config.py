@@ -98,7 +98,7 @@ class ServerConfig:
     metrics_host, metrics_port
         Where Prometheus may ask without a key; None for nowhere.
     log
-        How all processes write their log, and the least that is written.
+        How all processes write their log, the least that is written, and where their traces go.
     """
 
     backend: Backend
@@ -120,7 +120,7 @@ class ServerConfig:
     tenant_classes: Mapping[str, str] = field(default_factory=dict)
     metrics_host: str = "127.0.0.1"
     metrics_port: int | None = None
-    log: tuple[journal.Form, str] = ("", "info")
+    log: journal.Plan = journal.NO_PLAN
 
     @property
     def is_loopback(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from facefusion import journal
+from facefusion import journal, traces
 from facefusion.errors import FaceFusionError, Fault, RequestRefused, ServiceError, TooLarge, own_error
 from facefusion.jobs.ledger import Deed
 from facefusion.server.config import ServerConfig
@@ -90,28 +90,38 @@ class Guard:
                 self._dress(message, request_id)
             await send(message)
 
-        try:
-            self._check_host(scope)
-            body.announce(_header(scope, b"content-length"))
-            await self._app(scope, body, answer)
-        except Exception as error:
-            known = own_error(error)
-            if isinstance(known, Fault):
-                log.error("request %s: %s", request_id, known.message, exc_info=error)
-            if told["status"]:
-                raise
-            await respond(known, request_id)(scope, receive, dressed)
-        except asyncio.CancelledError:  # the service ends, and has waited long enough for this request
-            if not told["status"]:
-                await respond(_stopping(), request_id)(scope, receive, dressed)
-        finally:
-            _note(scope, told["status"], request_id)
-            seconds = time.perf_counter() - began
-            log.info("request", extra={
-                "method": scope["method"], "route": _template(scope), "status": told["status"],
-                "seconds": round(seconds, 4), "request": request_id,
-            })  # fmt: skip
-            _count(scope, told["status"], seconds)
+        with traces.request(lambda: _headers(scope)) as tell:
+            try:
+                self._check_host(scope)
+                body.announce(_header(scope, b"content-length"))
+                await self._app(scope, body, answer)
+            except Exception as error:
+                known = own_error(error)
+                if isinstance(known, Fault):
+                    log.error("request %s: %s", request_id, known.message, exc_info=error)
+                if told["status"]:
+                    raise
+                await respond(known, request_id)(scope, receive, dressed)
+            except asyncio.CancelledError:  # the service ends, and has waited long enough for this request
+                if not told["status"]:
+                    await respond(_stopping(), request_id)(scope, receive, dressed)
+            finally:
+                _note(scope, told["status"], request_id)
+                seconds = time.perf_counter() - began
+                log.info("request", extra={
+                    "method": scope["method"], "route": _template(scope), "status": told["status"],
+                    "seconds": round(seconds, 4), "request": request_id,
+                })  # fmt: skip
+                _count(scope, told["status"], seconds)
+                tell(
+                    f"{scope['method']} {_template(scope)}",
+                    **{
+                        "http.request.method": scope["method"],
+                        "http.route": _template(scope),
+                        "http.response.status_code": told["status"],
+                        "facefusion.request": request_id,
+                    },
+                )
 
     def _check_host(self, scope: Scope) -> None:
         """Refuse names that are not ours: a page elsewhere may have its own name lead here (DNS rebinding)."""
@@ -190,6 +200,10 @@ def _stopping() -> ServiceError:
 
 def _header(scope: Scope, wanted: bytes) -> str:
     return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
 def _template(scope: Scope) -> str:

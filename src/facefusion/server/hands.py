@@ -55,7 +55,7 @@ def log_faults() -> None:
     log.addHandler(handler)
 
 
-def begin_child(memory_bytes: int = 0, log: tuple[journal.Form, str] = ("", "info"), nice: int = NICE) -> None:
+def begin_child(memory_bytes: int = 0, log: journal.Plan = journal.NO_PLAN, nice: int = NICE) -> None:
     """What every process does first: end with its parent, leave Ctrl-C to it, give way, and keep to some memory."""
     journal.set_up(*log)
     log_faults()

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi import Path as FromPath
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from facefusion import traces
 from facefusion.errors import Conflict, FaceFusionError, LimitReached, NotThere, OutputRefused, RecipeError
 from facefusion.jobs.ledger import Asked, Asset, OrderView
 from facefusion.recipe import Recipe
@@ -292,6 +293,7 @@ def _place(
         raise
     for one in () if answer[1] else asked:
         log.info("order is taken in", extra={"order": one.id})
+    traces.note(order=[one.id for one in asked])
     return answer
 
 

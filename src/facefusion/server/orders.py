@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from facefusion import journal
+from facefusion import journal, traces
 from facefusion.errors import FaceFusionError, Fault, LeaseLost, NotThere, QualityTooLow, Stopped, UnknownJob, own_error
 from facefusion.jobs.ledger import Asset, Ledger, Order, OrderStatus, OrderView
 from facefusion.jobs.storage import FolderStorage, Storage, bring, hash_file, open_storage
@@ -165,10 +165,11 @@ class _Clerk:
             return
         if not order.job_id or self._ledger.find(order.job_id) is None:
             order = self._plan(order)
-        if self._config.backend.is_cluster:
-            self._follow(order)
-        else:
-            self._run(order)
+        with traces.part(order.job_id, "order", order=[order.id]):
+            if self._config.backend.is_cluster:
+                self._follow(order)
+            else:
+                self._run(order)
 
     def _plan(self, order: Order) -> Order:
         with warnings.catch_warnings():  # they are kept with the plan
