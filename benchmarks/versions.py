@@ -11,7 +11,6 @@ others use the machine, and processor time varies too: of the ratios the one of 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 from facefusion.testing.fakes import sample_path
+from facefusion.testing.provenance import content_of
 
 PLAIN = ["--face-mask-types", "box", "--motion-smoothing", "0", "--finish-matching", "0"]
 WORKS = {
@@ -107,7 +107,7 @@ def main() -> None:
                         output = folder / f"{name}-{number}-{seconds}.mp4"
                         words = [*words_for(helps[name], WORKS[work]), *base, "--end", str(seconds), "-o", str(output)]
                         found.append(cpu_s(trees[name], words, folder))
-                        hashes[name] = hashlib.sha256(output.read_bytes()).hexdigest()[:8]
+                        hashes[name] = content_of(output)[:8]
                         output.unlink()
                     each[name].append((found[1] - found[0]) / frames)
                     once[name].append(found[0] - each[name][-1] * short_s * arguments.frame_rate)

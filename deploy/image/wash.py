@@ -20,7 +20,7 @@ UNREAD = (
     "numpy/_core/include", "numpy/_core/lib", "numpy/f2py", "onnxruntime/tools", "onnxruntime/transformers",
     "onnxruntime/quantization", "matplotlib/mpl-data/fonts/afm", "matplotlib/mpl-data/fonts/pdfcorefonts",
 )  # fmt: skip
-KINDS = ("*.pyi", "*.pxd", "*.pyx", "*.h", "*.hpp", "*.c", "*.cc", "*.cpp", "*.a", "*.proto")
+KINDS = ("*.pyi", "*.pxd", "*.pyx", "*.h", "*.hpp", "*.c", "*.cc", "*.cpp", "*.a", "*.proto", "*.rlib", "*.d")
 
 
 def remove() -> None:
