@@ -908,8 +908,9 @@ class Ledger(JobStore):
             if missing:
                 raise Conflict(f"Asset {min(missing)} is gone, and job {order_id} needs it.", "Make a new job.")
             now = self._now(connection)
+            kept = {name: told for name, told in row.outcome.items() if name == "policy"}  # it is not planned again
             values = {
-                "status": "queued", "is_cancelled": False, "error": {}, "outcome": {"is_retried": True}, "tries": 0,
+                "status": "queued", "is_cancelled": False, "error": {}, "outcome": {**kept, "is_retried": True}, "tries": 0,
                 "available_at": now, "updated_at": now,
             }  # fmt: skip
             connection.execute(sa.update(_orders).where(own).values(**values))
