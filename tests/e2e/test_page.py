@@ -510,10 +510,12 @@ def test_what_the_site_checked_is_told_with_the_job_in_both_languages(visit, car
     one.page.wait_for_selector("#job-provenance [data-provenance=valid]")
     told = one.told("checks")
     assert told["同意书"] == "并非所有人都已同意"
-    assert told["已同意的人"] == "来源：1 / 1\n被修改的人物：0 / 1"
+    assert told["已同意的人"] == "来源：1 / 1\n被修改的人物：0 / 1"  # noqa: RUF001
     assert (told["生效的同意书"], told["禁止参与的人"], told["内容"]) == ("paper-1", "此处不检查", "此处不检查")
     assert "in the safe" not in one.page.content()
-    assert one.page.locator("#job-checks .note").all_inner_texts() == ["Person 0 of the target is not covered by a consent."]
+    assert one.page.locator("#job-checks .note").all_inner_texts() == [
+        "Person 0 of the target is not covered by a consent."
+    ]
     with one.page.expect_download() as download:
         one.page.click("#job-provenance a[download$='.mkv.c2pa']")
     download.value.save_as(tmp_path / "made.mkv.c2pa")

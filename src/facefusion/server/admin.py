@@ -80,7 +80,8 @@ def begin_session(request: Request, response: Response, body: SessionKey) -> Ses
         raise
     request.state.principal = principal
     service.count_request(principal)
-    set_cookie(response, cookie, bool(service.config.certificate) or request.url.scheme == "https")
+    is_secure = request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
+    set_cookie(response, cookie, is_secure)
     return _session(service, principal)
 
 
@@ -219,7 +220,8 @@ def _model(service: Service, line: Any) -> ModelBody:
     return ModelBody(
         id=line.id, version=line.version, capability=line.capability, family=line.family, licence=line.licence,
         commercial=line.commercial, is_allowed=line.is_allowed, state=fetch.get("state", state),
-        fetched_bytes=fetch.get("done", 0), total_bytes=fetch.get("total", 0), error=ErrorBody.of(fetch.get("error") or {}),
+        fetched_bytes=fetch.get("done", 0), total_bytes=fetch.get("total", 0),
+        error=ErrorBody.of(fetch.get("error") or {}),
     )  # fmt: skip
 
 
