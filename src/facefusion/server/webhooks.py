@@ -129,12 +129,10 @@ def send(delivery: Delivery, allow_private: bool = False) -> str:
     -------
     What came of it, beginning with ``2`` where it arrived.
     """
-    parts = urlsplit(delivery.url)
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         check_url(delivery.url, allow_private)
-        address = resolve(host, port, allow_private)
+        parts = urlsplit(delivery.url)
+        address = resolve(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), allow_private)
     except FaceFusionError as error:
         return error.message
     # The address that was checked is the one that is connected to; the name is kept for TLS and the Host header.
