@@ -349,6 +349,7 @@ def test_a_photo_is_swapped_by_somebody_who_drops_one_and_pastes_the_other(visit
     face = np.s_[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4]
     assert difference(made[face], target[face]) > 3
     assert one.page.evaluate("() => window.shifted") < 0.1
+    assert one.page.evaluate("() => document.documentElement.scrollHeight <= innerHeight"), "only its columns scroll"
 
 
 def test_two_people_of_a_clip_get_two_faces_and_the_result_plays_beside_the_original(visit, two_people, tmp_path):
