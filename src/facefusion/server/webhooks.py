@@ -39,9 +39,11 @@ def check_url(url: str, allow_private: bool = False) -> None:
     try:
         parts = urlsplit(url)
         port = parts.port
-        httpx.URL(url).host.encode("ascii")  # what sends has to understand it, too
+        httpx.URL(url)  # what sends has to understand it, too
     except (ValueError, httpx.InvalidURL) as error:
-        raise RecipeError(f"This is no address for a webhook: {error}.", "Use https://HOST/PATH.") from error
+        raise RecipeError(
+            f"This is no address for a webhook: {str(error).rstrip('.')}.", "Use https://HOST/PATH."
+        ) from error
     if parts.username or parts.password:
         raise RecipeError("An address of a webhook has no user and password.", "Put what you need into its path.")
     if not parts.hostname or parts.fragment:
@@ -131,15 +133,14 @@ def send(delivery: Delivery, allow_private: bool = False) -> str:
     """
     try:
         check_url(delivery.url, allow_private)
-        parts = urlsplit(delivery.url)
-        address = resolve(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), allow_private)
+        url = httpx.URL(delivery.url)
+        name = url.raw_host.decode("ascii")
+        address = resolve(name, url.port or (443 if url.scheme == "https" else 80), allow_private)
     except FaceFusionError as error:
         return error.message
     # The address that was checked is the one that is connected to; the name is kept for TLS and the Host header.
     at = int(time.time())
     try:
-        url = httpx.URL(delivery.url)
-        name = url.raw_host.decode("ascii")
         headers = {
             "Host": url.netloc.decode("ascii"),
             "Content-Type": "application/json",
