@@ -181,7 +181,7 @@ class Visit:
         self.context.add_init_script(SHIFTS)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
-        self.expected: list[str] = []
+        self.expected = ["status of 503"]  # on a busy machine a look may have to wait, and the page asks again
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("console", self._hear)
 
@@ -497,15 +497,15 @@ def test_a_model_is_fetched_from_its_card_under_its_licence_and_what_goes_wrong_
 def test_what_the_site_checked_is_told_with_the_job_in_both_languages(visit, careful, tmp_path):
     careful.run("consent", "add", "paper-1", str(sample_path("source.jpg")), "--note", "in the safe")
     one = visit(PHONE, "zh-CN", "light", careful)
+    photo = resize_pixels(read_photo(sample_path("target.jpg")).pixels, 256, 256)
+    write_test_clip(tmp_path / "short.mp4", [photo] * 6, [k * 512 for k in range(6)], Fraction(1, 12800))
     one.open()
-    one.give("target", sample_path("target.mp4"))
+    one.give("target", tmp_path / "short.mp4")
     one.give("source", sample_path("source.jpg"))
     one.page.wait_for_selector(".person[data-fate=swapped]")
     one.see_change()
     one.page.evaluate("() => { for (const each of document.querySelectorAll('details')) each.open = true; }")
     one.page.select_option("#output-format", "mkv")
-    one.page.focus(".trim.is-end")
-    one.page.keyboard.press("Home")  # as short as it gets
     one.render()
     one.see_end()
     one.page.wait_for_selector("#job-provenance [data-provenance=valid]")
@@ -593,7 +593,7 @@ def test_a_job_is_cancelled_in_the_middle_of_rendering(visit, tmp_path):
 
 def test_what_is_wrong_is_said_with_what_to_do_next(visit, tmp_path):
     one = visit()
-    one.expected = ["Failed to load resource"]
+    one.expected += ["Failed to load resource"]
     one.open()
     bad = tmp_path / "notes.jpg"
     bad.write_text("no picture at all")
@@ -624,7 +624,7 @@ def test_what_is_wrong_is_said_with_what_to_do_next(visit, tmp_path):
 
 def test_an_upload_that_a_reload_cuts_off_goes_on_where_it_was(visit, tmp_path, rng):
     one = visit()
-    one.expected = ["net::ERR_FAILED", "Failed to load resource"]
+    one.expected += ["net::ERR_FAILED", "Failed to load resource"]
     one.open()
     noise = tmp_path / "noise.png"
     write_photo(noise, Photo(rng.integers(0, 256, (640, 640, 3), dtype=np.uint8), None, None, None))
@@ -656,7 +656,7 @@ def test_an_upload_that_a_reload_cuts_off_goes_on_where_it_was(visit, tmp_path, 
 
 def test_a_key_opens_the_page_where_there_is_no_session(visit):
     one = visit()
-    one.expected = ["401"]
+    one.expected += ["401"]
     secret = one.service.key("studio")
 
     def without_session(route: Any) -> None:  # as it is for whoever comes over the network

@@ -41,9 +41,8 @@ def check_url(url: str, allow_private: bool = False) -> None:
         port = parts.port
         httpx.URL(url)  # what sends has to understand it, too
     except (ValueError, httpx.InvalidURL) as error:
-        raise RecipeError(
-            f"This is no address for a webhook: {str(error).rstrip('.')}.", "Use https://HOST/PATH."
-        ) from error
+        why = str(error).rstrip(".")
+        raise RecipeError(f"This is no address for a webhook: {why}.", "Use https://HOST/PATH.") from error
     if parts.username or parts.password:
         raise RecipeError("An address of a webhook has no user and password.", "Put what you need into its path.")
     if not parts.hostname or parts.fragment:
