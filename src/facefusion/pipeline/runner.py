@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +51,7 @@ from facefusion.plugins.registry import build_engine
 from facefusion.recipe import Recipe
 from facefusion.render.overlap import prefetch
 from facefusion.types.frame import Frame, Pixels, RenderedFrame
+from facefusion.types.shown import shown
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
 
@@ -62,8 +63,20 @@ COMMENT_WITHOUT_FACES = "Made or changed with FaceFusion (synthetic media)"
 
 def comment_of(plan: Plan) -> str:
     """What is written into the output about how it was made."""
-    what = COMMENT if plan.wants_faces else COMMENT_WITHOUT_FACES
-    models = models_used(plan)
+    return comment_on(plan.wants_faces, models_used(plan))
+
+
+def comment_on(wants_faces: bool, models: Sequence[str]) -> str:
+    """The same of what has no plan.
+
+    Parameters
+    ----------
+    wants_faces
+        Whether it has to do with faces.
+    models
+        Id, version and licence of every model that ran.
+    """
+    what = COMMENT if wants_faces else COMMENT_WITHOUT_FACES
     return f"{what}; models: {', '.join(models)}" if models else what
 
 
@@ -102,6 +115,8 @@ class Outcome:
     render_s: float
     models: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    __repr__ = shown
 
     @property
     def frames_per_s(self) -> float:
