@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         render_target,
         run,
     )
+    from facefusion.apps.progress import ProgressBar
     from facefusion.apps.simple import get_options, process_image, process_video, set_options
     from facefusion.declaration import Step
     from facefusion.errors import FaceFusionError, Stopped
@@ -48,6 +49,7 @@ _HOMES = {
     "Swapper": "facefusion.apps.library",
     "Anonymiser": "facefusion.apps.library",
     "analyse_image": "facefusion.apps.library",
+    "ProgressBar": "facefusion.apps.progress",
     "Stream": "facefusion.service.pictures",
     "Changed": "facefusion.service.pictures",
     "SeenFace": "facefusion.service.pictures",
@@ -70,6 +72,7 @@ __all__ = [
     "Live",
     "Outcome",
     "Progress",
+    "ProgressBar",
     "Recipe",
     "SeenFace",
     "Step",

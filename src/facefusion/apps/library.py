@@ -336,8 +336,8 @@ def analyse_image(picture: Picture, *, attributes: bool = False, **options: Any)
     >>> (face,) = analyse_image("photo.jpg")
     >>> face.box.shape, face.five_points.shape, face.points_68.shape, face.mesh.shape
     ((4,), (5, 2), (68, 2), (478, 3))
-    >>> float(face.embedding @ analyse_image("face.jpg")[0].embedding) < 0.4  # another person
-    True
+    >>> face.embedding.shape, face.is_same_person(analyse_image("face.jpg")[0])
+    ((128,), False)
     """
     return find_faces(picture, options, attributes)
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.declaration import ModelRef
-from facefusion.errors import FaceFusionError, MediaUnsupported, RecipeError
+from facefusion.errors import FaceFusionError, MediaUnsupported, RecipeError, TracksError
 from facefusion.imaging.crops import cut_native
 from facefusion.jobs.provenance import sign_alone
 from facefusion.media.image import Photo, check_photo_output, write_photo
@@ -48,7 +48,7 @@ from facefusion.render.overlap import prefetch
 from facefusion.types.face import Attributes, Face
 from facefusion.types.frame import Frame, Pixels
 from facefusion.types.shown import shown
-from facefusion.types.track import Tracks
+from facefusion.types.track import SAME_PERSON_COSINE, Tracks
 from facefusion.workplace import Workplace, clear_dead, user_base, user_workplace
 from facefusion.writing import delivery
 
@@ -71,10 +71,16 @@ class SeenFace(Face):
         What a classifier estimates, or None where nobody asked.
     picture
         (h, w, 3) uint8 RGB, the face and some room, at most 96 px high, for showing.
+    contract
+        Name of the space of the embedding; those of other spaces cannot be compared with it.
+    same_person_cosine
+        Dot product of two embeddings above which they are taken to be of one person.
     """
 
     attributes: Attributes | None = None
     picture: Pixels | None = None
+    contract: str = ""
+    same_person_cosine: float = SAME_PERSON_COSINE
 
     __repr__ = shown
 
@@ -84,6 +90,19 @@ class SeenFace(Face):
         if self.identity is None:
             return None
         return np.asarray(self.identity / max(float(np.linalg.norm(self.identity)), 1e-9), dtype=np.float32)
+
+    def is_same_person(self, other: SeenFace) -> bool:
+        """Whether another face is taken to be of the same person. It is a guess, and no proof.
+
+        Raises
+        ------
+        TracksError
+            When one of them has no embedding, or one of another recogniser.
+        """
+        mine, theirs = self.embedding, other.embedding
+        if mine is None or theirs is None or self.contract != other.contract:
+            raise TracksError("Embeddings of two recognisers cannot be compared.", "Find both faces in the same way.")
+        return float(mine @ theirs) > self.same_person_cosine
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: where the face is and what it looks like, without its embedding."""
@@ -396,8 +415,8 @@ class Changer:
     def _file(self, picture: Any) -> Any:
         if picture is None or isinstance(picture, str | os.PathLike):
             return picture
-        name = f"source {len(self._names) + 1}"
-        photo = take_picture(picture, name[:1].upper() + name[1:], allow_8bit=True)
+        name = f"number {len(self._names) + 1}"
+        photo = take_picture(picture, f"Photo {name}", allow_8bit=True)
         if self._place is None:
             base = user_base()
             clear_dead(base)
@@ -555,7 +574,10 @@ def faces_of(tracks: Tracks, pixels: Pixels) -> tuple[SeenFace, ...]:
         for row in range(min(len(track.frames), 1)):
             face = track.face(row)
             values = {name: getattr(face, name) for name in Face.__dataclass_fields__}
-            values |= {"person": tracks.person_of(track.track_id)}
+            values |= {
+                "person": tracks.person_of(track.track_id), "contract": tracks.contract,
+                "same_person_cosine": tracks.same_person_cosine,
+            }  # fmt: skip
             crop = cut_native(pixels, face, 0.2, THUMB_PX).pixels
             found.append(SeenFace(**values, attributes=track.attributes, picture=crop))
     return tuple(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ def _one(value: Any) -> str:
         return f"{value.dtype}[{' x '.join(map(str, value.shape))}]"
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
+    if is_dataclass(value) and not isinstance(value, type):
+        return _short(repr(value) if type(value).__repr__ is shown else shown(value))
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, (tuple, list, dict)) and len(value) > 4:
