@@ -127,11 +127,13 @@ def test_sources_may_be_arrays_images_and_bytes_and_leave_no_file_behind(swapped
 
 
 def test_everybody_is_hidden_the_same_way_whatever_was_hidden_before(picture):
+    picture = picture[32:, 32:]
     first, second = Anonymiser(face_anonymiser_seed=3), Anonymiser(face_anonymiser_seed=3)
     turned = np.ascontiguousarray(picture[:, ::-1])
-    assert np.array_equal([first.hide(picture), first.hide(turned)][1], second.hide(turned))
-    assert not np.array_equal(first.hide(picture), picture)
-    assert isinstance(first.hide(Image.fromarray(picture)), Image.Image)
+    one, other = first.hide(picture), first.hide(Image.fromarray(turned))
+    assert isinstance(other, Image.Image)
+    assert np.array_equal(np.asarray(other), second.hide(turned))
+    assert not np.array_equal(one, picture)
 
 
 def test_somebody_exempt_is_known_by_an_array(picture):

@@ -114,7 +114,7 @@ def analyse_target(
     --------
     >>> tracks = analyse_target(build_recipe({"target_path": "clip.mp4"}))
     >>> tracks
-    Tracks(256 x 256 px, 6 frames, 0.00 to 0.20 s, 1 person in 1 track)
+    Tracks(256 x 256 px, 6 frames, 0.00 to 1.00 s, 1 person in 1 track)
     >>> tracks.save("clip.tracks")
     """
     if not isinstance(recipe, Recipe):
