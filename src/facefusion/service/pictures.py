@@ -121,8 +121,8 @@ class SeenFace(Face):
         """For notebooks: the face, how large and how it is turned. There is no embedding in it."""
         width, height = (self.box[2:] - self.box[:2]).round().astype(int)
         text = (
-            f"{width} x {height} px, score {self.score:.2f}<br>yaw {self.pose.yaw:.0f}°, "
-            f"pitch {self.pose.pitch:.0f}°, roll {self.pose.roll:.0f}°"
+            f"{width} x {height} px, score {self.score:.2f}<br>yaw {round(self.pose.yaw)}°, "
+            f"pitch {round(self.pose.pitch)}°, roll {round(self.pose.roll)}°"
         )
         if self.attributes is not None:
             low, high = self.attributes.ages
