@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from facefusion.declaration import Step, default_processors, flat_fields, option, reserve, suggest, union
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.facefusion3 import fold
+from facefusion.wording import counted
 
 FaceChoice = Literal["largest", "all"] | tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...]
 """Which tracks are changed: the most prominent person, everyone, or track numbers."""
@@ -585,7 +586,7 @@ def refusal_of(error: ValidationError, fields: Mapping[str, Any], fallback: str)
 def _spelled(value: object) -> str:
     """A value that was given, without what is in a file or an array."""
     if isinstance(value, bytes | bytearray | memoryview):
-        return f"<{len(value)} bytes>"
+        return f"<{counted(len(value), 'byte')}>"
     if hasattr(value, "__array_interface__"):
         return f"<{type(value).__name__}>"
     if isinstance(value, tuple | list):

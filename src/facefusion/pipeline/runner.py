@@ -130,7 +130,7 @@ class Outcome:
         """For notebooks: a frame from the middle of the output, and what was done."""
         told = (
             f"{self.output_path.name}: {self.changed_frame_count} of {counted(self.frame_count, 'frame')} changed, "
-            f"{counted(self.track_count, 'person', 'people')} found, {self.frames_per_s:.1f} frames per second"
+            f"{counted(self.track_count, 'person', 'people')} found, {self.frames_per_s:.1f} fps"
         )
         lines = [told, *self.notes]
         with suppress(FaceFusionError):  # it may be gone by now

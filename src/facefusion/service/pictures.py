@@ -481,7 +481,7 @@ class Stream:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Stream({self._changer!r}, {1 / self._step_s:g} frames per second)"
+        return f"Stream({self._changer!r}, {1 / self._step_s:g} fps)"
 
     def close(self) -> None:
         """Let threads go."""

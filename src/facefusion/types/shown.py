@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from facefusion.wording import counted
+
 LONGEST = 60
 """Characters of one value."""
 
@@ -22,7 +24,7 @@ def _one(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype}[{' x '.join(map(str, value.shape))}]"
     if isinstance(value, bytes):
-        return f"<{len(value)} bytes>"
+        return f"<{counted(len(value), 'byte')}>"
     if is_dataclass(value) and not isinstance(value, type):
         return _short(repr(value) if type(value).__repr__ is shown else shown(value))
     if isinstance(value, float):
