@@ -8,7 +8,7 @@ Adding a field here adds it everywhere; options of a processor are added to its 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from facefusion.declaration import Step, default_processors, flat_fields, option, reserve, suggest, union
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.facefusion3 import fold
+from facefusion.wording import counted
 
 FaceChoice = Literal["largest", "all"] | tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...]
 """Which tracks are changed: the most prominent person, everyone, or track numbers."""
@@ -436,6 +437,8 @@ class Recipe(Request, Execution):
     )
     @classmethod
     def _one_is_many(cls, value: object) -> object:
+        for one in value if isinstance(value, tuple | list) else (value,):
+            check_no_picture(one)
         return (value,) if isinstance(value, str | Path | int) else value
 
     @field_validator("face_detector_angles", mode="before")
@@ -486,6 +489,19 @@ class Recipe(Request, Execution):
     @classmethod
     def _check_one_name(cls, value: object) -> object:
         return check_name(value)
+
+    @field_validator("target_path", "output_path", "report_path", "reference_face_path", "face_map_path", mode="before")
+    @classmethod
+    def _check_no_picture(cls, value: object) -> object:
+        return check_no_picture(value)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What differs from the default."""
+        return [
+            (name, getattr(self, name))
+            for name, field in type(self).model_fields.items()
+            if getattr(self, name) != field.default
+        ]
 
     @property
     def execution(self) -> Execution:
@@ -545,6 +561,13 @@ def check_name(path: object) -> object:
     return path
 
 
+def check_no_picture(value: object) -> object:
+    """What can be a value of an option, or ValueError: pictures in memory are none."""
+    if isinstance(value, bytes | bytearray | memoryview) or hasattr(value, "__array_interface__"):
+        raise ValueError("takes paths, not pictures in memory; Swapper and Anonymiser take those")
+    return value
+
+
 def refusal_of(error: ValidationError, fields: Mapping[str, Any], fallback: str) -> tuple[str, str]:
     """What is wrong with which option, and what the option is for."""
     first = error.errors()[0]
@@ -552,12 +575,23 @@ def refusal_of(error: ValidationError, fields: Mapping[str, Any], fallback: str)
     message = str(first["msg"]).removeprefix("Value error, ")
     if not first["loc"]:  # a rule between options names them itself, and what was given is all of it
         return f"{message[:1].upper()}{message[1:].rstrip('.')}.", "Change one of them."
-    given = repr(first.get("input"))
+    given = _spelled(first.get("input"))
     given = given if len(given) <= 100 else f"{given[:100]}…"
     return (
         f"Option '{where}': {message} (given: {given}).",
         f"{fields[where].description}." if where in fields else "",
     )
+
+
+def _spelled(value: object) -> str:
+    """A value that was given, without what is in a file or an array."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{counted(len(value), 'byte')}>"
+    if hasattr(value, "__array_interface__"):
+        return f"<{type(value).__name__}>"
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_spelled, value[:8]))}{'' if len(value) <= 8 else ', …'})"
+    return repr(value)
 
 
 def _words(value: object) -> tuple[object, ...]:

@@ -29,6 +29,7 @@ from facefusion.plugins.registry import build_engine, build_processor
 from facefusion.recipe import Person, Recipe, four_sides
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Attributes
+from facefusion.types.shown import shown
 from facefusion.types.sources import Sources
 from facefusion.types.track import Tracks
 from facefusion.wording import counted
@@ -351,6 +352,8 @@ class Cast:
     source: Attributes | None = None
     exempt: tuple[FloatArray, ...] = ()
     sources: tuple[Sources, ...] = ()
+
+    __repr__ = shown
 
     @property
     def chain(self) -> tuple[FaceProcessor, ...]:

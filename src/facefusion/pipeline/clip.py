@@ -354,14 +354,41 @@ def _merge_photo(
     except (ValueError, EOFError) as error:
         raise SegmentDamaged(f"{part.path.name} is damaged: {error}.", "It is made again.") from error
     photo = shelf.photo(recipe.target_path, recipe.allow_8bit)
-    result, notes = with_pixels(photo, pixels), photo.notes
-    if plan.resolved.is_private:
-        result, removed = clean_photo(result)
-        notes += say_removed(removed)
-    notes += write_photo(output, result, recipe.output_image_quality, comment)
+    notes = write_changed(photo, pixels, output, recipe.output_image_quality, comment, plan.resolved.is_private)
     if before_naming is not None:
         before_naming()
     return notes
+
+
+def write_changed(
+    photo: Photo, pixels: Pixels, output: Path, quality: int, comment: str, is_private: bool
+) -> tuple[str, ...]:
+    """Write what became of a photo, with what the photo tells besides its pixels.
+
+    Parameters
+    ----------
+    photo
+        As it was.
+    pixels
+        (H, W, 3) uint8 RGB as they are now.
+    output
+        Where to; its ending chooses the format.
+    quality
+        0 to 100, for formats that have one.
+    comment
+        How it was made.
+    is_private
+        Whether what tells who and where is left out.
+
+    Returns
+    -------
+    Sentences on what is not carried.
+    """
+    result, notes = with_pixels(photo, pixels), photo.notes
+    if is_private:
+        result, removed = clean_photo(result)
+        notes += say_removed(removed)
+    return notes + write_photo(output, result, quality, comment)
 
 
 def _is_inside(pts: int, span: tuple[int | None, int | None]) -> bool:

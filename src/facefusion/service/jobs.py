@@ -17,7 +17,7 @@ from facefusion.jobs.stored import Merged
 from facefusion.jobs.sweep import Swept
 from facefusion.models.store import OnBytes, ignore_bytes
 from facefusion.packed import pack, unpack
-from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
+from facefusion.pipeline.progress import NEVER, CancelToken, OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import Outcome
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.service.backend import Backend
@@ -144,6 +144,7 @@ class Jobs:
         job_id: str,
         execution: Mapping[str, Any] | None = None,
         on_progress: OnProgress = ignore_progress,
+        cancel: CancelToken = NEVER,
     ) -> Outcome:
         """Bring a job to its end: do what is left of it on this machine, or follow the workers and fetch the output.
 
@@ -156,6 +157,9 @@ class Jobs:
         on_progress
             Called now and then.
 
+        cancel
+            Ends it, or the following of workers; the job can go on later.
+
         Raises
         ------
         SegmentFailed, JobMismatch, JobError, QualityTooLow, Stopped
@@ -163,9 +167,9 @@ class Jobs:
         """
         job = self.store.get(job_id)
         if job.is_shared and self.backend.is_cluster:
-            return self._follow(job, on_progress)
+            return self._follow(job, cancel.watched(on_progress))
         return self.local.run(
-            job_id, self.backend.worker_count, self.backend.memory_bytes, on_progress, dict(execution or {})
+            job_id, self.backend.worker_count, self.backend.memory_bytes, on_progress, dict(execution or {}), cancel
         )
 
     def _follow(self, job: Job, on_progress: OnProgress) -> Outcome:

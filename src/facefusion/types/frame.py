@@ -8,6 +8,8 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.types.shown import shown
+
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -38,6 +40,8 @@ class Frame:
     time_base: Fraction
     native: object = None
     duration: int = 0
+
+    __repr__ = shown
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:
@@ -92,6 +96,8 @@ class FrameWindow:
     at: int
     moment: Fraction = Fraction(0)
 
+    __repr__ = shown
+
     @property
     def now(self) -> Frame:
         """The frame in the middle."""
@@ -115,6 +121,8 @@ class RenderedFrame:
     frame: Frame
     patch: Pixels | None = None
     box: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    __repr__ = shown
 
     @property
     def is_changed(self) -> bool:
