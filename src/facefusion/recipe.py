@@ -126,7 +126,9 @@ class Person(BaseModel):
     Attributes
     ----------
     track
-        Track number, or None where a reference is given.
+        Track number, or None where something else tells who it is.
+    number
+        Number of the person in the target, with all of their tracks: as `faces` takes it.
     reference
         Photo of the person in the target.
     sources
@@ -138,6 +140,7 @@ class Person(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     track: int | None = None
+    number: int | None = None
     reference: Path | None = None
     sources: tuple[Path, ...] = ()
     steps: tuple[Step, ...] = ()
