@@ -177,6 +177,20 @@ class Request(BaseModel):
         "--report-path",
         group="output",
     )
+    mask_path: Path | None = _option(
+        None,
+        "where the output is new, as a matte: clip (.mkv, .mov, .mp4), folder of PNG pictures, or picture of a photo",
+        "--save-mask",
+        "--mask-path",
+        group="output",
+    )
+    layer_path: Path | None = _option(
+        None,
+        "what is new as a layer with alpha, for compositors: clip (.mkv, .mov), folder of PNG pictures, or picture",
+        "--save-layer",
+        "--layer-path",
+        group="output",
+    )
     fail_under: tuple[str, ...] = _option(
         (),
         "worst figures that are accepted, such as similarity_source=0.4 flicker=1.1",
@@ -485,10 +499,17 @@ class Recipe(Request, Execution):
     def _check_names(cls, value: tuple[object, ...]) -> tuple[object, ...]:
         return tuple(check_name(path) for path in value)
 
-    @field_validator("target_path", "output_path", "report_path", "reference_face_path", "face_map_path")
+    @field_validator(
+        "target_path", "output_path", "report_path", "mask_path", "layer_path", "reference_face_path", "face_map_path"
+    )
     @classmethod
     def _check_one_name(cls, value: object) -> object:
         return check_name(value)
+
+    @property
+    def has_layer(self) -> bool:
+        """Whether what is changed is wanted by itself."""
+        return self.mask_path is not None or self.layer_path is not None
 
     @property
     def execution(self) -> Execution:
@@ -630,7 +651,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     try:
         for name in ("target_path", "reference_face_path"):
             values[name] = _absolute(getattr(recipe, name), is_followed=True)
-        for name in ("output_path", "report_path", "face_map_path"):
+        for name in ("output_path", "report_path", "mask_path", "layer_path", "face_map_path"):
             values[name] = _absolute(getattr(recipe, name), is_followed=False)
         for name in ("source_paths", "exempt_paths"):
             values[name] = tuple(_absolute(path, is_followed=True) for path in getattr(recipe, name))

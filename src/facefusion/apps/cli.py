@@ -61,7 +61,8 @@ _JOB_FIELDS = (
     "disk_limit_gb", "job_tries", "lease_s", "keep_days",
 )  # fmt: skip
 _SIGNING_FIELDS = ("provenance", "watermark", "signing_certificate", "signing_key", "identity_path")
-_NO_RESULT = ("report_path", "fail_under")
+_LAYERS = ("mask_path", "layer_path")
+_NO_RESULT = ("report_path", "fail_under", *_LAYERS)
 _APART = ("server", "remote", "policy", "operation")
 """Headings of options that stand only where they are asked for."""
 _CONSENT_ACTIONS = ("add", "list", "show", "revoke", "check")
@@ -72,6 +73,7 @@ _KEY_ACTIONS = ("create", "list", "rotate", "revoke")
 _NOT_LIVE = (
     "report_path", "fail_under", "segment_s", "allow_empty", "strict", "output_audio", "drop_tracks", "keep_metadata",
     "output_image_quality", "reference_frame_number", "reference_face_position", "execution_batch_size", "allow_8bit",
+    "mask_path", "layer_path",
 )  # fmt: skip
 """Options that mean nothing where there is no end, and no file."""
 _MODEL_HELP = """list; show ID; fetch ID; verify [ID]; pin ID (accept a file without a published hash as it is now);
@@ -168,7 +170,7 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         _add_recipe_flags(parser, only=("policy",))
         _add_recipe_flags(parser, only=("remote",))
     elif command == "batch-run":
-        _add_recipe_flags(parser, skip=("source_paths", "target_path", "output_path"))
+        _add_recipe_flags(parser, skip=("source_paths", "target_path", "output_path", *_LAYERS))
         group = parser.add_argument_group("patterns")
         group.add_argument("-s", "--source-pattern", help="glob of source photos, one run for each", default="")
         group.add_argument("-t", "--target-pattern", help="glob of photos and clips", required=True)
@@ -179,7 +181,7 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
             help="where results go, with {index}, {source_name}, {target_name}, {target_extension}",
         )
     elif command == "analyse":
-        _add_recipe_flags(parser, skip=("source_paths", "output_path", *_JOB_FIELDS, *_SIGNING_FIELDS))
+        _add_recipe_flags(parser, skip=("source_paths", "output_path", *_LAYERS, *_JOB_FIELDS, *_SIGNING_FIELDS))
         parser.add_argument("-o", "--output", dest="tracks_path", type=Path, required=True, help="tracks file to write")
         data.add_flags(command, parser)
     elif command == "people":
@@ -188,7 +190,7 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
     elif command == "export":
         data.add_flags(command, parser)
     elif command == "report":
-        _add_recipe_flags(parser, skip=("output_path", *_JOB_FIELDS, *_SIGNING_FIELDS))
+        _add_recipe_flags(parser, skip=("output_path", *_LAYERS, *_JOB_FIELDS, *_SIGNING_FIELDS))
         data.add_flags(command, parser)
     elif command == "render":
         _add_recipe_flags(parser, skip=_JOB_FIELDS)

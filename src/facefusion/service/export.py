@@ -472,7 +472,7 @@ def _write_coco(
         if layout:
             flat = np.asarray(one.points[layout])[:, :2]
             limit = np.array([tracks.width, tracks.height]) - 0.5
-            inside = [bool(is_in) for is_in in ((flat > -0.5) & (flat < limit)).all(axis=1)]
+            inside = [bool((point > -0.5).all() and (point < limit).all()) for point in flat]
             keypoints = [
                 v
                 for (x, y), is_in in zip(_numbers(flat), inside, strict=True)

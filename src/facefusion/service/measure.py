@@ -216,7 +216,7 @@ def pair(targets: Iterable[Frame], others: Iterable[Frame]) -> Iterator[tuple[Fr
         while following is not None:
             here, there = (one.pts * one.time_base - begin for one in (now, following))
             step = there - here
-            if abs(there - time) > abs(here - time):
+            if abs(there - time) >= abs(here - time):
                 break
             now, following = following, next(rest, None)
         if following is None and time - (now.pts * now.time_base - begin) >= max(step, Fraction(1, 1000)):

@@ -60,13 +60,14 @@ _NOT_OF_TRACKS = (
     "face_mask_areas", "face_mask_regions", "face_occluder_model", "face_parser_model", "output_image_quality",
     "output_video_encoder", "output_video_preset", "output_video_quality", "output_audio", "drop_tracks",
     "keep_metadata", "allow_empty", "execution_batch_size", "execution_precision", "segment_s",
+    "mask_path", "layer_path",
 )  # fmt: skip
 """Options that say nothing about where faces are. One that is forgotten here costs time and nothing else."""
 _NOT_OF_CASTS = (
     "target_path", "output_path", "report_path", "fail_under", "start_s", "end_s", "faces", "exempt_faces",
     "reference_frame_number", "reference_face_position", "motion_smoothing", "finish_matching", "output_image_quality",
     "output_video_encoder", "output_video_preset", "output_video_quality", "output_audio", "drop_tracks",
-    "keep_metadata", "allow_empty", "segment_s", "strict",
+    "keep_metadata", "allow_empty", "segment_s", "strict", "mask_path", "layer_path",
 )  # fmt: skip
 """The same of what says nothing about processors and sources."""
 
