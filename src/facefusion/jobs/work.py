@@ -42,7 +42,7 @@ from facefusion.jobs.store import Job, JobStore
 from facefusion.jobs.stored import Joined, Merged, Outcome, Rendered, StoredPlan, Told
 from facefusion.jobs.tally import of_spent
 from facefusion.media.generated import join_generated
-from facefusion.media.layers import drop_rest, is_sequence, pairs_of_layer
+from facefusion.media.layers import drop_rest, is_sequence, pairs_of_layer, stand_in_of
 from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part
 from facefusion.metrics.report import check_report, report_files
@@ -709,9 +709,9 @@ class Worker:
             return 0, output, outcome
         # All of it gets its name only when the job is known to be wanted still.
         wanted = (bench.recipe.mask_path, bench.recipe.layer_path)
-        folders = [self.place.beside(path) for path in (asked, report, *wanted) if path is not None]
+        folders = [self.place.beside(path) for path in (asked, report) if path is not None]
         output, made = stand_in(folders[0], asked), report and folders[1] / report.name
-        layers = [path and self.place.beside(path) / path.name for path in wanted]
+        layers = [path and self.place.beside(stand_in_of(path)) / path.name for path in wanted]
         folders += [path.parent for path in layers if path is not None]
         try:
             with ExitStack() as stack:

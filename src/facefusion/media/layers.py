@@ -69,6 +69,11 @@ def sequence_name(number: int) -> str:
     return f"{number:08d}.png"
 
 
+def stand_in_of(wanted: Path) -> Path:
+    """A file beside which a matte or layer is made: a folder of pictures may be there already."""
+    return wanted.with_name(f"{wanted.name}.png") if is_sequence(wanted) else wanted
+
+
 def pairs_of_layer(made: Path, wanted: Path) -> list[tuple[Path, Path]]:
     """Files that were made of a matte or layer, each with the name that it gets."""
     if not is_sequence(wanted):
