@@ -85,7 +85,7 @@ def run_preview_of_job(
     """
     names = words["names"]
     if len(names) > 1:
-        raise RecipeError(f"There is one picture, and {len(names)} jobs.", "Name one of them.")
+        raise RecipeError(f"There is one picture for {counted(len(names), 'job')}.", "Name one of them.")
     if recipe.source_paths or recipe.target_path != Path() or tracks_path is not None:
         raise RecipeError(
             "A job has its own source and target.", "Leave out --source, --target and --tracks, or the job."

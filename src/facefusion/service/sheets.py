@@ -122,7 +122,11 @@ def show_people(
         )
     length_s = end_of(found, len(found.pts) - 1)
     shown = people[:MOST]
-    notes = [] if len(people) == len(shown) else [f"Pictures are of the first {len(shown)} of {len(people)} people."]
+    notes = (
+        []
+        if len(people) == len(shown)
+        else [f"Pictures are of the first {len(shown)} of {counted(len(people), 'person', 'people')}."]
+    )
     pictures: list[Path] = []
     if writes:
         looks = {one.person: looks_of(found, one, LOOKS + 1) for one in shown}
