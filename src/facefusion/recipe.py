@@ -127,7 +127,9 @@ class Person(BaseModel):
     Attributes
     ----------
     track
-        Track number, or None where a reference is given.
+        Track number, or None where something else tells who it is.
+    number
+        Number of the person in the target, with all of their tracks: as `faces` takes it.
     reference
         Photo of the person in the target.
     sources
@@ -139,6 +141,7 @@ class Person(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     track: int | None = None
+    number: int | None = None
     reference: Path | None = None
     sources: tuple[Path, ...] = ()
     steps: tuple[Step, ...] = ()
@@ -173,6 +176,20 @@ class Request(BaseModel):
         "HTML page with figures, plots and the frames to look at; a JSON file goes beside it",
         "--report",
         "--report-path",
+        group="output",
+    )
+    mask_path: Path | None = _option(
+        None,
+        "where the output is new, as a matte: clip (.mkv, .mov, .mp4), folder of PNG pictures, or picture of a photo",
+        "--save-mask",
+        "--mask-path",
+        group="output",
+    )
+    layer_path: Path | None = _option(
+        None,
+        "what is new as a layer with alpha, for compositors: clip (.mkv, .mov), folder of PNG pictures, or picture",
+        "--save-layer",
+        "--layer-path",
         group="output",
     )
     fail_under: tuple[str, ...] = _option(
@@ -485,7 +502,9 @@ class Recipe(Request, Execution):
     def _check_names(cls, value: tuple[object, ...]) -> tuple[object, ...]:
         return tuple(check_name(path) for path in value)
 
-    @field_validator("target_path", "output_path", "report_path", "reference_face_path", "face_map_path")
+    @field_validator(
+        "target_path", "output_path", "report_path", "mask_path", "layer_path", "reference_face_path", "face_map_path"
+    )
     @classmethod
     def _check_one_name(cls, value: object) -> object:
         return check_name(value)
@@ -502,6 +521,11 @@ class Recipe(Request, Execution):
             for name, field in type(self).model_fields.items()
             if getattr(self, name) != field.default
         ]
+
+    @property
+    def has_layer(self) -> bool:
+        """Whether what is changed is wanted by itself."""
+        return self.mask_path is not None or self.layer_path is not None
 
     @property
     def execution(self) -> Execution:
@@ -661,7 +685,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     try:
         for name in ("target_path", "reference_face_path"):
             values[name] = _absolute(getattr(recipe, name), is_followed=True)
-        for name in ("output_path", "report_path", "face_map_path"):
+        for name in ("output_path", "report_path", "mask_path", "layer_path", "face_map_path"):
             values[name] = _absolute(getattr(recipe, name), is_followed=False)
         for name in ("source_paths", "exempt_paths"):
             values[name] = tuple(_absolute(path, is_followed=True) for path in getattr(recipe, name))

@@ -254,6 +254,11 @@ def build_reporter(recipe: Recipe, tracks: Tracks, cast: Cast, assigned: Mapping
     """Who measures the output, with the embedded engines, or None where nobody asked."""
     if recipe.report_path is None and not recipe.fail_under:
         return None
+    return reporter_of(recipe, tracks, cast, assigned)
+
+
+def reporter_of(recipe: Recipe, tracks: Tracks, cast: Cast, assigned: Mapping[int, int]) -> Reporter:
+    """Who measures an output: likeness to sources is known of tracks whose chain of the cast has some."""
     context = EngineContext(recipe)
     identifier = build_engine("face_identifier", "embedded", context)
     known = {

@@ -312,6 +312,10 @@ def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_
     is_needed = any(Input.FACE_PHOTO in step.requirements.inputs for step in recipe.steps)
     if not sources and is_needed and recipe.face_map_path is None:
         raise RecipeError("No source is given.", "Name photos with --source-pattern.")
+    if recipe.has_layer:
+        raise RecipeError(
+            "All outputs of a batch would have one matte and layer.", "Leave out mask_path and layer_path."
+        )
     output_pattern = os.path.expanduser(output_pattern)
     targets = find_files(target_pattern, "target")
     left_out = own_outputs(targets, sources, output_pattern)

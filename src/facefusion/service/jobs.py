@@ -378,7 +378,15 @@ class Jobs:
         """Take old jobs and stray files away, and offer again what was forgotten."""
         return self.local.sweep(self.backend.keep_days)
 
-    def preview(self, job_id: str, at_s: float, path: Path, is_beside: bool = False) -> Preview:
+    def preview(
+        self,
+        job_id: str,
+        at_s: float,
+        path: Path,
+        is_beside: bool = False,
+        is_exact: bool = False,
+        on_progress: OnProgress = ignore_progress,
+    ) -> Preview:
         """Write a picture of one frame as it will be (`facefusion.service.previews.Previews.of_job`).
 
         Parameters
@@ -391,12 +399,16 @@ class Jobs:
             Picture to write.
         is_beside
             Whether the frame before is shown too, on the left.
+        is_exact
+            Whether faces are found in the whole target first, where the job has no tracks or none any more.
+        on_progress
+            Called meanwhile.
 
         Raises
         ------
         RecipeError, UnknownJob, JobError, JobMismatch, OutputRefused
         """
-        return self.previews.write_of_job(self.local, job_id, at_s, path, is_beside)
+        return self.previews.write_of_job(self.local, job_id, at_s, path, is_beside, is_exact, on_progress)
 
     def picture(self, job_id: str, at_s: float = 0.0, is_beside: bool = False) -> Picture:
         """The same as a value that holds the pixels.
