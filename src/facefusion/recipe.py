@@ -8,6 +8,7 @@ Adding a field here adds it everywhere; options of a processor are added to its 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from facefusion.declaration import Step, default_processors, flat_fields, option, reserve, suggest, union
 from facefusion.errors import RecipeError, UnknownOption
-from facefusion.facefusion3 import fold
+from facefusion.facefusion3 import check_not_missing, fold, is_needless, without_needless
 
 FaceChoice = Literal["largest", "all"] | tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...]
 """Which tracks are changed: the most prominent person, everyone, or track numbers."""
@@ -349,10 +350,16 @@ class Recipe(Request, Execution):
         1.0, "smoothing of the mesh over time, 0 to 1", "--face-tracker-smoothing", group="analysis"
     )
     start_s: Annotated[float, Field(ge=0, le=MAX_S)] | None = _option(
-        None, "start of the part to keep, s", "--start", group="output"
+        None, "start of the part to keep: seconds, or 00:01:02.5", "--start", group="output"
     )
     end_s: Annotated[float, Field(gt=0, le=MAX_S)] | None = _option(
-        None, "end of the part to keep, s", "--end", group="output"
+        None, "end of the part to keep: seconds, or 00:01:02.5", "--end", group="output"
+    )
+    trim_frame_start: Count | None = _option(
+        None, "first frame of the part to keep, counted from 0", "--trim-frame-start", group="output"
+    )
+    trim_frame_end: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = _option(
+        None, "the frame behind the last one of the part to keep", "--trim-frame-end", group="output"
     )
     output_image_quality: Annotated[int, Field(ge=0, le=100)] = _option(
         92, "quality of JPEG, WebP, HEIC and AVIF, 0 to 100", "--output-image-quality", group="output"
@@ -437,6 +444,11 @@ class Recipe(Request, Execution):
     @classmethod
     def _one_is_many(cls, value: object) -> object:
         return (value,) if isinstance(value, str | Path | int) else value
+
+    @field_validator("start_s", "end_s", mode="before")
+    @classmethod
+    def _read_times(cls, value: object) -> object:
+        return read_time(value)
 
     @field_validator("face_detector_angles", mode="before")
     @classmethod
@@ -529,6 +541,16 @@ class Recipe(Request, Execution):
         return self
 
     @model_validator(mode="after")
+    def _check_frames(self) -> Recipe:
+        first, last = self.trim_frame_start, self.trim_frame_end
+        if first is not None and last is not None and last <= first:
+            raise ValueError(f"--trim-frame-end ({last}) must be above --trim-frame-start ({first})")
+        for time, frame, what in ((self.start_s, first, "start"), (self.end_s, last, "end")):
+            if time is not None and frame is not None:
+                raise ValueError(f"--{what} and --trim-frame-{what} both say where the part to keep {what}s")
+        return self
+
+    @model_validator(mode="after")
     def _check_span(self) -> Recipe:
         if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
             raise ValueError(f"The end ({self.end_s} s) must be later than the start ({self.start_s} s)")
@@ -536,6 +558,20 @@ class Recipe(Request, Execution):
 
 
 reserve([*Recipe.model_fields, *_Flat.model_fields, *_ALIASES])
+
+
+_CLOCK = re.compile(r"(?:(?P<h>\d{1,4}):)?(?P<m>\d{1,2}):(?P<s>\d{1,2}(?:[.,]\d{1,9})?)")
+
+
+def read_time(value: object) -> object:
+    """Seconds of a time that is written as ``01:02`` or ``00:01:02.5``; everything else as it is."""
+    found = _CLOCK.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        return value
+    seconds = float(found["s"].replace(",", "."))
+    if seconds >= 60 or (found["h"] is not None and int(found["m"]) >= 60):
+        raise ValueError("is no time: minutes and seconds go up to 59")
+    return int(found["h"] or 0) * 3600 + int(found["m"]) * 60 + seconds
 
 
 def check_name(path: object) -> object:
@@ -587,11 +623,16 @@ def build_recipe(options: dict[str, Any]) -> Recipe:
     values: dict[str, Any] = {}
     for key, value in options.items():
         name = _ALIASES.get(key, key).replace("-", "_") if isinstance(key, str) else ""
+        check_not_missing(name, "options")
+        if is_needless(name):
+            values[name] = value
+            continue
         if name not in known and name not in INNER:
             raise UnknownOption(f"There is no option '{key}'.", suggest(str(key), [*known, *_ALIASES]))
         if name in values:
             raise RecipeError(f"'{key}' and another spelling of it are both given.", "Keep one of them.")
         values[name] = value
+    values = without_needless(values)
     try:
         return Recipe(**values)
     except ValidationError as error:

@@ -18,7 +18,7 @@ from facefusion.pipeline.clip import plan_clip
 from facefusion.pipeline.generate import build_source
 from facefusion.pipeline.inputs import Shelf, hash_of, known_hash_of
 from facefusion.pipeline.permission import Permission
-from facefusion.pipeline.plan import Plan, build_plan, reads_of
+from facefusion.pipeline.plan import Plan, build_plan, reads_of, with_times
 from facefusion.pipeline.progress import OnProgress, ignore_progress
 from facefusion.policy.mark import MarkId, job_part, site_id, site_secret
 from facefusion.policy.site import SitePolicy
@@ -122,7 +122,7 @@ def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None,
     FaceFusionError
         Everything that `facefusion.pipeline.plan.build_plan` refuses.
     """
-    recipe = with_absolute_paths(recipe)
+    recipe = with_times(with_absolute_paths(recipe))
     shelf = shelf or Shelf()
     plan = build_plan(recipe, shelf)
     hashes = hash_inputs(plan.recipe)  # its mapping file is read already

@@ -13,6 +13,7 @@ from facefusion.errors import ModelMismatch, NoFaceInSource, RecipeError
 from facefusion.imaging.templates import TEMPLATES
 from facefusion.media.files import Named, check_file, check_outputs
 from facefusion.media.image import check_photo_output, is_photo, read_photo
+from facefusion.media.numbering import count_frames, time_of_frame
 from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader, check_start
@@ -31,6 +32,7 @@ from facefusion.plugins.registry import check_model, is_mesh_reader, models_behi
 from facefusion.policy.provenance import sidecar_of, wants_sidecar
 from facefusion.recipe import Recipe, with_absolute_paths, with_caution
 from facefusion.types.frame import SourceInfo
+from facefusion.wording import counted
 
 Kind = Literal["photo", "clip"]
 
@@ -448,12 +450,41 @@ def _models_of_use(recipe: Recipe, use: Use) -> Iterator[ModelSpec]:
 
 
 def settled(recipe: Recipe) -> Recipe:
-    """The recipe with its mapping file read, and with what people in it want of it where nobody has given that."""
-    recipe = with_absolute_paths(recipe.model_copy(update={"people": face_map_of(recipe)}))
+    """The recipe with its mapping file read, what people in it want of it where nobody has given that, and times in the
+    place of frames' numbers.
+    """
+    recipe = with_times(with_absolute_paths(recipe.model_copy(update={"people": face_map_of(recipe)})))
     steps = [step for person in recipe.people for step in person.steps]
     given = {name: getattr(recipe, name) for name in recipe.model_fields_set}
     wanted = {name: value for name, value in with_caution(given, steps).items() if name not in given}
     return recipe.model_copy(update=wanted) if wanted else recipe
+
+
+def with_times(recipe: Recipe) -> Recipe:
+    """The recipe with the part to keep in seconds, where it was said in frames. A photo has no part to keep.
+
+    Raises
+    ------
+    RecipeError
+        When the target has fewer frames.
+    MediaError
+    """
+    first, stop = recipe.trim_frame_start, recipe.trim_frame_end
+    path = recipe.target_path
+    if (first is None and stop is None) or path == Path() or not path.exists():
+        return recipe
+    update: dict[str, float | int | None] = {"trim_frame_start": None, "trim_frame_end": None}
+    if find_kind(path) == "clip":
+        if first:
+            update["start_s"] = time_of_frame(path, first)
+            if update["start_s"] is None:
+                raise RecipeError(
+                    f"{path} has {counted(count_frames(path), 'frame')}; there is no frame {first}.",
+                    "Numbers count from 0; give --trim-frame-start a smaller one.",
+                )
+        if stop is not None:
+            update["end_s"] = time_of_frame(path, stop)  # behind the end means up to the end
+    return recipe.model_copy(update=update)
 
 
 def decided(recipe: Recipe) -> Recipe:
