@@ -364,14 +364,43 @@ class Recipe(Request, Execution):
     output_image_quality: Annotated[int, Field(ge=0, le=100)] = _option(
         92, "quality of JPEG, WebP, HEIC and AVIF, 0 to 100", "--output-image-quality", group="output"
     )
-    output_video_encoder: Literal["libx264", "libx265", "libsvtav1"] = _option(
-        "libx264", "video encoder", "--output-video-encoder", group="output"
+    output_video_encoder: Literal[
+        "libx264",
+        "libx265",
+        "libsvtav1",
+        "libvpx-vp9",
+        "prores_ks",
+        "h264_nvenc",
+        "hevc_nvenc",
+        "h264_qsv",
+        "hevc_qsv",
+        "h264_amf",
+        "hevc_amf",
+        "h264_videotoolbox",
+        "hevc_videotoolbox",
+    ] = _option(
+        "libx264",
+        "video encoder: libx264, libx265, libsvtav1, libvpx-vp9, prores_ks, or one of this machine's hardware",
+        "--output-video-encoder",
+        group="output",
     )
     output_video_preset: Literal[
         "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
     ] = _option("veryfast", "speed against size of the encoder", "--output-video-preset", group="output")
     output_video_quality: Annotated[int, Field(ge=0, le=100)] = _option(
         80, "quality of the video, 0 to 100 (80 is visually lossless)", "--output-video-quality", group="output"
+    )
+    output_image_scale: Annotated[float, Field(ge=0.05, le=8)] = _option(
+        1.0, "sides of an output photo over those of the target, 0.05 to 8", "--output-image-scale", group="output"
+    )
+    output_video_scale: Annotated[float, Field(ge=0.05, le=8)] = _option(
+        1.0, "sides of an output clip over those of the target, 0.05 to 8", "--output-video-scale", group="output"
+    )
+    output_video_fps: Annotated[float, Field(gt=0, le=1000)] | None = _option(
+        None,
+        "frames per second at most: frames in between are left out, and none is made up",
+        "--output-video-fps",
+        group="output",
     )
     segment_s: Annotated[float, Field(ge=1, le=600)] = _option(
         8.0,

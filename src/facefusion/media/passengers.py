@@ -34,7 +34,11 @@ KINDS: tuple[TrackKind, ...] = ("audio", "subtitle", "data", "attachment", "pict
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Endings and libav's name for their container."""
 _MP4 = ("mp4", "mov")
-FILM_CODECS = {"libx264": "h264", "libx265": "hevc", "libsvtav1": "av1"}
+FILM_CODECS = {
+    "libx264": "h264", "libx265": "hevc", "libsvtav1": "av1", "libvpx-vp9": "vp9", "prores_ks": "prores",
+    "h264_nvenc": "h264", "hevc_nvenc": "hevc", "h264_qsv": "h264", "hevc_qsv": "hevc", "h264_amf": "h264",
+    "hevc_amf": "hevc", "h264_videotoolbox": "h264", "hevc_videotoolbox": "hevc",
+}  # fmt: skip
 """What encoders of films make."""
 SOUND_CODECS = {"mp4": ("aac",), "mov": ("aac",), "webm": ("libopus",), "matroska": ("flac",)}
 _TEXT_CODECS = {"mp4": "mov_text", "mov": "mov_text", "webm": "webvtt", "matroska": "subrip"}

@@ -11,6 +11,7 @@ from typing import Literal
 from facefusion.declaration import Input, Step, processor_names, suggest
 from facefusion.errors import ModelMismatch, NoFaceInSource, RecipeError
 from facefusion.imaging.templates import TEMPLATES
+from facefusion.media.animation import check_animation, is_animation, notes_on_animation
 from facefusion.media.files import Named, check_file, check_outputs
 from facefusion.media.image import check_photo_output, is_photo, read_photo
 from facefusion.media.numbering import count_frames, time_of_frame
@@ -31,7 +32,7 @@ from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import check_model, is_mesh_reader, models_behind
 from facefusion.policy.provenance import sidecar_of, wants_sidecar
 from facefusion.recipe import Recipe, with_absolute_paths, with_caution
-from facefusion.types.frame import SourceInfo
+from facefusion.types.frame import SourceInfo, scaled_size
 from facefusion.wording import counted
 
 Kind = Literal["photo", "clip"]
@@ -290,7 +291,7 @@ def check_known(recipe: Recipe, known: Mapping[Path, Known]) -> Resolved:
         _check_photo_target(recipe, target.width, target.height)
     else:
         check_start(recipe.target_path, recipe.start_s, target.duration_s)
-        check_clip_output(recipe.output_path, recipe.output_video_encoder)
+        check_film_output(recipe)
     return resolved
 
 
@@ -315,10 +316,28 @@ def check_clip(asked: Recipe | Resolved, sources: Mapping[Path, SourceKind]) -> 
     resolved = resolve(asked)
     recipe = resolved.recipe
     clip = ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit)
-    check_clip_output(recipe.output_path, recipe.output_video_encoder)
+    check_film_output(recipe)
     options = track_options(resolved, resolved.new_sound(sources))
+    if is_animation(recipe.output_path):
+        notes_on_animation(recipe.output_path, clip, recipe.strict and options.audio != "none")
+        return _target_of(clip)
     list_passengers(clip, recipe.output_path.suffix, recipe.output_video_encoder, options)
     return _target_of(clip)
+
+
+def check_film_output(recipe: Recipe) -> None:
+    """Refuse an output for a clip whose ending is none of a clip's, or does not fit the encoder.
+
+    Raises
+    ------
+    OutputRefused
+    """
+    check_clip_output(
+        recipe.output_path.with_suffix(".mkv") if is_animation(recipe.output_path) else recipe.output_path,
+        recipe.output_video_encoder,
+    )
+    if is_animation(recipe.output_path):
+        check_animation(recipe.output_path)
 
 
 def check_output_name(recipe: Recipe) -> None:
@@ -331,13 +350,14 @@ def check_output_name(recipe: Recipe) -> None:
     if resolve(recipe).generator is None and find_kind(recipe.target_path) == "photo":
         check_photo_output(recipe.output_path)
     else:
-        check_clip_output(recipe.output_path, recipe.output_video_encoder)
+        check_film_output(recipe)
 
 
 def _check_photo_target(recipe: Recipe, width: int, height: int) -> None:
     if recipe.start_s is not None or recipe.end_s is not None:
         raise RecipeError(f"{recipe.target_path} is a photo, so --start and --end mean nothing.", "Leave them out.")
-    check_photo_output(recipe.output_path, width, height)
+    resize = Fraction(recipe.output_image_scale).limit_denominator(1000)
+    check_photo_output(recipe.output_path, *scaled_size(width, height, resize))
 
 
 def _check_sound(path: Path, is_there: bool) -> None:
@@ -628,7 +648,7 @@ def build_plan(recipe: Recipe, shelf: Shelf | None = None) -> Plan:
     threads = recipe.execution_thread_count or core_count()
     if resolved.generator is not None:
         check_paths(recipe)
-        check_clip_output(recipe.output_path, recipe.output_video_encoder)
+        check_film_output(recipe)
         return Plan(resolved, Found("clip", sources=sources), models, threads)
     kind = find_kind(recipe.target_path)
     check_paths(recipe)
