@@ -140,16 +140,23 @@ def check_not_missing(name: str, where: str) -> None:
         )
 
 
+def part_needless(values: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """Options without those that change nothing here, and a sentence on these; empty where there are none."""
+    found = {name: NEEDLESS[name] for name in values if is_needless(name)}
+    reasons: dict[str, list[str]] = {}
+    for name, why in found.items():
+        reasons.setdefault(why, []).append("--" + name.replace("_", "-"))
+    told = "; ".join(f"{', '.join(flags)} ({why})" for why, flags in reasons.items())
+    rest = {name: value for name, value in values.items() if name not in found}
+    return rest, f"Of FaceFusion 3, and without effect here: {told}." if told else ""
+
+
 def without_needless(values: Mapping[str, Any]) -> dict[str, Any]:
     """Options without those that change nothing here, which are named in one warning."""
-    found = {name: NEEDLESS[name] for name in values if is_needless(name)}
-    if found:
-        reasons: dict[str, list[str]] = {}
-        for name, why in found.items():
-            reasons.setdefault(why, []).append("--" + name.replace("_", "-"))
-        told = "; ".join(f"{', '.join(flags)} ({why})" for why, flags in reasons.items())
-        warnings.warn(f"Of FaceFusion 3, and without effect here: {told}.", FaceFusion3Warning, stacklevel=2)
-    return {name: value for name, value in values.items() if name not in found}
+    rest, note = part_needless(values)
+    if note:
+        warnings.warn(note, FaceFusion3Warning, stacklevel=3)
+    return rest
 
 
 class FaceFusion3Warning(UserWarning):

@@ -104,21 +104,28 @@ def known_options() -> Mapping[str, Any]:
     return {name: every[name] for name in sorted(every, key=rank)}
 
 
+def spelled() -> Mapping[str, tuple[str, tuple[str, ...]]]:
+    """Heading on help pages, and spellings on the command line, of every option."""
+    flat = flat_fields()
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for name, field in known_options().items():
+        extra: Any = field.json_schema_extra
+        if name in flat:
+            spec, option_name, _ = flat[name]
+            found[name] = spec.name.replace("_", " "), (spec.flag(option_name), *extra["flags"])
+        else:
+            found[name] = str(extra["group"]), tuple(extra["flags"])
+    return found
+
+
 def flags_of(name: str) -> tuple[str, ...]:
     """Spellings of an option on the command line."""
-    extra: Any = known_options()[name].json_schema_extra
-    if name in flat_fields():
-        spec, option_name, _ = flat_fields()[name]
-        return (spec.flag(option_name), *extra["flags"])
-    return tuple(extra["flags"])
+    return spelled()[name][1]
 
 
 def group_of(name: str) -> str:
     """Heading under which an option stands on help pages."""
-    if name in flat_fields():
-        return flat_fields()[name][0].name.replace("_", " ")
-    extra: Any = known_options()[name].json_schema_extra
-    return str(extra["group"])
+    return spelled()[name][0]
 
 
 class Person(BaseModel):

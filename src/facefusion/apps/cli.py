@@ -52,7 +52,7 @@ _JOB_HELP = """list; show ID; resume ID; cancel ID; retry ID (give every part al
 report ID (figures so far as JSON); sweep (delete old jobs and stray files, wake up what was forgotten);
 preview ID --at SECONDS -o PICTURE (a frame as it will be)"""
 _DRAFT_HELP = {
-    "job-list": "drafts, or those of one status: job-list [drafted|queued|completed|failed]",
+    "job-list": "drafts, or those of one status: job-list [drafted, queued, completed or failed]",
     "job-create": "begin a list of steps: job-create NAME",
     "job-add-step": "add a step, with the options of run: job-add-step NAME -s … -t … -o …",
     "job-remix-step": "add a step on what another one makes: job-remix-step NAME STEP …",
@@ -138,17 +138,16 @@ class _HelpAll(argparse.Action):
 
 def _add_recipe_flags(parser: argparse.ArgumentParser, skip: Sequence[str] = (), only: Sequence[str] = ()) -> None:
     from facefusion.declaration import flat_fields
-    from facefusion.recipe import flags_of, group_of, known_options
+    from facefusion.recipe import known_options, spelled
     from facefusion.settings import setting_fields
 
     is_short = parser.prog.split()[-1] in _OF_RECIPES
 
     groups: dict[str, Any] = {}
-    own = known_options()
+    own, flat, words = known_options(), flat_fields(), spelled()
     for name, field in {**own, **setting_fields()}.items():
         extra: Any = field.json_schema_extra
-        heading = group_of(name) if name in own else extra["group"]
-        flags = flags_of(name) if name in own else extra["flags"]
+        heading, flags = words[name] if name in own else (extra["group"], extra["flags"])
         if name in skip or (heading not in only if only or heading in _APART else False):
             continue
         if heading not in groups:
@@ -159,7 +158,7 @@ def _add_recipe_flags(parser: argparse.ArgumentParser, skip: Sequence[str] = (),
             shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
             text += f" (default: {shown})"
         options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
-        is_usual = name in _USUAL or (name in flat_fields() and flat_fields()[name][1] == "model")
+        is_usual = name in _USUAL or (name in flat and flat[name][1] == "model")
         if is_short and not is_usual and not getattr(parser, "is_whole", False):
             options["help"] = argparse.SUPPRESS
         if field.annotation is bool:
@@ -543,7 +542,7 @@ _WORDS = (
 def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     config_path = values.pop("config_path", None)
     show_config = values.pop("show_config", False)
-    from facefusion.facefusion3 import without_needless
+    from facefusion.facefusion3 import part_needless
     from facefusion.recipe import build_recipe, with_absolute_paths
     from facefusion.settings import (
         JobSettings,
@@ -567,7 +566,9 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     found = {name: sourced.value for name, sourced in options.items()}
     patterns = [str(found.pop(name, "")) for name in _PATTERNS]
     is_halting = command in _HALTING and str(found.pop("halt_on_error", "")).lower() not in ("", "false", "0", "no")
-    found = without_needless(found)
+    found, note = part_needless(found)
+    if note:
+        show.note(note)
     options = {name: sourced for name, sourced in options.items() if name in found}
     recipe = build_recipe({name: value for name, value in found.items() if name not in setting_fields()})
     recipe = with_absolute_paths(_with_photos(recipe))

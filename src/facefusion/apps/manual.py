@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, get_args
 
+from facefusion.declaration import processor_names
 from facefusion.errors import RecipeError
 from facefusion.facefusion3 import COMMANDS, NEEDLESS, OPTIONS, processor_of
 from facefusion.recipe import Recipe, flags_of, known_options
@@ -38,24 +40,37 @@ class Book:
     drafts: Mapping[str, str]
     parser_of: Callable[[str], argparse.ArgumentParser]
     exit_text: str
+    _parsers: dict[str, argparse.ArgumentParser] = field(default_factory=dict)
+
+    def parser(self, command: str) -> argparse.ArgumentParser:
+        """The parser of a command, which is made once."""
+        if command not in self._parsers:
+            self._parsers[command] = self.parser_of(command)
+        return self._parsers[command]
 
     def options(self, command: str) -> Iterator[argparse.Action]:
         """Options of a command that are told about."""
-        for action in self.parser_of(command)._actions:
+        for action in self.parser(command)._actions:
             if action.option_strings and action.help != argparse.SUPPRESS:
                 yield action
 
     def verbs(self, command: str) -> tuple[str, ...]:
         """What may stand behind a command, as ``list`` behind ``jobs``."""
-        for action in self.parser_of(command)._actions:
+        for action in self.parser(command)._actions:
             if action.dest == "action" and action.choices is not None:
                 return tuple(map(str, action.choices))
         return ()
 
 
+@lru_cache
+def _fields(names: tuple[str, ...]) -> dict[str, Any]:
+    """Every option that is told about; once for all that ask, as long as the same processors are there."""
+    return {**known_options(), **setting_fields()}
+
+
 def _choices(name: str) -> tuple[str, ...]:
     """Words that an option takes, where there are few."""
-    field = {**known_options(), **setting_fields()}.get(name)
+    info = _fields(processor_names()).get(name)
     found: list[str] = []
 
     def look(kind: Any) -> None:
@@ -65,8 +80,8 @@ def _choices(name: str) -> tuple[str, ...]:
             elif get_args(one):
                 look(one)
 
-    if field is not None:
-        look(field.annotation)
+    if info is not None:
+        look(info.annotation)
     return tuple(dict.fromkeys(found))
 
 

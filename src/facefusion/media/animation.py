@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import av
 import av.error
-import numpy as np
 from av.filter import Graph
 from av.video.reformatter import VideoReformatter
 
@@ -62,10 +62,10 @@ def notes_on_animation(path: Path, target: ClipReader, is_strict: bool) -> tuple
     name = path.suffix.lower()
     if is_strict:
         raise MediaUnsupported(
-            f"{name} files hold pictures alone, and {target.info.path} has {', '.join(map(str, lost))}.",
+            f"{target.info.path} has {', '.join(map(str, lost))}, and a {name} holds pictures alone.",
             "Leave out --strict, or end the output in .mkv.",
         )
-    return tuple(f"{str(track)[:1].upper()}{str(track)[1:]} is left out: {name} files hold none." for track in lost)
+    return tuple(f"{str(track)[:1].upper()}{str(track)[1:]} is left out: a {name} holds none." for track in lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +114,14 @@ def write_animation(
         with writing(path):
             output = av.open("file:" + str(replacement.path), "w", format=ending[1:], options={"loop": "0"})
             if ending == ".gif":
-                _encode(output, "gif", _TICKS[ending], {}, _dithered(parts, moments))
+                _encode(output, "gif", _TICKS[ending], {}, _dithered(parts, moments), moments)
             else:
                 options = {"quality": str(quality), "compression_level": "4"}
-                _encode(output, ANIMATIONS[ending], _TICKS[ending], options, _plain(parts, moments))
+                _encode(output, ANIMATIONS[ending], _TICKS[ending], options, _plain(parts, moments), moments)
             output.close()
-            if before_naming is not None:
-                before_naming()
-            replacement.put_in_place()
+        if before_naming is not None:
+            before_naming()
+        replacement.put_in_place()
     except BaseException:
         if output is not None:
             close_quietly(output)
@@ -130,7 +130,7 @@ def write_animation(
     if not dropped:
         return ()
     return (
-        f"{counted(dropped, 'frame')} left out: {ending} files show {_TICKS[ending] // _SHORTEST[ending]} a second.",
+        f"{counted(dropped, 'frame')} left out: a {ending} shows {_TICKS[ending] // _SHORTEST[ending]} a second.",
     )
 
 
@@ -194,24 +194,24 @@ def _dithered(parts: Sequence[Part], moments: dict[int, int]) -> Iterator[_Momen
     if graph is None:
         return
     graph.vpush(None)
-    palette = graph.vpull().to_ndarray()
+    palette = graph.vpull()
+    palette.pts, palette.time_base = 0, Fraction(1, 100)
     graph = None
     for moment in _rgb(parts, moments):
         if graph is None:
             graph = Graph()
             size = {"width": moment.picture.width, "height": moment.picture.height}
             buffer = graph.add_buffer(**size, format="rgb24", time_base=Fraction(1, 100))
-            height, width = palette.shape[:2]
-            colours = graph.add_buffer(width=width, height=height, format="rgba", time_base=Fraction(1, 100))
+            colours = graph.add_buffer(
+                width=palette.width, height=palette.height, format=palette.format.name, time_base=Fraction(1, 100)
+            )
             use = graph.add("paletteuse", "dither=sierra2_4a:diff_mode=rectangle")
             sink = graph.add("buffersink")
             buffer.link_to(use, 0, 0)
             colours.link_to(use, 0, 1)
             use.link_to(sink, 0, 0)
             graph.configure()
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(palette), format="rgba")
-            frame.pts, frame.time_base = 0, Fraction(1, 100)
-            colours.push(frame)
+            colours.push(palette)
             colours.push(None)
         picture = moment.picture
         picture.pts, picture.time_base = moment.at, Fraction(1, 100)
@@ -235,9 +235,26 @@ def _pulled(graph: Any) -> Iterator[_Moment]:
         yield _Moment(picture, int(picture.pts))
 
 
-def _encode(output: Any, encoder: str, ticks: int, options: dict[str, str], moments: Iterator[_Moment]) -> None:
+def _encode(
+    output: Any,
+    encoder: str,
+    ticks: int,
+    options: dict[str, str],
+    pictures: Iterator[_Moment],
+    moments: dict[int, int],
+) -> None:
+    times = list(moments.values())
+    lengths = {at: after - at for at, after in pairwise(times)}
+    if len(times) > 1:  # the last one is shown as long as the one before it
+        lengths[times[-1]] = times[-1] - times[-2]
     stream: Any = None
-    for moment in moments:
+
+    def mux(packets: list[Any]) -> None:
+        for packet in packets:
+            packet.duration = lengths.get(packet.pts, packet.duration)
+            output.mux(packet)
+
+    for moment in pictures:
         picture = moment.picture
         if stream is None:
             stream = output.add_stream(encoder, rate=ticks)
@@ -245,6 +262,6 @@ def _encode(output: Any, encoder: str, ticks: int, options: dict[str, str], mome
             stream.time_base = stream.codec_context.time_base = Fraction(1, ticks)
             stream.codec_context.options = options
         picture.pts, picture.time_base, picture.pict_type = moment.at, Fraction(1, ticks), 0
-        output.mux(stream.encode(picture))
+        mux(stream.encode(picture))
     if stream is not None:
-        output.mux(stream.encode(None))
+        mux(stream.encode(None))

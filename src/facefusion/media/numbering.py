@@ -69,4 +69,7 @@ def _times(path: Path, state: tuple[int, int]) -> tuple[tuple[int, ...], Fractio
     if untimed:  # no times are kept: the rate says when they are
         step = 1 / ((info.frame_rate or Fraction(25)) * info.time_base)
         found = [round(number * step) for number in range(len(found) + untimed)]
-    return tuple(sorted(time for time in found if time >= 0)), info.time_base
+    times: list[int] = []
+    for time in sorted(time for time in found if time >= 0):
+        times.append(max(time, times[-1] + 1) if times else time)  # as a reader takes two frames of one time
+    return tuple(times), info.time_base

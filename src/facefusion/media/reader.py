@@ -318,7 +318,7 @@ class ClipReader:
         slower: tuple[str, ...] = ()
         if rate is not None and not self.left_out and info.frame_rate and rate > 1.01 * info.frame_rate:
             slower = (
-                f"The target has {float(info.frame_rate):.5g} frames a second; none is made up to have {rate:g}.",
+                f"The target's rate is {float(info.frame_rate):.5g} a second; no frame is made up to have {rate:g}.",
             )
         step = float(1 / info.frame_rate) if info.frame_rate else 0.04
         ends_s = float((times[-1] + self.offset) * info.time_base) + step if times else 0.0

@@ -32,7 +32,7 @@ _MAX_REORDERED = 64
 """Packets stand at most so far from where their frames are shown; else some time is wrong."""
 SUFFIX = ".nut"
 """Parts are NUT files, which keep any time base, but for codecs that NUT does not hold (`_OTHER_FORMATS`)."""
-_OTHER_FORMATS = {"prores_ks": "matroska"}
+_OTHER_FORMATS = {"prores_ks": "mov"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +309,7 @@ def open_segment(path: Path) -> Any:
         try:
             return av.open("file:" + os.fspath(path), "r", format="nut")
         except av.error.InvalidDataError:
-            return av.open("file:" + os.fspath(path), "r", format="matroska")
+            return av.open("file:" + os.fspath(path), "r", format="mov")
     except (av.error.FFmpegError, OSError) as error:
         check_memory(error, f"{path.name} could not be read")
         raise SegmentDamaged(

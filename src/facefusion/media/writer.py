@@ -250,7 +250,7 @@ class ClipWriter:
         info = self._target.info
         suffix = self._path.suffix.lower()
         options = {"fflags": "+bitexact"}  # no random ids, no versions, no dates
-        if suffix in (".mp4", ".m4v", ".mov"):
+        if suffix in (".mp4", ".m4v", ".mov") or name == "mov":
             options |= {
                 "movflags": "+faststart",
                 "video_track_timescale": str(info.time_base.denominator),
