@@ -246,3 +246,71 @@ def test_no_encoder_talks_of_itself(tmp_path):
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (told.stdout, told.stderr) == ("", "")
+
+
+# High dynamic range
+
+
+def write_hdr(path, transfer, values):
+    """A clip of BT.2020 in 10 bits: grey patches of coded values of 0 to 1, then pure red and green of BT.709."""
+    light = {18: hlg_light, 16: pq_light}[transfer]
+    pixels = np.zeros((64, 32 * (len(values) + 2), 3))
+    for number, value in enumerate(values):
+        pixels[:, 32 * number : 32 * number + 32] = value
+    for number, colour in enumerate(np.eye(3)[:2]):
+        wide = np.clip(np.linalg.inv(FROM_2020) @ (colour * 0.5), 0, None)
+        codes = np.linspace(0, 1, 4097)
+        pixels[:, 32 * (len(values) + number) :][:, :32] = np.interp(wide, light(codes), codes)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx265", rate=25, options={"x265-params": "log-level=none", "crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = pixels.shape[1], pixels.shape[0], "yuv420p10le"
+        context = stream.codec_context
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = 9, transfer, 9, 1
+        for number in range(2):
+            frame = av.VideoFrame.from_ndarray(np.round(pixels * 65535).astype(np.uint16), format="rgb48le")
+            frame = frame.reformat(format="yuv420p10le", dst_colorspace=9, dst_color_range=1)
+            frame.colorspace, frame.color_range, frame.pts = 9, 1, number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+FROM_2020 = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]])
+
+
+def hlg_light(code):
+    scene = np.where(code <= 0.5, code**2 / 3, (np.exp((code - 0.55991073) / 0.17883277) + 0.28466892) / 12)
+    return 1000 * scene**1.2 / 203
+
+
+def pq_light(code):
+    power = code ** (1 / 78.84375)
+    return 10000 * (np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (1 / 0.1593017578125) / 203
+
+
+@pytest.mark.parametrize(("transfer", "name", "white"), [(18, "HLG", 0.75), (16, "PQ", 0.58)])
+def test_phone_video_in_hdr_comes_out_in_standard_range_with_its_tags(transfer, name, white, tmp_path):
+    clip = write_hdr(tmp_path / "hdr.mp4", transfer, [0.0, white / 2, white, 1.0])
+    with pytest.raises(MediaUnsupported, match="10 bits"):
+        ClipReader(clip)
+    reader = ClipReader(clip, allow_8bit=True)
+    frames = list(reader)
+    assert reader.describe(reader.defects(), [frame.pts for frame in frames])[-1] == (
+        f"The target is HDR ({name}); it is brought to standard range."
+    )
+    patches = [frames[0].pixels[16:48, k + 8 : k + 24].reshape(-1, 3).mean(axis=0) for k in range(0, 192, 32)]
+    black, grey, paper, peak, red, green = patches
+    assert black.max() <= 2 and peak.min() >= 253
+    light = {18: hlg_light, 16: pq_light}[transfer](np.array([white / 2]))[0]
+    assert np.abs(grey - 255 * light ** (1 / 2.4)).max() < 3  # below the knee it is as bright as it was
+    assert paper.min() > 200 and paper.max() < 250 and np.ptp(paper) < 3
+    for patch, own in ((red, 0), (green, 1)):
+        assert abs(patch[own] - 255 * 0.5 ** (1 / 2.4)) < 6
+        assert np.delete(patch, own).max() < 60
+    output = merged(clip, tmp_path, ".mp4", allow_8bit=True)
+    with av.open(str(output)) as container:
+        context = container.streams.video[0].codec_context
+        tags = context.color_primaries, context.color_trc, context.colorspace, context.color_range
+        assert (context.pix_fmt, tags) == ("yuv420p", (1, 1, 1, 1))
+        picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    assert np.abs(picture.astype(int) - frames[0].pixels)[:, 8:120].mean() < 3

@@ -129,9 +129,7 @@ def write_animation(
         raise
     if not dropped:
         return ()
-    return (
-        f"{counted(dropped, 'frame')} left out: a {ending} shows {_TICKS[ending] // _SHORTEST[ending]} a second.",
-    )
+    return (f"{counted(dropped, 'frame')} left out: a {ending} shows {_TICKS[ending] // _SHORTEST[ending]} a second.",)
 
 
 def _moments(parts: Sequence[Part], base: Fraction, ticks: int, shortest: int) -> tuple[dict[int, int], int]:

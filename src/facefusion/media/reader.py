@@ -18,6 +18,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from facefusion.errors import MediaUnreadable, MediaUnsupported, check_memory
+from facefusion.media.colour import HDR, STANDARD, to_standard
 from facefusion.media.defects import Defects, describe_defects
 from facefusion.media.probe import DECODER_OPTIONS, ClipInfo, file_state, film_of, open_clip, probe, with_picture
 from facefusion.media.timing import Clock, decimal_between, shift_at
@@ -150,6 +151,16 @@ class ClipReader:
                 f"{agreed(self.missing_count, 'is', 'are')} missing.",
                 self._ways_out(min(self.info.cut_off) - self._step, min(self.info.cut_off)),
             )
+
+    @property
+    def _hdr(self) -> int:
+        """The transfer of HDR that is brought to standard range; 0 where there is none to be."""
+        return self.info.colour[1] if self.info.bit_depth > 8 and self.info.colour[1] in HDR else 0
+
+    @property
+    def colour(self) -> tuple[int, int, int, int]:
+        """Primaries, transfer, matrix and range of what is given, as in `ClipInfo`."""
+        return STANDARD if self._hdr else self.info.colour
 
     def _thin_out(self, rate: float) -> None:
         """Leave out the frames between those that a lower rate shows."""
@@ -328,7 +339,8 @@ class ClipReader:
         told = describe_defects(
             found, _kind_of(info.stored_size, info.pixel_format), len(times), self.missing_count, early
         )
-        return (*told, *slower)
+        pressed = (f"The target is HDR ({HDR[self._hdr]}); it is brought to standard range.",) if self._hdr else ()
+        return (*told, *slower, *pressed)
 
     def __iter__(self) -> Iterator[Frame]:
         first, last = self.span_pts()
@@ -530,7 +542,11 @@ class ClipReader:
         return pixels
 
     def _upright(self, picture: Any, reformatter: VideoReformatter) -> Pixels:
-        pixels = to_rgb(picture, reformatter)
+        if self._hdr:
+            wide = reformatter.reformat(picture, format="rgb48le", threads=1).to_ndarray()
+            pixels = to_standard(np.asarray(wide, dtype=np.uint16), self._hdr)
+        else:
+            pixels = to_rgb(picture, reformatter)
         if self.info.is_mirrored:
             pixels = pixels[:, ::-1]
         if self.info.rotation_deg:

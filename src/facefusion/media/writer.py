@@ -281,7 +281,7 @@ class ClipWriter:
         context.thread_count = ENCODER_THREADS
         context.options = self._encoder_options()
         self._stream = stream
-        context.color_primaries, context.color_trc, context.colorspace, context.color_range = info.colour
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = self._target.colour
         if info.sample_aspect:
             aspect = info.sample_aspect
             context.sample_aspect_ratio = 1 / aspect if info.rotation_deg in (90, 270) else aspect
