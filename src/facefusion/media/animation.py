@@ -62,7 +62,7 @@ def notes_on_animation(path: Path, target: ClipReader, is_strict: bool) -> tuple
     name = path.suffix.lower()
     if is_strict:
         raise MediaUnsupported(
-            f"{target.info.path} has {', '.join(map(str, lost))}, and a {name} holds pictures alone.",
+            f"{target.info.path} has {', '.join(map(str, lost))}, and a {name} is for pictures alone.",
             "Leave out --strict, or end the output in .mkv.",
         )
     return tuple(f"{str(track)[:1].upper()}{str(track)[1:]} is left out: a {name} holds none." for track in lost)
