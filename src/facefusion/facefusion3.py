@@ -66,7 +66,6 @@ OPTIONS: dict[str, tuple[str, ...]] = {
 _NO_FILES = "frames never go through files here"
 _NO_DOWNLOADS = "nothing is downloaded unasked; see 'facefusion models fetch'"
 _A_PAGE = "the page is 'facefusion serve'"
-_SOUND = "sound is copied as it is; see --audio for what a container cannot hold, and for no sound"
 _BENCH = "see 'facefusion models bench'"
 
 NEEDLESS: dict[str, str] = {
@@ -76,9 +75,6 @@ NEEDLESS: dict[str, str] = {
     "face_tracker_score": "people are always followed here",
     "voice_extractor_model": "no processor that is here listens to a voice",
     "target_frame_amount": "smoothing sees the whole clip here",
-    "output_audio_encoder": _SOUND,
-    "output_audio_quality": _SOUND,
-    "output_audio_volume": _SOUND,
     "workflow_mode": "what the target is, is seen from its content",
     "workflow_strategy": _NO_FILES,
     "open_browser": _A_PAGE,

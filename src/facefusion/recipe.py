@@ -422,6 +422,21 @@ class Recipe(Request, Execution):
         "--output-audio",
         group="output",
     )
+    output_audio_encoder: (
+        Literal["aac", "libmp3lame", "libopus", "libvorbis", "flac", "alac", "pcm_s16le", "pcm_s32le"] | None
+    ) = _option(
+        None,
+        "convert all sound with this encoder: aac, libopus, libmp3lame, libvorbis, flac, alac, pcm_s16le or pcm_s32le",
+        "--output-audio-encoder",
+        group="output",
+    )
+    output_audio_quality: Percent = _option(
+        80, "quality of sound that is converted, 0 to 100", "--output-audio-quality", group="output"
+    )
+    output_audio_volume: Percent = _option(
+        100, "volume of the sound, percent; other than 100 converts it, and 0 leaves it out", "--output-audio-volume",
+        group="output",
+    )  # fmt: skip
     drop_tracks: tuple[str, ...] = _option(
         (),
         "other tracks of the target that are left out: audio, subtitle, data, attachment, picture, or their numbers",

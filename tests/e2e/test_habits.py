@@ -27,6 +27,7 @@ VALUES = {
     "face_detector_angles": "0 90", "face_selector_mode": "reference", "face_selector_order": "large-small",
     "face_selector_gender": "female", "face_selector_race": "asian", "face_mask_types": "box occlusion",
     "face_mask_areas": "upper-face mouth", "face_mask_regions": "skin nose", "face_mask_padding": "1 2 3 4",
+    "output_audio_encoder": "libopus",
     "output_video_encoder": "libvpx-vp9", "output_video_preset": "veryfast", "processors": "face_swapper",
     "face_swapper_pixel_boost": "512x512", "execution_providers": "cpu", "log_level": "warn",
     "download_providers": "github huggingface", "ui_layouts": "default", "benchmark_resolutions": "240p 720p",

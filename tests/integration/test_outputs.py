@@ -17,10 +17,11 @@ from facefusion.jobs.once import run
 from facefusion.media.animation import notes_on_animation, write_animation
 from facefusion.media.image import read_photo
 from facefusion.media.numbering import count_frames, time_of_frame
-from facefusion.media.passengers import FILM_CODECS
+from facefusion.media.passengers import FILM_CODECS, TrackOptions, list_passengers
 from facefusion.media.reader import ClipReader
 from facefusion.media.segments import ClipMerger, Part, SegmentWriter, plan_spans
-from facefusion.media.writer import check_clip_output, codec_tag
+from facefusion.media.sound import SoundFormat, set_up
+from facefusion.media.writer import ClipWriter, check_clip_output, codec_tag
 from facefusion.pipeline.plan import check_film_output, with_times
 from facefusion.recipe import build_recipe
 from facefusion.testing.clips import make_clip, moving_square
@@ -314,3 +315,55 @@ def test_phone_video_in_hdr_comes_out_in_standard_range_with_its_tags(transfer, 
         assert (context.pix_fmt, tags) == ("yuv420p", (1, 1, 1, 1))
         picture = next(container.decode(video=0)).to_ndarray(format="rgb24")
     assert np.abs(picture.astype(int) - frames[0].pixels)[:, 8:120].mean() < 3
+
+
+# Sound
+
+
+def sound_of(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        rows = [frame.to_ndarray().astype(float).mean(axis=0) for frame in container.decode(stream)]
+        return stream.codec_context.codec.canonical_name, np.concatenate(rows), stream.codec_context.bit_rate
+
+
+@pytest.mark.parametrize(
+    ("asked", "suffix", "codec"),
+    [("libopus", ".mkv", "opus"), ("flac", ".mkv", "flac"), ("pcm_s16le", ".mov", "pcm_s16le"), (None, ".mp4", "aac")],
+)
+def test_all_sound_is_converted_where_an_encoder_or_a_volume_is_asked_for(asked, suffix, codec, tmp_path, target_clip):
+    reader = ClipReader(target_clip, end_s=0.4)
+    options = TrackOptions(codec=asked or "", volume=50)
+    with ClipWriter(tmp_path / f"half{suffix}", reader, preset="ultrafast", tracks=options) as writer:
+        for frame in reader:
+            writer.write(RenderedFrame(frame))
+    assert any("is converted to" in note for note in writer.notes)
+    with ClipWriter(tmp_path / "as_it_is.mp4", reader, preset="ultrafast") as plain:
+        for frame in reader:
+            plain.write(RenderedFrame(frame))
+    name, samples, _ = sound_of(tmp_path / f"half{suffix}")
+    _, before, _ = sound_of(tmp_path / "as_it_is.mp4")
+    assert name == codec
+    scale = 32768 if codec in ("pcm_s16le",) else 2**31 if np.abs(samples).max() > 40000 else 1
+    scale = 32768 if codec == "flac" and scale == 1 and np.abs(samples).max() > 2 else scale
+    loudness = [np.sqrt((one**2).mean()) for one in (samples / scale, before)]
+    assert loudness[1] > 0
+    assert loudness[0] / loudness[1] == pytest.approx(0.5, rel=0.1)
+
+
+def test_quality_of_sound_is_its_bit_rate():
+    rates = []
+    for quality in (0, 60, 80, 100):
+        context = av.CodecContext.create("aac", "w")
+        set_up(context, SoundFormat("aac", "fltp", "stereo", 48000, quality))
+        rates.append(context.bit_rate)
+    assert rates == [48_000, 96_000, 192_000, 384_000]
+
+
+def test_an_encoder_of_sound_that_is_not_here_or_does_not_fit_is_refused(tmp_path, target_clip, monkeypatch):
+    recipe = build_recipe({"output_path": tmp_path / "o.mp4", "output_audio_encoder": "libvorbis"})
+    monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libvorbis"})
+    with pytest.raises(OutputRefused, match="libvorbis"):
+        check_film_output(recipe)
+    with pytest.raises(MediaUnsupported, match=r"\.webm"):
+        list_passengers(ClipReader(target_clip), ".webm", "libvpx-vp9", TrackOptions(codec="aac"))

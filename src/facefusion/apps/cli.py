@@ -108,7 +108,8 @@ _BLOCKLIST_ACTIONS = ("add", "list", "remove")
 _KEY_ACTIONS = ("create", "list", "rotate", "revoke")
 _NOT_LIVE = (
     "report_path", "fail_under", "segment_s", "allow_empty", "strict", "output_audio", "drop_tracks", "keep_metadata",
-    "trim_frame_start", "trim_frame_end", "output_image_scale", "output_video_scale", "output_video_fps",
+    "trim_frame_start", "trim_frame_end", "output_audio_encoder", "output_audio_quality", "output_audio_volume",
+    "output_image_scale", "output_video_scale", "output_video_fps",
     "output_image_quality", "reference_frame_number", "reference_face_position", "execution_batch_size", "allow_8bit",
 )  # fmt: skip
 """Options that mean nothing where there is no end, and no file."""

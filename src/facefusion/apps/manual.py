@@ -266,6 +266,8 @@ _OWN: dict[str, str] = {
     "trim_frame_end": "the same; the frame itself is not in the part any more",
     "face_detector_size": "one number, the longest side; 640x640 is read as 640",
     "face_selector_mode": "without it `--faces` decides: the most prominent person of every shot",
+    "output_audio_encoder": "without it sound is copied as it is",
+    "output_audio_quality": "of sound that is converted",
     "output_video_fps": "frames in between are left out, each of the others keeps its own time; none is made up",
     "output_image_scale": "any number from 0.05 to 8",
     "output_video_scale": "any number from 0.05 to 8",

@@ -28,7 +28,10 @@ from facefusion.version import __version__
 
 OF_THE_MACHINE = (*Execution.model_fields, "report_path", "fail_under")
 """Options that say how and not what: the same request with others is the same job."""
-OF_THE_OUTPUT = ("output_path", "output_audio", "drop_tracks", "keep_metadata", "consent")
+OF_THE_OUTPUT = (
+    "output_path", "output_audio", "output_audio_encoder", "output_audio_quality", "output_audio_volume", "drop_tracks",
+    "keep_metadata", "consent",
+)  # fmt: skip
 """Options that say what becomes of the finished parts. No part depends on them, nor on the ending of the output."""
 
 

@@ -19,7 +19,7 @@ from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader, check_start
 from facefusion.media.segments import Span
-from facefusion.media.sound import has_sound
+from facefusion.media.sound import check_sound_encoder, has_sound
 from facefusion.media.writer import check_clip_output
 from facefusion.metrics.report import check_report, read_limits, report_files
 from facefusion.models.licences import check_licence
@@ -336,6 +336,7 @@ def check_film_output(recipe: Recipe) -> None:
         recipe.output_path.with_suffix(".mkv") if is_animation(recipe.output_path) else recipe.output_path,
         recipe.output_video_encoder,
     )
+    check_sound_encoder(recipe.output_audio_encoder or "")
     if is_animation(recipe.output_path):
         check_animation(recipe.output_path)
 
@@ -581,12 +582,15 @@ def track_options(asked: Recipe | Resolved, new_sound: Path | None = None) -> Tr
     resolved = resolve(asked)
     recipe = resolved.recipe
     return TrackOptions(
-        "none" if new_sound is not None else recipe.output_audio,
+        "none" if new_sound is not None or recipe.output_audio_volume == 0 else recipe.output_audio,
         recipe.drop_tracks,
         hides_people=resolved.is_protective,  # a cover shows the face that the film hides
         hides_places=resolved.is_private,
         is_strict=recipe.strict,
         sound=None if recipe.output_audio == "none" else new_sound,
+        codec=recipe.output_audio_encoder or "",
+        quality=recipe.output_audio_quality,
+        volume=recipe.output_audio_volume,
     )
 
 

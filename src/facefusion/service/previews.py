@@ -59,6 +59,7 @@ _NOT_OF_TRACKS = (
     "finish_matching", "optical_flow_model", "face_mask_types", "face_mask_blur", "face_mask_padding",
     "face_mask_areas", "face_mask_regions", "face_occluder_model", "face_parser_model", "output_image_quality",
     "output_video_encoder", "output_video_preset", "output_video_quality", "output_audio", "drop_tracks",
+    "output_audio_encoder", "output_audio_quality", "output_audio_volume",
     "output_image_scale", "output_video_scale", "keep_metadata", "allow_empty", "execution_batch_size",
     "execution_precision", "segment_s",
 )  # fmt: skip
@@ -67,6 +68,7 @@ _NOT_OF_CASTS = (
     "target_path", "output_path", "report_path", "fail_under", "start_s", "end_s", "faces", "exempt_faces",
     "reference_frame_number", "reference_face_position", "motion_smoothing", "finish_matching", "output_image_quality",
     "output_video_encoder", "output_video_preset", "output_video_quality", "output_audio", "drop_tracks",
+    "output_audio_encoder", "output_audio_quality", "output_audio_volume",
     "output_image_scale", "output_video_scale", "output_video_fps", "keep_metadata", "allow_empty", "segment_s",
     "strict",
 )  # fmt: skip
