@@ -270,7 +270,7 @@ def test_the_manual_page_tells_of_every_command_and_option(tmp_path, capsys):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes break otherwise there")
-@pytest.mark.parametrize("words", [[], ["run", "--help-all"], ["models", "list"], ["--man"]])
+@pytest.mark.parametrize("words", [[], ["run", "--help-all"], ["models", "list"]])
 def test_nobody_has_to_read_to_the_end(words):
     process = subprocess.Popen(
         [sys.executable, "-m", "facefusion", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
