@@ -34,7 +34,7 @@ docs: $(VENV)/.dev
 
 # A release without any service: KEY=path/of/an/ed25519/key make release (docs/releases.md).
 release: $(VENV)/.dev
-	$(INSTALL) -e '.[server,worker,report,storage,metrics]' $(CONSTRAINTS) || $(INSTALL) -e '.[server,worker,report,storage,metrics]'
+	$(INSTALL) -e '.[server,worker,report,storage,metrics,models]' $(CONSTRAINTS) || $(INSTALL) -e '.[server,worker,report,storage,metrics,models]'
 	$(BIN)/python deploy/release/make.py $(or $(OUT),dist/release) $(if $(KEY),--key $(KEY),)
 
 lock: $(VENV)/.dev

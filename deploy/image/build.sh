@@ -29,7 +29,7 @@ options=()
 if [ "${2-}" = wheels ]; then
     # async-timeout is what redis wants of the Python of Debian 12.
     "$python" -m pip download -q -c requirements-dev.lock --only-binary :all: -d "$folder/wheels" \
-        '.[server,worker,report,storage]' hatchling async-timeout
+        '.[server,worker,report,storage,models]' hatchling async-timeout
     options=(-v "$folder/wheels:/wheels:ro" --build-arg "PIP_OPTIONS=--no-index --find-links /wheels")
 fi
 buildah "${storage[@]}" bud --isolation chroot --network host --format docker --quiet \

@@ -10,7 +10,7 @@ grep -v '^onnxruntime==' requirements-dev.lock >/tmp/locked
 [ "$runtime" != onnxruntime ] || cp requirements-dev.lock /tmp/locked
 # What is a word each is meant to be one.
 # shellcheck disable=SC2086
-pip install ${PIP_OPTIONS:-} -c /tmp/locked --no-compile '.[server,worker,report,storage,traces]'
+pip install ${PIP_OPTIONS:-} -c /tmp/locked --no-compile '.[server,worker,report,storage,traces,models]'
 if [ "$runtime" != onnxruntime ]; then
     pip uninstall -y onnxruntime
     # shellcheck disable=SC2086

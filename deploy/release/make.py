@@ -41,7 +41,7 @@ from facefusion.service.releases import (
 )
 
 ROOT = Path(__file__).parents[2]
-EXTRAS = ("server", "worker", "report", "storage", "metrics")
+EXTRAS = ("server", "worker", "report", "storage", "models", "metrics")
 """What the containers install; the bill of materials has them all."""
 REPOSITORY = os.environ.get("FACEFUSION_RELEASE_SOURCE", "urn:facefusion:repository")
 """What the statement says that it was built from, such as git+https://host/path."""

@@ -25,6 +25,11 @@ from facefusion.installed import list_entries
 GROUP = "facefusion.processors"
 """Entry points of this group are processors."""
 Kind = Literal["face", "frame", "source"]
+TO_COME = (
+    "age_modifier", "background_remover", "expression_restorer", "face_debugger", "face_editor", "frame_colorizer",
+    "frame_enhancer", "lip_syncer",
+)  # fmt: skip
+"""Processors of FaceFusion 3 that do not ship yet; a package may bring them."""
 
 
 def option(default: Any, text: str, *flags: str, group: str = "", **constraints: Any) -> Any:
@@ -240,6 +245,11 @@ def find_processor(name: str) -> ProcessorSpec:
         When what its package declares is not a declaration.
     """
     entries = _entries().get(name)
+    if entries is None and name in TO_COME:
+        raise UnknownProcessor(
+            f"Processor '{name}' of FaceFusion 3 is not here yet.",
+            f"Leave it out, or install a package that brings it. Here are {', '.join(processor_names())}.",
+        )
     if entries is None:
         raise UnknownProcessor(f"There is no processor '{name}'.", suggest(name, list(processor_names())))
     if len(entries) > 1:

@@ -8,6 +8,7 @@ Adding a field here adds it everywhere; options of a processor are added to its 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from facefusion.declaration import Step, default_processors, flat_fields, option, reserve, suggest, union
 from facefusion.errors import RecipeError, UnknownOption
-from facefusion.facefusion3 import fold
+from facefusion.facefusion3 import check_not_missing, fold, is_needless, without_needless
 from facefusion.wording import counted
 
 FaceChoice = Literal["largest", "all"] | tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...]
@@ -104,21 +105,28 @@ def known_options() -> Mapping[str, Any]:
     return {name: every[name] for name in sorted(every, key=rank)}
 
 
+def spelled() -> Mapping[str, tuple[str, tuple[str, ...]]]:
+    """Heading on help pages, and spellings on the command line, of every option."""
+    flat = flat_fields()
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for name, field in known_options().items():
+        extra: Any = field.json_schema_extra
+        if name in flat:
+            spec, option_name, _ = flat[name]
+            found[name] = spec.name.replace("_", " "), (spec.flag(option_name), *extra["flags"])
+        else:
+            found[name] = str(extra["group"]), tuple(extra["flags"])
+    return found
+
+
 def flags_of(name: str) -> tuple[str, ...]:
     """Spellings of an option on the command line."""
-    extra: Any = known_options()[name].json_schema_extra
-    if name in flat_fields():
-        spec, option_name, _ = flat_fields()[name]
-        return (spec.flag(option_name), *extra["flags"])
-    return tuple(extra["flags"])
+    return spelled()[name][1]
 
 
 def group_of(name: str) -> str:
     """Heading under which an option stands on help pages."""
-    if name in flat_fields():
-        return flat_fields()[name][0].name.replace("_", " ")
-    extra: Any = known_options()[name].json_schema_extra
-    return str(extra["group"])
+    return spelled()[name][0]
 
 
 class Person(BaseModel):
@@ -367,22 +375,57 @@ class Recipe(Request, Execution):
         1.0, "smoothing of the mesh over time, 0 to 1", "--face-tracker-smoothing", group="analysis"
     )
     start_s: Annotated[float, Field(ge=0, le=MAX_S)] | None = _option(
-        None, "start of the part to keep, s", "--start", group="output"
+        None, "start of the part to keep: seconds, or 00:01:02.5", "--start", group="output"
     )
     end_s: Annotated[float, Field(gt=0, le=MAX_S)] | None = _option(
-        None, "end of the part to keep, s", "--end", group="output"
+        None, "end of the part to keep: seconds, or 00:01:02.5", "--end", group="output"
+    )
+    trim_frame_start: Count | None = _option(
+        None, "first frame of the part to keep, counted from 0", "--trim-frame-start", group="output"
+    )
+    trim_frame_end: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = _option(
+        None, "the frame behind the last one of the part to keep", "--trim-frame-end", group="output"
     )
     output_image_quality: Annotated[int, Field(ge=0, le=100)] = _option(
         92, "quality of JPEG, WebP, HEIC and AVIF, 0 to 100", "--output-image-quality", group="output"
     )
-    output_video_encoder: Literal["libx264", "libx265", "libsvtav1"] = _option(
-        "libx264", "video encoder", "--output-video-encoder", group="output"
+    output_video_encoder: Literal[
+        "libx264",
+        "libx265",
+        "libsvtav1",
+        "libvpx-vp9",
+        "prores_ks",
+        "h264_nvenc",
+        "hevc_nvenc",
+        "h264_qsv",
+        "hevc_qsv",
+        "h264_amf",
+        "hevc_amf",
+        "h264_videotoolbox",
+        "hevc_videotoolbox",
+    ] = _option(
+        "libx264",
+        "video encoder: libx264, libx265, libsvtav1, libvpx-vp9, prores_ks, or one of this machine's hardware",
+        "--output-video-encoder",
+        group="output",
     )
     output_video_preset: Literal[
         "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
     ] = _option("veryfast", "speed against size of the encoder", "--output-video-preset", group="output")
     output_video_quality: Annotated[int, Field(ge=0, le=100)] = _option(
         80, "quality of the video, 0 to 100 (80 is visually lossless)", "--output-video-quality", group="output"
+    )
+    output_image_scale: Annotated[float, Field(ge=0.05, le=8)] = _option(
+        1.0, "sides of an output photo over those of the target, 0.05 to 8", "--output-image-scale", group="output"
+    )
+    output_video_scale: Annotated[float, Field(ge=0.05, le=8)] = _option(
+        1.0, "sides of an output clip over those of the target, 0.05 to 8", "--output-video-scale", group="output"
+    )
+    output_video_fps: Annotated[float, Field(gt=0, le=1000)] | None = _option(
+        None,
+        "frames per second at most: frames in between are left out, and none is made up",
+        "--output-video-fps",
+        group="output",
     )
     segment_s: Annotated[float, Field(ge=1, le=600)] = _option(
         8.0,
@@ -397,6 +440,21 @@ class Recipe(Request, Execution):
         "--output-audio",
         group="output",
     )
+    output_audio_encoder: (
+        Literal["aac", "libmp3lame", "libopus", "libvorbis", "flac", "alac", "pcm_s16le", "pcm_s32le"] | None
+    ) = _option(
+        None,
+        "convert all sound with this encoder: aac, libopus, libmp3lame, libvorbis, flac, alac, pcm_s16le or pcm_s32le",
+        "--output-audio-encoder",
+        group="output",
+    )
+    output_audio_quality: Percent = _option(
+        80, "quality of sound that is converted, 0 to 100", "--output-audio-quality", group="output"
+    )
+    output_audio_volume: Percent = _option(
+        100, "volume of the sound, percent; other than 100 converts it, and 0 leaves it out", "--output-audio-volume",
+        group="output",
+    )  # fmt: skip
     drop_tracks: tuple[str, ...] = _option(
         (),
         "other tracks of the target that are left out: audio, subtitle, data, attachment, picture, or their numbers",
@@ -457,6 +515,11 @@ class Recipe(Request, Execution):
         for one in value if isinstance(value, tuple | list) else (value,):
             check_no_picture(one)
         return (value,) if isinstance(value, str | Path | int) else value
+
+    @field_validator("start_s", "end_s", mode="before")
+    @classmethod
+    def _read_times(cls, value: object) -> object:
+        return read_time(value)
 
     @field_validator("face_detector_angles", mode="before")
     @classmethod
@@ -569,6 +632,16 @@ class Recipe(Request, Execution):
         return self
 
     @model_validator(mode="after")
+    def _check_frames(self) -> Recipe:
+        first, last = self.trim_frame_start, self.trim_frame_end
+        if first is not None and last is not None and last <= first:
+            raise ValueError(f"--trim-frame-end ({last}) must be above --trim-frame-start ({first})")
+        for time, frame, what in ((self.start_s, first, "start"), (self.end_s, last, "end")):
+            if time is not None and frame is not None:
+                raise ValueError(f"--{what} and --trim-frame-{what} both say where the part to keep {what}s")
+        return self
+
+    @model_validator(mode="after")
     def _check_span(self) -> Recipe:
         if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
             raise ValueError(f"The end ({self.end_s} s) must be later than the start ({self.start_s} s)")
@@ -576,6 +649,20 @@ class Recipe(Request, Execution):
 
 
 reserve([*Recipe.model_fields, *_Flat.model_fields, *_ALIASES])
+
+
+_CLOCK = re.compile(r"(?:(?P<h>\d{1,4}):)?(?P<m>\d{1,2}):(?P<s>\d{1,2}(?:[.,]\d{1,9})?)")
+
+
+def read_time(value: object) -> object:
+    """Seconds of a time that is written as ``01:02`` or ``00:01:02.5``; everything else as it is."""
+    found = _CLOCK.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        return value
+    seconds = float(found["s"].replace(",", "."))
+    if seconds >= 60 or (found["h"] is not None and int(found["m"]) >= 60):
+        raise ValueError("is no time: minutes and seconds go up to 59")
+    return int(found["h"] or 0) * 3600 + int(found["m"]) * 60 + seconds
 
 
 def check_name(path: object) -> object:
@@ -645,11 +732,16 @@ def build_recipe(options: dict[str, Any]) -> Recipe:
     values: dict[str, Any] = {}
     for key, value in options.items():
         name = _ALIASES.get(key, key).replace("-", "_") if isinstance(key, str) else ""
+        check_not_missing(name, "options")
+        if is_needless(name):
+            values[name] = value
+            continue
         if name not in known and name not in INNER:
             raise UnknownOption(f"There is no option '{key}'.", suggest(str(key), [*known, *_ALIASES]))
         if name in values:
             raise RecipeError(f"'{key}' and another spelling of it are both given.", "Keep one of them.")
         values[name] = value
+    values = without_needless(values)
     try:
         return Recipe(**values)
     except ValidationError as error:

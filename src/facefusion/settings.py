@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from facefusion.declaration import flat_fields, reserve, suggest
 from facefusion.documents import load_toml
 from facefusion.errors import RecipeError, UnknownOption
-from facefusion.facefusion3 import check_not_missing, read_ini
+from facefusion.facefusion3 import check_not_missing, is_needless, read_ini
 from facefusion.recipe import check_name, known_options, refusal_of
 
 PREFIX = "FACEFUSION_"
@@ -181,6 +181,11 @@ class OperationSettings(BaseModel):
         "", "collector of OpenTelemetry, such as http://localhost:4318 (default: no traces)", "--traces-url",
         group="operation",
     )  # fmt: skip
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _read_level(cls, value: object) -> object:
+        return "warning" if value == "warn" else value  # as FaceFusion 3 calls it
 
     @field_validator("tenant_classes", mode="before")
     @classmethod
@@ -371,12 +376,30 @@ def _read_file(path: Path) -> dict[str, Any]:
         Saying in which line it is wrong.
     """
     if path.suffix != ".ini":
-        return load_toml(path, RecipeError, "a configuration file")
+        return _without_sections(load_toml(path, RecipeError, "a configuration file"))
     values: dict[str, Any] = {}
     for key, words in read_ini(path).items():
+        if key == "config_path":
+            continue
         _check_name(key, str(path))
         values[key] = _from_text(key, words, str(path))
     return values
+
+
+def _without_sections(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a TOML file: what stands in a section counts as if it stood in none.
+
+    In the section of a processor the processor's name may be left out.
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        is_section = isinstance(value, dict) and name not in _fields() and name not in (*_STEPS, *_STEPS.values())
+        for key, one in value.items() if is_section else [(name, value)]:
+            whole = f"{name}_{key}" if is_section and f"{name}_{key}" in flat_fields() and key not in _fields() else key
+            if whole in found:
+                raise RecipeError(f"Option '{whole}' is given twice in one file.", "Keep one of them.")
+            found[whole] = one
+    return found
 
 
 def load_options(
@@ -493,7 +516,9 @@ def load_policy(environment: Mapping[str, str], working_folder: Path | None) -> 
             merged[name] = value
 
     for path in config_files(working_folder, environment, None):
-        values = read_ini(path) if path.suffix == ".ini" else load_toml(path, RecipeError, "a configuration file")
+        is_ini = path.suffix == ".ini"
+        text = "a configuration file"
+        values = read_ini(path) if is_ini else _without_sections(load_toml(path, RecipeError, text))
         for name, value in values.items():
             if name in own:
                 put(name, _from_text(name, value, str(path)) if path.suffix == ".ini" else value)
@@ -528,17 +553,26 @@ def _under_steps(merged: dict[str, Sourced], places: Mapping[str, int]) -> dict[
 
 _STEPS = {"step": "steps", "steps": "steps"}
 """``[[step]]`` tables of a configuration file."""
+_OF_COMMANDS = ("source_pattern", "target_pattern", "output_pattern")
+"""What a configuration file may say to one command, and is no option."""
 _ALTERNATIVES = {"steps": ("processors",), "processors": ("steps",)}
 
 
 def _check_name(name: str, origin: str) -> None:
     check_not_missing(name, origin)
-    if name not in _fields() and name not in (*_STEPS, *_STEPS.values()):
+    if (
+        name not in _fields()
+        and not is_needless(name)
+        and name not in _OF_COMMANDS
+        and name not in (*_STEPS, *_STEPS.values())
+    ):
         raise UnknownOption(f"There is no option '{name}' ({origin}).", suggest(name, list(_fields())))
 
 
 def _from_text(name: str, text: str, origin: str) -> Any:
     """Lists are JSON or words; everything else is left to the recipe to read."""
+    if is_needless(name) or name in _OF_COMMANDS:
+        return text
     if name in _STEPS or ("tuple" in str(_fields()[name].annotation) and name != "faces"):
         if not text.lstrip().startswith("["):
             return text.split()

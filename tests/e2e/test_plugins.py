@@ -308,7 +308,7 @@ def test_processors_of_others_hold_to_their_contracts_and_are_listed(call):
     assert "--frame-doubler-reach" in shown
     assert "≥ 0, ≤ 2; default: 2" in shown
     assert "halo       2 frames" in shown
-    help_page = call("run", "--help").stdout
+    help_page = call("run", "--help-all").stdout
     assert "--face-tint-colour" in help_page
 
 

@@ -383,7 +383,7 @@ def test_declarations_and_help_import_nothing_heavy():
         check_is_light(entries[0].value)
     code = (
         "import sys\nfrom facefusion.apps.cli import main\n"
-        "try:\n    main(['run', '--help'])\nexcept SystemExit:\n    pass\n"
+        "try:\n    main(['run', '--help-all'])\nexcept SystemExit:\n    pass\n"
         f"print('loaded', *[name for name in {HEAVY!r} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -26,6 +26,7 @@ def run_batch(
     output_pattern: str,
     show: Show,
     read: Sequence[Named] = (),
+    is_halting: bool = False,
 ) -> int:
     """Do all runs of a batch (`facefusion.service.batch`), and say for each what came of it.
 
@@ -39,6 +40,8 @@ def run_batch(
         Who tells.
     read
         Other files that are read, such as the configuration.
+    is_halting
+        Whether the first that fails is the last that is tried.
 
     Returns
     -------
@@ -74,6 +77,8 @@ def run_batch(
             else:
                 codes.append(tell_exception(step.error, ["batch-run"], show.is_json))
         show.answer("step", step, f"{title}: {text}".removesuffix(": "), is_news=True)
+        if is_halting and codes:
+            break
     counts = BatchCounts(len(batch.runs), done, skipped, len(codes))
     text = f"{done} of {counts.runs} done, {skipped} skipped, {counts.failed} failed"
     show.answer("batch done", counts, text, is_news=True)

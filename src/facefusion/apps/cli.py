@@ -8,13 +8,16 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from facefusion.apps import console, data, stopping
 from facefusion.apps.endings import EXIT_OK, EXIT_OUTPUT, EXIT_UNEXPECTED, EXIT_USAGE, job_in_hand, tell_exception
 from facefusion.apps.stopping import EXIT_STOPPED
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.version import __version__
+
+if TYPE_CHECKING:
+    from facefusion.apps.manual import Book
 
 _EXIT_TEXT = """exit codes:
   0 done   2 wrong request   3 input cannot be read   4 no face found
@@ -51,10 +54,48 @@ _JOB_ACTIONS = ("list", "show", "resume", "cancel", "retry", "delete", "report",
 _JOB_HELP = """list; show ID; resume ID; cancel ID; retry ID (give every part all its tries again); delete ID;
 report ID (figures so far as JSON); sweep (delete old jobs and stray files, wake up what was forgotten);
 preview ID --at SECONDS -o PICTURE (a frame as it will be)"""
-_DRAFT_ACTIONS = (
-    "job-list", "job-create", "job-submit", "job-submit-all", "job-delete", "job-delete-all", "job-add-step",
-    "job-remix-step", "job-insert-step", "job-remove-step", "job-run", "job-run-all", "job-retry", "job-retry-all",
+_DRAFT_HELP = {
+    "job-list": "drafts, or those of one status: job-list [drafted, queued, completed or failed]",
+    "job-create": "begin a list of steps: job-create NAME",
+    "job-add-step": "add a step, with the options of run: job-add-step NAME -s … -t … -o …",
+    "job-remix-step": "add a step on what another one makes: job-remix-step NAME STEP …",
+    "job-insert-step": "add a step before another one: job-insert-step NAME STEP …",
+    "job-remove-step": "take a step out: job-remove-step NAME STEP",
+    "job-submit": "say that a list is complete: job-submit NAME",
+    "job-submit-all": "the same of all drafts",
+    "job-run": "do what was submitted: job-run NAME",
+    "job-run-all": "do all that was submitted",
+    "job-retry": "do what failed again: job-retry NAME",
+    "job-retry-all": "do all that failed again",
+    "job-delete": "take a list away: job-delete NAME",
+    "job-delete-all": "take all lists away",
+}
+_DRAFT_ACTIONS = tuple(_DRAFT_HELP)
+_HALTING = ("batch-run", *(name for name in _DRAFT_ACTIONS if name.endswith("-all")))
+"""Commands that go on after a failure, unless they are told not to."""
+_OF_RECIPES = (
+    "run", "headless-run", "batch-run", "analyse", "render", "preview", "live", "job-add-step", "job-remix-step",
+    "job-insert-step",
 )  # fmt: skip
+"""Commands that take so many options that help shows the usual ones first."""
+_USUAL = (
+    "source_paths", "target_path", "output_path", "processors", "faces", "exempt_paths", "face_map_path",
+    "face_selector_mode", "reference_face_path", "start_s", "end_s", "output_video_encoder", "output_video_quality",
+    "output_audio", "report_path", "execution_providers", "models_paths", "licences", "worker_count", "server",
+    "server_key",
+)  # fmt: skip
+"""Options that help shows without being asked for all; of processors it shows their models."""
+_WANTED = {
+    "run": "-s PHOTO [PHOTO ...] -t TARGET -o OUTPUT ",
+    "headless-run": "-s PHOTO [PHOTO ...] -t TARGET -o OUTPUT ",
+    "batch-run": "-s PATTERN -t PATTERN -o PATTERN ",
+    "analyse": "-t TARGET -o TRACKS ",
+    "render": "--tracks TRACKS -s PHOTO [PHOTO ...] -t TARGET -o OUTPUT ",
+    "preview": "-s PHOTO [PHOTO ...] -t TARGET --at S -o PICTURE ",
+    "live": "-s PHOTO [PHOTO ...] --camera DEVICE -o OUTPUT ",
+}
+"""What the usage line shows."""
+_PATTERNS = ("source_pattern", "target_pattern", "output_pattern")
 _MODEL_ACTIONS = ("list", "show", "fetch", "verify", "pin", "import", "export", "key", "bench")
 _JOB_FIELDS = (
     "jobs_path", "job_store", "broker", "storage", "worker_count", "queue", "priority", "memory_limit_gb",
@@ -72,6 +113,8 @@ _BLOCKLIST_ACTIONS = ("add", "list", "remove")
 _KEY_ACTIONS = ("create", "list", "rotate", "revoke")
 _NOT_LIVE = (
     "report_path", "fail_under", "segment_s", "allow_empty", "strict", "output_audio", "drop_tracks", "keep_metadata",
+    "trim_frame_start", "trim_frame_end", "output_audio_encoder", "output_audio_quality", "output_audio_volume",
+    "output_image_scale", "output_video_scale", "output_video_fps",
     "output_image_quality", "reference_frame_number", "reference_face_position", "execution_batch_size", "allow_8bit",
     "mask_path", "layer_path",
 )  # fmt: skip
@@ -89,26 +132,42 @@ class _Parser(argparse.ArgumentParser):
         raise RecipeError(f"{message[:1].upper()}{message[1:].rstrip('.')}.", hint)
 
 
+class _HelpAll(argparse.Action):
+    """Shows every option of a command."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **_: Any) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="show all options of this command, and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        _command_parser(parser.prog.split()[-1], is_whole=True).print_help()
+        parser.exit()
+
+
 def _add_recipe_flags(parser: argparse.ArgumentParser, skip: Sequence[str] = (), only: Sequence[str] = ()) -> None:
-    from facefusion.recipe import flags_of, group_of, known_options
+    from facefusion.declaration import flat_fields
+    from facefusion.recipe import known_options, spelled
     from facefusion.settings import setting_fields
 
+    is_short = parser.prog.split()[-1] in _OF_RECIPES
+
     groups: dict[str, Any] = {}
-    own = known_options()
+    own, flat, words = known_options(), flat_fields(), spelled()
     for name, field in {**own, **setting_fields()}.items():
         extra: Any = field.json_schema_extra
-        heading = group_of(name) if name in own else extra["group"]
-        flags = flags_of(name) if name in own else extra["flags"]
+        heading, flags = words[name] if name in own else (extra["group"], extra["flags"])
         if name in skip or (heading not in only if only or heading in _APART else False):
             continue
         if heading not in groups:
             groups[heading] = parser.add_argument_group(heading)
         group = groups[heading]
         text = field.description or ""
-        if field.default not in (None, (), Path(), False):
+        if field.default not in (None, (), Path(), False, ""):
             shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
             text += f" (default: {shown})"
         options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": text.replace("%", "%%")}
+        is_usual = name in _USUAL or (name in flat and flat[name][1] == "model")
+        if is_short and not is_usual and not getattr(parser, "is_whole", False):
+            options["help"] = argparse.SUPPRESS
         if field.annotation is bool:
             options["action"] = "store_true"
         elif "tuple" in str(field.annotation) and name != "faces":
@@ -118,20 +177,50 @@ def _add_recipe_flags(parser: argparse.ArgumentParser, skip: Sequence[str] = (),
         group.add_argument(*flags, **options)
 
 
+def _add_needless_flags(parser: argparse.ArgumentParser, command: str) -> None:
+    """Options of FaceFusion 3 that change nothing here: they are taken, and told about."""
+    from facefusion.facefusion3 import IS_FLAG, NEEDLESS, is_needless
+
+    for name in NEEDLESS:
+        flag = "--" + name.replace("_", "-")
+        if not is_needless(name) or flag in parser._option_string_actions:
+            continue
+        options: dict[str, Any] = {"dest": name, "default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+        if name == "halt_on_error" and command in _HALTING:
+            options["help"] = "stop at the first that fails, instead of going on with the others"
+        options |= {"action": "store_true"} if name in IS_FLAG else {"nargs": "+"}
+        parser.add_argument(flag, **options)
+
+
 def _add_show_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("messages")
+    if "--log-level" not in parser._option_string_actions:
+        text = "what is told: error is --quiet, debug is a log and all of --debug (default: info)"
+        group.add_argument("--log-level", default=argparse.SUPPRESS, metavar="LEVEL", help=text)
     group.add_argument("--quiet", action="store_true", help="show errors only")
     group.add_argument("--json", action="store_true", help="write one JSON event per line to standard output")
     group.add_argument("--debug", action="store_true", help="show where an error came from, for those who mend it")
     group.add_argument("--config-path", type=Path, help="TOML file with options (see docs/configuration.md)")
     group.add_argument(
-        "--show-config", action="store_true", help="print every option with where it comes from, and stop"
+        "--show-config",
+        action="store_true",
+        help="print every option with where it comes from, as TOML for --config-path, and stop",
     )
+    if parser.prog.split()[-1] in _OF_RECIPES:
+        group.add_argument("--help-all", action=_HelpAll)
+
+
+def _time(text: str) -> float:
+    """Seconds, or a time such as 00:01:02.5."""
+    from facefusion.recipe import read_time
+
+    return float(read_time(text))  # type: ignore[arg-type]
 
 
 def _add_preview_flags(parser: argparse.ArgumentParser, is_required: bool) -> None:
     group = parser.add_argument_group("preview")
-    group.add_argument("--at", type=float, default=0.0, dest="at_s", help="time of the frame in the output, s")
+    text = "time of the frame in the output: seconds, or 00:01:02.5"
+    group.add_argument("--at", type=_time, default=0.0, dest="at_s", metavar="S", help=text)
     group.add_argument("--compare", action="store_true", dest="is_beside", help="the frame before on the left")
     text = (
         "find faces in the whole target first: the frame is the final one (else around the moment alone, in a second)"
@@ -141,30 +230,46 @@ def _add_preview_flags(parser: argparse.ArgumentParser, is_required: bool) -> No
 
 
 def _help_parser() -> argparse.ArgumentParser:
+    from facefusion.facefusion3 import COMMANDS
+
     parser = _Parser(
         prog="facefusion",
         description="Change faces in photos and video.",
         epilog="commands:\n"
         + "\n".join(f"  {name:<14}{text}" for name, text in _COMMANDS.items())
+        + "\n\nFaceFusion 3's jobs, lists of steps:\n"
+        + "\n".join(f"  {name:<16}{text}" for name, text in _DRAFT_HELP.items())
+        + "\n\nFaceFusion 3's commands that are others here:\n"
+        + "\n".join(f"  {name:<16}{hint}" for name, (_, hint) in COMMANDS.items())
         + "\n\nThe shortest way:  facefusion --source face.jpg --target clip.mp4 --output result.mp4\n"
-        + "Options of a command:  facefusion COMMAND --help\n\n"
+        + "Options of a command:  facefusion COMMAND --help, and all of them: facefusion COMMAND --help-all\n"
+        + "For your shell:  facefusion --completion bash, zsh or fish; facefusion --man is a manual page\n\n"
         + _EXIT_TEXT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"facefusion {__version__}")
+    parser.add_argument("--completion", metavar="SHELL", help="print a script that completes words: bash, zsh or fish")
+    parser.add_argument("--man", action="store_true", help="print the manual page, for man -l -")
     parser.add_argument("command", nargs="?", help="one of the commands below")
     return parser
 
 
-def _command_parser(command: str) -> argparse.ArgumentParser:
+def _command_parser(command: str, is_whole: bool = False) -> argparse.ArgumentParser:
+    """The parser of a command; with ``is_whole`` its help shows all options."""
+    about = _COMMANDS.get(command) or _DRAFT_HELP.get(command, "")
     parser = _Parser(
         prog=f"facefusion {command}",
-        description=_COMMANDS.get(command, "FaceFusion 3's jobs, which are lists of steps").capitalize() + ".",
+        description=f"{about[:1].upper()}{about[1:]}.",
         epilog=_EXIT_TEXT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    if command in _OF_RECIPES:
+        parser.usage = f"%(prog)s {_WANTED.get(command, '')}[OPTION ...]"
+        if not is_whole:
+            parser.epilog = f"These are the usual options; all of them: {parser.prog} --help-all\n\n{_EXIT_TEXT}"
+    parser.is_whole = is_whole  # type: ignore[attr-defined]
     if command in ("run", "headless-run"):
         _add_recipe_flags(parser)
         _add_recipe_flags(parser, only=("policy",))
@@ -172,14 +277,13 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
     elif command == "batch-run":
         _add_recipe_flags(parser, skip=("source_paths", "target_path", "output_path", *_LAYERS))
         group = parser.add_argument_group("patterns")
-        group.add_argument("-s", "--source-pattern", help="glob of source photos, one run for each", default="")
-        group.add_argument("-t", "--target-pattern", help="glob of photos and clips", required=True)
-        group.add_argument(
-            "-o",
-            "--output-pattern",
-            required=True,
-            help="where results go, with {index}, {source_name}, {target_name}, {target_extension}",
-        )
+        text = "glob of source photos, or a folder of them: one run for each"
+        group.add_argument("-s", "--source-pattern", help=text, default="")
+        text = "glob of photos and clips, or a folder with all that is in it"
+        group.add_argument("-t", "--target-pattern", help=text, default="")
+        text = "where results go: a folder, or a pattern with {index}, {source_name}, {target_name}, {target_extension}"
+        text += " and {target_dir}"
+        group.add_argument("-o", "--output-pattern", default="", help=text)
     elif command == "analyse":
         _add_recipe_flags(parser, skip=("source_paths", "output_path", *_LAYERS, *_JOB_FIELDS, *_SIGNING_FIELDS))
         parser.add_argument("-o", "--output", dest="tracks_path", type=Path, required=True, help="tracks file to write")
@@ -209,7 +313,7 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         group.add_argument("--camera-size", metavar="WxH", default="", help="wanted size in pixels, such as 1280x720")
         group.add_argument("--camera-rate", type=float, metavar="VALUE", help="wanted frames per second")
         group.add_argument("--camera-format", metavar="VALUE", default="", help="input format of libavdevice")
-        group.add_argument("--seconds", type=float, default=10.0, metavar="S", help="how long (default: 10)")
+        group.add_argument("--seconds", type=_time, default=10.0, metavar="S", help="how long (default: 10)")
         group.add_argument("--every-frame", action="store_true", help="rather lag than leave frames out")
         group.add_argument("-o", "--output", dest="clip_path", type=Path, required=True, help="clip to write")
     elif command == "jobs":
@@ -310,8 +414,19 @@ def _command_parser(command: str) -> argparse.ArgumentParser:
         text = "folder with a release of FaceFusion: whether it is what was released"
         parser.add_argument("--release", type=Path, dest="release_path", metavar="DIR", help=text)
         _add_recipe_flags(parser, only=("provenance",))
+    if command in (*_OF_RECIPES, *_DRAFT_ACTIONS):
+        _add_needless_flags(parser, command)
     _add_show_flags(parser)
     return parser
+
+
+def _book() -> Book:
+    """What pages about the commands are made of."""
+    from facefusion.apps.manual import Book
+
+    return Book(
+        {**_COMMANDS, **_DRAFT_HELP}, _DRAFT_HELP, lambda name: _command_parser(name, is_whole=True), _EXIT_TEXT
+    )
 
 
 def _verify_text() -> str:
@@ -394,13 +509,24 @@ def _choose(words: list[str]) -> int:
             parser.print_help()
             return EXIT_USAGE
         parser.parse_args(["--version" if words[0] == "-v" else words[0]])
+    if words[0].split("=")[0] in ("--completion", "--man"):
+        from facefusion.apps.manual import completion, man_page
+
+        asked = _help_parser().parse_args(words)
+        console.say(man_page(_book()) if asked.man else completion(_book(), asked.completion))
+        return EXIT_OK
     if words[0].startswith("-"):
         words = ["run", *words]
     command = words[0]
     if command not in _COMMANDS and command not in _DRAFT_ACTIONS:
         import difflib
 
-        near = difflib.get_close_matches(command, _COMMANDS, n=1)
+        from facefusion.facefusion3 import COMMANDS
+
+        if command in COMMANDS:
+            message, hint = COMMANDS[command]
+            raise RecipeError(f"{message} (FaceFusion 3's '{command}')".replace(". (", " (") + ".", hint)
+        near = difflib.get_close_matches(command, (*_COMMANDS, *_DRAFT_ACTIONS), n=1)
         hint = f"Did you mean '{near[0]}'?" if near else f"Commands: {', '.join(_COMMANDS)}."
         raise RecipeError(f"There is no command '{command}'.", hint)
     arguments = _parse(_command_parser(command), words[1:])
@@ -439,6 +565,7 @@ _WORDS = (
 def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     config_path = values.pop("config_path", None)
     show_config = values.pop("show_config", False)
+    from facefusion.facefusion3 import part_needless
     from facefusion.recipe import build_recipe, with_absolute_paths
     from facefusion.settings import (
         JobSettings,
@@ -454,15 +581,25 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
 
     words: dict[str, Any] = {name: values.pop(name) for name in _WORDS if name in values}
     tracks_path: Path | None = values.pop("tracks_path", None)
-    patterns = [str(values.pop(f"{name}_pattern", "")) for name in ("source", "target", "output")]
     folder = working_folder()
-    options = load_options(values, os.environ, folder, config_path)
+    options = load_options(
+        {k: v for k, v in values.items() if v or k not in _PATTERNS}, os.environ, folder, config_path
+    )
     read = [("configuration", path) for path in config_files(folder, os.environ, config_path)]
     found = {name: sourced.value for name, sourced in options.items()}
+    patterns = [str(found.pop(name, "")) for name in _PATTERNS]
+    is_halting = command in _HALTING and str(found.pop("halt_on_error", "")).lower() not in ("", "false", "0", "no")
+    found, note = part_needless(found)
+    if note:
+        show.note(note)
+    options = {name: sourced for name, sourced in options.items() if name in found}
     recipe = build_recipe({name: value for name, value in found.items() if name not in setting_fields()})
-    recipe = with_absolute_paths(recipe)
+    recipe = with_absolute_paths(_with_photos(recipe))
     settings = build_settings(JobSettings, found)
     said = build_settings(PolicySettings, found)
+    operation = build_settings(OperationSettings, found)
+    if command not in ("serve", "worker"):
+        _follow_level(operation.log_level if "log_level" in options else "", show)
     if show_config:
         _show_config(recipe, settings, said, options, show)
         return EXIT_OK
@@ -479,12 +616,11 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         from facefusion.apps import jobs
 
         given = {name: sourced.value for name, sourced in options.items() if sourced.origin == "command line"}
-        operation = build_settings(OperationSettings, found)
+        words["is_halting"] = is_halting
         return jobs.run_command(command, words, recipe, settings, policy, given, show, operation)
     if command == "serve":
         from facefusion.apps.serve import run_server
 
-        operation = build_settings(OperationSettings, found)
         return run_server(recipe, settings, build_settings(ServerSettings, found), policy, show, operation)
     if command == "keys":
         from facefusion.apps.keys import run_keys
@@ -527,10 +663,13 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         given = {name: sourced.value for name, sourced in options.items() if sourced.origin == "command line"}
         return run_remote(recipe, remote.server, remote.server_key, given, read, show)
 
+    if command in ("run", "headless-run") and recipe.target_path != Path() and recipe.target_path.is_dir():
+        # Sources go together here, where a batch would try each of them.
+        patterns, command = ["", str(recipe.target_path), _folder_of(recipe)], "batch-run"
     if command == "batch-run":
         from facefusion.apps.batch import run_batch
 
-        return run_batch(recipe, settings, policy, patterns[0], patterns[1], patterns[2], show, read)
+        return run_batch(recipe, settings, policy, patterns[0], patterns[1], patterns[2], show, read, is_halting)
 
     if command in data.COMMANDS:
         return data.run_data(command, recipe, words, tracks_path, show, read)
@@ -560,18 +699,60 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     return EXIT_OK
 
 
+def _with_photos(recipe: Any) -> Any:
+    """The recipe with the photos of folders in the place of these."""
+    if not any(path.is_dir() for path in recipe.source_paths):
+        return recipe
+    from facefusion.service.batch import find_photos
+
+    found = [find_photos(path) if path.is_dir() else (path,) for path in recipe.source_paths]
+    return recipe.with_options(source_paths=tuple(path for photos in found for path in photos))
+
+
+def _folder_of(recipe: Any) -> str:
+    """The folder that outputs of a folder go to.
+
+    Raises
+    ------
+    RecipeError
+        Where a file is named.
+    """
+    from facefusion.service.batch import is_folder
+
+    if recipe.output_path == Path():
+        raise RecipeError("No output is given.", "Name a folder with --output.")
+    if not is_folder(str(recipe.output_path)) and "{" not in str(recipe.output_path):
+        raise RecipeError(
+            f"The target {recipe.target_path} is a folder, and the output {recipe.output_path} is not.",
+            "Name a folder with --output.",
+        )
+    return str(recipe.output_path)
+
+
+def _follow_level(level: str, show: Any) -> None:
+    """Tell as much as was asked for."""
+    from facefusion.apps import faults
+
+    faults.debug(level == "debug")
+    if level == "error":
+        show.be_quiet()
+    elif level == "debug":
+        from facefusion import journal
+
+        journal.set_up("text", "debug")
+
+
 def _show_config(recipe: Any, settings: Any, policy: Any, options: Any, show: Any) -> None:
-    """Tell every option with where it comes from."""
+    """Tell every option with where it comes from, as a configuration file."""
+    from facefusion.apps.manual import config_text
     from facefusion.recipe import INNER
     from facefusion.service.values import Options, OptionValue
 
-    lines, found = [], []
+    found = []
     for step in (*recipe.steps, *recipe.presets):
-        lines.append(f"[{'step' if step in recipe.steps else 'preset'}] {step.processor}")
         for name, value in step.options:
             key = step.spec.key(name)
             origin = options[key].origin if key in options else "steps" if "steps" in options else "default"
-            lines.append(f"{key} = {value!r}  ({origin})")
             found.append(OptionValue(step.processor, key, value, origin))
     for model in (recipe, settings, policy):
         plain = model.model_dump(mode="json", exclude=set(INNER))
@@ -579,6 +760,6 @@ def _show_config(recipe: Any, settings: Any, policy: Any, options: Any, show: An
             if name in INNER or name == "blocklist_key":
                 continue
             origin = options[name].origin if name in options else "default"
-            lines.append(f"{name} = {getattr(model, name)!r}  ({origin})")
             found.append(OptionValue("", name, plain[name], origin))
-    show.answer("options", Options(tuple(found)), "\n".join(lines))
+    chain = next((options[name].origin for name in ("processors", "steps") if name in options), "default")
+    show.answer("options", Options(tuple(found)), config_text(recipe, found, chain))

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import shlex
 import sys
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -132,6 +133,14 @@ def shown(name: object) -> str:
         letter.encode("unicode_escape").decode() if unicodedata.category(letter) == "Cc" or letter in _TURNS else letter
         for letter in str(name)
     )
+
+
+def quoted(name: object) -> str:
+    """A name as it can be typed after a command: in quotation marks where it needs them."""
+    text = shown(name)
+    if os.name == "nt":
+        return f'"{text}"' if " " in text else text
+    return shlex.quote(text)
 
 
 def shown_lines(text: str) -> str:

@@ -31,9 +31,17 @@ _TELLING = (
 """Exceptions whose words come from programs. Those of the others may hold what was read."""
 
 
+_asked: list[bool] = []
+
+
+def debug(is_on: bool) -> None:
+    """Say whether tracebacks are to be shown in this command."""
+    _asked[:] = [is_on]
+
+
 def is_debugging() -> bool:
     """Whether tracebacks are to be shown."""
-    return "--debug" in sys.argv or os.environ.get("FACEFUSION_DEBUG", "0") not in ("", "0")
+    return any(_asked) or "--debug" in sys.argv or os.environ.get("FACEFUSION_DEBUG", "0") not in ("", "0")
 
 
 def fault_of(error: BaseException) -> Fault:

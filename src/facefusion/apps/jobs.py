@@ -14,9 +14,11 @@ import platformdirs
 from facefusion import journal
 from facefusion.apps.backends import backend_of
 from facefusion.apps.console import say, shown
+from facefusion.apps.endings import exit_code
 from facefusion.apps.faults import is_debugging
 from facefusion.apps.show import Show
-from facefusion.errors import JobError, RecipeError
+from facefusion.apps.stopping import is_stopping
+from facefusion.errors import FaceFusionError, JobError, RecipeError, Stopped
 from facefusion.jobs.prepare import execution_of
 from facefusion.pipeline.runner import Outcome
 from facefusion.policy.site import SitePolicy
@@ -92,7 +94,7 @@ def run_command(
         return _work(backend_of(settings, policy), recipe, words, show, operation)
     if command.startswith("job-"):
         names = words["names"]
-        verbs = DraftVerbs(settings, policy, show)
+        verbs = DraftVerbs(settings, policy, show, bool(words.get("is_halting")))
         return verbs.run(command, [names] if isinstance(names, str) else list(names or ()), given)
     action, names = words["action"], list(words["names"])
     jobs = Jobs(backend_of(settings, policy))
@@ -233,12 +235,16 @@ class DraftVerbs:
     ----------
     settings
         Where they are.
+    policy
+        What may be done here.
     show
         Who tells.
+    is_halting
+        Whether the verbs that do all of them stop at the first that fails.
     """
 
-    def __init__(self, settings: JobSettings, policy: SitePolicy, show: Show) -> None:
-        self._settings, self._policy, self._show = settings, policy, show
+    def __init__(self, settings: JobSettings, policy: SitePolicy, show: Show, is_halting: bool = False) -> None:
+        self._settings, self._policy, self._show, self._is_halting = settings, policy, show, is_halting
         self._drafts = Drafts(settings.folder / "drafts")
 
     def run(self, verb: str, names: list[str], given: Mapping[str, Any]) -> int:
@@ -248,7 +254,8 @@ class DraftVerbs:
         if verb.endswith("-all"):
             status = {"job-submit-all": "drafted", "job-run-all": "queued", "job-retry-all": "failed"}.get(verb)
             chosen = [draft.name for draft in self._drafts.list()[0] if status in (None, draft.status)]
-            return max((self.run(verb.removesuffix("-all"), [name], given) for name in chosen), default=0)
+            codes = [self._one_of_all(verb.removesuffix("-all"), name, given) for name in chosen]
+            return next(filter(None, codes), 0)
         name = names[0]
         if verb == "job-create":
             draft = self._drafts.create(name)
@@ -264,6 +271,18 @@ class DraftVerbs:
             return self._tell(draft, f"Job '{name}' is queued; run it with job-run {name}.")
         draft = self._drafts.edit(name, EDITS[verb], names[1] if len(names) > 1 else "", given)
         return self._tell(draft, f"Job '{name}' has {counted(len(draft.steps), 'step')}.")
+
+    def _one_of_all(self, verb: str, name: str, given: Mapping[str, Any]) -> int:
+        """Do it to one of several: the others need not wait for one that fails."""
+        try:
+            return self.run(verb, [name], given)
+        except Stopped:
+            raise
+        except FaceFusionError as error:
+            if self._is_halting or is_stopping():
+                raise
+            self._show.error(error)
+            return exit_code(error)
 
     def _list(self, wanted: str) -> int:
         found, damaged = self._drafts.list()

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from facefusion.apps.console import emit, say, shown, tell_error
+from facefusion.apps.console import emit, quoted, say, shown, tell_error
 from facefusion.errors import FaceFusionError
 from facefusion.wording import counted
 
@@ -72,6 +72,11 @@ class Show:
     ) -> None:
         if self._is_live:
             self._bar.stop()
+
+    def be_quiet(self) -> None:
+        """Show nothing but errors from now on, unless events are written."""
+        if self._mode == "bar":
+            self._mode, self._bar = "quiet", None
 
     def progress(self, progress: Progress) -> None:
         """Take in one step."""
@@ -139,7 +144,11 @@ class Show:
             f"{shown(made.output)}: {made.changed_frames} of {counted(made.frames, 'frame')} changed, "
             f"{made.frames_per_s:.1f} frames/s"
         ]
+        people = counted(made.faces, "person", "people")
+        times = f"{made.analyse_s + made.render_s:.1f} s, {made.analyse_s:.1f} s of them for finding faces"
+        lines.append(f"  {people} found; {times}")
         lines += [f"  {shown(note)}" for note in made.notes]
+        lines.append(f"  How it was made: facefusion verify {quoted(made.output)}")
         self.answer("done", made, "\n".join(lines), is_news=True)
         return made
 

@@ -19,7 +19,7 @@ from facefusion.pipeline.clip import plan_clip
 from facefusion.pipeline.generate import build_source
 from facefusion.pipeline.inputs import Shelf, hash_of, known_hash_of
 from facefusion.pipeline.permission import Permission
-from facefusion.pipeline.plan import Plan, build_plan, reads_of
+from facefusion.pipeline.plan import Plan, build_plan, reads_of, with_times
 from facefusion.pipeline.progress import OnProgress, ignore_progress
 from facefusion.policy.mark import MarkId, job_part, site_id, site_secret
 from facefusion.policy.site import SitePolicy
@@ -29,7 +29,10 @@ from facefusion.version import __version__
 
 OF_THE_MACHINE = (*Execution.model_fields, "report_path", "fail_under")
 """Options that say how and not what: the same request with others is the same job."""
-OF_THE_OUTPUT = ("output_path", "mask_path", "layer_path", "output_audio", "drop_tracks", "keep_metadata", "consent")
+OF_THE_OUTPUT = (
+    "output_path", "mask_path", "layer_path", "output_audio", "output_audio_encoder", "output_audio_quality",
+    "output_audio_volume", "drop_tracks", "keep_metadata", "consent",
+)  # fmt: skip
 """Options that say what becomes of the finished parts. No part depends on them, nor on the ending of the output."""
 
 
@@ -123,7 +126,7 @@ def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None,
     FaceFusionError
         Everything that `facefusion.pipeline.plan.build_plan` refuses.
     """
-    recipe = with_absolute_paths(recipe)
+    recipe = with_times(with_absolute_paths(recipe))
     if is_shared and recipe.has_layer:
         raise RecipeError(
             "Workers of a cluster make no mattes and layers.", "Leave out --save-mask and --save-layer, or run it here."

@@ -246,7 +246,14 @@ def standard_range(transfer: int) -> npt.NDArray[np.uint8]:
     ----------
     SMPTE ST 2084, ITU-R BT.2100 and BT.2408.
     """
-    values = np.arange(256) / 255
+    light = _light(np.arange(256) / 255, transfer)
+    light = _pressed(light, light[-1])
+    coded = np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 0) ** (1 / 2.4) - 0.055)
+    return np.clip(np.round(coded * 255), 0, 255).astype(np.uint8)
+
+
+def _light(values: npt.NDArray[np.float64], transfer: int) -> npt.NDArray[np.float64]:
+    """Light of coded values of 0 to 1, over that of paper white."""
     if transfer == _PQ:
         power = values ** (1 / 78.84375)
         nits = 10000 * (np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (1 / 0.1593017578125)
@@ -254,10 +261,58 @@ def standard_range(transfer: int) -> npt.NDArray[np.uint8]:
         a, b, c = 0.17883277, 0.28466892, 0.55991073
         scene = np.where(values <= 0.5, values**2 / 3, (np.exp((values - c) / a) + b) / 12)
         nits = 1000 * scene**1.2
-    light = nits / _WHITE_NITS
-    top = light[-1]
+    light: npt.NDArray[np.float64] = nits / _WHITE_NITS
+    return light
+
+
+def _pressed(light: npt.NDArray[np.float64], top: float) -> npt.NDArray[np.float64]:
+    """Light of 0 to ``top`` brought to 0 to 1: nothing changes below the knee."""
     above = np.maximum(light - _KNEE, 0) / (top - _KNEE)
     share = (1 - _KNEE) * np.log1p(above * (top - _KNEE) / (1 - _KNEE)) / np.log1p((top - _KNEE) / (1 - _KNEE))
-    light = np.where(light > _KNEE, _KNEE + share, light)
-    coded = np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 0) ** (1 / 2.4) - 0.055)
-    return np.clip(np.round(coded * 255), 0, 255).astype(np.uint8)
+    return np.where(light > _KNEE, _KNEE + share, light)
+
+
+HDR = {16: "PQ", 18: "HLG"}
+"""Transfers of HDR, as numbers of ITU-T H.273."""
+STANDARD = (1, 1, 1, 1)
+"""Primaries, transfer, matrix and range of BT.709, as the same numbers: what `to_standard` gives."""
+_709_FROM_2020 = np.array(
+    [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]],
+    dtype=np.float32,
+)
+"""ITU-R BT.2087."""
+_STEPS = 4096
+"""Of the square root of light: as fine as 12 bits."""
+
+
+def to_standard(pixels: npt.NDArray[np.uint16], transfer: int) -> npt.NDArray[np.uint8]:
+    """An HDR picture in the colours and the range of BT.709.
+
+    Colours of BT.2020 that BT.709 has not become the nearest that it has; what is brighter than paper white is pressed
+    together above it.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) RGB of BT.2020, 16 bits.
+    transfer
+        One of `HDR`.
+
+    Returns
+    -------
+    (H, W, 3) RGB, 8 bits.
+    """
+    to_light, to_code, top = _tables(transfer)
+    light = to_light[pixels].reshape(-1, 3) @ _709_FROM_2020.T
+    step = np.sqrt(np.clip(light / top, 0, 1)) * (_STEPS - 1) + 0.5
+    return np.asarray(to_code[step.astype(np.uint16)].reshape(pixels.shape), dtype=np.uint8)
+
+
+@lru_cache(maxsize=2)
+def _tables(transfer: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8], float]:
+    """Light of every 16-bit code, codes of 8 bits of every step of light, and the brightest light."""
+    light = _light(np.arange(65536) / 65535, transfer)
+    top = float(light[-1])
+    steps = (np.arange(_STEPS) / (_STEPS - 1)) ** 2 * top
+    coded = _pressed(steps, top) ** (1 / 2.4)  # screens show BT.709 so (BT.1886)
+    return light.astype(np.float32), np.clip(np.round(coded * 255), 0, 255).astype(np.uint8), top

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import av
 
-ENCODERS = ("libx264", "libx265", "libsvtav1")
+from facefusion.media.passengers import FILM_CODECS
+
+ENCODERS = tuple(FILM_CODECS)
 
 
 def describe_encoders() -> dict[str, bool]:

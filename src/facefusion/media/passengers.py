@@ -34,7 +34,11 @@ KINDS: tuple[TrackKind, ...] = ("audio", "subtitle", "data", "attachment", "pict
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Endings and libav's name for their container."""
 _MP4 = ("mp4", "mov")
-FILM_CODECS = {"libx264": "h264", "libx265": "hevc", "libsvtav1": "av1"}
+FILM_CODECS = {
+    "libx264": "h264", "libx265": "hevc", "libsvtav1": "av1", "libvpx-vp9": "vp9", "prores_ks": "prores",
+    "h264_nvenc": "h264", "hevc_nvenc": "hevc", "h264_qsv": "h264", "hevc_qsv": "hevc", "h264_amf": "h264",
+    "hevc_amf": "hevc", "h264_videotoolbox": "h264", "hevc_videotoolbox": "hevc",
+}  # fmt: skip
 """What encoders of films make."""
 SOUND_CODECS = {"mp4": ("aac",), "mov": ("aac",), "webm": ("libopus",), "matroska": ("flac",)}
 _TEXT_CODECS = {"mp4": "mov_text", "mov": "mov_text", "webm": "webvtt", "matroska": "subrip"}
@@ -71,6 +75,10 @@ class TrackOptions:
         Refuse what else would be left out with a note.
     sound
         File whose sound takes the place of the target's; None keeps the target's.
+    codec
+        Encoder that all sound is converted with; empty copies what the container holds.
+    quality, volume
+        Of converted sound, as in `facefusion.media.sound.SoundFormat`.
     """
 
     audio: Literal["keep", "convert", "none"] = "keep"
@@ -79,6 +87,14 @@ class TrackOptions:
     hides_places: bool = False
     is_strict: bool = False
     sound: Path | None = None
+    codec: str = ""
+    quality: int = 80
+    volume: int = 100
+
+    @property
+    def converts_all(self) -> bool:
+        """Whether no sound is copied as it is."""
+        return bool(self.codec) or self.volume != 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,7 +394,10 @@ class _Chooser:
         travelling = [track for track in tracks if not track.is_timecode]
         others = [track for track in travelling if track.kind == "picture" and not track.is_attached_picture]
         travelling = [track for track in travelling if track not in others]
-        everyone = [Passenger(track) for track in travelling]
+        asked = ""
+        if self._options.converts_all:
+            asked = self._options.codec or SOUND_CODECS[FORMATS[suffix]][0]
+        everyone = [Passenger(track, asked if track.kind == "audio" else "") for track in travelling]
         if self._fits(suffix, everyone):
             return _Choice(tuple(everyone), tuple(others), ())
         taken: list[Passenger] = []
@@ -386,6 +405,8 @@ class _Chooser:
         refused: list[Track] = []
         for track in travelling:
             ways = [Passenger(track), *(Passenger(track, codec) for codec in self._conversions(suffix, track, audio))]
+            if asked and track.kind == "audio":
+                ways = [Passenger(track, asked)]
             way = next((one for one in ways if self._fits(suffix, [*taken, one])), None)
             if way is not None:
                 taken.append(way)
@@ -438,7 +459,7 @@ class _Chooser:
                         attach_picture(output, one.track, read_picture(self._target, one.track.number))
                         continue
                     is_private = self._options.hides_places
-                    copy, converter = add_track(output, stream, one.codec, Fraction(0), None, is_private)
+                    copy, converter = add_track(output, stream, one.codec, Fraction(0), None, is_private, self._options)
                     copies[stream.index] = copy
                     if converter is not None:
                         converters[stream.index] = converter
@@ -601,7 +622,13 @@ def close_quietly(output: Any) -> None:
 
 
 def add_track(
-    output: Any, stream: Any, codec: str, offset_s: Fraction, stop_s: Fraction | None, is_private: bool = False
+    output: Any,
+    stream: Any,
+    codec: str,
+    offset_s: Fraction,
+    stop_s: Fraction | None,
+    is_private: bool = False,
+    options: TrackOptions | None = None,
 ) -> tuple[Any, Any]:
     """Add a track like that of a target to an output.
 
@@ -615,6 +642,8 @@ def add_track(
         Part of the target, for sound that is converted.
     is_private
         Leave out what tells who, where and when.
+    options
+        What is asked for, of which quality and volume count here.
 
     Returns
     -------
@@ -630,6 +659,8 @@ def add_track(
                 copy.codec_context.extradata = bare
     elif stream.type == "audio":
         chosen = choose_format(codec, stream.codec_context)
+        if options is not None:
+            chosen = replace(chosen, quality=options.quality, volume=options.volume)
         copy = output.add_stream(codec, rate=chosen.rate)
         set_up(copy.codec_context, chosen)
         copy.time_base = Fraction(1, chosen.rate)
@@ -790,7 +821,9 @@ class Passengers:
                     attach_picture(self._output, one.track, read_picture(target, one.track.number))
                     continue
                 span = self._offset_s, self._stop_s
-                copy, converter = add_track(self._output, stream, one.codec, *span, self._options.hides_places)
+                copy, converter = add_track(
+                    self._output, stream, one.codec, *span, self._options.hides_places, self._options
+                )
                 self._streams[stream.index] = copy
                 if stream.type == "subtitle" and not int(stream.disposition) & int(Disposition.default):
                     self._quiet.append(copy.index + 1)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from facefusion.errors import MediaUnreadable, MediaUnsupported, check_memory
+from facefusion.media.colour import HDR, STANDARD, to_standard
 from facefusion.media.defects import Defects, describe_defects
 from facefusion.media.probe import DECODER_OPTIONS, ClipInfo, file_state, film_of, open_clip, probe, with_picture
 from facefusion.media.timing import Clock, decimal_between, shift_at
@@ -98,6 +100,8 @@ class ClipReader:
         Frames to read before and after the span, as far as the part has them.
     strict
         Refuse what is damaged, incomplete or changes its size.
+    rate
+        Frames a second at most: those in between are left out. None keeps all.
 
     Raises
     ------
@@ -116,12 +120,14 @@ class ClipReader:
         span: tuple[int | None, int | None] | None = None,
         halo: tuple[int, int] = (0, 0),
         strict: bool = False,
+        rate: float | None = None,
     ) -> None:
         self._location = path
         self._strict = strict
         self._events: list[_Event] = []
         self._known: set[_Event] = set()
         self._aspect: Fraction | None = None
+        self._usual_step = 0
         self.start_s, self.end_s, self._region = start_s or None, end_s, region
         self._span, self._halo = span, halo
         self.info: ClipInfo = probe(path)
@@ -134,12 +140,41 @@ class ClipReader:
                 f"{path} has {self.info.bit_depth} bits per channel and only 8 are carried.",
                 "Add --allow-8bit to reduce it.",
             )
+        self.left_out: frozenset[int] = frozenset()
+        self._lengths: dict[int, int] = {}
+        self._wanted_rate = rate
+        if rate is not None:
+            self._thin_out(rate)
         if strict and self.missing_count:
             raise MediaUnreadable(
                 f"{path} is cut off: {self.missing_count} of {counted(self.info.frame_count, 'promised frame')} "
                 f"{agreed(self.missing_count, 'is', 'are')} missing.",
                 self._ways_out(min(self.info.cut_off) - self._step, min(self.info.cut_off)),
             )
+
+    @property
+    def _hdr(self) -> int:
+        """The transfer of HDR that is brought to standard range; 0 where there is none to be."""
+        return self.info.colour[1] if self.info.bit_depth > 8 and self.info.colour[1] in HDR else 0
+
+    @property
+    def colour(self) -> tuple[int, int, int, int]:
+        """Primaries, transfer, matrix and range of what is given, as in `ClipInfo`."""
+        return STANDARD if self._hdr else self.info.colour
+
+    def _thin_out(self, rate: float) -> None:
+        """Leave out the frames between those that a lower rate shows."""
+        first, last = self.span_pts()
+        if not self.info.has_seekable_times:
+            raise MediaUnsupported(
+                f"The frames of {self.info.path} have no times of their own, so their rate cannot be changed.",
+                "Leave out --output-video-fps.",
+            )
+        wanted = Fraction(rate).limit_denominator(1001)
+        kept, self.left_out, self._lengths = _chosen_times(self.info, wanted, (first, last), file_state(self.info.path))
+        if self.left_out:
+            self._usual_step = self._step
+            self.info = replace(self.info, frame_rate=wanted, frame_count=kept)
 
     def open(self) -> Any:
         """The clip as a PyAV container, to be closed by the caller."""
@@ -156,7 +191,9 @@ class ClipReader:
 
     @property
     def _step(self) -> int:
-        """Usual duration of a frame in pts."""
+        """Usual duration of a frame in pts, those that are left out included."""
+        if self._usual_step:
+            return self._usual_step
         return max(int(1 / ((self.info.frame_rate or Fraction(25)) * self.info.time_base)), 1)
 
     @property
@@ -288,14 +325,22 @@ class ClipReader:
             Of all frames that were written, as in the output.
         """
         info, early = self.info, ""
+        rate = self._wanted_rate
+        slower: tuple[str, ...] = ()
+        if rate is not None and not self.left_out and info.frame_rate and rate > 1.01 * info.frame_rate:
+            slower = (
+                f"The target's rate is {float(info.frame_rate):.5g} a second; no frame is made up to have {rate:g}.",
+            )
         step = float(1 / info.frame_rate) if info.frame_rate else 0.04
         ends_s = float((times[-1] + self.offset) * info.time_base) + step if times else 0.0
         promised_s = min(info.promised_s, self.end_s or info.promised_s)
         if promised_s - ends_s > max(1.0, 3 * step):
             early = f"The target ends at {ends_s:.2f} s, though it states {promised_s:.2f} s: the file is cut off."
-        return describe_defects(
+        told = describe_defects(
             found, _kind_of(info.stored_size, info.pixel_format), len(times), self.missing_count, early
         )
+        pressed = (f"The target is HDR ({HDR[self._hdr]}); it is brought to standard range.",) if self._hdr else ()
+        return (*told, *slower, *pressed)
 
     def __iter__(self) -> Iterator[Frame]:
         first, last = self.span_pts()
@@ -306,6 +351,8 @@ class ClipReader:
         index, after = 0, 0
         kind, earlier = "", None
         for picture, pts in self._from(start):
+            if pts in self.left_out:
+                continue
             if first is None or pts >= first:
                 now = _kind_of((picture.width, picture.height), picture.format.name)
                 if kind and now != kind:
@@ -323,7 +370,9 @@ class ClipReader:
                     break
             for one, time in (*before, (self._fitted(picture, reformatter), pts)):
                 pixels = self._convert(one, time, reformatter)
-                yield Frame(pixels, index, time, self.info.time_base, one, int(one.duration or 0))
+                yield Frame(
+                    pixels, index, time, self.info.time_base, one, self._lengths.get(time, int(one.duration or 0))
+                )
                 index += 1
             before.clear()
 
@@ -493,7 +542,11 @@ class ClipReader:
         return pixels
 
     def _upright(self, picture: Any, reformatter: VideoReformatter) -> Pixels:
-        pixels = to_rgb(picture, reformatter)
+        if self._hdr:
+            wide = reformatter.reformat(picture, format="rgb48le", threads=1).to_ndarray()
+            pixels = to_standard(np.asarray(wide, dtype=np.uint16), self._hdr)
+        else:
+            pixels = to_rgb(picture, reformatter)
         if self.info.is_mirrored:
             pixels = pixels[:, ::-1]
         if self.info.rotation_deg:
@@ -569,6 +622,37 @@ def _kind_of(size: tuple[int, int], pixel_format: str) -> str:
 def _matrix(space: int) -> int:
     """Matrix for the scaler, which has no number 6 and takes what is not said as 5."""
     return space if space in (1, 4, 5, 7, 9) else 5
+
+
+@lru_cache(maxsize=16)
+def _chosen_times(
+    info: ClipInfo, rate: Fraction, span: tuple[int | None, int | None], state: tuple[int, int]
+) -> tuple[int, frozenset[int], dict[int, int]]:
+    """How many frames a lower rate shows, times of the others, and how long each of the first is shown, in pts.
+
+    Of the frames between two ticks of the rate the first is shown, so each keeps its own time.
+    """
+    first, last = span
+    reader = ClipReader(info.path, allow_8bit=True)
+    times: list[int] = []
+    with reader.open() as container:
+        for packet in reader.packets(container, [film_of(container)]):
+            if packet.size and not packet.is_discard and packet.pts is not None:
+                pts = packet.pts - info.zero
+                if (first is None or pts >= first) and (last is None or pts < last):
+                    times.append(pts)
+    times.sort()
+    kept: list[int] = []
+    shown = -1
+    for pts in times:
+        # What is rounded down by half a frame's rounding must not count for the tick before.
+        tick = int(((pts - times[0]) * info.time_base + Fraction(1, 2000)) * rate)
+        if tick > shown:
+            kept.append(pts)
+            shown = tick
+    left_out = frozenset(times) - frozenset(kept)
+    lengths = {pts: after - pts for pts, after in pairwise(kept)} if left_out else {}
+    return len(kept), left_out, lengths
 
 
 @lru_cache(maxsize=64)

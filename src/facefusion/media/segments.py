@@ -25,14 +25,15 @@ from facefusion.media.layers import add_layers, layer_picture
 from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import film_of
 from facefusion.media.reader import ClipReader
-from facefusion.media.writer import ClipWriter
+from facefusion.media.writer import ClipWriter, codec_tag
 from facefusion.types.frame import Frame, Pixels, RenderedFrame, scaled_size
 from facefusion.wording import counted
 
 _MAX_REORDERED = 64
 """Packets stand at most so far from where their frames are shown; else some time is wrong."""
 SUFFIX = ".nut"
-"""Parts are NUT files: it keeps any time base and any of our codecs."""
+"""Parts are NUT files, which keep any time base, but for codecs that NUT does not hold (`_OTHER_FORMATS`)."""
+_OTHER_FORMATS = {"prores_ks": "mov"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def plan_spans(reader: ClipReader, length_s: float) -> tuple[Span, ...]:
             if last is not None and packet.dts is not None and packet.dts - info.zero >= last:
                 break
             pts = packet.pts - info.zero
-            if _is_inside(pts, (first, last)):
+            if _is_inside(pts, (first, last)) and pts not in reader.left_out:
                 times.append(pts)
                 if packet.is_keyframe:
                     keys.append(pts)
@@ -144,9 +145,10 @@ class SegmentWriter(ClipWriter):
         preset: str,
         quality: int,
         scale: Fraction = Fraction(1),
+        resize: Fraction = Fraction(1),
         has_layer: bool = False,
     ) -> None:
-        super().__init__(path, target, encoder, preset, quality, scale=scale)
+        super().__init__(path, target, encoder, preset, quality, scale=scale, resize=resize)
         self._layers: Any = None
         self._has_layer = has_layer
         self.pts: list[int] = []
@@ -157,7 +159,7 @@ class SegmentWriter(ClipWriter):
         """Segments have names of our own."""
 
     def _open(self) -> None:
-        self._open_container("nut")
+        self._open_container(_OTHER_FORMATS.get(self._encoder, "nut"))
         self._add_video()
         self._stream.codec_context.flags |= Flags.global_header
         if self._has_layer:
@@ -213,7 +215,7 @@ class ClipMerger(ClipWriter):
 
     Parameters
     ----------
-    path, target, encoder, comment, is_private, tracks
+    path, target, encoder, comment, is_private, tracks, quality
         As of `ClipWriter`.
     parts
         All segments in order. Files are read one after the other.
@@ -233,20 +235,21 @@ class ClipMerger(ClipWriter):
         comment: str = "",
         is_private: bool = False,
         tracks: TrackOptions | None = None,
+        quality: int = 80,
     ) -> None:
-        super().__init__(path, target, encoder, comment=comment, is_private=is_private, tracks=tracks)
+        super().__init__(path, target, encoder, "", quality, comment, is_private, tracks)
         self._parts = parts
 
     def _open(self) -> None:
         listed = list_passengers(self._target, self._path.suffix, self._encoder, self._tracks)
         self._open_container()
         frame_rate = self._frame_rate()
-        with _open_segment(self._parts[0].path) as first:
+        with open_segment(self._parts[0].path) as first:
             template = first.streams.video[0]
             self._stream = self._output.add_stream_from_template(template, opaque=True)
             context = self._stream.codec_context
             if self._is_mp4:
-                context.codec_tag = {"libx264": "avc1", "libx265": "hvc1", "libsvtav1": "av01"}[self._encoder]
+                context.codec_tag = codec_tag(self._encoder, self._quality)
             self._stream.time_base = self._target.info.time_base
             context.framerate = frame_rate  # a template has none, and containers and timecodes need one
         self._add_passengers(listed, frame_rate)
@@ -302,7 +305,7 @@ class ClipMerger(ClipWriter):
 
         The container may have moved all times; their order is what it was.
         """
-        with _open_segment(part.path) as container:
+        with open_segment(part.path) as container:
             packets = [packet for packet in container.demux(container.streams.video[0]) if packet.size]
             ranks = {pts: rank for rank, pts in enumerate(sorted({packet.pts for packet in packets}))}
             if not len(packets) == len(ranks) == len(part.pts):
@@ -322,9 +325,18 @@ class ClipMerger(ClipWriter):
         """Nothing is encoded here."""
 
 
-def _open_segment(path: Path) -> Any:
+def open_segment(path: Path) -> Any:
+    """A segment as a PyAV container, to be closed by the caller.
+
+    Raises
+    ------
+    SegmentDamaged
+    """
     try:
-        return av.open("file:" + os.fspath(path), "r", format="nut")
+        try:
+            return av.open("file:" + os.fspath(path), "r", format="nut")
+        except av.error.InvalidDataError:
+            return av.open("file:" + os.fspath(path), "r", format="mov")
     except (av.error.FFmpegError, OSError) as error:
         check_memory(error, f"{path.name} could not be read")
         raise SegmentDamaged(

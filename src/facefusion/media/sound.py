@@ -15,7 +15,7 @@ from av.audio.resampler import AudioResampler
 from av.codec.context import Flags
 from av.stream import Disposition
 
-from facefusion.errors import MediaUnreadable
+from facefusion.errors import MediaUnreadable, OutputRefused
 from facefusion.media.probe import open_any
 from facefusion.types.sound import Sound
 
@@ -24,7 +24,10 @@ GAP_S = Fraction(1, 50)
 SILENCE = 1 << 16
 """Samples of silence that are made at once."""
 _NAMED_LAYOUTS = ("mono", "stereo", "2.1", "4.0", "5.0", "5.1", "6.1", "7.1")
-_BITS_PER_S = {"aac": (128_000, 96_000), "libopus": (96_000, 64_000)}
+_BITS_PER_S = {
+    "aac": (128_000, 96_000), "libopus": (96_000, 64_000), "libmp3lame": (128_000, 96_000),
+    "libvorbis": (128_000, 80_000),
+}  # fmt: skip
 """Of one channel alone, and of each where there are more; codecs without loss take what they need."""
 
 Samples = np.ndarray[Any, np.dtype[Any]]
@@ -44,12 +47,18 @@ class SoundFormat:
         Name of the channel layout.
     rate
         Samples per second.
+    quality
+        0 to 100; at 80 codecs with loss have their usual bit rate, and with every 20 more twice of it.
+    volume
+        Percent of the source's.
     """
 
     codec: str
     samples: str
     layout: str
     rate: int
+    quality: int = 80
+    volume: int = 100
 
 
 def layout_of(context: Any) -> str:
@@ -100,6 +109,17 @@ def choose_format(codec: str, context: Any) -> SoundFormat:
     raise ValueError(f"{codec} takes no sound of {count} channels at {context.sample_rate} Hz")
 
 
+def check_sound_encoder(codec: str) -> None:
+    """Refuse an encoder of sound that this PyAV has not.
+
+    Raises
+    ------
+    OutputRefused
+    """
+    if codec and codec not in av.codecs_available:
+        raise OutputRefused(f"This PyAV has no encoder {codec}.", "Use --output-audio-encoder aac, or leave it out.")
+
+
 def set_up(context: Any, chosen: SoundFormat) -> None:
     """Give an encoder its format and a bit rate that suits its channels."""
     context.sample_rate, context.layout, context.format = chosen.rate, chosen.layout, chosen.samples
@@ -109,7 +129,8 @@ def set_up(context: Any, chosen: SoundFormat) -> None:
     if chosen.codec in _BITS_PER_S:
         alone, each = _BITS_PER_S[chosen.codec]
         count = int(context.layout.nb_channels)
-        context.bit_rate = alone if count == 1 else each * count
+        usual = alone if count == 1 else each * count
+        context.bit_rate = round(usual * min(max(2 ** ((chosen.quality - 80) / 20), 0.25), 2))
 
 
 class SoundConverter:
@@ -204,7 +225,14 @@ class SoundConverter:
     def _rows(self, frame: Any) -> Samples:
         """(samples, channels)"""
         values: Samples = frame.to_ndarray()
-        return values.T if self._is_planar else values.reshape(frame.samples, -1)
+        rows = values.T if self._is_planar else values.reshape(frame.samples, -1)
+        if self._chosen.volume == 100:
+            return rows
+        louder = rows.astype(np.float64) * (self._chosen.volume / 100)
+        if rows.dtype.kind == "f":
+            return louder.astype(rows.dtype)
+        limits = np.iinfo(rows.dtype)
+        return np.clip(np.round(louder), limits.min, limits.max).astype(rows.dtype)
 
     def _place(self, rows: Samples) -> Iterator[Any]:
         start = self._cursor

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,8 +16,9 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
+from facefusion.documents import reason_of
 from facefusion.errors import OutputRefused
-from facefusion.media.border import writing
+from facefusion.media.border import FOREIGN, writing
 from facefusion.media.mp4 import switch_off
 from facefusion.media.passengers import (
     FILM_CODECS,
@@ -48,11 +51,26 @@ _SVT_PRESETS = {
     "ultrafast": "12", "superfast": "11", "veryfast": "10", "faster": "9", "fast": "8",
     "medium": "7", "slow": "6", "slower": "4", "veryslow": "2",
 }  # fmt: skip
+_VP9_SPEEDS = {
+    "ultrafast": "5", "superfast": "5", "veryfast": "4", "faster": "4", "fast": "3",
+    "medium": "2", "slow": "1", "slower": "1", "veryslow": "0",
+}  # fmt: skip
+_NVENC_PRESETS = {
+    "ultrafast": "p1", "superfast": "p1", "veryfast": "p2", "faster": "p3", "fast": "p4",
+    "medium": "p4", "slow": "p5", "slower": "p6", "veryslow": "p7",
+}  # fmt: skip
+_PRORES = ((85, "hq", "apch"), (60, "standard", "apcn"), (40, "lt", "apcs"), (0, "proxy", "apco"))
+"""Lowest quality, profile and tag."""
 _PASSED_FORMATS = {
     "libx264": ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"),
     "libx265": ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"),
     "libsvtav1": ("yuv420p",),
+    "libvpx-vp9": ("yuv420p",),
 }
+_FALLBACK_FORMATS = {"prores_ks": "yuv422p10le", "h264_qsv": "nv12", "hevc_qsv": "nv12"}
+"""What encoders are given where they cannot be given the target's own, if it is not yuv420p."""
+_MP4_TAGS = {"h264": "avc1", "hevc": "hvc1", "av1": "av01", "vp9": "vp09"}
+os.environ.setdefault("SVT_LOG", "1")  # the encoder of AV1 else tells its settings on standard error, in every process
 ENCODER_THREADS = 3
 """Threads of every encoder. What an encoder writes depends on their number, so no machine may choose another one."""
 
@@ -61,10 +79,17 @@ def quality_to_crf(quality: int, encoder: str) -> int:
     """Constant rate factor for a quality of 0 to 100; 80 gives 18 with libx264.
 
     The scale is x264's 0 to 51 bent so that each step of quality changes the file about equally;
-    SVT-AV1 has 0 to 63.
+    SVT-AV1 and VP9 have 0 to 63.
     """
     crf = 51 * (1 - quality / 100) ** 0.65
-    return int(round(crf * 63 / 51) if encoder == "libsvtav1" else round(crf))
+    return int(round(crf * 63 / 51) if encoder in ("libsvtav1", "libvpx-vp9") else round(crf))
+
+
+def codec_tag(encoder: str, quality: int) -> str:
+    """What MP4 and MOV files call an encoder's video."""
+    if encoder == "prores_ks":
+        return next(tag for least, _, tag in _PRORES if quality >= least)
+    return _MP4_TAGS[FILM_CODECS[encoder]]
 
 
 def encoder_options(encoder: str, preset: str, quality: int) -> dict[str, str]:
@@ -72,6 +97,18 @@ def encoder_options(encoder: str, preset: str, quality: int) -> dict[str, str]:
     crf = str(quality_to_crf(quality, encoder))
     if encoder == "libsvtav1":
         return {"preset": _SVT_PRESETS[preset], "crf": crf, "svtav1-params": "lp=2"}
+    if encoder == "libvpx-vp9":
+        return {"crf": crf, "b": "0", "deadline": "good", "cpu-used": _VP9_SPEEDS[preset], "row-mt": "0"}
+    if encoder == "prores_ks":
+        return {"profile": next(name for least, name, _ in _PRORES if quality >= least), "vendor": "apl0"}
+    if encoder.endswith("_nvenc"):
+        return {"preset": _NVENC_PRESETS[preset], "rc": "vbr", "cq": crf, "b": "0", "forced-idr": "1"}
+    if encoder.endswith("_qsv"):
+        return {"preset": preset if preset not in ("ultrafast", "superfast") else "veryfast", "global_quality": crf}
+    if encoder.endswith("_amf"):
+        return {"rc": "cqp", "qp_i": crf, "qp_p": crf}
+    if encoder.endswith("_videotoolbox"):
+        return {"q:v": str(quality)}
     options = {"preset": preset, "crf": crf}
     if encoder == "libx265":
         # Every segment must stand alone, and be the same on any machine.
@@ -83,13 +120,34 @@ def check_clip_output(path: Path, encoder: str) -> None:
     """Refuse an output name whose container is unknown or cannot hold the encoder's video."""
     suffix = path.suffix.lower()
     if suffix not in CONTAINERS:
-        raise OutputRefused(f"A clip cannot be written as '{path.name}'.", f"End it in {', '.join(CONTAINERS)}.")
+        known = ", ".join((*CONTAINERS, ".gif", ".webp"))
+        raise OutputRefused(f"A clip cannot be written as '{path.name}'.", f"End it in {known}.")
     if encoder not in av.codecs_available:
         raise OutputRefused(f"This PyAV has no encoder {encoder}.", "Use --output-video-encoder libx264.")
+    if reason := _refusal_of(encoder):
+        raise OutputRefused(
+            f"The encoder {encoder} does not work on this machine: {reason}.", "Use --output-video-encoder libx264."
+        )
     if not holds_film(suffix, encoder):
         other = next(one for one in FILM_CODECS if holds_film(suffix, one))
         name = {".webm": "WebM"}.get(suffix, suffix)
         raise OutputRefused(f"{name} cannot hold {encoder} video.", f"Add --output-video-encoder {other} or use .mkv.")
+
+
+@lru_cache
+def _refusal_of(encoder: str) -> str:
+    """Why an encoder of hardware does not start here; empty where it does, and for those of software."""
+    if encoder.startswith("lib") or encoder == "prores_ks":
+        return ""
+    try:
+        trial: Any = av.CodecContext.create(encoder, "w")
+        trial.width, trial.height, trial.time_base = 256, 256, Fraction(1, 25)
+        trial.pix_fmt = _FALLBACK_FORMATS.get(encoder, "yuv420p")
+        trial.options = encoder_options(encoder, "veryfast", 80)
+        trial.open()
+    except FOREIGN as error:
+        return reason_of(error)
+    return ""
 
 
 class ClipWriter:
@@ -111,7 +169,9 @@ class ClipWriter:
     tracks
         What is asked for about the target's other tracks.
     scale
-        Sides of the output over those of the target.
+        Sides of the frames that are written over those of the target.
+    resize
+        Sides of the output over those of the frames.
 
     Attributes
     ----------
@@ -137,9 +197,10 @@ class ClipWriter:
         is_private: bool = False,
         tracks: TrackOptions | None = None,
         scale: Fraction = Fraction(1),
+        resize: Fraction = Fraction(1),
     ) -> None:
         self._check(path, encoder)
-        self._scale = scale
+        self._scale, self._resize = scale, resize
         self._tracks = tracks or TrackOptions()
         if is_private:
             self._tracks = replace(self._tracks, hides_people=True, hides_places=True)
@@ -189,7 +250,7 @@ class ClipWriter:
         info = self._target.info
         suffix = self._path.suffix.lower()
         options = {"fflags": "+bitexact"}  # no random ids, no versions, no dates
-        if suffix in (".mp4", ".m4v", ".mov"):
+        if suffix in (".mp4", ".m4v", ".mov") or name == "mov":
             options |= {
                 "movflags": "+faststart",
                 "video_track_timescale": str(info.time_base.denominator),
@@ -203,12 +264,15 @@ class ClipWriter:
 
     def _add_video(self) -> None:
         info = self._target.info
-        pixel_format = info.pixel_format if info.pixel_format in _PASSED_FORMATS[self._encoder] else "yuv420p"
+        is_passed = info.pixel_format in _PASSED_FORMATS.get(self._encoder, ())
+        pixel_format = info.pixel_format if is_passed else _FALLBACK_FORMATS.get(self._encoder, "yuv420p")
         has_odd_side = bool(info.width % 2 or info.height % 2)
         # A touched area is written back into the decoder's own picture, so the rest stays exact.
-        self._is_exact = pixel_format == info.pixel_format and info.is_upright and not has_odd_side and self._scale == 1
+        is_whole = info.is_upright and not has_odd_side
+        self._is_exact = pixel_format == info.pixel_format and is_whole and self._scale == self._resize == 1
         stream = self._output.add_stream(self._encoder, rate=info.frame_rate or Fraction(25))
-        width, height = scaled_size(info.width, info.height, self._scale)
+        width, height = scaled_size(*scaled_size(info.width, info.height, self._scale), self._resize)
+        width, height = max(width, 2), max(height, 2)
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = pixel_format
         context = stream.codec_context
@@ -217,7 +281,7 @@ class ClipWriter:
         context.thread_count = ENCODER_THREADS
         context.options = self._encoder_options()
         self._stream = stream
-        context.color_primaries, context.color_trc, context.colorspace, context.color_range = info.colour
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = self._target.colour
         if info.sample_aspect:
             aspect = info.sample_aspect
             context.sample_aspect_ratio = 1 / aspect if info.rotation_deg in (90, 270) else aspect
@@ -319,13 +383,15 @@ class ClipWriter:
                 self._patch(native, rendered)
             return native
         pixels = rendered.pixels
+        if self._resize != 1:
+            return self._to_yuv(pixels, (self._width, self._height))
         pad = (self._height - pixels.shape[0], self._width - pixels.shape[1])
         if any(pad):
             pixels = np.pad(pixels, ((0, pad[0]), (0, pad[1]), (0, 0)), mode="edge")
         return self._to_yuv(pixels)
 
-    def _to_yuv(self, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Any:
-        """RGB to the stream's format with the matrix and range of the source picture."""
+    def _to_yuv(self, pixels: np.ndarray[Any, np.dtype[np.uint8]], size: tuple[int, int] | None = None) -> Any:
+        """RGB to the stream's format with the matrix and range of the source picture, and to another size."""
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         if not hasattr(self._local, "reformatter"):  # it is not to be shared between threads
             self._local.reformatter = VideoReformatter()
@@ -335,6 +401,7 @@ class ClipWriter:
             dst_colorspace=self._space[1],
             dst_color_range=2 if self._is_full else 1,
             threads=1,
+            **({} if size is None else {"width": size[0], "height": size[1], "interpolation": "LANCZOS"}),
         )
         converted.colorspace = self._space[0]
         converted.color_range = self._range

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.errors import ModelMismatch
+from facefusion.errors import ExtraMissing, ModelMismatch
 
 
 def last_initializer(content: bytes, shape: tuple[int, ...], model_id: str) -> npt.NDArray[np.float32]:
@@ -27,10 +27,14 @@ def last_initializer(content: bytes, shape: tuple[int, ...], model_id: str) -> n
     Raises
     ------
     ModelMismatch
+    ExtraMissing
+        Where the onnx package is not here.
     """
-    import onnx
-    from onnx import numpy_helper
-
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise ExtraMissing.of(f"Model {model_id}", "onnx", "models") from error
     initializers = onnx.load_from_string(content).graph.initializer
     if not initializers:
         raise ModelMismatch(f"Model {model_id} has no initializers, so no embedding map.")

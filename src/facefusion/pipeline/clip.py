@@ -17,6 +17,8 @@ from facefusion.analyse.analyser import Analyser
 from facefusion.errors import MediaUnreadable, SegmentDamaged, TracksError
 from facefusion.imaging.flow import dense_inverse_search
 from facefusion.imaging.layer import layer_of, matte_of
+from facefusion.imaging.resample import resize_pixels
+from facefusion.media.animation import is_animation, notes_on_animation, write_animation
 from facefusion.media.defects import NO_DEFECTS, Defects, join_defects
 from facefusion.media.image import Photo, with_pixels, write_photo
 from facefusion.media.layers import read_layers, write_layer_photo, write_layers
@@ -36,7 +38,7 @@ from facefusion.render.mark import Marker
 from facefusion.render.overlap import prefetch
 from facefusion.render.renderer import Renderer
 from facefusion.render.smooth import MotionSmoother
-from facefusion.types.frame import Frame, Pixels, RenderedFrame
+from facefusion.types.frame import Frame, Pixels, RenderedFrame, scaled_size
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
 
@@ -69,8 +71,9 @@ def read_clip(
 ) -> ClipReader:
     """A reader of a recipe's target."""
     return ClipReader(
-        recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit, region, span, halo, recipe.strict
-    )
+        recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit, region, span, halo, recipe.strict,
+        recipe.output_video_fps,
+    )  # fmt: skip
 
 
 def observe_spans(
@@ -294,8 +297,9 @@ def render_spans(
 
     def open_writer(number: int) -> SegmentWriter:
         settings = recipe.output_video_encoder, recipe.output_video_preset, recipe.output_video_quality
+        resize = Fraction(recipe.output_video_scale).limit_denominator(1000)
         path = folder / f"{number:05d}{SUFFIX}"
-        return SegmentWriter(path, target, *settings, flow.scale, recipe.has_layer).__enter__()
+        return SegmentWriter(path, target, *settings, flow.scale, resize, recipe.has_layer).__enter__()
 
     def close(number: int) -> Segment:
         writer.__exit__(None, None, None)
@@ -359,6 +363,9 @@ def _merge_photo(
     recipe = plan.recipe
     pixels = np.ascontiguousarray(_load_photo(recipe, part)[..., :3])
     photo = shelf.photo(recipe.target_path, recipe.allow_8bit)
+    resize = Fraction(recipe.output_image_scale).limit_denominator(1000)
+    width, height = scaled_size(pixels.shape[1], pixels.shape[0], resize)
+    pixels = resize_pixels(pixels, max(width, 1), max(height, 1))
     notes = write_changed(photo, pixels, output, recipe.output_image_quality, comment, plan.resolved.is_private)
     if before_naming is not None:
         before_naming()
@@ -504,9 +511,13 @@ def merge_segments(
     path = output or recipe.output_path
     if plan.kind == "photo":
         return _merge_photo(plan, filled[0], comment, path, before_naming, shelf or Shelf())
+    if is_animation(path):
+        reader = read_clip(recipe)
+        lost = notes_on_animation(path, reader, recipe.strict) if recipe.output_audio != "none" else ()
+        return (*lost, *write_animation(path, reader, filled, recipe.output_video_quality, before_naming))
     settings = recipe.output_video_encoder, filled, comment
     options = track_options(plan.resolved, plan.new_sound)
-    with ClipMerger(path, read_clip(recipe), *settings, tracks=options) as merger:
+    with ClipMerger(path, read_clip(recipe), *settings, tracks=options, quality=recipe.output_video_quality) as merger:
         if before_naming is not None:
             merger.before_naming = before_naming  # type: ignore[method-assign]
         merger.merge()

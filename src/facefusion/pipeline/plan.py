@@ -11,14 +11,16 @@ from typing import Literal
 from facefusion.declaration import Input, Step, processor_names, suggest
 from facefusion.errors import ModelMismatch, NoFaceInSource, RecipeError
 from facefusion.imaging.templates import TEMPLATES
+from facefusion.media.animation import check_animation, is_animation, notes_on_animation
 from facefusion.media.files import Named, check_file, check_outputs
 from facefusion.media.image import check_photo_output, is_photo, read_photo
 from facefusion.media.layers import check_layer_output, is_sequence, sequence_name
+from facefusion.media.numbering import count_frames, time_of_frame
 from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader, check_start
 from facefusion.media.segments import Span
-from facefusion.media.sound import has_sound
+from facefusion.media.sound import check_sound_encoder, has_sound
 from facefusion.media.writer import check_clip_output
 from facefusion.metrics.report import check_report, read_limits, report_files
 from facefusion.models.licences import check_licence
@@ -31,7 +33,8 @@ from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import check_model, is_mesh_reader, models_behind
 from facefusion.policy.provenance import sidecar_of, wants_sidecar
 from facefusion.recipe import Recipe, with_absolute_paths, with_caution
-from facefusion.types.frame import SourceInfo
+from facefusion.types.frame import SourceInfo, scaled_size
+from facefusion.wording import counted
 
 Kind = Literal["photo", "clip"]
 
@@ -289,7 +292,7 @@ def check_known(recipe: Recipe, known: Mapping[Path, Known]) -> Resolved:
         _check_photo_target(recipe, target.width, target.height)
     else:
         check_start(recipe.target_path, recipe.start_s, target.duration_s)
-        check_clip_output(recipe.output_path, recipe.output_video_encoder)
+        check_film_output(recipe)
     return resolved
 
 
@@ -314,10 +317,29 @@ def check_clip(asked: Recipe | Resolved, sources: Mapping[Path, SourceKind]) -> 
     resolved = resolve(asked)
     recipe = resolved.recipe
     clip = ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit)
-    check_clip_output(recipe.output_path, recipe.output_video_encoder)
+    check_film_output(recipe)
     options = track_options(resolved, resolved.new_sound(sources))
+    if is_animation(recipe.output_path):
+        notes_on_animation(recipe.output_path, clip, recipe.strict and options.audio != "none")
+        return _target_of(clip)
     list_passengers(clip, recipe.output_path.suffix, recipe.output_video_encoder, options)
     return _target_of(clip)
+
+
+def check_film_output(recipe: Recipe) -> None:
+    """Refuse an output for a clip whose ending is none of a clip's, or does not fit the encoder.
+
+    Raises
+    ------
+    OutputRefused
+    """
+    check_clip_output(
+        recipe.output_path.with_suffix(".mkv") if is_animation(recipe.output_path) else recipe.output_path,
+        recipe.output_video_encoder,
+    )
+    check_sound_encoder(recipe.output_audio_encoder or "")
+    if is_animation(recipe.output_path):
+        check_animation(recipe.output_path)
 
 
 def check_output_name(recipe: Recipe) -> None:
@@ -330,13 +352,14 @@ def check_output_name(recipe: Recipe) -> None:
     if resolve(recipe).generator is None and find_kind(recipe.target_path) == "photo":
         check_photo_output(recipe.output_path)
     else:
-        check_clip_output(recipe.output_path, recipe.output_video_encoder)
+        check_film_output(recipe)
 
 
 def _check_photo_target(recipe: Recipe, width: int, height: int) -> None:
     if recipe.start_s is not None or recipe.end_s is not None:
         raise RecipeError(f"{recipe.target_path} is a photo, so --start and --end mean nothing.", "Leave them out.")
-    check_photo_output(recipe.output_path, width, height)
+    resize = Fraction(recipe.output_image_scale).limit_denominator(1000)
+    check_photo_output(recipe.output_path, *scaled_size(width, height, resize))
 
 
 def _check_sound(path: Path, is_there: bool) -> None:
@@ -452,12 +475,41 @@ def _models_of_use(recipe: Recipe, use: Use) -> Iterator[ModelSpec]:
 
 
 def settled(recipe: Recipe) -> Recipe:
-    """The recipe with its mapping file read, and with what people in it want of it where nobody has given that."""
-    recipe = with_absolute_paths(recipe.model_copy(update={"people": face_map_of(recipe)}))
+    """The recipe with its mapping file read, what people in it want of it where nobody has given that, and times in the
+    place of frames' numbers.
+    """
+    recipe = with_times(with_absolute_paths(recipe.model_copy(update={"people": face_map_of(recipe)})))
     steps = [step for person in recipe.people for step in person.steps]
     given = {name: getattr(recipe, name) for name in recipe.model_fields_set}
     wanted = {name: value for name, value in with_caution(given, steps).items() if name not in given}
     return recipe.model_copy(update=wanted) if wanted else recipe
+
+
+def with_times(recipe: Recipe) -> Recipe:
+    """The recipe with the part to keep in seconds, where it was said in frames. A photo has no part to keep.
+
+    Raises
+    ------
+    RecipeError
+        When the target has fewer frames.
+    MediaError
+    """
+    first, stop = recipe.trim_frame_start, recipe.trim_frame_end
+    path = recipe.target_path
+    if (first is None and stop is None) or path == Path() or not path.exists():
+        return recipe
+    update: dict[str, float | int | None] = {"trim_frame_start": None, "trim_frame_end": None}
+    if find_kind(path) == "clip":
+        if first:
+            update["start_s"] = time_of_frame(path, first)
+            if update["start_s"] is None:
+                raise RecipeError(
+                    f"{path} has {counted(count_frames(path), 'frame')}; there is no frame {first}.",
+                    "Numbers count from 0; give --trim-frame-start a smaller one.",
+                )
+        if stop is not None:
+            update["end_s"] = time_of_frame(path, stop)  # behind the end means up to the end
+    return recipe.model_copy(update=update)
 
 
 def decided(recipe: Recipe) -> Recipe:
@@ -534,12 +586,15 @@ def track_options(asked: Recipe | Resolved, new_sound: Path | None = None) -> Tr
     resolved = resolve(asked)
     recipe = resolved.recipe
     return TrackOptions(
-        "none" if new_sound is not None else recipe.output_audio,
+        "none" if new_sound is not None or recipe.output_audio_volume == 0 else recipe.output_audio,
         recipe.drop_tracks,
         hides_people=resolved.is_protective,  # a cover shows the face that the film hides
         hides_places=resolved.is_private,
         is_strict=recipe.strict,
         sound=None if recipe.output_audio == "none" else new_sound,
+        codec=recipe.output_audio_encoder or "",
+        quality=recipe.output_audio_quality,
+        volume=recipe.output_audio_volume,
     )
 
 
@@ -606,7 +661,7 @@ def build_plan(recipe: Recipe, shelf: Shelf | None = None) -> Plan:
         )
     if resolved.generator is not None:
         check_paths(recipe)
-        check_clip_output(recipe.output_path, recipe.output_video_encoder)
+        check_film_output(recipe)
         return Plan(resolved, Found("clip", sources=sources), models, threads)
     kind = find_kind(recipe.target_path)
     for path, is_matte in ((recipe.mask_path, True), (recipe.layer_path, False)):

@@ -345,8 +345,12 @@ def can_copy(plan: Plan, output: Path) -> bool:
     recipe = plan.recipe
     is_same_kind = recipe.target_path.suffix.lower() == output.suffix.lower()
     options = track_options(plan.resolved, plan.new_sound)
-    keeps_tracks = options.audio != "none" and not options.drop and not options.hides_places
-    return recipe.start_s is None and recipe.end_s is None and is_same_kind and keeps_tracks
+    keeps_tracks = (
+        options.audio != "none" and not options.converts_all and not options.drop and not options.hides_places
+    )
+    is_whole = recipe.start_s is None and recipe.end_s is None and recipe.output_video_fps is None
+    is_as_large = (recipe.output_image_scale if plan.kind == "photo" else recipe.output_video_scale) == 1
+    return is_whole and is_as_large and is_same_kind and keeps_tracks
 
 
 def copy_target(target: Path, output: Path, before_naming: Callable[[], None] = lambda: None) -> None:

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from facefusion.declaration import Input
-from facefusion.errors import OutputRefused, RecipeError, Stopped, own_error
+from facefusion.errors import MediaUnreadable, OutputRefused, RecipeError, Stopped, own_error
 from facefusion.jobs.prepare import hash_inputs, job_id_of
 from facefusion.jobs.storage import hash_file
 from facefusion.media.files import Named, is_same_file, place_of
+from facefusion.media.image import FORMATS
+from facefusion.media.writer import CONTAINERS
 from facefusion.pipeline.plan import check_paths
 from facefusion.pipeline.runner import Outcome
 from facefusion.policy.provenance import is_sidecar, sidecar_of
@@ -26,7 +28,13 @@ from facefusion.writing import save_bytes
 
 MARKS = "finished"
 """Folder with a file for every run that was finished: the hash of what was written."""
-FIELDS = ("index", "source_name", "target_name", "target_extension")
+FIELDS = ("index", "source_name", "target_name", "target_extension", "target_dir")
+PHOTO_ENDINGS = (*FORMATS, ".jfif", ".dib", ".jp2", ".tga", ".heics", ".heifs")
+CLIP_ENDINGS = (
+    *CONTAINERS, ".avi", ".mpg", ".mpeg", ".m2v", ".ts", ".mts", ".m2ts", ".vob", ".wmv", ".asf", ".flv", ".f4v",
+    ".3gp", ".3g2", ".ogv", ".ogm", ".mxf", ".gif", ".apng", ".dv", ".rm", ".rmvb", ".divx", ".y4m",
+)  # fmt: skip
+"""What photos and clips in a folder are called; everything else in it is left alone."""
 _NUMBER_FORMAT = re.compile(r"0?[0-9]{0,2}d?")
 
 
@@ -60,7 +68,9 @@ def fill(pattern: str, values: Mapping[str, object]) -> str:
     return text
 
 
-def pair(sources: Sequence[Path], targets: Sequence[Path], pattern: str) -> list[tuple[Path | None, Path, Path]]:
+def pair(
+    sources: Sequence[Path], targets: Sequence[Path], pattern: str, base: Path | None = None
+) -> list[tuple[Path | None, Path, Path]]:
     """Source, target and output of every run, sources first.
 
     Parameters
@@ -69,6 +79,8 @@ def pair(sources: Sequence[Path], targets: Sequence[Path], pattern: str) -> list
         Files; without sources every target is one run.
     pattern
         Output path with the fields of `FIELDS` in braces.
+    base
+        Folder that ``{target_dir}`` is told from; None takes the one that all targets are in.
 
     Raises
     ------
@@ -77,10 +89,11 @@ def pair(sources: Sequence[Path], targets: Sequence[Path], pattern: str) -> list
     OutputRefused
         For an output that is the target or a source of any run.
     """
+    base = base or _common(targets)
     runs: list[tuple[Path | None, Path, Path]] = []
     for source in sources or [None]:  # type: ignore[list-item]
         for target in targets:
-            runs.append((source, target, Path(fill(pattern, _values(len(runs), source, target)))))
+            runs.append((source, target, Path(fill(pattern, _values(len(runs), source, target, base)))))
     read = {place_of(Path(os.path.realpath(path))): ("target", path) for path in targets}
     read |= {place_of(Path(os.path.realpath(path))): ("source", path) for path in sources}
     states = {_identity(path): named for named in read.values() if os.path.exists(path := named[1])}
@@ -88,7 +101,9 @@ def pair(sources: Sequence[Path], targets: Sequence[Path], pattern: str) -> list
     for *_, output in runs:
         place = place_of(output)
         if seen.setdefault(place, output) is not output:
-            raise RecipeError(f"Two runs would write {output}.", "Add {index} or {source_name} to --output-pattern.")
+            raise RecipeError(
+                f"Two runs would write {output}.", "Add {target_dir}, {source_name} or {index} to --output-pattern."
+            )
         found = read.get(place) or states.get(_identity(output))
         if found is not None:
             raise OutputRefused(
@@ -98,13 +113,39 @@ def pair(sources: Sequence[Path], targets: Sequence[Path], pattern: str) -> list
     return runs
 
 
-def _values(index: int, source: Path | None, target: Path) -> dict[str, object]:
+def _values(index: int, source: Path | None, target: Path, base: Path) -> dict[str, object]:
+    try:
+        folder = target.parent.relative_to(base)
+    except ValueError:
+        folder = Path()
     return {
         "index": index,
         "source_name": source.stem if source else "",
         "target_name": target.stem,
         "target_extension": target.suffix,
+        "target_dir": folder.as_posix(),
     }
+
+
+def _common(paths: Sequence[Path]) -> Path:
+    """The folder that all files are in, at whatever depth."""
+    folders = [path.parent for path in paths]
+    try:
+        return Path(os.path.commonpath(folders)) if folders else Path()
+    except ValueError:  # of several drives
+        return Path()
+
+
+def _base_of(pattern: str) -> Path | None:
+    """The folder that a pattern of files begins in; None where it is no folder."""
+    if os.path.isdir(pattern):
+        return Path(pattern)
+    parts: list[str] = []
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part):
+            break
+        parts.append(part)
+    return Path(*parts) if parts else None
 
 
 def _identity(path: Path) -> object:
@@ -116,15 +157,59 @@ def _identity(path: Path) -> object:
     return (state.st_dev, state.st_ino) if state.st_ino else object()
 
 
-def find_files(pattern: str, kind: str) -> list[Path]:
-    """Files of a glob, in order; a file that is called as the pattern is meant itself.
+def find_in_folder(folder: Path, endings: Sequence[str] = (*PHOTO_ENDINGS, *CLIP_ENDINGS)) -> list[Path]:
+    """Photos and clips in a folder and all folders in it, in order; hidden ones are left alone, links are not followed.
+
+    Raises
+    ------
+    MediaUnreadable
+        When one of the folders cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise MediaUnreadable(f"{error.filename} cannot be read: {error.strerror}.", "Check its permissions.")
+
+    found = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(place) / name
+            if not name.startswith(".") and path.suffix.lower() in endings and not is_sidecar(path) and path.is_file():
+                found.append(path)
+    return found
+
+
+def find_photos(folder: Path) -> tuple[Path, ...]:
+    """Photos that lie in a folder itself, in order: those of one person.
 
     Raises
     ------
     RecipeError
         When there are none.
+    MediaUnreadable
+    """
+    found = tuple(path for path in find_in_folder(folder, PHOTO_ENDINGS) if path.parent == folder)
+    if not found:
+        raise RecipeError(f"There is no photo in the folder {folder}.", "Name photos, or a folder that holds some.")
+    return found
+
+
+def find_files(pattern: str, kind: str) -> list[Path]:
+    """Files of a glob, in order; a file that is called as the pattern is meant itself, and a folder with all in it.
+
+    Raises
+    ------
+    RecipeError
+        When there are none.
+    MediaUnreadable
+        When a folder cannot be read.
     """
     place = os.path.expanduser(pattern)
+    if os.path.isdir(place):
+        within = find_in_folder(Path(place), PHOTO_ENDINGS if kind == "source" else (*PHOTO_ENDINGS, *CLIP_ENDINGS))
+        if not within:
+            raise RecipeError(f"There is no {kind} in the folder {pattern}.", "Name another folder.")
+        return within
     try:
         names = [place] if os.path.isfile(place) else glob.glob(place, recursive=True)
     except (ValueError, re.error, RecursionError) as error:
@@ -135,7 +220,9 @@ def find_files(pattern: str, kind: str) -> list[Path]:
     return found
 
 
-def own_outputs(targets: Sequence[Path], sources: Sequence[Path], pattern: str) -> list[Path]:
+def own_outputs(
+    targets: Sequence[Path], sources: Sequence[Path], pattern: str, folder: Path | None = None
+) -> list[Path]:
     """Those of some files that are outputs of this pattern for others of them, as on a second run.
 
     Parameters
@@ -146,8 +233,12 @@ def own_outputs(targets: Sequence[Path], sources: Sequence[Path], pattern: str) 
         Source photos.
     pattern
         The output pattern.
+    folder
+        As ``base`` of `pair`.
     """
     fill(pattern, dict.fromkeys(FIELDS, 0))  # says what is wrong with it
+    if "{target_dir" in pattern:
+        return _outputs_in_tree(targets, sources, pattern, folder or _common(targets))
     base = _real(pattern)
     by_name = {(path.stem, path.suffix): path for path in targets}
     # {target_name} may be read in two ways where it stands beside other fields.
@@ -171,6 +262,18 @@ def own_outputs(targets: Sequence[Path], sources: Sequence[Path], pattern: str) 
                 found.append(path)
                 break
     return found
+
+
+def _outputs_in_tree(targets: Sequence[Path], sources: Sequence[Path], pattern: str, base: Path) -> list[Path]:
+    """The same where outputs keep the places of their targets: everything that one of them would be written to."""
+    made = {
+        place_of(Path(os.path.realpath(fill(pattern, _values(index, source, target, base)))))
+        for source in (sources or [None])  # type: ignore[list-item]
+        for index, target in enumerate(targets)
+    }
+    places = {path: place_of(Path(os.path.realpath(path))) for path in targets}
+    found = [path for path in targets if places[path] in made]
+    return [] if len(found) == len(targets) else found  # each its own output: that is refused, not left out
 
 
 def _real(pattern: str) -> str:
@@ -227,7 +330,7 @@ class BatchRun:
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """What is asked for in this run."""
-        sources = (self.source,) if self.source else ()
+        sources = (self.source,) if self.source else recipe.source_paths
         return with_absolute_paths(
             recipe.model_copy(update={"source_paths": sources, "target_path": self.target, "output_path": self.output})
         )
@@ -300,33 +403,68 @@ def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_
     Parameters
     ----------
     recipe
-        What is asked for, but for sources, target and output.
-    source_pattern, target_pattern, output_pattern
-        Globs, and a pattern for `fill`.
+        What is asked for, but for target and output; its sources go together where there is no pattern of sources.
+    source_pattern, target_pattern
+        Globs, or folders.
+    output_pattern
+        A pattern for `fill`, or a folder, in which outputs keep the places that targets have in theirs.
 
     Raises
     ------
-    RecipeError, OutputRefused
+    RecipeError, OutputRefused, MediaUnreadable
     """
     sources = find_files(source_pattern, "source") if source_pattern else []
     is_needed = any(Input.FACE_PHOTO in step.requirements.inputs for step in recipe.steps)
-    if not sources and is_needed and recipe.face_map_path is None:
+    if not sources and not recipe.source_paths and is_needed and recipe.face_map_path is None:
         raise RecipeError("No source is given.", "Name photos with --source-pattern.")
+    if not target_pattern or not output_pattern:
+        what, flag = ("target", "--target-pattern") if not target_pattern else ("output", "--output-pattern")
+        raise RecipeError(f"No {what} is given.", f"Name a folder or a pattern with {flag}.")
     if recipe.has_layer:
         raise RecipeError(
             "All outputs of a batch would have one matte and layer.", "Leave out mask_path and layer_path."
         )
     output_pattern = os.path.expanduser(output_pattern)
     targets = find_files(target_pattern, "target")
-    left_out = own_outputs(targets, sources, output_pattern)
+    base = _base_of(os.path.expanduser(target_pattern)) or _common(targets)
+    left_out: list[Path] = []
+    if is_folder(output_pattern):
+        within = Path(os.path.realpath(output_pattern))
+        if within != Path(os.path.realpath(base)):
+            left_out = [path for path in targets if within in Path(os.path.realpath(path)).parents]
+        output_pattern = in_folder(output_pattern, len(sources) > 1)
+    left_out += own_outputs([path for path in targets if path not in set(left_out)], sources, output_pattern, base)
     targets = [path for path in targets if path not in set(left_out)]
     if not targets:
         raise RecipeError(
             f"All files of {target_pattern} look like outputs of {output_pattern}.",
             "Have --output-pattern lead to another folder or name.",
         )
-    pairs = pair(sources, targets, output_pattern)
+    pairs = [(s, t, _writable(o)) for s, t, o in pair(sources, targets, output_pattern, base)]
     return Batch(tuple(BatchRun(k, len(pairs), *files) for k, files in enumerate(pairs)), tuple(left_out))
+
+
+def is_folder(pattern: str) -> bool:
+    """Whether an output pattern is a folder: it is one, or ends like one, or is a name without fields and ending."""
+    if os.path.isdir(pattern) or pattern.endswith(("/", os.sep)):
+        return True
+    return "{" not in pattern and not Path(pattern).suffix
+
+
+def in_folder(folder: str, has_sources: bool) -> str:
+    """The pattern of outputs in a folder: where the target is in its own, and as it is called."""
+    name = ("{source_name}-" if has_sources else "") + "{target_name}{target_extension}"
+    return os.path.join(folder.replace("{", "{{").replace("}", "}}"), "{target_dir}", name)
+
+
+def _writable(output: Path) -> Path:
+    """The output under another ending where none can be written under the target's."""
+    ending = output.suffix.lower()
+    if ending in (*FORMATS, *CONTAINERS):
+        return output
+    if ending in PHOTO_ENDINGS:
+        return output.with_name(f"{output.name}.png")
+    return output.with_name(f"{output.name}.mkv") if ending in CLIP_ENDINGS else output
 
 
 def work_through(

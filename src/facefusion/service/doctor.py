@@ -34,6 +34,7 @@ PACKAGES = (
 )
 EXTRAS = {
     "report": ("jinja2", "matplotlib"),
+    "models": ("onnx",),
     "worker": ("celery", "psycopg"),
     "storage": ("obstore",),
 }

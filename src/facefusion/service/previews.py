@@ -59,15 +59,18 @@ _NOT_OF_TRACKS = (
     "finish_matching", "optical_flow_model", "face_mask_types", "face_mask_blur", "face_mask_padding",
     "face_mask_areas", "face_mask_regions", "face_occluder_model", "face_parser_model", "output_image_quality",
     "output_video_encoder", "output_video_preset", "output_video_quality", "output_audio", "drop_tracks",
-    "keep_metadata", "allow_empty", "execution_batch_size", "execution_precision", "segment_s",
-    "mask_path", "layer_path",
+    "output_audio_encoder", "output_audio_quality", "output_audio_volume",
+    "output_image_scale", "output_video_scale", "keep_metadata", "allow_empty", "execution_batch_size",
+    "execution_precision", "segment_s", "mask_path", "layer_path",
 )  # fmt: skip
 """Options that say nothing about where faces are. One that is forgotten here costs time and nothing else."""
 _NOT_OF_CASTS = (
     "target_path", "output_path", "report_path", "fail_under", "start_s", "end_s", "faces", "exempt_faces",
     "reference_frame_number", "reference_face_position", "motion_smoothing", "finish_matching", "output_image_quality",
     "output_video_encoder", "output_video_preset", "output_video_quality", "output_audio", "drop_tracks",
-    "keep_metadata", "allow_empty", "segment_s", "strict", "mask_path", "layer_path",
+    "output_audio_encoder", "output_audio_quality", "output_audio_volume",
+    "output_image_scale", "output_video_scale", "output_video_fps", "keep_metadata", "allow_empty", "segment_s",
+    "strict", "mask_path", "layer_path",
 )  # fmt: skip
 """The same of what says nothing about processors and sources."""
 
@@ -342,7 +345,7 @@ class Previews:
     def _moment(self, recipe: Recipe, kind: Kind, at_s: float) -> Moment:
         """A frame with its neighbours; the last ones are kept, for options change while the moment stays."""
         states = tuple(state for state in _states(recipe) if state[0] == "target")
-        key = states, recipe.start_s, recipe.end_s, recipe.allow_8bit, recipe.strict, at_s
+        key = states, recipe.start_s, recipe.end_s, recipe.allow_8bit, recipe.strict, recipe.output_video_fps, at_s
         return self._moments.get(key, lambda: find_moment(recipe, kind, at_s))
 
     def _cast(self, recipe: Recipe) -> tuple[Cast, threading.Lock]:
