@@ -233,3 +233,21 @@ def test_steps_on_whole_frames_make_the_whole_picture_a_layer():
     assert (whole[..., 3] == 255).all()
     part = layer_in_frame(RenderedFrame(frame), is_on_target=True)
     assert (part == 0).all()
+
+
+def test_a_layer_beside_every_encoder(few_frames, tmp_path):
+    layers = {}
+    for encoder in ("libx264", "prores_ks"):
+        options = {
+            "output_video_encoder": encoder,
+            "output_video_scale": 0.5,
+            "layer_path": tmp_path / f"{encoder}.mkv",
+        }
+        output = tmp_path / f"{encoder}.mov"
+        recipe = {"source_paths": [SOURCE], "target_path": few_frames, "output_path": output, **options}
+        run(build_recipe(recipe), policy=POLICY)
+        layers[encoder] = decode(tmp_path / f"{encoder}.mkv", "rgba")
+    for (time_s, layer), (other_s, other) in zip(layers["libx264"], layers["prores_ks"], strict=True):
+        assert time_s == pytest.approx(other_s, abs=1e-3)
+        assert np.array_equal(layer, other)
+        assert layer[..., 3].any()

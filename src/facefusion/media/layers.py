@@ -5,7 +5,6 @@ While spans are rendered layers lie in their segments as a second stream, FFV1 i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
@@ -18,7 +17,7 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.errors import OutputRefused, SegmentDamaged
+from facefusion.errors import OutputRefused
 from facefusion.media.border import writing
 from facefusion.media.image import Photo, write_photo
 
@@ -91,9 +90,13 @@ def drop_rest(folder: Path, count: int) -> None:
 
 
 def add_layers(output: Any, time_base: Fraction, width: int, height: int) -> Any:
-    """A stream for layers in a container of ours, the same to the byte on every machine."""
-    stream: Any = output.add_stream("ffv1", rate=Fraction(25), options=_SLICES)
-    stream.width, stream.height, stream.pix_fmt = width, height, "bgra"
+    """A stream for layers in a container of ours, without loss, the same to the byte on every machine."""
+    stream: Any
+    if output.format.name == "mov":  # holds no FFV1
+        stream = output.add_stream("qtrle", rate=Fraction(25))
+    else:
+        stream = output.add_stream("ffv1", rate=Fraction(25), options=_SLICES)
+    stream.width, stream.height, stream.pix_fmt = width, height, "argb" if stream.name == "qtrle" else "bgra"
     stream.time_base = stream.codec_context.time_base = time_base
     stream.codec_context.thread_count = 1
     return stream
@@ -104,29 +107,6 @@ def layer_picture(layer: Pixels, pts: int, time_base: Fraction) -> Any:
     picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(layer[..., [2, 1, 0, 3]]), format="bgra")
     picture.pts, picture.time_base = pts, time_base
     return picture
-
-
-def read_layers(path: Path, count: int) -> Iterator[Pixels]:
-    """Layers of a segment, (H, W, 4) uint8 RGBA, in order.
-
-    Raises
-    ------
-    SegmentDamaged
-        When there are not as many as there should be.
-    """
-    done = 0
-    try:
-        with av.open("file:" + os.fspath(path), "r", format="nut") as container:
-            if len(container.streams.video) > 1:
-                stream: Any = container.streams.video[1]
-                stream.thread_type = "NONE"
-                for picture in container.decode(stream):
-                    done += 1
-                    yield np.ascontiguousarray(picture.to_ndarray(format="bgra")[..., [2, 1, 0, 3]])
-    except (av.error.FFmpegError, OSError) as error:
-        raise SegmentDamaged(f"{path.name} cannot be read: {error}.", "It is rendered again.") from error
-    if done != count:
-        raise SegmentDamaged(f"{path.name} holds {done} layers instead of {count}.", "It is rendered again.")
 
 
 def write_layers(

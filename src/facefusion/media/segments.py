@@ -7,7 +7,7 @@ same settings. So the joined file is the same to the byte, whoever wrote the par
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -323,6 +323,29 @@ class ClipMerger(ClipWriter):
 
     def _finish(self) -> None:
         """Nothing is encoded here."""
+
+
+def read_layers(path: Path, count: int) -> Iterator[Pixels]:
+    """Layers of a segment, (H, W, 4) uint8 RGBA, in order.
+
+    Raises
+    ------
+    SegmentDamaged
+        When there are not as many as there should be.
+    """
+    done = 0
+    try:
+        with open_segment(path) as container:
+            if len(container.streams.video) > 1:
+                stream: Any = container.streams.video[1]
+                stream.thread_type = "NONE"
+                for picture in container.decode(stream):
+                    done += 1
+                    yield np.ascontiguousarray(picture.to_ndarray(format="bgra")[..., [2, 1, 0, 3]])
+    except (av.error.FFmpegError, OSError) as error:
+        raise SegmentDamaged(f"{path.name} cannot be read: {error}.", "It is rendered again.") from error
+    if done != count:
+        raise SegmentDamaged(f"{path.name} holds {done} layers instead of {count}.", "It is rendered again.")
 
 
 def open_segment(path: Path) -> Any:

@@ -21,10 +21,10 @@ from facefusion.imaging.resample import resize_pixels
 from facefusion.media.animation import is_animation, notes_on_animation, write_animation
 from facefusion.media.defects import NO_DEFECTS, Defects, join_defects
 from facefusion.media.image import Photo, with_pixels, write_photo
-from facefusion.media.layers import read_layers, write_layer_photo, write_layers
+from facefusion.media.layers import write_layer_photo, write_layers
 from facefusion.media.privacy import clean_photo, kinds_in_clip, say_removed
 from facefusion.media.reader import ClipReader, Region
-from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, Span, plan_spans
+from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, Span, plan_spans, read_layers
 from facefusion.pipeline.cast import Cast, FacePart
 from facefusion.pipeline.inputs import Shelf
 from facefusion.pipeline.plan import Kind, Plan, Target, look_at_clip, target_of, track_options
