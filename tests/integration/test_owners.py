@@ -468,7 +468,7 @@ def test_another_name_for_the_output_renders_nothing_twice(jobs, recipe, tmp_pat
     """The merge fails, as where a container cannot hold a track; the same request with another name goes on."""
     from facefusion.errors import MediaUnsupported
 
-    def refuses(self, bench, output, report, count):
+    def refuses(self, *_):
         raise MediaUnsupported(".mp4 files cannot hold the target's subtitle track.", "End the output in .mkv.")
 
     job = jobs.create(recipe("o.mp4"))
