@@ -28,11 +28,14 @@ class Detection:
         as seen in the image.
     score
         0 to 1.
+    evidence
+        The score after a second look at the mirrored picture, mean of both; None where nobody looked again.
     """
 
     box: FloatArray
     points: FloatArray
     score: float
+    evidence: float | None = None
 
     __repr__ = shown
 

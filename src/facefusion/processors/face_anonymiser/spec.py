@@ -9,7 +9,7 @@ from pydantic import Field
 
 from facefusion.declaration import ModelRef, Options, ProcessorSpec, Requirements, option
 
-CAUTIOUS = {"faces": "all", "face_detector_score": 0.12, "face_detector_interval": 3}
+CAUTIOUS = {"faces": "all", "face_detector_score": 0.05, "face_detector_interval": 3}
 """Somebody who is missed cannot be called back: everyone, and rather too much than too little."""
 
 
