@@ -23,6 +23,7 @@ from facefusion.pipeline.inputs import Shelf
 from facefusion.pipeline.plan import kind_of_source, models_of
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.resolved import Resolved, SourceKind, Use, resolve
+from facefusion.pipeline.review import check_decisions, exempted, judged
 from facefusion.pipeline.selection import choose_tracks, matching_tracks
 from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray, FrameProcessor, ShowsSources
 from facefusion.plugins.registry import build_engine, build_processor
@@ -356,6 +357,12 @@ class Cast:
     __repr__ = shown
 
     @property
+    def hides(self) -> bool:
+        """Whether people are hidden: in doubt nobody is exempt then."""
+        chains = (chain for part in self.parts if isinstance(part, FacePart) for chain in part.chains)
+        return any(processor.covers_fully for chain in chains for processor in chain)
+
+    @property
     def chain(self) -> tuple[FaceProcessor, ...]:
         """The face processors of everyone who is selected, or of the first person."""
         return tuple(p for part in self.parts if isinstance(part, FacePart) for p in part.chains[0])
@@ -378,8 +385,14 @@ class Cast:
         """
         if not any(isinstance(part, FacePart) for part in self.parts):
             return {}
-        left_out = {k for face in self.exempt for k in matching_tracks(tracks, face, recipe.reference_face_distance)}
+        check_decisions(recipe, tracks)
+        how = judged(recipe, tracks)
+        left_out = {
+            k for face in self.exempt for k in matching_tracks(tracks, face, recipe.reference_face_distance)
+            if how[k] == "sure" or not self.hides
+        }  # fmt: skip
         left_out |= {t.track_id for t in tracks.tracks if tracks.person_of(t.track_id) in recipe.exempt_faces}
+        left_out |= exempted(recipe, tracks) | {k for k, one in how.items() if one == "unlikely"}
         return {k: number for k, number in self._assign(recipe, tracks).items() if k not in left_out}
 
     def _assign(self, recipe: Recipe, tracks: Tracks) -> dict[int, int]:
