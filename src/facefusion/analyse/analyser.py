@@ -56,13 +56,14 @@ THOROUGH_REACH = 10
 STILL_REACH = 2
 """Frames by which it is made longer without looking at the picture."""
 ANYWAY = 3
-"""Frames over which somebody is carried along whether the picture shows them or not: blur hides a face, and it is there."""
+"""Frames over which somebody is carried along whether the picture shows them or not: blur hides a face that is there."""
 CARRIED_TRUST = 0.2
 """Mean trust in the motion of the picture from which somebody is carried along it for longer."""
 PROMISING = 0.25
 """What the detector thinks at best of a find that is carried along."""
-FAINT = 0.12
-"""Score of the detector below which a find counts only where it moves by itself (`facefusion.analyse.faint`)."""
+FAINT, FAINT_TWICE = 0.12, 0.15
+"""Score of the detector, and mean of two looks, below which a find counts only where it moves by itself
+(`facefusion.analyse.faint`)."""
 SAME_FIND = 0.3
 """Overlap from which a find in the mirrored picture, or one of a later frame, is the same."""
 IN_A_FACE = 0.8
@@ -521,7 +522,7 @@ class Analyser:
         return detect([pixels])[0]
 
     def _find_twice(self, pixels: Pixels, detector: Detector | None = None) -> list[Detection]:
-        """Faces of a picture and of its mirror image: what is seen in both is more of a face than what is seen in one."""
+        """Faces of a picture and of its mirror image: what is seen in both is more of a face than the rest."""
         detector, width = detector or self._detector, pixels.shape[1]
         found = detector.detect([pixels])[0]
         mirrored = [_mirrored(d, width) for d in detector.detect([np.ascontiguousarray(pixels[:, ::-1])])[0]]
@@ -637,7 +638,9 @@ class Analyser:
 
     def _clear(self, detections: list[Detection]) -> list[Detection]:
         """Those that count by themselves."""
-        return [d for d in detections if d.score >= FAINT] if self._is_thorough else detections
+        if not self._is_thorough:
+            return detections
+        return [d for d in detections if (d.score >= FAINT if d.evidence is None else d.evidence >= FAINT_TWICE)]
 
     def _look_at_detections(
         self, pixels: Pixels, detections: list[Detection]
@@ -849,8 +852,10 @@ class Watch:
         traces = self._faint.see(found, boxes, before, pixels, number)
         self._of_traces = [one for one in self._of_traces if number - one[1].frames[-1] <= THOROUGH_REACH]
         for trace in traces:
-            follower = next((f for t, f in self._of_traces if t is trace), None)
-            if follower is None:
+            known_as = [f for t, f in self._of_traces if t is trace]
+            if known_as:
+                follower = known_as[0]
+            else:
                 follower = _Follower(self._shot, is_lost=True, has_moved=True, number=self._follower_count)
                 self._follower_count += 1
                 followers.append(follower)
@@ -858,7 +863,7 @@ class Watch:
                 self._of_traces.append((trace, follower))
             for frame, box in trace.hits[len(follower.frames) :]:
                 follower.add(frame, _face_in_box(box), MIN_SCORE)
-                follower.blacks.append(np.full(3, np.nan, np.float32))
+                follower.blacks.append(measure_black(pixels, follower.meshes[-1]))
             follower.believe(trace.score)
             if not follower.samples and (analyser._identifier is not None or analyser._classifier is not None):
                 follower.samples = [_sample(pixels, follower, BESIDE)]
@@ -1101,8 +1106,12 @@ def _with_carried(seen: Sighting, follower: _Follower) -> Sighting:
     return replace(
         seen,
         frames=np.array([*(k for k, _ in head), *seen.frames.tolist(), *(k for k, _ in tail)], dtype=np.int64),
-        meshes=np.concatenate([np.stack(m) if m else np.zeros((0, POINT_COUNT, 3), np.float32)
-                               for m in (meshes[0], list(np.asarray(seen.meshes)), meshes[1])]).astype(np.float32),
+        meshes=np.concatenate(
+            [
+                np.stack(m) if m else np.zeros((0, POINT_COUNT, 3), np.float32)
+                for m in (meshes[0], list(np.asarray(seen.meshes)), meshes[1])
+            ]
+        ).astype(np.float32),
         scores=padded(seen.scores),
         motions=padded(np.asarray(seen.motions)),
         trusts=padded(np.asarray(seen.trusts)),

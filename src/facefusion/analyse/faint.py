@@ -18,8 +18,10 @@ from facefusion.types.frame import Pixels
 
 FloatArray = npt.NDArray[np.float32]
 
-LEAST, SMALLEST_PX = 0.05, 24.0
-"""Score and size in pixels of a find that is followed at all."""
+LEAST, SMALLEST_PX, LARGEST_PX = 0.05, 24.0, 96.0
+"""Score and sizes in pixels of a find that is followed at all; what is larger is seen well, and then is no face."""
+STRAIGHT = 0.6
+"""Way over the length of the path from which something goes somewhere, and does not only waver."""
 HITS, PATIENCE = 3, 3
 """Finds in one trace that make it count, and frames without one after which it is let go."""
 OWN_WAY = 0.4
@@ -48,7 +50,14 @@ class Trace:
     score: float
     own_way: FloatArray = field(default_factory=lambda: np.zeros(2, np.float32))
     speed: FloatArray = field(default_factory=lambda: np.zeros(2, np.float32))
+    path: float = 0.0
     is_told: bool = False
+
+    @property
+    def goes_its_way(self) -> bool:
+        """Whether it moves against its surroundings, and somewhere."""
+        way = float(np.linalg.norm(_middle(self.hits[-1][1]) - _middle(self.hits[0][1])))
+        return float(np.linalg.norm(self.own_way)) >= OWN_WAY * self.size_px and way >= STRAIGHT * self.path
 
     @property
     def size_px(self) -> float:
@@ -96,10 +105,7 @@ class FaintTraces:
         -------
         Traces that count and have a find in this frame.
         """
-        faint = [
-            d for d in found
-            if d.score >= LEAST and d.size_px >= SMALLEST_PX and not any(_is_of(d.box, box) for box in known)
-        ]  # fmt: skip
+        faint = [d for d in found if _is_faint(d, pixels) and not any(_is_of(d.box, box) for box in known)]
         self._traces = [t for t in self._traces if number - t.hits[-1][0] <= PATIENCE]
         if not faint and not self._traces:
             return []
@@ -116,15 +122,16 @@ class FaintTraces:
         for detection in free:
             own = _size(detection.box)
             away = float(np.linalg.norm(_middle(detection.box) - expected))
-            if max(own / size, size / own) <= LIKE_SIZE and away <= NEAR * min(own, size):
-                if best is None or away < float(np.linalg.norm(_middle(best.box) - expected)):
-                    best = detection
+            is_like = max(own / size, size / own) <= LIKE_SIZE and away <= NEAR * min(own, size)
+            if is_like and (best is None or away < float(np.linalg.norm(_middle(best.box) - expected))):
+                best = detection
         trace.own_way = trace.own_way - shift
         if best is None:
             return
         free.remove(best)
         last, box = trace.hits[-1]
         way = _middle(best.box) - _middle(box)
+        trace.path += float(np.linalg.norm(way))
         trace.own_way = np.asarray(trace.own_way + way, dtype=np.float32)
         trace.speed = np.asarray(0.5 * trace.speed + 0.5 * way / (number - last), dtype=np.float32)
         trace.hits.append((number, best.box))
@@ -135,7 +142,7 @@ class FaintTraces:
         told = [t for t in here if t.is_told]
         counted = [
             t for t in here
-            if not t.is_told and len(t.hits) >= HITS and float(np.linalg.norm(t.own_way)) >= OWN_WAY * t.size_px
+            if not t.is_told and len(t.hits) >= HITS and t.goes_its_way
         ]  # fmt: skip
         for trace in sorted(counted, key=lambda t: float(t.hits[-1][1][1])):  # a head is above its body
             if not any(_is_of(trace.hits[-1][1], other.hits[-1][1]) for other in told):
@@ -146,6 +153,14 @@ class FaintTraces:
 
 def _middle(box: FloatArray) -> FloatArray:
     return np.asarray((box[:2] + box[2:]) / 2, dtype=np.float32)
+
+
+def _is_faint(found: Detection, pixels: Pixels) -> bool:
+    """Whether a find is one that may be followed: all of it in the picture, neither too small nor too large."""
+    (height, width), box = pixels.shape[:2], found.box
+    if found.score < LEAST or not SMALLEST_PX <= found.size_px <= LARGEST_PX:
+        return False
+    return bool(box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height)
 
 
 def _size(box: FloatArray) -> float:

@@ -295,7 +295,10 @@ def _part(run: _Run, low: int, high: int) -> _Run:
 def _one_after_other(before: _Run, after: _Run) -> list[_Run]:
     """Two runs of one person without the rows in which both were carried along: there the earlier one counts."""
     before = _part(before, 0, int(np.searchsorted(before.frames, after.seen[0])))
-    return [before, _part(after, int(np.searchsorted(after.frames, before.frames[-1], side="right")), len(after.frames))]
+    return [
+        before,
+        _part(after, int(np.searchsorted(after.frames, before.frames[-1], side="right")), len(after.frames)),
+    ]
 
 
 def _sum(runs: Sequence[_Run]) -> _Run:
@@ -477,7 +480,9 @@ class _Draft:
         heights = [float(np.ptp(run.meshes.row(int(row))[:, 1])) for row in rows[some]]
         assert run.evidence is not None
         best, has_moved = (float(v) for v in run.evidence)
-        return Evidence(best, float(np.median(run.scores[is_seen])), len(rows), has_moved > 0, float(np.median(heights)))
+        return Evidence(
+            best, float(np.median(run.scores[is_seen])), len(rows), has_moved > 0, float(np.median(heights))
+        )
 
     def meshes(self, low: int, high: int) -> FloatArray:
         """Measured and bridged meshes of some rows."""
@@ -505,7 +510,8 @@ class _Draft:
 def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], frame_count: int) -> list[Track]:
     """The tracks with how far those that are no faces beyond doubt lie on the heads of those that are."""
     found = [Evidence.of(track) for track in tracks]
-    sure, moving = [], []
+    sure: list[_Draft] = []
+    moving: list[_Draft] = []
     for draft, one in zip(drafts, found, strict=True):
         if one is not None and (one.is_sure(frame_count) or one.has_moved):
             (sure if one.is_sure(frame_count) else moving).append(draft)

@@ -26,9 +26,9 @@ from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, S
 from facefusion.pipeline.cast import Cast, FacePart
 from facefusion.pipeline.inputs import Shelf
 from facefusion.pipeline.plan import Kind, Plan, Target, look_at_clip, target_of, track_options
+from facefusion.pipeline.review import judged
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
-from facefusion.pipeline.review import judged
 from facefusion.policy.mark import MarkId
 from facefusion.recipe import Recipe
 from facefusion.render.flow import FaceLink, Flow, FrameLink, Link

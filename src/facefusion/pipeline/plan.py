@@ -26,8 +26,8 @@ from facefusion.models.providers import check_precision, check_providers, core_c
 from facefusion.models.spec import ModelSpec
 from facefusion.models.store import missing
 from facefusion.pipeline.inputs import Shelf
-from facefusion.pipeline.review import decisions_of
 from facefusion.pipeline.resolved import Chain, Resolved, SourceKind, Use, face_map_of, resolve
+from facefusion.pipeline.review import decisions_of
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import check_model, is_mesh_reader, models_behind
 from facefusion.policy.provenance import sidecar_of, wants_sidecar

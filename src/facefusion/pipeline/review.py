@@ -35,13 +35,17 @@ def load_review(path: Path) -> tuple[Decision, ...]:
     values = load_json(path, RecipeError, "review decisions")
     is_one = isinstance(values, dict) and values.get("format") == FORMAT
     if not is_one or not isinstance(values.get("decisions"), list):
-        raise RecipeError(f"{path} holds no review decisions.", "Save them with the button of the review page (--report).")
+        raise RecipeError(
+            f"{path} holds no review decisions.", "Save them with the button of the review page (--report)."
+        )
     try:
         found = tuple(Decision.model_validate(one) for one in values["decisions"])
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"{path}: {where}: {first['msg']}.", "Save the decisions again with the review page.") from error
+        raise RecipeError(
+            f"{path}: {where}: {first['msg']}.", "Save the decisions again with the review page."
+        ) from error
     if len({one.area for one in found}) != len(found):
         raise RecipeError(f"{path} decides twice on one find.", "Save the decisions again with the review page.")
     return found
@@ -82,7 +86,9 @@ def judged(recipe: Recipe, tracks: Tracks) -> dict[int, Certainty]:
     """How sure every track is a face, with what was decided on it: a face is sure, what is none is unlikely."""
     found = certainties(tracks)
     said: Mapping[str, Certainty] = {"face": "sure", "none": "unlikely"}
-    return found | {one.area: said[one.verdict] for one in recipe.decisions if one.verdict in said and one.area in found}
+    return found | {
+        one.area: said[one.verdict] for one in recipe.decisions if one.verdict in said and one.area in found
+    }
 
 
 def exempted(recipe: Recipe, tracks: Tracks) -> set[int]:

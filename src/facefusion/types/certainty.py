@@ -16,8 +16,10 @@ Certainty = Literal["sure", "unsure", "unlikely"]
 SURE, SURE_MESH, SURE_SEEN = 0.55, 0.9, 2
 """What the detector thought of it at best, the median score of its mesh, and frames in which it was seen, from which a
 track is a face beyond doubt. One frame is enough where there is only one."""
-UNLIKELY, UNLIKELY_SMALL, SMALL_PX = 0.3, 0.45, 16.0
+UNLIKELY, UNLIKELY_SMALL, SMALL_PX = 0.4, 0.52, 16.0
 """Best thought of the detector below which a track is taken for something else; the same for what is smaller."""
+UNLIKELY_PHOTO = 0.25
+"""The same where there is one frame and nothing to be known from others."""
 SCORE_ALONE = 0.9
 """Best score of the mesh from which a track is sure where the detector looked only once."""
 INSIDE = 0.6
@@ -89,6 +91,7 @@ def certainty_of(track: Track, frame_count: int) -> Certainty:
     if found.has_moved:
         return "unsure"
     least = UNLIKELY if found.size_px >= SMALL_PX else UNLIKELY_SMALL
+    least = UNLIKELY_PHOTO if frame_count == 1 else least
     return "unlikely" if found.detector < least else "unsure"
 
 

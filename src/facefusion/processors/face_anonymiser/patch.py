@@ -78,10 +78,10 @@ class PatchAnonymiser:
 
 
 def _head_around(mesh: FloatArray, oval: list[int]) -> FloatArray:
-    """(N, 2) outline of a whole head about a face: an ellipse as the mesh lies in space, whichever way it is turned.
+    """(N, 2) outline of a whole head about a face, whichever way it is turned.
 
-    A head is about as deep as it is high, so the mesh, which is a mask before it, tells its middle: behind the face, and
-    somewhat above it.
+    A head is about as deep as it is high, so the mesh, which is a mask before it, tells its middle: behind the face,
+    and somewhat above it.
     """
     face = mesh[oval].astype(np.float64)
     across = mesh[_SIDES[1]] - mesh[_SIDES[0]]
@@ -103,7 +103,7 @@ def _head_around(mesh: FloatArray, oval: list[int]) -> FloatArray:
         np.linalg.solve(np.stack([a, b]), np.array([r, s]))
         for a, b, r, s in zip(normals, nexts, reach, np.roll(reach, -1), strict=True)
     ]
-    return (np.array(solved) + middle[:2]).astype(np.float32)
+    return np.asarray(np.array(solved) + middle[:2], dtype=np.float32)
 
 
 def _blur(pixels: Pixels, face_px: float, strength: float) -> Pixels:
