@@ -56,7 +56,7 @@ THOROUGH_REACH = 10
 STILL_REACH = 2
 """Frames by which it is made longer without looking at the picture."""
 ANYWAY = 3
-"""Frames over which somebody is carried along whether the picture shows them or not: blur hides a face that is there."""
+"""Frames over which somebody is carried along whatever the picture shows: blur hides a face that is there."""
 CARRIED_TRUST = 0.2
 """Mean trust in the motion of the picture from which somebody is carried along it for longer."""
 PROMISING = 0.25

@@ -48,7 +48,7 @@ COVERED = 0.3
 SHAPE_LOOKS = 48
 """Meshes of a track that are read to tell what somebody's face is like."""
 HEAD_LOOKS, HEAD_SIZE = 16, 1.5
-"""Frames in which it is looked whether a doubtful face lies on somebody's head, and a head over the outline of a face."""
+"""Frames in which it is looked whether a doubtful face lies on somebody's head, and a head over its face's outline."""
 BODY_WIDE, BODY_BEGINS, BODY_HIGH = 1.5, 0.7, 7.0
 """Where somebody's body is below the middle of their face, over the size of the face."""
 SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
@@ -544,10 +544,10 @@ def _share_on(draft: _Draft, others: Sequence[_Draft], is_on: Callable[[FloatArr
         mesh = draft.meshes(row, row + 1)[0]
         for other in others:
             at = int(np.searchsorted(other.frames, draft.frames[row]))
-            if at < len(other.frames) and other.frames[at] == draft.frames[row]:
-                if is_on(mesh, other.meshes(at, at + 1)[0]):
-                    count += 1
-                    break
+            is_there = at < len(other.frames) and other.frames[at] == draft.frames[row]
+            if is_there and is_on(mesh, other.meshes(at, at + 1)[0]):
+                count += 1
+                break
     return count / len(rows)
 
 

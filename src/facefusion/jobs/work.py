@@ -169,7 +169,8 @@ def joined_as(plan: Plan, target: Target, cast: Cast, tracks: Tracks, name: str)
     assigned = cast.assign(recipe, tracks)
     if cast.hides and not assigned and not recipe.allow_empty and not cast.left_as_they_are(recipe, tracks):
         raise NoFaceInTarget(
-            f"No face is found in the target {name}: {counted(len(tracks.tracks), 'find is', 'finds are')} taken for none.",
+            f"No face is found in the target {name}; "
+            f"{counted(len(tracks.tracks), 'find is', 'finds are')} taken for something else.",
             "Add --allow-empty if nobody is in it, or say what a find is with --review.",
         )
     absent = [one for one in cast.exemptions(recipe, tracks) if not one.matched]

@@ -43,7 +43,8 @@ every shot. {% if report.models %}Made with {{ report.models | join(", ") }}.{% 
 {{ "%.1f" | format(row.stop_s) }} s</td>{% endfor %}</tr>
 <tr><td>frames</td><td>{{ report.rows | sum(attribute="frames") }}</td>
 {% for row in report.rows %}<td>{{ row.frames }}</td>{% endfor %}</tr>
-{% for name, (meaning, _) in limits.items() if overall[name] == overall[name] %}<tr><td>{{ name }} <small>{{ meaning }}</small></td>
+{% for name, (meaning, _) in limits.items() if overall[name] == overall[name] %}<tr>
+<td>{{ name }} <small>{{ meaning }}</small></td>
 <td>{{ number(overall[name]) }}</td>{% for row in report.rows %}<td>{{ number(row.figures()[name]) }}</td>{% endfor %}
 </tr>{% endfor %}</table>
 {% for row, plot in rows %}<h2>Shot {{ row.shot }}, person {{ row.person }}</h2>

@@ -207,7 +207,8 @@ class Reviewer:
         return Area(
             track.track_id, self._tracks.person_of(track.track_id), what, certainty, decision,
             self._time(track.frames[0]), self._time(track.frames[-1]), len(track.frames), int(is_seen.sum()),
-            evidence.size_px if evidence else box[3] - box[1], None if evidence is None else round(evidence.detector, 3),
+            evidence.size_px if evidence else box[3] - box[1],
+            None if evidence is None else round(evidence.detector, 3),
             self._time(track.frames[row]), box,
         )  # fmt: skip
 
@@ -215,7 +216,7 @@ class Reviewer:
         return round(float(self._times[int(frame)]), 4)
 
     def _find_openings(self) -> tuple[Opening, ...]:
-        """Where a face that is beyond doubt is lost or found in mid-picture, in mid-shot, and nobody else stands there."""
+        """Where a face beyond doubt is lost or found in mid-picture, in mid-shot, and nobody else stands there."""
         found = []
         bounds = {0, len(self._tracks.pts), *self._tracks.cuts.tolist()}
         for area in self._areas:

@@ -21,7 +21,8 @@ _PAGE = """<!doctype html>
  .verdict.clear { border-color: var(--sure); background: #f0fdf4; }
  .bar { position: sticky; top: 0; background: #fff; padding: .5rem 0; border-bottom: 1px solid #dfe4ec; z-index: 2;
   display: flex; gap: .8rem; align-items: center; flex-wrap: wrap; }
- .bar button { font: inherit; padding: .35rem .9rem; border: 0; border-radius: .3rem; background: #1c2330; color: #fff; }
+ .bar button { font: inherit; padding: .35rem .9rem; border: 0; border-radius: .3rem; color: #fff;
+  background: #1c2330; }
  .bar button:disabled { background: #aab2c0; }
  .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(14.6rem, 1fr)); gap: .6rem; }
  .card { border: 1px solid #dfe4ec; border-radius: .4rem; padding: .4rem; border-left: .35rem solid var(--left); }
@@ -64,8 +65,8 @@ endif %}{% endmacro %}
 <td>{{ "%.2f" | format(o.start_s) }}{% if o.stop_s > o.start_s %} to {{ "%.2f" | format(o.stop_s) }}{% endif %} s</td>
 <td>{{ o.reason }}</td></tr>{% endfor %}</table>{% endif %}
 <h2>Whole frames of the output, those with doubts first</h2>
-<p class="note">Green: hidden, beyond doubt. Orange: hidden, in doubt. Blue: exempt. Red, dashed: a face was here a frame
-before or after. Is there a face without a box?</p>
+<p class="note">Green: hidden, beyond doubt. Orange: hidden, in doubt. Blue: exempt. Red, dashed: a face was here a
+frame before or after. Is there a face without a box?</p>
 <div class="sheets">{% for s in review.sheets %}<figure><svg viewBox="0 0 {{ s.width }} {{ s.height }}" role="img"
 aria-label="frame at {{ s.time_s }} s"><image width="{{ s.width }}" height="{{ s.height }}"
 href="data:image/jpeg;base64,{{ b64(s.picture) }}"/>{% for number, kind, box in s.boxes %}<g class="b-{{ kind }}"><rect
@@ -92,7 +93,8 @@ const chosen = () => [...document.querySelectorAll("input:checked")].map((input)
 function tell() {
   const number = chosen().length;
   save.disabled = !number;
-  count.textContent = number ? number + (number === 1 ? " find is decided." : " finds are decided.") : "Nothing is decided yet.";
+  const words = number === 1 ? " find is decided." : " finds are decided.";
+  count.textContent = number ? number + words : "Nothing is decided yet.";
 }
 document.addEventListener("change", tell);
 document.addEventListener("click", (event) => {

@@ -436,13 +436,12 @@ class Cast:
     def exemptions(self, recipe: Recipe, tracks: Tracks) -> tuple[Exemption, ...]:
         """Whom every exempt photo matched, and how surely."""
         how, found = judged(recipe, tracks), []
+        known = [t for t in tracks.tracks if t.identity is not None and (how[t.track_id] == "sure" or not self.hides)]
         for path, face in zip(recipe.exempt_paths, self.exempt, strict=True):
             away = {
                 t.track_id: distance(t.identity, face, tracks.same_person_cosine)
-                for t in tracks.tracks
-                if t.identity is not None
-                and t.identity.shape == face.shape
-                and (how[t.track_id] == "sure" or not self.hides)
+                for t in known
+                if t.identity is not None and t.identity.shape == face.shape
             }
             matched = {k: round(v, 4) for k, v in away.items() if v < recipe.reference_face_distance}
             nearest = round(min(away.values()), 4) if away else None

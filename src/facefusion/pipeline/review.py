@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -97,8 +95,3 @@ def exempted(recipe: Recipe, tracks: Tracks) -> set[int]:
     people = {tracks.person_of(number) for number in own}
     sure = {number for number, how in judged(recipe, tracks).items() if how == "sure"}
     return own | {k for k in sure if tracks.person_of(k) in people}
-
-
-def as_document(decisions: list[dict[str, Any]], target_sha256: str) -> str:
-    """The file of some decisions, as the page saves it."""
-    return json.dumps({"format": FORMAT, "target_sha256": target_sha256, "decisions": decisions}, indent=1)
