@@ -64,6 +64,8 @@ PROMISING = 0.25
 FAINT, FAINT_TWICE = 0.12, 0.15
 """Score of the detector, and mean of two looks, below which a find counts only where it moves by itself
 (`facefusion.analyse.faint`)."""
+UNCERTAIN = 1.5
+"""Size of what is hidden of a faint find over its largest size: nobody knows which part of a head it was."""
 SAME_FIND = 0.3
 """Overlap from which a find in the mirrored picture, or one of a later frame, is the same."""
 IN_A_FACE = 0.8
@@ -862,7 +864,7 @@ class Watch:
                 fresh.append(follower)
                 self._of_traces.append((trace, follower))
             for frame, box in trace.hits[len(follower.frames) :]:
-                follower.add(frame, _face_in_box(box), MIN_SCORE)
+                follower.add(frame, _face_in_box(_roomy(box, trace.largest_px)), MIN_SCORE)
                 follower.blacks.append(measure_black(pixels, follower.meshes[-1]))
             follower.believe(trace.score)
             if not follower.samples and (analyser._identifier is not None or analyser._classifier is not None):
@@ -1035,6 +1037,12 @@ def _mirrored(detection: Detection, width: int) -> Detection:
     points = detection.points[[1, 0, 2, 4, 3]].copy()
     points[:, 0] = width - 1 - points[:, 0]
     return replace(detection, box=box, points=points)
+
+
+def _roomy(box: FloatArray, side: float) -> FloatArray:
+    """A square about a faint find that holds the head, wherever exactly that is."""
+    half, middle = UNCERTAIN / 2 * side, (box[:2] + box[2:]) / 2
+    return np.concatenate([middle - half, middle + half]).astype(np.float32)
 
 
 def _face_in_box(box: FloatArray) -> FloatArray:

@@ -64,6 +64,11 @@ class Trace:
         """Of the last find."""
         return _size(self.hits[-1][1])
 
+    @property
+    def largest_px(self) -> float:
+        """Largest size of the last finds."""
+        return max(_size(box) for _, box in self.hits[-2 * HITS :])
+
     def expected(self, frame: int) -> FloatArray:
         """Where the middle should be."""
         last, box = self.hits[-1]

@@ -14,11 +14,14 @@ from facefusion.imaging.masks import disc_around, rectangle_around
 from facefusion.imaging.resample import blur_pixels, pixelate
 from facefusion.plugins.protocols import EngineContext, FloatArray
 from facefusion.types.crop import Crop, CropShape, SourceFace
+from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import CHIN, FACE_OVAL, FOREHEAD
 
 GROWTH = 1.22
 """Size of the patch over that of the face: chin, ears and the first of the hair are under it."""
+GROWTH_IN_DOUBT = 1.5
+"""The same where it is not sure that, or where exactly, there is a face."""
 
 HEAD_WIDE, HEAD_HIGH, HEAD_DEEP = 0.66, 0.86, 0.78
 """Half axes of a whole head with hair and ears, over the height of its face."""
@@ -54,26 +57,27 @@ class PatchAnonymiser:
     def __init__(self, patch: Patch, strength: float, is_box: bool = False, is_head: bool = False) -> None:
         self._patch, self._strength, self._is_box, self._is_head = patch, strength, is_box, is_head
         self._oval = list(FACE_OVAL)
-        self.crop_shape: CropShape | None = CropShape("", 0, margin=HEAD_MARGIN if is_head else 0.2)
+        self.crop_shape: CropShape | None = CropShape("", 0, margin=HEAD_MARGIN if is_head else 0.32)
 
     def prepare(self, sources: Sequence[SourceFace]) -> None:
         """Sources are of no use here."""
 
     def process(self, crops: Sequence[Crop]) -> list[Crop]:
         """See `facefusion.plugins.protocols.FaceProcessor`."""
-        return [crop.with_layer(*self._cover(crop.visible(), crop.face.mesh)) for crop in crops]
+        return [crop.with_layer(*self._cover(crop.visible(), crop.face)) for crop in crops]
 
-    def _cover(self, pixels: Pixels, mesh: FloatArray) -> tuple[Pixels, FloatArray]:
-        height, width = pixels.shape[:2]
+    def _cover(self, pixels: Pixels, face: Face) -> tuple[Pixels, FloatArray]:
+        (height, width), mesh = pixels.shape[:2], face.mesh
         outline = mesh[self._oval, :2]
+        growth = GROWTH_IN_DOUBT if face.is_doubtful else GROWTH
         if self._is_head:
             head = _head_around(mesh, self._oval)
             alpha = disc_around(head, height, width, 1.0, 0.04)
             return self._patch(pixels, float(np.ptp(head, axis=0).max()), self._strength), alpha
         if self._is_box:
-            alpha = rectangle_around(outline, height, width, GROWTH)
+            alpha = rectangle_around(outline, height, width, growth)
         else:
-            alpha = disc_around(outline, height, width, GROWTH, 0.08)
+            alpha = disc_around(outline, height, width, growth, 0.08)
         return self._patch(pixels, float(np.ptp(outline, axis=0).max()), self._strength), alpha
 
 
