@@ -133,7 +133,7 @@ def build_blur(context: EngineContext) -> PatchAnonymiser:
     return PatchAnonymiser(_blur, context.options.strength)
 
 
-def buildpixelate_face(context: EngineContext) -> PatchAnonymiser:
+def build_pixelate(context: EngineContext) -> PatchAnonymiser:
     """Builder named in the entry point."""
     return PatchAnonymiser(pixelate_face, context.options.strength)
 
