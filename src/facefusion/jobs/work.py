@@ -167,7 +167,8 @@ def joined_as(plan: Plan, target: Target, cast: Cast, tracks: Tracks, name: str)
         )
     check_size(tracks, target, recipe.target_path)
     assigned = cast.assign(recipe, tracks)
-    if cast.hides and not assigned and not recipe.allow_empty and not cast.left_as_they_are(recipe, tracks):
+    is_meant = recipe.allow_empty or bool(recipe.decisions) or bool(cast.left_as_they_are(recipe, tracks))
+    if cast.hides and not assigned and not is_meant:
         raise NoFaceInTarget(
             f"No face is found in the target {name}; "
             f"{counted(len(tracks.tracks), 'find is', 'finds are')} taken for something else.",
