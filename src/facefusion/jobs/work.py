@@ -67,6 +67,7 @@ from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import Plan, Target, find_models
 from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.resolved import resolve
+from facefusion.pipeline.review import judged
 from facefusion.pipeline.runner import (
     build_reporter,
     can_copy,
@@ -176,7 +177,8 @@ def joined_as(plan: Plan, target: Target, cast: Cast, tracks: Tracks, name: str)
         )
     absent = [one for one in cast.exemptions(recipe, tracks) if not one.matched]
     notes = tuple(f"{one.photo} is exempt, but nobody in the target looks like them." for one in absent)
-    return Joined(assigned, len(tracks.tracks), notes=notes)
+    found = sum(how != "unlikely" for how in judged(recipe, tracks).values())
+    return Joined(assigned, found, notes=notes)
 
 
 def report_key(job_id: str, path: Path) -> str:
