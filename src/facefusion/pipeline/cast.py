@@ -385,15 +385,9 @@ class Cast:
     source: Attributes | None = None
     exempt: tuple[FloatArray, ...] = ()
     sources: tuple[Sources, ...] = ()
+    hides: bool = False
 
     __repr__ = shown
-
-    @property
-    def hides(self) -> bool:
-        """Whether people are hidden: in doubt nobody is exempt then."""
-        chains = (chain for part in self.parts if isinstance(part, FacePart) for chain in part.chains)
-        return any(processor.covers_fully for chain in chains for processor in chain)
-    hides: bool = False
 
     @property
     def chain(self) -> tuple[FaceProcessor, ...]:
