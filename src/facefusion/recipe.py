@@ -84,7 +84,7 @@ CONSENT_REF = r"^[A-Za-z0-9][A-Za-z0-9._\-]{0,63}$"
 """How consents are called: a short name without a place, since it is written into outputs."""
 GROUPS = ("paths", "processing", "masks", "selection", "analysis", "output", "execution", "models")
 """Headings of options, in the order of the help page."""
-INNER = ("steps", "presets", "people")
+INNER = ("steps", "presets", "people", "decisions")
 """Fields that have no flag."""
 
 
@@ -160,6 +160,28 @@ class Person(BaseModel):
         return tuple(step.processor for step in self.steps)
 
 
+class Decision(BaseModel):
+    """What somebody decided on a find when they reviewed an output.
+
+    Attributes
+    ----------
+    area
+        Number of the find, as the review page tells it.
+    at_s, box
+        When and where it is, seconds and xyxy in pixels: the find of that number has to lie there.
+    verdict
+        ``face``: it is one, and is hidden as all are. ``none``: it is none, and is left alone. ``exempt``: whoever it
+        is is left as they are.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    area: Annotated[int, Field(ge=0)]
+    at_s: Annotated[float, Field(ge=0)]
+    box: tuple[float, float, float, float]
+    verdict: Literal["face", "none", "exempt"]
+
+
 class Request(BaseModel):
     """Where: files that are read and written. Those that are read count by what is in them, not by their names."""
 
@@ -178,6 +200,13 @@ class Request(BaseModel):
     )
     face_map_path: Path | None = _option(
         None, "TOML file that gives every person their own sources", "--face-map", "--face-map-path", group="selection"
+    )
+    review_path: Path | None = _option(
+        None,
+        "decisions that were made on the review page of an earlier run: faces, no faces, and who is exempt",
+        "--review",
+        "--review-path",
+        group="selection",
     )
     report_path: Path | None = _option(
         None,
@@ -256,6 +285,9 @@ class Recipe(Request, Execution):
     )
     people: tuple[Person, ...] = _option(
         (), "the mapping file as it was read when the job was planned", group="selection", validate_default=False
+    )
+    decisions: tuple[Decision, ...] = _option(
+        (), "the review decisions as they were read when the job was planned", group="selection", validate_default=False
     )
     exempt_faces: tuple[Count, ...] = _option(
         (), "numbers of people who are left as they are", "--exempt-faces", group="selection"
@@ -566,8 +598,9 @@ class Recipe(Request, Execution):
         return tuple(check_name(path) for path in value)
 
     @field_validator(
-        "target_path", "output_path", "report_path", "mask_path", "layer_path", "reference_face_path", "face_map_path"
-    )
+        "target_path", "output_path", "report_path", "mask_path", "layer_path", "reference_face_path", "face_map_path",
+        "review_path",
+    )  # fmt: skip
     @classmethod
     def _check_one_name(cls, value: object) -> object:
         return check_name(value)
@@ -775,7 +808,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     """
     values: dict[str, Any] = {}
     try:
-        for name in ("target_path", "reference_face_path"):
+        for name in ("target_path", "reference_face_path", "review_path"):
             values[name] = _absolute(getattr(recipe, name), is_followed=True)
         for name in ("output_path", "report_path", "mask_path", "layer_path", "face_map_path"):
             values[name] = _absolute(getattr(recipe, name), is_followed=False)

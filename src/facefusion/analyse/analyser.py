@@ -8,10 +8,12 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.analyse.faint import FaintTraces, Trace
 from facefusion.analyse.join import MAX_SAMPLES, JoinOptions, join
 from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, transform
 from facefusion.imaging.appearance import POINTS, likeness_of_looks, points_inside, read_looks, unlikeness_at
@@ -50,7 +52,22 @@ THOROUGH_GAP = 30
 THOROUGH_SCORE = 0.3
 """Score from which a detection counts although the mesh sees no face."""
 THOROUGH_REACH = 10
-"""Frames by which every track is made longer at both ends."""
+"""Frames by which every track is made longer at both ends, carried along the motion of the picture."""
+STILL_REACH = 2
+"""Frames by which it is made longer without looking at the picture."""
+ANYWAY = 3
+"""Frames over which somebody is carried along whatever the picture shows: blur hides a face that is there."""
+CARRIED_TRUST = 0.2
+"""Mean trust in the motion of the picture from which somebody is carried along it for longer."""
+PROMISING = 0.25
+"""What the detector thinks at best of a find that is carried along."""
+FAINT, FAINT_TWICE = 0.12, 0.15
+"""Score of the detector, and mean of two looks, below which a find counts only where it moves by itself
+(`facefusion.analyse.faint`)."""
+UNCERTAIN = 1.5
+"""Size of what is hidden of a faint find over its largest size: nobody knows which part of a head it was."""
+SAME_FIND = 0.3
+"""Overlap from which a find in the mirrored picture, or one of a later frame, is the same."""
 IN_A_FACE = 0.8
 """A new face of which so much lies in one that is followed is a part of it: nobody's face is in another's."""
 SURELY_UPRIGHT = 0.999
@@ -124,6 +141,10 @@ class _Follower:
     usual: float = 1.0
     is_hidden: bool = False
     blacks: list[FloatArray] = field(default_factory=list)
+    evidence: float | None = None
+    has_moved: bool = False
+    head: list[tuple[int, FloatArray]] = field(default_factory=list)
+    tail: list[tuple[int, FloatArray]] = field(default_factory=list)
 
     now: tuple[int, FloatArray] | None = None
     likeness: tuple[int, float] | None = None
@@ -150,7 +171,18 @@ class _Follower:
         self.usual += LEARN * (likeness - self.usual)
         self.looks = np.asarray(self.looks + LEARN * (looks - self.looks), dtype=np.float32)
 
+    @property
+    def is_promising(self) -> bool:
+        """Whether so much speaks for a face that it is worth while to carry it along."""
+        return self.has_moved or (self.evidence or 0) >= PROMISING
+
+    def believe(self, evidence: float | None) -> None:
+        """Remember the best that was thought of it."""
+        if evidence is not None:
+            self.evidence = evidence if self.evidence is None else max(self.evidence, evidence)
+
     def add(self, frame: int, mesh: FloatArray, score: float, motion: Future[_Motion] | None = None) -> None:
+        self.tail.clear()  # between two sightings nothing has to be carried
         self.frames.append(frame)
         self.meshes.append(mesh)
         self.scores.append(score)
@@ -268,14 +300,14 @@ class Analyser:
         pixels
             (H, W, 3) uint8 RGB.
         """
-        seen = self._look_at_detections(pixels, self._detector.detect([pixels])[0])
+        seen = self._look_at_detections(pixels, self._clear(self._detector.detect([pixels])[0]))
         if not seen and self._turned is not None:
-            seen = self._look_at_detections(pixels, self._find_turned(pixels))
+            seen = self._look_at_detections(pixels, self._clear(self._find_turned(pixels)))
         if not seen:
             return []
-        meshes = np.stack([mesh for mesh, _ in seen])
+        meshes = np.stack([mesh for mesh, _, _ in seen])
         poses = estimate_poses(meshes)
-        faces = [Face(mesh, score, _pose(pose)) for (mesh, score), pose in zip(seen, poses, strict=True)]
+        faces = [Face(mesh, score, _pose(pose)) for (mesh, score, _), pose in zip(seen, poses, strict=True)]
         if self._point_landmarker is not None:
             found = self._point_landmarker.locate(pixels, faces)
             faces = [
@@ -318,7 +350,7 @@ class Analyser:
             self._smoothing,
             self._max_gap,
             self._min_point_score,
-            THOROUGH_REACH if self._is_thorough else 0,
+            STILL_REACH if self._is_thorough else 0,
             self.contract,
             self.same_person_cosine,
         )
@@ -347,6 +379,10 @@ class Analyser:
 
     def _sighting(self, follower: _Follower) -> Sighting:
         """What is kept of a follower: no pictures, only numbers."""
+        seen = self._sighting_seen(follower)
+        return seen if follower.evidence is None else _with_carried(seen, follower)
+
+    def _sighting_seen(self, follower: _Follower) -> Sighting:
         count = len(follower.frames)
         motions = np.zeros((count, POINT_COUNT, 2), np.float16)
         trusts = np.zeros((count, POINT_COUNT), np.float16)
@@ -487,12 +523,26 @@ class Analyser:
         detect = getattr(self._detector, "detect_large", self._detector.detect) if is_quick else self._detector.detect
         return detect([pixels])[0]
 
+    def _find_twice(self, pixels: Pixels, detector: Detector | None = None) -> list[Detection]:
+        """Faces of a picture and of its mirror image: what is seen in both is more of a face than the rest."""
+        detector, width = detector or self._detector, pixels.shape[1]
+        found = detector.detect([pixels])[0]
+        mirrored = [_mirrored(d, width) for d in detector.detect([np.ascontiguousarray(pixels[:, ::-1])])[0]]
+        result = []
+        for one in found:
+            same = [k for k, other in enumerate(mirrored) if overlap(one.box, other.box) >= SAME_FIND]
+            best = max(same, key=lambda k: mirrored[k].score, default=None)
+            again = 0.0 if best is None else mirrored[best].score
+            result.append(replace(one, score=max(one.score, again), evidence=(one.score + again) / 2))
+            mirrored = [other for k, other in enumerate(mirrored) if k not in same]
+        return result + [replace(other, evidence=other.score / 2) for other in mirrored]
+
     def _find_turned(self, pixels: Pixels) -> list[Detection]:
         """Faces that lie or stand on their head. Three more looks find three times as many things that are no faces."""
         assert self._turned is not None
-        found = self._turned.detect([pixels])[0]
         if self._is_thorough:
-            return found
+            return self._find_twice(pixels, self._turned)
+        found = self._turned.detect([pixels])[0]
         return [d for d in found if d.score >= TURNED_SCORE and d.size_px >= TURNED_SIZE_PX]
 
     def _add_new(
@@ -508,9 +558,12 @@ class Analyser:
         known = [f for f in followers if not f.is_lost and f.frames[-1] == number]
         fresh = []
         for detection in detections:
-            if all(overlap(detection.box, _box(follower.meshes[-1])) < 0.25 for follower in known):
+            shares = [overlap(detection.box, _box(follower.meshes[-1])) for follower in known]
+            if shares and max(shares) >= SAME_FIND:
+                known[int(np.argmax(shares))].believe(detection.evidence)
+            if all(share < 0.25 for share in shares):
                 fresh.append(detection)
-        for mesh, score in self._look_at_detections(pixels, fresh):
+        for mesh, score, evidence in self._look_at_detections(pixels, self._clear(fresh)):
             box, others = _box(mesh), [_box(follower.meshes[-1]) for follower in known]
             if any(overlap(box, other) > 0.4 or share_inside(box, other) > IN_A_FACE for other in others):
                 continue
@@ -528,6 +581,7 @@ class Analyser:
                 followers.append(follower)
             follower.is_lost = follower.is_hidden = False
             follower.add(number, mesh, score)
+            follower.believe(evidence)
             known.append(follower)
 
     def _returned(
@@ -554,12 +608,13 @@ class Analyser:
         best, most = None, 0.0
         for follower in lost:
             gap = number - follower.frames[-1]
+            place = follower.tail[-1][1] if follower.tail else follower.meshes[-1]
             likeness = 1.0 if follower.looks is None else likeness_of_looks(looks, follower.looks, is_free)
             least = min(SLID, OF_USUAL * follower.usual)
-            is_at_place = gap <= self._max_gap + 1 and overlap(_box(follower.meshes[-1]), _box(mesh)) > 0.3
+            is_at_place = gap <= self._max_gap + 1 and overlap(_box(place), _box(mesh)) > 0.3
             if not is_at_place:
                 least = SAME if is_free is None or is_free.all() else SAME_BESIDE
-                is_at_place = follower.is_hidden and gap <= AWAITED and _is_near(follower.meshes[-1], mesh)
+                is_at_place = follower.is_hidden and gap <= AWAITED and _is_near(place, mesh)
             if gap > 0 and is_at_place and likeness >= max(least, most):
                 best, most = follower, likeness
         return best
@@ -583,8 +638,18 @@ class Analyser:
                 share = BESIDE if number in follower.depths else 1.0
                 follower.samples = _best_samples([*follower.samples, _sample(pixels, follower, share)])
 
-    def _look_at_detections(self, pixels: Pixels, detections: list[Detection]) -> list[tuple[FloatArray, float]]:
-        """Meshes of detections by two looks, the second mirrored too; those that are no face are left out."""
+    def _clear(self, detections: list[Detection]) -> list[Detection]:
+        """Those that count by themselves."""
+        if not self._is_thorough:
+            return detections
+        return [d for d in detections if (d.score >= FAINT if d.evidence is None else d.evidence >= FAINT_TWICE)]
+
+    def _look_at_detections(
+        self, pixels: Pixels, detections: list[Detection]
+    ) -> list[tuple[FloatArray, float, float | None]]:
+        """Meshes of detections by two looks, the second mirrored too, with scores and what the detector thought of them
+        when it looked again; those that are no face are left out.
+        """
         detections = [detection for detection in detections if detection.size_px >= self._min_size_px]
         if not detections:
             return []
@@ -597,7 +662,7 @@ class Analyser:
             for k, detection in enumerate(detections):
                 if sure[k] is None and detection.score >= THOROUGH_SCORE:
                     sure[k] = _mean_face(detection.points), MIN_SCORE
-        return [seen for seen in sure if seen is not None]
+        return [(*seen, d.evidence) for seen, d in zip(sure, detections, strict=True) if seen is not None]
 
     def _turned_back(
         self, pixels: Pixels, detections: list[Detection], seen: list[tuple[FloatArray, float]]
@@ -699,6 +764,9 @@ class Watch:
         self._next_detection = self._next_turned = 0
         self._was_quick = False
         self._number = self._shot = self._follower_count = 0
+        self._faint = FaintTraces()
+        self._of_traces: list[tuple[Trace, _Follower]] = []
+        self._lately: deque[Pixels] = deque(maxlen=THOROUGH_REACH)
         # Motion is needed only at the end, so it is measured beside the meshes of later frames.
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="motion")
         self._waiting: deque[Future[_Motion]] = deque()
@@ -730,13 +798,19 @@ class Watch:
             self._next_detection = self._next_turned = number
             for follower in followers:
                 follower.is_lost, follower.is_hidden = True, False
+            self._faint.forget()
+            self._lately.clear()
         self._miniature = current
+        faint: list[Detection] | None = None
         was_lost = analyser._follow(followers, self._before, frame.pixels, number, self._aside, self._waiting)
         if was_lost or number >= self._next_detection:  # look again at once when somebody was lost
             # While somebody is followed, the smallest faces are looked for every second time.
             is_followed = not was_lost and any(not follower.is_lost for follower in followers)
-            self._was_quick = is_followed and not self._was_quick
-            found = analyser._find(frame.pixels, self._was_quick)
+            self._was_quick = is_followed and not self._was_quick and not analyser._is_thorough
+            if analyser._is_thorough:
+                faint = found = analyser._find_twice(frame.pixels)
+            else:
+                found = analyser._find(frame.pixels, self._was_quick)
             analyser._add_new(followers, frame.pixels, number, self._shot, found)
             # With nobody in sight look more often; a face may walk in.
             is_empty = all(follower.is_lost for follower in followers)
@@ -747,7 +821,7 @@ class Watch:
             interval = analyser._interval
             self._next_detection = number + (max(interval // 3, 1) if is_empty else interval)
         elif any(follower.is_awaited(number) for follower in followers):
-            found = analyser._find(frame.pixels, number % 2 == 0)
+            faint = found = analyser._find(frame.pixels, number % 2 == 0)
             analyser._add_new(followers, frame.pixels, number, self._shot, found, allow_new=False)
         for follower in followers:
             if follower.number < 0:
@@ -755,10 +829,48 @@ class Watch:
         seen = [f for f in followers if f.frames and f.frames[-1] == number]
         analyser._order(seen, frame.pixels, number)
         analyser._examine(seen, frame.pixels, number)
+        if analyser._is_thorough:
+            self._look_closer(frame.pixels, number, faint)
+            self._lately.append(frame.pixels)
         self._before = frame.pixels
         self._number += 1
         while len(self._waiting) > MAX_WAITING:
             self._waiting.popleft().result()
+
+    def _look_closer(self, pixels: Pixels, number: int, found: list[Detection] | None) -> None:
+        """Carry along who was lost and who has just come, and follow what is faint and moves by itself."""
+        analyser, followers = self._analyser, self._followers
+        known = [f for f in followers if f.frames[-1] == number]
+        if self._before is not None and self._lately:
+            for follower in followers:
+                is_due = follower.is_lost and number - follower.frames[-1] <= THOROUGH_REACH
+                if is_due and follower.shot == self._shot and follower.is_promising:
+                    _carry_on(follower, self._before, pixels, number, known)
+        if found is None:
+            found = analyser._find(pixels, is_quick=True)
+        boxes = [_box(f.meshes[-1]) for f in known]
+        before = self._before if self._lately else None
+        fresh = [follower for follower in known if follower.frames[0] == number]
+        traces = self._faint.see(found, boxes, before, pixels, number)
+        self._of_traces = [one for one in self._of_traces if number - one[1].frames[-1] <= THOROUGH_REACH]
+        for trace in traces:
+            known_as = [f for t, f in self._of_traces if t is trace]
+            if known_as:
+                follower = known_as[0]
+            else:
+                follower = _Follower(self._shot, is_lost=True, has_moved=True, number=self._follower_count)
+                self._follower_count += 1
+                followers.append(follower)
+                fresh.append(follower)
+                self._of_traces.append((trace, follower))
+            for frame, box in trace.hits[len(follower.frames) :]:
+                follower.add(frame, _face_in_box(_roomy(box, trace.largest_px)), MIN_SCORE)
+                follower.blacks.append(measure_black(pixels, follower.meshes[-1]))
+            follower.believe(trace.score)
+            if not follower.samples and (analyser._identifier is not None or analyser._classifier is not None):
+                follower.samples = [_sample(pixels, follower, BESIDE)]
+        for follower in (one for one in fresh if one.is_promising):
+            _carry_back(follower, [*self._lately, pixels], number)
 
     def observation(self, overlaps: bool = False) -> Observation:
         """Everything that was seen; the watch is over."""
@@ -916,3 +1028,103 @@ def _is_in_picture(mesh: FloatArray, pixels: Pixels) -> bool:
     height, width = pixels.shape[:2]
     inside = (mesh[:, 0] > 0) & (mesh[:, 0] < width) & (mesh[:, 1] > 0) & (mesh[:, 1] < height)
     return float(inside.mean()) > 0.4 and float(np.ptp(mesh[:, 1])) > 12
+
+
+def _mirrored(detection: Detection, width: int) -> Detection:
+    """A detection of a mirrored picture in the picture itself."""
+    box = detection.box.copy()
+    box[[0, 2]] = width - 1 - detection.box[[2, 0]]
+    points = detection.points[[1, 0, 2, 4, 3]].copy()
+    points[:, 0] = width - 1 - points[:, 0]
+    return replace(detection, box=box, points=points)
+
+
+def _roomy(box: FloatArray, side: float) -> FloatArray:
+    """A square about a faint find that holds the head, wherever exactly that is."""
+    half, middle = UNCERTAIN / 2 * side, (box[:2] + box[2:]) / 2
+    return np.concatenate([middle - half, middle + half]).astype(np.float32)
+
+
+def _face_in_box(box: FloatArray) -> FloatArray:
+    """(478, 3) the mean face that fills a box: where nothing is known of a face but its place."""
+    mean = load_mesh_topology().mean.astype(np.float64)
+    low, high = mean[:, :2].min(axis=0), mean[:, :2].max(axis=0)
+    scale = (box[2:] - box[:2]) / (high - low)
+    flat = (mean[:, :2] - low) * scale + box[:2]
+    return np.concatenate([flat, mean[:, 2:] * scale.mean()], axis=1).astype(np.float32)
+
+
+def _carried(before: Pixels, pixels: Pixels, mesh: FloatArray) -> tuple[FloatArray, float]:
+    """A mesh moved as a whole with the picture under it, and the mean trust in that."""
+    motion, trust = _measure_motion(before, pixels, mesh, mesh)
+    weights = trust.astype(np.float32)
+    is_good = weights >= np.median(weights)
+    shift = np.median(motion.astype(np.float32)[is_good], axis=0)
+    moved = mesh.copy()
+    moved[:, :2] += shift
+    return moved, float(weights.mean())
+
+
+def _carry_on(follower: _Follower, before: Pixels, pixels: Pixels, number: int, known: Sequence[_Follower]) -> None:
+    """Go on with somebody who was lost, as long as the picture seems to show them."""
+    last = follower.tail[-1] if follower.tail else (follower.frames[-1], follower.meshes[-1])
+    if last[0] != number - 1:
+        return
+    moved, trust = _carried(before, pixels, last[1])
+    gap = number - follower.frames[-1]
+    if not _is_in_picture(moved, pixels) or (gap > ANYWAY and not _may_be_there(follower, pixels, moved, trust)):
+        return
+    if any(overlap(_box(moved), _box(other.meshes[-1])) > AT_ONE_PLACE * 4 for other in known):
+        return
+    follower.tail.append((number, moved))
+
+
+def _carry_back(follower: _Follower, lately: Sequence[Pixels], number: int) -> None:
+    """Look for somebody who has just been found in the frames before: a face is there before it is seen."""
+    first, mesh = follower.frames[0], follower.meshes[0]
+    for back in range(1, THOROUGH_REACH + 1):
+        at = len(lately) - 1 - (number - first) - back
+        if at < 0:
+            return
+        mesh, trust = _carried(lately[at + 1], lately[at], mesh)
+        is_there = back <= ANYWAY or _may_be_there(follower, lately[at], mesh, trust)
+        if not is_there or not _is_in_picture(mesh, lately[at]):
+            return
+        follower.head.insert(0, (first - back, mesh))
+
+
+def _may_be_there(follower: _Follower, pixels: Pixels, mesh: FloatArray, trust: float) -> bool:
+    """Whether the picture at a carried mesh looks as somebody did."""
+    if follower.looks is None:
+        return trust >= CARRIED_TRUST
+    return trust >= CARRIED_TRUST and likeness_of_looks(read_looks(pixels, mesh), follower.looks) >= SLID
+
+
+def _with_carried(seen: Sighting, follower: _Follower) -> Sighting:
+    """A sighting with the rows in which somebody was carried along: their scores are 0."""
+    head, tail = follower.head, follower.tail
+    assert follower.evidence is not None
+    evidence = np.array([follower.evidence, follower.has_moved], dtype=np.float32)
+    before, after = len(head), len(tail)
+
+    def padded(values: npt.NDArray[Any], is_held: bool = False) -> npt.NDArray[Any]:
+        return np.pad(values, [(before, after), *[(0, 0)] * (values.ndim - 1)], mode="edge" if is_held else "constant")
+
+    meshes = [mesh for _, mesh in head], [mesh for _, mesh in tail]
+    return replace(
+        seen,
+        frames=np.array([*(k for k, _ in head), *seen.frames.tolist(), *(k for k, _ in tail)], dtype=np.int64),
+        meshes=np.concatenate(
+            [
+                np.stack(m) if m else np.zeros((0, POINT_COUNT, 3), np.float32)
+                for m in (meshes[0], list(np.asarray(seen.meshes)), meshes[1])
+            ]
+        ).astype(np.float32),
+        scores=padded(seen.scores),
+        motions=padded(np.asarray(seen.motions)),
+        trusts=padded(np.asarray(seen.trusts)),
+        is_moved=padded(seen.is_moved),
+        depths=None if seen.depths is None else padded(seen.depths),
+        blacks=None if seen.blacks is None else padded(seen.blacks, is_held=True),
+        evidence=evidence,
+    )

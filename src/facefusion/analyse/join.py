@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
@@ -18,6 +18,7 @@ from facefusion.imaging.appearance import likeness_of_looks, points_inside
 from facefusion.imaging.boxes import overlap
 from facefusion.models.face_shape import load_face_shape, shape_of
 from facefusion.models.pose import estimate_poses
+from facefusion.types.certainty import Evidence
 from facefusion.types.face import Attributes
 from facefusion.types.observation import LONG as LONG_SEEN
 from facefusion.types.observation import Observation, Sighting, row_offsets
@@ -46,6 +47,10 @@ COVERED = 0.3
 """Share of a face that was not seen in a frame behind that of somebody who was, from which it is hidden."""
 SHAPE_LOOKS = 48
 """Meshes of a track that are read to tell what somebody's face is like."""
+HEAD_LOOKS, HEAD_SIZE = 16, 1.5
+"""Frames in which it is looked whether a doubtful face lies on somebody's head, and a head over its face's outline."""
+BODY_WIDE, BODY_BEGINS, BODY_HIGH = 1.5, 0.7, 7.0
+"""Where somebody's body is below the middle of their face, over the size of the face."""
 SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
 """Frames of a track that are smoothed together, and frames to each side that are looked at for it."""
 
@@ -101,6 +106,18 @@ class _Run:
     motions: Rows
     trusts: Rows
     points: Rows
+    evidence: FloatArray | None = None
+
+    @property
+    def is_seen(self) -> npt.NDArray[np.bool_]:
+        """(N,) rows in which the person was measured, not carried along the motion of the picture."""
+        return np.ones(len(self.frames), np.bool_) if self.evidence is None else self.scores > 0
+
+    @property
+    def seen(self) -> tuple[int, int]:
+        """First and last frame of those."""
+        frames = self.frames[self.is_seen]
+        return (int(frames[0]), int(frames[-1])) if len(frames) else (int(self.frames[0]), int(self.frames[-1]))
 
 
 def join(
@@ -154,6 +171,7 @@ def join(
     if options.reach:
         drafts = [_extended(draft, [*cuts, len(times)], options.reach) for draft in drafts]
     tracks = [draft.outline(number) for number, draft in enumerate(drafts)]
+    tracks = _with_heads(tracks, drafts, len(times))
     people = link_people(tracks, options.same_person_cosine)
     result = Tracks(
         first.width, first.height, first.time_base, times, tuple(tracks), dict(notes or {}),
@@ -186,6 +204,7 @@ def _run(sighting: Sighting, offset: int) -> _Run:
         np.zeros(len(sighting.frames), np.int8) if sighting.depths is None else sighting.depths, sighting.looks,
         _blacks(sighting),
         Rows.of(sighting.meshes), Rows.of(sighting.motions), Rows.of(sighting.trusts), Rows.of(sighting.points),
+        sighting.evidence,
     )  # fmt: skip
 
 
@@ -253,16 +272,33 @@ def _with_first_motion(after: _Run, before: _Run) -> _Run:
 
 
 def _without_last(run: _Run) -> _Run:
-    last, count = int(run.frames[-1]), len(run.frames) - 1
-    points, finishes = int(np.searchsorted(run.point_frames, last)), run.finish_frames < last
+    return _part(run, 0, len(run.frames) - 1)
+
+
+def _part(run: _Run, low: int, high: int) -> _Run:
+    """Some rows of a run."""
+    if (low, high) == (0, len(run.frames)):
+        return run
+    first, stop = (int(run.frames[k]) if k < len(run.frames) else int(run.frames[-1]) + 1 for k in (low, high))
+    begin, end = np.searchsorted(run.point_frames, (first, stop)).tolist()
+    finishes = (run.finish_frames >= first) & (run.finish_frames < stop)
     return replace(
         run,
-        **{name: getattr(run, name)[:-1] for name in PER_FRAME},
-        **{name: getattr(run, name)[:points] for name in ("point_frames", "point_scores")},
+        **{name: getattr(run, name)[low:high] for name in PER_FRAME},
+        **{name: getattr(run, name)[begin:end] for name in ("point_frames", "point_scores")},
         **{name: getattr(run, name)[finishes] for name in ("finish_frames", "finishes")},
-        **{name: getattr(run, name).cut(0, count) for name in ("meshes", "motions", "trusts")},
-        points=run.points.cut(0, points),
+        **{name: getattr(run, name).cut(low, high) for name in ("meshes", "motions", "trusts")},
+        points=run.points.cut(begin, end),
     )
+
+
+def _one_after_other(before: _Run, after: _Run) -> list[_Run]:
+    """Two runs of one person without the rows in which both were carried along: there the earlier one counts."""
+    before = _part(before, 0, int(np.searchsorted(before.frames, after.seen[0])))
+    return [
+        before,
+        _part(after, int(np.searchsorted(after.frames, before.frames[-1], side="right")), len(after.frames)),
+    ]
 
 
 def _sum(runs: Sequence[_Run]) -> _Run:
@@ -291,8 +327,14 @@ def _sum(runs: Sequence[_Run]) -> _Run:
         qualities=qualities[best],
         identities=np.concatenate([run.identities for run in runs])[best],
         attributes=tuple(looks[k] for k in best) if looks else (),
+        evidence=_best_evidence([run.evidence for run in runs]),
         looks=_ends([run.looks for run in runs]),
     )
+
+
+def _best_evidence(found: Sequence[FloatArray | None]) -> FloatArray | None:
+    known = [one for one in found if one is not None]
+    return np.max(known, axis=0) if known else None
 
 
 def _ends(looks: Sequence[FloatArray | None]) -> FloatArray | None:
@@ -316,12 +358,12 @@ def _link(
         return int(np.searchsorted(cuts, frame, side="right"))
 
     recent: list[int] = []
-    for run in sorted(runs, key=lambda run: int(run.frames[0])):
-        start = int(run.frames[0])
-        recent = [k for k in recent if float((pts[start] - pts[linked[k].frames[-1]]) * time_base) <= MAX_LINK_S]
+    for run in sorted(runs, key=lambda run: run.seen[0]):
+        start = run.seen[0]
+        recent = [k for k in recent if float((pts[start] - pts[linked[k].seen[1]]) * time_base) <= MAX_LINK_S]
         candidates: dict[int, float] = {}
         for k in recent:
-            if shot(int(linked[k].frames[0])) != shot(start) or linked[k].frames[-1] >= start:
+            if shot(int(linked[k].frames[0])) != shot(start) or linked[k].seen[1] >= start:
                 continue
             evidence = _evidence(linked[k], run, same_person_cosine)
             reach = FAR_LINK if evidence >= SURE and len(run.identities) else 1.0
@@ -329,8 +371,8 @@ def _link(
                 candidates[k] = evidence
         if candidates:
             # Who looks most like it; of those of whom nothing is known, who was seen last.
-            best = max(candidates, key=lambda k: (candidates[k], int(linked[k].frames[-1])))
-            linked[best] = _sum([linked[best], run])
+            best = max(candidates, key=lambda k: (candidates[k], linked[k].seen[1]))
+            linked[best] = _sum(_one_after_other(linked[best], run))
         else:
             recent.append(len(linked))
             linked.append(run)
@@ -422,11 +464,24 @@ class _Draft:
             absent((len(frames), 68, 2)) if len(run.point_frames) else None,
             run.identities.mean(axis=0).astype(np.float32) if known_people else None,
             _majority(run.attributes) if run.attributes else None,
-            ~np.isin(frames, run.frames),
+            ~np.isin(frames, run.frames[run.is_seen]),
             None if finishes is None else finishes[rows],
             depths if depths.any() else None,
             None if np.isnan(blacks).any() else blacks[rows].astype(np.float32),
             _proportions(run),
+            None if run.evidence is None else self.evidence().as_row(),
+        )
+
+    def evidence(self) -> Evidence:
+        """What speaks for a face in all that was seen; where others stand is not known here."""
+        run, is_seen = self.run, self.run.is_seen
+        rows = np.flatnonzero(is_seen)
+        some = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), SHAPE_LOOKS)).astype(int))
+        heights = [float(np.ptp(run.meshes.row(int(row))[:, 1])) for row in rows[some]]
+        assert run.evidence is not None
+        best, has_moved = (float(v) for v in run.evidence)
+        return Evidence(
+            best, float(np.median(run.scores[is_seen])), len(rows), has_moved > 0, float(np.median(heights))
         )
 
     def meshes(self, low: int, high: int) -> FloatArray:
@@ -450,6 +505,50 @@ class _Draft:
             np.where(is_known[..., None], motions, 0).astype(np.float32),
             np.where(is_known, trusts, 0).astype(np.float32),
         )
+
+
+def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], frame_count: int) -> list[Track]:
+    """The tracks with how far those that are no faces beyond doubt lie on the heads of those that are."""
+    found = [Evidence.of(track) for track in tracks]
+    sure: list[_Draft] = []
+    moving: list[_Draft] = []
+    for draft, one in zip(drafts, found, strict=True):
+        if one is not None and (one.is_sure(frame_count) or one.has_moved):
+            (sure if one.is_sure(frame_count) else moving).append(draft)
+    result = []
+    for track, draft, one in zip(tracks, drafts, found, strict=True):
+        if one is not None and not one.is_sure(frame_count):
+            share = _share_on(draft, sure, _is_on_head)
+            if one.has_moved:  # what is seen of a coat moves as the face above it does
+                share = max(share, _share_on(draft, [*sure, *(m for m in moving if m is not draft)], _is_on_body))
+            track = replace(track, evidence=replace(one, inside=share).as_row())
+        result.append(track)
+    return result
+
+
+def _is_on_head(mesh: FloatArray, other: FloatArray) -> bool:
+    return bool(points_inside(mesh.mean(axis=0, keepdims=True), other, HEAD_SIZE)[0])
+
+
+def _is_on_body(mesh: FloatArray, other: FloatArray) -> bool:
+    size = float(np.ptp(other[:, :2], axis=0).max())
+    across, down = (mesh.mean(axis=0) - other.mean(axis=0))[:2] / max(size, 1.0)
+    return bool(abs(across) < BODY_WIDE and BODY_BEGINS < down < BODY_HIGH)
+
+
+def _share_on(draft: _Draft, others: Sequence[_Draft], is_on: Callable[[FloatArray, FloatArray], bool]) -> float:
+    """Share of its frames, of some at even distances, in which a face lies on somebody."""
+    rows = np.unique(np.linspace(0, len(draft.frames) - 1, min(len(draft.frames), HEAD_LOOKS)).astype(int)).tolist()
+    count = 0
+    for row in rows:
+        mesh = draft.meshes(row, row + 1)[0]
+        for other in others:
+            at = int(np.searchsorted(other.frames, draft.frames[row]))
+            is_there = at < len(other.frames) and other.frames[at] == draft.frames[row]
+            if is_there and is_on(mesh, other.meshes(at, at + 1)[0]):
+                count += 1
+                break
+    return count / len(rows)
 
 
 def _proportions(run: _Run) -> FloatArray:

@@ -54,6 +54,8 @@ def run_remote(recipe: Recipe, url: str, key: str, given: Mapping[str, Any], rea
             show.note(f"{flags_of(name)[0]} is decided by the service and not sent.")
     if recipe.target_path == Path() or recipe.output_path == Path():
         raise RecipeError("A service needs a target and an output.", "Name them with --target and --output.")
+    if recipe.review_path is not None:
+        raise RecipeError("A service takes no review decisions yet.", "Run it here, without --server.")
     people = face_map_of(recipe)
     recipe = recipe.model_copy(update={"people": people})
     _check_here(recipe, reads)

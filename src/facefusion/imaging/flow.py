@@ -96,6 +96,21 @@ def confidence(difference: FloatArray, flow: FloatArray, back: FloatArray) -> Fl
     return np.asarray(cv2.exp(-doubt), dtype=np.float32)
 
 
+_CAMERA_SIDE = 256
+
+
+def camera_shift(before: Pixels, after: Pixels) -> FloatArray:
+    """(2,) float32 pixels by which most of a picture has moved from one frame to the next: as the camera did."""
+    factor = max(max(before.shape[:2]) / _CAMERA_SIDE, 1.0)
+    size = max(round(before.shape[1] / factor), 16), max(round(before.shape[0] / factor), 16)
+    greys = [
+        cv2.cvtColor(cv2.resize(p, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY) for p in (before, after)
+    ]
+    engine: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    flow = engine.calc(*greys, None)
+    return np.asarray(np.median(flow.reshape(-1, 2), axis=0) * factor, dtype=np.float32)
+
+
 MOTION_SIDE = 144
 """Side of the crops in which motion is measured, pixels."""
 INWARDS = 0.08

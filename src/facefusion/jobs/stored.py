@@ -148,15 +148,19 @@ class Joined:
         People found.
     verdict
         What the site's policy said of those who are changed.
+    notes
+        Sentences on what is not as one would expect.
     """
 
     assigned: Mapping[int, int] = field(default_factory=dict)
     track_count: int = 0
     verdict: Verdict = field(default_factory=Verdict)
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For the store."""
         told = {"assigned": {str(k): number for k, number in self.assigned.items()}, "tracks": self.track_count}
+        told |= {"notes": list(self.notes)} if self.notes else {}
         return told | ({} if self.verdict.is_empty else {"policy": self.verdict.as_dict()})
 
     @classmethod
@@ -169,7 +173,8 @@ class Joined:
         """
         with _reading(job_id):
             assigned = {int(k): int(v) for k, v in _table(values, "assigned").items()}
-            return cls(assigned, int(values["tracks"]), _verdict(values))
+            notes = tuple(str(one) for one in values.get("notes", ()))
+            return cls(assigned, int(values["tracks"]), _verdict(values), notes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from facefusion.errors import (
     UnknownJob,
     own_error,
 )
-from facefusion.jobs.provenance import statement_of
+from facefusion.jobs.provenance import statement_of, told_recipe
 from facefusion.jobs.states import Item, Publish, StageName
 from facefusion.jobs.storage import FolderStorage, Storage, bring, check_job_id, check_key, hash_file
 from facefusion.jobs.store import Job, JobStore
@@ -67,6 +67,7 @@ from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import Plan, Target, find_models
 from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.resolved import resolve
+from facefusion.pipeline.review import judged
 from facefusion.pipeline.runner import (
     build_reporter,
     can_copy,
@@ -86,6 +87,7 @@ from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
+from facefusion.wording import counted
 from facefusion.workplace import LOCK, Workplace, is_held, refusal, user_base
 from facefusion.writing import deliver, stand_in, told_as
 
@@ -165,7 +167,18 @@ def joined_as(plan: Plan, target: Target, cast: Cast, tracks: Tracks, name: str)
             f"Lower --face-detector-score or raise --face-detector-size.{way_out}",
         )
     check_size(tracks, target, recipe.target_path)
-    return Joined(cast.assign(recipe, tracks), len(tracks.tracks))
+    assigned = cast.assign(recipe, tracks)
+    is_meant = recipe.allow_empty or bool(recipe.decisions) or bool(cast.left_as_they_are(recipe, tracks))
+    if cast.hides and not assigned and not is_meant:
+        raise NoFaceInTarget(
+            f"No face is found in the target {name}; "
+            f"{counted(len(tracks.tracks), 'find is', 'finds are')} taken for something else.",
+            "Add --allow-empty if nobody is in it, or say what a find is with --review.",
+        )
+    absent = [one for one in cast.exemptions(recipe, tracks) if not one.matched]
+    notes = tuple(f"{one.photo} is exempt, but nobody in the target looks like them." for one in absent)
+    found = sum(how != "unlikely" for how in judged(recipe, tracks).values())
+    return Joined(assigned, found, notes=notes)
 
 
 def report_key(job_id: str, path: Path) -> str:
@@ -763,7 +776,7 @@ class Worker:
         frames, changed = sum(len(one.pts) for one in rendered), sum(one.changed_frame_count for one in rendered)
         if plan.is_generated:
             changed = frames
-        notes: list[str] = list(bench.stored.notes)
+        notes: list[str] = [*bench.stored.notes, *(() if joined is None else joined.notes)]
         is_empty = joined is not None and not joined.track_count and plan.resolved.is_faces_only
         is_copy = plan.kind == "clip" and is_empty and can_copy(plan, job.output_path) and not plan.recipe.has_layer
         if is_copy:
@@ -795,7 +808,7 @@ class Worker:
         )  # fmt: skip
         if plan.recipe.report_path is None and not plan.recipe.fail_under:
             return outcome
-        return replace(outcome, failure=self._report(bench, output, report, count))
+        return replace(outcome, failure=self._report(bench, output, report, count, outcome.sha256))
 
     def _sign(self, bench: _Bench, output: Path, is_copy: bool, is_changed: bool, verdict: Verdict) -> Signed:
         """The very last thing that is done to an output, whoever merges it."""
@@ -833,7 +846,9 @@ class Worker:
         )
         return verdict.joined(found)
 
-    def _report(self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]) -> Told | None:
+    def _report(
+        self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None], sha256: str
+    ) -> Told | None:
         """Measure the output; what is worse than allowed is said, and the output stays."""
         recipe, job, kind = bench.recipe, bench.job, bench.plan.kind
         item = next((item for item in self.store.items(job.id) if item.stage == "join"), None)
@@ -848,11 +863,26 @@ class Worker:
             joined = self.store.joined(job.id) or Joined()
             reporter = build_reporter(recipe, tracks, self._cast(bench), joined.assigned)
             assert reporter is not None
+            exemptions = [one.as_dict() for one in self._cast(bench).exemptions(recipe, tracks)]
             measure_output(recipe, tracks, reporter, output, measured, kind, bench.shelf)
         failure = None
         try:
             asked = recipe.model_copy(update={"output_path": job.output_path, "report_path": report})
-            save_report(asked, reporter, models_used(bench.plan), job.target_path.name, bench.stored.notes)
+            notes = (*bench.stored.notes, *joined.notes)
+            told = build_recipe(job.recipe)
+            evidence = {
+                "target_sha256": bench.stored.hashes.get(str(told.target_path), ""),
+                "output_sha256": sha256,
+                "facefusion": __version__,
+                "job": job.id,
+                "seed": next(
+                    (dict(step.options).get("seed") for step in recipe.steps if "seed" in dict(step.options)), None
+                ),
+                "recipe": told_recipe(told),
+                "models": list(models_used(bench.plan)),
+                "exemptions": exemptions,
+            }
+            save_report(asked, reporter, models_used(bench.plan), job.target_path.name, notes, evidence)
         except FaceFusionError as error:
             failure = Told.of(error)
         if recipe.report_path is not None and job.is_shared:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -121,10 +122,10 @@ class Report:
             if value != value:
                 failed.append(f"{name} could not be measured")
             elif (value < limit) if is_more_better else (value > limit):
-                failed.append(f"{name} is {value:.3f}, the limit is {limit:g}")
+                failed.append(f"{name} is {_apart(value, limit)}, the limit is {limit:g}")
         return failed
 
-    def to_json(self) -> str:
+    def as_dict(self) -> dict[str, Any]:
         """The same for programs; nothing biometric is in it, and no pictures."""
 
         def clean(value: object) -> object:
@@ -150,7 +151,16 @@ class Report:
         ]
         head = {"title": self.title, "models": list(self.models), "notes": list(self.notes)}
         content = {**head, "overall": self.overall(), "rows": rows}
-        return json.dumps(clean(content), indent=1)
+        return {name: clean(value) for name, value in content.items()}
+
+    def to_json(self) -> str:
+        """`as_dict` as a document."""
+        return json.dumps(self.as_dict(), indent=1)
+
+
+def _apart(value: float, limit: float) -> str:
+    """A figure with as many digits as it takes to tell it from a limit that it does not meet."""
+    return next((text for digits in range(3, 17) if float(text := f"{value:.{digits}f}") != limit), repr(value))
 
 
 def _mean(values: Sequence[float]) -> float:

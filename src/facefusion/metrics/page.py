@@ -43,7 +43,8 @@ every shot. {% if report.models %}Made with {{ report.models | join(", ") }}.{% 
 {{ "%.1f" | format(row.stop_s) }} s</td>{% endfor %}</tr>
 <tr><td>frames</td><td>{{ report.rows | sum(attribute="frames") }}</td>
 {% for row in report.rows %}<td>{{ row.frames }}</td>{% endfor %}</tr>
-{% for name, (meaning, _) in limits.items() %}<tr><td>{{ name }} <small>{{ meaning }}</small></td>
+{% for name, (meaning, _) in limits.items() if overall[name] == overall[name] %}<tr>
+<td>{{ name }} <small>{{ meaning }}</small></td>
 <td>{{ number(overall[name]) }}</td>{% for row in report.rows %}<td>{{ number(row.figures()[name]) }}</td>{% endfor %}
 </tr>{% endfor %}</table>
 {% for row, plot in rows %}<h2>Shot {{ row.shot }}, person {{ row.person }}</h2>
@@ -97,7 +98,12 @@ def _plot(row: Row) -> str:
         return ""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     axes = figure.subplots(2, 3, sharex=True).ravel()
-    for axis, (name, title) in zip(axes, _PLOTS, strict=False):
+    measured = [
+        (name, title) for name, title in _PLOTS if any(getattr(s, name) == getattr(s, name) for s in row.samples)
+    ]
+    for axis in axes[len(measured) : 5]:
+        axis.set_axis_off()
+    for axis, (name, title) in zip(axes, measured, strict=False):
         axis.plot(times, [getattr(sample, name) for sample in row.samples], color="#2457a6", linewidth=1.2)
         axis.set_title(title, fontsize=9)
     axes[5].plot(times, [s.flicker_target for s in row.samples], color="#8a93a3", linewidth=1.2, label="target")

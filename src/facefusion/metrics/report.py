@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from facefusion.metrics.border import border_distance
 from facefusion.metrics.fidelity import expression_distance
 from facefusion.metrics.figures import LIMITS, Picture, Report, Row, Sample
 from facefusion.metrics.page import check_page, render_page
+from facefusion.metrics.review import Review, Reviewer
+from facefusion.metrics.review_page import render_review
 from facefusion.models.pose import estimate_poses
 from facefusion.plugins.protocols import Identifier, Landmarker, Masker
 from facefusion.types.face import Face
@@ -68,6 +71,7 @@ class Reporter:
         self._rows = {t.track_id: self._row(t) for t in tracks.tracks if t.track_id in self._ids and len(t.frames)}
         self._next: dict[int, float] = {}
         self._before: RenderedFrame | None = None
+        self.reviewer: Reviewer | None = None
 
     @property
     def track_ids(self) -> tuple[int, ...]:
@@ -94,6 +98,8 @@ class Reporter:
         frame = rendered.frame
         time_s = float(frame.pts * self._tracks.time_base)
         before, self._before = self._before, rendered
+        if self.reviewer is not None:
+            self.reviewer.add(rendered)
         for track, row in self._tracks.at(frame.pts, self._ids):
             if time_s < self._next.get(track.track_id, -1.0):
                 continue
@@ -174,11 +180,16 @@ class Reporter:
         return Report(title, tuple(models), tuple(rows))
 
 
-def write_report(report: Report, path: Path, failures: tuple[str, ...] = ()) -> None:
-    """Write ``path`` (HTML that needs nothing else) and the same name with ``.json``; only JSON for that suffix."""
-    save_bytes(path.with_suffix(".json"), report.to_json().encode("utf-8", "backslashreplace"))
+def write_report(report: Report, path: Path, failures: tuple[str, ...] = (), review: Review | None = None) -> None:
+    """Write ``path`` (HTML that needs nothing else) and the same name with ``.json``; only JSON for that suffix.
+
+    Where people were hidden the page is a review: it answers whether anyone was missed.
+    """
+    values = report.as_dict() | ({} if review is None else {"review": review.as_dict()})
+    save_bytes(path.with_suffix(".json"), json.dumps(values, indent=1).encode("utf-8", "backslashreplace"))
     if has_page(path):
-        save_bytes(path, render_page(report, failures).encode("utf-8", "backslashreplace"))
+        page = render_page(report, failures) if review is None else render_review(report, review, failures)
+        save_bytes(path, page.encode("utf-8", "backslashreplace"))
 
 
 def has_page(path: Path) -> bool:

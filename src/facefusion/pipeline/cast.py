@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,7 +23,8 @@ from facefusion.pipeline.inputs import Shelf
 from facefusion.pipeline.plan import kind_of_source, models_of
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.resolved import Resolved, SourceKind, Use, resolve
-from facefusion.pipeline.selection import choose_tracks, matching_tracks
+from facefusion.pipeline.review import check_decisions, exempted, judged
+from facefusion.pipeline.selection import choose_tracks, distance, matching_tracks
 from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray, FrameProcessor, ShowsSources
 from facefusion.plugins.registry import build_engine, build_processor
 from facefusion.recipe import Person, Recipe, four_sides
@@ -326,6 +327,36 @@ class FramePart:
     processor: FrameProcessor
 
 
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """What came of a photo of somebody who is left as they are.
+
+    Attributes
+    ----------
+    photo
+        Its name.
+    matched
+        Distances of the tracks that it matched, by their numbers; 0 is the same face.
+    nearest
+        The smallest distance of all tracks, or None where there are none.
+    limit
+        Distance from which it is somebody else.
+    """
+
+    photo: str
+    matched: Mapping[int, float]
+    nearest: float | None
+    limit: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the report."""
+        tracks = [{"area": k, "distance": v} for k, v in self.matched.items()]
+        return {
+            "photo": self.photo, "matched": tracks, "nearest": self.nearest, "limit": self.limit,
+            "absent": not self.matched,
+        }  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Cast:
     """Everyone who takes part: sources taken in, references encoded.
@@ -344,6 +375,8 @@ class Cast:
         Embeddings of people who are left as they are.
     sources
         What each chain took in.
+    hides
+        Whether people are hidden: in doubt nobody is exempt then.
     """
 
     parts: tuple[FacePart | FramePart, ...]
@@ -352,6 +385,7 @@ class Cast:
     source: Attributes | None = None
     exempt: tuple[FloatArray, ...] = ()
     sources: tuple[Sources, ...] = ()
+    hides: bool = False
 
     __repr__ = shown
 
@@ -378,9 +412,35 @@ class Cast:
         """
         if not any(isinstance(part, FacePart) for part in self.parts):
             return {}
-        left_out = {k for face in self.exempt for k in matching_tracks(tracks, face, recipe.reference_face_distance)}
-        left_out |= {t.track_id for t in tracks.tracks if tracks.person_of(t.track_id) in recipe.exempt_faces}
+        check_decisions(recipe, tracks)
+        unlikely = {k for k, one in judged(recipe, tracks).items() if one == "unlikely"}
+        left_out = self.left_as_they_are(recipe, tracks) | unlikely
         return {k: number for k, number in self._assign(recipe, tracks).items() if k not in left_out}
+
+    def left_as_they_are(self, recipe: Recipe, tracks: Tracks) -> set[int]:
+        """Tracks of people who are exempt. Where people are hidden, a face in doubt is not exempt by looks."""
+        how = judged(recipe, tracks)
+        left_out = {
+            k for face in self.exempt for k in matching_tracks(tracks, face, recipe.reference_face_distance)
+            if how[k] == "sure" or not self.hides
+        }  # fmt: skip
+        left_out |= {t.track_id for t in tracks.tracks if tracks.person_of(t.track_id) in recipe.exempt_faces}
+        return left_out | exempted(recipe, tracks)
+
+    def exemptions(self, recipe: Recipe, tracks: Tracks) -> tuple[Exemption, ...]:
+        """Whom every exempt photo matched, and how surely."""
+        how, found = judged(recipe, tracks), []
+        known = [t for t in tracks.tracks if t.identity is not None and (how[t.track_id] == "sure" or not self.hides)]
+        for path, face in zip(recipe.exempt_paths, self.exempt, strict=True):
+            away = {
+                t.track_id: distance(t.identity, face, tracks.same_person_cosine)
+                for t in known
+                if t.identity is not None and t.identity.shape == face.shape
+            }
+            matched = {k: round(v, 4) for k, v in away.items() if v < recipe.reference_face_distance}
+            nearest = round(min(away.values()), 4) if away else None
+            found.append(Exemption(path.name, matched, nearest, recipe.reference_face_distance))
+        return tuple(found)
 
     def _assign(self, recipe: Recipe, tracks: Tracks) -> dict[int, int]:
         if not self.people:
@@ -451,7 +511,8 @@ def build_cast(
     parts = build_parts(recipe, people, sources) if is_rendering else _parts_to_choose(resolved)
     if people:
         exempt = _exempt(resolved, looker)
-        return Cast(parts, tuple(zip(people, references, strict=True)), exempt=exempt, sources=sources)
+        named = tuple(zip(people, references, strict=True))
+        return Cast(parts, named, exempt=exempt, sources=sources, hides=resolved.is_protective)
     reference = None
     if recipe.face_selector_mode == "reference":
         reference = _encode_reference(resolved, recipe.reference_face_path, looker)
@@ -459,7 +520,7 @@ def build_cast(
     if sources[0] and "auto" in (recipe.face_selector_gender, recipe.face_selector_race):
         classifier = build_engine("face_classifier", recipe.face_classifier_model, EngineContext(recipe))
         looks = classifier.classify([sources[0][0].pixels], [sources[0][0].face.five_points])[0]
-    return Cast(parts, (), reference, looks, _exempt(resolved, looker), sources)
+    return Cast(parts, (), reference, looks, _exempt(resolved, looker), sources, resolved.is_protective)
 
 
 def build_parts(

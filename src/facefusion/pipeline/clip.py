@@ -28,6 +28,7 @@ from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, S
 from facefusion.pipeline.cast import Cast, FacePart
 from facefusion.pipeline.inputs import Shelf
 from facefusion.pipeline.plan import Kind, Plan, Target, look_at_clip, target_of, track_options
+from facefusion.pipeline.review import judged
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
 from facefusion.policy.mark import MarkId
@@ -245,7 +246,8 @@ def _face_link(recipe: Recipe, part: FacePart, tracks: Tracks, assigned: Mapping
             "The tracks carry no identities, which --face-swapper-weight needs.",
             "Analyse the target again with the same options.",
         )
-    renderer = Renderer(chains, tracks, joins, begin, recipe.has_layer)
+    doubtful = {k for k, how in judged(recipe, tracks).items() if how != "sure"}
+    renderer = Renderer(chains, tracks, joins, begin, recipe.has_layer, doubtful)
     # A mean over frames could bring back a trace of who is hidden.
     steadied = [k for k, chain in chains.items() if not any(processor.covers_fully for processor in chain)]
     flow = dense_inverse_search

@@ -29,6 +29,7 @@ from facefusion.models.spec import ModelSpec
 from facefusion.models.store import missing
 from facefusion.pipeline.inputs import Shelf
 from facefusion.pipeline.resolved import Chain, Resolved, SourceKind, Use, face_map_of, resolve
+from facefusion.pipeline.review import decisions_of
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import check_model, is_mesh_reader, models_behind
 from facefusion.policy.provenance import sidecar_of, wants_sidecar
@@ -400,6 +401,7 @@ def reads_of(recipe: Recipe) -> list[Named]:
         *(("photo of somebody exempt", path) for path in recipe.exempt_paths),
         ("reference photo", recipe.reference_face_path),
         ("mapping file", recipe.face_map_path),
+        ("review decisions", recipe.review_path),
         *(("reference photo of the mapping file", person.reference) for person in people),
     ]
     return [(what, path) for what, path in named if path is not None]
@@ -478,7 +480,8 @@ def settled(recipe: Recipe) -> Recipe:
     """The recipe with its mapping file read, what people in it want of it where nobody has given that, and times in the
     place of frames' numbers.
     """
-    recipe = with_times(with_absolute_paths(recipe.model_copy(update={"people": face_map_of(recipe)})))
+    read = {"people": face_map_of(recipe), "decisions": decisions_of(recipe)}
+    recipe = with_times(with_absolute_paths(recipe.model_copy(update=read)))
     steps = [step for person in recipe.people for step in person.steps]
     given = {name: getattr(recipe, name) for name in recipe.model_fields_set}
     wanted = {name: value for name, value in with_caution(given, steps).items() if name not in given}

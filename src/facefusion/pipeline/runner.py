@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
+from typing import Any
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.errors import FaceFusionError, MediaUnreadable, QualityTooLow, TracksError, own_error
@@ -17,6 +18,7 @@ from facefusion.media.image import is_photo, read_photo
 from facefusion.media.picture import data_uri
 from facefusion.media.reader import ClipReader
 from facefusion.metrics.report import Reporter, read_limits, write_report
+from facefusion.metrics.review import Reviewer
 from facefusion.models.spec import ModelSpec
 from facefusion.pipeline.cast import (
     DEFAULT_LANDMARKER,
@@ -47,6 +49,7 @@ from facefusion.pipeline.plan import (
 )
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.resolved import Resolved, resolve
+from facefusion.pipeline.review import judged
 from facefusion.pipeline.selection import choose_tracks
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
@@ -269,7 +272,12 @@ def reporter_of(recipe: Recipe, tracks: Tracks, cast: Cast, assigned: Mapping[in
     wanted = {track_id: known[number] for track_id, number in assigned.items() if number in known}
     landmarker = build_engine("face_landmarker", DEFAULT_LANDMARKER, context)
     masker = build_engine("face_occluder", "embedded", context)
-    return Reporter(tracks, tuple(assigned), landmarker, identifier, masker, wanted)
+    reporter = Reporter(tracks, tuple(assigned), landmarker, identifier, masker, wanted)
+    if cast.hides:
+        decided = {one.area: one.verdict for one in recipe.decisions}
+        exempt = sorted(cast.left_as_they_are(recipe, tracks) - set(assigned))
+        reporter.reviewer = Reviewer(tracks, tuple(assigned), exempt, judged(recipe, tracks), decided)
+    return reporter
 
 
 def measure_output(
@@ -305,9 +313,29 @@ def beside(target: Frame, pixels: Pixels, is_changed: bool) -> RenderedFrame:
 
 
 def save_report(
-    recipe: Recipe, reporter: Reporter, models: tuple[str, ...], title: str = "", notes: tuple[str, ...] = ()
+    recipe: Recipe,
+    reporter: Reporter,
+    models: tuple[str, ...],
+    title: str = "",
+    notes: tuple[str, ...] = (),
+    evidence: Mapping[str, Any] | None = None,
 ) -> None:
     """Write what was measured where the recipe says.
+
+    Parameters
+    ----------
+    recipe
+        As it was asked for, with where the report goes.
+    reporter
+        Who has measured.
+    models
+        What ran.
+    title
+        Of the page; without it the name of the target.
+    notes
+        Sentences on what is not as one would expect.
+    evidence
+        What proves which files and which recipe a review is about.
 
     Raises
     ------
@@ -319,7 +347,8 @@ def save_report(
     failures = tuple(report.failures(read_limits(recipe.fail_under)))
     if recipe.report_path is not None:
         try:
-            write_report(report, recipe.report_path, failures)
+            review = None if reporter.reviewer is None else reporter.reviewer.finish(evidence or {})
+            write_report(report, recipe.report_path, failures, review)
         except OSError as error:
             raise translate_os_error(error, recipe.report_path) from error
     if failures:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
@@ -45,6 +45,8 @@ class Renderer:
         Time in pts at which the output begins.
     keeps_alpha
         Whether rendered frames tell how far what is new covers the target.
+    doubtful
+        Tracks that may be no faces (`facefusion.types.face.Face.is_doubtful`).
     """
 
     def __init__(
@@ -54,10 +56,11 @@ class Renderer:
         blend: str | Mapping[int, str] = "feather",
         begin: int = 0,
         keeps_alpha: bool = False,
+        doubtful: Collection[int] = (),
     ) -> None:
         self._keeps_alpha = keeps_alpha
         self._chains = {track_id: tuple(chain) for track_id, chain in chains.items()}
-        self._tracks, self._begin = tracks, begin
+        self._tracks, self._begin, self._doubtful = tracks, begin, frozenset(doubtful)
         self._blends = dict.fromkeys(chains, blend) if isinstance(blend, str) else dict(blend)
         for processor in {id(p): p for chain in self._chains.values() for p in chain}.values():
             if isinstance(processor, MeetsPeople):
@@ -104,6 +107,7 @@ class Renderer:
                         person=self._tracks.person_of(track.track_id),
                         covers=self._covers(track, row),
                         beside=self._beside(track, row),
+                        is_doubtful=track.track_id in self._doubtful,
                     )
                     by_chain.setdefault(self._chains[track.track_id], []).append(
                         (number, face, share, self._blends[track.track_id])

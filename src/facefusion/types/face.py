@@ -28,11 +28,14 @@ class Detection:
         as seen in the image.
     score
         0 to 1.
+    evidence
+        The score after a second look at the mirrored picture, mean of both; None where nobody looked again.
     """
 
     box: FloatArray
     points: FloatArray
     score: float
+    evidence: float | None = None
 
     __repr__ = shown
 
@@ -92,6 +95,8 @@ class Face:
     proportions
         (C,) how the person's face differs from the mean one, freed of expression, the same in every frame of a track
         (`facefusion.models.face_shape`); None where that is not known.
+    is_doubtful
+        Whether it may be no face at all.
     """
 
     mesh: FloatArray
@@ -106,6 +111,7 @@ class Face:
     beside: tuple[FloatArray, ...] = ()
     black: FloatArray | None = None
     proportions: FloatArray | None = None
+    is_doubtful: bool = False
 
     __repr__ = shown
 

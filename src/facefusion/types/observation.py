@@ -27,7 +27,7 @@ _COLUMNS = (
     "frames", "meshes", "scores", "motions", "trusts", "is_moved", "point_frames", "points", "point_scores",
     "finish_frames", "finishes", "qualities", "identities",
 )  # fmt: skip
-_OPTIONAL = ("depths", "looks", "blacks")
+_OPTIONAL = ("depths", "looks", "blacks", "evidence")
 LONG = ("meshes", "motions", "trusts", "points")
 """Columns that are large for every frame."""
 
@@ -66,6 +66,10 @@ class Sighting:
         None where that is not known.
     blacks
         (N, 3) float32 linear light of the darkest that is seen of the person and near by, or None.
+    evidence
+        (2,) float32: the best the detector thought of it after a second look, 0 to 1, and whether it moved against
+        its surroundings, 0 or 1; None where nobody looked again. Rows with a score of 0 were then not seen but carried
+        along the motion of the picture.
 
     The long ones may lie in a file.
     """
@@ -87,6 +91,7 @@ class Sighting:
     depths: npt.NDArray[np.int8] | None = None
     looks: FloatArray | None = None
     blacks: FloatArray | None = None
+    evidence: FloatArray | None = None
 
     __repr__ = shown
 
@@ -125,6 +130,9 @@ class Sighting:
             check_column(self.looks, "looks", np.float32, 2, None, 3)
         if self.blacks is not None:
             check_column(self.blacks, "blacks", np.float32, rows, 3)
+        if self.evidence is not None:
+            check_column(self.evidence, "evidence", np.float32, 2)
+            check_shares(self.evidence, "evidence")
         for values, name in (
             (self.frames, "frames"), (self.point_frames, "point_frames"), (self.finish_frames, "finish_frames"),
         ):  # fmt: skip

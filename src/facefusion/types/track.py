@@ -33,8 +33,8 @@ FORMAT = "facefusion-tracks-1"
 MAX_SIDE = 1 << 16
 """No picture has a longer side, px."""
 _COLUMNS = ("frames", "meshes", "scores", "poses")
-_OPTIONAL = ("points", "identity", "guessed", "finishes", "depths", "blacks", "proportions")
-_WHOLE = ("identity", "proportions")
+_OPTIONAL = ("points", "identity", "guessed", "finishes", "depths", "blacks", "proportions", "evidence")
+_WHOLE = ("identity", "proportions", "evidence")
 """Columns that say something about all rows at once."""
 UNSEEN_DEPTH = 127
 """Depth of a face that was not seen in a frame: everybody who was seen stands before it."""
@@ -75,6 +75,9 @@ class Track:
     proportions
         (C,) float32 how the person's face differs from the mean one, from all rows together
         (`facefusion.models.face_shape`), or None.
+    evidence
+        (6,) float32 what speaks for a face from all rows together (`facefusion.types.certainty`), or None where nobody
+        looked twice.
     """
 
     track_id: int
@@ -90,6 +93,7 @@ class Track:
     depths: npt.NDArray[np.int8] | None = None
     blacks: npt.NDArray[np.float32] | None = None
     proportions: npt.NDArray[np.float32] | None = None
+    evidence: npt.NDArray[np.float32] | None = None
 
     __repr__ = shown
 

@@ -14,11 +14,23 @@ from facefusion.imaging.masks import disc_around, rectangle_around
 from facefusion.imaging.resample import blur_pixels, pixelate
 from facefusion.plugins.protocols import EngineContext, FloatArray
 from facefusion.types.crop import Crop, CropShape, SourceFace
+from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
-from facefusion.types.topology import FACE_OVAL
+from facefusion.types.topology import CHIN, FACE_OVAL, FOREHEAD
 
 GROWTH = 1.22
 """Size of the patch over that of the face: chin, ears and the first of the hair are under it."""
+GROWTH_IN_DOUBT = 1.5
+"""The same where it is not sure that, or where exactly, there is a face."""
+
+HEAD_WIDE, HEAD_HIGH, HEAD_DEEP = 0.66, 0.86, 0.78
+"""Half axes of a whole head with hair and ears, over the height of its face."""
+HEAD_UP, HEAD_BACK = 0.16, 0.3
+"""How far the middle of a head lies above and behind the middle of the face's outline, in the same."""
+HEAD_MARGIN = 0.75
+"""Room around the mesh that a head may take, over the longer side of the mesh."""
+_SIDES = 234, 454
+"""Points of the mesh at the left and the right side of the face."""
 
 Patch = Callable[[Pixels, float, float], Pixels]
 """Takes a crop, the height of its face in pixels and a strength from 0 to 1."""
@@ -35,39 +47,75 @@ class PatchAnonymiser:
         0 to 1.
     is_box
         A rectangle instead of a disc.
+    is_head
+        Over the whole head: hair and ears tell, too.
     """
 
-    crop_shape: CropShape | None = CropShape("", 0, margin=0.2)
     needs: frozenset[str] = frozenset()
     covers_fully = True
 
-    def __init__(self, patch: Patch, strength: float, is_box: bool = False) -> None:
-        self._patch, self._strength, self._is_box = patch, strength, is_box
+    def __init__(self, patch: Patch, strength: float, is_box: bool = False, is_head: bool = False) -> None:
+        self._patch, self._strength, self._is_box, self._is_head = patch, strength, is_box, is_head
         self._oval = list(FACE_OVAL)
+        self.crop_shape: CropShape | None = CropShape("", 0, margin=HEAD_MARGIN if is_head else 0.32)
 
     def prepare(self, sources: Sequence[SourceFace]) -> None:
         """Sources are of no use here."""
 
     def process(self, crops: Sequence[Crop]) -> list[Crop]:
         """See `facefusion.plugins.protocols.FaceProcessor`."""
-        return [crop.with_layer(*self._cover(crop.visible(), crop.face.mesh)) for crop in crops]
+        return [crop.with_layer(*self._cover(crop.visible(), crop.face)) for crop in crops]
 
-    def _cover(self, pixels: Pixels, mesh: FloatArray) -> tuple[Pixels, FloatArray]:
-        height, width = pixels.shape[:2]
+    def _cover(self, pixels: Pixels, face: Face) -> tuple[Pixels, FloatArray]:
+        (height, width), mesh = pixels.shape[:2], face.mesh
         outline = mesh[self._oval, :2]
+        growth = GROWTH_IN_DOUBT if face.is_doubtful else GROWTH
+        if self._is_head:
+            head = _head_around(mesh, self._oval)
+            alpha = disc_around(head, height, width, 1.0, 0.04)
+            return self._patch(pixels, float(np.ptp(head, axis=0).max()), self._strength), alpha
         if self._is_box:
-            alpha = rectangle_around(outline, height, width, GROWTH)
+            alpha = rectangle_around(outline, height, width, growth)
         else:
-            alpha = disc_around(outline, height, width, GROWTH, 0.08)
+            alpha = disc_around(outline, height, width, growth, 0.08)
         return self._patch(pixels, float(np.ptp(outline, axis=0).max()), self._strength), alpha
+
+
+def _head_around(mesh: FloatArray, oval: list[int]) -> FloatArray:
+    """(N, 2) outline of a whole head about a face, whichever way it is turned.
+
+    A head is about as deep as it is high, so the mesh, which is a mask before it, tells its middle: behind the face,
+    and somewhat above it.
+    """
+    face = mesh[oval].astype(np.float64)
+    across = mesh[_SIDES[1]] - mesh[_SIDES[0]]
+    down = mesh[CHIN] - mesh[FOREHEAD]
+    across, down = (np.asarray(v, np.float64) / max(float(np.linalg.norm(v)), 1e-6) for v in (across, down))
+    behind = np.cross(across, down)
+    high = float(np.linalg.norm(mesh[CHIN] - mesh[FOREHEAD]))
+    middle = face.mean(axis=0) - HEAD_UP * high * down + HEAD_BACK * high * behind
+    # The outline of an ellipsoid with these half axes, seen from the front.
+    axes = np.stack([HEAD_WIDE * high * across, HEAD_HIGH * high * down, HEAD_DEEP * high * behind])[:, :2]
+    angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    rays = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    reach = np.sqrt(((rays @ axes.T) ** 2).sum(axis=1))
+    own = mesh[oval, :2].astype(np.float64)
+    # The support of the ellipsoid in every direction; never less than the face itself, grown a little.
+    reach = np.maximum(reach, ((own - middle[:2]) @ rays.T).max(axis=0) * 1.06)
+    normals, nexts = rays, np.roll(rays, -1, axis=0)
+    solved = [
+        np.linalg.solve(np.stack([a, b]), np.array([r, s]))
+        for a, b, r, s in zip(normals, nexts, reach, np.roll(reach, -1), strict=True)
+    ]
+    return np.asarray(np.array(solved) + middle[:2], dtype=np.float32)
 
 
 def _blur(pixels: Pixels, face_px: float, strength: float) -> Pixels:
     return blur_pixels(pixels, face_px * (0.03 + 0.2 * strength))
 
 
-def _pixelate(pixels: Pixels, face_px: float, strength: float) -> Pixels:
-    """Down to 12 cells over the height of the face at strength 0, 5 at one half, 2 at 1."""
+def pixelate_face(pixels: Pixels, face_px: float, strength: float) -> Pixels:
+    """Squares: down to 12 cells over the height of the face at strength 0, 5 at one half, 2 at 1."""
     return pixelate(pixels, max(round(face_px / (12 * 0.17**strength)), 2))
 
 
@@ -87,7 +135,12 @@ def build_blur(context: EngineContext) -> PatchAnonymiser:
 
 def build_pixelate(context: EngineContext) -> PatchAnonymiser:
     """Builder named in the entry point."""
-    return PatchAnonymiser(_pixelate, context.options.strength)
+    return PatchAnonymiser(pixelate_face, context.options.strength)
+
+
+def build_head(context: EngineContext) -> PatchAnonymiser:
+    """Builder named in the entry point."""
+    return PatchAnonymiser(pixelate_face, context.options.strength, is_head=True)
 
 
 def build_mask(context: EngineContext) -> PatchAnonymiser:

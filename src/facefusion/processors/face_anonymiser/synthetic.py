@@ -20,6 +20,7 @@ from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.models.synthetic_faces import load_synthetic_faces
 from facefusion.plugins.protocols import EngineContext, FloatArray, Identifier, opens
 from facefusion.plugins.registry import build_engine, models_behind
+from facefusion.processors.face_anonymiser.patch import PatchAnonymiser, pixelate_face
 from facefusion.processors.face_anonymiser.shape import draw_proportions, offsets_of, reshaped
 from facefusion.processors.face_swapper.mesh import MeshSwapper
 from facefusion.processors.masking import CropMasks
@@ -35,6 +36,8 @@ BROADNESS = 6.0
 """Smoothing of the light that is kept, in cells of the face's grid: its detail shows the relief of the old face."""
 CHOICE = 3
 """How many of the packaged faces, those least like a person, the lot is drawn from."""
+DOUBTFUL_STRENGTH = 0.5
+"""How strongly what may be no face is pixelated."""
 MAX_PEOPLE = 4096
 """People whose new faces are kept in mind."""
 SURE = 8.0
@@ -67,6 +70,7 @@ class SyntheticAnonymiser:
         self._people: dict[int, tuple[int, FloatArray]] = {}
         self._swappers: dict[int, MeshSwapper] = {}
         self._lock = threading.Lock()
+        self._patch = PatchAnonymiser(pixelate_face, DOUBTFUL_STRENGTH)
 
     def prepare(self, sources: Sequence[SourceFace]) -> None:
         """Sources are of no use here."""
@@ -117,6 +121,8 @@ class SyntheticAnonymiser:
     def _hide(self, crop: Crop) -> Crop:
         swapper, offsets = self._person(crop.face.person or 0)
         face, pixels = crop.face, crop.visible()
+        if face.is_doubtful:  # a face painted on a wall is worse than squares, and a patch hides as well
+            return self._patch.process([crop])[0]
         goal = reshaped(face.mesh, face.pose, offsets)
         moved = reshape(pixels, face.mesh, goal, self._triangles, self._oval)
         changed = swapper.process(

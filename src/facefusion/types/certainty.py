@@ -1,0 +1,100 @@
+"""How sure it is that a track is a face, from all that was seen of it over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from facefusion.types.track import Track, Tracks
+
+FloatArray = npt.NDArray[np.float32]
+Certainty = Literal["sure", "unsure", "unlikely"]
+
+SURE, SURE_MESH, SURE_SEEN = 0.55, 0.9, 2
+"""What the detector thought of it at best, the median score of its mesh, and frames in which it was seen, from which a
+track is a face beyond doubt. One frame is enough where there is only one."""
+UNLIKELY, UNLIKELY_SMALL, SMALL_PX = 0.4, 0.52, 16.0
+"""Best thought of the detector below which a track is taken for something else; the same for what is smaller."""
+UNLIKELY_PHOTO = 0.25
+"""The same where there is one frame and nothing to be known from others."""
+SCORE_ALONE = 0.9
+"""Best score of the mesh from which a track is sure where the detector looked only once."""
+INSIDE = 0.6
+"""Share of its frames in which a doubtful find lies on the head of somebody sure, from which it is a part of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What speaks for a face.
+
+    Attributes
+    ----------
+    detector
+        The best that the detector thought of it, mean of a look at the picture and one at its mirror image, 0 to 1.
+    mesh
+        Median score of its mesh where it was measured, 0 to 1.
+    seen
+        Frames in which it was measured.
+    has_moved
+        Whether it moved against its surroundings.
+    size_px
+        Median height of its mesh.
+    inside
+        Share of its frames in which it lies on the head of somebody else who is a face beyond doubt.
+    """
+
+    detector: float
+    mesh: float
+    seen: int
+    has_moved: bool
+    size_px: float
+    inside: float = 0.0
+
+    @classmethod
+    def of(cls, track: Track) -> Evidence | None:
+        """Of a track, or None where nobody looked twice."""
+        if track.evidence is None:
+            return None
+        detector, mesh, seen, has_moved, size_px, inside = (float(v) for v in track.evidence)
+        return cls(detector, mesh, round(seen), has_moved > 0, size_px, inside)
+
+    def as_row(self) -> FloatArray:
+        """As it is kept in `Track.evidence`."""
+        values = self.detector, self.mesh, self.seen, self.has_moved, self.size_px, self.inside
+        return np.array(values, dtype=np.float32)
+
+    def is_sure(self, frame_count: int) -> bool:
+        """Whether it is a face beyond doubt, in a clip of so many frames."""
+        return self.detector >= SURE and self.mesh >= SURE_MESH and self.seen >= min(SURE_SEEN, frame_count)
+
+
+def certainty_of(track: Track, frame_count: int) -> Certainty:
+    """How sure it is that a track is a face.
+
+    Parameters
+    ----------
+    track
+        All of it, or a part: what counts is known of the whole.
+    frame_count
+        Frames of the clip; 1 for a photo.
+    """
+    found = Evidence.of(track)
+    if found is None:
+        return "sure" if len(track.scores) and float(track.scores.max()) >= SCORE_ALONE else "unsure"
+    if found.is_sure(frame_count):
+        return "sure"
+    if found.inside >= INSIDE:
+        return "unlikely"
+    if found.has_moved:
+        return "unsure"
+    least = UNLIKELY if found.size_px >= SMALL_PX else UNLIKELY_SMALL
+    least = UNLIKELY_PHOTO if frame_count == 1 else least
+    return "unlikely" if found.detector < least else "unsure"
+
+
+def certainties(tracks: Tracks) -> dict[int, Certainty]:
+    """`certainty_of` every track, by its number."""
+    return {track.track_id: certainty_of(track, len(tracks.pts)) for track in tracks.tracks}
