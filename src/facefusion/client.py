@@ -111,6 +111,8 @@ class Job:
         ``code``, ``message`` and ``hint``, where something is wrong.
     notes, models, has_report
         What is not as one would expect, what ran, and whether there are figures.
+    policy
+        What the policy of the site said, as docs/rest.md has it; None where that is not known yet.
     """
 
     id: str
@@ -122,6 +124,7 @@ class Job:
     notes: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     has_report: bool = False
+    policy: dict[str, Any] | None = None
     raw: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -136,7 +139,7 @@ class Job:
         return cls(
             values["id"], values["status"], values.get("label", ""), values.get("progress", {}).get("share", 0.0),
             None if output is None else Asset.of(output), values.get("error"), tuple(values.get("notes", ())),
-            tuple(values.get("models", ())), bool(values.get("has_report")), dict(values),
+            tuple(values.get("models", ())), bool(values.get("has_report")), values.get("policy"), dict(values),
         )  # fmt: skip
 
 

@@ -11,8 +11,8 @@ from importlib.metadata import EntryPoint, entry_points
 def list_entries(group: str) -> tuple[EntryPoint, ...]:
     """Entry points of a group, from all installed packages.
 
-    Reading them opens a file of every package there is, and one job asks about a hundred times. So they are read again
-    only where a package has come or gone since.
+    Reading them opens a file of every package there is, and one job asks hundreds of times. So they are read again only
+    where a package has come or gone since. A folder of scripts in which an output was written has none, as before.
     """
     return _read().get(group, ())
 
@@ -23,7 +23,7 @@ def list_groups() -> tuple[str, ...]:
 
 
 def _read() -> dict[str, tuple[EntryPoint, ...]]:
-    return _read_all(tuple((place, _changed_ns(place)) for place in sys.path))
+    return _read_all(tuple((place, _packages(place, _changed_ns(place))) for place in sys.path))
 
 
 def _changed_ns(place: str) -> int:
@@ -33,7 +33,20 @@ def _changed_ns(place: str) -> int:
         return 0
 
 
+@lru_cache(maxsize=256)
+def _packages(place: str, changed_ns: int) -> tuple[tuple[str, int], ...]:
+    """What is installed in a folder in one state, each with its last change; an archive stands for itself."""
+    try:
+        with os.scandir(place or os.curdir) as entries:
+            return tuple(sorted((one.name, _changed_ns(one.path)) for one in entries if one.name.endswith(_ENDINGS)))
+    except OSError:
+        return ((place, changed_ns),)
+
+
+_ENDINGS = (".dist-info", ".egg-info", ".egg")
+
+
 @lru_cache(maxsize=4)
-def _read_all(_state: tuple[tuple[str, int], ...]) -> dict[str, tuple[EntryPoint, ...]]:
+def _read_all(_state: tuple[tuple[str, tuple[tuple[str, int], ...]], ...]) -> dict[str, tuple[EntryPoint, ...]]:
     found = entry_points()
     return {group: tuple(found.select(group=group)) for group in found.groups if group.startswith("facefusion.")}

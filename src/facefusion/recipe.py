@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from facefusion.declaration import Step, default_processors, flat_fields, option, reserve, suggest, union
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.facefusion3 import check_not_missing, fold, is_needless, without_needless
+from facefusion.wording import counted
 
 FaceChoice = Literal["largest", "all"] | tuple[Annotated[int, Field(ge=0, le=2**31 - 1)], ...]
 """Which tracks are changed: the most prominent person, everyone, or track numbers."""
@@ -134,7 +135,9 @@ class Person(BaseModel):
     Attributes
     ----------
     track
-        Track number, or None where a reference is given.
+        Track number, or None where something else tells who it is.
+    number
+        Number of the person in the target, with all of their tracks: as `faces` takes it.
     reference
         Photo of the person in the target.
     sources
@@ -146,6 +149,7 @@ class Person(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     track: int | None = None
+    number: int | None = None
     reference: Path | None = None
     sources: tuple[Path, ...] = ()
     steps: tuple[Step, ...] = ()
@@ -180,6 +184,20 @@ class Request(BaseModel):
         "HTML page with figures, plots and the frames to look at; a JSON file goes beside it",
         "--report",
         "--report-path",
+        group="output",
+    )
+    mask_path: Path | None = _option(
+        None,
+        "where the output is new, as a matte: clip (.mkv, .mov, .mp4), folder of PNG pictures, or picture of a photo",
+        "--save-mask",
+        "--mask-path",
+        group="output",
+    )
+    layer_path: Path | None = _option(
+        None,
+        "what is new as a layer with alpha, for compositors: clip (.mkv, .mov), folder of PNG pictures, or picture",
+        "--save-layer",
+        "--layer-path",
         group="output",
     )
     fail_under: tuple[str, ...] = _option(
@@ -494,6 +512,8 @@ class Recipe(Request, Execution):
     )
     @classmethod
     def _one_is_many(cls, value: object) -> object:
+        for one in value if isinstance(value, tuple | list) else (value,):
+            check_no_picture(one)
         return (value,) if isinstance(value, str | Path | int) else value
 
     @field_validator("start_s", "end_s", mode="before")
@@ -545,10 +565,30 @@ class Recipe(Request, Execution):
     def _check_names(cls, value: tuple[object, ...]) -> tuple[object, ...]:
         return tuple(check_name(path) for path in value)
 
-    @field_validator("target_path", "output_path", "report_path", "reference_face_path", "face_map_path")
+    @field_validator(
+        "target_path", "output_path", "report_path", "mask_path", "layer_path", "reference_face_path", "face_map_path"
+    )
     @classmethod
     def _check_one_name(cls, value: object) -> object:
         return check_name(value)
+
+    @field_validator("target_path", "output_path", "report_path", "reference_face_path", "face_map_path", mode="before")
+    @classmethod
+    def _check_no_picture(cls, value: object) -> object:
+        return check_no_picture(value)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """What differs from the default."""
+        return [
+            (name, getattr(self, name))
+            for name, field in type(self).model_fields.items()
+            if getattr(self, name) != field.default
+        ]
+
+    @property
+    def has_layer(self) -> bool:
+        """Whether what is changed is wanted by itself."""
+        return self.mask_path is not None or self.layer_path is not None
 
     @property
     def execution(self) -> Execution:
@@ -632,6 +672,13 @@ def check_name(path: object) -> object:
     return path
 
 
+def check_no_picture(value: object) -> object:
+    """What can be a value of an option, or ValueError: pictures in memory are none."""
+    if isinstance(value, bytes | bytearray | memoryview) or hasattr(value, "__array_interface__"):
+        raise ValueError("takes paths, not pictures in memory; Swapper and Anonymiser take those")
+    return value
+
+
 def refusal_of(error: ValidationError, fields: Mapping[str, Any], fallback: str) -> tuple[str, str]:
     """What is wrong with which option, and what the option is for."""
     first = error.errors()[0]
@@ -639,12 +686,23 @@ def refusal_of(error: ValidationError, fields: Mapping[str, Any], fallback: str)
     message = str(first["msg"]).removeprefix("Value error, ")
     if not first["loc"]:  # a rule between options names them itself, and what was given is all of it
         return f"{message[:1].upper()}{message[1:].rstrip('.')}.", "Change one of them."
-    given = repr(first.get("input"))
+    given = _spelled(first.get("input"))
     given = given if len(given) <= 100 else f"{given[:100]}…"
     return (
         f"Option '{where}': {message} (given: {given}).",
         f"{fields[where].description}." if where in fields else "",
     )
+
+
+def _spelled(value: object) -> str:
+    """A value that was given, without what is in a file or an array."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"<{counted(len(value), 'byte')}>"
+    if hasattr(value, "__array_interface__"):
+        return f"<{type(value).__name__}>"
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_spelled, value[:8]))}{'' if len(value) <= 8 else ', …'})"
+    return repr(value)
 
 
 def _words(value: object) -> tuple[object, ...]:
@@ -719,7 +777,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     try:
         for name in ("target_path", "reference_face_path"):
             values[name] = _absolute(getattr(recipe, name), is_followed=True)
-        for name in ("output_path", "report_path", "face_map_path"):
+        for name in ("output_path", "report_path", "mask_path", "layer_path", "face_map_path"):
             values[name] = _absolute(getattr(recipe, name), is_followed=False)
         for name in ("source_paths", "exempt_paths"):
             values[name] = tuple(_absolute(path, is_followed=True) for path in getattr(recipe, name))

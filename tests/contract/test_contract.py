@@ -40,8 +40,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_public_names_are_these_and_all_load():
     assert sorted(facefusion.__all__) == [
-        "FaceFusionError", "Live", "Outcome", "Recipe", "Step", "Track", "Tracks", "__version__", "analyse_target",
-        "build_recipe", "get_options", "process_image", "process_video", "render_target", "run", "set_options",
+        "Anonymiser", "CancelToken", "Changed", "FaceFusion", "FaceFusionError", "Live", "Outcome", "Progress",
+        "ProgressBar", "Recipe", "SeenFace", "Step", "Stopped", "Stream", "Swapper", "Track", "Tracks", "__version__",
+        "analyse_image", "analyse_target", "build_recipe", "get_options", "process_image", "process_video",
+        "render_target", "run", "set_options",
     ]  # fmt: skip
     for name in facefusion.__all__:
         assert getattr(facefusion, name) is not None

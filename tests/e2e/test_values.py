@@ -31,7 +31,9 @@ from facefusion.service import consent, passes, plugins, sources
 from facefusion.service.backend import Backend
 from facefusion.service.doctor import examine
 from facefusion.service.drafts import DraftList, Drafts
+from facefusion.service.export import export
 from facefusion.service.jobs import Jobs
+from facefusion.service.measure import measure
 from facefusion.service.models import ModelList, Models
 from facefusion.service.previews import AROUND, Previews
 from facefusion.service.provenance import verify_file
@@ -180,6 +182,12 @@ LEAVES = {
     ("batch-run",): (lambda: ("-s", SOURCE, "-t", "*.mp4", "-o", "out/{target_name}.mp4"), "batch done", None),
     ("analyse",): (lambda: ("-t", "clip.mp4", "-o", "o.tracks"), "analysed", None),
     ("render",): (lambda: ("--tracks", "clip.tracks", "-s", SOURCE, "-t", "clip.mp4", "-o", "o.mp4"), "done", None),
+    ("people",): (lambda: ("-t", "clip.mp4", "--tracks", "clip.tracks", "-o", "o.png"), "people", None),
+    ("export",): (lambda: ("clip.tracks", "--format", "mot"), "exported",
+                  lambda: export(Tracks.load(Path("clip.tracks")), Path("clip.txt"), "mot")),
+    ("report",): (lambda: ("-t", "clip.mp4", "-o", "other.mp4", "--tracks", "clip.tracks"), "measured",
+                  lambda: measure(build_recipe({"target_path": Path("clip.mp4").absolute()}),
+                                  Path("other.mp4").absolute(), Tracks.load(Path("clip.tracks")))),
     ("preview",): (lambda: ("-s", SOURCE, "-t", "clip.mp4", "-o", "o.png", "--compare"), "preview", None),
     ("live",): (
         lambda: ("-s", SOURCE, "-o", "o.mkv", "--camera", f"movie={CLIP}", "--camera-format", "lavfi",
@@ -323,8 +331,10 @@ def test_what_is_told_of_a_run_is_true(folder, told, capsys):
     tracks = Tracks.load(folder / "o.tracks")
     assert (seen.frames, seen.shots) == (len(tracks.pts), len(tracks.cuts)) == (5, 1)
     ((person),) = seen.people
-    assert (person.face, person.frames, person.start_s, person.stop_s) == (0, 5, 0.0, 0.16)
-    assert person.size_px == pytest.approx(np.ptp(tracks.tracks[0].meshes[2, :, 1]), abs=1)
+    assert (person.person, person.tracks, person.frames, person.side) == (0, (0,), 5, "middle")
+    assert [(one.start_s, one.stop_s, one.track) for one in person.stretches] == [(0.0, 0.2, 0)]
+    assert person.size_px == pytest.approx(np.median(np.ptp(tracks.tracks[0].meshes[:, :, 1], axis=1)), abs=1)
+    assert seen.analyse_s > 0 and seen.format == "tracks"
 
 
 # Pages of jobs

@@ -377,12 +377,30 @@ def test_over_http_a_refusal_is_a_problem_and_a_job_that_failed_and_no_body_weak
         failed = wait_for_job(client, job["id"], "failed")
         assert failed["error"]["code"] == "consent_missing"
         assert str(tmp_path) not in json.dumps(failed)
+        assert failed["policy"] is None, "nothing of it was planned"
         consent.add_consent(agreed, "of-bens", [SOURCE], tenants=("ben",))
         assert client.post("/v1/previews", json={"recipe": {**asked, "consent": []}}).status_code == 403
         consent.add_consent(agreed, "of-adas", [SOURCE], tenants=("ada",))
         assert client.post("/v1/previews", json={"recipe": {**asked, "consent": []}}).status_code == 200
         job = client.post("/v1/jobs", json={"recipe": {**asked, "consent": ["of-adas", "the-target"]}}).json()
-        wait_for_job(client, job["id"])
+        told = wait_for_job(client, job["id"])["policy"]
+        people = {"sources": 1, "sources_covered": 1, "targets": 1, "targets_covered": 1, "is_covered": True}
+        refs = {"asked": ["of-adas", "the-target"], "used": ["of-adas", "the-target"]}
+        assert told["consent"] == {"mode": "require", **refs, **people}
+        assert (told["blocklist"], told["content"]["found"]) == ({"is_checked": False}, "unchecked")
+        # Who is in the target is found out in the middle: what was known before is still told when that fails.
+        job = client.post("/v1/jobs", json={"recipe": {**asked, "consent": ["of-adas"]}}).json()
+        failed = wait_for_job(client, job["id"], "failed")
+        assert failed["error"]["code"] == "consent_missing"
+        assert (failed["policy"]["consent"]["sources_covered"], failed["policy"]["consent"]["targets"]) == (1, 0)
+        assert client.post(f"/v1/jobs/{job['id']}/retry").json()["policy"] == failed["policy"]
+        wait_for_job(client, job["id"], "failed")
+        # Which references others have is not told by how one is refused.
+        refused = [
+            client.post("/v1/previews", json={"recipe": {**asked, "consent": [ref]}}).json()["detail"]
+            for ref in ("of-bens", "of-nobody")
+        ]
+        assert refused[0].replace("of-bens", "of-nobody") == refused[1]
 
 
 def test_previews_and_live_pictures_show_nobody_who_has_not_agreed(agreed, recipe, tmp_path):

@@ -542,7 +542,7 @@ def test_a_name_that_leads_to_this_machine_too_is_refused_and_the_address_checke
         raise OSError("no network in tests")
 
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: two()[:1])
-    monkeypatch.setattr(webhooks.httpx.Client, "stream", request)
+    monkeypatch.setattr(webhooks.httpx.AsyncClient, "stream", request)
     from facefusion.jobs.ledger import Delivery
 
     delivery = Delivery(

@@ -168,8 +168,8 @@ def test_face_map_is_read_relative_to_itself(tmp_path):
     [
         ("", "tables"),
         ("[person]\ntrack = 0", "tables"),
-        ("[[person]]\nsources = ['a']", "either a track or a reference"),
-        ("[[person]]\ntrack = 0\nreference = 'a'", "either a track or a reference"),
+        ("[[person]]\nsources = ['a']", "one of person, track and reference"),
+        ("[[person]]\ntrack = 0\nreference = 'a'", "one of person, track and reference"),
         ("[[person]]\ntrack = -1", "whole number"),
         ("[[person]]\ntrack = 0\nsource = 'a'", "unknown key 'source'"),
         ("[[person]]\ntrack = 0\nsources = 3", "list of words"),

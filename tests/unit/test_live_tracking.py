@@ -321,7 +321,7 @@ def test_what_needs_the_whole_of_a_clip_is_refused(tmp_path):
         check_live(build_recipe(source | {"face_selector_mode": "reference"}))
     face_map = tmp_path / "map.toml"
     face_map.write_text(f'[[person]]\ntrack = 0\nsources = ["{sample_path("source.jpg")}"]\n')
-    with pytest.raises(RecipeError, match="names tracks"):
+    with pytest.raises(RecipeError, match="names people by numbers"):
         check_live(build_recipe({"face_map_path": face_map}))
     with pytest.raises(RecipeError, match="No source"):
         Live(build_recipe({}))

@@ -28,6 +28,7 @@ from facefusion.plugins.protocols import Classifier, Detector, Identifier, Landm
 from facefusion.types.face import Attributes, Detection, Face, Pose
 from facefusion.types.frame import Frame, Pixels
 from facefusion.types.observation import Observation, Sighting
+from facefusion.types.shown import shown
 from facefusion.types.topology import LEFT_IRIS, MESH_TO_68, POINT_COUNT, RIGHT_IRIS, five_from_68
 from facefusion.types.track import SAME_PERSON_COSINE, Tracks
 
@@ -674,6 +675,8 @@ class Glimpse:
     black: FloatArray
     depth: int
     look: tuple[Pixels, FloatArray, float] | None
+
+    __repr__ = shown
 
 
 class Watch:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from facefusion.apps import console, stopping
+from facefusion.apps import console, data, stopping
 from facefusion.apps.endings import EXIT_OK, EXIT_OUTPUT, EXIT_UNEXPECTED, EXIT_USAGE, job_in_hand, tell_exception
 from facefusion.apps.stopping import EXIT_STOPPED
 from facefusion.errors import RecipeError, UnknownOption
@@ -28,9 +28,12 @@ _COMMANDS = {
     "run": "change faces in a photo or clip (the default command)",
     "headless-run": "the same, in FaceFusion 3 spelling",
     "batch-run": "change faces in many targets, or with many sources",
-    "analyse": "pass 1 only: find and follow faces, write a tracks file",
+    "analyse": "pass 1 only: find and follow faces, write a tracks file or data for other programs",
     "render": "pass 2 only: change faces from a tracks file",
-    "preview": "one frame as it will be: preview -s FACE -t TARGET --at SECONDS -o PICTURE",
+    "preview": "one frame as it will be: preview -s FACE -t TARGET --at SECONDS -o PICTURE, or preview JOB",
+    "people": "who is who in a target, with the numbers that --faces takes: people -t TARGET -o PICTURE",
+    "export": "tracks as data for other programs: export TRACKS --format json|jsonl|csv|parquet|coco|mot|webvtt",
+    "report": "measure an output, of whatever program, beside its target: report -t TARGET -o OUTPUT",
     "live": "change what a camera shows, and record it",
     "jobs": "list, show, resume, cancel, retry, delete, report and clean up jobs",
     "worker": "do the work of a cluster's jobs (needs --broker, --job-store, --storage)",
@@ -99,6 +102,8 @@ _JOB_FIELDS = (
     "disk_limit_gb", "job_tries", "lease_s", "keep_days",
 )  # fmt: skip
 _SIGNING_FIELDS = ("provenance", "watermark", "signing_certificate", "signing_key", "identity_path")
+_LAYERS = ("mask_path", "layer_path")
+_NO_RESULT = ("report_path", "fail_under", *_LAYERS)
 _APART = ("server", "remote", "policy", "operation")
 """Headings of options that stand only where they are asked for."""
 _CONSENT_ACTIONS = ("add", "list", "show", "revoke", "check")
@@ -111,6 +116,7 @@ _NOT_LIVE = (
     "trim_frame_start", "trim_frame_end", "output_audio_encoder", "output_audio_quality", "output_audio_volume",
     "output_image_scale", "output_video_scale", "output_video_fps",
     "output_image_quality", "reference_frame_number", "reference_face_position", "execution_batch_size", "allow_8bit",
+    "mask_path", "layer_path",
 )  # fmt: skip
 """Options that mean nothing where there is no end, and no file."""
 _MODEL_HELP = """list; show ID; fetch ID; verify [ID]; pin ID (accept a file without a published hash as it is now);
@@ -216,6 +222,10 @@ def _add_preview_flags(parser: argparse.ArgumentParser, is_required: bool) -> No
     text = "time of the frame in the output: seconds, or 00:01:02.5"
     group.add_argument("--at", type=_time, default=0.0, dest="at_s", metavar="S", help=text)
     group.add_argument("--compare", action="store_true", dest="is_beside", help="the frame before on the left")
+    text = (
+        "find faces in the whole target first: the frame is the final one (else around the moment alone, in a second)"
+    )
+    group.add_argument("--exact", action="store_true", dest="is_exact", help=text)
     group.add_argument("-o", "--output", type=Path, dest="picture_path", required=is_required, help="picture to write")
 
 
@@ -265,7 +275,7 @@ def _command_parser(command: str, is_whole: bool = False) -> argparse.ArgumentPa
         _add_recipe_flags(parser, only=("policy",))
         _add_recipe_flags(parser, only=("remote",))
     elif command == "batch-run":
-        _add_recipe_flags(parser, skip=("source_paths", "target_path", "output_path"))
+        _add_recipe_flags(parser, skip=("source_paths", "target_path", "output_path", *_LAYERS))
         group = parser.add_argument_group("patterns")
         text = "glob of source photos, or a folder of them: one run for each"
         group.add_argument("-s", "--source-pattern", help=text, default="")
@@ -275,14 +285,26 @@ def _command_parser(command: str, is_whole: bool = False) -> argparse.ArgumentPa
         text += " and {target_dir}"
         group.add_argument("-o", "--output-pattern", default="", help=text)
     elif command == "analyse":
-        _add_recipe_flags(parser, skip=("source_paths", "output_path", *_JOB_FIELDS, *_SIGNING_FIELDS))
+        _add_recipe_flags(parser, skip=("source_paths", "output_path", *_LAYERS, *_JOB_FIELDS, *_SIGNING_FIELDS))
         parser.add_argument("-o", "--output", dest="tracks_path", type=Path, required=True, help="tracks file to write")
+        data.add_flags(command, parser)
+    elif command == "people":
+        _add_recipe_flags(parser, skip=("source_paths", "output_path", *_NO_RESULT, *_JOB_FIELDS, *_SIGNING_FIELDS))
+        data.add_flags(command, parser)
+    elif command == "export":
+        data.add_flags(command, parser)
+    elif command == "report":
+        _add_recipe_flags(parser, skip=("output_path", *_LAYERS, *_JOB_FIELDS, *_SIGNING_FIELDS))
+        data.add_flags(command, parser)
     elif command == "render":
         _add_recipe_flags(parser, skip=_JOB_FIELDS)
         parser.add_argument("--tracks", dest="tracks_path", type=Path, required=True, help="tracks file to read")
     elif command == "preview":
-        _add_recipe_flags(parser, skip=("output_path", "report_path", "fail_under", *_JOB_FIELDS))
+        kept = ("jobs_path", "job_store", "broker", "storage")
+        none = [name for name in _JOB_FIELDS if name not in kept]
+        _add_recipe_flags(parser, skip=("output_path", *_NO_RESULT, *none))
         _add_preview_flags(parser, is_required=True)
+        parser.add_argument("names", nargs="*", metavar="JOB", help="a job, done or not, in place of source and target")
         parser.add_argument("--tracks", dest="tracks_path", type=Path, help="tracks file of the target, made before")
     elif command == "live":
         _add_recipe_flags(parser, skip=("target_path", "output_path", "start_s", "end_s", *_NOT_LIVE, *_JOB_FIELDS))
@@ -535,7 +557,7 @@ _WORDS = (
     "action", "names", "key", "trust", "at_s", "picture_path", "is_beside", "limit", "after", "statuses", "queues",
     "name", "drain", "camera", "camera_size", "camera_rate", "camera_format", "seconds", "every_frame", "clip_path",
     "tenant", "scopes", "expires", "note", "grace", "person", "uses", "for_processors", "tenants", "models",
-    "valid_from", "valid_until", "release_path",
+    "valid_from", "valid_until", "release_path", "is_exact", *data.WORDS,
 )  # fmt: skip
 """What is said to a command and is no option."""
 
@@ -649,16 +671,20 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
 
         return run_batch(recipe, settings, policy, patterns[0], patterns[1], patterns[2], show, read, is_halting)
 
+    if command in data.COMMANDS:
+        return data.run_data(command, recipe, words, tracks_path, show, read)
     if command in ("analyse", "render"):
         from facefusion.apps import passes
 
         assert tracks_path is not None
         if command == "analyse":
-            return passes.run_analyse(recipe, tracks_path, show, read)
+            return passes.run_analyse(recipe, tracks_path, words, show, read)
         return passes.run_render(recipe, tracks_path, policy, show, read)
     if command == "preview":
-        from facefusion.apps.passes import run_preview
+        from facefusion.apps.passes import run_preview, run_preview_of_job
 
+        if words["names"]:
+            return run_preview_of_job(recipe, words, tracks_path, backend_of(settings, policy), show)
         return run_preview(recipe, words, tracks_path, policy, show, read)
     if command == "live":
         from facefusion.apps.live import run_live

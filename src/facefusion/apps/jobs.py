@@ -129,7 +129,8 @@ def run_command(
         elif action == "preview":
             if words["picture_path"] is None:
                 raise RecipeError("Where is the picture to go?", "Add -o preview.png.")
-            made = jobs.preview(job_id, words["at_s"], words["picture_path"], words["is_beside"])
+            look = words["is_beside"], words["is_exact"], show.progress
+            made = jobs.preview(job_id, words["at_s"], words["picture_path"], *look)
             show.answer("preview", made, text_of_preview(made), is_news=True)
         else:  # resume, retry
             stored = jobs.recipe_of(job_id)

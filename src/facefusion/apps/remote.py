@@ -88,6 +88,15 @@ def _check_here(recipe: Recipe, reads: Any) -> None:
     if recipe.report_path is not None:
         check_report(recipe.report_path)
     check_sources(recipe)
+    if recipe.has_layer:
+        raise RecipeError(
+            "A service makes no mattes and layers.", "Leave out --save-mask and --save-layer, or run it here."
+        )
+    if any(person.number is not None for person in face_map_of(recipe)):
+        raise RecipeError(
+            f"{recipe.face_map_path} names people by their numbers, which a service does not take.",
+            "Name tracks or references instead.",
+        )
     check_paths(recipe, reads=reads)
     check_output_name(recipe)
 

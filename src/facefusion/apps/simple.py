@@ -37,7 +37,7 @@ def get_options() -> Recipe:
 
 
 def process_video() -> Outcome:
-    """Process the target of `set_options`, a clip or a photo, with a progress bar where there is a terminal.
+    """Process the target of `set_options`, a clip or a photo, with a progress bar on a terminal or in a notebook.
 
     Returns
     -------
@@ -49,10 +49,10 @@ def process_video() -> Outcome:
         With nothing written.
     """
     from facefusion.apps.library import run
-    from facefusion.apps.show import Show
+    from facefusion.apps.progress import ProgressBar
     from facefusion.pipeline.runner import own_errors
 
-    with Show("auto") as show, own_errors(show.progress) as told:
+    with ProgressBar() as bar, own_errors(bar) as told:
         return run(get_options(), told)
 
 

@@ -101,7 +101,12 @@ def _is_whole_shift(affine: FloatArray) -> bool:
 
 
 def paste(
-    frame: Pixels, over: Pixels, alpha: FloatArray, crop_from_frame: FloatArray, blend: str = "feather"
+    frame: Pixels,
+    over: Pixels,
+    alpha: FloatArray,
+    crop_from_frame: FloatArray,
+    blend: str = "feather",
+    cover: FloatArray | None = None,
 ) -> tuple[int, int, int, int] | None:
     """Put a changed crop back into its frame.
 
@@ -115,6 +120,8 @@ def paste(
         (2, 3) affine; whole-pixel shifts are pasted without resampling.
     blend
         ``feather``, ``pyramid`` or ``poisson``.
+    cover
+        (H, W) float32; the share of ``over`` is written into it.
 
     Returns
     -------
@@ -146,4 +153,6 @@ def paste(
     )
     under = frame[y0:y1, x0:x1]
     under[part] = BLENDS[blend](np.ascontiguousarray(under[part]), np.ascontiguousarray(over[part]), alpha[part])
+    if cover is not None:
+        cover[y0:y1, x0:x1][part] = alpha[part]
     return x0 + part[1].start, y0 + part[0].start, x0 + part[1].stop, y0 + part[0].stop

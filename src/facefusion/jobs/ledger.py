@@ -543,6 +543,13 @@ class Ledger(JobStore):
             connection.execute(sa.delete(_uploads).where(_uploads.c.id == upload_id))
 
     @_patient
+    def open_uploads(self, tenant: str) -> int:
+        """How many uploads of a tenant are begun and not done."""
+        own = sa.and_(_uploads.c.tenant == tenant, _uploads.c.asset_id == "")
+        with self._reading() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).select_from(_uploads).where(own)).scalar() or 0)
+
+    @_patient
     def uploads(self) -> list[Upload]:
         """All uploads."""
         with self._reading() as connection:
@@ -908,9 +915,10 @@ class Ledger(JobStore):
             if missing:
                 raise Conflict(f"Asset {min(missing)} is gone, and job {order_id} needs it.", "Make a new job.")
             now = self._now(connection)
+            kept = {name: told for name, told in row.outcome.items() if name == "policy"}  # it is not planned again
             values = {
-                "status": "queued", "is_cancelled": False, "error": {}, "outcome": {"is_retried": True}, "tries": 0,
-                "available_at": now, "updated_at": now,
+                "status": "queued", "is_cancelled": False, "error": {}, "outcome": {**kept, "is_retried": True},
+                "tries": 0, "available_at": now, "updated_at": now,
             }  # fmt: skip
             connection.execute(sa.update(_orders).where(own).values(**values))
             return Order(**{**row._mapping, **values})

@@ -46,7 +46,7 @@ from facefusion.pipeline.cast import build_cast
 from facefusion.pipeline.inputs import Shelf, State, known_hash_of, known_hashes, learn_hashes
 from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import check_paths
-from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
+from facefusion.pipeline.progress import NEVER, CancelToken, OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import TARGET_HASH, Outcome
 from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import Recipe, build_recipe
@@ -338,6 +338,7 @@ class LocalJobs:
         memory_bytes: int | None = None,
         on_progress: OnProgress = ignore_progress,
         execution: dict[str, Any] | None = None,
+        cancel: CancelToken = NEVER,
     ) -> Outcome:
         """Do what is left of a job.
 
@@ -354,6 +355,9 @@ class LocalJobs:
         execution
             Options of this machine that take the place of the job's.
 
+        cancel
+            Ends it; the job can go on later.
+
         Raises
         ------
         SegmentFailed
@@ -365,7 +369,7 @@ class LocalJobs:
         QualityTooLow
             When the output was written, and is worse than was allowed.
         Stopped
-            When the job was cancelled meanwhile.
+            When the job was cancelled meanwhile, or by the token.
         """
         began, since = time.perf_counter(), time.time()
         with self._alone(job_id), self._kept(job_id), ExitStack() as stack:
@@ -388,7 +392,7 @@ class LocalJobs:
             devices = (execution or {}).get("execution_device_ids") or job.recipe["execution_device_ids"]
             wanted = max(cores // 2, len(devices))  # a process for each device at least
             count = workers or max(1, min(wanted, spans, int((memory_bytes or free_bytes()) // WORKER_BYTES)))
-            with _Reporter(self.store, job_id, on_progress) as reporter, self._put_back(job_id):
+            with _Reporter(self.store, job_id, on_progress, cancel) as reporter, self._put_back(job_id):
                 if count == 1:
                     self._work_here(job_id, reporter, threads, execution or {})
                 else:
@@ -707,6 +711,9 @@ def way_on(job_id: str) -> str:
     return f"Job {job_id} is kept: facefusion jobs resume {job_id}"
 
 
+CANCELLED = "What is finished is kept with the job, which can go on."
+
+
 class _OfTheCaller(Exception):
     """Carries what `on_progress` raised out of a run."""
 
@@ -800,13 +807,13 @@ class _Reporter:
     Attributes
     ----------
     on_break
-        Called when ``on_progress`` has raised something, which then comes out of the run.
+        Called when ``on_progress`` has raised something, which then comes out of the run, or when it was cancelled.
     """
 
-    def __init__(self, store: JobStore, job_id: str, on_progress: OnProgress) -> None:
+    def __init__(self, store: JobStore, job_id: str, on_progress: OnProgress, cancel: CancelToken = NEVER) -> None:
         import threading
 
-        self._store, self._job_id, self._on_progress = store, job_id, on_progress
+        self._store, self._job_id, self._on_progress, self._cancel = store, job_id, on_progress, cancel
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
         self._last: dict[str, int] = {}
@@ -819,7 +826,7 @@ class _Reporter:
         return self._error is not None
 
     def __enter__(self) -> _Reporter:
-        if self._on_progress is not ignore_progress:
+        if self._on_progress is not ignore_progress or self._cancel is not NEVER:
             self._thread.start()
         return self
 
@@ -830,10 +837,18 @@ class _Reporter:
         if self._on_progress is not ignore_progress and self._error is None:
             self._tell()
         if self._error is not None and kind is None:
+            if isinstance(self._error, Stopped) and self._store.get(self._job_id).status == "done":
+                return  # it came too late
             raise _OfTheCaller(self._error)
 
     def _run(self) -> None:
         while self._error is None and not self._is_over.wait(POLL_S):
+            try:
+                self._cancel.check(CANCELLED)
+            except Stopped as stopped:
+                self._error = stopped
+                self.on_break()
+                return
             self._tell()
 
     def _tell(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from facefusion.errors import RecipeError
 from facefusion.jobs.states import StageName
 from facefusion.jobs.stored import StoredPlan
 from facefusion.media.files import check_file
@@ -29,8 +30,8 @@ from facefusion.version import __version__
 OF_THE_MACHINE = (*Execution.model_fields, "report_path", "fail_under")
 """Options that say how and not what: the same request with others is the same job."""
 OF_THE_OUTPUT = (
-    "output_path", "output_audio", "output_audio_encoder", "output_audio_quality", "output_audio_volume", "drop_tracks",
-    "keep_metadata", "consent",
+    "output_path", "mask_path", "layer_path", "output_audio", "output_audio_encoder", "output_audio_quality",
+    "output_audio_volume", "drop_tracks", "keep_metadata", "consent",
 )  # fmt: skip
 """Options that say what becomes of the finished parts. No part depends on them, nor on the ending of the output."""
 
@@ -126,6 +127,10 @@ def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None,
         Everything that `facefusion.pipeline.plan.build_plan` refuses.
     """
     recipe = with_times(with_absolute_paths(recipe))
+    if is_shared and recipe.has_layer:
+        raise RecipeError(
+            "Workers of a cluster make no mattes and layers.", "Leave out --save-mask and --save-layer, or run it here."
+        )
     shelf = shelf or Shelf()
     plan = build_plan(recipe, shelf)
     hashes = hash_inputs(plan.recipe)  # its mapping file is read already
@@ -161,6 +166,7 @@ def work_id_of(recipe: Recipe, inputs: dict[str, str], models: dict[str, str]) -
         SHA-256 of every model that it runs.
     """
     asked = recipe.model_dump(mode="json", exclude={*OF_THE_MACHINE, *OF_THE_OUTPUT})
+    asked["has_layer"] = recipe.has_layer  # it lies in the segments
     text = json.dumps([asked, sorted(inputs.values()), models, __version__], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

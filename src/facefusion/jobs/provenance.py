@@ -9,9 +9,15 @@ from typing import IO, Any
 
 from facefusion.jobs.prepare import OF_THE_MACHINE
 from facefusion.jobs.stored import StoredPlan
-from facefusion.pipeline.plan import Plan, hashes_of_models
+from facefusion.pipeline.inputs import hash_of
+from facefusion.pipeline.plan import Plan, find_models, hashes_of_models
+from facefusion.pipeline.resolved import resolve
+from facefusion.policy.mark import without_job
+from facefusion.policy.provenance import drop_sidecar, sidecar_of, sign
+from facefusion.policy.site import SitePolicy
 from facefusion.policy.statement import Model, Statement, Target, without_paths
 from facefusion.recipe import Recipe
+from facefusion.writing import save_bytes
 
 _OF_THE_TARGET = {"start_s", "end_s", "people", "faces", "exempt_faces", "reference_frame_number"}
 """Options that say something of the target, which nobody is to know where people are hidden."""
@@ -79,3 +85,51 @@ def told_recipe(recipe: Recipe, hides_people: bool = False) -> dict[str, Any]:
 def local_target(path: Path) -> Callable[[], IO[bytes]]:
     """Opens a target of this machine."""
     return lambda: path.open("rb")
+
+
+def sign_alone(
+    made: Path,
+    output: Path,
+    recipe: Recipe,
+    policy: SitePolicy,
+    is_changed: bool,
+    consent: Mapping[str, Any] | None = None,
+) -> None:
+    """Sign what is no job's, a recording or a picture from memory: the last thing that is done before it has its name.
+
+    Parameters
+    ----------
+    made
+        The file, in a folder of its own.
+    output
+        The name that it is going to have; a manifest that lies beside it from before is taken away.
+    recipe
+        What was done, with everything decided.
+    policy
+        Who signs.
+    is_changed
+        Whether anything is new in it.
+    consent
+        What is known of the consent of people; None where nobody asked.
+
+    Raises
+    ------
+    SigningRefused, OutputRefused
+    """
+    drop_sidecar(output)
+    if policy.signing.is_off:
+        return
+    specs = find_models(recipe).every
+    hashes = hashes_of_models(recipe, specs)
+    models = tuple(Model(spec.key, spec.licence, hashes[spec.key]) for spec in specs)
+    hides = resolve(recipe).is_private
+    sources = () if hides else tuple(dict.fromkeys(hash_of(path) for path in recipe.source_paths))
+    told = told_recipe(recipe, hides)
+    mark = str(without_job()) if policy.is_marked and is_changed else ""
+    statement = Statement(
+        datetime.now(UTC), models, told, Target(), sources, is_changed, hides, consent=consent, watermark=mark
+    )
+    sign(made, statement, policy.signing.signer(), output)
+    if sidecar_of(made).exists():
+        save_bytes(sidecar_of(output), sidecar_of(made).read_bytes())
+        sidecar_of(made).unlink()

@@ -42,6 +42,7 @@ from facefusion.jobs.store import Job, JobStore
 from facefusion.jobs.stored import Joined, Merged, Outcome, Rendered, StoredPlan, Told
 from facefusion.jobs.tally import of_spent
 from facefusion.media.generated import join_generated
+from facefusion.media.layers import drop_rest, is_sequence, pairs_of_layer, stand_in_of
 from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part
 from facefusion.metrics.report import check_report, report_files
@@ -58,6 +59,7 @@ from facefusion.pipeline.clip import (
     observe_spans,
     privacy_notes,
     render_spans,
+    save_layers,
 )
 from facefusion.pipeline.generate import build_source, generate_spans
 from facefusion.pipeline.inputs import BoundInputs, Shelf
@@ -706,11 +708,17 @@ class Worker:
                 self.storage.put(sidecar_key(bench.job.id), sidecar_of(output))
             return 0, output, outcome
         # All of it gets its name only when the job is known to be wanted still.
+        wanted = (bench.recipe.mask_path, bench.recipe.layer_path)
         folders = [self.place.beside(path) for path in (asked, report) if path is not None]
-        output, made = stand_in(folders[0], asked), report and folders[-1] / report.name
+        output, made = stand_in(folders[0], asked), report and folders[1] / report.name
+        layers = [path and self.place.beside(stand_in_of(path)) / path.name for path in wanted]
+        folders += [path.parent for path in layers if path is not None]
         try:
-            with told_as(output, asked):
-                outcome = self._write_output(bench, output, made, count)
+            with ExitStack() as stack:
+                for one, other in zip((output, *layers), (asked, *wanted), strict=True):
+                    if one is not None and other is not None:
+                        stack.enter_context(told_as(one, other))
+                outcome = self._write_output(bench, output, made, count, layers)
         except BaseException:
             self.place.drop(*folders)
             raise
@@ -719,6 +727,9 @@ class Worker:
             pairs.append((sidecar_of(output), sidecar_of(asked)))
         if report is not None and made is not None:
             pairs += zip(report_files(made), report_files(report), strict=True)
+        for one, other in zip(layers, wanted, strict=True):
+            if one is not None and other is not None:
+                pairs += pairs_of_layer(one, other)
 
         def put_in_place() -> None:
             if bench.inputs is not None:
@@ -727,12 +738,22 @@ class Worker:
                 drop_sidecar(asked)
             for one, other in reversed(pairs):
                 deliver(one, other)
+            for path in wanted:
+                if path is not None and is_sequence(path):
+                    drop_rest(path, sum(other.parent == path for _, other in pairs))
             self.place.drop(*folders)
 
         self._deliver = put_in_place
         return 0, None, outcome
 
-    def _write_output(self, bench: _Bench, output: Path, report: Path | None, count: Callable[[int], None]) -> Merged:
+    def _write_output(
+        self,
+        bench: _Bench,
+        output: Path,
+        report: Path | None,
+        count: Callable[[int], None],
+        layers: Sequence[Path | None] = (None, None),
+    ) -> Merged:
         job, plan = bench.job, bench.plan
         items = [item for item in self.store.items(job.id) if item.stage == "render"]
         rendered = self.store.rendered(job.id)
@@ -744,7 +765,7 @@ class Worker:
             changed = frames
         notes: list[str] = list(bench.stored.notes)
         is_empty = joined is not None and not joined.track_count and plan.resolved.is_faces_only
-        is_copy = plan.kind == "clip" and is_empty and can_copy(plan, job.output_path)
+        is_copy = plan.kind == "clip" and is_empty and can_copy(plan, job.output_path) and not plan.recipe.has_layer
         if is_copy:
             if job.is_shared:
                 with self.storage.local(bench.stored.inputs[str(job.target_path)]) as target:
@@ -762,6 +783,8 @@ class Worker:
                     if hash_file(path) != item.sha256:
                         raise SegmentDamaged(f"Segment {item.number} is damaged.", "It is made again.")
                     parts.append(Part(path, one.pts, one.durations))
+                if plan.recipe.has_layer:
+                    save_layers(plan, parts, comment_of(plan), *layers)
                 notes += merge_segments(plan, parts, comment_of(plan), output, check, bench.shelf)
             times = [time for part in parts for time in part.pts]
             notes += notes_on_target(plan, times, [one.defects for one in rendered])

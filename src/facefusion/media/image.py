@@ -24,6 +24,7 @@ from facefusion.errors import FaceFusionError, MediaUnreadable, MediaUnsupported
 from facefusion.media import colour, metadata
 from facefusion.media.files import check_file, replacing, translate_os_error
 from facefusion.types.frame import Pixels
+from facefusion.types.shown import shown
 from facefusion.wording import counted
 
 MAX_PIXELS = 120_000_000
@@ -100,6 +101,8 @@ class Photo:
     comment: bytes | None = None
     notes: tuple[str, ...] = ()
 
+    __repr__ = shown
+
 
 def with_pixels(photo: Photo, pixels: Pixels) -> Photo:
     """A photo with other pixels; its alpha follows where their size is another."""
@@ -156,16 +159,43 @@ def read_photo(path: Path, allow_8bit: bool = False, content: bytes | None = Non
     if size > MAX_BYTES:
         raise MediaUnsupported(f"{path} has {size / 1e9:.1f} GB, too much for a photo.", "Save it smaller first.")
     with _our_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
-        kind = format_of(file.read(64))
-        file.seek(0)
-        if kind == "raw":
-            raise _raw_refused(path)
-        if kind == "JPEG XL":
-            raise MediaUnsupported(f"{path} is JPEG XL, which is not read.", "Convert it to JPEG, PNG or AVIF first.")
-        if kind == "HEIF":
-            _register_heif()
-        with _quiet(), Image.open(file, formats=[kind] if kind else _weak_formats(path)) as opened:
-            return _Reading(path, file, opened, allow_8bit).photo()
+        return _decode(path, file, allow_8bit)
+
+
+def read_picture(content: bytes, name: str, allow_8bit: bool = False) -> Photo:
+    """`read_photo` for the content of a file.
+
+    Parameters
+    ----------
+    content
+        What would be in the file.
+    name
+        What to call it in errors.
+    allow_8bit
+        Accept more than 8 bits per channel and reduce them.
+
+    Raises
+    ------
+    MediaUnreadable, MediaUnsupported
+    """
+    if len(content) > MAX_BYTES:
+        raise MediaUnsupported(f"{name} has {len(content) / 1e9:.1f} GB, too much for a photo.", "Save it smaller.")
+    path = Path(name)
+    with _our_errors(path):
+        return _decode(path, BytesIO(content), allow_8bit)
+
+
+def _decode(path: Path, file: IO[bytes], allow_8bit: bool) -> Photo:
+    kind = format_of(file.read(64))
+    file.seek(0)
+    if kind == "raw":
+        raise _raw_refused(path)
+    if kind == "JPEG XL":
+        raise MediaUnsupported(f"{path} is JPEG XL, which is not read.", "Convert it to JPEG, PNG or AVIF first.")
+    if kind == "HEIF":
+        _register_heif()
+    with _quiet(), Image.open(file, formats=[kind] if kind else _weak_formats(path)) as opened:
+        return _Reading(path, file, opened, allow_8bit).photo()
 
 
 class _Reading:

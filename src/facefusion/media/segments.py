@@ -21,11 +21,12 @@ from av.codec.context import Flags
 
 from facefusion.errors import SegmentDamaged, check_memory
 from facefusion.media.border import writing
+from facefusion.media.layers import add_layers, layer_picture
 from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import film_of
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter, codec_tag
-from facefusion.types.frame import RenderedFrame
+from facefusion.types.frame import Frame, Pixels, RenderedFrame, scaled_size
 from facefusion.wording import counted
 
 _MAX_REORDERED = 64
@@ -128,7 +129,7 @@ def _is_inside(pts: int, span: tuple[int | None, int | None]) -> bool:
 class SegmentWriter(ClipWriter):
     """Writes the frames of one span: its own closed group of pictures, no sound, in a NUT file.
 
-    Parameters as of `ClipWriter`.
+    Parameters as of `ClipWriter`, and ``has_layer``: whether a second stream holds what was changed, without loss.
 
     Attributes
     ----------
@@ -144,9 +145,12 @@ class SegmentWriter(ClipWriter):
         preset: str,
         quality: int,
         scale: Fraction = Fraction(1),
+        has_layer: bool = False,
         resize: Fraction = Fraction(1),
     ) -> None:
         super().__init__(path, target, encoder, preset, quality, scale=scale, resize=resize)
+        self._layers: Any = None
+        self._has_layer = has_layer
         self.pts: list[int] = []
         self.durations: list[int] = []
 
@@ -158,6 +162,29 @@ class SegmentWriter(ClipWriter):
         self._open_container(_OTHER_FORMATS.get(self._encoder, "nut"))
         self._add_video()
         self._stream.codec_context.flags |= Flags.global_header
+        if self._has_layer:
+            info = self._target.info
+            width, height = scaled_size(info.width, info.height, self._scale)
+            self._layers = add_layers(self._output, info.time_base, width, height)
+
+    def write_layer(self, frame: Frame, layer: Pixels) -> None:
+        """Write what was changed in the frame that is written next.
+
+        Parameters
+        ----------
+        frame
+            Of the target.
+        layer
+            (H, W, 4) uint8: red, green, blue and alpha.
+        """
+        picture = layer_picture(layer, frame.pts - self._offset, frame.time_base)
+        with writing(self._path):
+            self._output.mux(self._layers.encode(picture))
+
+    def _finish(self) -> None:
+        super()._finish()
+        if self._layers is not None:
+            self._output.mux(self._layers.encode(None))
 
     def write(self, rendered: RenderedFrame, prepared: object | None = None) -> None:
         """Write one frame."""

@@ -29,6 +29,7 @@ from facefusion.plugins.registry import build_engine, build_processor
 from facefusion.recipe import Person, Recipe, four_sides
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Attributes
+from facefusion.types.shown import shown
 from facefusion.types.sources import Sources
 from facefusion.types.track import Tracks
 from facefusion.wording import counted
@@ -352,6 +353,8 @@ class Cast:
     exempt: tuple[FloatArray, ...] = ()
     sources: tuple[Sources, ...] = ()
 
+    __repr__ = shown
+
     @property
     def chain(self) -> tuple[FaceProcessor, ...]:
         """The face processors of everyone who is selected, or of the first person."""
@@ -384,6 +387,7 @@ class Cast:
             return dict.fromkeys(choose_tracks(recipe, tracks, self.reference, self.source), 0)
         assigned: dict[int, int] = {}
         known = {track.track_id for track in tracks.tracks}
+        persons = {track_id: tracks.person_of(track_id) for track_id in known}
         for number, (person, reference) in enumerate(self.people):
             if person.track is not None:
                 if person.track not in known:
@@ -392,6 +396,16 @@ class Cast:
                         f"It has {', '.join(map(str, sorted(known))) or 'none'}; see 'facefusion analyse'.",
                     )
                 assigned[person.track] = number
+            elif person.number is not None:
+                own = [track_id for track_id, one in persons.items() if one == person.number]
+                if not own:
+                    raise UnknownOption(
+                        f"{recipe.face_map_path} names person {person.number}, who is not in {recipe.target_path}.",
+                        f"It has {', '.join(map(str, sorted(set(persons.values())))) or 'nobody'}; see 'facefusion "
+                        "people'.",
+                    )
+                for track_id in own:
+                    assigned.setdefault(track_id, number)
             elif reference is not None:
                 for track_id in matching_tracks(tracks, reference, recipe.reference_face_distance):
                     assigned.setdefault(track_id, number)

@@ -16,10 +16,12 @@ import numpy as np
 from facefusion.analyse.analyser import Analyser
 from facefusion.errors import MediaUnreadable, SegmentDamaged, TracksError
 from facefusion.imaging.flow import dense_inverse_search
+from facefusion.imaging.layer import layer_of, matte_of
 from facefusion.imaging.resample import resize_pixels
 from facefusion.media.animation import is_animation, notes_on_animation, write_animation
 from facefusion.media.defects import NO_DEFECTS, Defects, join_defects
 from facefusion.media.image import Photo, with_pixels, write_photo
+from facefusion.media.layers import read_layers, write_layer_photo, write_layers
 from facefusion.media.privacy import clean_photo, kinds_in_clip, say_removed
 from facefusion.media.reader import ClipReader, Region
 from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, Span, plan_spans
@@ -243,7 +245,7 @@ def _face_link(recipe: Recipe, part: FacePart, tracks: Tracks, assigned: Mapping
             "The tracks carry no identities, which --face-swapper-weight needs.",
             "Analyse the target again with the same options.",
         )
-    renderer = Renderer(chains, tracks, joins, begin)
+    renderer = Renderer(chains, tracks, joins, begin, recipe.has_layer)
     # A mean over frames could bring back a trace of who is hidden.
     steadied = [k for k, chain in chains.items() if not any(processor.covers_fully for processor in chain)]
     flow = dense_inverse_search
@@ -297,7 +299,7 @@ def render_spans(
         settings = recipe.output_video_encoder, recipe.output_video_preset, recipe.output_video_quality
         resize = Fraction(recipe.output_video_scale).limit_denominator(1000)
         path = folder / f"{number:05d}{SUFFIX}"
-        return SegmentWriter(path, target, *settings, flow.scale, resize).__enter__()
+        return SegmentWriter(path, target, *settings, flow.scale, recipe.has_layer, resize).__enter__()
 
     def close(number: int) -> Segment:
         writer.__exit__(None, None, None)
@@ -308,19 +310,24 @@ def render_spans(
     writer = maker = open_writer(number)
     reader = read_clip(recipe, flow.region if maker.keeps_native else None, whole, (flow.halo, flow.halo))
 
-    def prepare(rendered: RenderedFrame) -> object:
+    def prepare(rendered: RenderedFrame) -> tuple[object, Pixels | None]:
         # The encoder waits for one thread; what can be done beside it is done here.
-        return maker.prepare(rendered) if _is_inside(rendered.frame.pts, whole) else None
+        if not _is_inside(rendered.frame.pts, whole):
+            return None, None
+        layer = layer_in_frame(rendered, flow.is_on_target) if recipe.has_layer else None
+        return maker.prepare(rendered), layer
 
     try:
         frames = prefetch(reader, READ_AHEAD)
-        for rendered, picture in flow.run(frames, prepare, recipe.execution_batch_size, plan.thread_count):
+        for rendered, (picture, layer) in flow.run(frames, prepare, recipe.execution_batch_size, plan.thread_count):
             if not _is_inside(rendered.frame.pts, whole):
                 continue
             while not _is_inside(rendered.frame.pts, spans[number].as_pair()):
                 yield close(number)
                 number, changed = number + 1, 0
                 writer = open_writer(number)
+            if layer is not None:
+                writer.write_layer(rendered.frame, layer)
             writer.write(rendered, picture)
             changed += rendered.is_changed
             done += 1
@@ -338,7 +345,10 @@ def render_spans(
 def _render_photo(recipe: Recipe, flow: Flow, folder: Path, shelf: Shelf) -> Segment:
     (rendered,) = flow.render([photo_frame(shelf.photo(recipe.target_path, recipe.allow_8bit))])
     path = folder / "00000.npy"
-    np.save(path, rendered.pixels, allow_pickle=False)
+    pixels = rendered.pixels
+    if recipe.has_layer:
+        pixels = np.dstack([pixels, layer_in_frame(rendered, flow.is_on_target)])
+    np.save(path, pixels, allow_pickle=False)
     return Segment(0, Part(path, (0,), (0,)), int(rendered.is_changed))
 
 
@@ -351,25 +361,119 @@ def _merge_photo(
     shelf: Shelf,
 ) -> tuple[str, ...]:
     recipe = plan.recipe
-    try:
-        with part.path.open("rb") as file:  # it need not end as numpy's files do
-            pixels: Pixels = np.load(file, allow_pickle=False)
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-            raise ValueError(f"it holds {pixels.shape} {pixels.dtype}")
-    except (ValueError, EOFError) as error:
-        raise SegmentDamaged(f"{part.path.name} is damaged: {error}.", "It is made again.") from error
+    pixels = np.ascontiguousarray(_load_photo(recipe, part)[..., :3])
     photo = shelf.photo(recipe.target_path, recipe.allow_8bit)
     resize = Fraction(recipe.output_image_scale).limit_denominator(1000)
     width, height = scaled_size(pixels.shape[1], pixels.shape[0], resize)
     pixels = resize_pixels(pixels, max(width, 1), max(height, 1))
-    result, notes = with_pixels(photo, pixels), photo.notes
-    if plan.resolved.is_private:
-        result, removed = clean_photo(result)
-        notes += say_removed(removed)
-    notes += write_photo(output, result, recipe.output_image_quality, comment)
+    notes = write_changed(photo, pixels, output, recipe.output_image_quality, comment, plan.resolved.is_private)
     if before_naming is not None:
         before_naming()
     return notes
+
+
+def write_changed(
+    photo: Photo, pixels: Pixels, output: Path, quality: int, comment: str, is_private: bool
+) -> tuple[str, ...]:
+    """Write what became of a photo, with what the photo tells besides its pixels.
+
+    Parameters
+    ----------
+    photo
+        As it was.
+    pixels
+        (H, W, 3) uint8 RGB as they are now.
+    output
+        Where to; its ending chooses the format.
+    quality
+        0 to 100, for formats that have one.
+    comment
+        How it was made.
+    is_private
+        Whether what tells who and where is left out.
+
+    Returns
+    -------
+    Sentences on what is not carried.
+    """
+    result, notes = with_pixels(photo, pixels), photo.notes
+    if is_private:
+        result, removed = clean_photo(result)
+        notes += say_removed(removed)
+    return notes + write_photo(output, result, quality, comment)
+
+
+def _load_photo(recipe: Recipe, part: Part) -> Pixels:
+    """(H, W, 3) uint8 RGB, and behind that the layer, where one is wanted."""
+    channels = 7 if recipe.has_layer else 3
+    try:
+        with part.path.open("rb") as file:  # it need not end as numpy's files do
+            pixels: Pixels = np.load(file, allow_pickle=False)
+        if pixels.ndim != 3 or pixels.shape[2] != channels or pixels.dtype != np.uint8:
+            raise ValueError(f"it holds {pixels.shape} {pixels.dtype}")
+    except (ValueError, EOFError) as error:
+        raise SegmentDamaged(f"{part.path.name} is damaged: {error}.", "It is made again.") from error
+    return pixels
+
+
+def layer_in_frame(rendered: RenderedFrame, is_on_target: bool) -> Pixels:
+    """What was changed in a frame, as a picture of the output's size.
+
+    Parameters
+    ----------
+    rendered
+        After all links.
+    is_on_target
+        `Flow.is_on_target`. Where not, all of the output counts as new.
+
+    Returns
+    -------
+    (H, W, 4) uint8: red, green, blue, not multiplied by alpha, and alpha. Over the target it gives the output.
+    """
+    height, width = rendered.frame.pixels.shape[:2]
+    if not is_on_target:
+        pixels = rendered.pixels
+        return np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8)])
+    layer = np.zeros((height, width, 4), dtype=np.uint8)
+    if rendered.patch is not None:
+        x0, y0, x1, y1 = rendered.box
+        target, output = rendered.frame.pixels[y0:y1, x0:x1], rendered.patch
+        laid = np.ones(output.shape[:2], np.float32) if rendered.alpha is None else rendered.alpha
+        colours, alpha = layer_of(target, output, matte_of(target, output, laid))
+        layer[y0:y1, x0:x1, :3], layer[y0:y1, x0:x1, 3] = colours, alpha
+    return layer
+
+
+def save_layers(
+    plan: Plan, parts: Sequence[Part], comment: str, mask_path: Path | None, layer_path: Path | None
+) -> None:
+    """Write the matte and the layer that a recipe wants.
+
+    Parameters
+    ----------
+    plan, parts
+        What was rendered, all of it in order.
+    comment
+        What is written into them.
+    mask_path, layer_path
+        Where they go, with the endings of the recipe's.
+
+    Raises
+    ------
+    OutputRefused
+    SegmentDamaged
+    """
+    filled = [part for part in parts if len(part.pts)]
+    if plan.kind == "photo":
+        pixels = _load_photo(plan.recipe, filled[0])[..., 3:]
+        for path, is_matte in ((mask_path, True), (layer_path, False)):
+            if path is not None:
+                write_layer_photo(pixels, path, is_matte, comment)
+        return
+    layers = (layer for part in filled for layer in read_layers(part.path, len(part.pts)))
+    times = [time for part in filled for time in part.pts]
+    durations = [length for part in filled for length in part.durations]
+    write_layers(layers, times, durations, plan.target.time_base, mask_path, layer_path, comment)
 
 
 def _is_inside(pts: int, span: tuple[int | None, int | None]) -> bool:

@@ -53,9 +53,10 @@ def check_live(recipe: Recipe) -> Recipe:
         raise RecipeError("The first step makes the frames itself.", "Leave it out: here the frames come from outside.")
     if recipe.face_selector_mode == "reference" and recipe.reference_face_path is None:
         raise RecipeError("There is no reference frame where frames come one at a time.", "Add --reference-face-path.")
-    if any(person.track is not None for person in recipe.people):
+    if any(person.track is not None or person.number is not None for person in recipe.people):
         raise RecipeError(
-            f"{recipe.face_map_path} names tracks, which are not known before the end.", "Name references instead."
+            f"{recipe.face_map_path} names people by numbers, which are not known before the end.",
+            "Name references instead.",
         )
     if Input.SOUND in resolve(recipe).required.inputs and not recipe.source_paths:
         raise RecipeError("A step needs a sound.", "Name a file with sound with --source.")

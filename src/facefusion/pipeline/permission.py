@@ -34,6 +34,7 @@ from facefusion.policy.gate import Gate, Known, Seen, SeenModel
 from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.policy.verdict import Verdict
 from facefusion.recipe import Recipe
+from facefusion.types.crop import SourceFace
 from facefusion.types.frame import Frame, Pixels
 from facefusion.types.track import Track, Tracks
 
@@ -60,6 +61,7 @@ class Permission:
     def __init__(self, site: SitePolicy = NO_POLICY, tenant: str = "", shelf: Shelf | None = None) -> None:
         self.site, self._tenant, self._shelf = site, tenant, shelf or Shelf()
         self._checkers: tuple[Checker, ...] | None = None
+        self._looks: dict[int, tuple[SourceFace, FloatArray, FloatArray | None]] = {}
 
     def request(self, plan: Plan) -> Verdict:
         """What can be said before the first frame: of sources, and of the content of a target that is there.
@@ -98,10 +100,13 @@ class Permission:
             for path in sort_sources(chain.sources, None if plan is None else plan.found.sources)[0] if takers else ():
                 number += 1
                 face = looker.find(path)
-                own = describe([face.pixels], [face.face.five_points])
-                people.append(
-                    Seen("source", f"The source {path}", f"Source {number}", takers, own, _describe_all(face.pixels))
-                )
+                if id(face) not in self._looks:  # the shelf gives the same one as long as the file is the same
+                    if len(self._looks) >= _CANDIDATES:
+                        self._looks.clear()
+                    own = describe([face.pixels], [face.face.five_points])
+                    self._looks[id(face)] = face, own, _describe_all(face.pixels)
+                _, own, everybody = self._looks[id(face)]
+                people.append(Seen("source", f"The source {path}", f"Source {number}", takers, own, everybody))
         models += [SeenModel(ref.name, (step.processor,)) for step in resolved.recipe.steps
                    if step.spec.kind != "face" and step.requirements.shows_somebody
                    for ref in step.requirements.models if not _stands_in(step, resolved.chains)]  # fmt: skip

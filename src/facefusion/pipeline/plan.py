@@ -14,6 +14,7 @@ from facefusion.imaging.templates import TEMPLATES
 from facefusion.media.animation import check_animation, is_animation, notes_on_animation
 from facefusion.media.files import Named, check_file, check_outputs
 from facefusion.media.image import check_photo_output, is_photo, read_photo
+from facefusion.media.layers import check_layer_output, is_sequence, sequence_name
 from facefusion.media.numbering import count_frames, time_of_frame
 from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import probe
@@ -412,6 +413,9 @@ def writes_of(recipe: Recipe) -> list[Named]:
     if recipe.report_path is not None:
         page, *others = report_files(recipe.report_path)
         written += [("report", page), *(("report's JSON file", path) for path in others)]
+    for what, path in (("matte", recipe.mask_path), ("layer", recipe.layer_path)):
+        if path is not None:
+            written.append((what, path / sequence_name(0) if is_sequence(path) else path))
     return written
 
 
@@ -650,11 +654,19 @@ def build_plan(recipe: Recipe, shelf: Shelf | None = None) -> Plan:
         check_report(recipe.report_path)
     sources = check_sources(resolved, shelf)
     threads = recipe.execution_thread_count or core_count()
+    if resolved.generator is not None and recipe.has_layer:
+        raise RecipeError(
+            "The first step makes the frames itself, so there is no target to lay a layer over.",
+            "Leave out --save-mask and --save-layer.",
+        )
     if resolved.generator is not None:
         check_paths(recipe)
         check_film_output(recipe)
         return Plan(resolved, Found("clip", sources=sources), models, threads)
     kind = find_kind(recipe.target_path)
+    for path, is_matte in ((recipe.mask_path, True), (recipe.layer_path, False)):
+        if path is not None:
+            check_layer_output(path, is_matte, kind == "photo")
     check_paths(recipe)
     if kind == "photo":
         height, width = shelf.photo(recipe.target_path, recipe.allow_8bit).pixels.shape[:2]

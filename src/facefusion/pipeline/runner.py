@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 
 from facefusion.analyse.analyser import Analyser
-from facefusion.errors import QualityTooLow, TracksError, own_error
+from facefusion.errors import FaceFusionError, MediaUnreadable, QualityTooLow, TracksError, own_error
 from facefusion.imaging.resample import resize_pixels
 from facefusion.media.files import replacing, translate_os_error
-from facefusion.media.image import read_photo
+from facefusion.media.image import is_photo, read_photo
+from facefusion.media.picture import data_uri
 from facefusion.media.reader import ClipReader
 from facefusion.metrics.report import Reporter, read_limits, write_report
 from facefusion.models.spec import ModelSpec
@@ -51,8 +53,10 @@ from facefusion.plugins.registry import build_engine
 from facefusion.recipe import Recipe
 from facefusion.render.overlap import prefetch
 from facefusion.types.frame import Frame, Pixels, RenderedFrame
+from facefusion.types.shown import shown
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
+from facefusion.wording import counted
 
 TARGET_HASH = "target sha256"
 """Note of tracks that are kept: faces are where they were in this file only."""
@@ -62,8 +66,20 @@ COMMENT_WITHOUT_FACES = "Made or changed with FaceFusion (synthetic media)"
 
 def comment_of(plan: Plan) -> str:
     """What is written into the output about how it was made."""
-    what = COMMENT if plan.wants_faces else COMMENT_WITHOUT_FACES
-    models = models_used(plan)
+    return comment_on(plan.wants_faces, models_used(plan))
+
+
+def comment_on(wants_faces: bool, models: Sequence[str]) -> str:
+    """The same of what has no plan.
+
+    Parameters
+    ----------
+    wants_faces
+        Whether it has to do with faces.
+    models
+        Id, version and licence of every model that ran.
+    """
+    what = COMMENT if wants_faces else COMMENT_WITHOUT_FACES
     return f"{what}; models: {', '.join(models)}" if models else what
 
 
@@ -103,10 +119,45 @@ class Outcome:
     models: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    __repr__ = shown
+
     @property
     def frames_per_s(self) -> float:
         """Frames per second of both passes together."""
         return self.frame_count / max(self.analyse_s + self.render_s, 1e-9)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: a frame from the middle of the output, and what was done."""
+        told = (
+            f"{self.output_path.name}: {self.changed_frame_count} of {counted(self.frame_count, 'frame')} changed, "
+            f"{counted(self.track_count, 'person', 'people')} found, {self.frames_per_s:.1f} fps"
+        )
+        lines = [told, *self.notes]
+        with suppress(FaceFusionError):  # it may be gone by now
+            image = f'<img alt="a frame of the output" src="{data_uri(_middle_of(self.output_path), SHOWN_PX)}"><br>'
+            return f'<div style="font:12px sans-serif">{image}{"<br>".join(map(escape, lines))}</div>'
+        return f'<div style="font:12px sans-serif">{"<br>".join(map(escape, lines))}</div>'
+
+
+SHOWN_PX = 480
+"""Longest side of a picture on a page."""
+
+
+def _middle_of(path: Path) -> Pixels:
+    """A photo, or a frame from the middle of a clip.
+
+    Raises
+    ------
+    MediaError
+    """
+    if is_photo(path):
+        return read_photo(path, allow_8bit=True).pixels
+    info = ClipReader(path, allow_8bit=True).info
+    for start_s in (info.duration_s / 2, None):
+        frame = next(iter(ClipReader(path, start_s, allow_8bit=True)), None)
+        if frame is not None:
+            return frame.pixels
+    raise MediaUnreadable(f"{path} has no frame.", "Look at it with a player.")
 
 
 def notes_of(recipe: Recipe, models: Iterable[ModelSpec]) -> dict[str, str]:
@@ -203,6 +254,11 @@ def build_reporter(recipe: Recipe, tracks: Tracks, cast: Cast, assigned: Mapping
     """Who measures the output, with the embedded engines, or None where nobody asked."""
     if recipe.report_path is None and not recipe.fail_under:
         return None
+    return reporter_of(recipe, tracks, cast, assigned)
+
+
+def reporter_of(recipe: Recipe, tracks: Tracks, cast: Cast, assigned: Mapping[int, int]) -> Reporter:
+    """Who measures an output: likeness to sources is known of tracks whose chain of the cast has some."""
     context = EngineContext(recipe)
     identifier = build_engine("face_identifier", "embedded", context)
     known = {

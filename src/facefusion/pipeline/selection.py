@@ -29,8 +29,9 @@ def load_face_map(path: Path, recipe: Recipe) -> tuple[Person, ...]:
     Parameters
     ----------
     path
-        TOML with a ``[[person]]`` table for each person: ``track`` or ``reference``, ``sources`` and, if they differ
-        from the recipe's, ``processors``, or ``[[person.step]]`` tables with options. Paths are relative to the file.
+        TOML with a ``[[person]]`` table for each person: ``person``, ``track`` or ``reference``, ``sources`` and, if
+        they differ from the recipe's, ``processors``, or ``[[person.step]]`` tables with options. Paths are relative
+        to the file.
     recipe
         Its steps are those of people who have none of their own, and its options those of processors that are named.
 
@@ -51,18 +52,20 @@ def load_face_map(path: Path, recipe: Recipe) -> tuple[Person, ...]:
         where = f"{path}, person {number}"
         if not isinstance(entry, dict):
             raise RecipeError(f"{where} is no table.", _EXAMPLE)
-        unknown = set(entry) - {"track", "reference", "sources", "processors", "step"}
+        unknown = set(entry) - {"person", "track", "reference", "sources", "processors", "step"}
         if unknown:
             raise RecipeError(f"{where}: unknown key '{sorted(unknown)[0]}'.", _EXAMPLE)
-        if ("track" in entry) == ("reference" in entry):
-            raise RecipeError(f"{where} needs either a track or a reference.", _EXAMPLE)
-        track = entry.get("track")
-        if track is not None and (not isinstance(track, int) or isinstance(track, bool) or track < 0):
-            raise RecipeError(f"{where}: track must be a whole number from 0.", _EXAMPLE)
+        if len({"person", "track", "reference"} & set(entry)) != 1:
+            raise RecipeError(f"{where} needs one of person, track and reference.", _EXAMPLE)
+        for name in ("person", "track"):
+            value = entry.get(name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+                raise RecipeError(f"{where}: {name} must be a whole number from 0.", _EXAMPLE)
         sources = _words(entry.get("sources", []), f"{where}: sources")
         people.append(
             Person(
-                track=track,
+                track=entry.get("track"),
+                number=entry.get("person"),
                 reference=folder / _word(entry["reference"], f"{where}: reference") if "reference" in entry else None,
                 sources=tuple(folder / name for name in sources),
                 steps=_steps_of(entry, recipe, where),
@@ -71,10 +74,13 @@ def load_face_map(path: Path, recipe: Recipe) -> tuple[Person, ...]:
     tracks = [person.track for person in people if person.track is not None]
     if len(set(tracks)) != len(tracks):
         raise RecipeError(f"{path} names one track twice.", "Give every track to one person.")
+    numbers = [person.number for person in people if person.number is not None]
+    if len(set(numbers)) != len(numbers):
+        raise RecipeError(f"{path} names one person twice.", "Keep one of the two tables.")
     return tuple(people)
 
 
-_EXAMPLE = 'For example: [[person]] track = 0 sources = ["anna.jpg"]; see docs/selection.md.'
+_EXAMPLE = 'For example: [[person]] person = 0 sources = ["anna.jpg"]; see docs/selection.md.'
 
 
 def _steps_of(entry: dict[str, Any], recipe: Recipe, where: str) -> tuple[Step, ...]:

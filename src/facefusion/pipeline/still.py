@@ -21,6 +21,7 @@ from facefusion.pipeline.plan import Kind
 from facefusion.policy.mark import MarkId
 from facefusion.recipe import Recipe
 from facefusion.types.frame import Frame, Pixels
+from facefusion.types.shown import shown
 from facefusion.types.track import Tracks
 
 REACH = 6
@@ -52,6 +53,8 @@ class Still:
     pixels: Pixels
     is_changed: bool
 
+    __repr__ = shown
+
     def beside(self) -> Pixels:
         """Both pictures in one, before on the left."""
         height, width = self.pixels.shape[:2]
@@ -77,6 +80,8 @@ class Moment:
     frame: Frame
     frames: tuple[Frame, ...]
     reach: int
+
+    __repr__ = shown
 
     def around(self, halo: int) -> list[Frame] | None:
         """The frame with so many neighbours to each side, or None where they are not all here."""

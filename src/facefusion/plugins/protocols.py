@@ -227,6 +227,14 @@ class MeetsPeople(Protocol):
 
 
 @runtime_checkable
+class ForgetsPeople(Protocol):
+    """A processor that meets people and can be used for another target, with all that it has loaded."""
+
+    def forget(self) -> None:
+        """Called before a target that has nothing to do with the one before: nothing decided for people remains."""
+
+
+@runtime_checkable
 class ShowsSources(Protocol):
     """A processor that can show what it makes of source photos."""
 

@@ -124,7 +124,9 @@ class Gate:
         base = Verdict(self.site.consent_mode, asked=self.asked, has_blocklist=self.site.has_blocklist)
         if self.site.consent_mode == "off":
             return base
-        unknown = [ref for ref in self.asked if all(consent.ref != ref for consent, _ in known.consents)]
+        # Nobody learns by asking which references other tenants have.
+        own = {consent.ref for consent, _ in known.consents if not consent.tenants or self.tenant in consent.tenants}
+        unknown = [ref for ref in self.asked if ref not in own]
         if unknown and self.site.consent_mode == "require":
             raise ConsentMissing(
                 f"There is no consent '{unknown[0]}' here.", "Name one of the ledger with --consent, or leave it out."

@@ -261,6 +261,11 @@ class Flow:
         return reduce(mul, (link.scale for link in self.links), Fraction(1))
 
     @property
+    def is_on_target(self) -> bool:
+        """Whether `RenderedFrame.frame` is the target's: not where links follow each other, or one makes it anew."""
+        return not self.links or (len(self.links) == 1 and isinstance(self.links[0], FaceLink))
+
+    @property
     def region(self) -> Callable[[int], Box | None] | None:
         """What tells which part of a frame is looked at; None where all of it is."""
         first = self.links[0] if self.links else None

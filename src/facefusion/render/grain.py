@@ -60,4 +60,4 @@ class GrainMatcher:
         wanted, own = (float((g[is_covered] ** 2).mean()) for g in (grain, grain_of(rendered.patch, sigma)))
         missing = float(np.sqrt(max(wanted - own, 0.0) / max(wanted, 1e-6)))
         added = grain * (covered * np.float32(share * missing))[..., None]
-        return RenderedFrame(rendered.frame, add(rendered.patch, added), rendered.box)
+        return rendered.with_patch(add(rendered.patch, added), rendered.box)

@@ -80,7 +80,7 @@ class Marker:
             cell_px = max(float((c - a) * (d - b)), 1.0) / (len(sampled) / 3) ** 2
             cells = shape_mark(cells_of(sampled), self._signs, pattern, strength, cell_px, float(width * height))
             add_mark(patch, (0, 0), own, cells)
-        return RenderedFrame(frame, patch, (x0, y0, x1, y1))
+        return rendered.with_patch(patch, (x0, y0, x1, y1))
 
     def _faces(self, pts: int) -> list[FloatArray]:
         return [mesh_five(track.meshes[row]) for track, row in self._tracks.at(pts, self._ids)]

@@ -43,6 +43,8 @@ class Renderer:
         How crops are joined to the frame: ``feather``, ``pyramid`` or ``poisson``; for all, or for every person.
     begin
         Time in pts at which the output begins.
+    keeps_alpha
+        Whether rendered frames tell how far what is new covers the target.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class Renderer:
         tracks: Tracks,
         blend: str | Mapping[int, str] = "feather",
         begin: int = 0,
+        keeps_alpha: bool = False,
     ) -> None:
+        self._keeps_alpha = keeps_alpha
         self._chains = {track_id: tuple(chain) for track_id, chain in chains.items()}
         self._tracks, self._begin = tracks, begin
         self._blends = dict.fromkeys(chains, blend) if isinstance(blend, str) else dict(blend)
@@ -155,13 +159,17 @@ class Renderer:
             return RenderedFrame(frame)
         part = frame.pixels[y0:y1, x0:x1].copy()
         changed = []
+        bare = np.ones(part.shape[:2], dtype=np.float32) if self._keeps_alpha else None
         for crop, share, blend in layers:
             before = part.copy() if share < 1 else None
             crop_from_part = crop.crop_from_frame.copy()
             crop_from_part[:, 2] += crop_from_part[:, :2] @ np.array([x0, y0], dtype=np.float32)
-            box = paste(part, crop.pixels, crop.alpha, crop_from_part, blend)
+            cover = None if bare is None else np.zeros_like(bare)
+            box = paste(part, crop.pixels, crop.alpha, crop_from_part, blend, cover)
             if box is None:
                 continue
+            if bare is not None and cover is not None:
+                bare *= 1 - cover * np.float32(share)
             changed.append(box)
             if before is not None:
                 inside = (slice(box[1], box[3]), slice(box[0], box[2]))
@@ -171,7 +179,9 @@ class Renderer:
             return RenderedFrame(frame)
         left, top = (min(box[k] for box in changed) for k in (0, 1))
         right, bottom = (max(box[k] for box in changed) for k in (2, 3))
-        return RenderedFrame(frame, part[top:bottom, left:right], (x0 + left, y0 + top, x0 + right, y0 + bottom))
+        alpha = None if bare is None else 1 - bare[top:bottom, left:right]
+        box = (x0 + left, y0 + top, x0 + right, y0 + bottom)
+        return RenderedFrame(frame, part[top:bottom, left:right], box, alpha)
 
 
 def _behind_others(crop: Crop) -> Crop:

@@ -416,7 +416,7 @@ def _corrected(rendered: RenderedFrame, correction: FloatArray, square: _Square)
     patch[box[1] - joined[1] : box[3] - joined[1], box[0] - joined[0] : box[2] - joined[0]] = rendered.patch
     part = patch[y0 - joined[1] : y1 - joined[1], x0 - joined[0] : x1 - joined[0]]
     np.copyto(part, add(part, added))
-    return RenderedFrame(frame, patch, joined)
+    return rendered.with_patch(patch, joined)
 
 
 @cache

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -34,6 +35,8 @@ PREFIX = "ff_"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _USED_EVERY_S = 60.0
+ASKED_EVERY_S = 30.0
+"""A provider's keys are not asked for more often because of tokens with ids that nobody knows."""
 _REFUSED = "Send Authorization: Bearer KEY with a key of 'facefusion keys create'."
 
 
@@ -318,18 +321,31 @@ class _Tokens:
     def __init__(self, oidc: Oidc) -> None:
         self._oidc = oidc
         self._client: Any = None
+        self._asked_at = -math.inf
         if oidc.jwks.startswith("https://"):
-            self._client = jwt.PyJWKClient(oidc.jwks, cache_keys=True, timeout=10)
+            self._client = jwt.PyJWKClient(oidc.jwks, timeout=10)
 
     def _key(self, token: str) -> Any:
-        if self._client is not None:
-            return self._client.get_signing_key_from_jwt(token).key
-        keys = jwt.PyJWKSet.from_json(Path(self._oidc.jwks).read_text(encoding="utf-8"))
-        wanted = jwt.get_unverified_header(token).get("kid")
-        for key in keys.keys:
-            if wanted is None or key.key_id == wanted:
-                return key.key
+        header = jwt.get_unverified_header(token)
+        if header.get("alg") not in self._oidc.algorithms:
+            raise jwt.InvalidAlgorithmError("it is signed by an algorithm that is not accepted")
+        wanted = header.get("kid")
+        for keys in self._keys():
+            for key in keys:
+                if wanted is None or key.key_id == wanted:
+                    return key.key
         raise jwt.InvalidTokenError("no public key has its id")
+
+    def _keys(self) -> Iterator[Sequence[Any]]:
+        """Public keys, as they are known and then asked for anew; made-up ids do not have us ask all day."""
+        if self._client is None:
+            yield jwt.PyJWKSet.from_json(Path(self._oidc.jwks).read_text(encoding="utf-8")).keys
+            return
+        yield self._client.get_signing_keys()
+        now = time.monotonic()
+        if now - self._asked_at > ASKED_EVERY_S:
+            self._asked_at = now
+            yield self._client.get_signing_keys(refresh=True)
 
     def read(self, token: str) -> Principal:
         """Who a token is of.
@@ -387,6 +403,7 @@ def anybody(
     if principal.by_cookie and request.method not in SAFE_METHODS:
         check_same_origin(request)
     request.state.principal = principal
+    request.state.identify = partial(service.gate.identify, bearer, cookie or "")  # for what lasts longer
     service.count_request(principal)
     return principal
 
@@ -399,8 +416,10 @@ def check_same_origin(request: Request) -> None:
     ScopeMissing
     """
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    own = f"{request.url.scheme}://{request.headers.get('host', '')}"
-    if (site is not None and site != "same-origin") or (origin is not None and origin != own):
+    own = {f"{request.url.scheme}://{request.headers.get('host', '')}"}
+    if request.url.scheme == "http":  # a proxy before us may speak https to the browser
+        own.add(f"https://{request.headers.get('host', '')}")
+    if (site is not None and site != "same-origin") or (origin is not None and origin not in own):
         raise ScopeMissing("This request comes from another page.", "Use the page of this service, or a key.")
     if site is None and origin is None:
         raise ScopeMissing("This request does not say from which page it comes.", "Use a key instead of the cookie.")

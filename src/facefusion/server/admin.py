@@ -17,6 +17,7 @@ from facefusion.server.assets import service_of
 from facefusion.server.bodies import (
     MAX_PAGE,
     DeedBody,
+    ErrorBody,
     Health,
     Listing,
     ModelBody,
@@ -37,6 +38,8 @@ from facefusion.server.state import Service
 from facefusion.version import __version__
 
 router = APIRouter(prefix="/v1", tags=["service"])
+_beginning = threading.Lock()
+"""Two who ask for a model at once begin one transfer."""
 TenantPath = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
 
 
@@ -77,7 +80,8 @@ def begin_session(request: Request, response: Response, body: SessionKey) -> Ses
         raise
     request.state.principal = principal
     service.count_request(principal)
-    set_cookie(response, cookie, bool(service.config.certificate) or request.url.scheme == "https")
+    is_secure = request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
+    set_cookie(response, cookie, is_secure)
     return _session(service, principal)
 
 
@@ -165,6 +169,7 @@ def capabilities(request: Request, principal: Principal = Depends(anybody)) -> C
 
     service = service_of(request)
     found, config = service.capabilities, service.config
+    here = {line.id: line.place for line in service.models.list() if line.place != "embedded"}  # it changes
     files = ("target", "sources", "exempt", "reference_face", "people", "steps")
     known = [name for name in recipe_models().recipe.model_fields if name not in files]
     return CapabilitiesBody(
@@ -173,7 +178,10 @@ def capabilities(request: Request, principal: Principal = Depends(anybody)) -> C
             ProcessorBody(
                 name=one.name, title=one.title, kind=one.kind, is_default=find_processor(one.name).is_default,
                 is_protective=one.is_protective, inputs=list(one.inputs),
-                models=[ChoiceBody(**asdict(choice)) for choice in one.models],
+                models=[
+                    ChoiceBody(**asdict(choice) | {"place": here.get(choice.name, choice.place)})
+                    for choice in one.models
+                ],
                 options=_only(one.schema, [n for n, _, _ in allowed(find_processor(one.name).options.model_fields)]),
             )
             for one in found.processors
@@ -212,7 +220,8 @@ def _model(service: Service, line: Any) -> ModelBody:
     return ModelBody(
         id=line.id, version=line.version, capability=line.capability, family=line.family, licence=line.licence,
         commercial=line.commercial, is_allowed=line.is_allowed, state=fetch.get("state", state),
-        fetched_bytes=fetch.get("done", 0), total_bytes=fetch.get("total", 0), error=fetch.get("error"),
+        fetched_bytes=fetch.get("done", 0), total_bytes=fetch.get("total", 0),
+        error=ErrorBody.of(fetch.get("error") or {}),
     )  # fmt: skip
 
 
@@ -233,10 +242,11 @@ def fetch(request: Request, model_id: ModelPath, principal: Principal = Depends(
     """It comes in the background; ask again for how far it is."""
     service = service_of(request)
     line = _line(service, model_id)
-    if line.place == "not here" and service.fetches.get(model_id, {}).get("state") != "fetching":
-        told: dict[str, Any] = {"state": "fetching", "done": 0, "total": 0}
-        service.fetches[model_id] = told
-        threading.Thread(target=_fetch, args=(service, model_id, told), name="fetch", daemon=True).start()
+    with _beginning:
+        if line.place == "not here" and service.fetches.get(model_id, {}).get("state") != "fetching":
+            told: dict[str, Any] = {"state": "fetching", "done": 0, "total": 0}
+            service.fetches[model_id] = told
+            threading.Thread(target=_fetch, args=(service, model_id, told), name="fetch", daemon=True).start()
     return _model(service, line)
 
 

@@ -89,6 +89,9 @@ def _add_page(app: FastAPI) -> None:
     app.include_router(pages.build_router())
 
 
+_OF_PROXIES = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"})
+
+
 def is_direct(request: Request) -> bool:
     """Whether a request comes from this machine, by one of its own names, and was not passed on from elsewhere."""
     import ipaddress
@@ -100,8 +103,10 @@ def is_direct(request: Request) -> bool:
         is_here = ipaddress.ip_address(client).is_loopback
     except ValueError:
         is_here = False
-    passed_on = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-forwarded-host", "via"))
-    return is_here and not passed_on and (request.url.hostname or "").strip("[]") in LOOPBACK_NAMES
+    passed_on = any(name in _OF_PROXIES or name.startswith("x-forwarded-") for name in request.headers)
+    # Browsers speak HTTP/1.1; 1.0 is what nginx speaks to those behind it when it is told nothing else.
+    is_old = request.scope.get("http_version") == "1.0"
+    return is_here and not passed_on and not is_old and (request.url.hostname or "").strip("[]") in LOOPBACK_NAMES
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

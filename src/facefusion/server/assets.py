@@ -13,11 +13,11 @@ from fastapi.responses import StreamingResponse
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 
-from facefusion.errors import FaceFusionError, NotThere, RequestRefused, ServiceError
+from facefusion.errors import FaceFusionError, NotThere, RequestRefused, ServiceError, TooLarge
 from facefusion.jobs.ledger import Asset
 from facefusion.server.access import Principal, allows
 from facefusion.server.bodies import MAX_PAGE, AssetBody, Listing, read_cursor, write_cursor
-from facefusion.server.guard import CSP_OF_FILES
+from facefusion.server.guard import BODY_BYTES, CSP_OF_FILES
 from facefusion.server.intake import THUMBNAIL, admit, drop, fresh_name, key_folder, receive, room_for, working
 from facefusion.server.problems import documented
 from facefusion.server.state import Service
@@ -84,7 +84,7 @@ async def _file_field(stream: AsyncIterator[bytes], boundary: bytes, named: list
 
     Raises
     ------
-    RequestRefused
+    RequestRefused, TooLarge
     """
     state: dict[str, Any] = {
         "field": b"",
@@ -92,6 +92,7 @@ async def _file_field(stream: AsyncIterator[bytes], boundary: bytes, named: list
         "header": {},
         "is_file": False,
         "seen": 0,
+        "told": 0,
         "out": [],
         "ended": False,
     }
@@ -119,6 +120,7 @@ async def _file_field(stream: AsyncIterator[bytes], boundary: bytes, named: list
     def data(content: bytes, start: int, end: int) -> None:
         if state["is_file"]:
             state["out"].append(content[start:end])
+            state["told"] += end - start
 
     def end() -> None:
         state["ended"] = True
@@ -130,8 +132,15 @@ async def _file_field(stream: AsyncIterator[bytes], boundary: bytes, named: list
             "on_header_field": grow("field"), "on_header_value": grow("value"), "on_header_end": header_end,
             "on_headers_finished": headers_finished, "on_part_data": data, "on_end": end,
         })  # fmt: skip
+        come = 0
         async for piece in stream:
+            come += len(piece)
             parser.write(piece)
+            if come - state["told"] > BODY_BYTES:
+                raise TooLarge(
+                    f"Beside the file the form has more than {counted(BODY_BYTES, 'byte')}.",
+                    "Send the file as the body.",
+                )
             pieces, state["out"] = state["out"], []
             for one in pieces:
                 yield one

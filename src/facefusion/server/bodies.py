@@ -186,6 +186,56 @@ def share_of(progress: Sequence[StageProgress]) -> float:
     return round(rendered.frames_done / max(rendered.frames, 1), 4) if rendered else 0.0
 
 
+Mode = Literal["off", "record", "require"]
+
+
+class ConsentVerdict(BaseModel):
+    """Who of those who were looked for has agreed."""
+
+    mode: Mode = Field(description="whether consents were looked for, and whether they had to be there")
+    asked: list[str] = Field(description="references of consents that the request named")
+    used: list[str] = Field(description="references of consents that cover somebody")
+    sources: int
+    sources_covered: int
+    targets: int = Field(description="people of the target who are changed")
+    targets_covered: int
+    is_covered: bool = Field(description="whether everybody who was looked for has agreed")
+
+
+class BlocklistVerdict(BaseModel):
+    """Whether people were looked for who must never take part."""
+
+    is_checked: bool
+
+
+class ContentVerdict(BaseModel):
+    """What the check of the target's content said."""
+
+    mode: Mode
+    found: Literal["unchecked", "clear", "flagged"]
+    models: list[str] = Field(description="who looked: id, version and licence")
+    frames: int = Field(description="frames that were looked at")
+
+
+class VerdictBody(BaseModel):
+    """What the policy of the site said of a job: no face, no likeness, no name of a person and none of a file."""
+
+    model_config = ConfigDict(title="Verdict")
+
+    consent: ConsentVerdict
+    blocklist: BlocklistVerdict
+    content: ContentVerdict
+    notes: list[str]
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any] | None) -> VerdictBody | None:
+        """The verdict that was recorded, or None where none is known yet."""
+        if not told:
+            return None
+        made = cls.model_validate(told)
+        return made.model_copy(update={"notes": [for_clients(note) for note in made.notes]})
+
+
 class JobBody(BaseModel):
     """A job."""
 
@@ -204,6 +254,10 @@ class JobBody(BaseModel):
     notes: list[str]
     models: list[str]
     has_report: bool
+    policy: VerdictBody | None = Field(
+        description="what the policy of the site said: of its output when it is done, before that of what it reads; "
+        "null where it is not planned yet"
+    )
 
     @classmethod
     def of(cls, view: OrderView, output: Asset | None = None) -> JobBody:
@@ -216,7 +270,7 @@ class JobBody(BaseModel):
             recipe=order.request["recipe"], progress=ProgressBody.of(view),
             output=None if output is None else AssetBody.of(output), error=ErrorBody.of(order.error),
             notes=[for_clients(note) for note in outcome.get("notes", ())], models=list(outcome.get("models", ())),
-            has_report=bool(outcome.get("report")),
+            has_report=bool(outcome.get("report")), policy=VerdictBody.of(order.outcome.get("policy")),
         )  # fmt: skip
 
 

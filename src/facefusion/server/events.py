@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
 from sse_starlette.sse import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
-from facefusion.errors import FaceFusionError, NotThere
+from facefusion.errors import AccessRefused, FaceFusionError, LimitReached, NotThere
 from facefusion.jobs.ledger import OrderView
 from facefusion.server.access import Principal, allows
 from facefusion.server.assets import service_of
 from facefusion.server.bodies import ErrorBody, ProgressBody, told_time
 from facefusion.server.jobs import JobPath
 from facefusion.server.problems import documented, for_clients
+from facefusion.wording import counted
 
 if TYPE_CHECKING:
     from facefusion.server.state import Service
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1", tags=["jobs"])
 LOOK_S = 0.5
 PING_S = 15
+KNOWN_S = 30.0
+"""How often it is asked whether a key still opens anything."""
+MOST = 500
+"""Streams of a tenant."""
 _BY = re.compile(r" by [^ ,]+(?=,|$)")
 Seen = tuple[OrderView, tuple[tuple[int, float, str], ...]]
 
@@ -43,9 +50,27 @@ class Hub:
         self._service = service
         self._watched: dict[tuple[str, str], _Watched] = {}
 
-    async def follow(self, tenant: str, order_id: str, after: int) -> AsyncIterator[dict[str, Any]]:
-        """What happens to an order from now on, until it is over or deleted."""
-        key = tenant, order_id
+    def check_room(self, tenant: str) -> None:
+        """Refuse one who listens to so much that connections for others become few.
+
+        Raises
+        ------
+        LimitReached
+        """
+        count = sum(watched.listeners for (whose, _), watched in self._watched.items() if whose == tenant)
+        if count >= MOST:
+            raise LimitReached(
+                f"{counted(count, 'stream of events is', 'streams of events are')} open.", "Close some of them.", 5.0,
+                "streams",
+            )  # fmt: skip
+
+    async def follow(
+        self, tenant: str, order_id: str, after: int, identify: Callable[[], object] = lambda: None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """What happens to an order from now on, until it is over or deleted, or until whoever listens is not known any
+        more (`identify` raises).
+        """
+        key, known_at = (tenant, order_id), time.monotonic()
         watched = self._watched.setdefault(key, _Watched())
         watched.listeners += 1
         if watched.task is None:
@@ -79,7 +104,16 @@ class Hub:
                         yield _event("status", {"status": view.status, "error": error and error.model_dump()})
                     if view.is_over:
                         return
-                await watched.wait(version)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(watched.wait(version), KNOWN_S)
+                if time.monotonic() - known_at >= KNOWN_S:
+                    try:
+                        await run_in_threadpool(identify)
+                    except AccessRefused:
+                        return
+                    except FaceFusionError:  # the store is away for a moment
+                        continue
+                    known_at = time.monotonic()
         finally:
             watched.listeners -= 1
             if not watched.listeners:
@@ -162,4 +196,7 @@ async def events(
     service = service_of(request)
     await run_in_threadpool(service.ledger.get_order, principal.tenant, job_id)
     hub: Hub = request.app.state.hub
-    return EventSourceResponse(hub.follow(principal.tenant, job_id, int(last or 0)), ping=PING_S)
+    hub.check_room(principal.tenant)
+    return EventSourceResponse(
+        hub.follow(principal.tenant, job_id, int(last or 0), request.state.identify), ping=PING_S
+    )

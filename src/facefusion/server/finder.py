@@ -14,6 +14,8 @@ from facefusion.server.problems import noted
 from facefusion.server.state import Service
 
 T = TypeVar("T")
+MOST = 32
+"""Looks that wait or go on at the same time."""
 
 
 class Finder(ABC, Generic[T]):
@@ -61,8 +63,9 @@ class Finder(ABC, Generic[T]):
     def begin(self, asset: Asset) -> None:
         """Look beside the caller, where nobody does so already."""
         with self._lock:
-            is_new = asset.id not in self._busy
-            self._busy.add(asset.id)
+            is_new = asset.id not in self._busy and len(self._busy) < MOST  # who asks again is served then
+            if is_new:
+                self._busy.add(asset.id)
         if is_new:
             threading.Thread(target=self.find_out, args=(asset,), name=self.record, daemon=True).start()
 

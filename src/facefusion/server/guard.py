@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import re
 import secrets
@@ -21,6 +22,8 @@ from facefusion.wording import counted
 
 BODY_BYTES = 1_000_000
 """Largest body that is no file."""
+BODY_VALUES = 30_000
+"""As many values are in it: ids of that length are fewer, and telling what is wrong with each of more takes long."""
 FILES = re.compile(r"/v1/(assets|uploads(/[^/]*)?)/?")
 """Where files come in; they are counted there."""
 IDLE_S = 30.0
@@ -127,7 +130,7 @@ class Guard:
         """Refuse names that are not ours: a page elsewhere may have its own name lead here (DNS rebinding)."""
         name = _header(scope, b"host")
         host = re.sub(r":\d+$", "", name).strip("[]").lower()
-        if host in self._hosts or (self._is_any and re.fullmatch(r"[0-9.]+|[0-9a-f:]+", host)):
+        if host in self._hosts or (self._is_any and _is_address(host)):
             return
         raise ServiceError(
             f"This service is not called {host or 'nothing'}.", "Use its address; whoever runs it can add the name.",
@@ -151,6 +154,7 @@ class _Body:
     def __init__(self, receive: Receive, is_file: bool) -> None:
         self._receive, self._is_file = receive, is_file
         self._count, self._began, self._is_whole = 0, time.monotonic(), False
+        self._values = 0
         self.problem: ServiceError | None = None
 
     def announce(self, length: str) -> None:
@@ -181,14 +185,27 @@ class _Body:
             return message
         self._count += len(message.get("body", b""))
         self._is_whole = not message.get("more_body", False)
-        if not self._is_file and self._count > BODY_BYTES:
-            raise TooLarge(f"A body has up to {counted(BODY_BYTES, 'byte')} here.", "Send files to POST /v1/assets.")
+        if not self._is_file:
+            self._values += message.get("body", b"").count(b",")
+            if self._count > BODY_BYTES:
+                raise TooLarge(
+                    f"A body has up to {counted(BODY_BYTES, 'byte')} here.", "Send files to POST /v1/assets."
+                )
+            if self._values > BODY_VALUES:
+                raise TooLarge(f"A body has up to {counted(BODY_VALUES, 'value')} here.", "Ask for less at once.")
         passed_s = time.monotonic() - self._began
         if passed_s > SLOW_AFTER_S and self._count < SLOWEST * passed_s and not self._is_whole:
             raise ServiceError(
                 "The body comes too slowly.", "Use /v1/uploads, which goes on where it was.", code="slow", status=408
             )
         return message
+
+
+def _is_address(host: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(host))
+    except ValueError:
+        return False
 
 
 def _stopping() -> ServiceError:
@@ -226,6 +243,8 @@ def _note(scope: Scope, status: int, request_id: str) -> None:
     is_telling = scope["method"] not in ("GET", "HEAD", "OPTIONS") or status in (401, 403)
     is_file = template.startswith(("/v1/assets/{", "/v1/jobs/{asset")) or template.endswith(("/report", "/faces"))
     if service is None or not (is_telling or is_file) or template == "-":
+        return
+    if principal is None and status not in (401, 403):  # strangers do not fill the log; who guesses keys is slowed down
         return
     params = scope.get("path_params") or {}
     objects = ",".join(str(value) for value in params.values() if re.fullmatch(r"[\w.-]{1,63}", str(value)))

@@ -148,6 +148,12 @@ def build_router() -> APIRouter:
             raise RecipeError(
                 f"That makes {counted(len(groups) * len(body.targets), 'job')}.", f"Ask for up to {MAX_BATCH} at once."
             )
+        most = service.config.quotas.open_jobs
+        if most and len(groups) * len(body.targets) > most:  # before anything is looked at
+            raise LimitReached(
+                f"That makes {counted(len(groups) * len(body.targets), 'job')}, and {most} may be open at once.",
+                "Ask for fewer at once.", 0.0, "open_jobs",
+            )  # fmt: skip
         batch, shared, made = new_id(), plain(body.recipe), []
         for group in groups:
             for target in body.targets:

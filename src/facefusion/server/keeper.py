@@ -89,6 +89,9 @@ class Keeper:
                 is_sent = webhooks.deliver_next(self._service.ledger, self._service.config.allow_private_webhooks)
             except FaceFusionError:
                 is_sent = False
+            except Exception as error:  # of one message; it is due again, and those of others are not kept waiting
+                log.error("a message could not be sent: %s", type(error).__name__, exc_info=error)
+                is_sent = False
             if not is_sent:
                 self._is_over.wait(LOOK_S * 5)
 

@@ -226,7 +226,7 @@ def _preview(service: Service, finder: PeopleFinder, tenant: str, body: Any, kin
         "Cache-Control": "no-store", "Content-Security-Policy": CSP_OF_FILES,
     }  # fmt: skip
     if notes:
-        headers["FaceFusion-Notes"] = " ".join(notes).encode("ascii", "replace").decode()
+        headers["FaceFusion-Notes"] = " ".join(" ".join(notes).split()).encode("ascii", "replace").decode()
     return Response(content, headers=headers, media_type=f"image/{kind}")
 
 

@@ -175,7 +175,8 @@ class _Clerk:
         with warnings.catch_warnings():  # they are kept with the plan
             warnings.simplefilter("ignore")
             submitted = self._jobs.submit(self._recipe(order), tenant=order.tenant)
-        outcome = {"notes": self._without_files(order, self._ledger.get(submitted.job.id).plan.notes)}
+        plan = self._ledger.get(submitted.job.id).plan
+        outcome = {"notes": self._without_files(order, plan.notes), "policy": plan.verdict.as_dict()}
         self._ledger.change_order(order.id, self._owner, job_id=submitted.job.id, status="running", outcome=outcome)
         log.info("order is planned", extra={"order": order.id, "job": submitted.job.id})
         now = self._ledger.keep_order(order.id, self._owner, LEASE_S)
@@ -204,7 +205,8 @@ class _Clerk:
         job = self._ledger.get(order.job_id)
         if order.outcome.get("is_retried") and job.status in ("failed", "cancelled"):
             self._jobs.retry(order.job_id)
-            self._ledger.change_order(order.id, self._owner, status="running", outcome={})
+            outcome = {name: told for name, told in order.outcome.items() if name != "is_retried"}
+            self._ledger.change_order(order.id, self._owner, status="running", outcome=outcome)
         elif job.status == "failed":
             from facefusion.jobs.local import failure_of
 
@@ -297,6 +299,7 @@ class _Clerk:
             "report": reports,
             "frames": merged.frame_count,
             "changed": merged.changed_frame_count,
+            "policy": merged.verdict.as_dict(),
         }
         failure = merged.failure
         error = {} if failure is None else {"code": failure.code, "message": failure.message, "hint": failure.hint}
@@ -311,7 +314,8 @@ class _Clerk:
         told = noted(error, f"order {order.id}", "Tell who runs this service the id of the job.")
         told = dict(zip(told, self._without_files(order, tuple(told.values())), strict=True))
         with suppress(LeaseLost):
-            self._end(order, "failed", order.outcome, told)
+            now = self._ledger.keep_order(order.id, self._owner, LEASE_S)  # with what its plan said
+            self._end(now, "failed", now.outcome, told)
 
     def _end(
         self,

@@ -100,12 +100,16 @@ def look(path: str, sidecar: str, signing: Signing, is_marked: bool) -> dict[str
     "/assets/{asset_id}/provenance", response_model=ProvenanceBody, summary="How a file was made",
     responses=documented(404),
 )  # fmt: skip
-def provenance(
+async def provenance(
     request: Request, asset_id: AssetPath, principal: Principal = Depends(allows("assets:read"))
 ) -> ProvenanceBody:
     """What its manifest says, and whether the file was changed since it was signed."""
     service = service_of(request)
-    asset = service.ledger.get_asset(principal.tenant, asset_id)
+    return await service.take_time(_provenance, service, principal.tenant, asset_id)
+
+
+def _provenance(service: Service, tenant: str, asset_id: str) -> ProvenanceBody:
+    asset = service.ledger.get_asset(tenant, asset_id)
     with ExitStack() as stack:
         try:
             path = stack.enter_context(service.storage.local(asset.key))
@@ -115,7 +119,7 @@ def provenance(
         site = service.config.backend.policy
         found = service.studio.call(look, VERIFY_S, str(path), str(sidecar or ""), site.signing, site.is_marked)
     if found["state"] == "marked-only" and found["is_own"]:
-        found["job"] = service.jobs.find_marked(found["watermark"], principal.tenant)
+        found["job"] = service.jobs.find_marked(found["watermark"], tenant)
     return ProvenanceBody(**found)
 
 

@@ -14,7 +14,15 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi import Path as FromPath
 from starlette.concurrency import run_in_threadpool
 
-from facefusion.errors import Conflict, FaceFusionError, KindRefused, RequestRefused, ServiceError, TooLarge
+from facefusion.errors import (
+    Conflict,
+    FaceFusionError,
+    KindRefused,
+    LimitReached,
+    RequestRefused,
+    ServiceError,
+    TooLarge,
+)
 from facefusion.jobs.ledger import Upload
 from facefusion.jobs.storage import hash_file
 from facefusion.server.access import Principal, allows
@@ -29,6 +37,8 @@ from facefusion.workplace import take
 router = APIRouter(prefix="/v1", tags=["uploads"])
 VERSION = "1.0.0"
 EXPIRES_S = 24 * 3600.0
+OPEN_UPLOADS = 1000
+"""Uploads of a tenant that are begun and not done."""
 EXTENSIONS = "creation,creation-with-upload,expiration,termination"
 ASSET = "FaceFusion-Asset"
 UploadPath = Annotated[str, FromPath(pattern=r"^[0-9a-f]{32}$")]
@@ -83,9 +93,17 @@ async def create(
 ) -> None:
     """`Upload-Length` says how long the file is; it is refused now if that is too long."""
     service, size = service_of(request), int(length)
+    for name in ("Upload-Concat", "Upload-Defer-Length"):
+        if name in request.headers:
+            raise RequestRefused(f"{name} is of an extension that is not spoken here.", "See OPTIONS /v1/uploads.")
     if not size:
         raise RequestRefused("An empty file is no asset.", "Send one with bytes.")
     await run_in_threadpool(room_for, service, principal.tenant, size)
+    if await run_in_threadpool(service.ledger.open_uploads, principal.tenant) >= OPEN_UPLOADS:
+        raise LimitReached(
+            f"{counted(OPEN_UPLOADS, 'upload is', 'uploads are')} begun and not done.",
+            "Go on with them, or take them away.", 60.0, "uploads",
+        )  # fmt: skip
     now = service.ledger.now()
     upload = Upload(
         new_id(), principal.tenant, shown_name(_filename(metadata)), size, "", now, now + EXPIRES_S

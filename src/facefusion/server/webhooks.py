@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import json
@@ -21,9 +22,10 @@ from facefusion.jobs.ledger import Delivery, Ledger
 DELAYS_S = (10.0, 60.0, 300.0, 1800.0, 7200.0, 21600.0)
 """Waits before the tries that follow the first."""
 TIMEOUT_S = 15.0
+WHOLE_S = 30.0
+"""However little comes of an answer at a time, all of it takes no longer: others wait for their messages."""
 CLAIM_S = 60.0
 """A message that was taken up and of which nothing was recorded is due again."""
-READ_BYTES = 4096
 _PORTS = (443, 8443)
 
 
@@ -37,8 +39,10 @@ def check_url(url: str, allow_private: bool = False) -> None:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise RecipeError(f"This is no address for a webhook: {error}.", "Use https://HOST/PATH.") from error
+        httpx.URL(url)  # what sends has to understand it, too
+    except (ValueError, httpx.InvalidURL) as error:
+        why = str(error).rstrip(".")
+        raise RecipeError(f"This is no address for a webhook: {why}.", "Use https://HOST/PATH.") from error
     if parts.username or parts.password:
         raise RecipeError("An address of a webhook has no user and password.", "Put what you need into its path.")
     if not parts.hostname or parts.fragment:
@@ -126,39 +130,40 @@ def send(delivery: Delivery, allow_private: bool = False) -> str:
     -------
     What came of it, beginning with ``2`` where it arrived.
     """
-    parts = urlsplit(delivery.url)
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
         check_url(delivery.url, allow_private)
-        address = resolve(host, port, allow_private)
+        url = httpx.URL(delivery.url)
+        name = url.raw_host.decode("ascii")
+        address = resolve(name, url.port or (443 if url.scheme == "https" else 80), allow_private)
     except FaceFusionError as error:
         return error.message
     # The address that was checked is the one that is connected to; the name is kept for TLS and the Host header.
-    pinned = httpx.URL(delivery.url).copy_with(host=address)
     at = int(time.time())
-    headers = {
-        "Host": parts.netloc,
-        "Content-Type": "application/json",
-        "User-Agent": "FaceFusion",
-        "FaceFusion-Delivery": delivery.id,
-        "FaceFusion-Signature": sign(delivery.secret, at, delivery.body),
-    }
     try:
-        with (
-            httpx.Client(
-                timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, verify=ssl.create_default_context()
-            ) as client,
-            client.stream(
-                "POST", pinned, content=delivery.body.encode(), headers=headers, extensions={"sni_hostname": host}
-            ) as answer,
-        ):
-            for count, _ in enumerate(answer.iter_raw(READ_BYTES)):
-                if count:
-                    break  # nobody needs what it says
-            return f"{answer.status_code} {answer.reason_phrase}".strip()
+        headers = {
+            "Host": url.netloc.decode("ascii"),
+            "Content-Type": "application/json",
+            "User-Agent": "FaceFusion",
+            "FaceFusion-Delivery": delivery.id,
+            "FaceFusion-Signature": sign(delivery.secret, at, delivery.body),
+        }
+        return asyncio.run(_post(url.copy_with(host=address), delivery.body.encode(), headers, name))
+    except TimeoutError:
+        return f"It did not answer within {WHOLE_S:.0f} s."
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         return f"{type(error).__name__}: {error}"[:200].rstrip(": ")
+
+
+async def _post(url: httpx.URL, body: bytes, headers: Mapping[str, str], name: str) -> str:
+    """Send a message; the status of the answer."""
+    async with (
+        asyncio.timeout(WHOLE_S),
+        httpx.AsyncClient(
+            timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, verify=ssl.create_default_context()
+        ) as client,
+        client.stream("POST", url, content=body, headers=headers, extensions={"sni_hostname": name}) as answer,
+    ):  # nobody needs what it says
+        return f"{answer.status_code} {answer.reason_phrase}".strip()
 
 
 def deliver_next(ledger: Ledger, allow_private: bool = False) -> bool:

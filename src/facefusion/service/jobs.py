@@ -17,7 +17,7 @@ from facefusion.jobs.stored import Merged
 from facefusion.jobs.sweep import Swept
 from facefusion.models.store import OnBytes, ignore_bytes
 from facefusion.packed import pack, unpack
-from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
+from facefusion.pipeline.progress import NEVER, CancelToken, OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import Outcome
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.service.backend import Backend
@@ -144,6 +144,7 @@ class Jobs:
         job_id: str,
         execution: Mapping[str, Any] | None = None,
         on_progress: OnProgress = ignore_progress,
+        cancel: CancelToken = NEVER,
     ) -> Outcome:
         """Bring a job to its end: do what is left of it on this machine, or follow the workers and fetch the output.
 
@@ -156,6 +157,9 @@ class Jobs:
         on_progress
             Called now and then.
 
+        cancel
+            Ends it, or the following of workers; the job can go on later.
+
         Raises
         ------
         SegmentFailed, JobMismatch, JobError, QualityTooLow, Stopped
@@ -163,9 +167,9 @@ class Jobs:
         """
         job = self.store.get(job_id)
         if job.is_shared and self.backend.is_cluster:
-            return self._follow(job, on_progress)
+            return self._follow(job, cancel.watched(on_progress))
         return self.local.run(
-            job_id, self.backend.worker_count, self.backend.memory_bytes, on_progress, dict(execution or {})
+            job_id, self.backend.worker_count, self.backend.memory_bytes, on_progress, dict(execution or {}), cancel
         )
 
     def _follow(self, job: Job, on_progress: OnProgress) -> Outcome:
@@ -374,7 +378,15 @@ class Jobs:
         """Take old jobs and stray files away, and offer again what was forgotten."""
         return self.local.sweep(self.backend.keep_days)
 
-    def preview(self, job_id: str, at_s: float, path: Path, is_beside: bool = False) -> Preview:
+    def preview(
+        self,
+        job_id: str,
+        at_s: float,
+        path: Path,
+        is_beside: bool = False,
+        is_exact: bool = False,
+        on_progress: OnProgress = ignore_progress,
+    ) -> Preview:
         """Write a picture of one frame as it will be (`facefusion.service.previews.Previews.of_job`).
 
         Parameters
@@ -387,12 +399,16 @@ class Jobs:
             Picture to write.
         is_beside
             Whether the frame before is shown too, on the left.
+        is_exact
+            Whether faces are found in the whole target first, where the job has no tracks or none any more.
+        on_progress
+            Called meanwhile.
 
         Raises
         ------
         RecipeError, UnknownJob, JobError, JobMismatch, OutputRefused
         """
-        return self.previews.write_of_job(self.local, job_id, at_s, path, is_beside)
+        return self.previews.write_of_job(self.local, job_id, at_s, path, is_beside, is_exact, on_progress)
 
     def picture(self, job_id: str, at_s: float = 0.0, is_beside: bool = False) -> Picture:
         """The same as a value that holds the pixels.

@@ -7,29 +7,22 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from facefusion.errors import MediaError, MediaUnreadable, OutputRefused, RecipeError
-from facefusion.jobs.provenance import told_recipe
+from facefusion.jobs.provenance import sign_alone
 from facefusion.media.camera import Camera, Recorder
 from facefusion.media.files import Named
 from facefusion.media.writer import check_clip_output
-from facefusion.pipeline.inputs import hash_of
 from facefusion.pipeline.live import Live, Newest
-from facefusion.pipeline.plan import check_paths, find_models, hashes_of_models
+from facefusion.pipeline.plan import check_paths
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
-from facefusion.pipeline.resolved import resolve
 from facefusion.pipeline.runner import COMMENT
-from facefusion.policy.mark import without_job
-from facefusion.policy.provenance import drop_sidecar, sidecar_of, sign
 from facefusion.policy.site import NO_POLICY, SitePolicy
-from facefusion.policy.statement import Model, Statement, Target
 from facefusion.recipe import Recipe
 from facefusion.types.frame import Frame
-from facefusion.writing import save_bytes
 
 NOBODY = "Nobody was seen, so nothing was changed."
 STOPPED = "It was stopped before its time; what was recorded until then is kept."
@@ -134,7 +127,7 @@ def record(
     counted = _Counted()
 
     def finish(made: Path) -> None:
-        _sign(made, output, recipe, policy, bool(counted.changed))
+        sign_alone(made, output, recipe, policy, bool(counted.changed))
 
     with Live(recipe, policy) as live, ExitStack() as stack:
         rate: Fraction | None = None
@@ -176,25 +169,6 @@ def record(
             str(output), width, height, counted.frames, counted.changed, dropped, len(counted.people),
             round(counted.length_s, 3), round(counted.frames_per_s, 2), live.latency, models, notes,
         )  # fmt: skip
-
-
-def _sign(made: Path, output: Path, recipe: Recipe, policy: SitePolicy, is_changed: bool) -> None:
-    """The last thing that is done to a recording before it has its name."""
-    drop_sidecar(output)
-    if policy.signing.is_off:
-        return
-    specs = find_models(recipe).every
-    hashes = hashes_of_models(recipe, specs)
-    models = tuple(Model(spec.key, spec.licence, hashes[spec.key]) for spec in specs)
-    hides = resolve(recipe).is_private
-    sources = () if hides else tuple(dict.fromkeys(hash_of(path) for path in recipe.source_paths))
-    told = told_recipe(recipe, hides)
-    mark = str(without_job()) if policy.is_marked and is_changed else ""
-    statement = Statement(datetime.now(UTC), models, told, Target(), sources, is_changed, hides, watermark=mark)
-    sign(made, statement, policy.signing.signer(), output)
-    if sidecar_of(made).exists():
-        save_bytes(sidecar_of(output), sidecar_of(made).read_bytes())
-        sidecar_of(made).unlink()
 
 
 class _Counted:

@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from facefusion.errors import RecipeError
 from facefusion.jobs.once import render_target
 from facefusion.media.files import Named, translate_os_error
@@ -18,32 +16,10 @@ from facefusion.pipeline.progress import OnProgress, ignore_progress
 from facefusion.pipeline.runner import analyse_target
 from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import Recipe
+from facefusion.service.export import Format, Layout, check_export, export, format_of
 from facefusion.service.values import Finished
-from facefusion.types.track import Track, Tracks
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A person as followed without a break.
-
-    Attributes
-    ----------
-    face, person
-        Number of the track, and of the person behind it: one who comes back has several tracks.
-    frames
-        In which the person is seen.
-    start_s, stop_s
-        When the first of them is shown, and the last.
-    size_px
-        Height of the face in the middle of its frames.
-    """
-
-    face: int
-    person: int
-    frames: int
-    start_s: float
-    stop_s: float
-    size_px: int
+from facefusion.service.who import PersonSeen, people_of
+from facefusion.types.track import Tracks
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +29,22 @@ class Analysed:
     Attributes
     ----------
     output
-        The tracks file.
+        The file: tracks, or data for other programs.
+    format
+        What it is: ``tracks``, or one of `facefusion.service.export`.
     frames, shots
         Of the target.
     people
-        Most prominent first.
+        By number; 0 is the most prominent.
     analyse_s
         Wall time in seconds.
     """
 
     output: str
+    format: str
     frames: int
     shots: int
-    people: tuple[Seen, ...]
+    people: tuple[PersonSeen, ...]
     analyse_s: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -74,20 +53,28 @@ class Analysed:
 
 
 def analyse(
-    recipe: Recipe, path: Path, on_progress: OnProgress = ignore_progress, reads: Sequence[Named] = ()
+    recipe: Recipe,
+    path: Path,
+    on_progress: OnProgress = ignore_progress,
+    reads: Sequence[Named] = (),
+    kind: Format | None = None,
+    layouts: Sequence[Layout] = ("5",),
+    has_embeddings: bool = False,
 ) -> Analysed:
-    """Pass 1: find and follow faces, and write the tracks.
+    """Pass 1: find and follow faces, and write the tracks, or what they say as data for other programs.
 
     Parameters
     ----------
     recipe
         Its target, and how faces are found.
     path
-        Tracks file to write.
+        File to write: what the ending says (`facefusion.service.export.ENDINGS`), else a tracks file.
     on_progress
         Called now and then.
     reads
         Other files that must not be written over, such as the configuration.
+    kind, layouts, has_embeddings
+        As in `facefusion.service.export.export`.
 
     Raises
     ------
@@ -96,16 +83,24 @@ def analyse(
     """
     if recipe.target_path == Path():
         raise RecipeError("No target is given.", "Name a photo or clip with --target.")
+    kind = kind or format_of(path)
+    if kind is None and has_embeddings:
+        raise RecipeError("A tracks file holds embeddings anyway.", "Name a format with --format, such as jsonl.")
+    if kind is not None:
+        check_export(path, kind, layouts, has_embeddings)
     check_models(recipe, is_rendering=False)
-    check_paths(recipe, writes=[("tracks file", path)], reads=reads)
+    check_paths(recipe, writes=[("tracks file" if kind is None else "output", path)], reads=reads)
     began = time.perf_counter()
     tracks = analyse_target(recipe, on_progress=on_progress)
-    try:
-        tracks.save(path)
-    except OSError as error:
-        raise translate_os_error(error, path) from error
-    seen = tuple(_seen(tracks, track) for track in tracks.tracks)
-    return Analysed(str(path), len(tracks.pts), len(tracks.cuts), seen, round(time.perf_counter() - began, 3))
+    if kind is not None:
+        export(tracks, path, kind, layouts, has_embeddings, recipe.target_path.name)
+    else:
+        try:
+            tracks.save(path)
+        except OSError as error:
+            raise translate_os_error(error, path) from error
+    took_s = round(time.perf_counter() - began, 3)
+    return Analysed(str(path), kind or "tracks", len(tracks.pts), len(tracks.cuts), people_of(tracks), took_s)
 
 
 def render(
@@ -135,14 +130,3 @@ def render(
     """
     check_paths(recipe, reads=[("tracks file", path), *reads])
     return Finished.of(render_target(recipe, Tracks.load(path), on_progress, policy))
-
-
-def _seen(tracks: Tracks, track: Track) -> Seen:
-    def time_of(row: int) -> float:
-        return round(float((int(tracks.pts[row]) - int(tracks.pts[0])) * tracks.time_base), 3)
-
-    middle = len(track.frames) // 2
-    return Seen(
-        track.track_id, tracks.person_of(track.track_id), len(track.frames), time_of(int(track.frames[0])),
-        time_of(int(track.frames[-1])), round(float(np.ptp(track.meshes[middle][:, 1]))),
-    )  # fmt: skip

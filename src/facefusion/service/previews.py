@@ -61,7 +61,7 @@ _NOT_OF_TRACKS = (
     "output_video_encoder", "output_video_preset", "output_video_quality", "output_audio", "drop_tracks",
     "output_audio_encoder", "output_audio_quality", "output_audio_volume",
     "output_image_scale", "output_video_scale", "keep_metadata", "allow_empty", "execution_batch_size",
-    "execution_precision", "segment_s",
+    "execution_precision", "segment_s", "mask_path", "layer_path",
 )  # fmt: skip
 """Options that say nothing about where faces are. One that is forgotten here costs time and nothing else."""
 _NOT_OF_CASTS = (
@@ -70,7 +70,7 @@ _NOT_OF_CASTS = (
     "output_video_encoder", "output_video_preset", "output_video_quality", "output_audio", "drop_tracks",
     "output_audio_encoder", "output_audio_quality", "output_audio_volume",
     "output_image_scale", "output_video_scale", "output_video_fps", "keep_metadata", "allow_empty", "segment_s",
-    "strict",
+    "strict", "mask_path", "layer_path",
 )  # fmt: skip
 """The same of what says nothing about processors and sources."""
 
@@ -255,16 +255,37 @@ class Previews:
             str(path), picture.time_s, width, height, picture.is_changed, picture.is_beside, picture.notes
         )  # fmt: skip
 
-    def write_of_job(self, jobs: LocalJobs, job_id: str, at_s: float, path: Path, is_beside: bool = False) -> Preview:
-        """`of_job` and `write`; an input that changes meanwhile leaves no picture."""
+    def write_of_job(
+        self,
+        jobs: LocalJobs,
+        job_id: str,
+        at_s: float,
+        path: Path,
+        is_beside: bool = False,
+        is_exact: bool = False,
+        on_progress: OnProgress = ignore_progress,
+    ) -> Preview:
+        """`of_job` and `write`; an input that changes meanwhile leaves no picture.
+
+        Where it is to be exact and the job has no tracks (any more), faces are found in the whole target first.
+        """
         _check_time(at_s)
-        self.check(path, build_recipe(jobs.store.get(job_id).recipe))
+        job = jobs.store.get(job_id)
+        recipe = build_recipe(job.recipe)
+        self.check(path, recipe)
+        if is_exact and (job.status == "done" or jobs.store.joined(job_id) is None):
+            self.find_all(recipe, on_progress)
         picture, check = self._of_job(jobs, job_id, at_s, is_beside)
         return self.write(picture, path, check)
 
     def learn(self, recipe: Recipe, on_progress: OnProgress = ignore_progress) -> Tracks:
         """Find the faces of a whole target, once; every preview of it is exact and fast from then on."""
         return self._learn(self._settle(recipe)[0], on_progress)
+
+    def find_all(self, recipe: Recipe, on_progress: OnProgress = ignore_progress) -> None:
+        """`learn`, where that makes a preview more exact: not of photos, nor where no faces are wanted."""
+        if not self.faces_of(recipe)[1]:
+            self.learn(recipe, on_progress)
 
     def faces_of(self, recipe: Recipe) -> tuple[Hashable, bool]:
         """What tells recipes apart for which other faces are found, and whether nothing is left to `learn`.
@@ -360,7 +381,7 @@ def needs_whole(recipe: Recipe) -> bool:
     """Whether people are chosen by what only the whole clip tells."""
     by_number = isinstance(recipe.faces, tuple) and recipe.face_selector_mode is None
     by_frame = recipe.face_selector_mode == "reference" and recipe.reference_face_path is None
-    by_track = any(person.track is not None for person in recipe.people)
+    by_track = any(person.track is not None or person.number is not None for person in recipe.people)
     return by_number or by_frame or by_track or bool(recipe.exempt_faces)
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
+from facefusion.types.shown import shown
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -65,6 +66,8 @@ class Crop:
     under: Pixels | None = None
     moment: Fraction = Fraction(0)
 
+    __repr__ = shown
+
     def visible(self) -> Pixels:
         """What is seen: the frame with the layer over it."""
         if self.under is None:
@@ -118,6 +121,8 @@ class SourceFace:
     pixels: Pixels
     face: Face
 
+    __repr__ = shown
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inspection:
@@ -142,3 +147,5 @@ class Inspection:
     own: FloatArray
     shares: dict[str, float]
     photos: tuple[float, ...]
+
+    __repr__ = shown

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.types.shown import shown
 from facefusion.types.topology import MESH_TO_68, POINT_COUNT, five_from_68
 
 FloatArray = npt.NDArray[np.float32]
@@ -32,6 +33,8 @@ class Detection:
     box: FloatArray
     points: FloatArray
     score: float
+
+    __repr__ = shown
 
     @property
     def size_px(self) -> float:
@@ -103,6 +106,8 @@ class Face:
     beside: tuple[FloatArray, ...] = ()
     black: FloatArray | None = None
     proportions: FloatArray | None = None
+
+    __repr__ = shown
 
     def __post_init__(self) -> None:
         if self.mesh.shape != (POINT_COUNT, 3):

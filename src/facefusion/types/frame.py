@@ -8,7 +8,10 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.types.shown import shown
+
 Pixels = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +41,8 @@ class Frame:
     time_base: Fraction
     native: object = None
     duration: int = 0
+
+    __repr__ = shown
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.shape[2] != 3 or self.pixels.dtype != np.uint8:
@@ -92,6 +97,8 @@ class FrameWindow:
     at: int
     moment: Fraction = Fraction(0)
 
+    __repr__ = shown
+
     @property
     def now(self) -> Frame:
         """The frame in the middle."""
@@ -110,11 +117,25 @@ class RenderedFrame:
         (h, w, 3) uint8 RGB, the new pixels of ``box``; None where nothing was changed.
     box
         (x0, y0, x1, y1) half-open box in pixels that holds every changed pixel.
+    alpha
+        (h, w) float32, 0 to 1: how far the new pixels of ``box`` cover the target's; None where nobody asked for it.
     """
 
     frame: Frame
     patch: Pixels | None = None
     box: tuple[int, int, int, int] = (0, 0, 0, 0)
+    alpha: FloatArray | None = None
+
+    def with_patch(self, patch: Pixels, box: tuple[int, int, int, int]) -> RenderedFrame:
+        """The same frame with other new pixels in a box that holds the one before; what covers it stays in place."""
+        if self.alpha is None or box == self.box:
+            return RenderedFrame(self.frame, patch, box, self.alpha)
+        alpha = np.zeros(patch.shape[:2], dtype=np.float32)
+        left, top = self.box[0] - box[0], self.box[1] - box[1]
+        alpha[top : top + self.alpha.shape[0], left : left + self.alpha.shape[1]] = self.alpha
+        return RenderedFrame(self.frame, patch, box, alpha)
+
+    __repr__ = shown
 
     @property
     def is_changed(self) -> bool:

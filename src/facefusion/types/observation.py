@@ -19,6 +19,7 @@ from facefusion.documents import border
 from facefusion.errors import TracksError
 from facefusion.types.face import Attributes, read_attributes
 from facefusion.types.rows import Rows, check_column, check_rising, check_shares, find_columns, save_columns
+from facefusion.types.shown import shown
 from facefusion.types.topology import POINT_COUNT
 
 FORMAT = "facefusion-observation-1"
@@ -86,6 +87,8 @@ class Sighting:
     depths: npt.NDArray[np.int8] | None = None
     looks: FloatArray | None = None
     blacks: FloatArray | None = None
+
+    __repr__ = shown
 
     def check(self, frame_count: int) -> None:
         """Refuse columns that do not belong together.
@@ -158,6 +161,8 @@ class Observation:
     cuts: npt.NDArray[np.int64]
     overlaps: bool
     sightings: tuple[Sighting, ...]
+
+    __repr__ = shown
 
     def save(self, path: Path) -> None:
         """Write the file under a temporary name, then rename it."""

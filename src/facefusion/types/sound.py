@@ -8,6 +8,8 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.types.shown import shown
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sound:
@@ -23,6 +25,8 @@ class Sound:
 
     samples: npt.NDArray[np.float32]
     rate: int
+
+    __repr__ = shown
 
     def __post_init__(self) -> None:
         if self.samples.ndim != 2 or self.samples.dtype != np.float32 or self.rate <= 0:

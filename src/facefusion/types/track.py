@@ -6,9 +6,11 @@ Tracks are biometric data. They stay with their job, are deleted with it and are
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
+from html import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.documents import border
-from facefusion.errors import MediaMissing, TracksError
+from facefusion.errors import MediaMissing, RecipeError, TracksError
 from facefusion.types.face import Attributes, Face, Pose, read_attributes
 from facefusion.types.frame import scaled_size
 from facefusion.types.rows import check_column, check_rising, find_columns, save_columns
-from facefusion.types.topology import POINT_COUNT
+from facefusion.types.shown import shown
+from facefusion.types.topology import FACE_OVAL, MESH_TO_68, POINT_COUNT
+from facefusion.wording import counted
 
 SAME_PERSON_COSINE = 0.4
 """Cosine above which ArcFace embeddings show one person; FaceFusion's distance of 0.3."""
@@ -86,6 +90,8 @@ class Track:
     depths: npt.NDArray[np.int8] | None = None
     blacks: npt.NDArray[np.float32] | None = None
     proportions: npt.NDArray[np.float32] | None = None
+
+    __repr__ = shown
 
     def __post_init__(self) -> None:
         count = len(self.frames)
@@ -193,6 +199,18 @@ class Tracks:
         # Of an hour's tracks few have rows in the part that is read.
         object.__setattr__(self, "_seen", tuple(track for track in self.tracks if len(track.frames)))
 
+    def __repr__(self) -> str:
+        begin, end = (float(self.pts[k] * self.time_base) for k in (0, -1)) if len(self.pts) else (0.0, 0.0)
+        people = len(set(self.people)) if self.people else len(self.tracks)
+        return (
+            f"Tracks({self.width} x {self.height} px, {counted(len(self.pts), 'frame')}, {begin:.2f} to {end:.2f} s, "
+            f"{counted(people, 'person', 'people')} in {counted(len(self.tracks), 'track')})"
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: everybody as an outline, and when they are seen. No embedding is in it."""
+        return drawn(self)
+
     def person_of(self, track_id: int) -> int:
         """Number of the person behind a track."""
         if not self.people:
@@ -232,7 +250,7 @@ class Tracks:
             self, width=width, height=height, tracks=tuple(track.scaled(float(scale)) for track in self.tracks)
         )
 
-    def save(self, path: Path, pieces: Iterable[tuple[str, int, npt.NDArray[Any]]] = ()) -> None:
+    def save(self, path: str | os.PathLike[str], pieces: Iterable[tuple[str, int, npt.NDArray[Any]]] = ()) -> None:
         """Write the file under a temporary name, then rename it.
 
         Parameters
@@ -243,6 +261,7 @@ class Tracks:
             Rows of columns that are not in memory (`facefusion.types.rows.absent`): name as ``<track id>.<column>``,
             first row, rows.
         """
+        path = _path(path)
         columns: dict[str, npt.NDArray[Any]] = {"pts": self.pts, "cuts": self.cuts}
         for track in self.tracks:
             for name in (*_COLUMNS, *_OPTIONAL):
@@ -264,7 +283,7 @@ class Tracks:
         save_columns(path, columns, header, pieces)
 
     @classmethod
-    def load(cls, path: Path, rows: tuple[int, int] | None = None, is_mapped: bool = False) -> Tracks:
+    def load(cls, path: str | os.PathLike[str], rows: tuple[int, int] | None = None, is_mapped: bool = False) -> Tracks:
         """Read a file written by `save`.
 
         Parameters
@@ -283,6 +302,7 @@ class Tracks:
         TracksError
             When it is not a tracks file, or a damaged one.
         """
+        path = _path(path)
         if not path.is_file():
             raise MediaMissing(f"There is no tracks file {path}.", "Make one with 'facefusion analyse'.")
         with border(TracksError, f"{path} is damaged", "Analyse the target again."):
@@ -327,3 +347,47 @@ class Tracks:
                 header.get("contract", ""),
                 float(header.get("same_person_cosine", SAME_PERSON_COSINE)),
             )
+
+
+def _path(path: object) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise RecipeError(f"A path is a str or a Path, not {type(path).__name__}.", "Give the name of a tracks file.")
+    return Path(os.fsdecode(os.fspath(path)))
+
+
+SHOWN_TRACKS = 12
+"""Tracks that a page shows; of more it says how many there are."""
+
+
+def drawn(tracks: Tracks) -> str:
+    """Tracks as a piece of a page: for each an outline of the face where it is largest, and a bar where it is seen."""
+    frames = max(len(tracks.pts), 1)
+    rows = []
+    for track in [track for track in tracks.tracks if len(track.frames)][:SHOWN_TRACKS]:
+        row = int(np.argmax(np.ptp(track.meshes[:, :, 1], axis=1)))
+        mesh = np.asarray(track.meshes[row][:, :2])
+        low, size = mesh.min(axis=0), float(np.ptp(mesh, axis=0).max())
+        lines = [FACE_OVAL, *([MESH_TO_68[k] for k in line] for line in _LINES)]
+        paths = "".join(
+            f'<polygon points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in (mesh[list(line)] - low) * 60 / size + 2)}"/>'
+            for line in lines
+        )
+        stretches = np.split(track.frames, np.flatnonzero(np.diff(track.frames) > 1) + 1)
+        bars = "".join(
+            f'<rect x="{one[0] * 400 / frames:.1f}" width="{max(len(one) * 400 / frames, 1):.1f}" height="12"/>'
+            for one in stretches
+        )
+        rows.append(
+            f"<tr><td>{track.track_id}</td><td>{tracks.person_of(track.track_id)}</td><td>"
+            f'<svg width="64" height="64" fill="none" stroke="currentColor">{paths}</svg></td><td>'
+            f'<svg width="400" height="12" fill="currentColor" style="background:#8884">{bars}</svg></td>'
+            f"<td>{counted(len(track.frames), 'frame')}, {size:.0f} px</td></tr>"
+        )
+    more = len(tracks.tracks) - len(rows)
+    head = "<tr><th>track</th><th>person</th><th>face</th><th>seen</th><th></th></tr>"
+    tail = f"<p>and {counted(more, 'more track')}</p>" if more else ""
+    return f"<p>{escape(repr(tracks))}</p><table>{head}{''.join(rows)}</table>{tail}"
+
+
+_LINES = (range(36, 42), range(42, 48), range(48, 60))
+"""Eyes and lips in the 68-point layout."""

@@ -81,6 +81,11 @@ class SyntheticAnonymiser:
                 found.setdefault(tracks.person_of(track.track_id), []).append(track.identity)
         self._identities = {person: np.mean(vectors, axis=0) for person, vectors in found.items()}
 
+    def forget(self) -> None:
+        """See `facefusion.plugins.protocols.ForgetsPeople`."""
+        with self._lock:
+            self._identities, self._people = {}, {}
+
     def _person(self, number: int) -> tuple[MeshSwapper, FloatArray]:
         """The new face of a person and its proportions, made when it is first asked for."""
         with self._lock:

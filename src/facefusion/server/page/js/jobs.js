@@ -3,9 +3,10 @@
 import { Problem, ask, asset, remove, tell } from "./api.js";
 import { rateOf } from "./bin.js";
 import { fill, h, icon, iconButton, keyed, set } from "./dom.js";
-import { bytes, duration, moment, number, percent, t, timecode } from "./i18n.js";
+import { duration, moment, number, percent, t, timecode } from "./i18n.js";
 import { processorName } from "./look.js";
 import { announce, notice, toast } from "./notices.js";
+import { checksGroup, provenanceGroup } from "./provenance.js";
 import { newStep, processor } from "./recipe.js";
 import { state, tellAll } from "./store.js";
 import { stillThere } from "./upload.js";
@@ -257,14 +258,7 @@ function drawDetail() {
     (job.notes ?? []).map((note) => h("p", { class: "note" }, note)));
 
   const report = job.has_report && job.status === "done" ? h("a", { class: "quiet", href: `/v1/jobs/${job.id}/report?format=html`, target: "_blank", rel: "noopener", data: { focus: "report" } }, t("jobs.report")) : null;
-  const lines = [
-    [t("jobs.fact.steps"), chainsOf(job.recipe)],
-    job.models?.length ? [t("jobs.fact.models"), job.models.map((model) => (typeof model === "string" ? model : [model.id, model.version, model.licence].filter(Boolean).join(" "))).join("\n")] : null,
-    output ? [t("jobs.fact.output"), `${output.name} · ${output.width} × ${output.height}${output.duration_s ? ` · ${duration(output.duration_s)}` : ""} · ${bytes(output.bytes)}`] : null,
-    output ? ["SHA-256", output.sha256] : null,
-    [t("jobs.fact.id"), job.id],
-  ].filter((line) => line && line[1]);
-  fill(facts, h("details", { class: "group", open: job.status === "done" }, h("summary", {}, t("jobs.provenance")), h("dl", {}, lines.map(([name, value]) => [h("dt", {}, name), h("dd", { class: name === "SHA-256" || value === job.id ? "mono" : "" }, value)]))), report);
+  fill(facts, checksGroup(job), provenanceGroup(job, chainsOf(job.recipe), draw), report);
 }
 
 /** What is done, in order; people may have chains of their own. */

@@ -32,30 +32,39 @@ function licenceBadge(step) {
   return h("p", { class: "licence" }, icon("warning", 16), h("span", {}, h("strong", {}, words), " ", t("licence.stated", { model: model.id, licence: model.licence || "–" }), model.is_allowed ? "" : ` ${t("licence.refused")}`));
 }
 
-/** A model that is not on the service can be fetched by whoever may. */
-function modelState(step) {
+/** A model that is not on the service can be fetched by whoever may; how far that is, and why it failed, stays on the card. */
+function modelState(step, onhere) {
   const model = licenceOf(step);
   if (!["missing", "failed", "fetching"].includes(model.state) || model.isEngine) return null;
-  const line = h("div", { class: "model-state" });
+  const mayFetch = model.is_allowed && state.session?.scopes.includes("admin");
+  const line = h("div", { class: "model-state", data: { model: model.id } });
+  const begin = async () => {
+    try { await follow(await tell(`/v1/models/${model.id}/fetch`)); } catch (error) { show({ ...model, state: "failed", error }); }
+  };
   const show = (now) => {
-    Object.assign(state.capabilities.models.find((each) => each.id === model.id), now);
-    if (now.state === "here") { toast(t("model.fetched", { model: model.id })); tellAll("look"); line.remove(); return; }
-    const text = now.state === "fetching" ? t("model.fetching", { model: model.id, share: percent(now.total_bytes ? now.fetched_bytes / now.total_bytes : 0) }) : t("model.missing", { model: model.id });
-    const button = h("button", { type: "button", class: "quiet", onclick: async () => {
-      try { await follow(await tell(`/v1/models/${model.id}/fetch`)); } catch (error) { toast(error, { kind: "error" }); show(model); }
-    } }, t("model.fetch"));
-    fill(line, h("span", {}, text), now.state !== "fetching" && model.is_allowed && state.session?.scopes.includes("admin") ? button : null);
+    const known = state.capabilities.models.find((each) => each.id === model.id);
+    if (known) Object.assign(known, now);
+    line.dataset.state = now.state;
+    if (now.state === "here") { toast(t("model.fetched", { model: model.id })); tellAll("look"); onhere(); return; }
+    const share = now.total_bytes ? now.fetched_bytes / now.total_bytes : 0;
+    const label = t("model.fetching", { model: model.id, share: percent(share) });
+    const words = now.state === "failed" ? "model.again" : model.commercial === "yes" ? "model.fetch" : "model.accept";
+    fill(line,
+      now.state === "fetching"
+        ? [h("span", {}, label), h("div", { class: "meter", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": String(Math.round(share * 100)), "aria-label": label }, h("span", { style: { width: `${share * 100}%` } }))]
+        : h("span", {}, t("model.missing", { model: model.id }), mayFetch || !model.is_allowed ? "" : ` ${t("model.ask")}`),
+      now.state === "failed" && now.error ? notice({ ...now.error, detail: now.error.message ?? now.error.detail }) : null,
+      now.state !== "fetching" && mayFetch ? h("button", { type: "button", class: "quiet", data: { focus: "fetch" }, onclick: begin }, t(words)) : null);
   };
   const follow = async (now) => {
     for (show(now); now.state === "fetching"; show(now)) {
-      await wait(1000);
+      await wait(500);
       if (!line.isConnected) return;
-      now = await ask(`/v1/models/${model.id}`);
+      try { now = await ask(`/v1/models/${model.id}`); } catch (error) { if (error.status) throw error; } // it comes without us
     }
-    if (now.error) toast({ ...now.error, detail: now.error.message }, { kind: "error" });
   };
   show(model);
-  if (model.state === "fetching") follow(model).catch(() => {});
+  if (model.state === "fetching") setTimeout(() => follow(model).catch(() => {}));
   return line;
 }
 
@@ -128,7 +137,8 @@ function card({ step, mode }) {
     return element;
   }
   const badge = h("div", { class: "card-licence" });
-  const showBadge = () => fill(badge, licenceBadge(step), modelState(step));
+  const again = () => { const fresh = card({ step, mode }); fresh.dataset.key = element.dataset.key; element.replaceWith(fresh); drawChain(); };
+  const showBadge = () => fill(badge, licenceBadge(step), modelState(step, again));
   showBadge();
   const entries = Object.entries(known.options.properties ?? {});
   const controls = entries.map(([option, schema]) => {

@@ -1,0 +1,277 @@
+"""A sheet of who is who in a target, and a mapping file to fill in, with pictures beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facefusion.errors import NoFaceInTarget, RecipeError, TracksError
+from facefusion.jobs.local import check_target
+from facefusion.media.files import Named, translate_os_error
+from facefusion.media.image import Photo, check_photo_output, read_photo, write_photo
+from facefusion.media.sheet import Row, draw_sheet
+from facefusion.pipeline.clip import read_clip
+from facefusion.pipeline.inputs import hash_of
+from facefusion.pipeline.plan import Kind, Target, check_models, check_paths, find_kind, settled
+from facefusion.pipeline.progress import OnProgress, ignore_progress
+from facefusion.pipeline.runner import analyse_target, check_size
+from facefusion.recipe import Recipe
+from facefusion.service.who import FloatArray, Look, PersonSeen, boxes_of, end_of, looks_of, people_of, time_of
+from facefusion.types.frame import Pixels
+from facefusion.types.track import Tracks
+from facefusion.wording import counted
+from facefusion.writing import save_bytes
+
+MOST = 60
+"""People on a sheet, the most prominent first; all of them are told."""
+LOOKS = 4
+"""Further looks at each."""
+OVERVIEWS = 2
+"""Whole frames on a sheet at most."""
+ROOM = 0.45
+"""Room around a face in its picture, over its longer side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Who is who in a target.
+
+    Attributes
+    ----------
+    output
+        The picture, or None where none was asked for.
+    face_map
+        The mapping file to fill in, or None.
+    pictures
+        Pictures beside it.
+    frames
+        Of the target.
+    length_s
+        Of what was analysed, seconds.
+    people
+        By number.
+    notes
+        Sentences on what is not shown.
+    """
+
+    output: str | None
+    face_map: str | None
+    pictures: tuple[str, ...]
+    frames: int
+    length_s: float
+    people: tuple[PersonSeen, ...]
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def show_people(
+    recipe: Recipe,
+    picture: Path | None = None,
+    face_map: Path | None = None,
+    tracks: Tracks | None = None,
+    on_progress: OnProgress = ignore_progress,
+    reads: Sequence[Named] = (),
+) -> Sheet:
+    """Find out who is who in a target.
+
+    Parameters
+    ----------
+    recipe
+        Its target, and how faces are found.
+    picture
+        Sheet to write; None writes none.
+    face_map
+        Mapping file to write, with a picture of everybody in a folder beside it (``NAME-people``).
+    tracks
+        What an earlier first pass left; None makes them.
+    on_progress, reads
+        As in `facefusion.service.passes.analyse`.
+
+    Raises
+    ------
+    NoFaceInTarget
+    FaceFusionError
+        With nothing written.
+    """
+    recipe = settled(recipe)
+    if recipe.target_path == Path():
+        raise RecipeError("No target is given.", "Name a photo or clip with --target.")
+    if picture is not None:
+        check_photo_output(picture)
+    if face_map is not None and face_map.suffix.lower() != ".toml":
+        raise RecipeError(f"A mapping file cannot be called '{face_map.name}'.", "End it in .toml.")
+    writes = [(what, path) for what, path in (("picture", picture), ("mapping file", face_map)) if path is not None]
+    check_models(recipe, is_rendering=False)
+    check_paths(recipe, writes=writes, reads=reads)
+    kind = find_kind(recipe.target_path)
+    found = tracks if tracks is not None else analyse_target(recipe, on_progress=on_progress)
+    if tracks is not None:
+        check_target(tracks, recipe.target_path, {str(recipe.target_path): hash_of(recipe.target_path)})
+    people = people_of(found)
+    if not people:
+        raise NoFaceInTarget(
+            f"No face is found in {recipe.target_path}.",
+            "Lower --face-detector-score or raise --face-detector-size.",
+        )
+    length_s = end_of(found, len(found.pts) - 1)
+    shown = people[:MOST]
+    notes = (
+        []
+        if len(people) == len(shown)
+        else [f"Pictures are of the first {len(shown)} of {counted(len(people), 'person', 'people')}."]
+    )
+    pictures: list[Path] = []
+    if writes:
+        looks = {one.person: looks_of(found, one, LOOKS + 1) for one in shown}
+        wholes = _crowded(found) if picture is not None else ()
+        crops, frames = _read(recipe, kind, found, looks, wholes)
+        portraits = {
+            number: crops[number, max(own, key=lambda look: look.quality).row] for number, own in looks.items()
+        }
+        if picture is not None:
+            rows = [
+                Row(
+                    one.person,
+                    portraits[one.person],
+                    [crops[one.person, look.row] for look in looks[one.person] if len(looks[one.person]) > 1],
+                    f"Person {one.person}",
+                    words_of(one, len(found.pts)),
+                    [(s.start_s / max(length_s, 1e-6), s.stop_s / max(length_s, 1e-6)) for s in one.stretches],
+                )
+                for one in shown
+            ]
+            overviews = [(frames[row], f"at {time_of(found, row):.2f} s", _boxes_at(found, row)) for row in wholes]
+            said = f"{counted(len(people), 'person', 'people')} in {counted(len(found.pts), 'frame')}, {length_s:.2f} s"
+            said += "; numbers as --faces, --exempt-faces and mapping files take them"
+            sheet = draw_sheet(recipe.target_path.name, said, overviews, rows)
+            write_photo(picture, Photo(sheet, None, None, None))
+        if face_map is not None:
+            pictures = _write_face_map(face_map, recipe, shown, portraits, len(found.pts))
+    return Sheet(
+        None if picture is None else str(picture),
+        None if face_map is None else str(face_map),
+        tuple(map(str, pictures)),
+        len(found.pts),
+        round(length_s, 3),
+        people,
+        tuple(notes),
+    )
+
+
+def words_of(seen: PersonSeen, frame_count: int) -> list[str]:
+    """Where, when, how large and how well somebody is seen, in words."""
+    times = [f"{one.start_s:.2f} to {one.stop_s:.2f} s" for one in seen.stretches]
+    when = ", ".join(times[:3]) + (f" and {len(times) - 3} more" if len(times) > 3 else "")
+    tracks = ", ".join(map(str, seen.tracks[:6])) + (" …" if len(seen.tracks) > 6 else "")
+    return [
+        f"{when}: {seen.frames} of {counted(frame_count, 'frame')}",
+        f"{seen.side}, {seen.size_px} px, quality {seen.quality:.2f}",
+        f"{'track' if len(seen.tracks) == 1 else 'tracks'} {tracks}",
+    ]
+
+
+def _crowded(tracks: Tracks) -> tuple[int, ...]:
+    """Rows of whole frames that together show most people."""
+    rows = np.linspace(0, len(tracks.pts) - 1, min(len(tracks.pts), 400)).round().astype(int)
+    rows = np.unique(rows)
+    seen = {int(row): set[int]() for row in rows}
+    for track in tracks.tracks:
+        for row in np.intersect1d(rows, track.frames):
+            seen[int(row)].add(tracks.person_of(track.track_id))
+    chosen: list[int] = []
+    known: set[int] = set()
+    for _ in range(OVERVIEWS):
+        best = max(seen, key=lambda row: (len(seen[row] - known), -row))
+        if not seen[best] - known:
+            break
+        chosen.append(best)
+        known |= seen[best]
+    return tuple(sorted(chosen))
+
+
+def _boxes_at(tracks: Tracks, row: int) -> list[tuple[int, tuple[float, float, float, float]]]:
+    """Everybody in a frame: number and box."""
+    found = []
+    for track in tracks.tracks:
+        at = track.find(row)
+        if at is not None:
+            left, top, right, bottom = (float(v) for v in boxes_of(track.meshes[at : at + 1])[0])
+            found.append((tracks.person_of(track.track_id), (left, top, right, bottom)))
+    return found
+
+
+def _read(
+    recipe: Recipe, kind: Kind, tracks: Tracks, looks: Mapping[int, Sequence[Look]], wholes: Sequence[int]
+) -> tuple[dict[tuple[int, int], Pixels], dict[int, Pixels]]:
+    """Pictures of people by number and row, and whole frames by row; every frame is read once."""
+    crops: dict[tuple[int, int], Pixels] = {}
+    frames: dict[int, Pixels] = {}
+    for row in sorted({*wholes, *(look.row for own in looks.values() for look in own)}):
+        pixels = _frame(recipe, kind, tracks, row)
+        check_size(tracks, Target(pixels.shape[1], pixels.shape[0]), recipe.target_path)
+        if row in wholes:
+            frames[row] = pixels
+        for number, own in looks.items():
+            for look in own:
+                if look.row == row:
+                    crops[number, row] = _around(pixels, look.box)
+    return crops, frames
+
+
+def _frame(recipe: Recipe, kind: Kind, tracks: Tracks, row: int) -> Pixels:
+    if kind == "photo":
+        return read_photo(recipe.target_path, recipe.allow_8bit).pixels
+    pts = int(tracks.pts[row])
+    for frame in read_clip(recipe, span=(pts, pts + 1)):
+        return frame.pixels
+    raise TracksError(f"The tracks were made from another file than {recipe.target_path} is.", "Analyse it again.")
+
+
+def _around(pixels: Pixels, box: FloatArray) -> Pixels:
+    """A square around a face; at the picture's edge it is smaller."""
+    height, width = pixels.shape[:2]
+    x, y = (float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2)
+    reach = max(float(box[2] - box[0]), float(box[3] - box[1])) * (0.5 + ROOM)
+    low_x, low_y = (max(min(int(v - reach), limit - 1), 0) for v, limit in ((x, width), (y, height)))
+    high_x, high_y = (min(max(int(v + reach) + 1, 1), limit) for v, limit in ((x, width), (y, height)))
+    return pixels[low_y : max(high_y, low_y + 1), low_x : max(high_x, low_x + 1)].copy()
+
+
+def _write_face_map(
+    path: Path, recipe: Recipe, people: Sequence[PersonSeen], portraits: Mapping[int, Pixels], frame_count: int
+) -> list[Path]:
+    """A mapping file in which nobody is changed yet, and a picture of everybody in a folder beside it."""
+    folder = path.with_name(f"{path.stem}-people")
+    lines = [
+        f"# Who is in {_plain(recipe.target_path.name)}, and whose face they get: see docs/selection.md.",
+        "# Take away the # before a person's three lines, and name the photos; the others stay as they are.",
+        f"# Then: facefusion run -t TARGET -o OUTPUT --face-map {_plain(path.name)}",
+        "",
+    ]
+    try:
+        folder.mkdir(exist_ok=True)
+        made = []
+        for one in people:
+            made.append(folder / f"{one.person}.png")
+            write_photo(made[-1], Photo(portraits[one.person], None, None, None))
+            lines += [f"# {_plain(line)}" for line in words_of(one, frame_count)]
+            lines += [
+                f"# picture: {_plain(folder.name)}/{one.person}.png",
+                "#[[person]]", f"#person = {one.person}", '#sources = ["PHOTO.jpg"]', "",
+            ]  # fmt: skip
+        save_bytes(path, "\n".join(lines).encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise translate_os_error(error, path) from error
+    return made
+
+
+def _plain(text: str) -> str:
+    """Text that stays in its line of TOML."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
