@@ -145,8 +145,8 @@ class SegmentWriter(ClipWriter):
         preset: str,
         quality: int,
         scale: Fraction = Fraction(1),
-        resize: Fraction = Fraction(1),
         has_layer: bool = False,
+        resize: Fraction = Fraction(1),
     ) -> None:
         super().__init__(path, target, encoder, preset, quality, scale=scale, resize=resize)
         self._layers: Any = None

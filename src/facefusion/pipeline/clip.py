@@ -301,7 +301,7 @@ def render_spans(
         settings = recipe.output_video_encoder, recipe.output_video_preset, recipe.output_video_quality
         resize = Fraction(recipe.output_video_scale).limit_denominator(1000)
         path = folder / f"{number:05d}{SUFFIX}"
-        return SegmentWriter(path, target, *settings, flow.scale, resize, recipe.has_layer).__enter__()
+        return SegmentWriter(path, target, *settings, flow.scale, recipe.has_layer, resize).__enter__()
 
     def close(number: int) -> Segment:
         writer.__exit__(None, None, None)

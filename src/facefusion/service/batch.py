@@ -417,13 +417,13 @@ def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_
     is_needed = any(Input.FACE_PHOTO in step.requirements.inputs for step in recipe.steps)
     if not sources and not recipe.source_paths and is_needed and recipe.face_map_path is None:
         raise RecipeError("No source is given.", "Name photos with --source-pattern.")
-    if not target_pattern or not output_pattern:
-        what, flag = ("target", "--target-pattern") if not target_pattern else ("output", "--output-pattern")
-        raise RecipeError(f"No {what} is given.", f"Name a folder or a pattern with {flag}.")
     if recipe.has_layer:
         raise RecipeError(
             "All outputs of a batch would have one matte and layer.", "Leave out mask_path and layer_path."
         )
+    if not target_pattern or not output_pattern:
+        what, flag = ("target", "--target-pattern") if not target_pattern else ("output", "--output-pattern")
+        raise RecipeError(f"No {what} is given.", f"Name a folder or a pattern with {flag}.")
     output_pattern = os.path.expanduser(output_pattern)
     targets = find_files(target_pattern, "target")
     base = _base_of(os.path.expanduser(target_pattern)) or _common(targets)
