@@ -30,9 +30,9 @@ Luma = npt.NDArray[np.uint8]
 
 SIGN_COUNT = 256
 """Signs in the tile."""
-LOW, HIGH = 3, 14
+LOW, HIGH = 4.5, 21
 """Waves along a side of the tile: the fewest and the most."""
-CELL = 48
+CELL = 72
 """Samples along a side of the tile where pictures are measured."""
 _KEY = 0xFACEF
 _GRID = 128
@@ -47,8 +47,10 @@ _MSE = 3.9
 """Largest mean square over the frame: 42.2 dB."""
 _KEPT = 0.9
 """How much of the mark is expected to be left by whatever happens to it."""
-_NEAR, _AROUND = 1.4, 2.2
-"""Standard deviations of the mean that is taken off, and of what is around a sample, in samples of a measured picture."""
+_NEAR, _AROUND = 1.4, 7
+"""Standard deviation of the mean that is taken off, and side of what is around a sample; measured samples."""
+_FINE = 20
+"""Steps of a level in which the mark is made before it is rounded."""
 _FLOOR = 1.0
 """Detail that is no detail yet, squared levels."""
 _MOST_OFF = 0.75
@@ -69,6 +71,8 @@ class _Waves:
         (M,) its phase as a number of length 1.
     ring
         (M,) number of the ring of frequencies that it is in.
+    lift
+        (M,) how much higher it has to be made, for what linear interpolation takes off.
     one, other
         Numbers of all pairs of waves of one sign.
     sums, differences
@@ -80,6 +84,7 @@ class _Waves:
     owner: npt.NDArray[np.intp]
     turn: Complex
     ring: npt.NDArray[np.intp]
+    lift: npt.NDArray[np.float64]
     one: npt.NDArray[np.intp]
     other: npt.NDArray[np.intp]
     sums: npt.NDArray[np.intp]
@@ -103,10 +108,11 @@ def _waves() -> _Waves:
     phase = (raw.random_raw(count // 2) >> np.uint64(11)).astype(np.float64) / 2**53
     turn = np.exp(2j * np.pi * np.repeat(phase, 2)) * np.tile([1, 1j], count // 2)
     ring = ((np.hypot(u, v) - LOW) // 2).astype(np.intp)
+    lift = 1 / (np.sinc(u / CELL) * np.sinc(v / CELL)) ** 2
     one, other = np.nonzero(owner[:, None] == owner[None, :])
     sums = (v[one] + v[other]) % _GRID * _GRID + (u[one] + u[other]) % _GRID
     differences = (v[one] - v[other]) % _GRID * _GRID + (u[one] - u[other]) % _GRID
-    return _Waves(u, v, owner, turn, ring, one, other, sums, differences)
+    return _Waves(u, v, owner, turn, ring, lift, one, other, sums, differences)
 
 
 def tile_px(width: int, height: int) -> int:
@@ -114,22 +120,23 @@ def tile_px(width: int, height: int) -> int:
     return CELL * max(2, round(2 * float(np.sqrt(min(width, height) / 540))))
 
 
-def _tile(amounts: FloatArray, side: int) -> FloatArray:
-    """(side, side) float32 of standard deviation 1 where the amounts are 1 or -1."""
+def _tile(amounts: FloatArray) -> FloatArray:
+    """(CELL, CELL) float32 of standard deviation 1 where the amounts are 1 or -1."""
     waves = _waves()
-    spectrum = np.zeros((side, side // 2 + 1), dtype=np.complex128)
-    np.add.at(spectrum, (waves.v % side, waves.u), amounts[waves.owner] * waves.turn)
+    spectrum = np.zeros((CELL, CELL // 2 + 1), dtype=np.complex128)
+    parts = amounts[waves.owner] * waves.turn * waves.lift
+    np.add.at(spectrum, (waves.v % CELL, waves.u), parts)
     on_axis = waves.u == 0  # of these both halves are in the spectrum
-    np.add.at(spectrum, (-waves.v[on_axis] % side, 0), np.conj(amounts[waves.owner] * waves.turn)[on_axis])
-    found = np.fft.irfft2(spectrum, (side, side)) * (side * side / np.sqrt(2 * len(waves.u)))
+    np.add.at(spectrum, (-waves.v[on_axis] % CELL, 0), np.conj(parts[on_axis]))
+    found = np.fft.irfft2(spectrum, (CELL, CELL)) * (CELL * CELL / np.sqrt(2 * len(waves.u)))
     return np.asarray(found, dtype=np.float32)
 
 
 def _flattened(small: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Detail of a picture whose tile is CELL samples wide, how much each sample counts, and how much detail it has."""
-    detail = small - cv2.GaussianBlur(small, (0, 0), _NEAR)
-    square = np.asarray(cv2.GaussianBlur(detail * detail, (0, 0), _AROUND), dtype=np.float32)
-    return np.asarray(detail, dtype=np.float32), np.float32(1) / (square + np.float32(_FLOOR)), square
+    detail = np.asarray(cv2.subtract(small, cv2.GaussianBlur(small, (9, 9), _NEAR)), dtype=np.float32)
+    square = np.asarray(cv2.blur(cv2.multiply(detail, detail), (_AROUND, _AROUND)), dtype=np.float32)
+    return detail, np.float32(1) / (square + np.float32(_FLOOR)), square
 
 
 def _whitened(found: Complex) -> Complex:
@@ -161,9 +168,10 @@ class Shaper:
         scale
             Levels of it over levels of 255.
         """
-        change = self.change(luma, scale)
+        change = self._change(luma, scale)
         if change is not None:
-            cv2.add(luma, change, dst=luma, dtype=cv2.CV_8U)
+            part = luma[: change.shape[0], : change.shape[1]]
+            part[:] = cv2.addWeighted(np.ascontiguousarray(part), 1, change, 1 / _FINE, -128 / _FINE)
 
     def add_rgb(self, pixels: Pixels) -> None:
         """Add the mark to a frame, in place, alike to red, green and blue.
@@ -173,34 +181,43 @@ class Shaper:
         pixels
             (H, W, 3) uint8 RGB.
         """
-        change = self.change(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8))
+        change = self._change(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8))
         if change is not None:
-            pixels[:] = cv2.add(pixels, cv2.merge([change] * 3), dtype=cv2.CV_8U)
+            part = pixels[: change.shape[0], : change.shape[1]]
+            tripled = cv2.merge([change] * 3)
+            part[:] = cv2.addWeighted(np.ascontiguousarray(part), 1, tripled, 1 / _FINE, -128 / _FINE)
 
-    def change(self, luma: Luma, scale: float = 1.0) -> FloatArray | None:
-        """(H, W) float32 of what to add to the brightness of a frame; None where it is too small to have any."""
-        side = tile_px(luma.shape[1], luma.shape[0])
-        block = side // CELL
+    def _change(self, luma: Luma, scale: float = 1.0) -> Luma | None:
+        """(H, W) uint8 of what to add, 128 for nothing and _FINE for a level, without what is left at the edges."""
+        block = tile_px(luma.shape[1], luma.shape[0]) // CELL
         high, wide = luma.shape[0] // block, luma.shape[1] // block
         if min(high, wide) < 8:
             return None
         whole = np.ascontiguousarray(luma[: high * block, : wide * block])
-        small = cv2.resize(whole, (wide, high), interpolation=cv2.INTER_AREA).astype(np.float32)
+        small = _means(whole, block).astype(np.float32)
         if scale != 1:
-            small /= np.float32(scale)
+            small *= np.float32(1 / scale)
         detail, weight, square = _flattened(small)
-        gain = np.minimum(_FLAT + _HIDDEN * np.sqrt(square), _MOST)
+        gain = np.minimum(np.float32(_FLAT) + np.float32(_HIDDEN) * np.sqrt(square), np.float32(_MOST))
         total = float((gain * gain).mean())
         if total > _MSE:
             gain *= np.float32(np.sqrt(_MSE / total))
-        tile = _tile(_amounts(self._signs, detail * weight, float((weight * gain).sum()), side), side)
-        full = cv2.resize(gain * np.float32(scale), luma.shape[::-1], interpolation=cv2.INTER_LINEAR)
-        down, across = -(-luma.shape[0] // side), -(-luma.shape[1] // side)
-        tiled = cv2.repeat(tile, down, across)[: luma.shape[0], : luma.shape[1]]
-        return np.asarray(cv2.multiply(full, tiled, dst=full), dtype=np.float32)
+        tile = _tile(_amounts(self._signs, detail * weight, float((weight * gain).sum())))
+        tiled = cv2.repeat(tile * np.float32(scale * _FINE), -(-high // CELL), -(-wide // CELL))[:high, :wide]
+        levels = cv2.convertScaleAbs(cv2.multiply(gain, tiled), alpha=1, beta=128)
+        found = cv2.resize(levels, (wide * block, high * block), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(found, dtype=np.uint8)
 
 
-def _amounts(signs: FloatArray, weighted: FloatArray, reach: float, side: int) -> FloatArray:
+def _means(luma: Luma, block: int) -> Luma:
+    """Means of squares of pixels; the sides are whole numbers of them."""
+    if block == 2:  # which OpenCV does in one go
+        size = luma.shape[1] // 2, luma.shape[0] // 2
+        return np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return np.asarray(cv2.blur(luma, (block, block))[block // 2 :: block, block // 2 :: block], dtype=np.uint8)
+
+
+def _amounts(signs: FloatArray, weighted: FloatArray, reach: float) -> FloatArray:
     """How much of every sign there is to be: less of those that the picture says by itself.
 
     Parameters
@@ -211,8 +228,6 @@ def _amounts(signs: FloatArray, weighted: FloatArray, reach: float, side: int) -
         Detail of the picture, as it counts, with a tile of CELL samples.
     reach
         Sum over the picture of what a level of the mark counts.
-    side
-        Of the tile in pixels.
     """
     waves = _waves()
     high, wide = weighted.shape
@@ -220,9 +235,7 @@ def _amounts(signs: FloatArray, weighted: FloatArray, reach: float, side: int) -
     padded = np.zeros((rows * CELL, columns * CELL), dtype=np.float32)
     padded[:high, :wide] = weighted
     spectrum = np.fft.rfft2(padded.reshape(rows, CELL, columns, CELL).sum(axis=(0, 2)))
-    # The middle of the first sample is not that of the first pixel.
-    turn = np.conj(waves.turn) * np.exp(-1j * np.pi * (waves.u + waves.v) * (side // CELL - 1) / side)
-    found = spectrum[waves.v % CELL, waves.u] * turn
+    found = spectrum[waves.v % CELL, waves.u] * np.conj(waves.turn)
     square = np.bincount(waves.ring, np.abs(found) ** 2) / np.bincount(waves.ring)
     level = np.sqrt(np.maximum(square, 1e-6))[waves.ring]
     said = np.bincount(waves.owner, found.real / level, SIGN_COUNT) * signs
@@ -277,10 +290,10 @@ class Searcher:
         self._picture = picture
         self._levels: dict[int, tuple[FloatArray, float, float]] = {}
 
-    def sizes(self, least: float = 40.0, most: float = 440.0) -> list[float]:
+    def sizes(self, least: float = 60.0, most: float = 640.0) -> list[float]:
         """Sizes of a tile that are to be tried, so near to each other that none is missed between them."""
         longest = max(self._picture.shape)
-        most = min(most, 1.1 * min(self._picture.shape))
+        most = min(most, 1.3 * min(self._picture.shape))
         found, size = [], least
         while size <= most:
             found.append(size)
