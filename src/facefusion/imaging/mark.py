@@ -37,11 +37,11 @@ CELL = 72
 _KEY = 0xFACEF
 _GRID = 128
 """Places along a side of the tile where it may begin, as they are looked at first."""
-_FLAT = 1.5
+_FLAT = 0.7
 """Standard deviation of the mark where nothing hides it, levels of 255."""
-_HIDDEN = 0.2
+_HIDDEN = 0.4
 """How much it grows with each level of detail around it."""
-_MOST = 2.8
+_MOST = 4.0
 """Where most hides it."""
 _MSE = 3.9
 """Largest mean square over the frame: 42.2 dB."""
@@ -136,6 +136,7 @@ def _flattened(small: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Detail of a picture whose tile is CELL samples wide, how much each sample counts, and how much detail it has."""
     detail = np.asarray(cv2.subtract(small, cv2.GaussianBlur(small, (9, 9), _NEAR)), dtype=np.float32)
     square = np.asarray(cv2.blur(cv2.multiply(detail, detail), (_AROUND, _AROUND)), dtype=np.float32)
+    square = np.maximum(square, np.float32(0))  # running sums fall a little short of nothing
     return detail, np.float32(1) / (square + np.float32(_FLOOR)), square
 
 
@@ -277,6 +278,13 @@ def brightness(pixels: Pixels) -> FloatArray:
     return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.float32)
 
 
+def _product(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> FloatArray:
+    """Of two matrices. numpy's would wake all processors for each of thousands that are this small."""
+    left, right = one.astype(np.float32), other.astype(np.float32)
+    nothing = np.zeros((left.shape[0], right.shape[1]), dtype=np.float32)
+    return np.asarray(cv2.gemm(left, right, 1.0, nothing, 0.0), dtype=np.float32)
+
+
 class Searcher:
     """Looks for tiles in a picture.
 
@@ -339,7 +347,7 @@ class Searcher:
         waves = _waves()
         said = (found * np.exp(2j * np.pi * (waves.u * x + waves.v * y))).real
         soft = np.bincount(waves.owner, said, SIGN_COUNT)
-        strength = float((soft * soft).sum()) * 2 / float((np.abs(found) ** 2).sum())
+        strength = float((soft * soft).sum()) * 2 / max(float((np.abs(found) ** 2).sum()), 1e-12)
         return Lay(across, down, x % 1.0, y % 1.0, strength, soft.astype(np.float32))
 
     def _measure(self, across: float, down: float) -> Complex:
@@ -351,9 +359,13 @@ class Searcher:
         x = (np.arange(weighted.shape[1]) + 0.5 - wide / 2)[:, None] / across
         y = (np.arange(weighted.shape[0]) + 0.5 - high / 2)[None, :] / down
         rows = np.exp(-2j * np.pi * np.arange(-HIGH, HIGH + 1)[:, None] * y)
-        turned = np.exp(-2j * np.pi * x * np.arange(HIGH + 1)).astype(np.complex64)
-        columns = weighted @ turned.real + 1j * (weighted @ turned.imag)
-        return _whitened((rows.astype(np.complex64) @ columns)[waves.v + HIGH, waves.u].astype(np.complex128))
+        turned = np.exp(-2j * np.pi * x * np.arange(HIGH + 1))
+        columns = _product(weighted, np.hstack([turned.real, turned.imag]))
+        both = _product(np.vstack([rows.real, rows.imag]), columns)
+        count = HIGH + 1
+        (one, two), (three, four) = (np.hsplit(half, [count]) for half in np.vsplit(both, 2))
+        found = (one - four) + 1j * (two + three)
+        return _whitened(found[waves.v + HIGH, waves.u].astype(np.complex128))
 
     def _level(self, size: float) -> tuple[FloatArray, float, float]:
         """The picture with a tile of about CELL samples, what counts of it, and its size over the picture's."""
