@@ -3,8 +3,9 @@
 The 64 bits are a tail-biting convolutional code of rate 1/4 with 1024 states. There is no checksum: what is decoded is
 coded again and must be as near to what was read as chance is for fewer than one in a million media, over all words and
 all ways of laying the tile that were decoded. Which ways those are is decided by how long what they read is: where all
-directions are alike, length says nothing of direction, so ways that were not decoded do not count. For soft values that point in any direction alike, the share of the sphere
-within the angle whose cosine is r is at most (1 - r^2)^((n - 1) / 2) / 2.
+directions are alike, length says nothing of direction, so ways that were not decoded do not count. For soft values
+that point in any direction alike, the share of the sphere within the angle whose cosine is r is at most
+(1 - r^2)^((n - 1) / 2) / 2.
 
 References
 ----------
