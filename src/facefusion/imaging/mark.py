@@ -1,21 +1,20 @@
-"""An invisible mark on faces: 128 signs in a grid that goes with the face, put in by as little change as they need.
+"""An invisible mark in the brightness of whole frames: 256 signs in a tile that is repeated over the picture.
 
-The grid lies over the head as the five points say, so whoever finds the face finds the mark again after scaling,
-cropping and turning. Each sign has a dozen cells of its own in the grid, scattered by a fixed key. What the picture
-itself says in those cells is measured first and only what is missing is added (spread transform with the host known),
-strongest where there is detail that hides it. Each second of a clip has another of four keys, so that what the picture
-says against a sign in one second is chance in the next.
+The tile is a sum of waves of low and middle frequency; each sign belongs to a few of them, scattered by a fixed key.
+It stands still, so that codecs keep it. What the picture itself says against a sign is measured frame by frame and
+partly taken off (host interference rejection); flat parts get less than those whose detail hides it. Whoever looks for
+the mark averages frames, measures the waves for every size that a tile may have, and finds where the tile begins by
+one Fourier transform of the waves' products: nothing has to be known of the picture, of its size, or of what was cut
+away.
 
 References
 ----------
-Chen, Wornell, Quantization index modulation, IEEE Trans. Information Theory 2001 (spread transform).
+Kalker, Depovere, Haitsma, Maes, A video watermarking system for broadcast monitoring, SPIE 3657, 1999 (repeated tile).
 Malvar, Florencio, Improved spread spectrum, IEEE Trans. Signal Processing 2003 (host interference).
-Miller, Doerr, Cox, Applying informed coding and embedding, IEEE Trans. Image Processing 2004.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -23,316 +22,360 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.imaging.align import invert
-from facefusion.imaging.templates import TEMPLATES, similarity
 from facefusion.types.frame import Pixels
-from facefusion.types.topology import MESH_TO_68, five_from_68
 
 FloatArray = npt.NDArray[np.float32]
-Signs = npt.NDArray[np.float32]
+Complex = npt.NDArray[np.complex128]
+Luma = npt.NDArray[np.uint8]
 
-SIGN_COUNT = 128
-"""Signs in the grid."""
-CELLS = 48
-"""Cells along a side of the grid, which is 4.07 times as wide as the eyes are apart."""
-PATTERN_COUNT = 4
-"""Keys that follow each other, one a second."""
-FINE = 3
-"""Samples along a side of a cell."""
+SIGN_COUNT = 256
+"""Signs in the tile."""
+LOW, HIGH = 4.5, 21
+"""Waves along a side of the tile: the fewest and the most."""
+CELL = 72
+"""Samples along a side of the tile where pictures are measured."""
 _KEY = 0xFACEF
-_LIFT = 0.03
-"""How much higher than the usual template the grid lies, as a share of its side."""
-_MARGIN = 2.6
-"""What every sign is brought to, in units of its own noise."""
-_MOST = 6.0
-"""Strongest change where nothing hides it, levels of 255."""
-_PASSES = 4
-_FRAME_MSE = 5.2
-"""Mean square of the change of the cells over the whole frame: 42.5 dB or more in pixels, where they are smoother."""
-_GRID_MSE = 20.0
-"""The same over the grid alone."""
-_NEAR = 0.9
-"""Standard deviation of the mean that is taken off, cells."""
+_GRID = 128
+"""Places along a side of the tile where it may begin, as they are looked at first."""
+_FLAT = 0.7
+"""Standard deviation of the mark where nothing hides it, levels of 255."""
+_HIDDEN = 0.4
+"""How much it grows with each level of detail around it."""
+_MOST = 4.0
+"""Where most hides it."""
+_MSE = 3.9
+"""Largest mean square over the frame: 42.2 dB."""
+_KEPT = 0.9
+"""How much of the mark is expected to be left by whatever happens to it."""
+_NEAR, _AROUND = 1.4, 7
+"""Standard deviation of the mean that is taken off, and side of what is around a sample; measured samples."""
+_FINE = 20
+"""Steps of a level in which the mark is made before it is rounded."""
+_FLOOR = 1.0
+"""Detail that is no detail yet, squared levels."""
+_MOST_OFF = 0.75
+"""Largest share of the mark that goes into taking off what the picture says."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Key:
-    """Where the signs are.
+class _Waves:
+    """The waves of the tile. Each is there twice, a quarter of a wave apart, for two signs.
 
     Attributes
     ----------
-    cells
-        (SIGN_COUNT, N) flat numbers of the cells of every sign.
+    u, v
+        (M,) how many there are across and down.
     owner
-        (CELLS, CELLS) sign of a cell; 0 where it has none, and there ``is_used`` is 0.
-    is_used, window
-        (CELLS, CELLS) whether a cell carries anything, and how strongly it may.
-    chips
-        (PATTERN_COUNT, CELLS, CELLS) 1, -1, and 0 where nothing is carried.
+        (M,) which sign each belongs to; all have as many.
+    turn
+        (M,) its phase as a number of length 1.
+    ring
+        (M,) number of the ring of frequencies that it is in.
+    lift
+        (M,) how much higher it has to be made, for what linear interpolation takes off.
+    one, other
+        Numbers of all pairs of waves of one sign.
+    sums, differences
+        Where the products of those pairs lie in a spectrum of _GRID x _GRID.
     """
 
-    cells: npt.NDArray[np.intp]
+    u: npt.NDArray[np.intp]
+    v: npt.NDArray[np.intp]
     owner: npt.NDArray[np.intp]
-    is_used: FloatArray
-    window: FloatArray
-    chips: FloatArray
+    turn: Complex
+    ring: npt.NDArray[np.intp]
+    lift: npt.NDArray[np.float64]
+    one: npt.NDArray[np.intp]
+    other: npt.NDArray[np.intp]
+    sums: npt.NDArray[np.intp]
+    differences: npt.NDArray[np.intp]
 
 
 @cache
-def _key() -> _Key:
+def _waves() -> _Waves:
     # PCG64's raw numbers are the same in every version of numpy; those of its distributions need not be.
     raw = np.random.PCG64(_KEY)
-    y, x = np.mgrid[:CELLS, :CELLS]
-    middle = (CELLS - 1) / 2
-    away = np.hypot(x - middle, y - middle) / (CELLS / 2)
-    window = np.clip((1 - away) / 0.12, 0, 1).astype(np.float32)
-    inside = np.flatnonzero(window.ravel() > 0.3)
-    order = inside[np.argsort(raw.random_raw(len(inside)), kind="stable")]
-    count = len(order) // SIGN_COUNT
-    cells = order[: count * SIGN_COUNT].reshape(SIGN_COUNT, count)
-    owner = np.zeros(CELLS * CELLS, dtype=np.intp)
-    owner[cells] = np.arange(SIGN_COUNT)[:, None]
-    is_used = np.zeros(CELLS * CELLS, dtype=np.float32)
-    is_used[cells] = 1
-    drawn = (raw.random_raw(PATTERN_COUNT * CELLS * CELLS) >> np.uint64(40)) & np.uint64(1)
-    chips = (drawn.astype(np.float32) * 2 - 1).reshape(PATTERN_COUNT, CELLS, CELLS)
-    square = (CELLS, CELLS)
-    return _Key(cells, owner.reshape(square), is_used.reshape(square), window, chips * is_used.reshape(square))
+    places = [
+        (u, v)
+        for u in range(HIGH + 1)
+        for v in range(-HIGH, HIGH + 1)
+        if LOW**2 <= u * u + v * v <= HIGH**2 and (u > 0 or v > 0)
+    ]
+    places.sort(key=lambda place: place[0] ** 2 + place[1] ** 2)
+    count = len(places) * 2 // SIGN_COUNT * SIGN_COUNT
+    u, v = np.repeat(np.array(places[: count // 2], dtype=np.intp), 2, axis=0).T
+    owner = np.argsort(raw.random_raw(count), kind="stable") % SIGN_COUNT
+    phase = (raw.random_raw(count // 2) >> np.uint64(11)).astype(np.float64) / 2**53
+    turn = np.exp(2j * np.pi * np.repeat(phase, 2)) * np.tile([1, 1j], count // 2)
+    ring = ((np.hypot(u, v) - LOW) // 2).astype(np.intp)
+    lift = 1 / (np.sinc(u / CELL) * np.sinc(v / CELL)) ** 2
+    one, other = np.nonzero(owner[:, None] == owner[None, :])
+    sums = (v[one] + v[other]) % _GRID * _GRID + (u[one] + u[other]) % _GRID
+    differences = (v[one] - v[other]) % _GRID * _GRID + (u[one] - u[other]) % _GRID
+    return _Waves(u, v, owner, turn, ring, lift, one, other, sums, differences)
 
 
-def mesh_five(mesh: FloatArray) -> FloatArray:
-    """(5, 2) points that the grid goes by: always those of the mesh, whatever other landmarkers are used."""
-    return five_from_68(mesh[list(MESH_TO_68), :2])
+def tile_px(width: int, height: int) -> int:
+    """Side of the tile in pixels of a frame that is marked; a multiple of CELL."""
+    return CELL * max(2, round(2 * float(np.sqrt(min(width, height) / 540))))
 
 
-def grid_from_frame(five: FloatArray, size: int = CELLS) -> FloatArray:
-    """(2, 3) affine from frame pixels to the pixels of a grid of some size, from the five-point layout."""
-    shares = np.array(TEMPLATES["ffhq_512"], dtype=np.float32) - np.array([0, _LIFT], dtype=np.float32)
-    return similarity(five, shares * size - 0.5)
-
-
-def grid_box(five: FloatArray) -> tuple[int, int, int, int]:
-    """Half-open xyxy box of the frame that holds a grid; not clipped."""
-    frame_from_grid = invert(grid_from_frame(five))
-    side = CELLS - 0.5
-    corners = np.array([[-0.5, -0.5], [side, -0.5], [-0.5, side], [side, side]]) @ frame_from_grid[:, :2].T
-    corners = corners + frame_from_grid[:, 2]
-    low, high = np.floor(corners.min(axis=0)).astype(int), np.ceil(corners.max(axis=0)).astype(int) + 1
-    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
-
-
-def sample_grid(pixels: Pixels, five: FloatArray) -> FloatArray | None:
-    """Brightness under the grid of a face.
-
-    Parameters
-    ----------
-    pixels
-        (H, W, 3) uint8 RGB.
-    five
-        (5, 2) five-point layout in its pixels.
-
-    Returns
-    -------
-    (CELLS * FINE, CELLS * FINE) float32, 0 to 255, or None where the grid is out of the picture.
-    """
-    height, width = pixels.shape[:2]
-    x0, y0, x1, y1 = grid_box(five)
-    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
-    if x1 - x0 < 4 or y1 - y0 < 4:
-        return None
-    grey = cv2.cvtColor(np.ascontiguousarray(pixels[y0:y1, x0:x1]), cv2.COLOR_RGB2GRAY)
-    affine = grid_from_frame(five, CELLS * FINE).astype(np.float64)
-    affine[:, 2] += affine[:, :2] @ np.array([x0, y0])
-    scale = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
-    block = max(int(1 / scale), 1)  # averaged first, so that nothing is skipped
-    if block > 1 and min(grey.shape) >= 4 * block:
-        small = max(grey.shape[1] // block, 1), max(grey.shape[0] // block, 1)
-        across, down = grey.shape[1] / small[0], grey.shape[0] / small[1]
-        grey = cv2.resize(grey, small, interpolation=cv2.INTER_AREA)
-        affine[:, 2] += affine[:, 0] * (across - 1) / 2 + affine[:, 1] * (down - 1) / 2
-        affine[:, 0] *= across
-        affine[:, 1] *= down
-    side = CELLS * FINE
-    found = cv2.warpAffine(grey, affine, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return found.astype(np.float32)
-
-
-def cells_of(sampled: FloatArray, moved: FloatArray | None = None) -> FloatArray:
-    """(CELLS, CELLS) means of the cells; with a (2, 3) affine of the samples they are moved before."""
-    if moved is not None:
-        size = sampled.shape[1], sampled.shape[0]
-        edge = cv2.BORDER_REPLICATE
-        sampled = np.asarray(cv2.warpAffine(sampled, moved, size, flags=cv2.INTER_LINEAR, borderMode=edge), np.float32)
-    return np.asarray(cv2.resize(sampled, (CELLS, CELLS), interpolation=cv2.INTER_AREA), dtype=np.float32)
-
-
-def detail(cells: FloatArray) -> FloatArray:
-    """What a cell differs from those around it."""
-    return cells - cv2.GaussianBlur(cells, (0, 0), _NEAR)
-
-
-def _weights(details: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """How much a cell counts, and how much detail there is around it."""
-    spread = np.asarray(np.sqrt(cv2.GaussianBlur(details * details, (0, 0), 2.0)), dtype=np.float32)
-    return np.float32(1) / (spread + np.float32(1)), spread
-
-
-def read_signs(details: FloatArray) -> FloatArray:
-    """What the details of a grid say of every sign by each of the keys: (PATTERN_COUNT, SIGN_COUNT) float32."""
-    key = _key()
-    said = (details * _weights(details)[0] * key.chips).reshape(PATTERN_COUNT, -1)
-    found = said[:, key.cells].sum(axis=2) / np.sqrt(np.float32(key.cells.shape[1]))
+def _tile(amounts: FloatArray) -> FloatArray:
+    """(CELL, CELL) float32 of standard deviation 1 where the amounts are 1 or -1."""
+    waves = _waves()
+    spectrum = np.zeros((CELL, CELL // 2 + 1), dtype=np.complex128)
+    parts = amounts[waves.owner] * waves.turn * waves.lift
+    np.add.at(spectrum, (waves.v % CELL, waves.u), parts)
+    on_axis = waves.u == 0  # of these both halves are in the spectrum
+    np.add.at(spectrum, (-waves.v[on_axis] % CELL, 0), np.conj(parts[on_axis]))
+    found = np.fft.irfft2(spectrum, (CELL, CELL)) * (CELL * CELL / np.sqrt(2 * len(waves.u)))
     return np.asarray(found, dtype=np.float32)
 
 
-def shape_mark(
-    cells: FloatArray, signs: Signs, pattern: int, strength: float, cell_px: float, frame_px: float
-) -> FloatArray:
-    """What to add to the cells of a grid so that it says some signs.
+def _flattened(small: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Detail of a picture whose tile is CELL samples wide, how much each sample counts, and how much detail it has."""
+    detail = np.asarray(cv2.subtract(small, cv2.GaussianBlur(small, (9, 9), _NEAR)), dtype=np.float32)
+    square = np.asarray(cv2.blur(cv2.multiply(detail, detail), (_AROUND, _AROUND)), dtype=np.float32)
+    square = np.maximum(square, np.float32(0))  # running sums fall a little short of nothing
+    return detail, np.float32(1) / (square + np.float32(_FLOOR)), square
+
+
+def _whitened(found: Complex) -> Complex:
+    """Waves as they were drawn, each ring of frequencies as strong as the others."""
+    waves = _waves()
+    square = np.bincount(waves.ring, np.abs(found) ** 2) / np.bincount(waves.ring)
+    return found * np.conj(waves.turn) / np.sqrt(np.maximum(square, 1e-12))[waves.ring]
+
+
+class Shaper:
+    """Makes the mark; may be used from several threads.
 
     Parameters
     ----------
-    cells
-        (CELLS, CELLS) float32 means of the picture.
     signs
         (SIGN_COUNT,) 1 or -1.
-    pattern
-        Which key.
-    strength
-        0 to 1 of the full mark.
-    cell_px, frame_px
-        Pixels of a cell, and of the whole frame.
     """
-    key = _key()
-    chips, count = key.chips[pattern], np.sqrt(np.float32(key.cells.shape[1]))
-    details = detail(cells)
-    weight, spread = _weights(details)
-    gain = np.clip(0.5 + spread / 8, 0.5, 1.6) * key.window
-    way = gain * gain * weight * chips
-    reach = (way * weight * chips).ravel()[key.cells].sum(axis=1) / count
-    most = _MOST * strength * gain
-    added = np.zeros_like(cells)
-    for _ in range(_PASSES):
-        said = (details * weight * chips).ravel()[key.cells].sum(axis=1) / count
-        missing = np.maximum(_MARGIN * strength - signs * said, 0) * signs / np.maximum(reach, 1e-3)
-        added = np.clip(added + missing[key.owner].astype(np.float32) * way, -most, most)
-        details = detail(cells + added)
-    total = float((added * added).sum()) * cell_px
-    allowed = min(_FRAME_MSE * frame_px, _GRID_MSE * cell_px * CELLS * CELLS)
-    if total > allowed:
-        added *= np.float32(np.sqrt(allowed / total))
-    return np.asarray(added, dtype=np.float32)
+
+    def __init__(self, signs: FloatArray) -> None:
+        self._signs = signs
+
+    def add(self, luma: Luma, scale: float = 1.0) -> None:
+        """Add the mark to the brightness of a frame, in place.
+
+        Parameters
+        ----------
+        luma
+            (H, W) uint8.
+        scale
+            Levels of it over levels of 255.
+        """
+        change = self._change(luma, scale)
+        if change is not None:
+            part = luma[: change.shape[0], : change.shape[1]]
+            part[:] = cv2.addWeighted(np.ascontiguousarray(part), 1, change, 1 / _FINE, -128 / _FINE)
+
+    def add_rgb(self, pixels: Pixels) -> None:
+        """Add the mark to a frame, in place, alike to red, green and blue.
+
+        Parameters
+        ----------
+        pixels
+            (H, W, 3) uint8 RGB.
+        """
+        change = self._change(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8))
+        if change is not None:
+            part = pixels[: change.shape[0], : change.shape[1]]
+            tripled = cv2.merge([change] * 3)
+            part[:] = cv2.addWeighted(np.ascontiguousarray(part), 1, tripled, 1 / _FINE, -128 / _FINE)
+
+    def _change(self, luma: Luma, scale: float = 1.0) -> Luma | None:
+        """(H, W) uint8 of what to add, 128 for nothing and _FINE for a level, without what is left at the edges."""
+        block = tile_px(luma.shape[1], luma.shape[0]) // CELL
+        high, wide = luma.shape[0] // block, luma.shape[1] // block
+        if min(high, wide) < 8:
+            return None
+        whole = np.ascontiguousarray(luma[: high * block, : wide * block])
+        small = _means(whole, block).astype(np.float32)
+        if scale != 1:
+            small *= np.float32(1 / scale)
+        detail, weight, square = _flattened(small)
+        gain = np.minimum(np.float32(_FLAT) + np.float32(_HIDDEN) * np.sqrt(square), np.float32(_MOST))
+        total = float((gain * gain).mean())
+        if total > _MSE:
+            gain *= np.float32(np.sqrt(_MSE / total))
+        tile = _tile(_amounts(self._signs, detail * weight, float((weight * gain).sum())))
+        tiled = cv2.repeat(tile * np.float32(scale * _FINE), -(-high // CELL), -(-wide // CELL))[:high, :wide]
+        levels = cv2.convertScaleAbs(cv2.multiply(gain, tiled), alpha=1, beta=128)
+        found = cv2.resize(levels, (wide * block, high * block), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(found, dtype=np.uint8)
 
 
-def add_mark(
-    pixels: Pixels, corner: tuple[int, int], five: FloatArray, cells: FloatArray
-) -> tuple[int, int, int, int] | None:
-    """Add a change of the cells of a grid to a part of a frame, in place, alike to red, green and blue.
+def _means(luma: Luma, block: int) -> Luma:
+    """Means of squares of pixels; the sides are whole numbers of them."""
+    if block == 2:  # which OpenCV does in one go
+        size = luma.shape[1] // 2, luma.shape[0] // 2
+        return np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return np.asarray(cv2.blur(luma, (block, block))[block // 2 :: block, block // 2 :: block], dtype=np.uint8)
+
+
+def _amounts(signs: FloatArray, weighted: FloatArray, reach: float) -> FloatArray:
+    """How much of every sign there is to be: less of those that the picture says by itself.
 
     Parameters
     ----------
-    pixels
-        (H, W, 3) uint8 RGB, a part of the frame.
-    corner
-        Where its first pixel is in the frame.
-    five
-        (5, 2) five-point layout in frame pixels.
-    cells
-        From `shape_mark`.
-
-    Returns
-    -------
-    Half-open box of the part that may have changed, or None.
+    signs
+        (SIGN_COUNT,) 1 or -1.
+    weighted
+        Detail of the picture, as it counts, with a tile of CELL samples.
+    reach
+        Sum over the picture of what a level of the mark counts.
     """
-    height, width = pixels.shape[:2]
-    x0, y0, x1, y1 = grid_box(five)
-    x0, y0 = max(x0 - corner[0], 0), max(y0 - corner[1], 0)
-    x1, y1 = min(x1 - corner[0], width), min(y1 - corner[1], height)
-    if x1 <= x0 or y1 <= y0:
-        return None
-    side = 4 * CELLS
-    smooth = cv2.resize(cells, (side, side), interpolation=cv2.INTER_CUBIC)
-    affine = grid_from_frame(five, side).astype(np.float64)
-    affine[:, 2] += affine[:, :2] @ np.array([x0 + corner[0], y0 + corner[1]])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    change = cv2.warpAffine(smooth, affine, (x1 - x0, y1 - y0), flags=flags)
-    part = pixels[y0:y1, x0:x1]
-    part[:] = cv2.add(part, cv2.cvtColor(change, cv2.COLOR_GRAY2RGB), dtype=cv2.CV_8U)
-    return x0, y0, x1, y1
+    waves = _waves()
+    high, wide = weighted.shape
+    rows, columns = -(-high // CELL), -(-wide // CELL)
+    padded = np.zeros((rows * CELL, columns * CELL), dtype=np.float32)
+    padded[:high, :wide] = weighted
+    spectrum = np.fft.rfft2(padded.reshape(rows, CELL, columns, CELL).sum(axis=(0, 2)))
+    found = spectrum[waves.v % CELL, waves.u] * np.conj(waves.turn)
+    square = np.bincount(waves.ring, np.abs(found) ** 2) / np.bincount(waves.ring)
+    level = np.sqrt(np.maximum(square, 1e-6))[waves.ring]
+    said = np.bincount(waves.owner, found.real / level, SIGN_COUNT) * signs
+    # A wave of the tile is sqrt(2 / M) high, and half of that is its part of the spectrum.
+    passed = 1 - np.exp(-2 * (np.pi * _NEAR * np.hypot(waves.u, waves.v) / CELL) ** 2)
+    own = np.bincount(waves.owner, passed / level, SIGN_COUNT) * reach / np.sqrt(2 * len(waves.u))
+    noise = max(float(np.sqrt((said * said).mean())), 1e-6)
+    ratio = _KEPT * float(own.mean()) / noise
+    off = min(ratio, 1 / max(ratio, 1e-6), _MOST_OFF)
+    return np.asarray((np.sqrt(1 - off * off) - off * said / noise) * signs, dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lay:
-    """One way of laying the grid, and of counting the seconds, and what is read by it.
+    """One way of laying the tile over a picture.
 
     Attributes
     ----------
-    soft
-        (SIGN_COUNT,) float32.
+    across, down
+        Size of the tile in pixels.
+    x, y
+        Where it begins, as shares of its size.
     strength
-        How far it stands out from what the same cells say by chance.
+        How far the signs stand out from chance, which is near 1.
+    soft
+        (SIGN_COUNT,) float32 of what is read by it.
     """
 
-    soft: FloatArray
+    across: float
+    down: float
+    x: float
+    y: float
     strength: float
+    soft: FloatArray
 
 
-def lay_count(bin_count: int) -> int:
-    """Ways that `read_grids` tries."""
-    return len(_moves()) * bin_count
+def brightness(pixels: Pixels) -> FloatArray:
+    """(H, W) float32 of an RGB picture, 0 to 255."""
+    return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.float32)
 
 
-@cache
-def _moves() -> tuple[FloatArray, ...]:
-    """Turns, scales and shifts of the samples of a grid that are tried."""
-    found = []
-    middle = (CELLS * FINE - 1) / 2
-    for scale in (1.0, 0.97, 1.03):
-        for turn in (0.0, -0.025, 0.025):
-            for shift_x in _SHIFTS:
-                for shift_y in _SHIFTS:
-                    c, s = np.cos(turn) * scale, np.sin(turn) * scale
-                    linear = np.array([[c, -s], [s, c]])
-                    shift = middle - linear @ [middle, middle] + np.array([shift_x, shift_y]) * FINE
-                    found.append(np.concatenate([linear, shift[:, None]], axis=1).astype(np.float32))
-    return tuple(found)
+def _product(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> FloatArray:
+    """Of two matrices. numpy's would wake all processors for each of thousands that are this small."""
+    left, right = one.astype(np.float32), other.astype(np.float32)
+    nothing = np.zeros((left.shape[0], right.shape[1]), dtype=np.float32)
+    return np.asarray(cv2.gemm(left, right, 1.0, nothing, 0.0), dtype=np.float32)
 
 
-_SHIFTS = (0.0, -0.6, 0.6, -1.2, 1.2)
-"""Cells."""
-
-
-def read_grids(bins: Sequence[FloatArray | None], bins_per_key: int, keep: int = 24) -> list[Lay]:
-    """Lay the grid in all ways, and read it.
+class Searcher:
+    """Looks for tiles in a picture.
 
     Parameters
     ----------
-    bins
-        Means of the samples of the grid (`sample_grid`) over short pieces of time, modulo the round of all keys; None
-        where there was nothing.
-    bins_per_key
-        Pieces in the time of one key.
-    keep
-        Ways to return.
-
-    Returns
-    -------
-    The ways that stand out most, the first of them first.
+    picture
+        (H, W) float32 brightness, 0 to 255: a photo, or the mean of frames.
     """
-    seen = [k for k, grid in enumerate(bins) if grid is not None]
-    ways: list[Lay] = []
-    for move in _moves():
-        said = {}
-        for k in seen:
-            grid = bins[k]
-            assert grid is not None
-            said[k] = read_signs(detail(cells_of(grid, move)))
-        for phase in range(len(bins)):
-            soft = np.zeros(SIGN_COUNT, dtype=np.float32)
-            for k in seen:
-                soft += said[k][(k + phase) % len(bins) // bins_per_key % PATTERN_COUNT]
-            # Of signs that were put in the fourth power is small beside the square of the second.
-            square = float((soft * soft).mean())
-            ways.append(Lay(soft, square / len(seen)))
-    ways.sort(key=lambda way: -way.strength)
-    return ways[:keep]
+
+    def __init__(self, picture: FloatArray) -> None:
+        self._picture = picture
+        self._levels: dict[int, tuple[FloatArray, float, float]] = {}
+
+    def sizes(self, least: float = 60.0, most: float = 640.0) -> list[float]:
+        """Sizes of a tile that are to be tried, so near to each other that none is missed between them."""
+        longest = max(self._picture.shape)
+        most = min(most, 1.3 * min(self._picture.shape))
+        found, size = [], least
+        while size <= most:
+            found.append(size)
+            size *= 1 + 0.55 / (HIGH * max(longest / size, 1.0))
+        return found
+
+    def best(self, size: float) -> Lay:
+        """The way of laying a tile of some size that stands out most."""
+        waves = _waves()
+        found = self._measure(size, size)
+        with_sum = found[waves.one] * found[waves.other]
+        with_difference = found[waves.one] * np.conj(found[waves.other])
+        spectrum = np.zeros(_GRID * _GRID, dtype=np.complex128)
+        for places, products in ((waves.sums, with_sum), (waves.differences, with_difference)):
+            spectrum.real += np.bincount(places, products.real, _GRID * _GRID)
+            spectrum.imag += np.bincount(places, products.imag, _GRID * _GRID)
+        strength = np.fft.ifft2(spectrum.reshape(_GRID, _GRID)).real
+        y, x = np.unravel_index(int(strength.argmax()), strength.shape)
+        return self._lay(found, size, size, float(x) / _GRID, float(y) / _GRID)
+
+    def refine(self, lay: Lay, rounds: int = 4) -> Lay:
+        """The same a little moved and scaled, as it stands out most."""
+        height, width = self._picture.shape
+        steps = [lay.across**2 / (HIGH * width) / 4, lay.down**2 / (HIGH * height) / 4, 0.2 / HIGH, 0.2 / HIGH]
+        for _ in range(rounds):
+            for place in range(4):
+                for step in (steps[place], -steps[place]):
+                    moved = [lay.across, lay.down, lay.x, lay.y]
+                    moved[place] += step
+                    if place == 0:  # it turns around the middle of the picture
+                        moved[2] += width / 2 * (1 / moved[0] - 1 / lay.across)
+                    if place == 1:
+                        moved[3] += height / 2 * (1 / moved[1] - 1 / lay.down)
+                    tried = self._lay(self._measure(moved[0], moved[1]), *moved)
+                    if tried.strength > lay.strength:
+                        lay = tried
+                        break
+            steps = [step * 0.6 for step in steps]
+        return lay
+
+    @staticmethod
+    def _lay(found: Complex, across: float, down: float, x: float, y: float) -> Lay:
+        waves = _waves()
+        said = (found * np.exp(2j * np.pi * (waves.u * x + waves.v * y))).real
+        soft = np.bincount(waves.owner, said, SIGN_COUNT)
+        strength = float((soft * soft).sum()) * 2 / max(float((np.abs(found) ** 2).sum()), 1e-12)
+        return Lay(across, down, x % 1.0, y % 1.0, strength, soft.astype(np.float32))
+
+    def _measure(self, across: float, down: float) -> Complex:
+        """The waves of a tile of some size, whitened."""
+        waves = _waves()
+        weighted, wide, high = self._level(across)
+        across, down = across * wide, down * high
+        # The middle of a pixel lies half a pixel from its edge, whatever its size.
+        x = (np.arange(weighted.shape[1]) + 0.5 - wide / 2)[:, None] / across
+        y = (np.arange(weighted.shape[0]) + 0.5 - high / 2)[None, :] / down
+        rows = np.exp(-2j * np.pi * np.arange(-HIGH, HIGH + 1)[:, None] * y)
+        turned = np.exp(-2j * np.pi * x * np.arange(HIGH + 1))
+        columns = _product(weighted, np.hstack([turned.real, turned.imag]))
+        both = _product(np.vstack([rows.real, rows.imag]), columns)
+        count = HIGH + 1
+        (one, two), (three, four) = (np.hsplit(half, [count]) for half in np.vsplit(both, 2))
+        found = (one - four) + 1j * (two + three)
+        return _whitened(found[waves.v + HIGH, waves.u].astype(np.complex128))
+
+    def _level(self, size: float) -> tuple[FloatArray, float, float]:
+        """The picture with a tile of about CELL samples, what counts of it, and its size over the picture's."""
+        number = int(np.floor(np.log2(size / CELL) * 4 + 0.5))
+        if number not in self._levels:
+            height, width = self._picture.shape
+            scale = 2 ** (-number / 4)
+            small = max(round(width * scale), 8), max(round(height * scale), 8)
+            kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+            level = cv2.resize(self._picture, small, interpolation=kind).astype(np.float32)
+            detail, weight, _ = _flattened(level)
+            self._levels[number] = detail * weight, small[0] / width, small[1] / height
+        return self._levels[number]

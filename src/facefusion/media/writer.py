@@ -381,6 +381,9 @@ class ClipWriter:
             if rendered.patch is not None:
                 native.make_writable()
                 self._patch(native, rendered)
+                if rendered.overlay is not None:
+                    # Brightness alone: colours outside of what was changed stay exact.
+                    rendered.overlay.add(plane_of(native, 0), 1.0 if self._is_full else 219 / 255)
             return native
         pixels = rendered.pixels
         if self._resize != 1:

@@ -233,7 +233,7 @@ def build_flow(
             scale *= links[-1].scale
     if mark is None or not assigned or not any(isinstance(part, FacePart) for part in cast.parts):
         return Flow(tuple(links))
-    return Flow(tuple(links), Marker(tracks.scaled(scale), tuple(assigned), mark.signs, begin))
+    return Flow(tuple(links), Marker(mark.signs))
 
 
 def _face_link(recipe: Recipe, part: FacePart, tracks: Tracks, assigned: Mapping[int, int], begin: int) -> FaceLink:

@@ -1,9 +1,11 @@
 """What the invisible mark says, and how sure one is of it: 64 bits, their code, and the bound on false alarms.
 
-The 64 bits are a tail-biting convolutional code of rate 1/2 with 1024 states. There is no checksum: what is decoded is
+The 64 bits are a tail-biting convolutional code of rate 1/4 with 1024 states. There is no checksum: what is decoded is
 coded again and must be as near to what was read as chance is for fewer than one in a million media, over all words and
-all ways of laying the grid that were tried. For soft values that point in any direction alike, the share of the sphere
-within the angle whose cosine is r is at most (1 - r^2)^((n - 1) / 2) / 2.
+all ways of laying the tile that were decoded. Which ways those are is decided by how long what they read is: where all
+directions are alike, length says nothing of direction, so ways that were not decoded do not count. For soft values
+that point in any direction alike, the share of the sphere within the angle whose cosine is r is at most
+(1 - r^2)^((n - 1) / 2) / 2.
 
 References
 ----------
@@ -31,14 +33,14 @@ FloatArray = npt.NDArray[np.float32]
 
 SITE_BITS, JOB_BITS = 24, 40
 BIT_COUNT = SITE_BITS + JOB_BITS
-SIGN_COUNT = 2 * BIT_COUNT
-MAX_HYPOTHESES = 2**16
-"""Ways of laying the grid and of counting seconds that may be tried on one file; more are refused."""
+SIGN_COUNT = 4 * BIT_COUNT
+MAX_HYPOTHESES = 2**8
+"""Ways of laying the tile that may be decoded for one file; more are refused."""
 FALSE_ALARMS = 1e-6
 SITE_FILE = "site-id"
 _MEMORY = 10
 _ROUNDS = 3
-_TAPS = 0o3345, 0o3613  # free distance 14, the most there is at this length (Lin, Costello, table 12.1)
+_TAPS = 0o2327, 0o2353, 0o2671, 0o3175  # free distance 29 (Larsen 1973; Proakis, table 8.2-3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def decode(soft: FloatArray) -> Decoded:
     soft
         (SIGN_COUNT,) what was read of every sign; its size does not matter.
     """
-    bits = _viterbi(np.asarray(soft, dtype=np.float64).reshape(BIT_COUNT, 2))
+    bits = _viterbi(np.asarray(soft, dtype=np.float64).reshape(BIT_COUNT, len(_TAPS)))
     signs = _encode(bits)
     value = int("".join(map(str, bits)), 2)
     length = float(np.linalg.norm(soft)) * math.sqrt(SIGN_COUNT)

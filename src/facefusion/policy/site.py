@@ -45,7 +45,7 @@ class SitePolicy:
     signing
         How outputs are signed.
     is_marked
-        Whether changed faces get the mark of this site. Not by default: it shows a little on smooth skin.
+        Whether frames with changed faces get the mark of this site. Not by default: it changes whole frames.
     """
 
     consent_mode: Mode = "off"

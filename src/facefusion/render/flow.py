@@ -269,9 +269,7 @@ class Flow:
     def region(self) -> Callable[[int], Box | None] | None:
         """What tells which part of a frame is looked at; None where all of it is."""
         first = self.links[0] if self.links else None
-        if len(self.links) != 1 or not isinstance(first, FaceLink):
-            return None
-        return first.region if self.marker is None else _both(first.region, self.marker.region)
+        return first.region if len(self.links) == 1 and isinstance(first, FaceLink) else None
 
     def run(
         self,
@@ -350,18 +348,6 @@ class Flow:
         if len(self.links) > 1:
             rendered = _whole(rendered)
         return rendered if self.marker is None else self.marker.mark(rendered)
-
-
-def _both(one: Callable[[int], Box | None], other: Callable[[int], Box | None]) -> Callable[[int], Box | None]:
-    """What tells the box around two boxes, where both are there; the second is looked at only where the first is."""
-
-    def region(pts: int) -> Box | None:
-        a, b = one(pts), other(pts)
-        if a is None or b is None:
-            return a
-        return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
-
-    return region
 
 
 def _nothing(rendered: RenderedFrame) -> None:

@@ -89,7 +89,7 @@ def look(path: str, sidecar: str, signing: Signing, is_marked: bool) -> dict[str
     """What a file says, as plain values; done in a process of its own."""
     from facefusion.service.provenance import find_mark, verify_file
 
-    # Looking for a mark takes as long as finding faces, and nobody waits for that where none are set.
+    # Looking for a mark takes seconds, and nobody waits for that where none are set.
     beside, look_for = Path(sidecar) if sidecar else None, find_mark if is_marked else None
     found = verify_file(Path(path), None, signing, look_for, beside).as_dict()
     del found["file"]

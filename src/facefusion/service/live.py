@@ -146,8 +146,9 @@ def record(
             try:
                 for rendered in live.run(_until(newest or frames, seconds)):
                     frame = rendered.frame
-                    recorder.write(rendered.pixels, frame.pts * frame.time_base)
-                    counted.add(frame, rendered.pixels.shape[:2], rendered.is_changed, live.people.values())
+                    pixels = rendered.pixels
+                    recorder.write(pixels, frame.pts * frame.time_base)
+                    counted.add(frame, pixels.shape[:2], rendered.is_changed, live.people.values())
                     on_progress(Progress("live", counted.frames, 0))
             except KeyboardInterrupt:
                 is_stopped = True

@@ -43,7 +43,7 @@ FindJob = Callable[[str], str]
 
 
 def find_mark(path: Path) -> str | None:
-    """The invisible mark of a photo or a clip, which takes as long as looking for its faces; None of anything else."""
+    """The invisible mark of a photo or a clip, which takes seconds to look for; None of anything else."""
     from facefusion.pipeline.marks import find_mark as look
 
     with suppress(FaceFusionError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +106,16 @@ class FrameWindow:
         return self.frames[self.at]
 
 
+class Overlay(Protocol):
+    """Something that is added to the brightness of a whole frame, last of all."""
+
+    def add(self, luma: npt.NDArray[np.uint8], scale: float = 1.0) -> None:
+        """Add it in place to (H, W) uint8 whose levels are ``scale`` times as fine as those of 0 to 255."""
+
+    def add_rgb(self, pixels: Pixels) -> None:
+        """Add it in place to (H, W, 3) uint8 RGB."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderedFrame:
     """A frame after pass 2: the target frame and the part that is new.
@@ -119,21 +130,24 @@ class RenderedFrame:
         (x0, y0, x1, y1) half-open box in pixels that holds every changed pixel.
     alpha
         (h, w) float32, 0 to 1: how far the new pixels of ``box`` cover the target's; None where nobody asked for it.
+    overlay
+        What is added to the whole frame when it is written; None where nothing is. ``patch`` does not hold it.
     """
 
     frame: Frame
     patch: Pixels | None = None
     box: tuple[int, int, int, int] = (0, 0, 0, 0)
     alpha: FloatArray | None = None
+    overlay: Overlay | None = None
 
     def with_patch(self, patch: Pixels, box: tuple[int, int, int, int]) -> RenderedFrame:
         """The same frame with other new pixels in a box that holds the one before; what covers it stays in place."""
         if self.alpha is None or box == self.box:
-            return RenderedFrame(self.frame, patch, box, self.alpha)
+            return RenderedFrame(self.frame, patch, box, self.alpha, self.overlay)
         alpha = np.zeros(patch.shape[:2], dtype=np.float32)
         left, top = self.box[0] - box[0], self.box[1] - box[1]
         alpha[top : top + self.alpha.shape[0], left : left + self.alpha.shape[1]] = self.alpha
-        return RenderedFrame(self.frame, patch, box, alpha)
+        return RenderedFrame(self.frame, patch, box, alpha, self.overlay)
 
     __repr__ = shown
 
@@ -150,6 +164,8 @@ class RenderedFrame:
         x0, y0, x1, y1 = self.box
         pixels = self.frame.pixels.copy()
         pixels[y0:y1, x0:x1] = self.patch
+        if self.overlay is not None:
+            self.overlay.add_rgb(pixels)
         return pixels
 
 
