@@ -114,7 +114,7 @@ def test_nothing_that_may_be_asked_for_names_a_place_or_a_device():
     every = json.dumps(models.recipe.model_json_schema())
     for word in ("path", "url", "device", "provider", "folder", "broker", '"format": "path"'):
         assert f'_{word}"' not in every and f'"{word}' not in every, word
-    ours = {name for name in Recipe.model_fields if name not in ("steps", "presets", "people")}
+    ours = {name for name in Recipe.model_fields if name not in ("steps", "presets", "people", "decisions")}
     missing = ours - names - {*Request.model_fields, *Execution.model_fields}
     assert missing == set(), "an option that is plain comes by itself"
 

@@ -413,4 +413,4 @@ def test_what_is_shown_of_a_processor_is_what_it_declares():
 def test_the_recipe_module_reserves_its_own_names():
     assert set(Recipe.model_fields) <= declaration._reserved
     assert set(setting_fields()) <= declaration._reserved
-    assert recipes.INNER == ("steps", "presets", "people")
+    assert recipes.INNER == ("steps", "presets", "people", "decisions")
