@@ -286,7 +286,7 @@ function stageLines(job) {
 function build(job, output, original) {
   if (output.kind === "photo") return compare(h("img", { class: "layer", src: original ? asset.thumbnail(original.id, 1024) : "", alt: t("player.original") }), h("img", { class: "layer", src: asset.thumbnail(output.id, 1024), alt: t("player.result") }), output, null);
   const offset = job.recipe.start_s ?? 0;
-  const film = (id, label, isMuted) => { const made = h("video", { class: "layer", src: asset.url(id), preload: "auto", playsinline: true, "aria-label": label, tabindex: "-1" }); made.muted = isMuted; return made; };
+  const film = (id, label, isMuted) => { const made = h("video", { class: "layer", src: asset.url(id), poster: asset.thumbnail(id, 1024), preload: "auto", playsinline: true, "aria-label": label, tabindex: "-1" }); made.muted = isMuted; return made; };
   const after = film(output.id, t("player.result"), false);
   const before = original ? film(original.id, t("player.original"), true) : null;
   return compare(before, after, output, { offset, rate: rateOf(output) });

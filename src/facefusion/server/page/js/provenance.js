@@ -39,9 +39,10 @@ function linesOf(job, told) {
   const { output } = job;
   const models = told?.models?.length ? told.models.map((model) => `${model.id} · ${model.licence}`) : (job.models ?? []).map((model) => (typeof model === "string" ? model : [model.id, model.version, model.licence].filter(Boolean).join(" ")));
   const isSigned = Boolean(told?.signature);
+  const flaws = (told?.problems ?? []).filter((code) => !(GOOD.includes(told.state) && code === "signingCredential.untrusted")); // what "valid" says
   return [
     told ? ["provenance.state", stateOf(told)] : null,
-    told?.problems?.length ? ["provenance.problems", h("span", { lang: "en" }, told.problems.join("\n"))] : null,
+    flaws.length ? ["provenance.problems", h("span", { lang: "en" }, flaws.join("\n"))] : null,
     isSigned ? ["provenance.by", each([nameOf(told.signature), told.is_own ? t("provenance.own") : ""])] : null,
     told?.when || isSigned ? ["provenance.when", each([told.signature?.at ? `${moment(told.signature.at)} · ${t("provenance.by_authority")}` : told.when ? `${moment(told.when)} · ${t("provenance.by_clock")}` : ""])] : null,
     told?.actions?.length ? ["provenance.done", told.actions.map((action) => wordOf("action", action)).join(", ")] : null,
@@ -105,6 +106,6 @@ export function checksGroup(job) {
   const isAtRisk = !consent.is_covered || content.found === "flagged";
   return group(job, "checks", t("checks.heading"), isAtRisk || job.status === "failed",
     isIdle ? h("p", { class: "hint" }, t("checks.idle")) : null,
-    table(lines),
+    isIdle && !consent.asked.length ? null : table(lines),
     policy.notes.map((note) => h("p", { class: "note", lang: "en" }, note)));
 }
