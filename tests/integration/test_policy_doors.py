@@ -351,6 +351,8 @@ def test_the_library_cannot_weaken_it_either(door, tmp_path):
 def test_the_ledger_is_kept_from_the_command_line(door, tmp_path, capsys):
     assert call("consent", "add", "the-source", SOURCE, "--until", "2999-12-31", "--uses", "source") == 0
     assert call("run", "-s", SOURCE, "-t", PHOTO, "-o", "o.png", "--quiet") == 0
+    assert call("verify", "o.png") == 0
+    assert "consent require, everybody covered (by the-source" in capsys.readouterr().out
     assert call("consent", "revoke", "the-source") == 0
     Path("o.png").unlink()
     assert call("run", "-s", SOURCE, "-t", PHOTO, "-o", "o.png", "--quiet") == 10

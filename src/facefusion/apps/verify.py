@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from facefusion.apps.console import shown
 from facefusion.apps.show import Show
@@ -90,9 +91,27 @@ def _text(found: Verification) -> str:
         what = {"parentOf": "target", "inputTo": "source"}.get(one.role, one.role)
         kept = ", with a manifest of its own" if one.manifest else ""
         lines.append(f"  {what:<9} {shown(one.sha256 or 'not told')}{kept}")
-    lines += [f"  consent   {shown(str(found.consent))}"] if found.consent is not None else []
+    lines += [f"  policy    {shown(_checks(found.policy))}"] if found.policy else []
     if found.watermark:
         whose = " (yours)" if found.is_own and found.state == "marked-only" else ""
         lines.append(f"  mark      {shown(found.watermark)}{whose}")
     lines += [f"  job       {shown(found.job)}"] if found.job else []
     return "\n".join(lines)
+
+
+def _checks(policy: Mapping[str, Any]) -> str:
+    """What the site checked, as another program may have written it."""
+    consent, content, blocklist = (_part(policy, name) for name in ("consent", "content", "blocklist"))
+    told = [f"consent {consent.get('mode', 'not told')}"]
+    if consent.get("mode") != "off":
+        told[0] += ", everybody covered" if consent.get("is_covered") else ", not everybody covered"
+    used = consent.get("used")
+    told[0] += f" (by {', '.join(map(str, used))})" if isinstance(used, list) and used else ""
+    told.append("blocklist looked through" if blocklist.get("is_checked") else "no blocklist")
+    told.append(f"content {content.get('found', 'not told')}")
+    return "; ".join(told)
+
+
+def _part(policy: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = policy.get(name)
+    return found if isinstance(found, Mapping) else {}

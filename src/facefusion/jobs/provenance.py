@@ -30,7 +30,7 @@ def statement_of(
     open_target: Callable[[], IO[bytes]] | None = None,
     is_changed: bool = True,
     job: str = "",
-    consent: Mapping[str, Any] | None = None,
+    verdict: Mapping[str, Any] | None = None,
     watermark: str = "",
 ) -> Statement:
     """What is said of an output.
@@ -49,8 +49,8 @@ def statement_of(
         Whether any frame was.
     job
         Id of the job.
-    consent
-        What is known of the consent of people; None where nobody asked.
+    verdict
+        What the site checked (`Verdict.as_dict`); None where nobody asked.
     watermark
         Id of the invisible mark, hexadecimal.
     """
@@ -66,7 +66,7 @@ def statement_of(
     models = tuple(Model(spec.key, spec.licence, hashed[spec.key]) for spec in plan.models.every)
     return Statement(
         datetime.now(UTC), models, told_recipe(asked, hides), target, tuple(dict.fromkeys(sources)), is_changed, hides,
-        job, consent, watermark,
+        job, verdict, watermark,
     )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def sign_alone(
     recipe: Recipe,
     policy: SitePolicy,
     is_changed: bool,
-    consent: Mapping[str, Any] | None = None,
+    verdict: Mapping[str, Any] | None = None,
 ) -> None:
     """Sign what is no job's, a recording or a picture from memory: the last thing that is done before it has its name.
 
@@ -109,8 +109,8 @@ def sign_alone(
         Who signs.
     is_changed
         Whether anything is new in it.
-    consent
-        What is known of the consent of people; None where nobody asked.
+    verdict
+        What the site checked (`Verdict.as_dict`); None where nobody asked.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def sign_alone(
     told = told_recipe(recipe, hides)
     mark = str(without_job()) if policy.is_marked and is_changed else ""
     statement = Statement(
-        datetime.now(UTC), models, told, Target(), sources, is_changed, hides, consent=consent, watermark=mark
+        datetime.now(UTC), models, told, Target(), sources, is_changed, hides, policy=verdict, watermark=mark
     )
     sign(made, statement, policy.signing.signer(), output)
     if sidecar_of(made).exists():

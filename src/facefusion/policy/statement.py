@@ -78,8 +78,8 @@ class Statement:
         Whether it must not be told what the target was.
     job
         Id of the job.
-    consent
-        What is known of the consent of people; None where nobody asked.
+    policy
+        What the site checked (`Verdict.as_dict`); None where nobody asked.
     watermark
         Id of the invisible mark, hexadecimal; empty where there is none.
     """
@@ -92,7 +92,7 @@ class Statement:
     is_changed: bool = True
     hides_people: bool = False
     job: str = ""
-    consent: Mapping[str, Any] | None = None
+    policy: Mapping[str, Any] | None = None
     watermark: str = ""
 
     def manifest(self, media_type: str, facts: Mapping[str, str]) -> dict[str, Any]:
@@ -114,8 +114,8 @@ class Statement:
             "software": SOFTWARE, "version": __version__, "job": self.job, "recipe": dict(self.recipe),
             "models": [model.as_dict() for model in self.models], "hides_people": self.hides_people, **facts,
         }  # fmt: skip
-        if self.consent is not None:
-            told["consent"] = dict(self.consent)
+        if self.policy is not None:
+            told["policy"] = dict(self.policy)
         if self.watermark:
             told["watermark"] = self.watermark
         return {

@@ -107,8 +107,8 @@ class Finding:
         What was asked for.
     job
         Id of the job.
-    consent
-        What is known of the consent of people.
+    policy
+        What the site checked before and after: consents by their references, blocklist, content.
     watermark
         Id of the invisible mark.
     unsigned_sha256
@@ -131,7 +131,7 @@ class Finding:
     ingredients: tuple[Ingredient, ...] = ()
     recipe: Mapping[str, Any] = field(default_factory=dict)
     job: str = ""
-    consent: Mapping[str, Any] | None = None
+    policy: Mapping[str, Any] | None = None
     watermark: str = ""
     unsigned_sha256: str = ""
     problems: tuple[str, ...] = ()
@@ -334,12 +334,17 @@ def _told(told: Mapping[str, Any], is_beside: bool) -> Finding:
             )
             for one in sorted(manifest.get("ingredients", ()), key=lambda one: one.get("relationship") != "parentOf")
         ),
-        recipe=own.get("recipe", {}),
+        recipe=_object(own, "recipe") or {},
         job=str(own.get("job", "")),
-        consent=own.get("consent"),
+        policy=_object(own, "policy"),
         watermark=str(own.get("watermark", "")),
         unsigned_sha256=str(own.get("unsigned_sha256", "")),
     )
+
+
+def _object(values: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    found = values.get(name)
+    return found if isinstance(found, dict) else None
 
 
 def _inspect(path: Path, kind: str, beside: Path | None, told: Mapping[str, Any]) -> list[str]:

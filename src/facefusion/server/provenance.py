@@ -79,7 +79,7 @@ class ProvenanceBody(BaseModel):
     ingredients: list[IngredientBody]
     recipe: dict[str, Any]
     job: str
-    consent: dict[str, Any] | None
+    policy: dict[str, Any] | None
     watermark: str
     unsigned_sha256: str
     problems: list[str]
