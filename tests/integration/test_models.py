@@ -124,6 +124,14 @@ def test_session_returns_what_a_known_graph_computes_by_name_and_by_position():
     np.testing.assert_array_equal(result, [[2, 4]])
 
 
+def test_what_an_entry_names_is_found_by_its_place_too():
+    (result,) = Session(doubling_spec(), doubling_graph()).run({"#0": np.array([[1, 2]], np.float32)})
+    np.testing.assert_array_equal(result, [[2, 4]])
+    (result,) = Session(doubling_spec(inputs={}), doubling_graph()).run({"#0": np.array([[1, 2]], np.float32)})
+    np.testing.assert_array_equal(result, [[2, 4]])
+    assert Session(doubling_spec(), doubling_graph()).shape("#0")[-1] == 2
+
+
 def test_bound_and_plain_runs_give_the_same():
     session = Session(doubling_spec(), doubling_graph())
     value = np.array([[3, 4]], np.float32)

@@ -110,7 +110,7 @@ class Session:
                 f"Add 'cpu' after '{providers[0]}' to allow that, or see 'facefusion doctor'.",
             )
         self.spec, self.provider, self.size_bytes = spec, used[0], len(content)
-        self.inputs = _check_side(spec, "input", spec.inputs, ins)
+        self.inputs = _with_places(_check_side(spec, "input", spec.inputs, ins), ins)
         self.outputs = _check_side(spec, "output", spec.outputs, outs)
         self._types = {value.name: DTYPES.get(value.type, np.float32) for value in ins}
         self._shapes = {value.name: value.shape for value in ins}
@@ -263,6 +263,12 @@ def _check_side(
             )
         names[name] = actual
     return names
+
+
+def _with_places(names: Mapping[str, str], found: Sequence[_Value]) -> dict[str, str]:
+    """Names of inputs, and places: families ask for these, and an entry may name what they ask for, in that order."""
+    order = [*names.values(), *(value.name for value in found if value.name not in names.values())]
+    return {**{f"#{number}": actual for number, actual in enumerate(order)}, **names}
 
 
 _WRONG = "This is another graph than its entry describes; compare with 'facefusion models show'."
