@@ -86,8 +86,9 @@ def test_what_can_be_done_with_jobs_and_assets_is_the_same(live, clip, tmp_path)
     with live.client("ben") as ben:
         source, target = upload(ben, "source.jpg"), upload(ben, clip)
         wait_until(lambda: ben.get(f"/v1/assets/{target}/faces").status_code == 200)
-        people = ben.get(f"/v1/assets/{target}/faces").json()["people"]
-        assert len(people) == 1
+        told = ben.get(f"/v1/assets/{target}/faces").json()
+        people = told["people"]
+        assert len(people) == 1, told
         assert ben.get(people[0]["picture"]).headers["content-type"] == "image/webp"
         recipe = {"target": target, "people": [{"face": "0", "sources": [source]}], "end_s": 4, **OPTIONS}
         assert ben.post("/v1/previews", json={"recipe": recipe, "at_s": 1}).status_code == 200

@@ -155,7 +155,7 @@ def test_settings_of_jobs_come_from_the_environment_too(tmp_path):
         [sys.executable, "-m", "facefusion", "run", "--show-config"], capture_output=True, text=True, check=True,
         env={**os.environ, "FACEFUSION_JOBS_PATH": str(tmp_path), "FACEFUSION_WORKER_COUNT": "3"},
     )  # fmt: skip
-    assert "worker_count = 3  (FACEFUSION_WORKER_COUNT)" in done.stdout
+    assert "worker_count = 3  # FACEFUSION_WORKER_COUNT" in done.stdout
     wrong = subprocess.run(
         [sys.executable, "-m", "facefusion", "run", "--show-config", "--workers", "many"], capture_output=True,
         text=True, check=False,

@@ -54,6 +54,7 @@ from facefusion.service.previews import AROUND, Previews
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
 from facefusion.testing.provenance import content_of
+from facefusion.workplace import clear_dead
 
 
 def digest(path):
@@ -326,6 +327,22 @@ def test_a_clip_is_read_in_ranges_without_the_whole_of_it(tmp_path):
         far = [frame.pixels for frame in ClipReader(name, start_s=1, end_s=1.5)]
     near = [frame.pixels for frame in ClipReader(clip, start_s=1, end_s=1.5)]
     assert all(np.array_equal(a, b) for a, b in zip(far, near, strict=True))
+
+
+def test_a_copy_of_what_is_far_away_stays_while_it_is_used(tmp_path):
+    pytest.importorskip("obstore")
+    from facefusion.jobs.storage import ObjectStorage
+
+    objects = ObjectStorage("memory:///", tmp_path / "cache")
+    (tmp_path / "a.mp4").write_bytes(b"content")
+    objects.put("anna/a.mp4", tmp_path / "a.mp4")
+    with objects.local("anna/a.mp4") as path:
+        assert clear_dead(tmp_path / "cache") == 0  # as a service does every minute, and a run when it begins
+        assert (path.suffix, path.read_bytes()) == (".mp4", b"content")
+    assert not list((tmp_path / "cache").iterdir())
+    with pytest.raises(FileNotFoundError), objects.local("anna/b.mp4"):
+        pass
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_object_storage_and_folder_do_the_same(tmp_path):

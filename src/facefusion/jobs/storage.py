@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -325,27 +324,19 @@ class ObjectStorage(Storage):
 
     @contextmanager
     def local(self, key: str) -> Iterator[Path]:
-        """A copy that is taken away afterwards."""
+        """A copy that is taken away afterwards, and not before by whoever clears up after the dead."""
         import obstore
 
-        make_folder(self._cache)
-        try:
-            descriptor, name = tempfile.mkstemp(Path(key).suffix, dir=self._cache)
-        except OSError as error:
-            raise refusal(error, self._cache) from error
-        os.close(descriptor)
-        path = Path(name)
+        with Workplace(self._cache) as place:
+            path = place.folder / f"copy{Path(key).suffix}"
 
-        def download() -> None:
-            with path.open("wb") as file:
-                for part in obstore.get(self._store, key).stream():
-                    file.write(part)
+            def download() -> None:
+                with path.open("wb") as file:
+                    for part in obstore.get(self._store, key).stream():
+                        file.write(part)
 
-        try:
             self._call(key, download)
             yield path
-        finally:
-            path.unlink(missing_ok=True)
 
     def has(self, key: str) -> bool:
         """Whether there is such an object."""
