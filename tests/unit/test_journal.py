@@ -53,7 +53,7 @@ def test_processes_that_are_started_write_as_their_parent_does():
     before = list(root.handlers), root.level, own.level
     try:
         journal.set_up("json", "warning")
-        assert journal.plan() == ("json", "warning") and journal.is_set_up()
+        assert journal.plan() == ("json", "warning", "") and journal.is_set_up()
         journal.set_up(*journal.plan())
         assert len([one for one in root.handlers if isinstance(one.formatter, journal.JsonLines)]) == 1
     finally:
