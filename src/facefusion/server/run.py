@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ HEAD_S = 15.0
 KEEP_S = 75
 STOP_S = 3
 CONNECTIONS = 2000
+SWITCH_S = 0.0005
+"""How long a thread may keep the interpreter while others want it: requests are short and wait for each of them."""
 
 
 def _plain_problem(error: ServiceError) -> tuple[bytes, list[tuple[bytes, bytes]]]:
@@ -290,6 +293,7 @@ def serve(config: ServerConfig, on_ready: Callable[[Serving], None]) -> None:
         ),
         lambda: on_ready(Serving(url, config.is_loopback, has_keys, metrics_url)),
     )
+    sys.setswitchinterval(SWITCH_S)
     try:
         asyncio.run(server.serve([held]))
     finally:
