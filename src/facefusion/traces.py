@@ -8,7 +8,6 @@ Nothing is sent unless somebody names a collector (OTLP over HTTP).
 from __future__ import annotations
 
 import hashlib
-import multiprocessing.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -69,8 +68,10 @@ def set_up(address: str) -> None:
     endpoint = address if address.endswith(PATH) else address.rstrip("/") + PATH
     processor = BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint), schedule_delay_millis=DELAY_MS)
     provider.add_span_processor(processor)
+    from multiprocessing.util import Finalize
+
     # Runs at the end of processes of multiprocessing, too, which atexit does not.
-    multiprocessing.util.Finalize(None, flush, exitpriority=10)
+    Finalize(None, flush, exitpriority=10)
     _provider, _tracer, _address = provider, provider.get_tracer("facefusion", __version__), address
 
 

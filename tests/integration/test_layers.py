@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from facefusion.errors import OutputRefused, RecipeError
-from facefusion.imaging.layer import lay_over, layer_of, matte_of
+from facefusion.imaging.layer import layer_of, matte_of
 from facefusion.jobs.once import run
 from facefusion.jobs.prepare import prepare, work_id_of
 from facefusion.media.generate import write_test_clip
@@ -28,6 +28,13 @@ from facefusion.types.frame import Frame, RenderedFrame
 
 SOURCE, PHOTO = (str(sample_path(name)) for name in ("source.jpg", "target.jpg"))
 POLICY = SitePolicy(is_marked=False)
+
+
+def lay_over(target, colours, alpha):
+    """A layer from `layer_of` over a picture, in eight bits, as compositors do it."""
+    share = alpha.astype(np.float32)[..., None] / 255
+    mixed = target + (colours.astype(np.float32) - target) * share
+    return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
 
 
 def decode(path, kind):

@@ -503,12 +503,12 @@ def _stopped(is_json: bool) -> int:
 
 
 def _choose(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "--version", "-v"):
-        parser = _help_parser()
-        if not words:
-            parser.print_help()
-            return EXIT_USAGE
-        parser.parse_args(["--version" if words[0] == "-v" else words[0]])
+    if words and words[0] in ("--version", "-v"):  # at once: help has to know much
+        console.say(f"facefusion {__version__}")
+        return EXIT_OK
+    if not words or words[0] in ("-h", "--help"):
+        _help_parser().print_help()
+        return EXIT_OK if words else EXIT_USAGE
     if words[0].split("=")[0] in ("--completion", "--man"):
         from facefusion.apps.manual import completion, man_page
 

@@ -31,17 +31,18 @@ _TELLING = (
 """Exceptions whose words come from programs. Those of the others may hold what was read."""
 
 
-_asked: list[bool] = []
+_is_asked = False
 
 
 def debug(is_on: bool) -> None:
     """Say whether tracebacks are to be shown in this command."""
-    _asked[:] = [is_on]
+    global _is_asked
+    _is_asked = is_on
 
 
 def is_debugging() -> bool:
     """Whether tracebacks are to be shown."""
-    return any(_asked) or "--debug" in sys.argv or os.environ.get("FACEFUSION_DEBUG", "0") not in ("", "0")
+    return _is_asked or "--debug" in sys.argv or os.environ.get("FACEFUSION_DEBUG", "0") not in ("", "0")
 
 
 def fault_of(error: BaseException) -> Fault:

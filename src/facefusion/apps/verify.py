@@ -10,6 +10,7 @@ from facefusion.apps.console import shown
 from facefusion.apps.show import Show
 from facefusion.errors import RecipeError
 from facefusion.policy.signing import LOCAL_NAME
+from facefusion.policy.verdict import Verdict
 from facefusion.policy.verifying import State
 from facefusion.service.backend import Backend
 from facefusion.service.jobs import Jobs
@@ -101,17 +102,13 @@ def _text(found: Verification) -> str:
 
 def _checks(policy: Mapping[str, Any]) -> str:
     """What the site checked, as another program may have written it."""
-    consent, content, blocklist = (_part(policy, name) for name in ("consent", "content", "blocklist"))
-    told = [f"consent {consent.get('mode', 'not told')}"]
-    if consent.get("mode") != "off":
-        told[0] += ", everybody covered" if consent.get("is_covered") else ", not everybody covered"
-    used = consent.get("used")
-    told[0] += f" (by {', '.join(map(str, used))})" if isinstance(used, list) and used else ""
-    told.append("blocklist looked through" if blocklist.get("is_checked") else "no blocklist")
-    told.append(f"content {content.get('found', 'not told')}")
-    return "; ".join(told)
-
-
-def _part(policy: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = policy.get(name)
-    return found if isinstance(found, Mapping) else {}
+    try:
+        verdict = Verdict.from_dict(policy)
+    except (ValueError, TypeError, KeyError):
+        return "told in a way that is not known here"
+    people = f"consent {verdict.consent_mode}"
+    if verdict.consent_mode != "off":
+        people += ", everybody covered" if verdict.is_covered else ", not everybody covered"
+    people += f" (by {', '.join(verdict.used)})" if verdict.used else ""
+    blocklist = "blocklist looked through" if verdict.has_blocklist else "no blocklist"
+    return f"{people}; {blocklist}; content {verdict.content}"

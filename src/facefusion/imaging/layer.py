@@ -71,10 +71,3 @@ def layer_of(target: Pixels, output: Pixels, alpha: FloatArray | None = None) ->
     scale = np.where(share > 0, 255 / np.maximum(share, 1), 0)
     colours = np.clip(below + change * scale[..., None] + 0.5, 0, 255)
     return colours.astype(np.uint8), share.astype(np.uint8)
-
-
-def lay_over(target: Pixels, colours: Pixels, alpha: Pixels) -> Pixels:
-    """A layer from `layer_of` over a picture, in eight bits, as compositors do it."""
-    share = alpha.astype(np.float32)[..., None] / 255
-    mixed = target + (colours.astype(np.float32) - target) * share
-    return np.clip(mixed + 0.5, 0, 255).astype(np.uint8)

@@ -10,7 +10,7 @@ from typing import IO, Any
 from facefusion.jobs.prepare import OF_THE_MACHINE
 from facefusion.jobs.stored import StoredPlan
 from facefusion.pipeline.inputs import hash_of
-from facefusion.pipeline.plan import Plan, find_models, hashes_of_models
+from facefusion.pipeline.plan import Models, Plan, find_models, hashes_of_models
 from facefusion.pipeline.resolved import resolve
 from facefusion.policy.mark import without_job
 from facefusion.policy.provenance import drop_sidecar, sidecar_of, sign
@@ -62,12 +62,16 @@ def statement_of(
         target = Target() if hides else Target(hashes.get(str(asked.target_path), ""), open_target)
     people = (path for person in asked.people for path in person.sources)
     sources = [hashes[str(path)] for path in (*asked.source_paths, *people) if str(path) in hashes]
-    hashed = hashes_of_models(plan.recipe, plan.models.every)
-    models = tuple(Model(spec.key, spec.licence, hashed[spec.key]) for spec in plan.models.every)
+    models = _told_models(plan.recipe, plan.models)
     return Statement(
         datetime.now(UTC), models, told_recipe(asked, hides), target, tuple(dict.fromkeys(sources)), is_changed, hides,
         job, verdict, watermark,
     )  # fmt: skip
+
+
+def _told_models(recipe: Recipe, models: Models) -> tuple[Model, ...]:
+    hashes = hashes_of_models(recipe, models.every)
+    return tuple(Model(spec.key, spec.licence, hashes[spec.key]) for spec in models.every)
 
 
 def told_recipe(recipe: Recipe, hides_people: bool = False) -> dict[str, Any]:
@@ -119,9 +123,7 @@ def sign_alone(
     drop_sidecar(output)
     if policy.signing.is_off:
         return
-    specs = find_models(recipe).every
-    hashes = hashes_of_models(recipe, specs)
-    models = tuple(Model(spec.key, spec.licence, hashes[spec.key]) for spec in specs)
+    models = _told_models(recipe, find_models(recipe))
     hides = resolve(recipe).is_private
     sources = () if hides else tuple(dict.fromkeys(hash_of(path) for path in recipe.source_paths))
     told = told_recipe(recipe, hides)

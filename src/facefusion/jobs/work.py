@@ -875,9 +875,7 @@ class Worker:
                 "output_sha256": sha256,
                 "facefusion": __version__,
                 "job": job.id,
-                "seed": next(
-                    (dict(step.options).get("seed") for step in recipe.steps if "seed" in dict(step.options)), None
-                ),
+                "seed": next((step.options.seed for step in recipe.steps if hasattr(step.options, "seed")), None),
                 "recipe": told_recipe(told),
                 "models": list(models_used(bench.plan)),
                 "exemptions": exemptions,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -152,10 +151,6 @@ class Report:
         head = {"title": self.title, "models": list(self.models), "notes": list(self.notes)}
         content = {**head, "overall": self.overall(), "rows": rows}
         return {name: clean(value) for name, value in content.items()}
-
-    def to_json(self) -> str:
-        """`as_dict` as a document."""
-        return json.dumps(self.as_dict(), indent=1)
 
 
 def _apart(value: float, limit: float) -> str:

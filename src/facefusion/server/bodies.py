@@ -13,6 +13,7 @@ from facefusion.jobs.ledger import Asset, Deed, Delivery, OrderView
 from facefusion.jobs.states import STAGES
 from facefusion.jobs.store import StageProgress
 from facefusion.packed import pack, unpack
+from facefusion.policy.verdict import Content, Mode
 from facefusion.server.problems import for_clients, hint_for_clients
 
 T = TypeVar("T")
@@ -186,9 +187,6 @@ def share_of(progress: Sequence[StageProgress]) -> float:
     return round(rendered.frames_done / max(rendered.frames, 1), 4) if rendered else 0.0
 
 
-Mode = Literal["off", "record", "require"]
-
-
 class ConsentVerdict(BaseModel):
     """Who of those who were looked for has agreed."""
 
@@ -212,7 +210,7 @@ class ContentVerdict(BaseModel):
     """What the check of the target's content said."""
 
     mode: Mode
-    found: Literal["unchecked", "clear", "flagged"]
+    found: Content
     models: list[str] = Field(description="who looked: id, version and licence")
     frames: int = Field(description="frames that were looked at")
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import MutableMapping
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facefusion import journal, traces
@@ -93,7 +94,7 @@ class Guard:
                 self._dress(message, request_id)
             await send(message)
 
-        with traces.request(lambda: _headers(scope)) as tell:
+        with traces.request(lambda: Headers(scope=scope)) as tell:
             try:
                 self._check_host(scope)
                 body.announce(_header(scope, b"content-length"))
@@ -217,10 +218,6 @@ def _stopping() -> ServiceError:
 
 def _header(scope: Scope, wanted: bytes) -> str:
     return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), "")
-
-
-def _headers(scope: Scope) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
 def _template(scope: Scope) -> str:

@@ -433,8 +433,9 @@ def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_
         if within != Path(os.path.realpath(base)):
             left_out = [path for path in targets if within in Path(os.path.realpath(path)).parents]
         output_pattern = in_folder(output_pattern, len(sources) > 1)
-    left_out += own_outputs([path for path in targets if path not in set(left_out)], sources, output_pattern, base)
-    targets = [path for path in targets if path not in set(left_out)]
+    targets = _without(targets, left_out)
+    own = own_outputs(targets, sources, output_pattern, base)
+    targets, left_out = _without(targets, own), left_out + own
     if not targets:
         raise RecipeError(
             f"All files of {target_pattern} look like outputs of {output_pattern}.",
@@ -442,6 +443,11 @@ def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_
         )
     pairs = [(s, t, _writable(o)) for s, t, o in pair(sources, targets, output_pattern, base)]
     return Batch(tuple(BatchRun(k, len(pairs), *files) for k, files in enumerate(pairs)), tuple(left_out))
+
+
+def _without(paths: Sequence[Path], others: Sequence[Path]) -> list[Path]:
+    left_out = set(others)
+    return [path for path in paths if path not in left_out]
 
 
 def is_folder(pattern: str) -> bool:
