@@ -428,6 +428,31 @@ def test_too_many_requests_of_one_tenant_leave_the_others_alone(tmp_path):
         assert client.get("/v1/session", headers=ben).status_code == 200
 
 
+def test_a_key_that_another_process_ends_opens_nothing_a_moment_later(tmp_path, monkeypatch):
+    from facefusion.server import access
+
+    seconds = [1000.0]
+    monkeypatch.setattr(access.time, "monotonic", lambda: seconds[0])
+    ours, other = (Ledger(f"sqlite:///{tmp_path / 'jobs.db'}") for _ in range(2))
+    gate = Gate(ours, is_local=True)
+    key, secret = create_key(ours, "anna", SCOPES)
+    assert gate.recall(secret, "") is None
+    assert gate.admit(secret, "") == gate.recall(secret, "")
+    assert gate.recall("", secret) is None
+    other.change_key(key.id, revoked_at=other.now())
+    assert gate.recall(secret, "") is not None
+    seconds[0] += access.KNOWN_S
+    assert gate.recall(secret, "") is None
+    with pytest.raises(AccessRefused):
+        gate.admit(secret, "")
+    key, secret = create_key(ours, "anna", SCOPES)
+    gate.admit(secret, "")
+    ours.change_key(key.id, used_at=ours.now())
+    assert gate.recall(secret, "") is not None
+    ours.change_key(key.id, revoked_at=ours.now())
+    assert gate.recall(secret, "") is None
+
+
 def test_who_guesses_keys_is_slowed_down(tmp_path):
     with InProcess(ServerConfig(Backend(tmp_path / "jobs"))) as live, live.client() as client:
         found = [client.get("/v1/session", headers=World.bearer(f"ff_{k}")).status_code for k in range(125)]

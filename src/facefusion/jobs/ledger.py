@@ -338,6 +338,9 @@ class Ledger(JobStore):
     _compared = (-1e9, 0.0)
     """When a server's clock was asked for, and how far it is ahead of this machine's, s."""
 
+    key_changes = 0
+    """How often this object has ended keys; whoever keeps one in mind looks again after it."""
+
     def now(self) -> float:
         """Seconds since 1970 by the store's clock; a server is asked for its own once a minute."""
         if self._is_sqlite:
@@ -405,6 +408,7 @@ class Ledger(JobStore):
             done = connection.execute(sa.update(_keys).where(_keys.c.id == key_id).values(**values))
             if not done.rowcount:
                 raise NotThere(f"There is no key {key_id}.", "See 'facefusion keys list'.")
+        self.key_changes += bool({*values} - {"used_at"})
 
     def _own_row(self, table: sa.Table, tenant: str, id_: str) -> sa.Row[Any] | None:
         """What a tenant has of an id; None where it is not there, or somebody else's."""
@@ -1082,6 +1086,7 @@ class Ledger(JobStore):
             self._drop_orders(connection, ids)
             for table in _OF_A_TENANT.values():
                 connection.execute(sa.delete(table).where(table.c.tenant == tenant))
+        self.key_changes += 1
 
 
 def _status_now() -> Any:

@@ -18,6 +18,7 @@ import jwt
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
+from starlette.concurrency import run_in_threadpool
 
 from facefusion.errors import AccessRefused, NotThere, RecipeError, ScopeMissing
 from facefusion.jobs.ledger import Key, Ledger
@@ -35,6 +36,9 @@ PREFIX = "ff_"
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _USED_EVERY_S = 60.0
+KNOWN_S = 1.0
+"""Whoever was let in is known again for so long without a look into the store, where another process may end a key."""
+_KNOWN_AT_ONCE = 4096
 ASKED_EVERY_S = 30.0
 """A provider's keys are not asked for more often because of tokens with ids that nobody knows."""
 _REFUSED = "Send Authorization: Bearer KEY with a key of 'facefusion keys create'."
@@ -231,6 +235,26 @@ class Gate:
         self._ledger, self.is_local = ledger, is_local
         self._secret = secrets.token_bytes(32)  # of this start
         self._tokens = None if oidc is None else _Tokens(oidc)
+        self._known: dict[bytes, tuple[float, int, Principal]] = {}
+
+    def recall(self, bearer: str, cookie: str) -> Principal | None:
+        """Who came with these words a moment ago, by `admit`; None where that is not known any more."""
+        until, changes, principal = self._known.get(_mark(bearer, cookie), (0.0, 0, None))
+        return principal if time.monotonic() < until and changes == self._ledger.key_changes else None
+
+    def admit(self, bearer: str, cookie: str) -> Principal:
+        """Who comes with these words, kept in mind for `KNOWN_S` or until a key is changed by this process.
+
+        Raises
+        ------
+        AccessRefused
+        """
+        changes = self._ledger.key_changes  # before the look: what changes meanwhile counts
+        principal = self.identify(bearer, cookie)
+        if len(self._known) >= _KNOWN_AT_ONCE:
+            self._known = {}
+        self._known[_mark(bearer, cookie)] = time.monotonic() + KNOWN_S, changes, principal
+        return principal
 
     def identify(self, bearer: str, cookie: str) -> Principal:
         """Who comes with these words.
@@ -255,9 +279,9 @@ class Gate:
         key = self._ledger.find_key(digest_of(secret))
         if key is None:
             raise AccessRefused("This is no key of this service.", _REFUSED)
-        return self._admit(key)
+        return self._of_valid(key)
 
-    def _admit(self, key: Key, by_cookie: bool = False) -> Principal:
+    def _of_valid(self, key: Key, by_cookie: bool = False) -> Principal:
         now = self._ledger.now()
         if not key.is_valid(now):
             what = "was revoked" if key.revoked_at is not None else "has expired"
@@ -307,8 +331,13 @@ class Gate:
         if not hmac.compare_digest(mark.encode(), expected.encode()) or time.time() > until:
             raise refused
         if key is not None:
-            return self._admit(key, by_cookie=True)
+            return self._of_valid(key, by_cookie=True)
         return Principal(LOCAL_TENANT, "page", spread(["admin"]), by_cookie=True)
+
+
+def _mark(bearer: str, cookie: str) -> bytes:
+    """What somebody came with, by its hash: no secret is kept."""
+    return hashlib.sha256(f"{bearer}\0{cookie}".encode()).digest()
 
 
 def _cookie_secret(digest: str) -> bytes:
@@ -380,7 +409,7 @@ _bearer = HTTPBearer(auto_error=False, description="a key of 'facefusion keys cr
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="the session of the page")
 
 
-def anybody(
+async def anybody(
     request: Request,
     credentials: HTTPAuthorizationCredentials | None = Depends(_bearer),
     cookie: str | None = Depends(_cookie),
@@ -395,17 +424,26 @@ def anybody(
     bearer = "" if credentials is None else credentials.credentials
     if not bearer and request.headers.get("authorization"):
         raise AccessRefused("Authorization is not of the form Bearer KEY.", _REFUSED)
-    try:
-        principal: Principal = service.gate.identify(bearer, cookie or "")
-    except AccessRefused:
-        service.count_refusal(request)
-        raise
+    words = bearer, cookie or ""
+    principal: Principal = service.gate.recall(*words) or await run_in_threadpool(_let_in, service, request, *words)
     if principal.by_cookie and request.method not in SAFE_METHODS:
         check_same_origin(request)
     request.state.principal = principal
-    request.state.identify = partial(service.gate.identify, bearer, cookie or "")  # for what lasts longer
-    service.count_request(principal)
+    request.state.identify = partial(service.gate.identify, *words)  # for what lasts longer
+    if service.pace.is_near:
+        service.count_request(principal)
+    else:
+        await run_in_threadpool(service.count_request, principal)
     return principal
+
+
+def _let_in(service: Any, request: Request, bearer: str, cookie: str) -> Principal:
+    try:
+        principal: Principal = service.gate.admit(bearer, cookie)
+        return principal
+    except AccessRefused:
+        service.count_refusal(request)
+        raise
 
 
 def check_same_origin(request: Request) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -14,19 +12,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.to_thread
-import limits
 import platformdirs
-from limits import storage as limits_storage
-from limits import strategies
 from starlette.requests import Request
 
-from facefusion.errors import ExtraMissing, FaceFusionError, LimitReached, RecipeError
+from facefusion.errors import ExtraMissing, FaceFusionError
 from facefusion.jobs.ledger import Deed, Ledger
 from facefusion.jobs.storage import Storage, open_storage
 from facefusion.jobs.store import LOCAL
 from facefusion.server.access import Gate, Principal
 from facefusion.server.config import ServerConfig
 from facefusion.server.hands import Hands
+from facefusion.server.pace import Pace
 from facefusion.service.exposing import expose
 from facefusion.service.watched import Watched
 from facefusion.workplace import make_folder
@@ -78,9 +74,7 @@ class Service:
         self.gate = Gate(self.ledger, config.is_loopback, config.oidc)
         self.inspectors = Hands(1, INSPECTOR_BYTES)
         self.studio = Hands(1)
-        self._limits = strategies.MovingWindowRateLimiter(self._counter())
-        self._own = limits.RateLimitItemPerMinute(config.quotas.requests_per_minute)
-        self._refusals = limits.RateLimitItemPerMinute(config.quotas.refusals_per_minute)
+        self.pace = Pace(config.limits_url)
         self._lock = threading.Lock()
         self._made: dict[str, Any] = {}
         self._deeds: list[Deed] = []
@@ -108,17 +102,6 @@ class Service:
         ExtraMissing
         """
         return self.exposition or expose(self._watched())
-
-    def _counter(self) -> Any:
-        url = self.config.limits_url
-        if not url:
-            return limits_storage.MemoryStorage()
-        try:
-            return limits_storage.storage_from_string(url)
-        except Exception as error:  # of whatever client there is for it
-            raise RecipeError(
-                f"Requests cannot be counted at {url.split('@')[-1]}: {error}.", "Use redis://HOST:PORT/NUMBER."
-            ) from error
 
     def _once(self, name: str, make: Callable[[], T]) -> T:
         with self._lock:
@@ -175,7 +158,7 @@ class Service:
         ------
         LimitReached
         """
-        self._count(self._own, "tenant", principal.tenant)
+        self.pace.hit(self.config.quotas.requests_per_minute, "tenant", principal.tenant)
 
     def count_refusal(self, request: Request) -> None:
         """Count a request that nobody answers for.
@@ -184,21 +167,8 @@ class Service:
         ------
         LimitReached
         """
-        self._count(self._refusals, "address", request.client.host if request.client else "")
-
-    def _count(self, item: Any, *names: str) -> None:
-        try:
-            if self._limits.hit(item, *names):
-                return
-            reset = float(self._limits.get_window_stats(item, *names).reset_time)
-        except FaceFusionError:
-            raise
-        except Exception:  # the Redis is away: counting is no reason to stop
-            return
-        wait_s = max(math.ceil(reset - time.time()), 1)
-        raise LimitReached(
-            f"More than {item.amount} requests a minute.", f"Try again in {wait_s} s.", wait_s, "requests"
-        )
+        host = request.client.host if request.client else ""
+        self.pace.hit(self.config.quotas.refusals_per_minute, "address", host)
 
     def note(self, deed: Deed) -> None:
         """Have it written who did what."""
