@@ -85,6 +85,32 @@ _OF_A_TENANT = {
     "keys": _keys, "assets": _assets, "uploads": _uploads, "orders": _orders, "replays": _replays,
     "deliveries": _deliveries, "used": _used, "audit": _audit,
 }  # fmt: skip
+# What is asked all the time is put together once.
+_ONE_ORDER = (
+    sa.select(_orders, _jobs.c.status.label("of_job"))
+    .join(_jobs, _jobs.c.id == _orders.c.job_id, isouter=True)
+    .where(_orders.c.id == sa.bindparam("order"), _orders.c.tenant == sa.bindparam("of_tenant"))
+)
+_ITS_PARTS = sa.select(*[column for column in _parts.c if column.name != "outcome"]).where(
+    _parts.c.job_id == sa.bindparam("job")
+)
+
+
+def _sum(column: Any, *where: Any) -> Any:
+    return sa.select(sa.func.coalesce(sa.func.sum(column), 0)).where(*where).scalar_subquery()
+
+
+_USES = sa.select(
+    _sum(_assets.c.size_bytes, _assets.c.tenant == sa.bindparam("tenant")).label("stored"),
+    _sum(_uploads.c.size_bytes, _uploads.c.tenant == sa.bindparam("tenant"), _uploads.c.asset_id == "").label("coming"),
+    sa.select(sa.func.count())
+    .where(_orders.c.tenant == sa.bindparam("tenant"), _orders.c.status.not_in(OVER))
+    .scalar_subquery()
+    .label("is_open"),
+    _sum(_used.c.video_s, _used.c.tenant == sa.bindparam("tenant"), _used.c.day == sa.bindparam("day")).label(
+        "video_s"
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -686,15 +712,11 @@ class Ledger(JobStore):
         ------
         NotThere
         """
-        query = sa.select(_orders, _jobs.c.status.label("of_job")).join(
-            _jobs, _jobs.c.id == _orders.c.job_id, isouter=True
-        )
         with self._reading() as connection:
-            row = connection.execute(query.where(_orders.c.id == order_id, _orders.c.tenant == tenant)).first()
+            row = connection.execute(_ONE_ORDER, {"order": order_id, "of_tenant": tenant}).first()
             if row is None:
                 raise NotThere(f"There is no job {order_id}.", "See GET /v1/jobs.")
-            own = sa.select(*[column for column in _parts.c if column.name != "outcome"])
-            parts = connection.execute(own.where(_parts.c.job_id == row.job_id)).all() if row.job_id else []
+            parts = connection.execute(_ITS_PARTS, {"job": row.job_id}).all() if row.job_id else []
             return _view(row, _progress(parts, self._now(connection)))
 
     @_patient
@@ -965,22 +987,10 @@ class Ledger(JobStore):
     def used(self, tenant: str) -> dict[str, float]:
         """What a tenant uses: stored bytes with those that are announced, open orders, seconds of video today."""
         with self._reading() as connection:
-            now = self._now(connection)
-
-            def ask(query: Any) -> float:
-                return float(connection.execute(query).scalar() or 0)
-
-            stored = ask(sa.select(sa.func.sum(_assets.c.size_bytes)).where(_assets.c.tenant == tenant))
-            coming = sa.select(sa.func.sum(_uploads.c.size_bytes)).where(
-                _uploads.c.tenant == tenant, _uploads.c.asset_id == ""
-            )
-            is_open = sa.and_(_orders.c.tenant == tenant, _orders.c.status.not_in(OVER))
-            of_today = sa.and_(_used.c.tenant == tenant, _used.c.day == day_of(now))
-            return {
-                "bytes": stored + ask(coming),
-                "open_jobs": ask(sa.select(sa.func.count()).where(is_open)),
-                "video_s": ask(sa.select(_used.c.video_s).where(of_today)),
-            }
+            values = {"tenant": tenant, "day": day_of(self._now(connection))}
+            found = connection.execute(_USES, values).one()
+        return {"bytes": float(found.stored + found.coming), "open_jobs": float(found.is_open),
+                "video_s": float(found.video_s)}  # fmt: skip
 
     # Deliveries
 
