@@ -35,6 +35,7 @@ from facefusion.service.export import export
 from facefusion.service.jobs import Jobs
 from facefusion.service.measure import measure
 from facefusion.service.models import ModelList, Models
+from facefusion.service.own_models import FolderChecked
 from facefusion.service.previews import AROUND, Previews
 from facefusion.service.provenance import verify_file
 from facefusion.service.values import Finished, Told
@@ -76,6 +77,15 @@ def entered(ref):
     """A consent of that reference."""
     consent.add_consent(site_policy(), ref, [Path(PHOTO)], person=ref.title())
     return ref
+
+
+def own_graph(*said):
+    """A model of one's own; with what is said of it in a folder that is whole."""
+    Path("own").mkdir(exist_ok=True)
+    Path("own", "mine.onnx").write_bytes(inverting(64))
+    if said:
+        assert call("models", "new", "own/mine.onnx", "--family", "restoration", *said, "--quiet") == 0
+    return "own" if said else "own/mine.onnx"
 
 
 def blocked():
@@ -214,6 +224,11 @@ LEAVES = {
     ("models", "import"): (lambda: ("zoo",), "imported", None),
     ("models", "export"): (lambda: ("c.ffbundle", "face_detector_embedded"), "exported", None),
     ("models", "key"): (lambda: (), "key", None),
+    ("models", "new"): (lambda: (own_graph(), "--family", "restoration", "--force"), "drafted", None),
+    ("models", "check"): (
+        lambda: (own_graph("--licence", "MIT", "--licence-source", "me", "--commercial", "yes"),), "checked",
+        lambda: FolderChecked("own", 1, 0, 0, 0),
+    ),
     ("models", "bench"): (lambda: ("face_landmarker_embedded",), "advice", None),
     ("processors", "list"): (lambda: (), "processors", plugins.list_processors),
     ("processors", "show"): (

@@ -41,7 +41,7 @@ _COMMANDS = {
     "keys": "keys of the service: create, list, rotate, revoke",
     "consent": "ledger of people who have agreed: add, list, show, revoke, check",
     "blocklist": "people who must never be a source or a target: add, list, remove",
-    "models": "list, show, fetch, verify, import, export and time models",
+    "models": "list, show, fetch, verify, import, export and time models; check and describe your own",
     "processors": "list and show processors: options, requirements, models, licences",
     "plugins": "check that engines and processors hold to their contracts",
     "source": "show what is taken from source photos and what is completed: source inspect PHOTO",
@@ -96,7 +96,7 @@ _WANTED = {
 }
 """What the usage line shows."""
 _PATTERNS = ("source_pattern", "target_pattern", "output_pattern")
-_MODEL_ACTIONS = ("list", "show", "fetch", "verify", "pin", "import", "export", "key", "bench")
+_MODEL_ACTIONS = ("list", "show", "fetch", "verify", "pin", "import", "export", "key", "bench", "check", "new")
 _JOB_FIELDS = (
     "jobs_path", "job_store", "broker", "storage", "worker_count", "queue", "priority", "memory_limit_gb",
     "disk_limit_gb", "job_tries", "lease_s", "keep_days",
@@ -120,7 +120,9 @@ _NOT_LIVE = (
 )  # fmt: skip
 """Options that mean nothing where there is no end, and no file."""
 _MODEL_HELP = """list; show ID; fetch ID; verify [ID]; pin ID (accept a file without a published hash as it is now);
-import FOLDER or BUNDLE; export BUNDLE ID; key (the public key of your bundles); bench [ID]"""
+import FOLDER or BUNDLE; export BUNDLE ID; key (the public key of your bundles); bench [ID];
+check FOLDER (look through models of your own: entries, files, licences, graphs, and whether they do what they are for);
+new GRAPH.onnx (write an entry for a model of your own)"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -392,6 +394,20 @@ def _command_parser(command: str, is_whole: bool = False) -> argparse.ArgumentPa
         parser.add_argument("names", nargs="*", metavar="NAME", help="model ids, or the folder or bundle")
         parser.add_argument("--key", type=Path, help="private key that signs bundles; made on first use")
         parser.add_argument("--trust", nargs="+", default=[], metavar="KEY", help="public keys that may sign bundles")
+        group = parser.add_argument_group("new", "what an entry says that the graph does not")
+        group.add_argument(
+            "--family", default="", help="which engine runs it (default: told from the graph, if it can be)"
+        )
+        group.add_argument("--id", default="", dest="model_id", help="its id (default: the name of the file)")
+        group.add_argument("--licence", default="", help="of the weights, as SPDX writes it")
+        group.add_argument("--licence-source", default="", help="where that is stated")
+        choices = ("yes", "no", "unclear")
+        text = "whether the licence allows commercial use: yes, no or unclear"
+        group.add_argument("--commercial", default="", choices=choices, metavar="VALUE", help=text)
+        group.add_argument("--vendor", default="", help="who made it")
+        group.add_argument("--template", default="", help="alignment of its crops (default: as others of the family)")
+        text = "write over an entry that is there"
+        group.add_argument("--force", action="store_true", dest="is_replacing", help=text)
         _add_recipe_flags(parser, only=("models", "execution"))
     elif command in ("processors", "plugins"):
         actions = ("list", "show") if command == "processors" else ("check",)
@@ -557,7 +573,8 @@ _WORDS = (
     "action", "names", "key", "trust", "at_s", "picture_path", "is_beside", "limit", "after", "statuses", "queues",
     "name", "drain", "camera", "camera_size", "camera_rate", "camera_format", "seconds", "every_frame", "clip_path",
     "tenant", "scopes", "expires", "note", "grace", "person", "uses", "for_processors", "tenants", "models",
-    "valid_from", "valid_until", "release_path", "is_exact", *data.WORDS,
+    "valid_from", "valid_until", "release_path", "is_exact",
+    "family", "model_id", "licence", "licence_source", "commercial", "vendor", "template", "is_replacing", *data.WORDS,
 )  # fmt: skip
 """What is said to a command and is no option."""
 
@@ -610,8 +627,8 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     if command == "models":
         from facefusion.apps.models import run_models
 
-        action, names, key, trusted = words.values()
-        return run_models(action, names, recipe, key, trusted, show)
+        action, names, key, trusted = (words.pop(name) for name in ("action", "names", "key", "trust"))
+        return run_models(action, names, recipe, key, trusted, show, words)
     if command in ("jobs", "worker") or command in _DRAFT_ACTIONS:
         from facefusion.apps import jobs
 

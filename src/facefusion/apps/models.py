@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from facefusion.apps.show import Show
 from facefusion.errors import RecipeError
@@ -19,12 +21,21 @@ from facefusion.service.models import (
     advise,
     check_named,
 )
+from facefusion.service.own_models import FolderChecked, check_folder, draft_entry
 from facefusion.wording import counted
 
 _FAILED = 6
 
 
-def run_models(action: str, names: list[str], recipe: Recipe, key: Path | None, trusted: list[str], show: Show) -> int:
+def run_models(
+    action: str,
+    names: list[str],
+    recipe: Recipe,
+    key: Path | None,
+    trusted: list[str],
+    show: Show,
+    entry: Mapping[str, Any] | None = None,
+) -> int:
     """Do what ``facefusion models ACTION`` asks for.
 
     Parameters
@@ -41,6 +52,8 @@ def run_models(action: str, names: list[str], recipe: Recipe, key: Path | None, 
         Public keys that bundles may be signed by.
     show
         Who tells.
+    entry
+        What is said of a model that gets an entry: ``family``, ``model_id``, ``is_replacing``, and what its maker says.
 
     Returns
     -------
@@ -50,6 +63,10 @@ def run_models(action: str, names: list[str], recipe: Recipe, key: Path | None, 
     ------
     FaceFusionError
     """
+    if action == "check":
+        return _check(Path(_one(names, "the folder")), recipe, show)
+    if action == "new":
+        return _draft(Path(_one(names, "the graph (.onnx)")), dict(entry or {}), show)
     models = Models(recipe.models_paths, recipe.licences)
     if action == "list":
         _list(models, show)
@@ -85,6 +102,41 @@ def _one(names: list[str], what: str) -> str:
     if len(names) != 1:
         raise RecipeError(f"Name {what}, and nothing else.", "See facefusion models --help.")
     return names[0]
+
+
+def _check(folder: Path, recipe: Recipe, show: Show) -> int:
+    found = []
+    for one in check_folder(folder, recipe):
+        found.append(one)
+        lines = [f"{one.id or one.file:<28}{one.verdict}" + (f" ({one.file})" if one.id else "")]
+        lines += [f"  {finding.what:<10}{_MARKS[finding.state]:<10}{finding.said}" for finding in one.findings]
+        show.answer("model", one, "\n".join(lines))
+    counts = FolderChecked.of(folder, found)
+    words = [
+        f"{count} {word}"
+        for count, word in (
+            (counts.ready, "ready"), (counts.wrong, "wrong"), (counts.not_allowed, "not allowed by --licences"),
+            (counts.no_entry, "without an entry"),
+        )
+        if count
+    ]  # fmt: skip
+    show.answer("checked", counts, f"{counted(len(found), 'model')}: {', '.join(words)}")
+    return _FAILED if counts.ready < len(found) else 0
+
+
+_MARKS = {"holds": "ok", "wrong": "WRONG", "doubtful": "doubtful", "not run": "not run"}
+
+
+def _draft(graph: Path, entry: dict[str, Any], show: Show) -> int:
+    family, model_id = entry.pop("family", ""), entry.pop("model_id", "")
+    is_replacing = entry.pop("is_replacing", False)
+    made = draft_entry(graph, family, model_id, entry, is_replacing)
+    lines = [f"{made.path}: {made.id}, {made.capability} of the family {made.family}, as {made.like} is"]
+    for heading, rows in (("guessed", made.guessed), ("fill in", made.left), ("DOES NOT FIT", made.doubts)):
+        lines += [f"  {heading:<13}{row}" for row in rows]
+    lines.append(f"  Then: facefusion models check {shlex.quote(str(graph.parent))}")
+    show.answer("drafted", made, "\n".join(lines))
+    return 0
 
 
 def _list(models: Models, show: Show) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from importlib import resources
@@ -87,17 +87,37 @@ def read_catalog(
     for source in (*sources, *(_of_folder(folder, files, left_out) for folder, files in folders)):
         seen: dict[str, ModelSpec] = {}
         for spec in source:
-            why = ""
-            if spec.id in built_in:
-                why = "that is the name of a built-in model"
-            elif spec.id in seen:
-                why = "another entry beside it has the same name"
-            if why:
+            if why := clash_of(spec, seen):
                 left_out.append(f"The model '{spec.id}' in {spec.folder} is left out: {why}. Give it another id.")
             else:
                 seen[spec.id] = spec
         catalog |= seen
     return Catalog(MappingProxyType(catalog), tuple(left_out))
+
+
+def clash_of(spec: ModelSpec, beside: Collection[str]) -> str:
+    """Why an entry of a folder cannot have its id; empty where it can.
+
+    Parameters
+    ----------
+    spec
+        The entry.
+    beside
+        Ids of the entries before it in its folder.
+    """
+    if any(spec.id == known.id for known in _built_in()):
+        return "that is the name of a built-in model"
+    return "another entry beside it has the same name" if spec.id in beside else ""
+
+
+def built_in_models() -> tuple[ModelSpec, ...]:
+    """Entries that come with the package, those of files that are models by their ending included."""
+    return (*_built_in(), *_loose())
+
+
+def entries_in(folder: Path) -> Iterator[tuple[Path, ModelSpec | SpecError]]:
+    """Every entry of a folder in order, as the catalogue reads it, or what is wrong with it."""
+    return _entries_of(folder, _listing(folder, tuple(Path(one.graph.name).suffix for one in _loose())))
 
 
 def get_spec(model_id: str, folders: Sequence[Path] = ()) -> ModelSpec:
@@ -176,17 +196,25 @@ def _of_package(name: str) -> Iterator[ModelSpec]:
 
 
 def _of_folder(folder: Path, files: tuple[File, ...], left_out: list[str]) -> Iterator[ModelSpec]:
+    for path, found in _entries_of(folder, files):
+        if isinstance(found, SpecError):
+            left_out.append(f"{path.name} is left out: {found}")
+        else:
+            yield found
+
+
+def _entries_of(folder: Path, files: tuple[File, ...]) -> Iterator[tuple[Path, ModelSpec | SpecError]]:
     for name, _, _ in files:
         if name.endswith(".toml") and "/" not in name:
             path = folder / name
             try:
-                yield parse_spec(load_text(path, SpecError, "a model's entry"), str(path), "local", path.parent)
+                yield path, parse_spec(load_text(path, SpecError, "a model's entry"), str(path), "local", path.parent)
             except SpecError as error:
-                left_out.append(f"{path.name} is left out: {error}")
+                yield path, error
     for kind in _loose():
         suffix = Path(kind.graph.name).suffix
         for path in (folder / name for name, is_file, _ in files if name.endswith(suffix) and is_file):
             if path.name.isprintable():
                 scope = path.parent.name if path.parent != folder else "custom"
                 own = (ModelFile(path.name),)
-                yield replace(kind, id=f"{scope}/{path.stem}", files=own, vendor=scope, folder=path.parent)
+                yield path, replace(kind, id=f"{scope}/{path.stem}", files=own, vendor=scope, folder=path.parent)

@@ -20,7 +20,7 @@ EMBEDDED = resources.files("facefusion.models") / "embedded"
 Commercial = Literal["yes", "no", "unclear"]
 Origin = Literal["embedded", "catalog", "local", "package"]
 
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\- ]*")
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\- ]*")
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*(/[A-Za-z0-9_][A-Za-z0-9_.\-]*)?")
 
 
@@ -149,7 +149,7 @@ class _Strict(BaseModel):
 
 
 class _File(_Strict):
-    name: Annotated[str, Field(pattern=f"^{_PLAIN_NAME.pattern}$", max_length=200)]
+    name: Annotated[str, Field(pattern=f"^{PLAIN_NAME.pattern}$", max_length=200)]
     sha256: _Hash = ""
     size_bytes: Annotated[int, Field(ge=0)] = 0
     urls: list[str] = []
