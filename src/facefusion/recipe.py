@@ -190,8 +190,34 @@ class Request(BaseModel):
     source_paths: tuple[Path, ...] = _option(
         (), "photos of the person to take the face from", "-s", "--source", "--sources", "--source-paths", group="paths"
     )
-    target_path: Path = _option(Path(), "photo or clip to change", "-t", "--target", "--target-path", group="paths")
-    output_path: Path = _option(Path(), "where the result goes", "-o", "--output", "--output-path", group="paths")
+    target_path: Path = _option(
+        Path(),
+        "photo or clip to change, or numbered pictures (frames/%04d.png)",
+        "-t",
+        "--target",
+        "--target-path",
+        group="paths",
+    )
+    output_path: Path = _option(
+        Path(),
+        "where the result goes; a clip as numbered pictures to out/%04d.png",
+        "-o",
+        "--output",
+        "--output-path",
+        group="paths",
+    )
+    frame_rate: Annotated[float, Field(gt=0, le=1000)] | None = _option(
+        None,
+        "frames a second of a target that is numbered pictures (else 25); with it a folder is such a target",
+        "--frame-rate",
+        group="paths",
+    )
+    first_number: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = _option(
+        None,
+        "number of the first picture where the output is numbered pictures (that of the target's pictures, else 1)",
+        "--first-number",
+        group="paths",
+    )
     exempt_paths: tuple[Path, ...] = _option(
         (), "photos of people who are left as they are", "--exempt", "--exempt-paths", group="selection"
     )
@@ -427,6 +453,7 @@ class Recipe(Request, Execution):
         "libsvtav1",
         "libvpx-vp9",
         "prores_ks",
+        "ffv1",
         "h264_nvenc",
         "hevc_nvenc",
         "h264_qsv",
@@ -437,7 +464,7 @@ class Recipe(Request, Execution):
         "hevc_videotoolbox",
     ] = _option(
         "libx264",
-        "video encoder: libx264, libx265, libsvtav1, libvpx-vp9, prores_ks, or one of this machine's hardware",
+        "video encoder: libx264, libx265, libsvtav1, libvpx-vp9, prores_ks, ffv1 (no loss), or one of hardware",
         "--output-video-encoder",
         group="output",
     )

@@ -79,7 +79,7 @@ _OF_RECIPES = (
 )  # fmt: skip
 """Commands that take so many options that help shows the usual ones first."""
 _USUAL = (
-    "source_paths", "target_path", "output_path", "processors", "faces", "exempt_paths", "face_map_path",
+    "source_paths", "target_path", "output_path", "frame_rate", "processors", "faces", "exempt_paths", "face_map_path",
     "face_selector_mode", "reference_face_path", "start_s", "end_s", "output_video_encoder", "output_video_quality",
     "output_audio", "report_path", "execution_providers", "models_paths", "licences", "worker_count", "server",
     "server_key",
@@ -103,7 +103,7 @@ _JOB_FIELDS = (
 )  # fmt: skip
 _SIGNING_FIELDS = ("provenance", "watermark", "signing_certificate", "signing_key", "identity_path")
 _LAYERS = ("mask_path", "layer_path")
-_NO_RESULT = ("report_path", "fail_under", *_LAYERS)
+_NO_RESULT = ("report_path", "fail_under", "first_number", *_LAYERS)
 _APART = ("server", "remote", "policy", "operation")
 """Headings of options that stand only where they are asked for."""
 _CONSENT_ACTIONS = ("add", "list", "show", "revoke", "check")
@@ -116,7 +116,7 @@ _NOT_LIVE = (
     "trim_frame_start", "trim_frame_end", "output_audio_encoder", "output_audio_quality", "output_audio_volume",
     "output_image_scale", "output_video_scale", "output_video_fps",
     "output_image_quality", "reference_frame_number", "reference_face_position", "execution_batch_size", "allow_8bit",
-    "mask_path", "layer_path",
+    "mask_path", "layer_path", "frame_rate", "first_number",
 )  # fmt: skip
 """Options that mean nothing where there is no end, and no file."""
 _MODEL_HELP = """list; show ID; fetch ID; verify [ID]; pin ID (accept a file without a published hash as it is now);
@@ -277,7 +277,9 @@ def _command_parser(command: str, is_whole: bool = False) -> argparse.ArgumentPa
         _add_recipe_flags(parser, only=("policy",))
         _add_recipe_flags(parser, only=("remote",))
     elif command == "batch-run":
-        _add_recipe_flags(parser, skip=("source_paths", "target_path", "output_path", *_LAYERS))
+        _add_recipe_flags(
+            parser, skip=("source_paths", "target_path", "output_path", "frame_rate", "first_number", *_LAYERS)
+        )
         group = parser.add_argument_group("patterns")
         text = "glob of source photos, or a folder of them: one run for each"
         group.add_argument("-s", "--source-pattern", help=text, default="")
@@ -287,7 +289,9 @@ def _command_parser(command: str, is_whole: bool = False) -> argparse.ArgumentPa
         text += " and {target_dir}"
         group.add_argument("-o", "--output-pattern", default="", help=text)
     elif command == "analyse":
-        _add_recipe_flags(parser, skip=("source_paths", "output_path", *_LAYERS, *_JOB_FIELDS, *_SIGNING_FIELDS))
+        _add_recipe_flags(
+            parser, skip=("source_paths", "output_path", "first_number", *_LAYERS, *_JOB_FIELDS, *_SIGNING_FIELDS)
+        )
         parser.add_argument("-o", "--output", dest="tracks_path", type=Path, required=True, help="tracks file to write")
         data.add_flags(command, parser)
     elif command == "people":
@@ -296,7 +300,7 @@ def _command_parser(command: str, is_whole: bool = False) -> argparse.ArgumentPa
     elif command == "export":
         data.add_flags(command, parser)
     elif command == "report":
-        _add_recipe_flags(parser, skip=("output_path", *_LAYERS, *_JOB_FIELDS, *_SIGNING_FIELDS))
+        _add_recipe_flags(parser, skip=("output_path", "first_number", *_LAYERS, *_JOB_FIELDS, *_SIGNING_FIELDS))
         data.add_flags(command, parser)
     elif command == "render":
         _add_recipe_flags(parser, skip=_JOB_FIELDS)
@@ -611,7 +615,12 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         show.note(note)
     options = {name: sourced for name, sourced in options.items() if name in found}
     recipe = build_recipe({name: value for name, value in found.items() if name not in setting_fields()})
-    recipe = with_absolute_paths(_with_photos(recipe))
+    recipe = _with_photos(recipe)
+    if command in (*_OF_RECIPES, "people", "report") and command != "batch-run" and not show_config:
+        if command == "report":
+            words["measured_path"] = _as_clip(words["measured_path"], recipe)
+        recipe = _with_clips(recipe)
+    recipe = with_absolute_paths(recipe)
     settings = build_settings(JobSettings, found)
     said = build_settings(PolicySettings, found)
     operation = build_settings(OperationSettings, found)
@@ -724,6 +733,24 @@ def _with_photos(recipe: Any) -> Any:
 
     found = [find_photos(path) if path.is_dir() else (path,) for path in recipe.source_paths]
     return recipe.with_options(source_paths=tuple(path for photos in found for path in photos))
+
+
+def _with_clips(recipe: Any) -> Any:
+    """The recipe with a clip in the place of numbered pictures."""
+    if "%" not in f"{recipe.target_path}{recipe.output_path}" and recipe.target_path.is_file():
+        return recipe  # nothing heavy is imported for it
+    from facefusion.service.sequences import settle_sequences
+
+    return settle_sequences(recipe)
+
+
+def _as_clip(path: Path, recipe: Any) -> Path:
+    """A clip of numbered pictures that are to be measured."""
+    if path.is_file() and path.suffix != ".frames":
+        return path
+    from facefusion.service.sequences import as_clip
+
+    return as_clip(path, recipe)
 
 
 def _folder_of(recipe: Any) -> str:

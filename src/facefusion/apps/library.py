@@ -20,6 +20,7 @@ from facefusion.recipe import Recipe
 from facefusion.service.backend import Backend
 from facefusion.service.jobs import Jobs
 from facefusion.service.pictures import Changed, Changer, SeenFace, Stream, find_faces
+from facefusion.service.sequences import settle_sequences
 from facefusion.types.frame import Pixels
 from facefusion.types.track import Tracks
 
@@ -67,6 +68,7 @@ def run(
     """
     if not isinstance(recipe, Recipe):
         raise _no_recipe(recipe)
+    recipe = settle_sequences(recipe)
     if jobs_path is None:
         return once.run(recipe, on_progress, site_policy(), cancel)
     backend = Backend(Path(jobs_path), worker_count=1, policy=site_policy())
@@ -120,6 +122,7 @@ def analyse_target(
     if not isinstance(recipe, Recipe):
         raise _no_recipe(recipe)
     cancel.check()
+    recipe = settle_sequences(recipe)
     return runner.analyse_target(recipe, analyser, on_progress if cancel is NEVER else cancel.watched(on_progress))
 
 
@@ -143,6 +146,7 @@ def render_target(
     """
     if not isinstance(recipe, Recipe):
         raise _no_recipe(recipe)
+    recipe = settle_sequences(recipe)
     return once.render_target(recipe, tracks, on_progress, site_policy(), cancel)
 
 

@@ -14,6 +14,7 @@ from facefusion.jobs.states import StageName
 from facefusion.jobs.stored import StoredPlan
 from facefusion.media.files import check_file
 from facefusion.media.generated import plan_generated
+from facefusion.media.sequence import is_index
 from facefusion.pipeline.cast import check_faces
 from facefusion.pipeline.clip import plan_clip
 from facefusion.pipeline.generate import build_source
@@ -31,7 +32,7 @@ OF_THE_MACHINE = (*Execution.model_fields, "report_path", "fail_under")
 """Options that say how and not what: the same request with others is the same job."""
 OF_THE_OUTPUT = (
     "output_path", "mask_path", "layer_path", "output_audio", "output_audio_encoder", "output_audio_quality",
-    "output_audio_volume", "drop_tracks", "keep_metadata", "consent",
+    "output_audio_volume", "drop_tracks", "keep_metadata", "consent", "first_number",
 )  # fmt: skip
 """Options that say what becomes of the finished parts. No part depends on them, nor on the ending of the output."""
 
@@ -131,6 +132,8 @@ def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None,
         raise RecipeError(
             "Workers of a cluster make no mattes and layers.", "Leave out --save-mask and --save-layer, or run it here."
         )
+    if is_shared and is_index(recipe.output_path):
+        raise RecipeError("Workers of a cluster write no numbered pictures.", "Name a clip, or run it here.")
     shelf = shelf or Shelf()
     plan = build_plan(recipe, shelf)
     hashes = hash_inputs(plan.recipe)  # its mapping file is read already

@@ -45,6 +45,7 @@ from facefusion.media.generated import join_generated
 from facefusion.media.layers import drop_rest, is_sequence, pairs_of_layer, stand_in_of
 from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part
+from facefusion.media.sequence import names_listed, written_pictures
 from facefusion.metrics.report import check_report, report_files
 from facefusion.models.providers import core_count
 from facefusion.models.spent import take
@@ -738,6 +739,9 @@ class Worker:
         pairs = [(output, asked)]
         if sidecar_of(output).exists():
             pairs.append((sidecar_of(output), sidecar_of(asked)))
+        pictures = written_pictures(output, asked)
+        earlier = names_listed(asked) - {other.name for _, other in pictures}
+        pairs[:1] = [*pictures, pairs[0]]  # the index first: what is there of it then is known to be its own
         if report is not None and made is not None:
             pairs += zip(report_files(made), report_files(report), strict=True)
         for one, other in zip(layers, wanted, strict=True):
@@ -747,13 +751,15 @@ class Worker:
         def put_in_place() -> None:
             if bench.inputs is not None:
                 bench.inputs.check_untouched()
-            if len(pairs) == 1 or pairs[1][1] != sidecar_of(asked):
+            if sidecar_of(asked) not in {other for _, other in pairs}:
                 drop_sidecar(asked)
             for one, other in reversed(pairs):
                 deliver(one, other)
             for path in wanted:
                 if path is not None and is_sequence(path):
                     drop_rest(path, sum(other.parent == path for _, other in pairs))
+            for name in earlier:
+                (asked.parent / name).unlink(missing_ok=True)
             self.place.drop(*folders)
 
         self._deliver = put_in_place

@@ -19,6 +19,7 @@ from facefusion.media.border import writing
 from facefusion.media.passengers import close_quietly, read_tracks
 from facefusion.media.reader import ClipReader
 from facefusion.media.segments import Part, open_segment
+from facefusion.media.sequence import is_index
 from facefusion.wording import counted
 from facefusion.writing import Replacement
 
@@ -48,7 +49,7 @@ def check_animation(path: Path) -> None:
 
 
 def notes_on_animation(path: Path, target: ClipReader, is_strict: bool) -> tuple[str, ...]:
-    """What an animation does not hold of its target.
+    """What an animation, or a sequence of pictures, does not hold of its target.
 
     Raises
     ------
@@ -59,13 +60,13 @@ def notes_on_animation(path: Path, target: ClipReader, is_strict: bool) -> tuple
         lost = [track for track in read_tracks(container) if not track.is_timecode]
     if not lost:
         return ()
-    name = path.suffix.lower()
+    name = "a sequence" if is_index(path) else f"a {path.suffix.lower()}"
     if is_strict:
         raise MediaUnsupported(
-            f"{target.info.path} has {', '.join(map(str, lost))}, and a {name} is for pictures alone.",
+            f"{target.info.path} has {', '.join(map(str, lost))}, and {name} is for pictures alone.",
             "Leave out --strict, or end the output in .mkv.",
         )
-    return tuple(f"{str(track)[:1].upper()}{str(track)[1:]} is left out: a {name} holds none." for track in lost)
+    return tuple(f"{str(track)[:1].upper()}{str(track)[1:]} is left out: {name} holds none." for track in lost)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from facefusion.media.segments import Span
 from facefusion.types.frame import Pixels, SourceInfo
 from facefusion.wording import agreed, counted
 
-_ENCODER = "libx264rgb"
-_OPTIONS = {"qp": "0", "preset": "ultrafast", "bf": "0", "g": "48"}
+LOSSLESS = "libx264rgb"
+LOSSLESS_OPTIONS = {"qp": "0", "preset": "ultrafast", "bf": "0", "g": "48"}
 """Lossless RGB, in the order of time."""
 
 
@@ -73,12 +73,12 @@ def write_generated(
         writing(path),
         av.open("file:" + os.fspath(path), "w", format="nut", options={"fflags": "+bitexact"}) as output,
     ):
-        stream: Any = output.add_stream(_ENCODER, rate=info.frame_rate)
+        stream: Any = output.add_stream(LOSSLESS, rate=info.frame_rate)
         stream.width, stream.height, stream.pix_fmt = info.width, info.height, "rgb24"
         context = stream.codec_context
         context.time_base = stream.time_base = 1 / info.frame_rate
         context.thread_count = 1
-        context.options = dict(_OPTIONS)
+        context.options = dict(LOSSLESS_OPTIONS)
         for pixels in frames:
             if done == count or pixels.shape != wanted or str(pixels.dtype) != "uint8":
                 raise ProcessorRefused(

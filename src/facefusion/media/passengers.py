@@ -36,6 +36,7 @@ FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".we
 _MP4 = ("mp4", "mov")
 FILM_CODECS = {
     "libx264": "h264", "libx265": "hevc", "libsvtav1": "av1", "libvpx-vp9": "vp9", "prores_ks": "prores",
+    "ffv1": "ffv1",
     "h264_nvenc": "h264", "hevc_nvenc": "hevc", "h264_qsv": "h264", "hevc_qsv": "hevc", "h264_amf": "h264",
     "hevc_amf": "hevc", "h264_videotoolbox": "h264", "hevc_videotoolbox": "hevc",
 }  # fmt: skip
@@ -168,6 +169,8 @@ def holds_film(suffix: str, encoder: str) -> bool:
     name, codec = FORMATS[suffix], FILM_CODECS[encoder]
     if name == "webm":
         return codec in ("av1", "vp8", "vp9")
+    if codec == "ffv1":
+        return name == "matroska"  # MP4 could, but no player expects it there
     if name not in _MP4:
         return True  # Matroska wants to see the codec's header first
     output = av.open(io.BytesIO(), "w", format=name)

@@ -66,8 +66,9 @@ _PASSED_FORMATS = {
     "libx265": ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"),
     "libsvtav1": ("yuv420p",),
     "libvpx-vp9": ("yuv420p",),
+    "ffv1": ("yuv420p", "yuv422p", "yuv444p"),
 }
-_FALLBACK_FORMATS = {"prores_ks": "yuv422p10le", "h264_qsv": "nv12", "hevc_qsv": "nv12"}
+_FALLBACK_FORMATS = {"prores_ks": "yuv422p10le", "ffv1": "bgr0", "h264_qsv": "nv12", "hevc_qsv": "nv12"}
 """What encoders are given where they cannot be given the target's own, if it is not yuv420p."""
 _MP4_TAGS = {"h264": "avc1", "hevc": "hvc1", "av1": "av01", "vp9": "vp09"}
 os.environ.setdefault("SVT_LOG", "1")  # the encoder of AV1 else tells its settings on standard error, in every process
@@ -101,6 +102,8 @@ def encoder_options(encoder: str, preset: str, quality: int) -> dict[str, str]:
         return {"crf": crf, "b": "0", "deadline": "good", "cpu-used": _VP9_SPEEDS[preset], "row-mt": "0"}
     if encoder == "prores_ks":
         return {"profile": next(name for least, name, _ in _PRORES if quality >= least), "vendor": "apl0"}
+    if encoder == "ffv1":
+        return {"level": "3", "slices": "4", "slicecrc": "1", "g": "1"}
     if encoder.endswith("_nvenc"):
         return {"preset": _NVENC_PRESETS[preset], "rc": "vbr", "cq": crf, "b": "0", "forced-idr": "1"}
     if encoder.endswith("_qsv"):
@@ -121,7 +124,8 @@ def check_clip_output(path: Path, encoder: str) -> None:
     suffix = path.suffix.lower()
     if suffix not in CONTAINERS:
         known = ", ".join((*CONTAINERS, ".gif", ".webp"))
-        raise OutputRefused(f"A clip cannot be written as '{path.name}'.", f"End it in {known}.")
+        way = " Numbered pictures are written by 'run' alone." if "%" in path.name else ""
+        raise OutputRefused(f"A clip cannot be written as '{path.name}'.", f"End it in {known}.{way}")
     if encoder not in av.codecs_available:
         raise OutputRefused(f"This PyAV has no encoder {encoder}.", "Use --output-video-encoder libx264.")
     if reason := _refusal_of(encoder):
@@ -137,7 +141,7 @@ def check_clip_output(path: Path, encoder: str) -> None:
 @lru_cache
 def _refusal_of(encoder: str) -> str:
     """Why an encoder of hardware does not start here; empty where it does, and for those of software."""
-    if encoder.startswith("lib") or encoder == "prores_ks":
+    if encoder.startswith("lib") or encoder in ("prores_ks", "ffv1"):
         return ""
     try:
         trial: Any = av.CodecContext.create(encoder, "w")
@@ -265,15 +269,18 @@ class ClipWriter:
     def _add_video(self) -> None:
         info = self._target.info
         is_passed = info.pixel_format in _PASSED_FORMATS.get(self._encoder, ())
-        pixel_format = info.pixel_format if is_passed else _FALLBACK_FORMATS.get(self._encoder, "yuv420p")
         has_odd_side = bool(info.width % 2 or info.height % 2)
+        if self._encoder == "ffv1" and (has_odd_side or not info.is_upright or self._scale != 1 or self._resize != 1):
+            is_passed = False  # what is made anew loses nothing as red, green and blue, and needs no even sides
+        pixel_format = info.pixel_format if is_passed else _FALLBACK_FORMATS.get(self._encoder, "yuv420p")
+        even = 1 if pixel_format == "bgr0" else 2
         # A touched area is written back into the decoder's own picture, so the rest stays exact.
         is_whole = info.is_upright and not has_odd_side
         self._is_exact = pixel_format == info.pixel_format and is_whole and self._scale == self._resize == 1
         stream = self._output.add_stream(self._encoder, rate=info.frame_rate or Fraction(25))
         width, height = scaled_size(*scaled_size(info.width, info.height, self._scale), self._resize)
         width, height = max(width, 2), max(height, 2)
-        stream.width, stream.height = width + width % 2, height + height % 2
+        stream.width, stream.height = width + width % even, height + height % even
         stream.pix_fmt = pixel_format
         context = stream.codec_context
         context.time_base = info.time_base
@@ -282,6 +289,8 @@ class ClipWriter:
         context.options = self._encoder_options()
         self._stream = stream
         context.color_primaries, context.color_trc, context.colorspace, context.color_range = self._target.colour
+        if pixel_format == "bgr0":
+            context.colorspace, context.color_range = 0, 2
         if info.sample_aspect:
             aspect = info.sample_aspect
             context.sample_aspect_ratio = 1 / aspect if info.rotation_deg in (90, 270) else aspect
@@ -290,7 +299,7 @@ class ClipWriter:
         space = context.colorspace if context.colorspace in (1, 4, 5, 6, 7, 9) else 5
         self._space = (context.colorspace, 5 if space == 6 else space)
         self._range = context.color_range
-        self._is_full = context.color_range == 2 or pixel_format.startswith("yuvj")
+        self._is_full = context.color_range == 2 or pixel_format.startswith("yuvj") or pixel_format == "bgr0"
 
     def _has_defaults(self) -> bool:
         with self._target.open() as container:

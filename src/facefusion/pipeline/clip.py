@@ -25,6 +25,7 @@ from facefusion.media.layers import write_layer_photo, write_layers
 from facefusion.media.privacy import clean_photo, kinds_in_clip, say_removed
 from facefusion.media.reader import ClipReader, Region
 from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, Span, plan_spans, read_layers
+from facefusion.media.sequence import is_index, pattern_of, write_pictures
 from facefusion.pipeline.cast import Cast, FacePart
 from facefusion.pipeline.inputs import Shelf
 from facefusion.pipeline.plan import Kind, Plan, Target, look_at_clip, target_of, track_options
@@ -517,6 +518,13 @@ def merge_segments(
         reader = read_clip(recipe)
         lost = notes_on_animation(path, reader, recipe.strict) if recipe.output_audio != "none" else ()
         return (*lost, *write_animation(path, reader, filled, recipe.output_video_quality, before_naming))
+    if is_index(path):
+        reader = read_clip(recipe)
+        lost = notes_on_animation(path, reader, recipe.strict) if recipe.output_audio != "none" else ()
+        first = 1 if recipe.first_number is None else recipe.first_number
+        base, colour = reader.info.time_base, reader.colour
+        names, quality = pattern_of(recipe.output_path), recipe.output_image_quality
+        return (*lost, *write_pictures(path, names, filled, first, base, quality, comment, colour, before_naming))
     settings = recipe.output_video_encoder, filled, comment
     options = track_options(plan.resolved, plan.new_sound)
     with ClipMerger(path, read_clip(recipe), *settings, tracks=options, quality=recipe.output_video_quality) as merger:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from facefusion.declaration import Input, Step, processor_names, suggest
-from facefusion.errors import ModelMismatch, NoFaceInSource, RecipeError
+from facefusion.errors import ModelMismatch, NoFaceInSource, OutputRefused, RecipeError
 from facefusion.imaging.templates import TEMPLATES
 from facefusion.media.animation import check_animation, is_animation, notes_on_animation
 from facefusion.media.files import Named, check_file, check_outputs
@@ -20,6 +20,7 @@ from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader, check_start
 from facefusion.media.segments import Span
+from facefusion.media.sequence import check_sequence_output, is_index
 from facefusion.media.sound import check_sound_encoder, has_sound
 from facefusion.media.writer import check_clip_output
 from facefusion.metrics.report import check_report, read_limits, report_files
@@ -320,7 +321,7 @@ def check_clip(asked: Recipe | Resolved, sources: Mapping[Path, SourceKind]) -> 
     clip = ClipReader(recipe.target_path, recipe.start_s, recipe.end_s, recipe.allow_8bit)
     check_film_output(recipe)
     options = track_options(resolved, resolved.new_sound(sources))
-    if is_animation(recipe.output_path):
+    if is_animation(recipe.output_path) or is_index(recipe.output_path):
         notes_on_animation(recipe.output_path, clip, recipe.strict and options.audio != "none")
         return _target_of(clip)
     list_passengers(clip, recipe.output_path.suffix, recipe.output_video_encoder, options)
@@ -334,6 +335,14 @@ def check_film_output(recipe: Recipe) -> None:
     ------
     OutputRefused
     """
+    if is_index(recipe.output_path):
+        check_sequence_output(recipe.output_path)
+        if recipe.report_path is not None or recipe.fail_under:
+            raise OutputRefused(
+                "Numbered pictures are not measured while they are made.",
+                "Leave out --report and --fail-under; 'facefusion report' measures them afterwards.",
+            )
+        return
     check_clip_output(
         recipe.output_path.with_suffix(".mkv") if is_animation(recipe.output_path) else recipe.output_path,
         recipe.output_video_encoder,
@@ -359,6 +368,10 @@ def check_output_name(recipe: Recipe) -> None:
 def _check_photo_target(recipe: Recipe, width: int, height: int) -> None:
     if recipe.start_s is not None or recipe.end_s is not None:
         raise RecipeError(f"{recipe.target_path} is a photo, so --start and --end mean nothing.", "Leave them out.")
+    if is_index(recipe.output_path):
+        raise OutputRefused(
+            f"{recipe.target_path} is a photo, so it becomes one picture.", "Name a file with --output."
+        )
     resize = Fraction(recipe.output_image_scale).limit_denominator(1000)
     check_photo_output(recipe.output_path, *scaled_size(width, height, resize))
 
@@ -648,6 +661,8 @@ def build_plan(recipe: Recipe, shelf: Shelf | None = None) -> Plan:
         raise RecipeError("No target is given.", "Name a photo or clip with --target.")
     if recipe.output_path == Path():
         raise RecipeError("No output is given.", "Name a file with --output.")
+    if recipe.frame_rate is not None:
+        raise RecipeError("--frame-rate is for a target that is numbered pictures.", "Leave it out.")
     chosen = decided(recipe)
     resolved = resolved if chosen is recipe else resolve(chosen)
     recipe = resolved.recipe

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from facefusion.errors import FaceFusionError
+from facefusion.media.sequence import find_changed, is_index
 from facefusion.policy.mark import MarkId, site_id
 from facefusion.policy.signing import KEY, OF_THIS_MACHINE, Signing
 from facefusion.policy.verifying import Finding, FindMark, load_anchors, verify
 from facefusion.service.values import Problem
+from facefusion.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def verify_file(
     Parameters
     ----------
     path
-        Photo or clip.
+        Photo or clip, or the index of numbered pictures, whose hashes are compared then.
     trust
         PEM file with the certificates of authorities that are trusted; None trusts nobody.
     signing
@@ -84,6 +86,12 @@ def verify_file(
     anchors = b"" if trust is None else load_anchors(trust)
     found = verify(path, anchors, signing.own_roots(), find_mark, sidecar)
     told = Verification(**{one.name: getattr(found, one.name) for one in fields(found)}, file=str(path))
+    if told.is_intact and is_index(path) and (changed := find_changed(path)):
+        many = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        said = (
+            f"{counted(len(changed), 'picture is', 'pictures are')} missing or changed: {', '.join(changed[:3])}{many}"
+        )
+        return replace(told, state="tampered", problems=(*told.problems, said))
     if told.state != "marked-only" or not _is_of_this_site(told.watermark):
         return told
     return replace(told, is_own=True, job=find_job(told.watermark) if find_job is not None else "")
