@@ -4,7 +4,7 @@
 
 FACEPACK and MEDIA are laid out as in training/README.md. Every person with at least two pictures has one in the gallery;
 another, from another file where there is one, is hidden in each way and handed to every recogniser at hand (embedded;
-dlib with ``pip install 'facefusion[bench]'``; ArcFace where --models-path has it). The attacker is told where the face
+dlib with ``pip install 'facefusion-studio[bench]'``; ArcFace where --models-path has it). The attacker is told where the face
 was, so that a patch does not win by not being found. Recall: a labelled face counts as missed where the middle of its
 box lies outside everything that was covered. Intervals are Wilson's, 95 %.
 """

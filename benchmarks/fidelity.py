@@ -5,7 +5,7 @@
 
 For each clip: pose and expression error of the output against the target (our own mesh), flicker (warping error
 of the output over that of the target, changed area only), likeness by texture, and, where dlib's recogniser is
-installed (pip install 'facefusion[bench]'), how often the source is nearer than the target.
+installed (pip install 'facefusion-studio[bench]'), how often the source is nearer than the target.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def make_recogniser() -> Recogniser | None:
     try:
         return Recogniser()
     except ImportError:
-        print("dlib is not installed: no independent recogniser (pip install 'facefusion[bench]')")
+        print("dlib is not installed: no independent recogniser (pip install 'facefusion-studio[bench]')")
         return None
 
 

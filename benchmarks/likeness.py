@@ -5,7 +5,7 @@
 
 MEDIA is laid out as in training/README.md. Photos and clips are those of people whose number is held out from all
 training (number % 7 == 3, training/face_pool.py); ``--part tune`` takes number % 7 == 5, to look at while mending. No
-photo is left out for being hard. The judge is dlib (pip install 'facefusion[bench]'), which has no part in the product.
+photo is left out for being hard. The judge is dlib (pip install 'facefusion-studio[bench]'), which has no part in the product.
 
 For each pair: *first*, share of frames in which the source is nearest among everyone (all sources and the people of all
 clips, the one in the frame included); dlib's distance to the source's photo and to the target; *tone*, how much further

@@ -5,7 +5,7 @@
 
 The same clean photo gets glasses, a hand, hair, a shadow, an open mouth, half a face in the dark, a turned head (40
 degrees) and 48 px. Swaps from the clean and from the spoiled one onto the same targets are compared by dlib's
-recogniser (pip install 'facefusion[bench]'; without it by our own): 0 where both show the same person. Each figure is
+recogniser (pip install 'facefusion-studio[bench]'; without it by our own): 0 where both show the same person. Each figure is
 given without and with the completion of sources, and a sheet shows the frames.
 """
 

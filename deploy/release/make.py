@@ -39,6 +39,7 @@ from facefusion.service.releases import (
     pre_authentication,
     verify_release,
 )
+from facefusion.version import DISTRIBUTION
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = ("server", "worker", "report", "storage", "models", "metrics")
@@ -102,7 +103,7 @@ def dependencies() -> tuple[dict[str, metadata.Distribution], dict[str, list[str
     """Everything that the package needs with `EXTRAS`, as it is installed here, and who needs whom."""
     found: dict[str, metadata.Distribution] = {}
     edges: dict[str, list[str]] = {}
-    waiting: list[tuple[str, tuple[str, ...]]] = [("facefusion", EXTRAS)]
+    waiting: list[tuple[str, tuple[str, ...]]] = [(DISTRIBUTION, EXTRAS)]
     seen: set[tuple[str, tuple[str, ...]]] = set()
     while waiting:
         name, extras = waiting.pop()
@@ -112,10 +113,10 @@ def dependencies() -> tuple[dict[str, metadata.Distribution], dict[str, list[str
         try:
             known = metadata.distribution(name)
         except metadata.PackageNotFoundError as error:
-            if name == "facefusion":
-                raise Failed("facefusion is not installed here; run make release.") from error
+            if name == DISTRIBUTION:
+                raise Failed(f"{DISTRIBUTION} is not installed here; run make release.") from error
             raise Failed(f"{name} is not installed here, so its licence cannot be told; run make release.") from error
-        if name != "facefusion":
+        if name != DISTRIBUTION:
             found[name] = known
         for line in requirements_of(name, known):
             one = Requirement(line)
@@ -129,7 +130,7 @@ def dependencies() -> tuple[dict[str, metadata.Distribution], dict[str, list[str
 
 def requirements_of(name: str, known: metadata.Distribution) -> list[str]:
     """Of our own package what pyproject.toml says now, for an installed copy may be older."""
-    if name != "facefusion":
+    if name != DISTRIBUTION:
         return known.requires or []
     import tomllib
 
@@ -249,7 +250,7 @@ def bill_of_materials(wheel: Path, version: str, epoch: int, root: Path | None) 
          "scope": "required", "licenses": licences(*licence_of(known))}
         for name, known in sorted(packages.items())
     ]  # fmt: skip
-    own = f"pkg:pypi/facefusion@{version}"
+    own = f"pkg:pypi/{DISTRIBUTION}@{version}"
     models = model_components(wheel)
     return {
         "bomFormat": "CycloneDX", "specVersion": "1.6", "version": 1,
@@ -257,13 +258,13 @@ def bill_of_materials(wheel: Path, version: str, epoch: int, root: Path | None) 
         "metadata": {
             "timestamp": datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "component": {
-                "type": "application", "name": "facefusion", "version": version, "bom-ref": own, "purl": own,
+                "type": "application", "name": DISTRIBUTION, "version": version, "bom-ref": own, "purl": own,
                 "licenses": licences("Apache-2.0", True), "hashes": [{"alg": "SHA-256", "content": sha256}],
             },
         },
         "components": [*parts, *models, *system_packages(root)],
         "dependencies": [
-            {"ref": own, "dependsOn": sorted({refs[one] for one in edges.get("facefusion", ())}
+            {"ref": own, "dependsOn": sorted({refs[one] for one in edges.get(DISTRIBUTION, ())}
                                              | {str(one["bom-ref"]) for one in models if one["scope"] == "required"})},
             *({"ref": refs[name], "dependsOn": sorted({refs[one] for one in edges.get(name, ())})} for name in sorted(refs)),
         ],

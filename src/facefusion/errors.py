@@ -66,6 +66,8 @@ import re
 import traceback
 from collections.abc import Iterator
 
+from facefusion.version import DISTRIBUTION
+
 
 class FaceFusionError(Exception):
     """Base of all errors raised on purpose.
@@ -147,7 +149,7 @@ class ExtraMissing(RecipeError):
         """
         return cls(
             f"{what} needs the package {package}, which is not installed.",
-            f"Run: pip install 'facefusion[{extra}]'",
+            f"Run: pip install '{DISTRIBUTION}[{extra}]'",
         )
 
 

@@ -121,7 +121,7 @@ def test_without_the_extra_it_is_said_what_to_install(words):
     code = f"import sys; sys.modules['fastapi'] = None; from facefusion.apps.cli import main; main({words!r})"
     done = run_python(code)
     assert done.returncode == 2, done.stderr
-    assert "needs the package fastapi" in done.stderr and "pip install 'facefusion[server]'" in done.stderr
+    assert "needs the package fastapi" in done.stderr and "pip install 'facefusion-studio[server]'" in done.stderr
 
 
 @pytest.mark.parametrize("words", [["--help"], ["serve", "--help"], ["keys", "--help"], ["run", "--help"]])

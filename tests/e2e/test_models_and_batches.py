@@ -368,7 +368,7 @@ def test_a_report_without_its_packages_is_refused_before_the_first_frame(
         assert call(*words, "--report", tmp_path / "r.html") == 2
         told = capsys.readouterr().err
         assert package in told
-        assert "pip install 'facefusion[report]'" in told
+        assert "pip install 'facefusion-studio[report]'" in told
         assert not (tmp_path / name).exists()
 
 

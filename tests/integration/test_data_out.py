@@ -151,7 +151,7 @@ def test_parquet_without_its_package_names_the_extra(tracks, tmp_path, monkeypat
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(ExtraMissing, match="pyarrow") as told:
         export(tracks, tmp_path / "a.parquet")
-    assert "facefusion[parquet]" in told.value.hint
+    assert "facefusion-studio[parquet]" in told.value.hint
     assert not (tmp_path / "a.parquet").exists()
 
 

@@ -173,4 +173,4 @@ def test_the_wheel_holds_the_package_and_nothing_of_this_machine(release):
     with zipfile.ZipFile(wheel) as packed:
         inside = packed.namelist()
     assert "facefusion/jobs/new_store.sql" in inside
-    assert all(name.startswith(("facefusion/", "facefusion-")) for name in inside)
+    assert all(name.startswith(("facefusion/", "facefusion_studio-")) for name in inside)

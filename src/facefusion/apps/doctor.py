@@ -8,6 +8,7 @@ from facefusion.recipe import Recipe
 from facefusion.service.doctor import Health, examine
 from facefusion.service.models import Models
 from facefusion.service.provenance import SigningState
+from facefusion.version import DISTRIBUTION
 from facefusion.wording import counted
 
 
@@ -38,7 +39,7 @@ def _text(health: Health) -> str:
         ]
     lines += ["", "extras"]
     for name, is_there in health.extras.items():
-        way_to_it = f"pip install 'facefusion[{name}]'"
+        way_to_it = f"pip install '{DISTRIBUTION}[{name}]'"
         lines.append(f"  {name:<24}{'installed' if is_there else way_to_it}")
     lines += ["", "models"]
     for model in health.models:

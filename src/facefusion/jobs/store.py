@@ -62,6 +62,7 @@ from facefusion.jobs.states import (
     move_item,
     stage_to_open,
 )
+from facefusion.version import DISTRIBUTION
 from facefusion.wording import counted
 from facefusion.workplace import make_folder
 
@@ -276,7 +277,7 @@ class JobStore:
         except (exc.ArgumentError, exc.NoSuchModuleError) as error:
             raise StoreUnreachable(
                 f"There can be no job store at {url}: {error}.",
-                "Use sqlite:///FILE, or postgresql+psycopg://… after pip install 'facefusion[worker]'.",
+                f"Use sqlite:///FILE, or postgresql+psycopg://… after pip install '{DISTRIBUTION}[worker]'.",
             ) from error
         if self._is_sqlite:
             if not self._file.parent.is_dir():
