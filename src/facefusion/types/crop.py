@@ -106,7 +106,7 @@ class Crop:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class SourceFace:
     """A face in a source photo.
 

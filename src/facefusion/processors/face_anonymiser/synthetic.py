@@ -67,6 +67,7 @@ class SyntheticAnonymiser:
         self._oval = np.array(FACE_OVAL)
         self._seed, self._identifier, self._masks = seed, identifier, masks
         self._identities: dict[int, FloatArray] = {}
+        self._packaged: FloatArray | None = None
         self._people: dict[int, tuple[int, FloatArray]] = {}
         self._swappers: dict[int, MeshSwapper] = {}
         self._lock = threading.Lock()
@@ -110,8 +111,10 @@ class SyntheticAnonymiser:
         identity = self._identities.get(number)
         if identity is None or self._identifier is None:
             return list(range(len(_sources())))
-        pixels, fives = [s.pixels for s in _sources()], [s.face.five_points for s in _sources()]
-        likeness = self._identifier.identify(pixels, fives) @ identity
+        if self._packaged is None:  # they are the same for everybody
+            pixels, fives = [s.pixels for s in _sources()], [s.face.five_points for s in _sources()]
+            self._packaged = self._identifier.identify(pixels, fives)
+        likeness = self._packaged @ identity
         return [int(k) for k in np.argsort(likeness)[:CHOICE]]
 
     def process(self, crops: Sequence[Crop]) -> list[Crop]:

@@ -57,11 +57,17 @@ class Completer:
     session
         A session of ``face_appearance_embedded``.
     occluder
-        Says where a photo shows the face and nothing before it.
+        Says where a photo shows the face and nothing before it: the embedded one.
+
+    Attributes
+    ----------
+    key
+        What the answer depends on besides the photos.
     """
 
     def __init__(self, session: Session, occluder: Masker) -> None:
         self._session, self._occluder = session, occluder
+        self.key = session.spec.key, session.provider
 
     def find_covered(self, source: SourceFace, plane: TexturePlane) -> FloatArray:
         """(S, S) float32: how far something lies before the face of a photo, 0 to 1."""

@@ -7,7 +7,9 @@ target's, so gaze, blinks and teeth do too; lids and lips are the source's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -50,7 +52,7 @@ from facefusion.processors.face_swapper.appearance import OCCLUDER_MODEL, Appear
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
 from facefusion.processors.masking import CropMasks
 from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
-from facefusion.types.face import Face
+from facefusion.types.face import Face, Pose
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import (
     FACE_OVAL,
@@ -226,17 +228,17 @@ class MeshSwapper:
         self._seen_px = seen_px
         self._light, self._masks, self._fusion, self._finish = light, masks, fusion, finish
         self._has_veil, self._completer = has_veil, completer
-        self._broadness, self._inner = broadness, self._build_inner() if broadness > 0 else None
+        self._broadness, self._inner = broadness, _once("inner", self._build_inner) if broadness > 0 else None
         self._blend, self._room = blend, MARGIN if fusion is None else ROOM
         self._shape, self._proportions = shape, np.zeros(0, dtype=np.float32)
         if shape > 0:
             self.crop_shape = CropShape("", 0, margin=SHAPE_ROOM, max_side=SHAPE_MAX_SIDE)
         elif fusion is None:
             self.crop_shape = None
-        self._cover = self._build_cover(softness)
-        self._skin = self._build_skin()
-        self._upper = self._build_upper()
-        self._rim = self._build_rim()
+        self._cover = _once(f"cover {softness}", lambda: self._build_cover(softness))
+        self._skin = _once("skin", self._build_skin)
+        self._upper = _once("upper", self._build_upper)
+        self._rim = _once("rim", self._build_rim)
         self._prepared: _Prepared | None = None
 
     def _polygon(self, ring: Sequence[int]) -> FloatArray:
@@ -297,7 +299,7 @@ class MeshSwapper:
         if self._completer is None:
             taken = self._take(cleared)
         else:
-            taken = self._complete(cleared, self._completer)
+            taken = self._completed(sources, cleared, self._completer)
         detail, alpha, shading, main = taken.detail, taken.alpha, taken.shading, taken.main
         levels, covers = [detail.astype(np.float32)], [alpha.astype(np.float32)]
         while levels[-1].shape[0] > 64:
@@ -341,13 +343,30 @@ class MeshSwapper:
         skin = self._skin * trust
         return _Taken(appearance.detail, self._cover, shading, skin, _contrast(rest - around, skin), main, appearance)
 
+    def _completed(self, sources: Sequence[SourceFace], cleared: Sequence[SourceFace], completer: Completer) -> _Taken:
+        """`_complete`, once for the same sources: they are looked at when a job is made, and taken in when it is done.
+
+        It is kept as long as the first of the sources is, and no longer.
+        """
+        key = (completer.key, self._has_veil, tuple(map(id, sources)))
+        with _taking:
+            kept = _completed.get(sources[0], {}).get(key)
+        if kept is not None and all(ref() is one for ref, one in zip(kept[0], sources, strict=True)):
+            return replace(kept[1], main=cleared[kept[2]], alpha=self._cover)
+        taken = self._complete(cleared, completer)
+        number = next(k for k, one in enumerate(cleared) if one is taken.main)
+        refs = tuple(weakref.ref(one) for one in sources)
+        with _taking:  # without the source itself, which would then never go
+            _completed.setdefault(sources[0], {})[key] = refs, replace(taken, main=_NOBODY), number
+        return taken
+
     def inspect(self, sources: Sequence[SourceFace]) -> Inspection:
         """See `facefusion.plugins.protocols.ShowsSources`."""
         if not sources:
             raise NoFaceInSource("There is no source face to look at.", "Give one or more photos.")
         cleared = [self._cleared(source) for source in sources]
         plain = self._take(cleared)
-        used = plain if self._completer is None else self._complete(cleared, self._completer)
+        used = plain if self._completer is None else self._completed(sources, cleared, self._completer)
         own = self._cover if used.appearance is None else used.appearance.own
         parts = {name: part * self._cover for name, part in self._parts().items()}
         alone = [used] if len(cleared) == 1 or self._completer is None else []
@@ -648,6 +667,31 @@ def _choose_level(density: float, count: int) -> tuple[int, float]:
 def _reduction(step: int) -> FloatArray:
     """(2, 3) affine from a picture to a reduced one, each pixel of which is ``step`` of its own wide."""
     return np.array([[1 / step, 0, 0.5 / step - 0.5], [0, 1 / step, 0.5 / step - 0.5]], dtype=np.float32)
+
+
+_masks: dict[str, FloatArray] = {}
+_MOST_MASKS = 32
+
+
+def _once(name: str, build: Callable[[], FloatArray]) -> FloatArray:
+    """A mask in the texture plane, made once for all swappers of the process; nothing may be written into it."""
+    found = _masks.get(name)
+    if found is None:
+        if len(_masks) > _MOST_MASKS:
+            _masks.clear()
+        found = _masks[name] = build()
+    return found
+
+
+_NOBODY = SourceFace(
+    np.zeros((1, 1, 3), dtype=np.uint8), Face(np.zeros((478, 3), np.float32), 0.0, Pose(0.0, 0.0, 0.0))
+)
+_taking = threading.Lock()
+_Key = tuple[object, ...]
+_completed: weakref.WeakKeyDictionary[
+    SourceFace, dict[_Key, tuple[tuple[weakref.ref[SourceFace], ...], _Taken, int]]
+] = weakref.WeakKeyDictionary()
+"""What was made of sources that are still there: references to them, the texture, and which is the main one."""
 
 
 @cache
