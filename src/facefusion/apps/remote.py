@@ -16,6 +16,7 @@ from facefusion.client import Progress as Told
 from facefusion.declaration import Step
 from facefusion.errors import FaceFusionError, RecipeError, ServiceError, Stopped
 from facefusion.jobs.stored import Told as Problem
+from facefusion.media.sequence import is_index
 from facefusion.metrics.report import check_report, read_limits
 from facefusion.pipeline.plan import check_generator, check_output_name, check_paths, check_sources, reads_of
 from facefusion.pipeline.progress import Progress
@@ -94,6 +95,8 @@ def _check_here(recipe: Recipe, reads: Any) -> None:
         raise RecipeError(
             "A service makes no mattes and layers.", "Leave out --save-mask and --save-layer, or run it here."
         )
+    if is_index(recipe.output_path):
+        raise RecipeError("A service writes no numbered pictures.", "Name a clip with --output, or run it here.")
     if any(person.number is not None for person in face_map_of(recipe)):
         raise RecipeError(
             f"{recipe.face_map_path} names people by their numbers, which a service does not take.",
