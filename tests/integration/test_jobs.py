@@ -708,7 +708,7 @@ def test_what_a_cluster_needs_is_said_where_it_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "celery", None)
     monkeypatch.delitem(sys.modules, "facefusion.service.cluster", raising=False)
     monkeypatch.delattr("facefusion.service.cluster", raising=False)
-    with pytest.raises(ExtraMissing, match=r"celery.*facefusion\[worker\]"):
+    with pytest.raises(ExtraMissing, match=r"celery.*facefusion-studio\[worker\]"):
         cluster_room()
 
 

@@ -299,7 +299,7 @@ def test_a_worker_that_cannot_make_the_report_leaves_the_job_to_others_before_th
     (item, *_) = jobs.store.items(job_id)
     assert (item.status, item.attempts) == ("queued", 0)
     assert "matplotlib" in item.error
-    with pytest.raises(ExtraMissing, match=r"matplotlib.*facefusion\[report\]"):
+    with pytest.raises(ExtraMissing, match=r"matplotlib.*facefusion-studio\[report\]"):
         jobs.run(job_id)  # here there is nobody else
     assert jobs.show(job_id).stages["analyse"].frames_done == 0
 

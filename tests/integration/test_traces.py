@@ -144,7 +144,7 @@ def test_traces_that_cannot_be_sent_are_refused_at_the_start(monkeypatch):
     with pytest.raises(RecipeError, match="no address of a collector"):
         traces.set_up("localhost:4318")
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(ExtraMissing, match=r"facefusion\[traces\]"):
+    with pytest.raises(ExtraMissing, match=r"facefusion-studio\[traces\]"):
         traces.set_up("http://localhost:4318")
     traces.set_up("")
     with traces.part("1" * 16, "render") as tell, traces.request(dict) as name:
