@@ -6,6 +6,7 @@
     python training/export_models.py fusion RUN/fusion.pt HELD_FUSION_POOL FUSION_POOL --note "..."
     python training/export_models.py masks RUN/masks.pt HELD_MASK_POOL MASK_POOL --note "..."
     python training/export_models.py appearance RUN/appearance.pt APPEARANCE_POOL.npz --note "..."
+    python training/export_models.py verifier RUN/verifier.pt VERIFIER_POOL MEDIA --note "..."
 
 Weights are stored as float16 and computed in float32; those of masks and fusion are bytes, and so are their products. The held-out figures in the catalogue entry are
 measured on the exported file by ONNX Runtime, not copied from the training log.

@@ -334,7 +334,7 @@ def _sum(runs: Sequence[_Run]) -> _Run:
 
 def _best_evidence(found: Sequence[FloatArray | None]) -> FloatArray | None:
     known = [one for one in found if one is not None]
-    return np.max(known, axis=0) if known else None
+    return np.fmax.reduce(known) if known else None  # what is not known of one is known of another
 
 
 def _ends(looks: Sequence[FloatArray | None]) -> FloatArray | None:
@@ -479,10 +479,11 @@ class _Draft:
         some = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), SHAPE_LOOKS)).astype(int))
         heights = [float(np.ptp(run.meshes.row(int(row))[:, 1])) for row in rows[some]]
         assert run.evidence is not None
-        best, has_moved = (float(v) for v in run.evidence)
+        best, has_moved, verdict = (float(v) for v in run.evidence)
         return Evidence(
-            best, float(np.median(run.scores[is_seen])), len(rows), has_moved > 0, float(np.median(heights))
-        )
+            best, float(np.median(run.scores[is_seen])), len(rows), has_moved > 0, float(np.median(heights)),
+            verdict=None if np.isnan(verdict) else verdict,
+        )  # fmt: skip
 
     def meshes(self, low: int, high: int) -> FloatArray:
         """Measured and bridged meshes of some rows."""

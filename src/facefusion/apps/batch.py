@@ -13,7 +13,8 @@ from facefusion.errors import FaceFusionError
 from facefusion.media.files import Named
 from facefusion.policy.site import SitePolicy
 from facefusion.recipe import Recipe
-from facefusion.service.batch import MARKS, BatchCounts, plan_batch, work_through
+from facefusion.service.batch import MARKS, BatchCounts, BatchStep, plan_batch, work_through
+from facefusion.service.batch_report import save_batch_report
 from facefusion.settings import JobSettings
 
 
@@ -51,11 +52,13 @@ def run_batch(
     left_out = [f"{shown(path)}: left out, it is an output of this batch" for path in batch.left_out]
     show.answer("batch", batch, "\n".join(left_out), is_news=True)
     codes: list[int] = []
+    seen: list[BatchStep] = []
     done = skipped = 0
     steps = work_through(
         batch, recipe, settings.folder / MARKS, lambda one: run_recipe(one, settings, policy, show), read
     )
     for step in steps:
+        seen.append(step)
         run = step.run
         title = f"{run.number + 1}/{run.count} {shown(run.output)}"
         text: str = step.status
@@ -79,6 +82,8 @@ def run_batch(
         show.answer("step", step, f"{title}: {text}".removesuffix(": "), is_news=True)
         if is_halting and codes:
             break
+    if recipe.report_path is not None:
+        save_batch_report(recipe.report_path, batch, seen)
     counts = BatchCounts(len(batch.runs), done, skipped, len(codes))
     text = f"{done} of {counts.runs} done, {skipped} skipped, {counts.failed} failed"
     show.answer("batch done", counts, text, is_news=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,7 @@ UNLIKELY_PHOTO = 0.25
 """The same where there is one frame and nothing to be known from others."""
 SCORE_ALONE = 0.9
 """Best score of the mesh from which a track is sure where the detector looked only once."""
+BEST_QUARTER = 0.75
 INSIDE = 0.6
 """Share of its frames in which a doubtful find lies on the head of somebody sure, from which it is a part of them."""
 
@@ -44,6 +46,8 @@ class Evidence:
         Median height of its mesh.
     inside
         Share of its frames in which it lies on the head of somebody else who is a face beyond doubt.
+    verdict
+        What the verifier made of all looks at it (`verdict_of`), 0 to 1; None where it was not asked.
     """
 
     detector: float
@@ -52,23 +56,34 @@ class Evidence:
     has_moved: bool
     size_px: float
     inside: float = 0.0
+    verdict: float | None = None
 
     @classmethod
     def of(cls, track: Track) -> Evidence | None:
         """Of a track, or None where nobody looked twice."""
         if track.evidence is None:
             return None
-        detector, mesh, seen, has_moved, size_px, inside = (float(v) for v in track.evidence)
-        return cls(detector, mesh, round(seen), has_moved > 0, size_px, inside)
+        detector, mesh, seen, has_moved, size_px, inside, *rest = (float(v) for v in track.evidence)
+        verdict = rest[0] if rest and not np.isnan(rest[0]) else None
+        return cls(detector, mesh, round(seen), has_moved > 0, size_px, inside, verdict)
 
     def as_row(self) -> FloatArray:
         """As it is kept in `Track.evidence`."""
-        values = self.detector, self.mesh, self.seen, self.has_moved, self.size_px, self.inside
+        verdict = np.nan if self.verdict is None else self.verdict
+        values = self.detector, self.mesh, self.seen, self.has_moved, self.size_px, self.inside, verdict
         return np.array(values, dtype=np.float32)
 
     def is_sure(self, frame_count: int) -> bool:
         """Whether it is a face beyond doubt, in a clip of so many frames."""
         return self.detector >= SURE and self.mesh >= SURE_MESH and self.seen >= min(SURE_SEEN, frame_count)
+
+
+def verdict_of(scores: Sequence[float]) -> float:
+    """One verdict from the verifier's scores of a find in all frames: what it thinks in its best quarter of them.
+
+    A face is seen well now and then; what is none looks like one by accident, and seldom. NaN without any score.
+    """
+    return float(np.quantile(scores, BEST_QUARTER)) if len(scores) else float("nan")
 
 
 def certainty_of(track: Track, frame_count: int) -> Certainty:
