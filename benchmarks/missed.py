@@ -129,19 +129,20 @@ def load_labels(path: Path, media: Path) -> Iterator[tuple[str, list[Frame]]]:
         )
 
 
-def spans_of(path: Path, frames: list[Frame]) -> list[tuple[float | None, float | None, list[Frame], float]]:
-    """Parts of a file that are looked at: begin, end, their labelled frames, frames a second."""
+def spans_of(path: Path, frames: list[Frame]) -> list[tuple[float | None, float | None, dict[float, Frame]]]:
+    """Parts of a file that are looked at: begin, end, and their labelled frames by time in seconds."""
     if path.suffix not in (".mp4", ".mov", ".mkv"):
-        return [(None, None, frames, 1.0)]
+        return [(None, None, {0.0: frames[0]})]
     with av.open(str(path)) as container:
-        rate = float(container.streams.video[0].average_rate)
-    spans: list[tuple[float, float, list[Frame], float]] = []
+        zero = float((container.start_time or 0) / av.time_base)
+        times = [float(frame.time) - zero for frame in container.decode(video=0)]
+    spans: list[tuple[float, float, dict[float, Frame]]] = []
     for frame in sorted(frames, key=lambda one: one.number):
-        start, stop = max(frame.number / rate - AROUND_S, 0.0), frame.number / rate + AROUND_S
-        if spans and start <= spans[-1][1]:
-            spans[-1] = (spans[-1][0], stop, [*spans[-1][2], frame], rate)
+        at = times[frame.number]
+        if spans and at - AROUND_S <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], at + AROUND_S, spans[-1][2] | {at: frame})
         else:
-            spans.append((start, stop, [frame], rate))
+            spans.append((max(at - AROUND_S, 0.0), at + AROUND_S, {at: frame}))
     return list(spans)
 
 
@@ -157,15 +158,6 @@ def hidden_areas(tracks: Tracks, row: int) -> Boxes:
             middle, half = (low + high) / 2, (high - low) / 2 * (GROWTH if is_sure else GROWTH_IN_DOUBT)
             areas.append(np.concatenate([middle - half, middle + half]))
     return np.array(areas).reshape(-1, 4)
-
-
-def row_of(tracks: Tracks, start: float | None, frame: Frame, rate: float) -> int:
-    """Row of a labelled frame in the tracks of a part of its clip."""
-    if start is None:
-        return 0
-    times = (tracks.pts - tracks.pts[0]) * float(tracks.time_base)
-    first = round(start * rate + 0.499) if start else 0
-    return int(np.abs(times - (frame.number - first) / rate).argmin())
 
 
 def read_frames(path: Path, numbers: list[int]) -> dict[int, np.ndarray]:
@@ -227,7 +219,7 @@ def main() -> None:
         if arguments.only not in name:
             continue
         path = arguments.media / name
-        for number, (start, stop, labelled, rate) in enumerate(spans_of(path, frames)):
+        for number, (start, stop, labelled) in enumerate(spans_of(path, frames)):
             saved = arguments.keep and arguments.keep / f"{path.stem}_{number}.tracks"
             if saved and saved.is_file():
                 tracks = Tracks.load(saved)
@@ -237,7 +229,8 @@ def main() -> None:
                 if saved:
                     saved.parent.mkdir(parents=True, exist_ok=True)
                     tracks.save(saved)
-            kept += [(tracks, row_of(tracks, start, frame, rate), frame) for frame in labelled]
+            times = tracks.pts * float(tracks.time_base)
+            kept += [(tracks, int(np.abs(times - at).argmin()), frame) for at, frame in labelled.items()]
         if arguments.deface:
             pictures = read_frames(path, [frame.number for frame in frames])
             for frame in frames:
@@ -256,10 +249,12 @@ def main() -> None:
     print("\n| | faces hidden | recall | frames without anyone bare | false areas in 100 frames | on backs of heads |")
     print("|---|---|---|---|---|---|")
     for group, count in ours.items():
-        print(count.told(group))
+        if count.frames:
+            print(count.told(group))
     if arguments.deface:
         for group, count in theirs.items():
-            print(count.told(f"deface, {group}"))
+            if count.frames:
+                print(count.told(f"deface, {group}"))
         print("\n".join(f"deface missed: {line}" for line in theirs["all"].missed))
     if arguments.curve:
         shipped = {name: getattr(certainty, name) for name in ("NOT_LIKE", "NOT_LIKE_MOVING", "NOT_LIKE_PHOTO")}

@@ -18,7 +18,7 @@ from facefusion.imaging.appearance import likeness_of_looks, points_inside
 from facefusion.imaging.boxes import overlap
 from facefusion.models.face_shape import load_face_shape, shape_of
 from facefusion.models.pose import estimate_poses
-from facefusion.types.certainty import Evidence
+from facefusion.types.certainty import NO_VERDICT, Evidence
 from facefusion.types.face import Attributes
 from facefusion.types.observation import LONG as LONG_SEEN
 from facefusion.types.observation import Observation, Sighting, row_offsets
@@ -334,7 +334,7 @@ def _sum(runs: Sequence[_Run]) -> _Run:
 
 def _best_evidence(found: Sequence[FloatArray | None]) -> FloatArray | None:
     known = [one for one in found if one is not None]
-    return np.fmax.reduce(known) if known else None  # what is not known of one is known of another
+    return np.max(known, axis=0) if known else None
 
 
 def _ends(looks: Sequence[FloatArray | None]) -> FloatArray | None:
@@ -482,7 +482,7 @@ class _Draft:
         best, has_moved, verdict = (float(v) for v in run.evidence)
         return Evidence(
             best, float(np.median(run.scores[is_seen])), len(rows), has_moved > 0, float(np.median(heights)),
-            verdict=None if np.isnan(verdict) else verdict,
+            verdict=None if verdict == NO_VERDICT else verdict,
         )  # fmt: skip
 
     def meshes(self, low: int, high: int) -> FloatArray:

@@ -57,33 +57,35 @@ def run_batch(
     steps = work_through(
         batch, recipe, settings.folder / MARKS, lambda one: run_recipe(one, settings, policy, show), read
     )
-    for step in steps:
-        seen.append(step)
-        run = step.run
-        title = f"{run.number + 1}/{run.count} {shown(run.output)}"
-        text: str = step.status
-        if step.status == "begun":
-            show.restart()
-            text = ""
-        elif step.status == "skipped":
-            skipped += 1
-            text = "skipped, it is there already"
-        elif step.outcome is not None:
-            done += 1
-            show.outcome(step.outcome)
-        elif step.error is not None:
-            if is_stopping():
-                raise step.error
-            if isinstance(step.error, FaceFusionError):
-                codes.append(exit_code(step.error))
-                show.error(step.error)
-            else:
-                codes.append(tell_exception(step.error, ["batch-run"], show.is_json))
-        show.answer("step", step, f"{title}: {text}".removesuffix(": "), is_news=True)
-        if is_halting and codes:
-            break
-    if recipe.report_path is not None:
-        save_batch_report(recipe.report_path, batch, seen)
+    try:
+        for step in steps:
+            seen.append(step)
+            run = step.run
+            title = f"{run.number + 1}/{run.count} {shown(run.output)}"
+            text: str = step.status
+            if step.status == "begun":
+                show.restart()
+                text = ""
+            elif step.status == "skipped":
+                skipped += 1
+                text = "skipped, it is there already"
+            elif step.outcome is not None:
+                done += 1
+                show.outcome(step.outcome)
+            elif step.error is not None:
+                if is_stopping():
+                    raise step.error
+                if isinstance(step.error, FaceFusionError):
+                    codes.append(exit_code(step.error))
+                    show.error(step.error)
+                else:
+                    codes.append(tell_exception(step.error, ["batch-run"], show.is_json))
+            show.answer("step", step, f"{title}: {text}".removesuffix(": "), is_news=True)
+            if is_halting and codes:
+                break
+    finally:  # who stops a batch wants to know about what is done
+        if recipe.report_path is not None:
+            save_batch_report(recipe.report_path, batch, seen)
     counts = BatchCounts(len(batch.runs), done, skipped, len(codes))
     text = f"{done} of {counts.runs} done, {skipped} skipped, {counts.failed} failed"
     show.answer("batch done", counts, text, is_news=True)

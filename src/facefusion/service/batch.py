@@ -19,7 +19,7 @@ from facefusion.jobs.storage import hash_file
 from facefusion.media.files import Named, is_same_file, place_of
 from facefusion.media.image import FORMATS
 from facefusion.media.writer import CONTAINERS
-from facefusion.metrics.report import report_files
+from facefusion.metrics.report import check_report, report_files
 from facefusion.pipeline.plan import check_paths
 from facefusion.pipeline.runner import Outcome
 from facefusion.policy.provenance import is_sidecar, sidecar_of
@@ -415,7 +415,7 @@ def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_
 
     Raises
     ------
-    RecipeError, OutputRefused, MediaUnreadable
+    RecipeError, OutputRefused, MediaUnreadable, ExtraMissing
     """
     sources = find_files(source_pattern, "source") if source_pattern else []
     is_needed = any(Input.FACE_PHOTO in step.requirements.inputs for step in recipe.steps)
@@ -447,6 +447,7 @@ def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_
         )
     pairs = [(s, t, _writable(o)) for s, t, o in pair(sources, targets, output_pattern, base)]
     if recipe.report_path is not None:
+        check_report(recipe.report_path)
         _check_summary(recipe.report_path, pairs)
     return Batch(tuple(BatchRun(k, len(pairs), *files) for k, files in enumerate(pairs)), tuple(left_out))
 

@@ -24,6 +24,12 @@ UNLIKELY_PHOTO = 0.25
 SCORE_ALONE = 0.9
 """Best score of the mesh from which a track is sure where the detector looked only once."""
 BEST_QUARTER = 0.75
+NO_VERDICT = -1.0
+"""Stands for a verdict where the verifier was not asked."""
+NOT_LIKE, NOT_LIKE_MOVING, NOT_LIKE_PHOTO = 0.2, 0.1, 0.2
+"""The verifier's verdict below which a doubtful find is left alone; the same for what moves by itself, and in photos."""
+LIKE_A_FACE = 0.3
+"""Verdict from which what the detector is sure of gets a new face, and no squares."""
 INSIDE = 0.6
 """Share of its frames in which a doubtful find lies on the head of somebody sure, from which it is a part of them."""
 
@@ -64,12 +70,12 @@ class Evidence:
         if track.evidence is None:
             return None
         detector, mesh, seen, has_moved, size_px, inside, *rest = (float(v) for v in track.evidence)
-        verdict = rest[0] if rest and not np.isnan(rest[0]) else None
+        verdict = rest[0] if rest and rest[0] >= 0 else None
         return cls(detector, mesh, round(seen), has_moved > 0, size_px, inside, verdict)
 
     def as_row(self) -> FloatArray:
         """As it is kept in `Track.evidence`."""
-        verdict = np.nan if self.verdict is None else self.verdict
+        verdict = NO_VERDICT if self.verdict is None else self.verdict
         values = self.detector, self.mesh, self.seen, self.has_moved, self.size_px, self.inside, verdict
         return np.array(values, dtype=np.float32)
 
@@ -81,9 +87,9 @@ class Evidence:
 def verdict_of(scores: Sequence[float]) -> float:
     """One verdict from the verifier's scores of a find in all frames: what it thinks in its best quarter of them.
 
-    A face is seen well now and then; what is none looks like one by accident, and seldom. NaN without any score.
+    A face is seen well now and then; what is none looks like one by accident, and seldom. `NO_VERDICT` without any score.
     """
-    return float(np.quantile(scores, BEST_QUARTER)) if len(scores) else float("nan")
+    return float(np.quantile(scores, BEST_QUARTER)) if len(scores) else NO_VERDICT
 
 
 def certainty_of(track: Track, frame_count: int) -> Certainty:
@@ -99,10 +105,15 @@ def certainty_of(track: Track, frame_count: int) -> Certainty:
     found = Evidence.of(track)
     if found is None:
         return "sure" if len(track.scores) and float(track.scores.max()) >= SCORE_ALONE else "unsure"
+    verdict = found.verdict
     if found.is_sure(frame_count):
-        return "sure"
+        return "sure" if verdict is None or verdict >= LIKE_A_FACE else "unsure"
     if found.inside >= INSIDE:
         return "unlikely"
+    if verdict is not None:
+        limit = NOT_LIKE_PHOTO if frame_count == 1 else NOT_LIKE_MOVING if found.has_moved else NOT_LIKE
+        if verdict < limit:
+            return "unlikely"
     if found.has_moved:
         return "unsure"
     least = UNLIKELY if found.size_px >= SMALL_PX else UNLIKELY_SMALL
