@@ -146,6 +146,7 @@ class _Follower:
     evidence: float | None = None
     has_moved: bool = False
     verdicts: list[float] = field(default_factory=list)
+    room: float = 1.0
     head: list[tuple[int, FloatArray]] = field(default_factory=list)
     tail: list[tuple[int, FloatArray]] = field(default_factory=list)
 
@@ -587,6 +588,7 @@ class Analyser:
             if again is None:
                 followers.append(follower)
             follower.is_lost = follower.is_hidden = False
+            follower.room = 1.0
             follower.add(number, mesh, score)
             follower.believe(evidence)
             known.append(follower)
@@ -652,7 +654,7 @@ class Analyser:
         crops = []
         for follower in seen:
             box = _box(follower.meshes[-1])
-            side = float(max(box[2:] - box[:2])) * CROP_MARGIN
+            side = float(max(box[2:] - box[:2])) / follower.room * CROP_MARGIN
             affine = square_crop((box[:2] + box[2:]) / 2, side, 0.0, CROP_SIDE)
             crops.append(cut(pixels, affine, CROP_SIDE))
         for follower, verdict in zip(seen, self._verifier.verify(crops).tolist(), strict=True):
@@ -879,7 +881,9 @@ class Watch:
             if known_as:
                 follower = known_as[0]
             else:
-                follower = _Follower(self._shot, is_lost=True, has_moved=True, number=self._follower_count)
+                follower = _Follower(
+                    self._shot, is_lost=True, has_moved=True, room=UNCERTAIN, number=self._follower_count
+                )
                 self._follower_count += 1
                 followers.append(follower)
                 fresh.append(follower)
