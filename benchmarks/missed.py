@@ -257,7 +257,7 @@ def main() -> None:
                 print(count.told(f"deface, {group}"))
         print("\n".join(f"deface missed: {line}" for line in theirs["all"].missed))
     if arguments.curve:
-        shipped = {name: getattr(certainty, name) for name in ("NOT_LIKE", "NOT_LIKE_MOVING", "NOT_LIKE_PHOTO")}
+        shipped = {name: getattr(certainty, name) for name in ("NOT_LIKE", "NOT_LIKE_MOVING")}
         points = []
         for limit in (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
             for constant in shipped:
