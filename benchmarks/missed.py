@@ -123,7 +123,9 @@ def load_labels(path: Path, media: Path) -> Iterator[tuple[str, list[Frame]]]:
         yield (
             name,
             [
-                Frame(name, int(n), *(np.array(e.get(k, []), float).reshape(-1, 4) for k in ("faces", "heads", "unclear")))
+                Frame(
+                    name, int(n), *(np.array(e.get(k, []), float).reshape(-1, 4) for k in ("faces", "heads", "unclear"))
+                )
                 for n, e in told["frames"].items()
             ],
         )
@@ -225,7 +227,9 @@ def main() -> None:
                 tracks = Tracks.load(saved)
             else:
                 values = {"processors": ["face_anonymiser"], "target_path": path}
-                tracks = analyse_target(build_recipe(values | ({} if start is None else {"start_s": start, "end_s": stop})))
+                tracks = analyse_target(
+                    build_recipe(values | ({} if start is None else {"start_s": start, "end_s": stop}))
+                )
                 if saved:
                     saved.parent.mkdir(parents=True, exist_ok=True)
                     tracks.save(saved)

@@ -26,7 +26,6 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
-from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 from torch.nn import functional as F
 
@@ -35,7 +34,6 @@ SIDE = 64
 """Side of a crop in pixels."""
 MARGIN = 1.8
 """Side of a crop over the longer side of the find; `facefusion.analysers.verifiers.embedded` has it too."""
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789&@?!%$+:="
 SURE, ANY = 0.6, 0.3
 """Score of the teacher from which it is a face, and from which it may be one."""
 
@@ -171,8 +169,8 @@ class Crops:
             cv2.line(kernel, *[tuple(int(round(length + s * v)) for v in reach) for s in (-1, 1)], 1.0)
             crop = cv2.filter2D(crop, -1, kernel / kernel.sum())
         table = np.linspace(0, 1, 256)[:, None] ** math.exp(rng.normal(0, 0.3))
-        strength = rng.uniform(0.15, 0.6) if rng.random() < 0.15 else math.exp(rng.normal(0, 0.18))
-        table = table * strength * rng.uniform(0.85, 1.15, 3) + rng.normal(0, 0.05)
+        strength = math.exp(rng.uniform(math.log(0.2), math.log(1.35)))
+        table = table * strength * rng.uniform(0.85, 1.15, 3) + rng.uniform(-0.08, 0.15)
         crop = cv2.LUT(crop, np.clip(table[None] * 255, 0, 255).astype(np.uint8))
         if rng.random() < 0.12:
             crop = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
@@ -202,35 +200,7 @@ class Crops:
         crop = self.cut(picture, picture.faces[k])
         return self._cover(crop) if self.rng.random() < 0.3 else crop
 
-    def lettering(self) -> np.ndarray:
-        """A letter or sign in the middle of others, as on walls and shop windows."""
-        rng = self.rng
-        native = int(round(math.exp(rng.uniform(math.log(14), math.log(90)))))
-        side = 160
-        if rng.random() < 0.5:
-            image = np.full((side, side, 3), rng.integers(0, 256, 3), np.uint8)
-        else:
-            picture = self.pictures[int(rng.integers(len(self.pictures)))].levels[-1]
-            image = cv2.GaussianBlur(cv2.resize(picture, (side, side)), (0, 0), float(rng.uniform(14, 40)))
-        colour = tuple(int(v) for v in rng.integers(0, 256, 3))
-        text = "".join(rng.choice(list(LETTERS), int(rng.integers(1, 5))))
-        size = side / MARGIN * math.exp(rng.uniform(math.log(0.55), math.log(1.4)))
-        drawn = Image.fromarray(image)
-        font = ImageFont.load_default(size)
-        where = (side / 2 + rng.normal(0, 8), side / 2 + rng.normal(0, 8))
-        ImageDraw.Draw(drawn).text(
-            where, text, colour, font, anchor="mm" if len(text) % 2 else "lm", stroke_width=int(rng.integers(0, 5)),
-        )  # fmt: skip
-        image = np.asarray(drawn)
-        if rng.random() < 0.3:
-            turn = cv2.getRotationMatrix2D((side / 2, side / 2), rng.normal(0, 12), 1)
-            image = cv2.warpAffine(image, turn, (side, side), borderMode=cv2.BORDER_REPLICATE)
-        crop = self._spoil(cv2.resize(image, (native, native), interpolation=cv2.INTER_AREA))
-        return cv2.resize(crop, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
-
     def other(self) -> np.ndarray:
-        if self.rng.random() < 0.12:
-            return self.lettering()
         rng, kind = self.rng, self.rng.random()
         if kind < 0.5:
             picture, k = self.finds[int(rng.choice(len(self.finds), p=self.find_chance))]
@@ -359,7 +329,10 @@ def main() -> None:
             averaged.load_state_dict(average)
             torch.save({"average": average, "step": step}, arguments.run / "verifier.pt")
             result = {k: round(v, 4) for k, v in evaluate(averaged, x, truth).items()}
-            print(f"{progress:5.1%} step {step} of {ring.made.value} crops, loss {smooth:.3f} held out: {result}", flush=True)
+            print(
+                f"{progress:5.1%} step {step} of {ring.made.value} crops, loss {smooth:.3f} held out: {result}",
+                flush=True,
+            )
             printed = time.monotonic()
             if progress >= 1:
                 break

@@ -113,7 +113,11 @@ def test_a_run_that_was_not_tried_and_a_damaged_report_are_told_as_unknown(batch
     own.with_suffix(".json").write_text("{")
     save_batch_report(recipe.report_path, planned, [BatchStep(planned.runs[0], "done")])
     values = json.loads((tmp_path / "out" / "all.json").read_text())
-    assert [(one["status"], one["is_clear"]) for one in values["files"]] == [("done", None), ("left", None), ("left", None)]
+    assert [(one["status"], one["is_clear"]) for one in values["files"]] == [
+        ("done", None),
+        ("left", None),
+        ("left", None),
+    ]
     assert not values["nobody_known_to_be_missed"]
 
 

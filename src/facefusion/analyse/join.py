@@ -385,7 +385,7 @@ def _link(
 
 
 def _is_guess(before: _Run, after: _Run) -> bool:
-    """Whether of two runs far apart one is a face beyond doubt and the other is not: a rack is not who comes by later."""
+    """Whether of two runs far apart one is a face beyond doubt and the other not: a rack is not who comes by later."""
     if before.evidence is None or after.evidence is None or after.seen[0] - before.seen[1] <= GUESS_GAP:
         return False
     return bool((before.evidence[0] >= FACE) != (after.evidence[0] >= FACE))

@@ -1,4 +1,4 @@
-"""One page for all files of a batch: what came of each, whether anyone may be missed in it, and the way to its own page."""
+"""One page for all files of a batch: what came of each, whether anyone may be missed in it, and the way to its own."""
 
 from __future__ import annotations
 
@@ -138,16 +138,18 @@ _PAGE = """<!doctype html>
 <h1>{{ title }}</h1>
 <p class="verdict {{ 'clear' if is_clear }}" id="verdict">{{ said }}</p>
 <table><thead><tr><th>file</th><th>what came of it</th>{% if is_review %}<th class="n">hidden</th>
-<th class="n">in doubt</th><th class="n">lost or found</th><th class="n">left alone</th><th class="n">exempt</th>{% endif %}
+<th class="n">in doubt</th><th class="n">lost or found</th><th class="n">left alone</th>
+<th class="n">exempt</th>{% endif %}
 <th>output</th></tr></thead><tbody>
 {% for one in entries %}<tr class="r{{ one.rank }}"><td>{% if one.page %}<a href="{{ one.page }}">{{ one.target }}</a>{%
 else %}{{ one.target }}{% endif %}</td><td>{{ words[one.status] }}{% if one.said %}<br><small>{{ one.said }}</small>{%
-endif %}</td>{% if is_review %}{% for n in (one.sure, one.doubtful, one.openings, one.left, one.exempt) %}<td class="n">{{
+endif %}</td>{% if is_review %}
+{% for n in (one.sure, one.doubtful, one.openings, one.left, one.exempt) %}<td class="n">{{
 n if one.is_clear is not none else "" }}</td>{% endfor %}{% endif %}<td>{{ one.output }}{% if one.output_sha256 %}<br>
 <small>SHA-256 {{ one.output_sha256 }}</small>{% endif %}</td></tr>
 {% endfor %}</tbody></table>
-<p class="note">Files that have to be looked at come first. Each name leads to the file's own page{% if is_review %}, on which
-finds are confirmed; those pages show bare faces{% endif %}. The same for programs is in the JSON file beside this one.</p>
+<p class="note">Files that have to be looked at come first. Each name leads to the file's own page{% if is_review %}, on
+which finds are confirmed; those pages show bare faces{% endif %}. The JSON file beside this one holds the same.</p>
 </body></html>
 """
 _WORDS = {"done": "done", "skipped": "was there already", "failed": "failed", "left": "not tried"}

@@ -43,7 +43,7 @@ class Area:
     start_s, stop_s, frames, seen
         When, in how many frames it was covered, and in how many of them it was measured.
     size_px, detector, verifier
-        Median height, the best that the detector thought of it, and what the verifier did; None where that is not known.
+        Median height, the best that the detector thought of it, and what the verifier did; None where not known.
     at_s, box
         A frame that shows it best, and where it is there, xyxy.
     before, after

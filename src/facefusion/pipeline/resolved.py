@@ -179,9 +179,9 @@ def resolve(asked: Recipe | Resolved) -> Resolved:
         identifier=identifier,
         is_protective=required.is_protective,
         is_faces_only=all(step.spec.kind == "face" for step, _ in every),
-        uses_of_analysis=_uses_of_analysis(
-            recipe, identifier, wants_identity, wants_attributes, required.is_protective
-        ) if wants_faces else (),
+        uses_of_analysis=_uses_of_analysis(recipe, identifier, wants_identity, wants_attributes, required.is_protective)
+        if wants_faces
+        else (),
         uses_of_rendering=_uses_of_rendering(recipe, own, everybody),
     )
 

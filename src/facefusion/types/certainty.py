@@ -27,8 +27,8 @@ BEST_QUARTER = 0.75
 NO_VERDICT = -1.0
 """Stands for a verdict where the verifier was not asked."""
 NOT_LIKE, NOT_LIKE_MOVING, NOT_LIKE_LARGE, LARGE_PX = 0.3, 0.2, 0.1, 96.0
-"""The verifier's verdict below which a doubtful find is left alone; the same for what moves by itself, and for what is so
-large that a mistake would show too much of somebody. What the detector was ever sure of is not left alone for it."""
+"""The verifier's verdict below which a doubtful find is left alone; the same for what moves by itself, and for what is
+so large that a mistake would show too much of somebody. What the detector was ever sure of is not left alone for it."""
 LIKE_A_FACE = 0.3
 """Verdict from which what the detector is sure of gets a new face, and no squares."""
 INSIDE = 0.6
@@ -88,7 +88,7 @@ class Evidence:
 def verdict_of(scores: Sequence[float]) -> float:
     """One verdict from the verifier's scores of a find in all frames: what it thinks in its best quarter of them.
 
-    A face is seen well now and then; what is none looks like one by accident, and seldom. `NO_VERDICT` without any score.
+    A face is seen well now and then; what is none looks like one by accident, and seldom. `NO_VERDICT` without scores.
     """
     return float(np.quantile(scores, BEST_QUARTER)) if len(scores) else NO_VERDICT
 
