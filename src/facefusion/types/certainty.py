@@ -26,7 +26,7 @@ SCORE_ALONE = 0.9
 BEST_QUARTER = 0.75
 NO_VERDICT = -1.0
 """Stands for a verdict where the verifier was not asked."""
-NOT_LIKE, NOT_LIKE_MOVING, NOT_LIKE_LARGE, LARGE_PX = 0.3, 0.2, 0.1, 96.0
+NOT_LIKE, NOT_LIKE_MOVING, NOT_LIKE_LARGE, LARGE_PX = 0.5, 0.3, 0.1, 96.0
 """The verifier's verdict below which a doubtful find is left alone; the same for what moves by itself, and for what is
 so large that a mistake would show too much of somebody. What the detector was ever sure of is not left alone for it."""
 LIKE_A_FACE = 0.3
