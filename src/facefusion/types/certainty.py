@@ -26,9 +26,9 @@ SCORE_ALONE = 0.9
 BEST_QUARTER = 0.75
 NO_VERDICT = -1.0
 """Stands for a verdict where the verifier was not asked."""
-NOT_LIKE, NOT_LIKE_MOVING, NOT_LIKE_LARGE, LARGE_PX = 0.5, 0.3, 0.1, 96.0
-"""The verifier's verdict below which a doubtful find is left alone; the same for what moves by itself, and for what is
-so large that a mistake would show too much of somebody. What the detector was ever sure of is not left alone for it."""
+NOT_LIKE, NOT_LIKE_PHOTO, NOT_LIKE_LARGE, LARGE_PX = 0.6, 0.8, 0.4, 96.0
+"""What the verifier and the detector think of a doubtful find, added up, below which it is left alone; the same in photos,
+and for what moves by itself or is so large that a mistake would show too much of somebody."""
 LIKE_A_FACE = 0.3
 """Verdict from which what the detector is sure of gets a new face, and no squares."""
 INSIDE = 0.6
@@ -112,8 +112,9 @@ def certainty_of(track: Track, frame_count: int) -> Certainty:
     if found.inside >= INSIDE:
         return "unlikely"
     if verdict is not None and found.detector < SURE:
-        limit = NOT_LIKE_MOVING if found.has_moved else NOT_LIKE
-        if verdict < (limit if found.size_px < LARGE_PX else NOT_LIKE_LARGE):
+        limit = NOT_LIKE_PHOTO if frame_count == 1 else NOT_LIKE
+        limit = NOT_LIKE_LARGE if found.has_moved or found.size_px >= LARGE_PX else limit
+        if verdict + found.detector < limit:
             return "unlikely"
     if found.has_moved:
         return "unsure"
