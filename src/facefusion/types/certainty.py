@@ -26,9 +26,9 @@ SCORE_ALONE = 0.9
 BEST_QUARTER = 0.75
 NO_VERDICT = -1.0
 """Stands for a verdict where the verifier was not asked."""
-NOT_LIKE, NOT_LIKE_PHOTO, NOT_LIKE_LARGE, LARGE_PX = 0.6, 0.8, 0.4, 96.0
-"""What the verifier and the detector think of a doubtful find, added up, below which it is left alone; the same in photos,
-and for what moves by itself or is so large that a mistake would show too much of somebody."""
+NOT_LIKE, NOT_LIKE_PHOTO, NOT_LIKE_CAREFUL, LARGE_PX = 0.6, 0.8, 0.2, 96.0
+"""What the verifier and the detector think of a doubtful find, added up, below which it is left alone; the same in
+photos, and for what moves by itself or is so large that a mistake would show too much."""
 LIKE_A_FACE = 0.3
 """Verdict from which what the detector is sure of gets a new face, and no squares."""
 INSIDE = 0.6
@@ -113,7 +113,7 @@ def certainty_of(track: Track, frame_count: int) -> Certainty:
         return "unlikely"
     if verdict is not None and found.detector < SURE:
         limit = NOT_LIKE_PHOTO if frame_count == 1 else NOT_LIKE
-        limit = NOT_LIKE_LARGE if found.has_moved or found.size_px >= LARGE_PX else limit
+        limit = NOT_LIKE_CAREFUL if found.has_moved or found.size_px >= LARGE_PX else limit
         if verdict + found.detector < limit:
             return "unlikely"
     if found.has_moved:
