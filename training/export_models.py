@@ -6,6 +6,7 @@
     python training/export_models.py fusion RUN/fusion.pt HELD_FUSION_POOL FUSION_POOL --note "..."
     python training/export_models.py masks RUN/masks.pt HELD_MASK_POOL MASK_POOL --note "..."
     python training/export_models.py appearance RUN/appearance.pt APPEARANCE_POOL.npz --note "..."
+    python training/export_models.py verifier RUN/verifier.pt VERIFIER_POOL MEDIA --note "..."
 
 Weights are stored as float16 and computed in float32; those of masks and fusion are bytes, and so are their products. The held-out figures in the catalogue entry are
 measured on the exported file by ONNX Runtime, not copied from the training log.
@@ -521,6 +522,58 @@ own = [-1, 1, {SIDE}, {SIDE}]
     print(figures)
 
 
+class VerifierHead(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(self.net(image))
+
+
+def export_verifier(weights: list[Path], pool: Path, media: Path, note: str) -> None:
+    from train_verifier import SIDE, Crops, VerifierNet, as_tensor, load_pictures
+
+    net = VerifierNet()
+    net.load_state_dict(load_weights(weights))
+    path = EMBEDDED / "face_verifier.onnx"
+    export(VerifierHead(net), torch.zeros(2, 3, SIDE, SIDE), path, ["score"], {"image": {0: "n"}, "score": {0: "n"}})
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    held = load_pictures(pool / "finds.jsonl", media, True)
+    crops = Crops(held, 99)
+
+    def look(found: list[np.ndarray]) -> np.ndarray:
+        x = as_tensor(np.stack(found)).numpy()
+        both = [session.run(None, {"image": np.ascontiguousarray(part)})[0] for part in (x, x[..., ::-1])]
+        return np.mean(both, axis=0)
+
+    plain = [crops.cut(p, p.faces[k], is_hard=False) for p, k in crops.faces]
+    finds = [crops.cut(p, p.finds[k], is_hard=False) for p, k in crops.finds]
+    hard, others = [crops.face() for _ in range(1000)], [crops.other() for _ in range(1000)]
+    scores = {name: look(found) for name, found in (("f", plain), ("n", finds), ("hf", hard), ("hn", others))}
+    figures = {}
+    for least in (0.2, 0.5, 0.8):
+        figures[f"at_{least}_faces_kept_and_mistakes_kept".replace(".", "_")] = (
+            f"{(scores['f'] >= least).mean():.2%} and {(scores['n'] >= least).mean():.1%}; "
+            f"spoiled {(scores['hf'] >= least).mean():.1%} and {(scores['hn'] >= least).mean():.1%}"
+        )
+    figures |= {
+        "held_out": f"{len(plain)} faces and {len(finds)} mistakes of the detector in {len({p.file for p in held})} files",
+        "training": note,
+    }
+    io = f"""
+[inputs]
+image = [-1, 3, {SIDE}, {SIDE}]
+
+[outputs]
+score = [-1]
+"""
+    write_entry("face_verifier_embedded", "face_verifier", path, io, figures)
+    print(figures)
+
+
 RUNS = {
     "appearance": export_appearance,
     "mesh": export_mesh,
@@ -528,6 +581,7 @@ RUNS = {
     "identity": export_identity,
     "masks": export_masks,
     "fusion": export_fusion,
+    "verifier": export_verifier,
 }
 
 

@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import warnings
+from pathlib import Path
+from urllib.parse import unquote
 
 import av
 import numpy as np
@@ -280,6 +282,34 @@ def test_batch_runs_every_source_with_every_target_and_goes_on_after_a_failure(
     assert "bad.jpg" in capsys.readouterr().err
     made = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert made == [f"{source_photo.stem}-one.jpg", f"{source_photo.stem}-two.jpg"]
+
+
+def test_a_batch_that_hides_people_has_one_page_for_all_files_and_each_its_own(tmp_path, target_photo, capsys):
+    (tmp_path / "in" / "day 2").mkdir(parents=True)
+    for name in ("one.jpg", "day 2/two.jpg"):
+        (tmp_path / "in" / name).write_bytes(target_photo.read_bytes())
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"no picture")
+    summary = tmp_path / "out" / "all.html"
+    words = ["--processors", "face_anonymiser", "--face-anonymiser-model", "blur", "-t", tmp_path / "in"]
+    words += ["-o", tmp_path / "out", "--report", summary, "--quiet"]
+    assert call("batch-run", *words) == 3
+    page, told = summary.read_text(), json.loads(summary.with_suffix(".json").read_text())
+    assert [(Path(one["target"]).name, one["status"]) for one in told["files"]] == [
+        ("bad.jpg", "failed"), ("one.jpg", "done"), ("two.jpg", "done"),
+    ]  # fmt: skip
+    assert not told["nobody_known_to_be_missed"] and "1 file failed" in told["verdict"]
+    for one in told["files"][1:]:
+        assert f'href="{one["page"]}"' in page
+        own = summary.parent / unquote(one["page"])
+        assert own == Path(one["output"] + ".report.html")
+        assert "was anyone missed" in own.read_text() and one["said"] in page
+        assert one["sure"] == 1 and len(one["output_sha256"]) == 64
+    Path(told["files"][1]["output"] + ".report.html").unlink()
+    assert call("batch-run", *words) == 3  # a run whose report is gone is done again, the other skipped
+    told = json.loads(summary.with_suffix(".json").read_text())
+    assert [one["status"] for one in told["files"]] == ["failed", "done", "skipped"]
+    assert all((summary.parent / unquote(one["page"])).is_file() for one in told["files"][1:])
+    capsys.readouterr()
 
 
 def test_batch_patterns_are_checked_before_anything_runs(tmp_path, source_photo, target_photo):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from facefusion.analyse.faint import FaintTraces, Trace
 from facefusion.analyse.join import MAX_SAMPLES, JoinOptions, join
-from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, transform
+from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, square_crop, transform
 from facefusion.imaging.appearance import POINTS, likeness_of_looks, points_inside, read_looks, unlikeness_at
 from facefusion.imaging.boxes import overlap, share_inside
 from facefusion.imaging.finish import measure_finish
@@ -26,7 +26,9 @@ from facefusion.imaging.templates import similarity
 from facefusion.imaging.veil import measure_black
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.models.pose import estimate_poses
+from facefusion.models.verifier import CROP_MARGIN, CROP_SIDE, Verifier
 from facefusion.plugins.protocols import Classifier, Detector, Identifier, Landmarker, PointLandmarker
+from facefusion.types.certainty import verdict_of
 from facefusion.types.face import Attributes, Detection, Face, Pose
 from facefusion.types.frame import Frame, Pixels
 from facefusion.types.observation import Observation, Sighting
@@ -143,6 +145,8 @@ class _Follower:
     blacks: list[FloatArray] = field(default_factory=list)
     evidence: float | None = None
     has_moved: bool = False
+    verdicts: list[float] = field(default_factory=list)
+    room: float = 1.0
     head: list[tuple[int, FloatArray]] = field(default_factory=list)
     tail: list[tuple[int, FloatArray]] = field(default_factory=list)
 
@@ -195,6 +199,7 @@ class _Follower:
             return
         for column in (self.frames, self.meshes, self.scores, self.motions, self.blacks):
             del column[:over]
+        del self.verdicts[:-count]
         for held in (self.points, self.finishes, self.depths):
             for frame in [frame for frame in held if frame < self.frames[0]]:
                 del held[frame]
@@ -230,6 +235,8 @@ class Analyser:
         track goes on for a while before it starts and after it ends.
     turned
         Looks for faces that lie or stand on their head, where the detector finds nobody; when thorough, in any case.
+    verifier
+        Judges what is seen when thorough, frame by frame, or None: then the detector's word counts.
     """
 
     def __init__(
@@ -244,12 +251,13 @@ class Analyser:
         classifier: Classifier | None = None,
         is_thorough: bool = False,
         turned: Detector | None = None,
+        verifier: Verifier | None = None,
     ) -> None:
         self._detector, self._landmarker = detector, landmarker
         self._interval, self._smoothing = interval, smoothing
         self._point_landmarker, self._min_point_score = point_landmarker, min_point_score
         self._identifier, self._classifier = identifier, classifier
-        self._is_thorough, self._turned = is_thorough, turned
+        self._is_thorough, self._turned, self._verifier = is_thorough, turned, verifier
         self._min_new_score = MIN_SCORE if is_thorough else MIN_NEW_SCORE
         self._min_size_px = THOROUGH_SIZE_PX if is_thorough else MIN_SIZE_PX
         self._max_gap = THOROUGH_GAP if is_thorough else MAX_GAP
@@ -580,6 +588,7 @@ class Analyser:
             if again is None:
                 followers.append(follower)
             follower.is_lost = follower.is_hidden = False
+            follower.room = 1.0
             follower.add(number, mesh, score)
             follower.believe(evidence)
             known.append(follower)
@@ -637,6 +646,19 @@ class Analyser:
             if (len(follower.frames) - 1) % SAMPLE_EVERY == 0:
                 share = BESIDE if number in follower.depths else 1.0
                 follower.samples = _best_samples([*follower.samples, _sample(pixels, follower, share)])
+
+    def _verify(self, seen: list[_Follower], pixels: Pixels) -> None:
+        """Ask the verifier what it thinks of those who are seen in a frame."""
+        if self._verifier is None or not seen:
+            return
+        crops = []
+        for follower in seen:
+            box = _box(follower.meshes[-1])
+            side = float(max(box[2:] - box[:2])) / follower.room * CROP_MARGIN
+            affine = square_crop((box[:2] + box[2:]) / 2, side, 0.0, CROP_SIDE)
+            crops.append(cut(pixels, affine, CROP_SIDE))
+        for follower, verdict in zip(seen, self._verifier.verify(crops).tolist(), strict=True):
+            follower.verdicts.append(verdict)
 
     def _clear(self, detections: list[Detection]) -> list[Detection]:
         """Those that count by themselves."""
@@ -831,6 +853,7 @@ class Watch:
         analyser._examine(seen, frame.pixels, number)
         if analyser._is_thorough:
             self._look_closer(frame.pixels, number, faint)
+            analyser._verify([f for f in followers if f.frames and f.frames[-1] == number], frame.pixels)
             self._lately.append(frame.pixels)
         self._before = frame.pixels
         self._number += 1
@@ -858,7 +881,9 @@ class Watch:
             if known_as:
                 follower = known_as[0]
             else:
-                follower = _Follower(self._shot, is_lost=True, has_moved=True, number=self._follower_count)
+                follower = _Follower(
+                    self._shot, is_lost=True, has_moved=True, room=UNCERTAIN, number=self._follower_count
+                )
                 self._follower_count += 1
                 followers.append(follower)
                 fresh.append(follower)
@@ -1104,7 +1129,8 @@ def _with_carried(seen: Sighting, follower: _Follower) -> Sighting:
     """A sighting with the rows in which somebody was carried along: their scores are 0."""
     head, tail = follower.head, follower.tail
     assert follower.evidence is not None
-    evidence = np.array([follower.evidence, follower.has_moved], dtype=np.float32)
+    verdict = verdict_of(follower.verdicts)
+    evidence = np.array([follower.evidence, follower.has_moved, verdict], dtype=np.float32)
     before, after = len(head), len(tail)
 
     def padded(values: npt.NDArray[Any], is_held: bool = False) -> npt.NDArray[Any]:

@@ -18,7 +18,8 @@ from facefusion.imaging.appearance import likeness_of_looks, points_inside
 from facefusion.imaging.boxes import overlap
 from facefusion.models.face_shape import load_face_shape, shape_of
 from facefusion.models.pose import estimate_poses
-from facefusion.types.certainty import Evidence
+from facefusion.types.certainty import NO_VERDICT, Evidence
+from facefusion.types.certainty import SURE as FACE
 from facefusion.types.face import Attributes
 from facefusion.types.observation import LONG as LONG_SEEN
 from facefusion.types.observation import Observation, Sighting, row_offsets
@@ -43,6 +44,8 @@ ALIKE, PERSON = 0.45, 0.3
 """Likeness of looks that speaks neither for nor against one person, and cosines that outweigh one step of 0.3 of it."""
 STRANGER, SURE = -0.5, 0.5
 """Evidence below which two runs are of two people, and above which they are of one in any case."""
+GUESS_GAP = 12
+"""Frames between two runs over which something doubtful and a face beyond doubt are not taken for one."""
 COVERED = 0.3
 """Share of a face that was not seen in a frame behind that of somebody who was, from which it is hidden."""
 SHAPE_LOOKS = 48
@@ -365,6 +368,8 @@ def _link(
         for k in recent:
             if shot(int(linked[k].frames[0])) != shot(start) or linked[k].seen[1] >= start:
                 continue
+            if _is_guess(linked[k], run):
+                continue
             evidence = _evidence(linked[k], run, same_person_cosine)
             reach = FAR_LINK if evidence >= SURE and len(run.identities) else 1.0
             if evidence > least and _is_near(linked[k].meshes.row(-1), run.meshes.row(0), reach):
@@ -377,6 +382,13 @@ def _link(
             recent.append(len(linked))
             linked.append(run)
     return linked
+
+
+def _is_guess(before: _Run, after: _Run) -> bool:
+    """Whether of two runs far apart one is a face beyond doubt and the other not: a rack is not who comes by later."""
+    if before.evidence is None or after.evidence is None or after.seen[0] - before.seen[1] <= GUESS_GAP:
+        return False
+    return bool((before.evidence[0] >= FACE) != (after.evidence[0] >= FACE))
 
 
 def _evidence(before: _Run, after: _Run, same_person_cosine: float) -> float:
@@ -479,10 +491,11 @@ class _Draft:
         some = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), SHAPE_LOOKS)).astype(int))
         heights = [float(np.ptp(run.meshes.row(int(row))[:, 1])) for row in rows[some]]
         assert run.evidence is not None
-        best, has_moved = (float(v) for v in run.evidence)
+        best, has_moved, verdict = (float(v) for v in run.evidence)
         return Evidence(
-            best, float(np.median(run.scores[is_seen])), len(rows), has_moved > 0, float(np.median(heights))
-        )
+            best, float(np.median(run.scores[is_seen])), len(rows), has_moved > 0, float(np.median(heights)),
+            verdict=None if verdict == NO_VERDICT else verdict,
+        )  # fmt: skip
 
     def meshes(self, low: int, high: int) -> FloatArray:
         """Measured and bridged meshes of some rows."""

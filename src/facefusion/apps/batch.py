@@ -13,7 +13,8 @@ from facefusion.errors import FaceFusionError
 from facefusion.media.files import Named
 from facefusion.policy.site import SitePolicy
 from facefusion.recipe import Recipe
-from facefusion.service.batch import MARKS, BatchCounts, plan_batch, work_through
+from facefusion.service.batch import MARKS, BatchCounts, BatchStep, plan_batch, work_through
+from facefusion.service.batch_report import save_batch_report
 from facefusion.settings import JobSettings
 
 
@@ -51,34 +52,40 @@ def run_batch(
     left_out = [f"{shown(path)}: left out, it is an output of this batch" for path in batch.left_out]
     show.answer("batch", batch, "\n".join(left_out), is_news=True)
     codes: list[int] = []
+    seen: list[BatchStep] = []
     done = skipped = 0
     steps = work_through(
         batch, recipe, settings.folder / MARKS, lambda one: run_recipe(one, settings, policy, show), read
     )
-    for step in steps:
-        run = step.run
-        title = f"{run.number + 1}/{run.count} {shown(run.output)}"
-        text: str = step.status
-        if step.status == "begun":
-            show.restart()
-            text = ""
-        elif step.status == "skipped":
-            skipped += 1
-            text = "skipped, it is there already"
-        elif step.outcome is not None:
-            done += 1
-            show.outcome(step.outcome)
-        elif step.error is not None:
-            if is_stopping():
-                raise step.error
-            if isinstance(step.error, FaceFusionError):
-                codes.append(exit_code(step.error))
-                show.error(step.error)
-            else:
-                codes.append(tell_exception(step.error, ["batch-run"], show.is_json))
-        show.answer("step", step, f"{title}: {text}".removesuffix(": "), is_news=True)
-        if is_halting and codes:
-            break
+    try:
+        for step in steps:
+            seen.append(step)
+            run = step.run
+            title = f"{run.number + 1}/{run.count} {shown(run.output)}"
+            text: str = step.status
+            if step.status == "begun":
+                show.restart()
+                text = ""
+            elif step.status == "skipped":
+                skipped += 1
+                text = "skipped, it is there already"
+            elif step.outcome is not None:
+                done += 1
+                show.outcome(step.outcome)
+            elif step.error is not None:
+                if is_stopping():
+                    raise step.error
+                if isinstance(step.error, FaceFusionError):
+                    codes.append(exit_code(step.error))
+                    show.error(step.error)
+                else:
+                    codes.append(tell_exception(step.error, ["batch-run"], show.is_json))
+            show.answer("step", step, f"{title}: {text}".removesuffix(": "), is_news=True)
+            if is_halting and codes:
+                break
+    finally:  # who stops a batch wants to know about what is done
+        if recipe.report_path is not None:
+            save_batch_report(recipe.report_path, batch, seen)
     counts = BatchCounts(len(batch.runs), done, skipped, len(codes))
     text = f"{done} of {counts.runs} done, {skipped} skipped, {counts.failed} failed"
     show.answer("batch done", counts, text, is_news=True)

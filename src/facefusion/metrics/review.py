@@ -42,8 +42,8 @@ class Area:
         What was done with it, how sure it is a face, and what was decided on it in an earlier review, if anything.
     start_s, stop_s, frames, seen
         When, in how many frames it was covered, and in how many of them it was measured.
-    size_px, detector
-        Median height, and the best that the detector thought of it; None where that is not known.
+    size_px, detector, verifier
+        Median height, the best that the detector thought of it, and what the verifier did; None where not known.
     at_s, box
         A frame that shows it best, and where it is there, xyxy.
     before, after
@@ -61,6 +61,7 @@ class Area:
     seen: int
     size_px: float
     detector: float | None
+    verifier: float | None
     at_s: float
     box: tuple[float, float, float, float]
     before: bytes = b""
@@ -209,6 +210,7 @@ class Reviewer:
             self._time(track.frames[0]), self._time(track.frames[-1]), len(track.frames), int(is_seen.sum()),
             evidence.size_px if evidence else box[3] - box[1],
             None if evidence is None else round(evidence.detector, 3),
+            None if evidence is None or evidence.verdict is None else round(evidence.verdict, 3),
             self._time(track.frames[row]), box,
         )  # fmt: skip
 
@@ -312,7 +314,8 @@ class Reviewer:
 def _urgency(area: Area) -> tuple[int, float]:
     """Those in doubt first, of these the likeliest; then who was hidden and who was left on purpose, then the rest."""
     order = 0 if area.is_open else {"hidden": 1, "exempt": 2, "left": 3}[area.what]
-    return order, -(area.detector or 0) if order in (0, 3) else float(area.number)
+    likely = max(area.detector or 0, area.verifier or 0)
+    return order, -likely if order in (0, 3) else float(area.number)
 
 
 def _box(mesh: FloatArray) -> tuple[float, float, float, float]:

@@ -52,7 +52,8 @@ yet.</span><span class="note">Then run the same command with <code>--review deci
 {% if a.after %}<img alt="find {{ a.number }} after" src="data:image/jpeg;base64,{{ b64(a.after) }}">{% endif %}
 <p><b>{{ a.number }}</b> {{ words[a.what][a.certainty] }}; {{ "%.2f" | format(a.start_s) }} to
 {{ "%.2f" | format(a.stop_s) }} s, seen in {{ a.seen }} of {{ a.frames }}, {{ "%.0f" | format(a.size_px) }} px{%
-if a.detector is not none %}, score {{ "%.2f" | format(a.detector) }}{% endif %}{% if a.decision %};
+if a.detector is not none %}, detector {{ "%.2f" | format(a.detector) }}{% endif %}{% if a.verifier is not none %},
+verifier {{ "%.2f" | format(a.verifier) }}{% endif %}{% if a.decision %};
 decided: {{ a.decision }}{% endif %}</p>
 {% for verdict, text in verdicts %}<label><input type="radio" name="a{{ a.number }}" value="{{ verdict }}"
 {{ 'checked' if a.decision == verdict }}> {{ text }}</label>{% endfor %}</div>{% endmacro %}

@@ -18,6 +18,7 @@ from facefusion.errors import NoFaceInSource, UnknownOption
 from facefusion.media.image import Photo
 from facefusion.media.sound import read_sound
 from facefusion.models.providers import core_count
+from facefusion.models.verifier import Verifier
 from facefusion.pipeline.advice import advice
 from facefusion.pipeline.inputs import Shelf
 from facefusion.pipeline.plan import kind_of_source, models_of
@@ -83,6 +84,7 @@ def build_analyser(asked: Recipe | Resolved, has_identity: bool | None = None) -
         classifier,
         resolved.is_protective,
         TurnedDetector(upright, (90, 180, 270), margin) if angles == (0,) else None,
+        Verifier(context.session("face_verifier_embedded")) if resolved.is_protective else None,
     )
 
 

@@ -179,13 +179,19 @@ def resolve(asked: Recipe | Resolved) -> Resolved:
         identifier=identifier,
         is_protective=required.is_protective,
         is_faces_only=all(step.spec.kind == "face" for step, _ in every),
-        uses_of_analysis=_uses_of_analysis(recipe, identifier, wants_identity, wants_attributes) if wants_faces else (),
+        uses_of_analysis=_uses_of_analysis(recipe, identifier, wants_identity, wants_attributes, required.is_protective)
+        if wants_faces
+        else (),
         uses_of_rendering=_uses_of_rendering(recipe, own, everybody),
     )
 
 
-def _uses_of_analysis(recipe: Recipe, identifier: str, has_identity: bool, has_attributes: bool) -> tuple[Use, ...]:
+def _uses_of_analysis(
+    recipe: Recipe, identifier: str, has_identity: bool, has_attributes: bool, is_protective: bool
+) -> tuple[Use, ...]:
     names = {"face_detector": recipe.face_detector_model, "face_landmarker": recipe.face_landmarker_model}
+    if is_protective:
+        names["face_verifier"] = "embedded"
     if has_identity:
         names["face_identifier"] = identifier
     if has_attributes:

@@ -153,11 +153,12 @@ def models_behind(capability: str, name: str, context: EngineContext) -> list[Mo
     ------
     UnknownModel, ModelMissing
     """
+    own = context.store.catalog().get(f"{capability}_{name}") if name == "embedded" else None
+    if own is not None:
+        return [own]
     spec = check_model(capability, name, context)
     if spec is not None:
         return [spec]
-    if name == "embedded":
-        return [context.store.get(f"{capability}_embedded")]
     return [context.store.get(id_) for id_ in models_of_engine(capability, name, context)]
 
 

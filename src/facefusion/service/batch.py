@@ -19,6 +19,7 @@ from facefusion.jobs.storage import hash_file
 from facefusion.media.files import Named, is_same_file, place_of
 from facefusion.media.image import FORMATS
 from facefusion.media.writer import CONTAINERS
+from facefusion.metrics.report import check_report, report_files
 from facefusion.pipeline.plan import check_paths
 from facefusion.pipeline.runner import Outcome
 from facefusion.policy.provenance import is_sidecar, sidecar_of
@@ -330,10 +331,13 @@ class BatchRun:
 
     def recipe(self, recipe: Recipe) -> Recipe:
         """What is asked for in this run."""
-        sources = (self.source,) if self.source else recipe.source_paths
-        return with_absolute_paths(
-            recipe.model_copy(update={"source_paths": sources, "target_path": self.target, "output_path": self.output})
-        )
+        update: dict[str, Any] = {
+            "source_paths": (self.source,) if self.source else recipe.source_paths,
+            "target_path": self.target, "output_path": self.output,
+        }  # fmt: skip
+        if recipe.report_path is not None:
+            update["report_path"] = report_of(self.output, recipe.report_path)
+        return with_absolute_paths(recipe.model_copy(update=update))
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,7 +415,7 @@ def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_
 
     Raises
     ------
-    RecipeError, OutputRefused, MediaUnreadable
+    RecipeError, OutputRefused, MediaUnreadable, ExtraMissing
     """
     sources = find_files(source_pattern, "source") if source_pattern else []
     is_needed = any(Input.FACE_PHOTO in step.requirements.inputs for step in recipe.steps)
@@ -442,7 +446,26 @@ def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_
             "Have --output-pattern lead to another folder or name.",
         )
     pairs = [(s, t, _writable(o)) for s, t, o in pair(sources, targets, output_pattern, base)]
+    if recipe.report_path is not None:
+        check_report(recipe.report_path)
+        _check_summary(recipe.report_path, pairs)
     return Batch(tuple(BatchRun(k, len(pairs), *files) for k, files in enumerate(pairs)), tuple(left_out))
+
+
+def report_of(output: Path, asked: Path) -> Path:
+    """Where the report of a run goes: beside its output. The name that is asked for is that of the whole batch's."""
+    return output.with_name(f"{output.name}.report{asked.suffix}")
+
+
+def _check_summary(report: Path, pairs: Sequence[tuple[Path | None, Path, Path]]) -> None:
+    """Refuse a report of the whole batch that would go over a file of one of its runs."""
+    for source, target, output in pairs:
+        kinds = [("target", target), ("output", output), *([("source", source)] if source else [])]
+        kinds += [("report", path) for path in report_files(report_of(output, report))]
+        for what, path in kinds:
+            found = next((one for one in report_files(report) if is_same_file(one, path)), None)
+            if found is not None:
+                raise OutputRefused(f"{found} would be written over the {what} {path}.", "Name another --report.")
 
 
 def _without(paths: Sequence[Path], others: Sequence[Path]) -> list[Path]:
@@ -502,7 +525,7 @@ def work_through(
             one = run.recipe(recipe)
             check_paths(one, reads=reads)
             mark = marks / job_id_of(one, hash_inputs(one))
-            if _is_finished(one, mark):
+            if _is_finished(one, mark) and all(path.is_file() for path in _reports(one)):
                 yield BatchStep(run, "skipped")
                 continue
             _check_made_here(run.output, theirs)
@@ -515,6 +538,10 @@ def work_through(
             yield BatchStep(run, "failed", error=error)
         else:
             yield BatchStep(run, "done", outcome)
+
+
+def _reports(recipe: Recipe) -> list[Path]:
+    return [] if recipe.report_path is None else report_files(recipe.report_path)
 
 
 def _mark_of(output: Path) -> bytes:

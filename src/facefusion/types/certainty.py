@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,14 @@ UNLIKELY_PHOTO = 0.25
 """The same where there is one frame and nothing to be known from others."""
 SCORE_ALONE = 0.9
 """Best score of the mesh from which a track is sure where the detector looked only once."""
+BEST_QUARTER = 0.75
+NO_VERDICT = -1.0
+"""Stands for a verdict where the verifier was not asked."""
+NOT_LIKE, NOT_LIKE_PHOTO, NOT_LIKE_CAREFUL, LARGE_PX = 0.6, 0.8, 0.2, 96.0
+"""What the verifier and the detector think of a doubtful find, added up, below which it is left alone; the same in
+photos, and for what moves by itself or is so large that a mistake would show too much."""
+LIKE_A_FACE = 0.3
+"""Verdict from which what the detector is sure of gets a new face, and no squares."""
 INSIDE = 0.6
 """Share of its frames in which a doubtful find lies on the head of somebody sure, from which it is a part of them."""
 
@@ -44,6 +53,8 @@ class Evidence:
         Median height of its mesh.
     inside
         Share of its frames in which it lies on the head of somebody else who is a face beyond doubt.
+    verdict
+        What the verifier made of all looks at it (`verdict_of`), 0 to 1; None where it was not asked.
     """
 
     detector: float
@@ -52,23 +63,34 @@ class Evidence:
     has_moved: bool
     size_px: float
     inside: float = 0.0
+    verdict: float | None = None
 
     @classmethod
     def of(cls, track: Track) -> Evidence | None:
         """Of a track, or None where nobody looked twice."""
         if track.evidence is None:
             return None
-        detector, mesh, seen, has_moved, size_px, inside = (float(v) for v in track.evidence)
-        return cls(detector, mesh, round(seen), has_moved > 0, size_px, inside)
+        detector, mesh, seen, has_moved, size_px, inside, *rest = (float(v) for v in track.evidence)
+        verdict = rest[0] if rest and rest[0] >= 0 else None
+        return cls(detector, mesh, round(seen), has_moved > 0, size_px, inside, verdict)
 
     def as_row(self) -> FloatArray:
         """As it is kept in `Track.evidence`."""
-        values = self.detector, self.mesh, self.seen, self.has_moved, self.size_px, self.inside
+        verdict = NO_VERDICT if self.verdict is None else self.verdict
+        values = self.detector, self.mesh, self.seen, self.has_moved, self.size_px, self.inside, verdict
         return np.array(values, dtype=np.float32)
 
     def is_sure(self, frame_count: int) -> bool:
         """Whether it is a face beyond doubt, in a clip of so many frames."""
         return self.detector >= SURE and self.mesh >= SURE_MESH and self.seen >= min(SURE_SEEN, frame_count)
+
+
+def verdict_of(scores: Sequence[float]) -> float:
+    """One verdict from the verifier's scores of a find in all frames: what it thinks in its best quarter of them.
+
+    A face is seen well now and then; what is none looks like one by accident, and seldom. `NO_VERDICT` without scores.
+    """
+    return float(np.quantile(scores, BEST_QUARTER)) if len(scores) else NO_VERDICT
 
 
 def certainty_of(track: Track, frame_count: int) -> Certainty:
@@ -84,10 +106,16 @@ def certainty_of(track: Track, frame_count: int) -> Certainty:
     found = Evidence.of(track)
     if found is None:
         return "sure" if len(track.scores) and float(track.scores.max()) >= SCORE_ALONE else "unsure"
+    verdict = found.verdict
     if found.is_sure(frame_count):
-        return "sure"
+        return "sure" if verdict is None or verdict >= LIKE_A_FACE else "unsure"
     if found.inside >= INSIDE:
         return "unlikely"
+    if verdict is not None and found.detector < SURE:
+        limit = NOT_LIKE_PHOTO if frame_count == 1 else NOT_LIKE
+        limit = NOT_LIKE_CAREFUL if found.has_moved or found.size_px >= LARGE_PX else limit
+        if verdict + found.detector < limit:
+            return "unlikely"
     if found.has_moved:
         return "unsure"
     least = UNLIKELY if found.size_px >= SMALL_PX else UNLIKELY_SMALL

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from facefusion.documents import border
 from facefusion.errors import TracksError
+from facefusion.types.certainty import NO_VERDICT
 from facefusion.types.face import Attributes, read_attributes
 from facefusion.types.rows import Rows, check_column, check_rising, check_shares, find_columns, save_columns
 from facefusion.types.shown import shown
@@ -67,9 +68,10 @@ class Sighting:
     blacks
         (N, 3) float32 linear light of the darkest that is seen of the person and near by, or None.
     evidence
-        (2,) float32: the best the detector thought of it after a second look, 0 to 1, and whether it moved against
-        its surroundings, 0 or 1; None where nobody looked again. Rows with a score of 0 were then not seen but carried
-        along the motion of the picture.
+        (3,) float32: the best the detector thought of it after a second look, 0 to 1, whether it moved against its
+        surroundings, 0 or 1, and the verifier's verdict (`facefusion.types.certainty.verdict_of`), -1 where it was not
+        asked; None where nobody looked again. Rows with a score of 0 were then not seen but carried along the motion of
+        the picture.
 
     The long ones may lie in a file.
     """
@@ -131,8 +133,8 @@ class Sighting:
         if self.blacks is not None:
             check_column(self.blacks, "blacks", np.float32, rows, 3)
         if self.evidence is not None:
-            check_column(self.evidence, "evidence", np.float32, 2)
-            check_shares(self.evidence, "evidence")
+            check_column(self.evidence, "evidence", np.float32, 3)
+            check_shares(self.evidence[:2] if self.evidence[2] == NO_VERDICT else self.evidence, "evidence")
         for values, name in (
             (self.frames, "frames"), (self.point_frames, "point_frames"), (self.finish_frames, "finish_frames"),
         ):  # fmt: skip

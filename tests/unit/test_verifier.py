@@ -1,0 +1,112 @@
+"""The verifier: whether a find shows a face, and what its verdict changes where people are hidden."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from facefusion.imaging.align import square_crop
+from facefusion.imaging.resample import cut
+from facefusion.media.image import read_photo
+from facefusion.models.verifier import CROP_MARGIN, CROP_SIDE, Verifier
+from facefusion.pipeline.cast import build_analyser
+from facefusion.pipeline.plan import check_models
+from facefusion.plugins.protocols import EngineContext
+from facefusion.recipe import Recipe, build_recipe
+from facefusion.testing.fakes import sample_path
+from facefusion.types.certainty import NO_VERDICT, Evidence, certainty_of, verdict_of
+from facefusion.types.track import Track
+
+FRAMES = 20
+DOUBTFUL = Evidence(0.48, 0.7, 5, False, 40.0)
+SURE = Evidence(0.8, 0.99, 20, False, 60.0)
+
+
+@pytest.fixture(scope="module")
+def verifier():
+    return Verifier(EngineContext(Recipe()).session("face_verifier_embedded"))
+
+
+@pytest.fixture(scope="module")
+def face():
+    """The packaged photo, and where the face is in it."""
+    recipe = build_recipe({"processors": ["face_anonymiser"], "target_path": "t.png"})
+    pixels = read_photo(sample_path("source.jpg")).pixels
+    (found,) = build_analyser(recipe).find_faces(pixels)
+    return pixels, found.box
+
+
+def crop_of(pixels, box, side=None):
+    """What the verifier is shown; ``side`` px is all that is seen of the face."""
+    size = float(max(box[2:] - box[:2]))
+    crop = cut(pixels, square_crop((box[:2] + box[2:]) / 2, size * CROP_MARGIN, 0.0, CROP_SIDE), CROP_SIDE)
+    if side is None:
+        return crop
+    small = cut(crop, square_crop([31.5, 31.5], 64, 0.0, side), side)
+    return cut(small, square_crop([(side - 1) / 2] * 2, side, 0.0, CROP_SIDE), CROP_SIDE)
+
+
+def test_a_face_is_one_small_dark_and_turned_too_and_what_is_beside_it_is_none(verifier, face):
+    pixels, box = face
+    crop = crop_of(pixels, box)
+    size, (x, y) = float(max(box[2:] - box[:2])), (box[:2] + box[2:]) / 2
+    beside = [np.array([x - size / 8, y + s * size, x + size / 8, y + s * size + size / 4]) for s in (1.0, 1.4)]
+    noise = np.random.default_rng(5).integers(0, 255, crop.shape, dtype=np.uint8)
+    faces = [crop, crop_of(pixels, box, 28), (crop * 0.35).astype(np.uint8), np.rot90(crop), crop[::-1]]
+    others = [*(crop_of(pixels, part) for part in beside), np.full_like(crop, 128), noise]
+    scores = verifier.verify(faces + others)
+    assert scores[: len(faces)].min() > 0.5 > scores[len(faces) :].max()
+
+
+def test_a_crop_and_its_mirror_image_get_one_score(verifier, face):
+    crop = crop_of(*face)
+    one, other = verifier.verify([crop, np.ascontiguousarray(crop[:, ::-1])])
+    assert one == pytest.approx(other, abs=1e-5)
+
+
+def test_it_runs_only_where_people_are_hidden():
+    def ids(**options):
+        specs = check_models(build_recipe({"target_path": "t.png", "output_path": "o.png"} | options))
+        return {spec.id for spec in specs}
+
+    assert "face_verifier_embedded" in ids(processors=["face_anonymiser"])
+    assert "face_verifier_embedded" not in ids(source_paths=["s.png"])
+
+
+def test_of_many_looks_the_best_quarter_counts_so_that_one_accident_does_not():
+    assert verdict_of([0.1] * 99 + [1.0]) == pytest.approx(0.1)
+    assert verdict_of([0.1] * 60 + [0.9] * 40) == pytest.approx(0.9)
+    assert verdict_of([0.3]) == pytest.approx(0.3) and verdict_of([]) == NO_VERDICT
+
+
+def judged(evidence, frames=FRAMES):
+    track = Track(
+        0, np.arange(1), np.zeros((1, 478, 3), np.float32), np.ones(1, np.float32), np.zeros((1, 3), np.float32),
+        evidence=evidence.as_row(),
+    )  # fmt: skip
+    return certainty_of(track, frames)
+
+
+@pytest.mark.parametrize("frames", [1, FRAMES])
+def test_a_doubtful_find_that_is_judged_no_face_is_left_alone_and_another_is_hidden(frames):
+    assert judged(replace(DOUBTFUL, verdict=0.02), frames) == "unlikely"
+    assert judged(replace(DOUBTFUL, verdict=0.9), frames) == "unsure"
+    assert judged(DOUBTFUL, frames) == "unsure"
+
+
+def test_what_the_detector_is_sure_of_is_hidden_whatever_the_verifier_says_but_not_painted():
+    assert judged(replace(SURE, verdict=0.9)) == "sure"
+    assert judged(replace(SURE, verdict=0.02)) == "unsure"
+    assert judged(SURE) == "sure"
+
+
+def test_a_verdict_is_kept_with_the_evidence_and_earlier_tracks_have_none():
+    one = replace(DOUBTFUL, verdict=0.625)
+    track = Track(
+        0, np.arange(1), np.zeros((1, 478, 3), np.float32), np.ones(1, np.float32), np.zeros((1, 3), np.float32),
+        evidence=one.as_row(),
+    )  # fmt: skip
+    assert Evidence.of(track).verdict == 0.625
+    earlier = replace(track, evidence=one.as_row()[:6])
+    assert Evidence.of(earlier).verdict is None and certainty_of(earlier, FRAMES) == "unsure"
+    assert Evidence.of(replace(track, evidence=DOUBTFUL.as_row())).verdict is None
