@@ -369,6 +369,12 @@ def blur(values: FloatArray, sigma: float) -> FloatArray:
     return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma), dtype=np.float32)
 
 
+def grown(values: FloatArray, side: int) -> FloatArray:
+    """A map with the largest value of a disc around every pixel."""
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return np.asarray(cv2.dilate(values, disc), dtype=np.float32)
+
+
 def resize(values: FloatArray, side: int) -> FloatArray:
     """A square map at another size: averaged when it shrinks, interpolated when it grows."""
     how = cv2.INTER_AREA if side < values.shape[0] else cv2.INTER_LINEAR

@@ -2,7 +2,10 @@
 
 The texture of a photo goes through a small network that has learnt what faces look like in the texture plane. It gives
 the clean texture, coarsely, and says how far the photo's fine detail (moles, pores, hairs) is the person's own; that
-detail is put back there, and taken from the other half of the face where this half does not show it.
+detail is put back there, and taken from the other half of the face where this half does not show it. The network also
+smooths what only looks unusual and makes somebody a little more like everybody: where the photo differs from its answer
+by less than anything foreign would, and nothing foreign is near, the photo is right. What a small or grainy photo shows
+on plain skin is its noise and its compression, and is calmed.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facefusion.imaging.texture import TexturePlane, blur, resize, unwrap
+from facefusion.imaging.texture import TexturePlane, blur, grown, resize, unwrap
 from facefusion.models.session import Session
 from facefusion.plugins.protocols import EngineContext, FloatArray, Masker
 from facefusion.plugins.registry import build_engine
@@ -31,6 +34,20 @@ SQUARE = 0.45
 
 PLAIN_FROM, PLAIN_TO = 0.46, 0.62
 """Distance from the middle of the texture, over half of its side, from which a face is plain skin."""
+OWN_PX = 12.0
+"""Width, texture pixels of the network, above which what a photo shows is taken for its light and not put back."""
+ODD = (0.35, 0.7)
+"""Difference from the network's answer, natural logarithm, from which something may be foreign, and surely is."""
+NEAR_PX = 9
+"""Side, texture pixels of the network, of what counts as near something foreign."""
+SMALL_PX = (72.0, 160.0)
+"""Height of a face in its photo below which plain skin shows compression, and from which it shows skin."""
+GRAINY = (3.0, 8.0)
+"""Grain of a photo, levels of 255, from which its fine detail is less and less believed, and not at all."""
+FINE_PX = (100.0, 190.0)
+"""Height of a face from which it shows more than the network's textures hold, and from which it does so in full."""
+SKIN_PX = 8.0
+"""Width, texture pixels of the network, below which plain skin has no colours of its own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +64,42 @@ class Appearance:
 
     detail: FloatArray
     own: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Fineness:
+    """How finely a photo shows a face.
+
+    Attributes
+    ----------
+    height
+        Of the face in the photo, pixels.
+    grain
+        Standard deviation of its grain, levels of 255.
+    """
+
+    height: float = 512.0
+    grain: float = 0.0
+
+    @property
+    def roughness(self) -> float:
+        """0 to 1: how far what plain skin shows is compression."""
+        return 1 - _smoothly(self.height, SMALL_PX)
+
+    @property
+    def noise(self) -> float:
+        """0 to 1: how far its finest detail is grain."""
+        return _smoothly(self.grain, GRAINY)
+
+    @property
+    def unsure(self) -> float:
+        """0 to 1: how far what it shows is either."""
+        return max(self.roughness, self.noise)
+
+    @property
+    def depth(self) -> float:
+        """0 to 1: how far there is anything finer than the network's textures."""
+        return _smoothly(self.height, FINE_PX)
 
 
 class Completer:
@@ -76,7 +129,14 @@ class Completer:
         texture, _ = unwrap(np.repeat(coded[..., None], 3, axis=2), source.face.mesh, plane)
         return np.asarray(texture[..., 0] * np.float32(1 / 255), dtype=np.float32)
 
-    def complete(self, detail: FloatArray, seen: FloatArray, covered: FloatArray) -> Appearance:
+    def complete(
+        self,
+        detail: FloatArray,
+        seen: FloatArray,
+        covered: FloatArray,
+        skin: FloatArray | None = None,
+        fineness: Fineness | None = None,
+    ) -> Appearance:
         """A clean texture from a spoiled one.
 
         Parameters
@@ -87,7 +147,12 @@ class Completer:
             (S, S) how squarely each part was seen, 0 where it was not.
         covered
             (S, S) chance that something lies before it.
+        skin
+            (S, S) how far each place is plain skin in every face; None calms nothing.
+        fineness
+            How finely the photos show it; None for as finely as can be.
         """
+        fineness = fineness or Fineness()
         side = detail.shape[0]
         small, near, over = (resize(values, SIZE) for values in (np.clip(detail, LOW, HIGH), seen, covered))
         visible = np.clip(near * 12, 0, 1)
@@ -96,6 +161,7 @@ class Completer:
         whole, trust = np.ascontiguousarray(clean[0].transpose(1, 2, 0)), np.ascontiguousarray(own[0, 0])
         # What only one half shows, the other has too, more likely than what most people have there.
         known = trust * np.clip((near - 0.06) / 0.4, 0, 1)
+        whole = _with_own(whole, small, trust, known * np.float32(1 - fineness.unsure), over)
         lack = np.clip((known[:, ::-1] - known - 0.15) / 0.6, 0, 1)
         lack = blur(np.asarray(lack * lack * (3 - 2 * lack), dtype=np.float32), 2.0)
         whole = whole + (whole[:, ::-1] - whole) * lack[..., None]
@@ -103,14 +169,67 @@ class Completer:
         side_share = np.abs(np.arange(SIZE) - (SIZE - 1) / 2) / (SIZE / 2)
         plain = np.clip((side_share - PLAIN_FROM) / (PLAIN_TO - PLAIN_FROM), 0, 1)
         whole = whole * (1 - plain * plain * (3 - 2 * plain))[None, :, None]
-        wide = resize(np.ascontiguousarray(whole, dtype=np.float32), side)
+        whole = np.ascontiguousarray(whole, dtype=np.float32)
+        plain_skin = None if skin is None else resize(skin, SIZE)
+        if plain_skin is not None:
+            whole = _calmed(whole, plain_skin, fineness)
+        wide = resize(whole, side)
         trusted = resize(trust, side)
         # Fine detail is what the network's size cannot hold; it comes from the half that shows it best.
         fine = detail - resize(resize(detail, SIZE), side)
-        share = trusted * np.clip(seen / SQUARE, 0, 1)
+        share = trusted * np.clip(seen / SQUARE, 0, 1) * np.float32(fineness.depth)
+        if plain_skin is not None:
+            share = share * (1 - np.float32(fineness.noise) * resize(plain_skin, side))
         other = share[:, ::-1] * (1 - share)
         fine = fine * share[..., None] + fine[:, ::-1] * other[..., None]
         return Appearance(np.asarray(wide + fine, dtype=np.float32), trusted)
+
+
+def _with_own(
+    whole: FloatArray, small: FloatArray, trust: FloatArray, known: FloatArray, over: FloatArray
+) -> FloatArray:
+    """The network's answer with what is the person's own put back, broad light left out."""
+    rest = np.asarray(small - whole, dtype=np.float32)
+    odd = _smooth((np.abs(blur(rest, 2.0)).max(axis=-1) - ODD[0]) / (ODD[1] - ODD[0])) * (known > 0.05)
+    foreign = np.maximum(_smooth((0.35 - trust) / 0.2), _smooth((over - 0.2) / 0.3))
+    doubt = blur(grown(np.maximum(odd, foreign), NEAR_PX), 1.5)
+    rest = np.asarray(rest * (known * (1 - doubt))[..., None], dtype=np.float32)
+    return np.asarray(whole + rest - blur(rest, OWN_PX), dtype=np.float32)
+
+
+def _calmed(whole: FloatArray, skin: FloatArray, fineness: Fineness) -> FloatArray:
+    """The texture with plain skin free of a photo's compression and of coloured grain.
+
+    Skin has hardly any colours of its own, and its halves are alike; what a small photo shows of either is compression,
+    in squares so broad that a blur alone would take the face away with them.
+    """
+    rough = fineness.roughness
+    pale = fineness.unsure
+    if pale <= 0:
+        return whole
+    grey = whole.mean(axis=-1)
+    colour = whole - grey[..., None]
+    weight = skin + np.float32(1e-3)
+    calm = blur(np.asarray(colour * weight[..., None], dtype=np.float32), SKIN_PX) / blur(weight, SKIN_PX)[..., None]
+    colour = colour + (calm - colour) * (skin * np.float32(pale))[..., None]
+    if rough > 0:
+        uneven = np.asarray((grey - grey[:, ::-1]) / 2, dtype=np.float32)
+        uneven = uneven - blur(uneven, OWN_PX)
+        both = np.minimum(skin, skin[:, ::-1]) * np.float32(rough)
+        grey = np.asarray(grey - uneven * both, dtype=np.float32)
+        soft = blur(grey, 0.6 * SIZE / max(fineness.height, 24.0))
+        grey = grey + (soft - grey) * (skin * np.float32(rough))
+    return np.asarray(colour + grey[..., None], dtype=np.float32)
+
+
+def _smooth(values: FloatArray) -> FloatArray:
+    clipped = np.clip(values, 0, 1)
+    return np.asarray(clipped * clipped * (3 - 2 * clipped), dtype=np.float32)
+
+
+def _smoothly(value: float, band: tuple[float, float]) -> float:
+    share = min(max((value - band[0]) / (band[1] - band[0]), 0.0), 1.0)
+    return share * share * (3 - 2 * share)
 
 
 def build_completer(context: EngineContext) -> Completer:

@@ -48,7 +48,13 @@ from facefusion.models.face_shape import load_face_shape, reshaped, shape_of
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.plugins.protocols import EngineContext, opens
 from facefusion.processors.face_swapper.appearance import MODEL as APPEARANCE_MODEL
-from facefusion.processors.face_swapper.appearance import OCCLUDER_MODEL, Appearance, Completer, build_completer
+from facefusion.processors.face_swapper.appearance import (
+    OCCLUDER_MODEL,
+    Appearance,
+    Completer,
+    Fineness,
+    build_completer,
+)
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
 from facefusion.processors.masking import CropMasks
 from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
@@ -236,6 +242,7 @@ class MeshSwapper:
         elif fusion is None:
             self.crop_shape = None
         self._cover = _once(f"cover {softness}", lambda: self._build_cover(softness))
+        self._plain = _once("plain", self._build_plain)
         self._skin = _once("skin", self._build_skin)
         self._upper = _once("upper", self._build_upper)
         self._rim = _once("rim", self._build_rim)
@@ -254,9 +261,9 @@ class MeshSwapper:
             cover *= 1 - blur(np.clip(hole / 1.5, 0, 1).astype(np.float32), 1.2)
         return np.asarray(cover, dtype=np.float32)
 
-    def _build_skin(self) -> FloatArray:
-        """(G, G) how far a cell is plain skin: not eyes, brows, lips or nostrils, not the rim."""
-        skin = _smoothstep((inner_distance(self._polygon(FACE_OVAL), SIZE) - SIZE * 0.02) / (SIZE * 0.05))
+    def _build_plain(self) -> FloatArray:
+        """(S, S) how far a place has neither eyes, brows nor lips."""
+        plain = np.ones((SIZE, SIZE), dtype=np.float32)
         for ring, margin in (
             (LEFT_EYE, 0.02),
             (RIGHT_EYE, 0.02),
@@ -265,8 +272,13 @@ class MeshSwapper:
             (LIPS_OUTER, 0.012),
         ):
             inside = (inner_distance(self._polygon(ring), SIZE) > 0).astype(np.float32)
-            skin *= 1 - np.clip(blur(inside, SIZE * margin) * 2.5, 0, 1)
-        return resize(np.asarray(skin, dtype=np.float32), CELLS)
+            plain *= 1 - np.clip(blur(inside, SIZE * margin) * 2.5, 0, 1)
+        return plain
+
+    def _build_skin(self) -> FloatArray:
+        """(G, G) how far a cell is plain skin: not eyes, brows, lips or nostrils, not the rim."""
+        skin = _smoothstep((inner_distance(self._polygon(FACE_OVAL), SIZE) - SIZE * 0.02) / (SIZE * 0.05))
+        return resize(np.asarray(skin * self._plain, dtype=np.float32), CELLS)
 
     def _build_rim(self) -> FloatArray:
         """(G, G) the sides of the face without eyes and brows."""
@@ -337,7 +349,9 @@ class MeshSwapper:
         coarse = np.stack([resize(np.ascontiguousarray(log_texture[..., c]), CELLS) for c in range(3)], axis=-1)
         known = np.clip(seen * 12, 0, 1) * (1 - hidden)
         shading, _ = estimate_shading(coarse, self._skin * resize(known.astype(np.float32), CELLS), SHADING_SIGMA)
-        appearance = completer.complete(log_texture - resize(shading, SIZE), seen, hidden)
+        finish = measure_finish(main.pixels, main.face.mesh)
+        fineness = Fineness(float(np.ptp(main.face.mesh[:, 1])), 0.0 if finish is None else finish[1])
+        appearance = completer.complete(log_texture - resize(shading, SIZE), seen, hidden, self._plain, fineness)
         rest = resize(appearance.detail, CELLS)
         around, trust = estimate_shading(rest, self._skin, SHADING_SIGMA)
         skin = self._skin * trust
