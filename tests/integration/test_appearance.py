@@ -122,6 +122,41 @@ def test_a_mole_stays_where_it_is(swapper):
     assert (found[1] - found[0])[near].min() < -0.3
 
 
+def small_and_noisy(source: SourceFace, height: int, quality: int, grain: float) -> SourceFace:
+    """A face of so many pixels, grainy and compressed."""
+    factor = height / float(np.ptp(source.face.mesh[:, 1]))
+    pixels = cv2.resize(source.pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    noisy = np.clip(pixels + np.random.default_rng(height).normal(0, grain, pixels.shape), 0, 255).astype(np.uint8)
+    coded = cv2.imencode(".jpg", noisy[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    mesh = source.face.mesh * np.float32(factor)
+    mesh[:, :2] += (factor - 1) / 2
+    decoded = np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+    return SourceFace(decoded, Face(mesh, 1.0, estimate_pose(mesh)))
+
+
+def unevenness(swapper, source: SourceFace) -> tuple[float, float]:
+    """Blotches of plain skin, brightness and colours: what is neither broad nor the same in the other half."""
+    detail = swapper._complete([source], swapper._completer).detail
+    skin = cv2.resize(swapper._skin, detail.shape[:2], interpolation=cv2.INTER_LINEAR)
+    halves = detail - detail[:, ::-1]
+    halves -= cv2.GaussianBlur(halves, (0, 0), 24)
+    grey = halves.mean(axis=-1)
+    colours = halves - grey[..., None]
+    total = skin.sum()
+    return tuple(
+        float(np.sqrt((values**2 * skin).sum() / total)) for values in (grey, np.linalg.norm(colours, axis=-1))
+    )
+
+
+@pytest.mark.parametrize("number", PEOPLE)
+@pytest.mark.parametrize(("height", "quality", "grain"), [(96, 50, 4), (64, 40, 6), (48, 60, 10), (64, 95, 12)])
+def test_smooth_skin_stays_smooth_with_a_small_and_noisy_source(swapper, number, height, quality, grain):
+    clean = person(number)
+    good, poor = unevenness(swapper, clean), unevenness(swapper, small_and_noisy(clean, height, quality, grain))
+    assert poor[0] < 0.9 * good[0], f"brightness {poor[0]:.3f} of {good[0]:.3f}"
+    assert poor[1] < 0.9 * good[1], f"colours {poor[1]:.3f} of {good[1]:.3f}"
+
+
 def test_what_one_photo_hides_is_taken_from_another(swapper):
     clean, spoiled = person(PEOPLE[0]), with_glasses(person(PEOPLE[0]))
     goal, alone, both = (

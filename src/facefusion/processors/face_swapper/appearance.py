@@ -34,18 +34,19 @@ SQUARE = 0.45
 
 PLAIN_FROM, PLAIN_TO = 0.46, 0.62
 """Distance from the middle of the texture, over half of its side, from which a face is plain skin."""
-OWN_PX = 12.0
+OWN_PX = 16.0
 """Width, texture pixels of the network, above which what a photo shows is taken for its light and not put back."""
-ODD = (0.35, 0.7)
+ODD = (0.45, 0.85)
 """Difference from the network's answer, natural logarithm, from which something may be foreign, and surely is."""
 NEAR_PX = 9
 """Side, texture pixels of the network, of what counts as near something foreign."""
-SMALL_PX = (72.0, 160.0)
-"""Height of a face in its photo below which plain skin shows compression, and from which it shows skin."""
+SMALL_PX, COARSE_PX = (72.0, 160.0), (48.0, 110.0)
+"""Heights of a face in its photo below which the colours and the relief of plain skin are compression, and from which
+they are skin: colours are coded more coarsely."""
 GRAINY = (3.0, 8.0)
 """Grain of a photo, levels of 255, from which its fine detail is less and less believed, and not at all."""
-FINE_PX = (100.0, 190.0)
-"""Height of a face from which it shows more than the network's textures hold, and from which it does so in full."""
+FINE_PX = (48.0, 110.0)
+"""Height of a face from which what the network's textures cannot hold is more than compression, and all of it is."""
 SKIN_PX = 8.0
 """Width, texture pixels of the network, below which plain skin has no colours of its own."""
 
@@ -83,8 +84,8 @@ class Fineness:
 
     @property
     def roughness(self) -> float:
-        """0 to 1: how far what plain skin shows is compression."""
-        return 1 - _smoothly(self.height, SMALL_PX)
+        """0 to 1: how far the relief of plain skin is compression."""
+        return 1 - _smoothly(self.height, COARSE_PX)
 
     @property
     def noise(self) -> float:
@@ -204,7 +205,7 @@ def _calmed(whole: FloatArray, skin: FloatArray, fineness: Fineness) -> FloatArr
     in squares so broad that a blur alone would take the face away with them.
     """
     rough = fineness.roughness
-    pale = fineness.unsure
+    pale = max(1 - _smoothly(fineness.height, SMALL_PX), fineness.noise)
     if pale <= 0:
         return whole
     grey = whole.mean(axis=-1)
