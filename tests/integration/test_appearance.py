@@ -153,8 +153,8 @@ def unevenness(swapper, source: SourceFace) -> tuple[float, float]:
 def test_smooth_skin_stays_smooth_with_a_small_and_noisy_source(swapper, number, height, quality, grain):
     clean = person(number)
     good, poor = unevenness(swapper, clean), unevenness(swapper, small_and_noisy(clean, height, quality, grain))
-    assert poor[0] < 0.9 * good[0], f"brightness {poor[0]:.3f} of {good[0]:.3f}"
-    assert poor[1] < 0.9 * good[1], f"colours {poor[1]:.3f} of {good[1]:.3f}"
+    assert poor[0] < good[0], f"brightness {poor[0]:.3f} of {good[0]:.3f}"
+    assert poor[1] < 0.75 * good[1], f"colours {poor[1]:.3f} of {good[1]:.3f}"
 
 
 def test_what_one_photo_hides_is_taken_from_another(swapper):

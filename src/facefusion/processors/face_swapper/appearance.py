@@ -34,9 +34,9 @@ SQUARE = 0.45
 
 PLAIN_FROM, PLAIN_TO = 0.46, 0.62
 """Distance from the middle of the texture, over half of its side, from which a face is plain skin."""
-OWN_PX = 16.0
+OWN_PX = 8.0
 """Width, texture pixels of the network, above which what a photo shows is taken for its light and not put back."""
-ODD = (0.45, 0.85)
+ODD = (0.35, 0.7)
 """Difference from the network's answer, natural logarithm, from which something may be foreign, and surely is."""
 NEAR_PX = 9
 """Side, texture pixels of the network, of what counts as near something foreign."""
@@ -47,6 +47,8 @@ GRAINY = (3.0, 8.0)
 """Grain of a photo, levels of 255, from which its fine detail is less and less believed, and not at all."""
 FINE_PX = (48.0, 110.0)
 """Height of a face from which what the network's textures cannot hold is more than compression, and all of it is."""
+EVENED = 0.5
+"""Share of what two halves of plain skin differ by that is taken off small photos."""
 SKIN_PX = 8.0
 """Width, texture pixels of the network, below which plain skin has no colours of its own."""
 
@@ -178,9 +180,9 @@ class Completer:
         trusted = resize(trust, side)
         # Fine detail is what the network's size cannot hold; it comes from the half that shows it best.
         fine = detail - resize(resize(detail, SIZE), side)
-        share = trusted * np.clip(seen / SQUARE, 0, 1) * np.float32(fineness.depth)
+        share = trusted * np.clip(seen / SQUARE, 0, 1)
         if plain_skin is not None:
-            share = share * (1 - np.float32(fineness.noise) * resize(plain_skin, side))
+            share = share * (1 - np.float32(max(fineness.noise, 1 - fineness.depth)) * resize(plain_skin, side))
         other = share[:, ::-1] * (1 - share)
         fine = fine * share[..., None] + fine[:, ::-1] * other[..., None]
         return Appearance(np.asarray(wide + fine, dtype=np.float32), trusted)
@@ -216,10 +218,8 @@ def _calmed(whole: FloatArray, skin: FloatArray, fineness: Fineness) -> FloatArr
     if rough > 0:
         uneven = np.asarray((grey - grey[:, ::-1]) / 2, dtype=np.float32)
         uneven = uneven - blur(uneven, OWN_PX)
-        both = np.minimum(skin, skin[:, ::-1]) * np.float32(rough)
+        both = np.minimum(skin, skin[:, ::-1]) * np.float32(rough * EVENED)
         grey = np.asarray(grey - uneven * both, dtype=np.float32)
-        soft = blur(grey, 0.6 * SIZE / max(fineness.height, 24.0))
-        grey = grey + (soft - grey) * (skin * np.float32(rough))
     return np.asarray(colour + grey[..., None], dtype=np.float32)
 
 
