@@ -41,7 +41,7 @@ _SHORT = 256
 _KEY = 0xFACEF
 _GRID = 128
 """Places along a side of the tile where it may begin, as they are looked at first."""
-_MSE, _PIXELS, _LEAST_MSE = 4.1, 4e5, 0.6
+_MSE, _PIXELS, _LEAST_MSE = 4.0, 4e5, 0.6
 """Mean square over a frame (42 dB), the pixels above which it is less, and the least, which still outlives rounding."""
 _MOST = 1.4
 """Standard deviation of the mark where it is strongest, over that of the whole."""
@@ -57,6 +57,10 @@ _FLOOR = 6.0
 """Detail that is no detail yet, squared levels: what the mark itself adds."""
 _FINE = 20
 """Steps of a level in which the mark is made before it is rounded."""
+_STEP, _UNSURE = 4, 0.15
+"""What the samples along the longer side are a multiple of, and how near to the middle between two both are tried."""
+_ROUNDED = 400
+"""Pixels along the shorter side below which it tells whether an encoder took off the last row."""
 _SMALLEST = 64
 """Pixels along the shorter side below which frames are left as they are."""
 
@@ -122,6 +126,16 @@ def _waves() -> _Waves:
 def halves(short: int) -> int:
     """Halves of tiles along the shorter side of a frame: tiles grow with frames, but not as much."""
     return min(max(FEWEST, round(FEWEST * float(np.sqrt(short / _SHORT)))), MOST)
+
+
+def grid(width: int, height: int, count: int, aside: float = 0.0) -> tuple[int, int]:
+    """Samples across and down that a frame is measured in, if so many halves of tiles lie along its shorter side.
+
+    The longer side has a multiple of _STEP, so that it is mostly the same after scaling, where sides are rounded.
+    """
+    short = CELL // 2 * count
+    longer = max(round(short * max(width, height) / min(width, height) / _STEP + aside) * _STEP, short)
+    return (longer, short) if width > height else (short, longer)
 
 
 def _tile(amounts: FloatArray) -> FloatArray:
@@ -197,9 +211,7 @@ class Shaper:
         height, width = luma.shape
         if min(height, width) < _SMALLEST:
             return None
-        short = CELL // 2 * halves(min(height, width))
-        longer = round(short * max(height, width) / min(height, width))
-        wide, high = (longer, short) if width > height else (short, longer)
+        wide, high = grid(width, height, halves(min(height, width)))
         small = _shrunk(luma, wide, high)
         if scale != 1:
             small *= np.float32(1 / scale)
@@ -325,7 +337,7 @@ class Searcher:
         """Sizes of a tile that are to be tried, so near to each other that none is missed between them."""
         longest = max(self._picture.shape)
         short = min(self._picture.shape)
-        least, most = max(least, 0.17 * short), min(most, 1.1 * short)
+        least, most = max(least, 0.2 * short), min(most, 1.1 * short)
         found, size = [], least
         while size <= most:
             found.append(size)
@@ -333,17 +345,29 @@ class Searcher:
         return found
 
     def whole(self) -> list[Lay]:
-        """Ways of laying the tile if this is the whole frame, whatever its size; measured as they were made."""
+        """Ways of laying the tile if this is the whole frame, whatever its size; measured as they were made.
+
+        Of small frames the last row and column may be gone: encoders want even sides.
+        """
         height, width = self._picture.shape
+        found = [lay for count in range(FEWEST, MOST + 1) for lay in self._over(self._picture, count)]
+        if min(height, width) < _ROUNDED:
+            for lower, wider in ((1, 0), (0, 1), (1, 1)):
+                if (height % 2 and lower) or (width % 2 and wider):
+                    continue
+                grown = cv2.copyMakeBorder(self._picture, 0, lower, 0, wider, cv2.BORDER_REPLICATE)
+                grown = np.asarray(grown, dtype=np.float32)
+                found += [lay for count in range(FEWEST, FEWEST + 3) for lay in self._over(grown, count)]
+        return found
+
+    def _over(self, picture: FloatArray, count: int) -> list[Lay]:
+        """So many halves of tiles along the shorter side of a picture."""
+        height, width = picture.shape
         found = []
-        for count in range(FEWEST, MOST + 1):
-            short = CELL // 2 * count
-            exact = short * max(width, height) / min(width, height)
-            for longer in {round(exact - 0.4), round(exact + 0.4)}:
-                wide, high = (longer, short) if width > height else (short, longer)
-                detail, weight, _ = _flattened(_shrunk(self._picture, wide, high))
-                waves = _whitened(_folded(detail * weight) * _waves().turn)
-                found.append(self._lay(waves, width / wide * CELL, height / high * CELL, 0, 0))
+        for wide, high in sorted({grid(width, height, count, aside) for aside in (-_UNSURE, _UNSURE)}):
+            detail, weight, _ = _flattened(_shrunk(picture, wide, high))
+            waves = _whitened(_folded(detail * weight) * _waves().turn)
+            found.append(self._lay(waves, width / wide * CELL, height / high * CELL, 0, 0))
         return found
 
     def best(self, size: float) -> Lay:

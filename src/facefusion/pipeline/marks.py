@@ -20,8 +20,8 @@ from facefusion.types.frame import Frame
 FloatArray = npt.NDArray[np.float32]
 MAX_FRAMES = 400
 """Frames of a clip that are looked at."""
-_WHOLE, _KEPT = 3, 24
-"""Ways of laying the tile that are decoded, those that stand out most first: over a whole frame, and over a part."""
+_KEPT = 24
+"""Sizes of the tile in a part of a frame that are looked at closely, those that stand out most first."""
 
 
 def find_mark(path: Path) -> FoundMark | None:
@@ -54,8 +54,6 @@ def find_in_frames(frames: Iterable[Frame]) -> FoundMark | None:
         return None
     searcher = Searcher(total / np.float32(count))
     least = least_cosine(MAX_HYPOTHESES)
-    # A way is chosen by how long what it reads is, never by where that points: chance has no more words for it.
-    assert _WHOLE + _KEPT <= MAX_HYPOTHESES
     for way in _likeliest(searcher):
         found = decode(way.soft)
         if found.cosine >= least:
@@ -64,7 +62,12 @@ def find_in_frames(frames: Iterable[Frame]) -> FoundMark | None:
 
 
 def _likeliest(searcher: Searcher) -> Iterator[Lay]:
-    """Ways of laying the tile, the likeliest first; where it begins is searched for only if the frame is not whole."""
-    yield from sorted(searcher.whole(), key=lambda way: -way.strength)[:_WHOLE]
+    """Ways of laying the tile, the likeliest first; where it begins is searched for only if the frame is not whole.
+
+    A way is chosen by how long what it reads is, never by where that points: chance has no more words for it.
+    """
+    whole = sorted(searcher.whole(), key=lambda way: -way.strength)
+    assert len(whole) + _KEPT <= MAX_HYPOTHESES
+    yield from whole  # all of them: where the picture was taken off what is read may be no longer than by chance
     ways = sorted((searcher.best(size) for size in searcher.sizes()), key=lambda way: -way.strength)
     yield from (searcher.refine(way) for way in ways[:_KEPT])

@@ -36,7 +36,7 @@ FloatArray = npt.NDArray[np.float32]
 SITE_BITS, JOB_BITS = 24, 40
 BIT_COUNT = SITE_BITS + JOB_BITS
 SIGN_COUNT = 4 * BIT_COUNT
-MAX_HYPOTHESES = 2**5
+MAX_HYPOTHESES = 2**6
 """Ways of laying the tile that may be decoded for one file; more are refused."""
 FALSE_ALARMS = 1e-6
 SITE_FILE = "site-id"
