@@ -1,11 +1,12 @@
 """An invisible mark in the brightness of whole frames: 256 signs in a tile that is repeated over the picture.
 
-The tile is a sum of waves of low and middle frequency; each sign belongs to a few of them, scattered by a fixed key.
-It stands still, so that codecs keep it. What the picture itself says against a sign is measured frame by frame and
-partly taken off (host interference rejection); flat parts get less than those whose detail hides it. Whoever looks for
-the mark averages frames, measures the waves for every size that a tile may have, and finds where the tile begins by
-one Fourier transform of the waves' products: nothing has to be known of the picture, of its size, or of what was cut
-away.
+The tile is a sum of waves of low frequency; each sign belongs to four of them, scattered by a fixed key. It stands
+still, so that codecs keep it, and is strongest where the picture is smooth: that is where they keep it. What the
+picture itself says against a sign is measured frame by frame and partly taken off (host interference rejection). A
+frame is measured in samples whose number along its shorter side is one of ten, so a whole frame is read in the very
+samples that it was marked in, whatever became of its size. For parts of frames, whoever looks for the mark measures
+the waves for every size that a tile may have, and finds where the tile begins by one Fourier transform of the waves'
+products. In either case frames are averaged, and nothing has to be known of the picture.
 
 References
 ----------
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,14 +52,14 @@ _BUSY = 30.0
 _BLACK, _ROOM, _LEAST = 4.0, 8.0, 0.6
 """What is black, how far from it and from white all of the mark has room, and how much of it is left there."""
 _AGAINST, _MOST_OFF = 0.8, 0.75
-"""How much of what the picture says against a sign is taken off, and the largest share of the mark that goes into it."""
+"""How much of what the picture says against a sign is taken off, and the largest share of the mark that this takes."""
 _NEAR, _AROUND = 1.7, 5
 """Standard deviation of the mean that is taken off, and side of what is around a sample; measured samples."""
 _FLOOR = 6.0
 """Detail that is no detail yet, squared levels: what the mark itself adds."""
 _FINE = 20
 """Steps of a level in which the mark is made before it is rounded."""
-_STEP, _UNSURE = 4, 0.15
+_MULTIPLE, _UNSURE = 4, 0.15
 """What the samples along the longer side are a multiple of, and how near to the middle between two both are tried."""
 _ROUNDED = 400
 """Pixels along the shorter side below which it tells whether an encoder took off the last row."""
@@ -131,10 +133,10 @@ def halves(short: int) -> int:
 def grid(width: int, height: int, count: int, aside: float = 0.0) -> tuple[int, int]:
     """Samples across and down that a frame is measured in, if so many halves of tiles lie along its shorter side.
 
-    The longer side has a multiple of _STEP, so that it is mostly the same after scaling, where sides are rounded.
+    The longer side has a multiple of _MULTIPLE, so that it is mostly the same after scaling, where sides are rounded.
     """
     short = CELL // 2 * count
-    longer = max(round(short * max(width, height) / min(width, height) / _STEP + aside) * _STEP, short)
+    longer = max(round(short * max(width, height) / min(width, height) / _MULTIPLE + aside) * _MULTIPLE, short)
     return (longer, short) if width > height else (short, longer)
 
 
@@ -224,7 +226,7 @@ class Shaper:
 
 
 def mean_square(pixels: int) -> float:
-    """How strong the mark is in a frame of so many pixels: the more there are to read it from, the less each changes."""
+    """How strong the mark is in a frame of so many pixels: the more it is read from, the less each changes."""
     return max(_MSE * min(1.0, _PIXELS / pixels), _LEAST_MSE)
 
 
@@ -234,7 +236,7 @@ def _gain(small: FloatArray, square: FloatArray, most: float) -> FloatArray:
     room = np.minimum(small - np.float32(_BLACK), np.float32(255) - small) * np.float32(1 / _ROOM)
     gain *= np.clip(room, np.float32(_LEAST), np.float32(1))
     gain *= np.float32(np.sqrt(most / max(float((gain * gain).mean()), 1e-6)))
-    return np.minimum(gain, np.float32(_MOST * np.sqrt(most)))
+    return np.asarray(np.minimum(gain, np.float32(_MOST * np.sqrt(most))), dtype=np.float32)
 
 
 def _amounts(signs: FloatArray, weighted: FloatArray, reach: float) -> FloatArray:
@@ -274,14 +276,14 @@ def _folded(weighted: FloatArray) -> Complex:
     return np.asarray(spectrum[waves.v % CELL, waves.u] * np.conj(waves.turn), dtype=np.complex128)
 
 
-def _shrunk(luma: npt.NDArray[np.generic], wide: int, high: int) -> FloatArray:
+def _shrunk(luma: Luma | FloatArray, wide: int, high: int) -> FloatArray:
     """The means of what lies in every sample."""
-    size = luma.shape[1], luma.shape[0]
-    while size[0] >= 2 * wide and size[1] >= 2 * high:  # halves are fast
-        size = size[0] // 2, size[1] // 2
-        luma = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
-    kind = cv2.INTER_AREA if size[1] >= high else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(luma, (wide, high), interpolation=kind), dtype=np.float32)
+    found: npt.NDArray[Any] = luma
+    while found.shape[1] >= 2 * wide and found.shape[0] >= 2 * high:  # halves are fast
+        half = found.shape[1] // 2, found.shape[0] // 2
+        found = np.asarray(cv2.resize(found, half, interpolation=cv2.INTER_AREA))
+    kind = cv2.INTER_AREA if found.shape[0] >= high else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(found, (wide, high), interpolation=kind), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -355,8 +357,7 @@ class Searcher:
             for lower, wider in ((1, 0), (0, 1), (1, 1)):
                 if (height % 2 and lower) or (width % 2 and wider):
                     continue
-                grown = cv2.copyMakeBorder(self._picture, 0, lower, 0, wider, cv2.BORDER_REPLICATE)
-                grown = np.asarray(grown, dtype=np.float32)
+                grown = np.pad(self._picture, ((0, lower), (0, wider)), mode="edge")
                 found += [lay for count in range(FEWEST, FEWEST + 3) for lay in self._over(grown, count)]
         return found
 
