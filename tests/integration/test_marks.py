@@ -171,7 +171,7 @@ def test_verify_knows_an_output_without_its_manifest_by_its_mark_and_names_the_j
 def test_marked_bytes_are_the_same_from_one_process_a_pool_and_a_job_that_was_taken_up_again(tmp_path, monkeypatch):
     names = ("one", "pool", "resumed", "without")
     recipes = {
-        name: recipe_to(tmp_path / f"{name}.mp4", end_s=1.5, segment_s=1.0, output_video_preset="ultrafast")
+        name: recipe_to(tmp_path / f"{name}.mp4", end_s=2.0, segment_s=1.0, output_video_preset="ultrafast")
         for name in names
     }
     run(recipes["one"], policy=MARKED)
