@@ -195,7 +195,12 @@ def test_a_picture_that_is_too_small_or_too_flat_stays_without_a_mark_and_none_i
     before = tiny.copy()
     Shaper(MARK.signs).add_rgb(tiny)
     assert np.array_equal(tiny, before)
-    for nothing in (tiny, np.zeros((200, 150, 3), np.uint8), np.full((8, 300, 3), 9, np.uint8)):
+    for nothing in (
+        tiny,
+        np.zeros((200, 150, 3), np.uint8),
+        np.full((8, 300, 3), 9, np.uint8),
+        np.zeros((1, 9000, 3), np.uint8),
+    ):
         assert find_in_frames(frames_of(nothing)) is None
     assert find_in_frames([]) is None
 

@@ -63,6 +63,8 @@ _MULTIPLE, _UNSURE = 4, 0.15
 """What the samples along the longer side are a multiple of, and how near to the middle between two both are tried."""
 _ROUNDED = 400
 """Pixels along the shorter side below which it tells whether an encoder took off the last row."""
+_LONGEST = 32
+"""Times that a picture may be as long as it is high; others would have grids without an end."""
 _SMALLEST = 64
 """Pixels along the shorter side below which frames are left as they are."""
 
@@ -352,6 +354,8 @@ class Searcher:
         Of small frames the last row and column may be gone: encoders want even sides.
         """
         height, width = self._picture.shape
+        if max(height, width) > _LONGEST * min(height, width):
+            return []
         found = [lay for count in range(FEWEST, MOST + 1) for lay in self._over(self._picture, count)]
         if min(height, width) < _ROUNDED:
             for lower, wider in ((1, 0), (0, 1), (1, 1)):
