@@ -151,10 +151,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--offset", type=int, default=0)
     parser.add_argument("--photos", type=int, default=0)
+    parser.add_argument("--unmarked", type=int, default=30, help="clips that are also looked at without a mark")
     words = parser.parse_args()
     paths = choose(words.media, words.clips, words.offset) if words.media else [sample_path("target.mp4")]
     found: dict[str, list[bool]] = {name: [] for name in GOALS}
-    ratios, wrong, alarms = [], 0, 0
+    ratios, wrong, alarms, unmarked = [], 0, 0, 0
     for path in paths:
         try:
             read = [frame.pixels for frame in ClipReader(path, None, words.seconds)]
@@ -167,7 +168,9 @@ def main() -> None:
             shaper.add_rgb(pixels)
         squares = [float(((a.astype(np.float32) - b) ** 2).mean()) for a, b in zip(made, read, strict=True)]
         ratios.append(10 * np.log10(255**2 / np.mean(squares)))
-        alarms += find_in_frames(framed(read)) is not None
+        if unmarked < words.unmarked:
+            unmarked += 1
+            alarms += find_in_frames(framed(read)) is not None
         line = []
         for name, pictures in attacks(encode(made, 18, "veryfast")):
             mine = find_in_frames(framed(pictures))
@@ -181,7 +184,7 @@ def main() -> None:
     for name, goal in GOALS.items():
         if found[name]:
             print(f"{name:<20}{np.mean(found[name]):7.1%} of {len(found[name])} (goal {goal:.0%})")
-    print(f"ids that are wrong  {wrong}; marks in clips without one {alarms} of {len(ratios)}")
+    print(f"ids that are wrong  {wrong}; marks in clips without one {alarms} of {unmarked}")
     if ratios:
         print(f"PSNR of the mark    {np.mean(ratios):.1f} dB, worst {min(ratios):.1f} (goal 42)")
     if words.media and words.photos:

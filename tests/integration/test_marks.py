@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 from facefusion.apps import cli
+from facefusion.errors import OutputRefused
 from facefusion.jobs.local import LocalJobs
 from facefusion.jobs.once import run
 from facefusion.jobs.prepare import mark_of, prepare
@@ -22,6 +25,7 @@ from facefusion.policy.mark import site_id
 from facefusion.policy.site import SitePolicy
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.testing.fakes import sample_path
+from facefusion.testing.provenance import content_of
 from facefusion.types.frame import Frame
 
 MARKED = SitePolicy(is_marked=True)
@@ -162,3 +166,34 @@ def test_verify_knows_an_output_without_its_manifest_by_its_mark_and_names_the_j
     assert (found["state"], found["is_own"], found["job"]) == ("marked-only", True, job["id"])
     assert found["watermark"] == signed["watermark"] != ""
     assert call("verify", sample_path("target.mp4"), "--json") == 13
+
+
+def test_marked_bytes_are_the_same_from_one_process_a_pool_and_a_job_that_was_taken_up_again(tmp_path, monkeypatch):
+    names = ("one", "pool", "resumed", "without")
+    recipes = {
+        name: recipe_to(tmp_path / f"{name}.mp4", end_s=2.0, segment_s=1.0, output_video_preset="ultrafast")
+        for name in names
+    }
+    run(recipes["one"], policy=MARKED)
+    run(recipes["without"], policy=SitePolicy(is_marked=False))
+    jobs = LocalJobs.open(tmp_path / "jobs", policy=MARKED)
+    job = jobs.create(recipes["pool"])
+    assert job.plan.mark != ""
+    jobs.run(job.id, workers=2)
+    replace = os.replace
+
+    def full(source: object, goal: object) -> None:
+        if "/segments/00001" in str(goal):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, goal)
+
+    job = jobs.create(recipes["resumed"])
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OutputRefused):
+        jobs.run(job.id, workers=1)
+    monkeypatch.setattr(os, "replace", replace)
+    jobs.run(job.id, workers=1)
+    jobs.store.close()
+    contents = {name: content_of(tmp_path / f"{name}.mp4") for name in names}
+    assert contents["one"] == contents["pool"] == contents["resumed"] != contents["without"]
+    assert find_mark(tmp_path / "resumed.mp4") == find_mark(tmp_path / "one.mp4") is not None

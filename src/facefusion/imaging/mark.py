@@ -1,11 +1,12 @@
 """An invisible mark in the brightness of whole frames: 256 signs in a tile that is repeated over the picture.
 
-The tile is a sum of waves of low and middle frequency; each sign belongs to a few of them, scattered by a fixed key.
-It stands still, so that codecs keep it. What the picture itself says against a sign is measured frame by frame and
-partly taken off (host interference rejection); flat parts get less than those whose detail hides it. Whoever looks for
-the mark averages frames, measures the waves for every size that a tile may have, and finds where the tile begins by
-one Fourier transform of the waves' products: nothing has to be known of the picture, of its size, or of what was cut
-away.
+The tile is a sum of waves of low frequency; each sign belongs to four of them, scattered by a fixed key. It stands
+still, so that codecs keep it, and is strongest where the picture is smooth: that is where they keep it. What the
+picture itself says against a sign is measured frame by frame and partly taken off (host interference rejection). A
+frame is measured in samples whose number along its shorter side is one of ten, so a whole frame is read in the very
+samples that it was marked in, whatever became of its size. For parts of frames, whoever looks for the mark measures
+the waves for every size that a tile may have, and finds where the tile begins by one Fourier transform of the waves'
+products. In either case frames are averaged, and nothing has to be known of the picture.
 
 References
 ----------
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -30,31 +32,41 @@ Luma = npt.NDArray[np.uint8]
 
 SIGN_COUNT = 256
 """Signs in the tile."""
-LOW, HIGH = 4.5, 21
+LOW, HIGH = 4.5, 20
 """Waves along a side of the tile: the fewest and the most."""
 CELL = 72
 """Samples along a side of the tile where pictures are measured."""
+FEWEST, MOST = 3, 12
+"""Halves of tiles along the shorter side of the smallest and of the largest frames."""
+_SHORT = 256
+"""Pixels along the shorter side of a frame that has the fewest."""
 _KEY = 0xFACEF
 _GRID = 128
 """Places along a side of the tile where it may begin, as they are looked at first."""
-_FLAT = 0.7
-"""Standard deviation of the mark where nothing hides it, levels of 255."""
-_HIDDEN = 0.4
-"""How much it grows with each level of detail around it."""
-_MOST = 4.0
-"""Where most hides it."""
-_MSE = 3.9
-"""Largest mean square over the frame: 42.2 dB."""
-_KEPT = 0.9
-"""How much of the mark is expected to be left by whatever happens to it."""
-_NEAR, _AROUND = 1.4, 7
+_MSE, _PIXELS, _LEAST_MSE = 3.85, 4e5, 0.6
+"""Mean square over a frame (42 dB), the pixels above which it is less, and the least, which still outlives rounding."""
+_MOST = 1.4
+"""Standard deviation of the mark where it is strongest, over that of the whole."""
+_BUSY = 30.0
+"""Detail, squared levels, in which the mark is made 3 dB weaker: codecs drop it there, and it could not be read."""
+_BLACK, _ROOM, _LEAST = 4.0, 8.0, 0.6
+"""What is black, how far from it and from white all of the mark has room, and how much of it is left there."""
+_AGAINST, _MOST_OFF = 0.8, 0.75
+"""How much of what the picture says against a sign is taken off, and the largest share of the mark that this takes."""
+_NEAR, _AROUND = 1.7, 5
 """Standard deviation of the mean that is taken off, and side of what is around a sample; measured samples."""
+_FLOOR = 6.0
+"""Detail that is no detail yet, squared levels: what the mark itself adds."""
 _FINE = 20
 """Steps of a level in which the mark is made before it is rounded."""
-_FLOOR = 1.0
-"""Detail that is no detail yet, squared levels."""
-_MOST_OFF = 0.75
-"""Largest share of the mark that goes into taking off what the picture says."""
+_MULTIPLE, _UNSURE = 4, 0.15
+"""What the samples along the longer side are a multiple of, and how near to the middle between two both are tried."""
+_ROUNDED = 400
+"""Pixels along the shorter side below which it tells whether an encoder took off the last row."""
+_LONGEST = 32
+"""Times that a picture may be as long as it is high; others would have grids without an end."""
+_SMALLEST = 64
+"""Pixels along the shorter side below which frames are left as they are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,9 +127,19 @@ def _waves() -> _Waves:
     return _Waves(u, v, owner, turn, ring, lift, one, other, sums, differences)
 
 
-def tile_px(width: int, height: int) -> int:
-    """Side of the tile in pixels of a frame that is marked; a multiple of CELL."""
-    return CELL * max(2, round(2 * float(np.sqrt(min(width, height) / 540))))
+def halves(short: int) -> int:
+    """Halves of tiles along the shorter side of a frame: tiles grow with frames, but not as much."""
+    return min(max(FEWEST, round(FEWEST * float(np.sqrt(short / _SHORT)))), MOST)
+
+
+def grid(width: int, height: int, count: int, aside: float = 0.0) -> tuple[int, int]:
+    """Samples across and down that a frame is measured in, if so many halves of tiles lie along its shorter side.
+
+    The longer side has a multiple of _MULTIPLE, so that it is mostly the same after scaling, where sides are rounded.
+    """
+    short = CELL // 2 * count
+    longer = max(round(short * max(width, height) / min(width, height) / _MULTIPLE + aside) * _MULTIPLE, short)
+    return (longer, short) if width > height else (short, longer)
 
 
 def _tile(amounts: FloatArray) -> FloatArray:
@@ -134,7 +156,7 @@ def _tile(amounts: FloatArray) -> FloatArray:
 
 def _flattened(small: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Detail of a picture whose tile is CELL samples wide, how much each sample counts, and how much detail it has."""
-    detail = np.asarray(cv2.subtract(small, cv2.GaussianBlur(small, (9, 9), _NEAR)), dtype=np.float32)
+    detail = np.asarray(cv2.subtract(small, cv2.GaussianBlur(small, (11, 11), _NEAR)), dtype=np.float32)
     square = np.asarray(cv2.blur(cv2.multiply(detail, detail), (_AROUND, _AROUND)), dtype=np.float32)
     square = np.maximum(square, np.float32(0))  # running sums fall a little short of nothing
     return detail, np.float32(1) / (square + np.float32(_FLOOR)), square
@@ -189,33 +211,34 @@ class Shaper:
             part[:] = cv2.addWeighted(np.ascontiguousarray(part), 1, tripled, 1 / _FINE, -128 / _FINE)
 
     def _change(self, luma: Luma, scale: float = 1.0) -> Luma | None:
-        """(H, W) uint8 of what to add, 128 for nothing and _FINE for a level, without what is left at the edges."""
-        block = tile_px(luma.shape[1], luma.shape[0]) // CELL
-        high, wide = luma.shape[0] // block, luma.shape[1] // block
-        if min(high, wide) < 8:
+        """(H, W) uint8 of what to add, 128 for nothing and _FINE for a level; None where there is no room for it."""
+        height, width = luma.shape
+        if min(height, width) < _SMALLEST:
             return None
-        whole = np.ascontiguousarray(luma[: high * block, : wide * block])
-        small = _means(whole, block).astype(np.float32)
+        wide, high = grid(width, height, halves(min(height, width)))
+        small = _shrunk(luma, wide, high)
         if scale != 1:
             small *= np.float32(1 / scale)
         detail, weight, square = _flattened(small)
-        gain = np.minimum(np.float32(_FLAT) + np.float32(_HIDDEN) * np.sqrt(square), np.float32(_MOST))
-        total = float((gain * gain).mean())
-        if total > _MSE:
-            gain *= np.float32(np.sqrt(_MSE / total))
+        gain = _gain(small, square, mean_square(height * width))
         tile = _tile(_amounts(self._signs, detail * weight, float((weight * gain).sum())))
         tiled = cv2.repeat(tile * np.float32(scale * _FINE), -(-high // CELL), -(-wide // CELL))[:high, :wide]
         levels = cv2.convertScaleAbs(cv2.multiply(gain, tiled), alpha=1, beta=128)
-        found = cv2.resize(levels, (wide * block, high * block), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(found, dtype=np.uint8)
+        return np.asarray(cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
-def _means(luma: Luma, block: int) -> Luma:
-    """Means of squares of pixels; the sides are whole numbers of them."""
-    if block == 2:  # which OpenCV does in one go
-        size = luma.shape[1] // 2, luma.shape[0] // 2
-        return np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    return np.asarray(cv2.blur(luma, (block, block))[block // 2 :: block, block // 2 :: block], dtype=np.uint8)
+def mean_square(pixels: int) -> float:
+    """How strong the mark is in a frame of so many pixels: the more it is read from, the less each changes."""
+    return max(_MSE * min(1.0, _PIXELS / pixels), _LEAST_MSE)
+
+
+def _gain(small: FloatArray, square: FloatArray, most: float) -> FloatArray:
+    """Standard deviation of the mark at every sample."""
+    gain = np.float32(1) / np.sqrt(np.float32(1) + square * np.float32(1 / _BUSY))
+    room = np.minimum(small - np.float32(_BLACK), np.float32(255) - small) * np.float32(1 / _ROOM)
+    gain *= np.clip(room, np.float32(_LEAST), np.float32(1))
+    gain *= np.float32(np.sqrt(most / max(float((gain * gain).mean()), 1e-6)))
+    return np.asarray(np.minimum(gain, np.float32(_MOST * np.sqrt(most))), dtype=np.float32)
 
 
 def _amounts(signs: FloatArray, weighted: FloatArray, reach: float) -> FloatArray:
@@ -231,22 +254,38 @@ def _amounts(signs: FloatArray, weighted: FloatArray, reach: float) -> FloatArra
         Sum over the picture of what a level of the mark counts.
     """
     waves = _waves()
+    found = _folded(weighted)
+    square = np.bincount(waves.ring, np.abs(found) ** 2) / np.bincount(waves.ring)
+    level = np.sqrt(np.maximum(square, 1e-6))[waves.ring]
+    said = np.bincount(waves.owner, found.real / level, SIGN_COUNT)
+    # A wave of the tile is sqrt(2 / M) high, and half of that is its part of the spectrum.
+    passed = 1 - np.exp(-2 * (np.pi * _NEAR * np.hypot(waves.u, waves.v) / CELL) ** 2)
+    own = np.bincount(waves.owner, passed / level, SIGN_COUNT).mean() * reach / np.sqrt(2 * len(waves.u))
+    off = _AGAINST * said / max(float(own), 1e-6)
+    off *= min(1.0, _MOST_OFF / max(float(np.sqrt((off * off).mean())), 1e-6))
+    amounts = signs - off
+    return np.asarray(amounts / np.sqrt((amounts * amounts).mean()), dtype=np.float32)
+
+
+def _folded(weighted: FloatArray) -> Complex:
+    """The waves of what is measured, as they were drawn."""
+    waves = _waves()
     high, wide = weighted.shape
     rows, columns = -(-high // CELL), -(-wide // CELL)
     padded = np.zeros((rows * CELL, columns * CELL), dtype=np.float32)
     padded[:high, :wide] = weighted
     spectrum = np.fft.rfft2(padded.reshape(rows, CELL, columns, CELL).sum(axis=(0, 2)))
-    found = spectrum[waves.v % CELL, waves.u] * np.conj(waves.turn)
-    square = np.bincount(waves.ring, np.abs(found) ** 2) / np.bincount(waves.ring)
-    level = np.sqrt(np.maximum(square, 1e-6))[waves.ring]
-    said = np.bincount(waves.owner, found.real / level, SIGN_COUNT) * signs
-    # A wave of the tile is sqrt(2 / M) high, and half of that is its part of the spectrum.
-    passed = 1 - np.exp(-2 * (np.pi * _NEAR * np.hypot(waves.u, waves.v) / CELL) ** 2)
-    own = np.bincount(waves.owner, passed / level, SIGN_COUNT) * reach / np.sqrt(2 * len(waves.u))
-    noise = max(float(np.sqrt((said * said).mean())), 1e-6)
-    ratio = _KEPT * float(own.mean()) / noise
-    off = min(ratio, 1 / max(ratio, 1e-6), _MOST_OFF)
-    return np.asarray((np.sqrt(1 - off * off) - off * said / noise) * signs, dtype=np.float32)
+    return np.asarray(spectrum[waves.v % CELL, waves.u] * np.conj(waves.turn), dtype=np.complex128)
+
+
+def _shrunk(luma: Luma | FloatArray, wide: int, high: int) -> FloatArray:
+    """The means of what lies in every sample."""
+    found: npt.NDArray[Any] = luma
+    while found.shape[1] >= 2 * wide and found.shape[0] >= 2 * high:  # halves are fast
+        half = found.shape[1] // 2, found.shape[0] // 2
+        found = np.asarray(cv2.resize(found, half, interpolation=cv2.INTER_AREA))
+    kind = cv2.INTER_AREA if found.shape[0] >= high else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(found, (wide, high), interpolation=kind), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -298,14 +337,42 @@ class Searcher:
         self._picture = picture
         self._levels: dict[int, tuple[FloatArray, float, float]] = {}
 
-    def sizes(self, least: float = 60.0, most: float = 640.0) -> list[float]:
+    def sizes(self, least: float = 48.0, most: float = 1e4) -> list[float]:
         """Sizes of a tile that are to be tried, so near to each other that none is missed between them."""
         longest = max(self._picture.shape)
-        most = min(most, 1.3 * min(self._picture.shape))
+        short = min(self._picture.shape)
+        least, most = max(least, 0.2 * short), min(most, 1.1 * short)
         found, size = [], least
         while size <= most:
             found.append(size)
             size *= 1 + 0.55 / (HIGH * max(longest / size, 1.0))
+        return found
+
+    def whole(self) -> list[Lay]:
+        """Ways of laying the tile if this is the whole frame, whatever its size; measured as they were made.
+
+        Of small frames the last row and column may be gone: encoders want even sides.
+        """
+        height, width = self._picture.shape
+        if max(height, width) > _LONGEST * min(height, width):
+            return []
+        found = [lay for count in range(FEWEST, MOST + 1) for lay in self._over(self._picture, count)]
+        if min(height, width) < _ROUNDED:
+            for lower, wider in ((1, 0), (0, 1), (1, 1)):
+                if (height % 2 and lower) or (width % 2 and wider):
+                    continue
+                grown = np.pad(self._picture, ((0, lower), (0, wider)), mode="edge")
+                found += [lay for count in range(FEWEST, FEWEST + 3) for lay in self._over(grown, count)]
+        return found
+
+    def _over(self, picture: FloatArray, count: int) -> list[Lay]:
+        """So many halves of tiles along the shorter side of a picture."""
+        height, width = picture.shape
+        found = []
+        for wide, high in sorted({grid(width, height, count, aside) for aside in (-_UNSURE, _UNSURE)}):
+            detail, weight, _ = _flattened(_shrunk(picture, wide, high))
+            waves = _whitened(_folded(detail * weight) * _waves().turn)
+            found.append(self._lay(waves, width / wide * CELL, height / high * CELL, 0, 0))
         return found
 
     def best(self, size: float) -> Lay:

@@ -5,10 +5,12 @@ coded again and must be as near to what was read as chance is for fewer than one
 all ways of laying the tile that were decoded. Which ways those are is decided by how long what they read is: where all
 directions are alike, length says nothing of direction, so ways that were not decoded do not count. For soft values
 that point in any direction alike, the share of the sphere within the angle whose cosine is r is at most
-(1 - r^2)^((n - 1) / 2) / 2.
+(1 - r^2)^((n - 1) / 2) / (2 r sqrt n) for r >= sqrt(2 / n).
 
 References
 ----------
+Brieden, Gritzmann, Kannan, Klee, Lovasz, Simonovits, Deterministic and randomized polynomial-time approximation of
+radii, Mathematika 2001, lemma 1 (caps of a sphere).
 Shao, Lin, Fossorier, Two decoding algorithms for tailbiting codes, IEEE Trans. Communications 2003 (wrap-around).
 """
 
@@ -34,7 +36,7 @@ FloatArray = npt.NDArray[np.float32]
 SITE_BITS, JOB_BITS = 24, 40
 BIT_COUNT = SITE_BITS + JOB_BITS
 SIGN_COUNT = 4 * BIT_COUNT
-MAX_HYPOTHESES = 2**8
+MAX_HYPOTHESES = 2**6
 """Ways of laying the tile that may be decoded for one file; more are refused."""
 FALSE_ALARMS = 1e-6
 SITE_FILE = "site-id"
@@ -132,8 +134,11 @@ class Decoded:
 
 def least_cosine(hypotheses: int = MAX_HYPOTHESES, chance: float = FALSE_ALARMS) -> float:
     """How near a word must be so that chance gives as much in fewer than ``chance`` of files without a mark."""
-    share = math.log2(2 * chance) - BIT_COUNT - math.log2(hypotheses)  # log2 of (1 - r^2)^((n - 1) / 2)
-    return math.sqrt(1 - 2 ** (2 * share / (SIGN_COUNT - 1)))
+    cosine = 0.5
+    for _ in range(20):  # the share hardly depends on the cosine in front: this is at rest after a few rounds
+        share = math.log2(2 * cosine * math.sqrt(SIGN_COUNT) * chance) - BIT_COUNT - math.log2(hypotheses)
+        cosine = math.sqrt(1 - 2 ** (2 * share / (SIGN_COUNT - 1)))
+    return cosine
 
 
 def decode(soft: FloatArray) -> Decoded:
