@@ -18,6 +18,7 @@ from facefusion.pipeline.review import check_decisions, exempted, judged, load_r
 from facefusion.processors.face_anonymiser.patch import PatchAnonymiser, pixelate_face
 from facefusion.processors.face_anonymiser.synthetic import SyntheticAnonymiser
 from facefusion.recipe import Decision, build_recipe
+from facefusion.render.renderer import cut_out
 from facefusion.types.certainty import Evidence, certainties
 from facefusion.types.crop import Crop
 from facefusion.types.face import Detection, Face, Pose
@@ -177,6 +178,17 @@ def test_a_patch_in_doubt_covers_more():
         for doubt in (False, True)
     ]
     assert areas[1] > 1.3 * areas[0]
+
+
+def test_the_crop_of_a_find_in_doubt_has_room_for_its_patch():
+    pixels = np.full((600, 600, 3), 128, dtype=np.uint8)
+    for engine in (PatchAnonymiser(pixelate_face, 0.5), SyntheticAnonymiser(seed=1)):
+        face = Face(mesh_at(300, 300, 100.0), 0.9, Pose(0, 0, 0), is_doubtful=True)
+        (done,) = engine.process([cut_out(pixels, face, engine.crop_shape)])
+        border = np.concatenate([done.alpha[0], done.alpha[-1], done.alpha[:, 0], done.alpha[:, -1]])
+        assert border.max() == 0
+        reach = np.flatnonzero(done.alpha.any(axis=0))
+        assert reach[-1] - reach[0] > 2 * np.ptp(face.mesh[:, 0])
 
 
 @pytest.mark.parametrize("yaw", [-70, -30, 0, 30, 70])

@@ -84,7 +84,7 @@ class Renderer:
         It is not clipped to the frame.
         """
         boxes = [
-            _reach(track.face(row), processor.crop_shape)
+            _reach(replace(track.face(row), is_doubtful=track.track_id in self._doubtful), processor.crop_shape)
             for track, row in self._tracks.at(pts, tuple(self._chains))
             for processor in self._chains[track.track_id]
         ]
@@ -201,7 +201,7 @@ def cut_out(pixels: Pixels, face: Face, shape: CropShape | None) -> Crop:
     if shape is None:
         return cut_native(pixels, face)
     if not shape.template:
-        return cut_native(pixels, face, shape.margin, shape.max_side)
+        return cut_native(pixels, face, shape.room_around(face), shape.max_side)
     affine = align_to(face.five_points, shape.template, shape.size)
     crop = cut(pixels, affine, shape.size)
     return Crop(crop, affine, move_face(face, affine), np.zeros(crop.shape[:2], dtype=np.float32))
@@ -254,7 +254,7 @@ def _holds(alpha: FloatArray, new_from_old: FloatArray, width: int, height: int)
 def _reach(face: Face, shape: CropShape | None) -> FloatArray:
     """(4,) xyxy of the frame pixels that a crop of a face is cut from."""
     if shape is None or not shape.template:
-        room = 0.03 + (0.02 if shape is None else shape.margin)
+        room = 0.03 + (0.02 if shape is None else shape.room_around(face))
         margin = room * float((face.box[2:] - face.box[:2]).max())
         return np.concatenate([face.box[:2] - margin, face.box[2:] + margin])
     side = shape.size - 1

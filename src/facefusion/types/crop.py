@@ -28,6 +28,8 @@ class CropShape:
         Side in pixels; 0 where there is no template.
     margin
         Room around the mesh over its longer side, where there is no template.
+    margin_in_doubt
+        The same where it is not sure that, or where exactly, there is a face; never less than ``margin``.
     max_side
         Longest side in pixels of a crop without a template; larger ones are shrunk.
     """
@@ -36,6 +38,11 @@ class CropShape:
     size: int
     margin: float = 0.02
     max_side: int = 1024
+    margin_in_doubt: float = 0.0
+
+    def room_around(self, face: Face) -> float:
+        """Room around the mesh of a face over its longer side."""
+        return max(self.margin, self.margin_in_doubt if face.is_doubtful else 0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

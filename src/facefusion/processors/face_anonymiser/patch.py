@@ -20,8 +20,11 @@ from facefusion.types.topology import CHIN, FACE_OVAL, FOREHEAD
 
 GROWTH = 1.22
 """Size of the patch over that of the face: chin, ears and the first of the hair are under it."""
-GROWTH_IN_DOUBT = 1.5
-"""The same where it is not sure that, or where exactly, there is a face."""
+GROWTH_IN_DOUBT = 2.2
+"""The same where it is not sure that, or where exactly, there is a face: of who is seen from the side or from
+behind the mesh lies on an ear or on hair."""
+MARGIN, MARGIN_IN_DOUBT = 0.32, 0.75
+"""Room around the mesh for the patch, over the longer side of the mesh."""
 
 HEAD_WIDE, HEAD_HIGH, HEAD_DEEP = 0.66, 0.86, 0.78
 """Half axes of a whole head with hair and ears, over the height of its face."""
@@ -57,7 +60,9 @@ class PatchAnonymiser:
     def __init__(self, patch: Patch, strength: float, is_box: bool = False, is_head: bool = False) -> None:
         self._patch, self._strength, self._is_box, self._is_head = patch, strength, is_box, is_head
         self._oval = list(FACE_OVAL)
-        self.crop_shape: CropShape | None = CropShape("", 0, margin=HEAD_MARGIN if is_head else 0.32)
+        self.crop_shape: CropShape | None = CropShape(
+            "", 0, margin=HEAD_MARGIN if is_head else MARGIN, margin_in_doubt=MARGIN_IN_DOUBT
+        )
 
     def prepare(self, sources: Sequence[SourceFace]) -> None:
         """Sources are of no use here."""

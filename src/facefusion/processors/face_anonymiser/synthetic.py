@@ -20,7 +20,7 @@ from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.models.synthetic_faces import load_synthetic_faces
 from facefusion.plugins.protocols import EngineContext, FloatArray, Identifier, opens
 from facefusion.plugins.registry import build_engine, models_behind
-from facefusion.processors.face_anonymiser.patch import PatchAnonymiser, pixelate_face
+from facefusion.processors.face_anonymiser.patch import MARGIN, MARGIN_IN_DOUBT, PatchAnonymiser, pixelate_face
 from facefusion.processors.face_anonymiser.shape import draw_proportions, offsets_of, reshaped
 from facefusion.processors.face_swapper.mesh import MeshSwapper
 from facefusion.processors.masking import CropMasks
@@ -57,7 +57,7 @@ class SyntheticAnonymiser:
         What lies before the face, or None.
     """
 
-    crop_shape: CropShape | None = CropShape("", 0, margin=0.32)
+    crop_shape: CropShape | None = CropShape("", 0, margin=MARGIN, margin_in_doubt=MARGIN_IN_DOUBT)
     needs: frozenset[str] = frozenset()
     covers_fully = True
 
