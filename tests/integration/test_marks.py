@@ -195,5 +195,7 @@ def test_marked_bytes_are_the_same_from_one_process_a_pool_and_a_job_that_was_ta
     jobs.run(job.id, workers=1)
     jobs.store.close()
     contents = {name: content_of(tmp_path / f"{name}.mp4") for name in names}
-    assert contents["one"] == contents["pool"] == contents["resumed"] != contents["without"]
+    assert contents["pool"] == contents["one"], "of a pool"
+    assert contents["resumed"] == contents["one"], "taken up again"
+    assert contents["without"] != contents["one"]
     assert find_mark(tmp_path / "resumed.mp4") == find_mark(tmp_path / "one.mp4") is not None
