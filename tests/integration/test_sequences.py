@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -22,13 +23,11 @@ from facefusion.errors import (
     MediaUnsupported,
     OutputRefused,
     RecipeError,
-    Stopped,
 )
 from facefusion.jobs.prepare import prepare
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
 from facefusion.media.sequence import find_changed, find_numbered, in_order, index_of, is_pattern, name_of
-from facefusion.pipeline.progress import CancelToken
 from facefusion.recipe import build_recipe
 from facefusion.service.provenance import verify_file
 from facefusion.service.sequences import SequenceWarning, as_clip, settle_sequences
@@ -77,6 +76,18 @@ def test_patterns_name_numbers_as_ffmpeg_does(pattern, number, name):
     assert is_pattern(Path("some/where") / pattern)
     assert name_of(pattern, number) == name
     assert not is_pattern(Path("%04d/clip.mp4")) and not is_pattern(Path("100%.png")) and not is_pattern(Path("a%db%d"))
+
+
+@pytest.mark.parametrize("name", ["my%20dog.png", "c %03d.mp4", "%4d.png", "100%drawn.gif"])
+def test_names_that_only_look_like_patterns_are_names(name):
+    assert not is_pattern(Path(name))
+
+
+def test_what_becomes_one_picture_or_a_clip_may_be_called_like_a_pattern(tmp_path):
+    photo = settle_sequences(asked(sample_path("target.jpg"), tmp_path / "%03d.png"))
+    assert photo.output_path == tmp_path / "%03d.png"
+    clip = settle_sequences(asked(sample_path("target.mp4"), tmp_path / "%03d.mp4"))
+    assert clip.output_path == tmp_path / "%03d.mp4"
 
 
 def test_pictures_become_a_clip_without_loss_at_the_rate_that_is_said(tmp_path):
@@ -202,17 +213,22 @@ def test_a_picture_that_somebody_changed_since_is_not_taken_away(tmp_path):
     assert not (tmp_path / "out" / "4.png").exists()
 
 
-def test_a_run_that_was_stopped_goes_on_and_gives_the_same_pictures(tmp_path):
+def test_a_run_that_broke_off_goes_on_and_gives_the_same_pictures(tmp_path, monkeypatch):
     pattern = numbered(tmp_path / "in", 24, width=64, height=48)
     recipe = asked(pattern, tmp_path / "out" / "%d.png", segment_s=1, frame_rate=8)
-    token = CancelToken()
+    replace, kept = os.replace, []
 
-    def stop(progress):
-        if progress.stage == "render":
-            token.cancel()
+    def full(source, goal):
+        if "/segments/00001" in str(goal):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        kept.extend([str(goal)] if "/segments/" in str(goal) else [])
+        replace(source, goal)
 
-    with pytest.raises(Stopped):
-        run(recipe, stop, cancel=token, jobs_path=tmp_path / "jobs")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        with pytest.raises(OutputRefused):
+            run(recipe, jobs_path=tmp_path / "jobs")
+    assert kept
     assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
     run(recipe, jobs_path=tmp_path / "jobs")
     run(asked(pattern, tmp_path / "other" / "%d.png", segment_s=1, frame_rate=8))
@@ -286,8 +302,7 @@ def test_what_cannot_write_pictures_says_so(tmp_path):
             run(asked(target, output, **options))
         assert caught.value.hint
 
-    refused("cannot be written as '%d.gif'", output=tmp_path / "out" / "%d.gif")
-    refused("is a photo", target=sample_path("target.jpg"))
+    refused("cannot be written as '%d.heic'", output=tmp_path / "out" / "%d.heic")
     refused("not measured", report_path=tmp_path / "r.html")
     with pytest.raises(RecipeError, match="no numbered pictures"):
         prepare(settle_sequences(asked(pattern, tmp_path / "out" / "%d.png")), is_shared=True)

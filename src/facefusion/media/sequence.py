@@ -24,7 +24,7 @@ from facefusion.documents import load_json
 from facefusion.errors import MediaMissing, MediaUnreadable, MediaUnsupported, OutputRefused, SegmentDamaged
 from facefusion.media.border import writing
 from facefusion.media.generated import LOSSLESS, LOSSLESS_OPTIONS
-from facefusion.media.image import Photo, read_photo, write_photo
+from facefusion.media.image import FORMATS, Photo, read_photo, write_photo
 from facefusion.media.reader import to_rgb
 from facefusion.media.segments import Part, open_segment
 from facefusion.types.frame import Pixels
@@ -39,7 +39,7 @@ WRITTEN = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 """Endings of the pictures of a sequence that is written."""
 DEFAULT_RATE = Fraction(25)
 MAX_RATE = 1000
-_FIELD = re.compile(r"%(0?)(\d{0,2})d")
+_FIELD = re.compile(r"%(?:0(\d{1,2}))?d")
 _DIGITS = re.compile(r"\d+")
 
 
@@ -63,16 +63,15 @@ class Pictures:
 
 
 def is_pattern(path: Path) -> bool:
-    """Whether a name stands for numbered pictures, such as ``frames/%04d.png``."""
-    return len(_FIELD.findall(path.name)) == 1
+    """Whether a name stands for numbered pictures, such as ``frames/%04d.png``; ``my%20dog.png`` and clips do not."""
+    return path.suffix.lower() in FORMATS and len(_FIELD.findall(path.name)) == 1
 
 
 def name_of(pattern: str, number: int) -> str:
     """The name that a pattern gives to a number."""
 
     def digits(field: re.Match[str]) -> str:
-        width = int(field[2] or 0)
-        return f"{number:0{width}d}" if field[1] else f"{number:>{width}d}" if width else str(number)
+        return f"{number:0{int(field[1] or 0)}d}"
 
     return _FIELD.sub(digits, pattern, count=1)
 

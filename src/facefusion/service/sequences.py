@@ -16,6 +16,7 @@ from pathlib import Path
 
 from facefusion.errors import MediaMissing, RecipeError
 from facefusion.media.files import check_file
+from facefusion.media.image import is_photo
 from facefusion.media.sequence import (
     DEFAULT_RATE,
     ENCODER,
@@ -74,7 +75,7 @@ def settle_sequences(recipe: Recipe, on_frame: Callable[[int, int], None] = lamb
         if found.missing:
             warnings.warn(say_missing(found.missing), SequenceWarning, stacklevel=2)
     output = recipe.output_path
-    if is_pattern(output) and not output.is_file():
+    if is_pattern(output) and not output.is_file() and not _is_a_photo(recipe.target_path):
         first = recipe.first_number
         if first is None and found is not None:
             first = found.first + _skipped(recipe)
@@ -138,6 +139,11 @@ def _pictures_of(recipe: Recipe) -> Pictures | None:
             raise MediaMissing(f"There is no picture {target}.", "Check the pattern.")
         return in_order(found)
     return None
+
+
+def _is_a_photo(target: Path) -> bool:
+    """Whether a target becomes one picture, whatever that is called."""
+    return target.is_file() and is_photo(target)
 
 
 def _is_picture(path: Path) -> bool:
