@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ import hypothesis
 import numpy as np
 import pytest
 
+from facefusion import journal
 from facefusion.analyse.analyser import Analyser
+from facefusion.apps import faults
 from facefusion.media.priority import usual_priority
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter
@@ -60,6 +63,21 @@ def _no_outside_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def _no_test_takes_the_machine_for_itself() -> Iterator[None]:
     with usual_priority():  # some write AV1 without our writer
         yield
+
+
+@pytest.fixture(autouse=True)
+def _what_one_test_has_told_no_other_has() -> Iterator[None]:
+    """A command that is called in this process leaves its journal as it was asked for."""
+    root, own = logging.getLogger(), logging.getLogger("facefusion")
+    levels = root.level, own.level
+    yield
+    faults.debug(False)
+    if journal.is_set_up():
+        journal.set_up("")
+        for handler in [one for one in root.handlers if getattr(one, "is_of_journal", False)]:
+            root.removeHandler(handler)
+        root.setLevel(levels[0])
+        own.setLevel(levels[1])
 
 
 @pytest.fixture
