@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import io
@@ -23,10 +24,12 @@ from tests.live import InProcess, LiveServer, upload
 from tests.patience import PATIENCE_S, wait_until
 
 from facefusion.errors import LimitReached
+from facefusion.jobs.ledger import Upload
 from facefusion.server import guard, hands, intake, run
 from facefusion.server.config import ServerConfig
 from facefusion.server.intake import shown_name
 from facefusion.server.life import expire
+from facefusion.server.pieces import FolderPieces, StoredPieces
 from facefusion.service.backend import Backend
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
@@ -628,16 +631,43 @@ def test_an_upload_that_the_service_fails_to_take_in_is_kept_for_another_try(liv
     assert anna.get(f"/v1/assets/{again.headers['facefusion-asset']}").content == content
 
 
+@pytest.mark.parametrize("kind", ["folder", "storage"])
+def test_a_piece_that_is_cancelled_twice_keeps_what_came(tmp_path, kind):
+    """As when the service ends: first the server cancels who is not done, then the loop whoever still waits."""
+    with InProcess(ServerConfig(Backend(tmp_path / "jobs"))) as live:
+        service = live.service
+        asked = Upload("a" * 32, "anna", "x", 100_000, "", 0.0, 0.0)
+        pieces = (FolderPieces if kind == "folder" else StoredPieces)(service)
+        pieces.begin(asked)
+
+        async def drip():
+            yield b"x" * 5000
+            has_come.set()
+            await asyncio.Event().wait()
+
+        async def cancel_twice():
+            task = asyncio.create_task(pieces.write(asked, 0, drip()))
+            await has_come.wait()
+            while not task.done():
+                task.cancel()
+                await asyncio.sleep(0)
+            assert task.cancelled()
+
+        has_come = asyncio.Event()
+        asyncio.run(cancel_twice())
+        assert pieces.offset(asked) == 5000
+
+
 def test_who_is_cut_off_because_the_service_ends_is_told_so_and_loses_nothing(tmp_path):
     """Requests that are under way when it is stopped get an answer of ours, and what came of an upload counts."""
     with LiveServer(tmp_path) as server, server.client() as client:
         headers = {**TUS, "Upload-Length": "100000"}
         place = client.post("/v1/uploads", headers=headers).headers["location"]
-        is_sent, answers = threading.Event(), []
+        sent, answers = [], []
 
         def dribble():
             yield b"x" * 5000
-            is_sent.set()
+            sent.append(True)
             while server.process.poll() is None:  # never the whole of it
                 time.sleep(0.05)
                 yield b"y"
@@ -655,7 +685,9 @@ def test_who_is_cut_off_because_the_service_ends_is_told_so_and_loses_nothing(tm
         ]
         for thread in threads:
             thread.start()
-        assert is_sent.wait(PATIENCE_S)
+        wait_until(lambda: len(sent) == len(threads), server.explain)
+        for _ in range(10):  # whoever is answered now comes behind what was sent before
+            assert client.get("/v1/session").status_code == 200
         assert server.stop() == 0
         for thread in threads:
             thread.join(PATIENCE_S)

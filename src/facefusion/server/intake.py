@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import threading
 import unicodedata
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -74,6 +75,7 @@ class Counter:
         self._file, self._most, self._digest = file, most_bytes, digest
         self._held: list[bytes] = []
         self._held_bytes = self.count = 0
+        self._lock = threading.Lock()
 
     async def write(self, piece: bytes) -> None:
         """Take some bytes.
@@ -87,16 +89,28 @@ class Counter:
             raise TooLarge(
                 f"This has more than {counted(self._most, 'byte')}; no more are taken.", "Send a smaller file."
             )
-        self._held.append(piece)
-        self._held_bytes += len(piece)
+        with self._lock:
+            self._held.append(piece)
+            self._held_bytes += len(piece)
         if self._held_bytes >= _PIECE:
             await self.flush()
 
     async def flush(self) -> None:
         """Write what is held."""
-        pieces, self._held, self._held_bytes = self._held, [], 0
-        if pieces:
-            await run_in_threadpool(self._write, b"".join(pieces))
+        if self._held:
+            await run_in_threadpool(self.settle)
+
+    def settle(self) -> None:
+        """Write what is held, at once: who is being cancelled may be cancelled again wherever it waits.
+
+        Raises
+        ------
+        ServiceError
+        """
+        with self._lock:  # whoever comes first writes all of it, in its order
+            pieces, self._held, self._held_bytes = self._held, [], 0
+            if pieces:
+                self._write(b"".join(pieces))
 
     def _write(self, content: bytes) -> None:
         try:

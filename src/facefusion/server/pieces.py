@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
@@ -121,10 +122,10 @@ class FolderPieces(Pieces):
                 file.truncate(offset)
                 raise
             except ClientDisconnect as error:
-                await counter.flush()
+                counter.settle()
                 raise cut_off() from error
             except BaseException:  # whatever ends it, the service itself too: what came counts
-                await counter.flush()
+                counter.settle()
                 raise
         return offset + counter.count
 
@@ -181,13 +182,16 @@ class StoredPieces(Pieces):
         at, number = offset, 0
         with working(self.service) as place:
 
-            async def put(path: Path, counter: Counter) -> int:
-                await counter.flush()
+            def put_now(path: Path, counter: Counter) -> int:
+                counter.settle()
                 if counter.count:
                     key = f"{self._folder(upload)}{at:020d}"
-                    await run_in_threadpool(self.service.storage.put, key, path)
+                    self.service.storage.put(key, path)
                     made.append(key)
                 return counter.count
+
+            async def put(path: Path, counter: Counter) -> int:
+                return await run_in_threadpool(put_now, path, counter)
 
             is_over = False
             while not is_over:
@@ -208,6 +212,9 @@ class StoredPieces(Pieces):
                     except ClientDisconnect as error:
                         await put(path, counter)
                         raise cut_off() from error
+                    except asyncio.CancelledError:  # the service ends, and cancels again whoever waits
+                        put_now(path, counter)
+                        raise
                     except BaseException:
                         await put(path, counter)
                         raise
