@@ -27,6 +27,7 @@ import av
 import cv2
 import numpy as np
 
+from facefusion.imaging.boxes import share_inside
 from facefusion.pipeline.runner import analyse_target
 from facefusion.recipe import build_recipe
 from facefusion.types import certainty
@@ -83,11 +84,13 @@ class Count:
         self.frames += 1
         self.clear_frames += len(self.missed) == missed_before
         for area in areas:
-            if any(share(area, face) + share(face, area) > 0 for face in frame.faces):
+            if any(share_inside(area, face) + share_inside(face, area) > 0 for face in frame.faces):
                 continue
-            if any(share(area, head) >= ON_HEAD or share(head, area) >= COVERED for head in frame.heads):
+            if any(share_inside(area, head) >= ON_HEAD or share_inside(head, area) >= COVERED for head in frame.heads):
                 self.heads += 1
-            elif not any(share(area, part) >= ON_HEAD or share(part, area) >= COVERED for part in frame.unclear):
+            elif not any(
+                share_inside(area, part) >= ON_HEAD or share_inside(part, area) >= COVERED for part in frame.unclear
+            ):
                 self.false += 1
 
     def told(self, who: str) -> str:
@@ -96,12 +99,6 @@ class Count:
             f"{self.clear_frames / max(self.frames, 1):.1%} | {100 * self.false / max(self.frames, 1):.0f} | "
             f"{100 * self.heads / max(self.frames, 1):.0f} |"
         )
-
-
-def share(box: Boxes, other: Boxes) -> float:
-    """Share of a box that lies in another."""
-    both = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
-    return float(np.prod(np.maximum(both, 0)) / max(np.prod(box[2:] - box[:2]), 1e-6))
 
 
 def covered_share(face: Boxes, areas: Boxes) -> float:

@@ -13,7 +13,7 @@ FACES = ("largest", "all")
 FRAMES = ("pictures", "video")
 HIDERS = ("synthetic", "blur", "pixelate", "blackout", "mask", "head")
 BLENDS = ("feather", "pyramid", "poisson")
-IMAGE_AND_MASK = {"RETURN_TYPES": ("IMAGE", "MASK"), "RETURN_NAMES": ("images", "changed")}
+FRAME_RATE = ("FLOAT", {"default": 25.0, "min": 1.0, "max": 240.0})
 
 
 def _choice(names: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -61,11 +61,17 @@ def _report(step: Callable[[], FaceFusion], images: Any, frames: str, frame_rate
         raise RuntimeError(f"{error.message} {error.hint}".strip()) from error
 
 
-class FaceSwap:
+class _Node:
+    """What all of them give."""
+
+    RETURN_TYPES, RETURN_NAMES = ("IMAGE", "MASK"), ("images", "changed")
+    CATEGORY = "FaceFusion"
+
+
+class FaceSwap(_Node):
     """Puts the face of one person on the people of the images."""
 
-    RETURN_TYPES, RETURN_NAMES = IMAGE_AND_MASK["RETURN_TYPES"], IMAGE_AND_MASK["RETURN_NAMES"]
-    FUNCTION, CATEGORY = "swap", "FaceFusion"
+    FUNCTION = "swap"
     DESCRIPTION = "Puts the face of one person, of one or more photos, on the people of the images."
 
     @classmethod
@@ -79,7 +85,7 @@ class FaceSwap:
                 "blend": _choice(BLENDS),
                 "frames": _choice(FRAMES),
             },
-            "optional": {"frame_rate": ("FLOAT", {"default": 25.0, "min": 1.0, "max": 240.0})},
+            "optional": {"frame_rate": FRAME_RATE},
         }
 
     def swap(
@@ -91,11 +97,10 @@ class FaceSwap:
         )
 
 
-class Anonymise:
+class Anonymise(_Node):
     """Hides everybody."""
 
-    RETURN_TYPES, RETURN_NAMES = IMAGE_AND_MASK["RETURN_TYPES"], IMAGE_AND_MASK["RETURN_NAMES"]
-    FUNCTION, CATEGORY = "hide", "FaceFusion"
+    FUNCTION = "hide"
     DESCRIPTION = "Hides everybody who is found. Whom the detector misses is not hidden: look at what matters."
 
     @classmethod
@@ -108,7 +113,7 @@ class Anonymise:
                 "seed": ("INT", {"default": 1, "min": 0, "max": 2**31 - 1, "tooltip": "which new faces people get"}),
                 "frames": _choice(FRAMES),
             },
-            "optional": {"frame_rate": ("FLOAT", {"default": 25.0, "min": 1.0, "max": 240.0})},
+            "optional": {"frame_rate": FRAME_RATE},
         }
 
     def hide(self, images: Any, how: str, seed: int, frames: str, frame_rate: float = 25.0) -> tuple[Any, Any]:
@@ -117,11 +122,10 @@ class Anonymise:
         return _report(lambda: Anonymiser(**options), images, frames, frame_rate)
 
 
-class FaceRestore:
+class FaceRestore(_Node):
     """Brings back detail of faces with a restoration model of others."""
 
-    RETURN_TYPES, RETURN_NAMES = IMAGE_AND_MASK["RETURN_TYPES"], IMAGE_AND_MASK["RETURN_NAMES"]
-    FUNCTION, CATEGORY = "restore", "FaceFusion"
+    FUNCTION = "restore"
     DESCRIPTION = "Restores faces with GFPGAN, CodeFormer and the like, which are not shipped: facefusion models fetch."
 
     @classmethod
@@ -138,7 +142,7 @@ class FaceRestore:
             },
             "optional": {
                 "models_path": ("STRING", {"default": "", "tooltip": "folder with the model's file"}),
-                "frame_rate": ("FLOAT", {"default": 25.0, "min": 1.0, "max": 240.0}),
+                "frame_rate": FRAME_RATE,
             },
         }
 

@@ -369,6 +369,12 @@ def blur(values: FloatArray, sigma: float) -> FloatArray:
     return np.asarray(cv2.GaussianBlur(values, (0, 0), sigma), dtype=np.float32)
 
 
+def smoothstep(values: npt.NDArray[np.floating]) -> FloatArray:
+    """0 below 0, 1 above 1, and in between a curve that begins and ends level."""
+    clipped = np.clip(values, 0, 1)
+    return np.asarray(clipped * clipped * (3 - 2 * clipped), dtype=np.float32)
+
+
 def grown(values: FloatArray, side: int) -> FloatArray:
     """A map with the largest value of a disc around every pixel."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))

@@ -86,16 +86,7 @@ def find_numbered(pattern: Path) -> Pictures:
     MediaUnreadable
         When the folder cannot be read.
     """
-    field = _FIELD.search(pattern.name)
-    assert field is not None
-    before, behind = pattern.name[: field.start()], pattern.name[field.end() :]
-    numbers = []
-    for name in _names_in(pattern.parent):
-        middle = name[len(before) : len(name) - len(behind) if behind else None]
-        if name.startswith(before) and name.endswith(behind) and middle.isdecimal() and middle.isascii():
-            number = int(middle)
-            if name_of(pattern.name, number) == name:
-                numbers.append(number)
+    numbers = [number for number, name in _numbered_in(pattern) if name_of(pattern.name, number) == name]
     if not numbers:
         raise MediaMissing(
             f"There is no picture {pattern}.", "The pattern %04d stands for four digits: 0001, 0002 and so on."
@@ -107,7 +98,7 @@ def find_numbered(pattern: Path) -> Pictures:
             f"{counted(len(missing), 'picture is', 'pictures are')} missing in {pattern}: {_said(missing)}, behind "
             f"{name_of(pattern.name, last)}.",
             "Add what is missing, or take what is there with a pattern such as "
-            f"'{pattern.parent / (before + '*' + behind)}'.",
+            f"'{pattern.with_name(_FIELD.sub('*', pattern.name))}'.",
         )
     return Pictures(tuple(pattern.parent / name_of(pattern.name, number) for number in numbers), numbers[0])
 
@@ -163,6 +154,19 @@ def _said(numbers: Sequence[int]) -> str:
             ranges.append([number, number])
     words = [str(low) if low == high else f"{low} to {high}" for low, high in ranges]
     return ", ".join(words[:4]) + (" and more" if len(words) > 4 else "")
+
+
+def _numbered_in(pattern: Path) -> list[tuple[int, str]]:
+    """Names with digits in the place of a pattern's field, however many, and what these say."""
+    field = _FIELD.search(pattern.name)
+    assert field is not None
+    before, behind = pattern.name[: field.start()], pattern.name[field.end() :]
+    found = []
+    for name in _names_in(pattern.parent):
+        middle = name[len(before) : len(name) - len(behind)]  # an ending is always behind it
+        if name.startswith(before) and name.endswith(behind) and middle.isdecimal() and middle.isascii():
+            found.append((int(middle), name))
+    return found
 
 
 def _names_in(folder: Path) -> list[str]:
@@ -258,7 +262,9 @@ def check_sequence_output(index: Path) -> None:
         raise OutputRefused(f"Pictures cannot be written as '{pattern.name}'.", f"End it in {', '.join(WRITTEN)}.")
     known = {name for name, _ in listed(index)} if index.exists() else set()
     try:
-        strange = [path.name for path in find_numbered_or_none(pattern) if path.name not in known]
+        strange = sorted(name for _, name in _numbered_in(pattern) if name not in known)
+    except MediaMissing:  # there is no folder yet
+        strange = []
     except MediaUnreadable as error:
         raise OutputRefused(error.message, error.hint) from error
     if strange:
@@ -267,23 +273,6 @@ def check_sequence_output(index: Path) -> None:
             f"{' and others' if len(strange) > 1 else ''}.",
             "Name another folder, or take them away first.",
         )
-
-
-def find_numbered_or_none(pattern: Path) -> tuple[Path, ...]:
-    """Pictures whose names a pattern gives, whatever is missing between them."""
-    field = _FIELD.search(pattern.name)
-    assert field is not None
-    before, behind = pattern.name[: field.start()], pattern.name[field.end() :]
-    try:
-        names = _names_in(pattern.parent)
-    except MediaMissing:
-        return ()
-    found = []
-    for name in names:
-        middle = name[len(before) : len(name) - len(behind)]
-        if name.startswith(before) and name.endswith(behind) and middle.isdecimal() and middle.isascii():
-            found.append(pattern.parent / name)
-    return tuple(sorted(found))
 
 
 def listed(index: Path) -> list[tuple[str, str]]:

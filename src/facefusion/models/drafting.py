@@ -100,9 +100,7 @@ def families() -> dict[str, str]:
     return {spec.family: spec.capability for spec in built_in_models() if spec.family != "embedded"}
 
 
-def draft(
-    path: Path, family: str = "", model_id: str = "", said: Mapping[str, str] | None = None
-) -> Draft:  # fmt: skip
+def draft(path: Path, family: str = "", model_id: str = "", said: Mapping[str, str] | None = None) -> Draft:
     """Make an entry of a graph.
 
     Parameters

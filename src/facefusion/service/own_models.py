@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from facefusion.errors import FaceFusionError, ModelMissing, OutputRefused, RecipeError, SpecError
+from facefusion.errors import FaceFusionError, OutputRefused, RecipeError, SpecError
 from facefusion.imaging.templates import TEMPLATES
 from facefusion.media.files import check_outputs, translate_os_error
 from facefusion.models.catalog import built_in_models, clash_of, entries_in
@@ -162,7 +162,7 @@ def draft_entry(
         raise translate_os_error(error, path) from error
     return ModelDrafted(
         str(path), made.id, made.family, made.capability, made.like, made.guessed, made.left, made.doubts
-    )  # fmt: skip
+    )
 
 
 def check_folder(folder: Path, recipe: Recipe) -> Iterator[ModelChecked]:
@@ -277,7 +277,6 @@ def _family(spec: ModelSpec) -> Finding:
 
 
 def _template(spec: ModelSpec) -> Finding:
-
     template = spec.preprocess.template
     if template and template not in TEMPLATES:
         said = f"There is no template '{template}'. Known are {', '.join(TEMPLATES)}."
@@ -295,21 +294,14 @@ def _files(spec: ModelSpec, recipe: Recipe) -> Finding:
     store = EngineContext(recipe).store
 
     def look() -> Finding:
-        store.verify(spec)
-        unsaid = [file.name for file in spec.files if not file.sha256]
-        if not unsaid:
+        hashes = store.verify(spec)
+        unsaid = next((file.name for file in spec.files if not file.sha256), None)
+        if unsaid is None:
             return Finding("files", "holds", "There, and SHA-256 as the entry says.")
-        here = ", ".join(f"{name} is {store.hash_of(_there(store.find(spec, spec.graph)))}" for name in unsaid[:1])
-        said = f"There; the entry names no SHA-256 ({here}), so it is pinned when it first runs."
+        said = f"There; the entry names no SHA-256 ({unsaid} is {hashes[unsaid]}), so it is pinned when it first runs."
         return Finding("files", "doubtful", said)
 
     return _told("files", look)
-
-
-def _there(path: Path | None) -> Path:
-    if path is None:
-        raise ModelMissing("A file of the model is gone.", "Check the folder again.")
-    return path
 
 
 def _licence(spec: ModelSpec, recipe: Recipe) -> Finding:

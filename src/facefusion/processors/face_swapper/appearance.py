@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facefusion.imaging.texture import TexturePlane, blur, grown, resize, unwrap
+from facefusion.imaging.texture import TexturePlane, blur, grown, resize, smoothstep, unwrap
 from facefusion.models.session import Session
 from facefusion.plugins.protocols import EngineContext, FloatArray, Masker
 from facefusion.plugins.registry import build_engine
@@ -193,8 +193,8 @@ def _with_own(
 ) -> FloatArray:
     """The network's answer with what is the person's own put back, broad light left out."""
     rest = np.asarray(small - whole, dtype=np.float32)
-    odd = _smooth((np.abs(blur(rest, 2.0)).max(axis=-1) - ODD[0]) / (ODD[1] - ODD[0])) * (known > 0.05)
-    foreign = np.maximum(_smooth((0.35 - trust) / 0.2), _smooth((over - 0.2) / 0.3))
+    odd = smoothstep((np.abs(blur(rest, 2.0)).max(axis=-1) - ODD[0]) / (ODD[1] - ODD[0])) * (known > 0.05)
+    foreign = np.maximum(smoothstep((0.35 - trust) / 0.2), smoothstep((over - 0.2) / 0.3))
     doubt = blur(grown(np.maximum(odd, foreign), NEAR_PX), 1.5)
     rest = np.asarray(rest * (known * (1 - doubt))[..., None], dtype=np.float32)
     return np.asarray(whole + rest - blur(rest, OWN_PX), dtype=np.float32)
@@ -221,11 +221,6 @@ def _calmed(whole: FloatArray, skin: FloatArray, fineness: Fineness) -> FloatArr
         both = np.minimum(skin, skin[:, ::-1]) * np.float32(rough * EVENED)
         grey = np.asarray(grey - uneven * both, dtype=np.float32)
     return np.asarray(colour + grey[..., None], dtype=np.float32)
-
-
-def _smooth(values: FloatArray) -> FloatArray:
-    clipped = np.clip(values, 0, 1)
-    return np.asarray(clipped * clipped * (3 - 2 * clipped), dtype=np.float32)
 
 
 def _smoothly(value: float, band: tuple[float, float]) -> float:

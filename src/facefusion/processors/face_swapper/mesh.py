@@ -38,6 +38,7 @@ from facefusion.imaging.texture import (
     resize,
     ring_extended,
     sample_soft,
+    smoothstep,
     unwrap,
     view_reduced,
     view_surface,
@@ -255,7 +256,7 @@ class MeshSwapper:
         """(S, S) alpha: soft inside the oval, open at the eyes and the mouth."""
         edge = SIZE * (0.035 + 0.14 * softness)
         depth = inner_distance(self._polygon(FACE_OVAL), SIZE)
-        cover = _smoothstep((depth - SIZE * 0.012) / edge)
+        cover = smoothstep((depth - SIZE * 0.012) / edge)
         for ring in (LEFT_EYE, RIGHT_EYE, LIPS_INNER):
             hole = inner_distance(self._polygon(ring), SIZE)
             cover *= 1 - blur(np.clip(hole / 1.5, 0, 1).astype(np.float32), 1.2)
@@ -277,7 +278,7 @@ class MeshSwapper:
 
     def _build_skin(self) -> FloatArray:
         """(G, G) how far a cell is plain skin: not eyes, brows, lips or nostrils, not the rim."""
-        skin = _smoothstep((inner_distance(self._polygon(FACE_OVAL), SIZE) - SIZE * 0.02) / (SIZE * 0.05))
+        skin = smoothstep((inner_distance(self._polygon(FACE_OVAL), SIZE) - SIZE * 0.02) / (SIZE * 0.05))
         return resize(np.asarray(skin * self._plain, dtype=np.float32), CELLS)
 
     def _build_rim(self) -> FloatArray:
@@ -291,15 +292,15 @@ class MeshSwapper:
     def _build_inner(self) -> FloatArray:
         """(G, G) 0 at the outline, 1 well inside."""
         depth = inner_distance(self._polygon(FACE_OVAL), SIZE)
-        return resize(_smoothstep((depth - SIZE * 0.02) / (SIZE * 0.16)), CELLS)
+        return resize(smoothstep((depth - SIZE * 0.02) / (SIZE * 0.16)), CELLS)
 
     def _build_upper(self) -> FloatArray:
         """(G, G) where hair may hang in: the forehead above the brows and the temples."""
         rows, columns = np.mgrid[0:CELLS, 0:CELLS].astype(np.float32)
         brows = self._plane.points[[*LEFT_BROW, *RIGHT_BROW], 1].min() / SIZE * CELLS
-        forehead = _smoothstep((brows + 1.5 - rows) / 4)
+        forehead = smoothstep((brows + 1.5 - rows) / 4)
         side = np.abs(columns - (CELLS - 1) / 2) / (CELLS / 2)
-        temple = _smoothstep((side - 0.62) / 0.15) * _smoothstep((0.62 * CELLS - rows) / 6)
+        temple = smoothstep((side - 0.62) / 0.15) * smoothstep((0.62 * CELLS - rows) / 6)
         return np.asarray(np.maximum(forehead, temple), dtype=np.float32)
 
     def prepare(self, sources: Sequence[SourceFace]) -> None:
@@ -335,7 +336,7 @@ class MeshSwapper:
         # Without its own light, and plain (0) where no photo shows anything, and where hair or an earring
         # hangs over the side of the face.
         columns = np.abs(np.arange(CELLS) - (CELLS - 1) / 2) / (CELLS / 2)
-        strange = (1 - trust) * self._rim * _smoothstep((columns - 0.36) / 0.12)
+        strange = (1 - trust) * self._rim * smoothstep((columns - 0.36) / 0.12)
         plain = known * (1 - np.clip(resize(blur(strange.astype(np.float32), 1.0), SIZE) * 2, 0, 1))
         detail = (log_texture - resize(shading, SIZE)) * plain[..., None]
         skin = self._skin * trust * resize(known, CELLS)
@@ -433,7 +434,7 @@ class MeshSwapper:
         mirrored = base[:, ::-1]
         seen_there = quality[:, ::-1]
         # What no photo shows comes from the other half of the face, in the light of this half.
-        lack = _smoothstep((0.42 - np.sqrt(np.clip(weight, 0, 1))) / 0.3) * seen_there**2
+        lack = smoothstep((0.42 - np.sqrt(np.clip(weight, 0, 1))) / 0.3) * seen_there**2
         fill = mirrored + self._light_difference(base, mirrored, quality * seen_there)
         total += fill * (lack * 2)[..., None]
         weight = weight + lack * 2
@@ -485,7 +486,7 @@ class MeshSwapper:
             if k == main:
                 continue
             # Better turned and large enough: it takes over, after its light is matched.
-            better = _smoothstep((quality - qualities[main] - 0.08) / 0.25) * min(1.0, (sizes[k] / sizes[main]) ** 2)
+            better = smoothstep((quality - qualities[main] - 0.08) / 0.25) * min(1.0, (sizes[k] / sizes[main]) ** 2)
             share = (better * 4 * quality**2).astype(np.float32)
             total += (log + self._light_difference(base, log, qualities[main] * quality)) * share[..., None]
             weight = weight + share
@@ -525,7 +526,7 @@ class MeshSwapper:
     def _offsets(self, face: Face) -> FloatArray | None:
         """(478, 3) where the points go from the front, eye distances; None where everything stays."""
         # A profile shows half of the outline, and what the mesh says of the other half is a guess.
-        share = self._shape * float(_smoothstep(np.array((TURNED[1] - abs(face.pose.yaw)) / (TURNED[1] - TURNED[0]))))
+        share = self._shape * float(smoothstep(np.array((TURNED[1] - abs(face.pose.yaw)) / (TURNED[1] - TURNED[0]))))
         share *= _room_beside(face)
         # Tracks that another model of proportions made have others.
         if share <= 0 or face.proportions is None or face.proportions.shape != self._proportions.shape:
@@ -551,7 +552,7 @@ class MeshSwapper:
         view = view_surface(face.mesh, self._plane, height, width)
         # What changes slowly is composed on the reduced picture.
         light = look_up_grid(np.concatenate([shading, keep[..., None], relief[..., None]], axis=-1), view, SIZE)
-        fade = _smoothstep((view.towards - 0.06) / 0.3) * view.inside * np.clip(light[..., 3], 0, 1)
+        fade = smoothstep((view.towards - 0.06) / 0.3) * view.inside * np.clip(light[..., 3], 0, 1)
         gains, offsets = find_line(
             np.ascontiguousarray(light[..., :3]), light[..., 4], prepared.top, None if veil is None else veil.lay_values
         )
@@ -610,7 +611,7 @@ class MeshSwapper:
             np.minimum(at[..., 0], width - 1 - at[..., 0]), np.minimum(at[..., 1], height - 1 - at[..., 1])
         )
         inside = np.clip(to_border / max(4 * cell, 1.0), 0, 1)
-        weight = (self._skin * _smoothstep((seen - 0.12) / 0.4) * inside).astype(np.float32)
+        weight = (self._skin * smoothstep((seen - 0.12) / 0.4) * inside).astype(np.float32)
         if face.covers:  # the light of somebody who stands before it is not its own
             beside = beside_heads(face.covers, height, width)
             x, y = (np.clip(np.rint(at[..., k]), 0, limit - 1).astype(int) for k, limit in ((0, width), (1, height)))
@@ -621,21 +622,21 @@ class MeshSwapper:
         if self._inner is not None:
             change = change + (blur(change, self._broadness) - change) * self._inner[..., None]
         # Hair over the forehead: darker than the light explains, and away from the brows.
-        is_dark = _smoothstep(((shading - log).mean(axis=-1) - 0.35) / 0.4)
+        is_dark = smoothstep(((shading - log).mean(axis=-1) - 0.35) / 0.4)
         hair = (1 - trust) * is_dark * self._upper * (seen > 0.15)
         keep = 1 - np.clip(blur(hair.astype(np.float32), 0.9) * 1.5, 0, 1)
         ratio = (_contrast(log - shading, weight * trust) + 0.02) / (source.contrast + 0.02)
         strength = 1 + (float(np.clip(ratio, 0.5, 1.15)) - 1) * 0.7 * self._light
         # What is lifted out of the dark is noise, and what is burnt out is flat.
-        faint = _smoothstep((change.mean(axis=-1) - FAINT[0]) / (FAINT[1] - FAINT[0]))
-        burnt = _smoothstep((shading.mean(axis=-1) - BURNT[0]) / (BURNT[1] - BURNT[0]))
+        faint = smoothstep((change.mean(axis=-1) - FAINT[0]) / (FAINT[1] - FAINT[0]))
+        burnt = smoothstep((shading.mean(axis=-1) - BURNT[0]) / (BURNT[1] - BURNT[0]))
         relief = strength * (1 - (1 - LEAST_RELIEF) * np.maximum(faint, burnt))
         # An old film has no colour, and neither has a face in it. A source in light of one colour holds little of
         # the others, and lifting them shows what its compression left of them.
         colourfulness = _colourfulness(colour, weight)
         cast = np.abs(change - change.mean(axis=-1, keepdims=True)).max(axis=-1)
         mean_cast = float((cast * weight).sum()) / (float(weight.sum()) + 1e-6)
-        tint = colourfulness * (1 - (1 - LEAST_TINT) * float(_smoothstep(np.array((mean_cast - CAST[0]) / CAST[1]))))
+        tint = colourfulness * (1 - (1 - LEAST_TINT) * float(smoothstep(np.array((mean_cast - CAST[0]) / CAST[1]))))
         lit = source.shading + change
         share = self._light if self._inner is None else 0.0
         if share > 0:
@@ -675,7 +676,7 @@ def _choose_level(density: float, count: int) -> tuple[int, float]:
     number = int(np.clip(np.floor(octaves), 0, count - 1))
     # The band lies around the middle between two levels, where the one is as good as the other.
     share = (octaves - number - (1 - LEVEL_BAND)) / LEVEL_BAND
-    return (number, float(_smoothstep(np.array(share)))) if number < count - 1 else (number, 0.0)
+    return (number, float(smoothstep(np.array(share)))) if number < count - 1 else (number, 0.0)
 
 
 def _reduction(step: int) -> FloatArray:
@@ -746,7 +747,7 @@ def _colourfulness(colour: Pixels, weight: FloatArray) -> float:
     spread = values.max(axis=-1) - values.min(axis=-1)
     saturation = spread / (values.mean(axis=-1) + 8)
     mean = float((saturation * weight).sum()) / (float(weight.sum()) + 1e-6)
-    return float(_smoothstep(np.array((mean - 0.02) / 0.06)))
+    return float(smoothstep(np.array((mean - 0.02) / 0.06)))
 
 
 def _mean(values: FloatArray, weight: FloatArray) -> float:
@@ -771,11 +772,6 @@ def _room_beside(face: Face) -> float:
         gap = (np.abs((low + high) - (begin + end)) / 2 - reach) / np.maximum(high - low, 1.0)
         room = min(room, float(np.clip(gap.max() / FREE, 0, 1)))
     return room
-
-
-def _smoothstep(values: npt.NDArray[np.floating]) -> FloatArray:
-    clipped = np.clip(values, 0, 1)
-    return np.asarray(clipped * clipped * (3 - 2 * clipped), dtype=np.float32)
 
 
 def find_models(context: EngineContext) -> list[str]:
