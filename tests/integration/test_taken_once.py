@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -30,6 +31,8 @@ def completions(monkeypatch):
         return complete(self, *given)
 
     monkeypatch.setattr(Completer, "complete", counted)
+    # What tests before in this process still hold is theirs.
+    monkeypatch.setattr(mesh, "_completed", weakref.WeakKeyDictionary())
     return calls
 
 
