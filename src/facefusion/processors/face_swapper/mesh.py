@@ -63,7 +63,9 @@ from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
 from facefusion.types.face import Face, Pose
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import (
+    CHIN,
     FACE_OVAL,
+    FOREHEAD,
     LEFT_BROW,
     LEFT_EYE,
     LIPS_INNER,
@@ -98,10 +100,10 @@ RAISED = (0.09, 0.02)
 """How much higher, and how much further aside, than the mesh says a brow may be, over the side of the texture."""
 FACE = (0.7, 0.95)
 """Mask from which what is dark above a brow is the brow more and more, and from which it is nothing else."""
-OPENED = (0.08, 0.16)
+OPENED = (0.02, 0.05)
 """Gap between the lips over their length up to which nothing is seen between them, and from which everything is."""
-TOUCHING = 0.3
-"""Share of the gap that is left between lips that touch."""
+LINE_PX = 1.3
+"""Breadth of the line between lips that touch: a narrower one is drawn as dots."""
 BETWEEN_LIPS = -0.8
 """Logarithm of light, at most, of what is drawn between lips that are closed."""
 MAX_TONE_ERROR, LEAST_SKIN = 0.4, 24.0
@@ -600,7 +602,7 @@ class MeshSwapper:
         shading, keep, relief, colourfulness, tint = self._measure_light(clear, there, prepared, mask)
         openness = _openness(face.mesh)
         density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(face.mesh[:, 1])), 1.0)
-        view = view_surface(_with_lips_closed(face.mesh, openness), self._plane, height, width)
+        view = view_surface(_with_line(face.mesh, openness), self._plane, height, width)
         # What changes slowly is composed on the reduced picture.
         light = look_up_grid(np.concatenate([shading, keep[..., None], relief[..., None]], axis=-1), view, SIZE)
         fade = smoothstep((view.towards - 0.06) / 0.3) * view.inside * np.clip(light[..., 3], 0, 1)
@@ -732,16 +734,21 @@ def _openness(mesh: FloatArray) -> float:
     return float(smoothstep(np.array((gap / max(length, 1e-6) - OPENED[0]) / (OPENED[1] - OPENED[0]))))
 
 
-def _with_lips_closed(mesh: FloatArray, openness: float) -> FloatArray:
-    """A mesh whose lips touch where hardly anything is seen between them: meshes keep them a little apart."""
+def _with_line(mesh: FloatArray, openness: float) -> FloatArray:
+    """A mesh whose lips leave a line as broad as it can be drawn where hardly anything is seen between them."""
     if openness >= 1:
         return mesh
     upper, lower = list(LIPS_INNER[1:10]), list(LIPS_INNER[:10:-1])
-    middle = (mesh[upper] + mesh[lower]) / 2
-    share = np.float32(TOUCHING + (1 - TOUCHING) * openness)
+    across = mesh[lower] - mesh[upper]
+    gap = np.maximum(np.linalg.norm(across[:, :2], axis=1, keepdims=True), np.float32(1e-3))
+    middle, down = (mesh[upper] + mesh[lower]) / 2, mesh[CHIN, :2] - mesh[FOREHEAD, :2]
+    # Lips that lie on each other, or have crossed, still have an upper side.
+    down = np.broadcast_to(down / max(float(np.linalg.norm(down)), 1e-6), (*gap.shape[:1], 2))
+    line = np.zeros_like(across)
+    line[:, :2] = down * LINE_PX
+    drawn = across + (line - across) * np.float32(1 - openness) * np.minimum(LINE_PX / gap, 1)
     closed = mesh.copy()
-    for side in (upper, lower):
-        closed[side] = middle + (mesh[side] - middle) * share
+    closed[upper], closed[lower] = middle - drawn / 2, middle + drawn / 2
     return closed
 
 
