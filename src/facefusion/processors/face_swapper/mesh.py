@@ -332,7 +332,8 @@ class MeshSwapper:
         up, aside = (int(SIZE * share) for share in RAISED)
         kernel = np.zeros((2 * up + 1, 2 * aside + 1), dtype=np.uint8)
         kernel[up:] = 1  # from below
-        return np.clip(resize(blur(cv2.dilate(brows, kernel), SIZE * 0.012), CELLS) * 1.2, 0, 1)
+        raised = np.asarray(cv2.dilate(brows, kernel), dtype=np.float32)
+        return np.clip(resize(blur(raised, SIZE * 0.012), CELLS) * 1.2, 0, 1)
 
     def _build_inner(self) -> FloatArray:
         """(G, G) 0 at the outline, 1 well inside."""
@@ -362,7 +363,7 @@ class MeshSwapper:
         # Lips that touch leave a dark line, whatever a source or a network shows there.
         mouth = self._mouth[..., None]
         detail = np.minimum(detail, detail + (BETWEEN_LIPS - detail) * mouth)
-        whole = np.maximum(alpha, alpha + (1 - alpha) * self._mouth)
+        whole = np.minimum(alpha + self._mouth, 1)
         levels, covers, filled = ([one.astype(np.float32)] for one in (detail, alpha, whole))
         while levels[-1].shape[0] > 64:
             for pyramid in (levels, covers, filled):
