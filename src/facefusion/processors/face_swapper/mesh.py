@@ -333,7 +333,7 @@ class MeshSwapper:
         kernel = np.zeros((2 * up + 1, 2 * aside + 1), dtype=np.uint8)
         kernel[up:] = 1  # from below
         raised = np.asarray(cv2.dilate(brows, kernel), dtype=np.float32)
-        return np.clip(resize(blur(raised, SIZE * 0.012), CELLS) * 1.2, 0, 1)
+        return np.asarray(np.clip(resize(blur(raised, SIZE * 0.012), CELLS) * 1.2, 0, 1), dtype=np.float32)
 
     def _build_inner(self) -> FloatArray:
         """(G, G) 0 at the outline, 1 well inside."""
