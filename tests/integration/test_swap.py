@@ -30,7 +30,7 @@ from facefusion.testing.fakes import PaintProcessor, make_mesh
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Face, Pose
 from facefusion.types.frame import Frame
-from facefusion.types.topology import FACE_OVAL, LEFT_EYE, RIGHT_EYE
+from facefusion.types.topology import FACE_OVAL, LEFT_BROW, LEFT_EYE, LIPS_INNER, RIGHT_EYE
 from facefusion.types.track import Tracks
 
 
@@ -440,3 +440,73 @@ def test_no_outline_is_moved_further_than_the_limit(source):
     far[:3] = 40
     offsets = swapper._offsets(replace(source.face, proportions=far))
     assert np.linalg.norm(offsets[list(FACE_OVAL)], axis=1).max() == pytest.approx(MAX_MOVE, rel=1e-3)
+
+
+def with_gap(face: Face, gap: float) -> Face:
+    """The same face with its inner lips so far apart."""
+    mesh = face.mesh.copy()
+    upper, lower = list(LIPS_INNER[1:10]), list(LIPS_INNER[:10:-1])
+    middle = (mesh[upper] + mesh[lower]) / 2
+    apart = np.array([0, gap / 2, 0], np.float32) * np.sin(np.linspace(0.1, 0.9, 9) * np.pi)[:, None]
+    mesh[upper], mesh[lower] = middle - apart, middle + apart
+    return replace(face, mesh=mesh.astype(np.float32))
+
+
+def drawn_mouth(source: SourceFace, target: SourceFace, gap: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Layer, alpha, and (N, 2) places along the middle between the lips of a target whose mouth is bright green."""
+    face = with_gap(target.face, gap)
+    pixels = target.pixels.copy()
+    cv2.fillPoly(pixels, [np.rint(face.mesh[list(LIPS_INNER), :2]).astype(np.int32)], (0, 255, 0))
+    swapper = MeshSwapper()
+    swapper.prepare([source])
+    crop = cut_native(pixels, face)
+    (result,) = swapper.process([crop])
+    points = crop.face.mesh[:, :2]
+    middle = (points[list(LIPS_INNER[1:10])] + points[list(LIPS_INNER[:10:-1])]) / 2
+    along = np.arange(np.ceil(middle[1, 0]), middle[-2, 0])
+    return result.pixels, result.alpha, np.stack([along, np.interp(along, middle[:, 0], middle[:, 1])], axis=1)
+
+
+@pytest.mark.parametrize("gap", [-1.0, 0.0, 0.4, 1.0])
+def test_lips_that_touch_leave_one_dark_line_without_gaps(source, target, gap):
+    pixels, alpha, along = drawn_mouth(source, target, gap)
+    light = pixels.astype(np.float32).mean(axis=-1)
+    for x, y in along.astype(int):
+        column = light[y - 12 : y + 13, x]
+        assert column[10:15].min() < 0.8 * min(column[:6].max(), column[-6:].max()), (x, y)
+        assert alpha[y - 3 : y + 4, x].min() > 0.9
+
+
+def test_a_mouth_that_is_open_shows_what_is_in_it(source, target):
+    _, alpha, along = drawn_mouth(source, target, 14.0)
+    x, y = along[len(along) // 2].astype(int)
+    assert alpha[y - 3 : y + 4, x].max() < 0.1
+
+
+class _Says:
+    """Stands for masks of models: everything is face, or nothing."""
+
+    def __init__(self, value: float) -> None:
+        self._value = value
+
+    def mask(self, pixels: np.ndarray, seen: np.ndarray, face: Face) -> np.ndarray:
+        return np.full(pixels.shape[:2], self._value, np.float32)
+
+
+def test_a_brow_that_is_raised_further_than_its_mesh_is_no_hair_where_masks_say_face(source, target):
+    points = target.face.mesh[list(LEFT_BROW), :2].copy()
+    points[:, 1] -= 0.05 * np.ptp(target.face.mesh[:, 1])
+    pixels = target.pixels.copy()
+    cv2.fillPoly(pixels, [np.rint(points).astype(np.int32)], (38, 26, 20))
+    crop = cut_native(pixels, target.face)
+    band = np.zeros(crop.pixels.shape[:2], np.uint8)
+    moved = points + (crop.face.mesh[LEFT_BROW[0], :2] - target.face.mesh[LEFT_BROW[0], :2])
+    cv2.fillPoly(band, [np.rint(moved).astype(np.int32)], 1)
+    shown = {}
+    for name, masks in (("alone", None), ("face", _Says(1.0))):
+        swapper = MeshSwapper(masks=masks)
+        swapper.prepare([source])
+        (result,) = swapper.process([crop])
+        shown[name] = float(result.alpha[band > 0].mean())
+    assert shown["alone"] < 0.8, "it is dark and above the brows, as hair is"
+    assert shown["face"] > 0.95

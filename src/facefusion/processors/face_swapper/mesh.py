@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -62,7 +63,9 @@ from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
 from facefusion.types.face import Face, Pose
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import (
+    CHIN,
     FACE_OVAL,
+    FOREHEAD,
     LEFT_BROW,
     LEFT_EYE,
     LIPS_INNER,
@@ -93,6 +96,16 @@ LEAST_TINT = 0.5
 """Share of them that is always shown."""
 GAMMA = 0.42
 """Linear light to what an eye sees, near enough."""
+RAISED = (0.09, 0.02)
+"""How much higher, and how much further aside, than the mesh says a brow may be, over the side of the texture."""
+FACE = (0.7, 0.95)
+"""Mask from which what is dark above a brow is the brow more and more, and from which it is nothing else."""
+OPENED = (0.02, 0.05)
+"""Gap between the lips over their length up to which nothing is seen between them, and from which everything is."""
+LINE_PX = 1.3
+"""Breadth of the line between lips that touch: a narrower one is drawn as dots."""
+BETWEEN_LIPS = -0.8
+"""Logarithm of light, at most, of what is drawn between lips that are closed."""
 MAX_TONE_ERROR, LEAST_SKIN = 0.4, 24.0
 """Largest correction of tone, natural logarithm, and cells of skin without which there is none."""
 LEVEL_BAND = 0.35
@@ -142,6 +155,8 @@ class _Prepared:
         Standard deviation of the blur of its main photo over the height of the face.
     coarse
         (G, G, 3) the finest level by cells of the grid.
+    closed
+        Of every level, where its alpha is another one when the lips are closed, and that one.
     """
 
     tones: tuple[Pixels, ...]
@@ -150,6 +165,20 @@ class _Prepared:
     contrast: float
     blur: float
     coarse: FloatArray
+    closed: tuple[tuple[slice, slice, Pixels], ...]
+
+    def levels(self, number: int, openness: float) -> tuple[Pixels, ...]:
+        """Two levels of the texture, as they are drawn when the mouth is so far open, 0 to 1."""
+        found = self.tones[number : number + 2]
+        if openness >= 1:
+            return found
+        drawn = []
+        for tones, (rows, columns, closed) in zip(found, self.closed[number : number + 2], strict=True):
+            own = tones.copy()
+            alpha = own[rows, columns, 3]
+            alpha[:] = cv2.addWeighted(np.ascontiguousarray(alpha), openness, closed, 1 - openness, 0)
+            drawn.append(own)
+        return tuple(drawn)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -243,10 +272,12 @@ class MeshSwapper:
         elif fusion is None:
             self.crop_shape = None
         self._cover = _once(f"cover {softness}", lambda: self._build_cover(softness))
+        self._mouth = _once("mouth", lambda: self._hole(LIPS_INNER))
         self._plain = _once("plain", self._build_plain)
         self._skin = _once("skin", self._build_skin)
         self._upper = _once("upper", self._build_upper)
         self._rim = _once("rim", self._build_rim)
+        self._raised = _once("raised", self._build_raised)
         self._prepared: _Prepared | None = None
 
     def _polygon(self, ring: Sequence[int]) -> FloatArray:
@@ -258,9 +289,13 @@ class MeshSwapper:
         depth = inner_distance(self._polygon(FACE_OVAL), SIZE)
         cover = smoothstep((depth - SIZE * 0.012) / edge)
         for ring in (LEFT_EYE, RIGHT_EYE, LIPS_INNER):
-            hole = inner_distance(self._polygon(ring), SIZE)
-            cover *= 1 - blur(np.clip(hole / 1.5, 0, 1).astype(np.float32), 1.2)
+            cover *= 1 - self._hole(ring)
         return np.asarray(cover, dtype=np.float32)
+
+    def _hole(self, ring: Sequence[int]) -> FloatArray:
+        """(S, S) 1 within a ring, with a soft edge."""
+        inside = np.clip(inner_distance(self._polygon(ring), SIZE) / 1.5, 0, 1).astype(np.float32)
+        return np.asarray(blur(inside, 1.2), dtype=np.float32)
 
     def _build_plain(self) -> FloatArray:
         """(S, S) how far a place has neither eyes, brows nor lips."""
@@ -289,6 +324,17 @@ class MeshSwapper:
             rim *= 1 - np.clip(resize(blur(inside, SIZE * 0.025), CELLS) * 4, 0, 1)
         return rim
 
+    def _build_raised(self) -> FloatArray:
+        """(G, G) where brows are that the mesh does not raise as far as they are."""
+        brows = np.zeros((SIZE, SIZE), dtype=np.float32)
+        for ring in (LEFT_BROW, RIGHT_BROW):
+            brows = np.maximum(brows, inner_distance(self._polygon(ring), SIZE) > 0)
+        up, aside = (int(SIZE * share) for share in RAISED)
+        kernel = np.zeros((2 * up + 1, 2 * aside + 1), dtype=np.uint8)
+        kernel[up:] = 1  # from below
+        raised = np.asarray(cv2.dilate(brows, kernel), dtype=np.float32)
+        return np.asarray(np.clip(resize(blur(raised, SIZE * 0.012), CELLS) * 1.2, 0, 1), dtype=np.float32)
+
     def _build_inner(self) -> FloatArray:
         """(G, G) 0 at the outline, 1 well inside."""
         depth = inner_distance(self._polygon(FACE_OVAL), SIZE)
@@ -314,15 +360,21 @@ class MeshSwapper:
         else:
             taken = self._completed(sources, cleared, self._completer)
         detail, alpha, shading, main = taken.detail, taken.alpha, taken.shading, taken.main
-        levels, covers = [detail.astype(np.float32)], [alpha.astype(np.float32)]
+        # Lips that touch leave a dark line, whatever a source or a network shows there.
+        mouth = self._mouth[..., None]
+        detail = np.minimum(detail, detail + (BETWEEN_LIPS - detail) * mouth)
+        whole = np.minimum(alpha + self._mouth, 1)
+        levels, covers, filled = ([one.astype(np.float32)] for one in (detail, alpha, whole))
         while levels[-1].shape[0] > 64:
-            levels.append(halved(levels[-1]))
-            covers.append(halved(covers[-1]))
+            for pyramid in (levels, covers, filled):
+                pyramid.append(halved(pyramid[-1]))
         top = brightest(detail, alpha)
         tones = tuple(to_tones(level, cover, top) for level, cover in zip(levels, covers, strict=True))
         finish = measure_finish(main.pixels, main.face.mesh)
         source_blur = 0.0 if finish is None else finish[0] / max(float(np.ptp(main.face.mesh[:, 1])), 1.0)
-        self._prepared = _Prepared(tones, top, shading, taken.contrast, source_blur, resize(levels[0], CELLS))
+        closed = tuple(_difference(cover, other) for cover, other in zip(covers, filled, strict=True))
+        coarse = resize(levels[0], CELLS)
+        self._prepared = _Prepared(tones, top, shading, taken.contrast, source_blur, coarse, closed)
 
     def _take(self, sources: Sequence[SourceFace]) -> _Taken:
         """The sources' texture as it is; each part from the photo that shows it best, or from the other half."""
@@ -547,9 +599,11 @@ class MeshSwapper:
         there = move_face(face, seen_from_crop)
         veil = find_veil(seen, there.mesh, face.black) if self._has_veil else None
         clear = seen if veil is None else veil.lift(seen)
-        shading, keep, relief, colourfulness, tint = self._measure_light(clear, there, prepared)
+        mask = None if self._masks is None else self._masks.mask(seen, seen, there)
+        shading, keep, relief, colourfulness, tint = self._measure_light(clear, there, prepared, mask)
+        openness = _openness(face.mesh)
         density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(face.mesh[:, 1])), 1.0)
-        view = view_surface(face.mesh, self._plane, height, width)
+        view = view_surface(_with_line(face.mesh, openness), self._plane, height, width)
         # What changes slowly is composed on the reduced picture.
         light = look_up_grid(np.concatenate([shading, keep[..., None], relief[..., None]], axis=-1), view, SIZE)
         fade = smoothstep((view.towards - 0.06) / 0.3) * view.inside * np.clip(light[..., 3], 0, 1)
@@ -561,7 +615,7 @@ class MeshSwapper:
             # One texture pixel per picture pixel: finer levels would alias, coarser ones blur. A face that grows or
             # shrinks passes from level to level without a jump.
             number, further = _choose_level(density, len(prepared.tones))
-            levels = prepared.tones[number : number + 2]
+            levels = prepared.levels(number, openness)
             return Lit(levels, further, prepared.top, tint, gains, offsets, fade)
 
         if self._fusion is not None:
@@ -571,8 +625,7 @@ class MeshSwapper:
             gains, offsets, fade = gains * more, offsets * more + added, fade * kept
         over, alpha = draw(lit(density), view, SIZE)
         over = self._soften(over, face, prepared)
-        if self._masks is not None:
-            mask = self._masks.mask(seen, seen, there)
+        if mask is not None:
             alpha = np.minimum(alpha, warp(mask, invert(seen_from_crop), width, height, is_border_black=False))
         return over, np.asarray(alpha, dtype=np.float32)
 
@@ -588,9 +641,18 @@ class MeshSwapper:
         return soften(over, min(missing, MAX_BLUR * height))
 
     def _measure_light(
-        self, pixels: Pixels, face: Face, source: _Prepared
+        self, pixels: Pixels, face: Face, source: _Prepared, mask: FloatArray | None
     ) -> tuple[FloatArray, FloatArray, FloatArray, float, float]:
         """The target's light on the face.
+
+        Parameters
+        ----------
+        pixels, face
+            (H, W, 3) uint8 RGB, and the face in it.
+        source
+            What is drawn.
+        mask
+            (H, W) what models say is face, or None.
 
         Returns
         -------
@@ -624,6 +686,10 @@ class MeshSwapper:
         # Hair over the forehead: darker than the light explains, and away from the brows.
         is_dark = smoothstep(((shading - log).mean(axis=-1) - 0.35) / 0.4)
         hair = (1 - trust) * is_dark * self._upper * (seen > 0.15)
+        if mask is not None:  # a raised brow is as dark as hair, and no hair
+            x, y = (np.ascontiguousarray(at[..., k], dtype=np.float32) for k in (0, 1))
+            is_face = smoothstep((cv2.remap(mask, x, y, cv2.INTER_LINEAR) - FACE[0]) / (FACE[1] - FACE[0]))
+            hair = hair * (1 - self._raised * is_face)
         keep = 1 - np.clip(blur(hair.astype(np.float32), 0.9) * 1.5, 0, 1)
         ratio = (_contrast(log - shading, weight * trust) + 0.02) / (source.contrast + 0.02)
         strength = 1 + (float(np.clip(ratio, 0.5, 1.15)) - 1) * 0.7 * self._light
@@ -660,6 +726,38 @@ def _proportions(faces: Sequence[Face]) -> FloatArray:
     meshes = np.stack([face.mesh for face in faces])
     yaws = np.array([face.pose.yaw for face in faces], dtype=np.float32)
     return load_face_shape().proportions(*shape_of(meshes, yaws))
+
+
+def _openness(mesh: FloatArray) -> float:
+    """How much is seen between the lips, 0 to 1."""
+    left, above, right, below = (mesh[LIPS_INNER[k]] for k in (0, 5, 10, 15))
+    gap, length = float(np.linalg.norm(above - below)), float(np.linalg.norm(left - right))
+    return float(smoothstep(np.array((gap / max(length, 1e-6) - OPENED[0]) / (OPENED[1] - OPENED[0]))))
+
+
+def _with_line(mesh: FloatArray, openness: float) -> FloatArray:
+    """A mesh whose lips leave a line as broad as it can be drawn where hardly anything is seen between them."""
+    if openness >= 1:
+        return mesh
+    upper, lower = list(LIPS_INNER[1:10]), list(LIPS_INNER[:10:-1])
+    across = mesh[lower] - mesh[upper]
+    gap = np.maximum(np.linalg.norm(across[:, :2], axis=1, keepdims=True), np.float32(1e-3))
+    middle, down = (mesh[upper] + mesh[lower]) / 2, mesh[CHIN, :2] - mesh[FOREHEAD, :2]
+    # Lips that lie on each other, or have crossed, still have an upper side.
+    down = np.broadcast_to(down / max(float(np.linalg.norm(down)), 1e-6), (*gap.shape[:1], 2))
+    line = np.zeros_like(across)
+    line[:, :2] = down * LINE_PX
+    drawn = across + (line - across) * np.float32(1 - openness) * np.minimum(LINE_PX / gap, 1)
+    closed = mesh.copy()
+    closed[upper], closed[lower] = middle - drawn / 2, middle + drawn / 2
+    return closed
+
+
+def _difference(cover: FloatArray, other: FloatArray) -> tuple[slice, slice, Pixels]:
+    """Where two alphas differ, and the other there as bytes."""
+    rows, columns = (np.flatnonzero((np.abs(other - cover) > 1 / 255).any(axis=axis)) for axis in (1, 0))
+    down, across = (slice(int(k[0]), int(k[-1]) + 1) if len(k) else slice(0, 1) for k in (rows, columns))
+    return down, across, np.rint(other[down, across] * 255).astype(np.uint8)
 
 
 def _choose_level(density: float, count: int) -> tuple[int, float]:
