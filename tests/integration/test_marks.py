@@ -21,7 +21,7 @@ from facefusion.jobs.once import run
 from facefusion.jobs.prepare import mark_of, prepare
 from facefusion.media.reader import ClipReader
 from facefusion.pipeline.marks import find_in_frames, find_mark
-from facefusion.policy.mark import site_id
+from facefusion.policy.mark import MarkId, site_id
 from facefusion.policy.site import SitePolicy
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.testing.fakes import sample_path
@@ -29,6 +29,8 @@ from facefusion.testing.provenance import content_of
 from facefusion.types.frame import Frame
 
 MARKED = SitePolicy(is_marked=True)
+FAINT_CRF = 37
+"""What a clip of half the size is coded with, so that little of the mark is left."""
 
 
 def call(*words: object) -> int:
@@ -113,6 +115,20 @@ def test_the_mark_outlives_what_happens_to_clips(clip, kind):
     found = find_in_frames(encoded(pictures, 23))
     assert found is not None
     assert found.id == find_mark(clip).id
+
+
+def test_a_job_that_is_known_is_told_by_a_copy_in_which_nobody_else_could_read_the_mark(clip):
+    pictures = [frame.pixels for frame in ClipReader(clip)]
+    height, width = pictures[0].shape[:2]
+    small = [cv2.resize(pixels, (width // 2, height // 2), interpolation=cv2.INTER_AREA) for pixels in pictures]
+    faint = encoded(small, FAINT_CRF)
+    others = [MarkId(site_id(), number) for number in range(1, 1000)]
+    mark = find_mark(clip).id
+    assert find_in_frames(faint) is None
+    assert find_in_frames(faint, others) is None
+    found = find_in_frames(faint, [*others, mark])
+    assert found is not None
+    assert found.id == mark
 
 
 def test_a_changed_photo_is_marked(tmp_path):

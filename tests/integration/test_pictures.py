@@ -33,6 +33,7 @@ from facefusion.errors import (
     Stopped,
     UnknownOption,
 )
+from facefusion.jobs import once
 from facefusion.jobs.work import Worker
 from facefusion.media.reader import ClipReader
 from facefusion.models import catalog, session
@@ -74,14 +75,16 @@ def png(pixels):
 # What comes out
 
 
-def test_an_array_becomes_the_very_pixels_of_a_job_on_the_same_photo(swapped, picture, tmp_path):
+def test_an_array_becomes_the_very_pixels_of_a_job_on_the_same_photo_but_for_the_mark(swapped, picture, tmp_path):
     (tmp_path / "target.png").write_bytes(png(picture))
-    run(
-        build_recipe(
-            {"source_paths": SOURCE, "target_path": tmp_path / "target.png", "output_path": tmp_path / "out.png"}
-        )
-    )
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), swapped)
+    values = {"source_paths": SOURCE, "target_path": tmp_path / "target.png"}
+    plain = SitePolicy(is_marked=False)
+    once.run(build_recipe({**values, "output_path": tmp_path / "out.png"}), policy=plain)
+    bare = np.asarray(Image.open(tmp_path / "out.png"))
+    assert np.array_equal(bare, Changer({"source_paths": SOURCE}, plain).change(picture).pixels)
+    run(build_recipe({**values, "output_path": tmp_path / "marked.png"}))
+    for marked in (np.asarray(Image.open(tmp_path / "marked.png")), swapped):
+        assert 0 < np.abs(marked.astype(int) - bare).max() <= 8
     assert swapped.dtype == np.uint8
     assert not np.array_equal(swapped, picture)
 

@@ -13,11 +13,13 @@ import pytest
 
 from facefusion.imaging.mark import HIGH, Searcher, Shaper, brightness, halves, mean_square
 from facefusion.pipeline.marks import find_in_frames
-from facefusion.policy.mark import BIT_COUNT, SIGN_COUNT, MarkId, decode, job_part, least_cosine, site_id
+from facefusion.policy.mark import BIT_COUNT, SIGN_COUNT, Known, MarkId, decode, job_part, least_cosine, site_id
 from facefusion.render.mark import Marker
 from facefusion.types.frame import Frame, RenderedFrame
 
 MARK = MarkId(0xABCDEF, 0x123456789A)
+SIDE_OF_PART = 720
+"""Of smaller pictures a part with as much detail as these have often says too little."""
 
 
 def picture(seed: int = 1, side: int = 400) -> np.ndarray:
@@ -75,6 +77,35 @@ def test_noise_stays_as_far_below_the_bound_as_the_bound_says():
     typical = math.sqrt(1 - 2 ** (-2 * (BIT_COUNT - 1) / (SIGN_COUNT - 1)))  # one word in 2^64 is as near
     assert np.mean(cosines) < typical + 0.02
     assert max(cosines) < least_cosine()
+
+
+def test_a_known_id_is_told_where_it_is_too_faint_to_be_read_and_a_stranger_is_not():
+    rng = np.random.default_rng(11)
+    site = 0x5EED
+    jobs = [MarkId(site, int(rng.integers(2**40))) for _ in range(300)]
+    known = Known(jobs[:200])
+    assert known.least < 0.8 * least_cosine()
+    for number, mark in enumerate(jobs):
+        noise = rng.normal(0, 1, SIGN_COUNT)
+        noise -= mark.signs * (noise @ mark.signs) / SIGN_COUNT
+        faint = (mark.signs * 0.55 + noise / noise.std() * math.sqrt(1 - 0.55**2)).astype(np.float32)
+        assert decode(faint).cosine < least_cosine() or decode(faint).id != mark
+        found = known.nearest(faint * 7)
+        if number < 200:
+            assert found is not None
+            assert found.id == mark
+            assert math.isclose(found.cosine, 0.55, abs_tol=0.01)
+        else:
+            assert found is None, "it was set by another job of the same site"
+    assert Known([]).nearest(jobs[0].signs) is None
+    assert all(known.nearest(rng.normal(0, 1, SIGN_COUNT).astype(np.float32)) is None for _ in range(500))
+
+
+def test_ids_of_one_site_are_as_far_apart_as_any():
+    signs = np.stack([MarkId(0xABCDEF, number).signs for number in range(400)])
+    cosines = (signs @ signs.T / SIGN_COUNT)[np.triu_indices(400, 1)]
+    assert abs(cosines.mean()) < 0.005
+    assert math.isclose(cosines.std(), 1 / math.sqrt(SIGN_COUNT), rel_tol=0.05)
 
 
 def test_ids_are_read_back_from_text_and_are_refused_where_they_do_not_fit():
@@ -137,8 +168,8 @@ def test_where_all_is_flat_the_mark_is_stronger_than_where_codecs_would_drop_it_
 
 @pytest.mark.parametrize(("width", "height"), [(1.0, 1.0), (0.5, 0.5), (1.7, 1.7)])
 def test_the_mark_is_found_in_a_picture_of_another_size_of_which_a_part_is_left(width, height):
-    after, _ = marked()
-    size = round(400 * width), round(400 * height)
+    after, _ = marked(side=SIDE_OF_PART)
+    size = round(SIDE_OF_PART * width), round(SIDE_OF_PART * height)
     scaled = cv2.resize(after, size, interpolation=cv2.INTER_AREA if width < 1 else cv2.INTER_CUBIC)
     cut = scaled[size[1] * 13 // 100 : size[1] * 90 // 100, size[0] * 7 // 100 : size[0] * 84 // 100]
     found = find_in_frames(frames_of(cut))

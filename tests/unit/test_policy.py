@@ -496,7 +496,7 @@ def test_a_policy_of_a_site_that_cannot_be_read_stops_everything(places, tmp_pat
 def test_a_policy_is_told_without_where_it_is():
     site = policy_of(PolicySettings(consent_mode="require", consent_ledger=Path("/secret/l"), blocklist_key="abc"))
     assert site.as_dict() == {
-        "consent": "require", "consent_of": "everyone", "blocklist": False, "content": "off", "watermark": "off",
+        "consent": "require", "consent_of": "everyone", "blocklist": False, "content": "off", "watermark": "on",
     }  # fmt: skip
     assert "abc" not in repr(site)
 

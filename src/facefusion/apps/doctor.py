@@ -56,6 +56,8 @@ def _text(health: Health) -> str:
         lines.append(f"  {name:<12}{'available' if is_there else 'not in this PyAV'}")
     lines += ["", "signing of outputs", *(f"  {line}" for line in _signing(health.signing))]
     lines += ["", "policy", *(f"  {name:<12}{_said(value)}" for name, value in health.policy.items())]
+    if health.policy.get("watermark") == "off":
+        lines.append("  WARNING: frames are not marked (watermark = off); copies without their manifest say nothing")
     lines += [f"  {problem.message} {problem.hint}" for problem in health.policy_problems]
     return "\n".join([*lines, "", "All is well." if health.is_well else "Something is broken; see above."])
 

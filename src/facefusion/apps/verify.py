@@ -49,7 +49,7 @@ def run_verify(files: Sequence[Path], trust: Path | None, backend: Backend, show
         raise RecipeError("Which file is to be verified?", "Name one or more: facefusion verify FILE")
     codes = set()
     with Jobs(backend) as jobs:
-        for found in verify_files(files, trust, backend.policy.signing, jobs.find_marked):
+        for found in verify_files(files, trust, backend.policy.signing, jobs.find_marked, jobs.marks):
             show.answer("provenance", found, _text(found))
             codes.add(_code(found, trust is not None))
     return next(code for code in _WORST if code in codes)

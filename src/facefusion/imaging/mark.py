@@ -43,8 +43,9 @@ _SHORT = 256
 _KEY = 0xFACEF
 _GRID = 128
 """Places along a side of the tile where it may begin, as they are looked at first."""
-_MSE, _PIXELS, _LEAST_MSE = 3.85, 4e5, 0.6
-"""Mean square over a frame (42 dB), the pixels above which it is less, and the least, which still outlives rounding."""
+_MSE, _PIXELS, _LESS, _LEAST_MSE = 3.85, 1e5, 0.6, 0.6
+"""Mean square over a frame (42 dB), the pixels above which it is less, the power of them by which it is, and the least,
+which still outlives rounding."""
 _MOST = 1.4
 """Standard deviation of the mark where it is strongest, over that of the whole."""
 _BUSY = 30.0
@@ -56,7 +57,11 @@ _AGAINST, _MOST_OFF = 0.8, 0.75
 _NEAR, _AROUND = 1.7, 5
 """Standard deviation of the mean that is taken off, and side of what is around a sample; measured samples."""
 _FLOOR = 6.0
-"""Detail that is no detail yet, squared levels: what the mark itself adds."""
+"""Detail that is no detail yet when the mark is made, squared levels: what it adds by itself."""
+_FLOOR_READ, _FLOOR_OF_MEDIAN = 1.0, 2.0
+"""The same when it is read, for codecs have taken some of it: beside a mean, and beside a median."""
+_MEDIAN = 5
+"""Side of the median that is taken off when the mark is read; measured samples."""
 _FINE = 20
 """Steps of a level in which the mark is made before it is rounded."""
 _MULTIPLE, _UNSURE = 4, 0.15
@@ -154,12 +159,26 @@ def _tile(amounts: FloatArray) -> FloatArray:
     return np.asarray(found, dtype=np.float32)
 
 
-def _flattened(small: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _flattened(small: FloatArray, floor: float = _FLOOR) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Detail of a picture whose tile is CELL samples wide, how much each sample counts, and how much detail it has."""
     detail = np.asarray(cv2.subtract(small, cv2.GaussianBlur(small, (11, 11), _NEAR)), dtype=np.float32)
     square = np.asarray(cv2.blur(cv2.multiply(detail, detail), (_AROUND, _AROUND)), dtype=np.float32)
     square = np.maximum(square, np.float32(0))  # running sums fall a little short of nothing
-    return detail, np.float32(1) / (square + np.float32(_FLOOR)), square
+    return detail, np.float32(1) / (square + np.float32(floor)), square
+
+
+def _looked_at(small: FloatArray) -> FloatArray:
+    """What the mark is read from: detail by how much it counts, beside means and beside medians, alike.
+
+    Edges that stand still are the loudest of what is no mark. A median goes along with them where a mean does not, and
+    blurs corners where the mean is right.
+    """
+    detail, weight, _ = _flattened(small, _FLOOR_READ)
+    other = np.asarray(cv2.subtract(small, cv2.medianBlur(small, _MEDIAN)), dtype=np.float32)
+    square = np.maximum(cv2.blur(cv2.multiply(other, other), (_AROUND, _AROUND)), np.float32(0))
+    parts = detail * weight, other / (square + np.float32(_FLOOR_OF_MEDIAN))
+    lengths = (max(float(np.sqrt((part * part).mean())), 1e-9) for part in parts)
+    return np.asarray(sum(part / np.float32(size) for part, size in zip(parts, lengths, strict=True)), dtype=np.float32)
 
 
 def _whitened(found: Complex) -> Complex:
@@ -193,8 +212,7 @@ class Shaper:
         """
         change = self._change(luma, scale)
         if change is not None:
-            part = luma[: change.shape[0], : change.shape[1]]
-            part[:] = cv2.addWeighted(np.ascontiguousarray(part), 1, change, 1 / _FINE, -128 / _FINE)
+            cv2.addWeighted(luma, 1, change, 1 / _FINE, -128 / _FINE, dst=luma)
 
     def add_rgb(self, pixels: Pixels) -> None:
         """Add the mark to a frame, in place, alike to red, green and blue.
@@ -206,9 +224,8 @@ class Shaper:
         """
         change = self._change(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8))
         if change is not None:
-            part = pixels[: change.shape[0], : change.shape[1]]
             tripled = cv2.merge([change] * 3)
-            part[:] = cv2.addWeighted(np.ascontiguousarray(part), 1, tripled, 1 / _FINE, -128 / _FINE)
+            cv2.addWeighted(pixels, 1, tripled, 1 / _FINE, -128 / _FINE, dst=pixels)
 
     def _change(self, luma: Luma, scale: float = 1.0) -> Luma | None:
         """(H, W) uint8 of what to add, 128 for nothing and _FINE for a level; None where there is no room for it."""
@@ -229,7 +246,7 @@ class Shaper:
 
 def mean_square(pixels: int) -> float:
     """How strong the mark is in a frame of so many pixels: the more it is read from, the less each changes."""
-    return max(_MSE * min(1.0, _PIXELS / pixels), _LEAST_MSE)
+    return max(_MSE * min(1.0, _PIXELS / pixels) ** _LESS, _LEAST_MSE)
 
 
 def _gain(small: FloatArray, square: FloatArray, most: float) -> FloatArray:
@@ -370,8 +387,7 @@ class Searcher:
         height, width = picture.shape
         found = []
         for wide, high in sorted({grid(width, height, count, aside) for aside in (-_UNSURE, _UNSURE)}):
-            detail, weight, _ = _flattened(_shrunk(picture, wide, high))
-            waves = _whitened(_folded(detail * weight) * _waves().turn)
+            waves = _whitened(_folded(_looked_at(_shrunk(picture, wide, high))) * _waves().turn)
             found.append(self._lay(waves, width / wide * CELL, height / high * CELL, 0, 0))
         return found
 
@@ -443,6 +459,5 @@ class Searcher:
             small = max(round(width * scale), 8), max(round(height * scale), 8)
             kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
             level = cv2.resize(self._picture, small, interpolation=kind).astype(np.float32)
-            detail, weight, _ = _flattened(level)
-            self._levels[number] = detail * weight, small[0] / width, small[1] / height
+            self._levels[number] = _looked_at(level), small[0] / width, small[1] / height
         return self._levels[number]

@@ -573,6 +573,15 @@ class JobStore:
         return [(str(row[0]), str(row[1].get("tenant", ""))) for row in rows if row[1].get("mark") == mark]
 
     @_patient
+    def marks(self, limit: int) -> list[str]:
+        """The invisible marks that outputs of jobs carry, each once, the newest first."""
+        mark = _jobs.c.plan["mark"].as_string()
+        every = sa.select(mark.label("mark"), _jobs.c.created_at).where(mark != "").subquery()
+        query = sa.select(every.c.mark).group_by(every.c.mark).order_by(sa.func.max(every.c.created_at).desc())
+        with self._reading() as connection:
+            return [str(row[0]) for row in connection.execute(query.limit(limit)).all()]
+
+    @_patient
     def items(self, job_id: str) -> list[Item]:
         """All items of a job, in order."""
         with self._reading() as connection:

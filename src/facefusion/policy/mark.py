@@ -11,6 +11,7 @@ References
 ----------
 Brieden, Gritzmann, Kannan, Klee, Lovasz, Simonovits, Deterministic and randomized polynomial-time approximation of
 radii, Mathematika 2001, lemma 1 (caps of a sphere).
+Luby, Rackoff, How to construct pseudorandom permutations from pseudorandom functions, SIAM J. Computing 1988 (mixing).
 Shao, Lin, Fossorier, Two decoding algorithms for tailbiting codes, IEEE Trans. Communications 2003 (wrap-around).
 """
 
@@ -21,6 +22,7 @@ import hmac
 import math
 import os
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -39,6 +41,9 @@ SIGN_COUNT = 4 * BIT_COUNT
 MAX_HYPOTHESES = 2**6
 """Ways of laying the tile that may be decoded for one file; more are refused."""
 FALSE_ALARMS = 1e-6
+"""Share of media without a mark in which one may be seen: half of it for any word, half for those on a list."""
+MAX_KNOWN = 10_000
+"""Ids on a list."""
 SITE_FILE = "site-id"
 _MEMORY = 10
 _ROUNDS = 3
@@ -81,7 +86,7 @@ class MarkId:
     @property
     def signs(self) -> FloatArray:
         """(SIGN_COUNT,) float32 of 1 and -1 that carry it."""
-        value = self.site << JOB_BITS | self.job
+        value = _mixed(self.site << JOB_BITS | self.job)
         return _encode([value >> k & 1 for k in reversed(range(BIT_COUNT))])
 
 
@@ -98,7 +103,7 @@ class FoundMark:
     frames
         Frames that were looked at.
     confidence
-        Cosine between what was read and what is meant, `least_cosine()` to 1.
+        Cosine between what was read and what is meant, `least_cosine` to 1.
     """
 
     site: int
@@ -132,11 +137,13 @@ class Decoded:
     wrong: int
 
 
-def least_cosine(hypotheses: int = MAX_HYPOTHESES, chance: float = FALSE_ALARMS) -> float:
-    """How near a word must be so that chance gives as much in fewer than ``chance`` of files without a mark."""
+def least_cosine(
+    hypotheses: int = MAX_HYPOTHESES, chance: float = FALSE_ALARMS / 2, words: float = 2.0**BIT_COUNT
+) -> float:
+    """How near one of some words must be so that chance gives as much in fewer than ``chance`` of unmarked files."""
     cosine = 0.5
     for _ in range(20):  # the share hardly depends on the cosine in front: this is at rest after a few rounds
-        share = math.log2(2 * cosine * math.sqrt(SIGN_COUNT) * chance) - BIT_COUNT - math.log2(hypotheses)
+        share = math.log2(2 * cosine * math.sqrt(SIGN_COUNT) * chance) - math.log2(words) - math.log2(hypotheses)
         cosine = math.sqrt(1 - 2 ** (2 * share / (SIGN_COUNT - 1)))
     return cosine
 
@@ -151,10 +158,57 @@ def decode(soft: FloatArray) -> Decoded:
     """
     bits = _viterbi(np.asarray(soft, dtype=np.float64).reshape(BIT_COUNT, len(_TAPS)))
     signs = _encode(bits)
-    value = int("".join(map(str, bits)), 2)
+    value = _mixed(int("".join(map(str, bits)), 2), is_back=True)
     length = float(np.linalg.norm(soft)) * math.sqrt(SIGN_COUNT)
     cosine = float(signs @ soft) / length if length > 0 else 0.0
     return Decoded(MarkId(value >> JOB_BITS, value & 2**JOB_BITS - 1), cosine, int((signs * soft <= 0).sum()))
+
+
+class Known:
+    """Ids of which one is looked for.
+
+    Parameters
+    ----------
+    ids
+        At most `MAX_KNOWN`; more are left out, the last first.
+    """
+
+    def __init__(self, ids: Sequence[MarkId]) -> None:
+        self.ids = tuple(dict.fromkeys(ids))[:MAX_KNOWN]
+        self._signs = np.stack([one.signs for one in self.ids]) if self.ids else np.zeros((0, SIGN_COUNT), np.float32)
+        self.least = least_cosine(words=len(self.ids)) if self.ids else 1.0
+
+    def nearest(self, soft: FloatArray) -> Decoded | None:
+        """The one that some soft values say, if it is near enough.
+
+        Parameters
+        ----------
+        soft
+            (SIGN_COUNT,) what was read of every sign; its size does not matter.
+        """
+        length = float(np.linalg.norm(soft)) * math.sqrt(SIGN_COUNT)
+        if not self.ids or length <= 0:
+            return None
+        cosines = self._signs @ soft / np.float32(length)
+        best = int(cosines.argmax())
+        if cosines[best] < self.least:
+            return None
+        return Decoded(self.ids[best], float(cosines[best]), int((self._signs[best] * soft <= 0).sum()))
+
+
+def _mixed(value: int, is_back: bool = False) -> int:
+    """BIT_COUNT bits in another order of things: ids that are alike become words that are not. Four Feistel rounds."""
+    half = BIT_COUNT // 2
+    left, right = value >> half, value & (1 << half) - 1
+    rounds = range(4)
+    if is_back:
+        left, right = right, left
+    for number in reversed(rounds) if is_back else rounds:
+        turned = hashlib.sha256(b"mark%d\0" % number + right.to_bytes(half // 8, "big")).digest()[: half // 8]
+        left, right = right, left ^ int.from_bytes(turned, "big")
+    if is_back:
+        left, right = right, left
+    return left << half | right
 
 
 def _encode(bits: list[int]) -> FloatArray:

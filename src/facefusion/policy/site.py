@@ -45,7 +45,7 @@ class SitePolicy:
     signing
         How outputs are signed.
     is_marked
-        Whether frames with changed faces get the mark of this site. Not by default: it changes whole frames.
+        Whether frames with changed faces get the mark of this site.
     """
 
     consent_mode: Mode = "off"
@@ -60,7 +60,7 @@ class SitePolicy:
     content_licences: LicencePolicy = "commercial"
     models_paths: tuple[str, ...] = ()
     signing: Signing = OF_THIS_MACHINE
-    is_marked: bool = False
+    is_marked: bool = True
 
     @property
     def has_blocklist(self) -> bool:
@@ -86,4 +86,4 @@ class SitePolicy:
 
 
 NO_POLICY = SitePolicy()
-"""Nothing is checked, and outputs are signed by an identity of this machine."""
+"""Nothing is checked; outputs are marked, and signed by an identity of this machine."""

@@ -85,13 +85,13 @@ class ProvenanceBody(BaseModel):
     problems: list[str]
 
 
-def look(path: str, sidecar: str, signing: Signing, is_marked: bool) -> dict[str, Any]:
+def look(path: str, sidecar: str, signing: Signing, is_marked: bool, known: list[str]) -> dict[str, Any]:
     """What a file says, as plain values; done in a process of its own."""
     from facefusion.service.provenance import find_mark, verify_file
 
     # Looking for a mark takes seconds, and nobody waits for that where none are set.
     beside, look_for = Path(sidecar) if sidecar else None, find_mark if is_marked else None
-    found = verify_file(Path(path), None, signing, look_for, beside).as_dict()
+    found = verify_file(Path(path), None, signing, look_for, beside, known_marks=lambda: known).as_dict()
     del found["file"]
     return found
 
@@ -117,7 +117,8 @@ def _provenance(service: Service, tenant: str, asset_id: str) -> ProvenanceBody:
             raise NotThere(f"The file of asset {asset.id} is gone.", "Upload it again.") from error
         sidecar = _manifest(service, asset, stack)
         site = service.config.backend.policy
-        found = service.studio.call(look, VERIFY_S, str(path), str(sidecar or ""), site.signing, site.is_marked)
+        known = list(service.jobs.marks()) if site.is_marked else []
+        found = service.studio.call(look, VERIFY_S, str(path), str(sidecar or ""), site.signing, site.is_marked, known)
     if found["state"] == "marked-only" and found["is_own"]:
         found["job"] = service.jobs.find_marked(found["watermark"], tenant)
     return ProvenanceBody(**found)

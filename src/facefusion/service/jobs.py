@@ -19,6 +19,7 @@ from facefusion.models.store import OnBytes, ignore_bytes
 from facefusion.packed import pack, unpack
 from facefusion.pipeline.progress import NEVER, CancelToken, OnProgress, Progress, ignore_progress
 from facefusion.pipeline.runner import Outcome
+from facefusion.policy.mark import MAX_KNOWN
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.service.backend import Backend
 from facefusion.service.previews import Picture, Previews
@@ -245,6 +246,12 @@ class Jobs:
         if not self.backend.store_url and not (self.backend.folder / "jobs.db").exists():
             return ""  # there was never a job
         return next((id for id, whose in self.store.find_marked(mark) if tenant in (None, whose)), "")
+
+    def marks(self) -> Sequence[str]:
+        """The invisible marks of jobs, the newest first; as many as can be looked for."""
+        if not self.backend.store_url and not (self.backend.folder / "jobs.db").exists():
+            return []
+        return self.store.marks(MAX_KNOWN)
 
     def find_id(self, name: str) -> str:
         """The whole id of a job whose id begins so.

@@ -42,14 +42,16 @@ class Verification(Finding):
 
 FindJob = Callable[[str], str]
 """Tells which job's outputs carry an invisible mark; empty for none."""
+KnownMarks = Callable[[], Sequence[str]]
+"""Tells the marks of the jobs that are known: they are told where others no longer are."""
 
 
-def find_mark(path: Path) -> str | None:
+def find_mark(path: Path, known: Sequence[str] = ()) -> str | None:
     """The invisible mark of a photo or a clip, which takes seconds to look for; None of anything else."""
     from facefusion.pipeline.marks import find_mark as look
 
     with suppress(FaceFusionError):
-        found = look(path)
+        found = look(path, [MarkId.parse(mark) for mark in known])
         return None if found is None else str(found.id)
     return None
 
@@ -58,9 +60,10 @@ def verify_file(
     path: Path,
     trust: Path | None = None,
     signing: Signing = OF_THIS_MACHINE,
-    find_mark: FindMark | None = find_mark,
+    find_mark: Callable[[Path, Sequence[str]], str | None] | None = find_mark,
     sidecar: Path | None = None,
     find_job: FindJob | None = None,
+    known_marks: KnownMarks | None = None,
 ) -> Verification:
     """Find out what a file says of how it was made.
 
@@ -73,18 +76,23 @@ def verify_file(
     signing
         Of this machine or site, to know its own outputs.
     find_mark
-        Looks for the invisible mark where there is no manifest; None does not look.
+        Looks for the invisible mark where there is no manifest, as `find_mark` does; None does not look.
     sidecar
         The manifest beside the file; None looks where it should be.
     find_job
         Tells of which job a mark of this site is.
+    known_marks
+        Tells the marks of jobs that are known, if any is to be looked for.
 
     Raises
     ------
     MediaMissing, MediaUnreadable, RecipeError
     """
     anchors = b"" if trust is None else load_anchors(trust)
-    found = verify(path, anchors, signing.own_roots(), find_mark, sidecar)
+    look: FindMark | None = None
+    if find_mark is not None:
+        look = lambda one: find_mark(one, known_marks() if known_marks is not None else ())  # noqa: E731
+    found = verify(path, anchors, signing.own_roots(), look, sidecar)
     told = Verification(**{one.name: getattr(found, one.name) for one in fields(found)}, file=str(path))
     if told.is_intact and is_index(path) and (changed := find_changed(path)):
         many = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -110,6 +118,7 @@ def verify_files(
     trust: Path | None = None,
     signing: Signing = OF_THIS_MACHINE,
     find_job: FindJob | None = None,
+    known_marks: KnownMarks | None = None,
 ) -> Iterator[Verification]:
     """`verify_file` of several.
 
@@ -118,7 +127,7 @@ def verify_files(
     MediaMissing, MediaUnreadable, RecipeError
     """
     for path in paths:
-        yield verify_file(path, trust, signing, find_job=find_job)
+        yield verify_file(path, trust, signing, find_job=find_job, known_marks=known_marks)
 
 
 @dataclass(frozen=True, slots=True)
