@@ -255,7 +255,7 @@ class PolicySettings(BaseModel):
         group="provenance",
     )  # fmt: skip
     watermark: Literal["on", "off"] = _setting(
-        "on", "whether frames with changed faces get the mark of this site: on or off, which is recorded with every job",
+        "on", "whether frames with changed faces get the mark of this site: on or off, which jobs record",
         "--watermark", group="provenance",
     )  # fmt: skip
     signing_certificate: Path = _setting(

@@ -29,7 +29,7 @@ from facefusion.testing.provenance import content_of
 from facefusion.types.frame import Frame
 
 MARKED = SitePolicy(is_marked=True)
-FAINT_CRF = 37
+FAINT_CRF = 31
 """What a clip of half the size is coded with, so that little of the mark is left."""
 
 

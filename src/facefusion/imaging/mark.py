@@ -43,7 +43,7 @@ _SHORT = 256
 _KEY = 0xFACEF
 _GRID = 128
 """Places along a side of the tile where it may begin, as they are looked at first."""
-_MSE, _PIXELS, _LESS, _LEAST_MSE = 3.85, 1e5, 0.6, 0.6
+_MSE, _PIXELS, _LESS, _LEAST_MSE = 3.85, 1e5, 1.5, 0.5
 """Mean square over a frame (42 dB), the pixels above which it is less, the power of them by which it is, and the least,
 which still outlives rounding."""
 _MOST = 1.4
@@ -246,7 +246,7 @@ class Shaper:
 
 def mean_square(pixels: int) -> float:
     """How strong the mark is in a frame of so many pixels: the more it is read from, the less each changes."""
-    return max(_MSE * min(1.0, _PIXELS / pixels) ** _LESS, _LEAST_MSE)
+    return max(_MSE * float(min(1.0, _PIXELS / pixels) ** _LESS), _LEAST_MSE)
 
 
 def _gain(small: FloatArray, square: FloatArray, most: float) -> FloatArray:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -33,6 +32,7 @@ from facefusion.imaging.texture import (
     build_grid,
     build_plane,
     facing,
+    grown,
     halved,
     inner_distance,
     look_up_grid,
@@ -96,8 +96,8 @@ LEAST_TINT = 0.5
 """Share of them that is always shown."""
 GAMMA = 0.42
 """Linear light to what an eye sees, near enough."""
-RAISED = (0.09, 0.02)
-"""How much higher, and how much further aside, than the mesh says a brow may be, over the side of the texture."""
+RAISED = 0.07
+"""How far from where the mesh says it is a brow may be, over the side of the texture."""
 FACE = (0.7, 0.95)
 """Mask from which what is dark above a brow is the brow more and more, and from which it is nothing else."""
 OPENED = (0.02, 0.05)
@@ -175,8 +175,8 @@ class _Prepared:
         drawn = []
         for tones, (rows, columns, closed) in zip(found, self.closed[number : number + 2], strict=True):
             own = tones.copy()
-            alpha = own[rows, columns, 3]
-            alpha[:] = cv2.addWeighted(np.ascontiguousarray(alpha), openness, closed, 1 - openness, 0)
+            alpha = own[rows, columns, 3].astype(np.float32)
+            own[rows, columns, 3] = np.rint(alpha * openness + closed * np.float32(1 - openness))
             drawn.append(own)
         return tuple(drawn)
 
@@ -329,10 +329,7 @@ class MeshSwapper:
         brows = np.zeros((SIZE, SIZE), dtype=np.float32)
         for ring in (LEFT_BROW, RIGHT_BROW):
             brows = np.maximum(brows, inner_distance(self._polygon(ring), SIZE) > 0)
-        up, aside = (int(SIZE * share) for share in RAISED)
-        kernel = np.zeros((2 * up + 1, 2 * aside + 1), dtype=np.uint8)
-        kernel[up:] = 1  # from below
-        raised = np.asarray(cv2.dilate(brows, kernel), dtype=np.float32)
+        raised = grown(brows, 2 * int(SIZE * RAISED) + 1)
         return np.asarray(np.clip(resize(blur(raised, SIZE * 0.012), CELLS) * 1.2, 0, 1), dtype=np.float32)
 
     def _build_inner(self) -> FloatArray:
@@ -674,10 +671,9 @@ class MeshSwapper:
         )
         inside = np.clip(to_border / max(4 * cell, 1.0), 0, 1)
         weight = (self._skin * smoothstep((seen - 0.12) / 0.4) * inside).astype(np.float32)
+        x, y = (np.clip(np.rint(at[..., k]), 0, limit - 1).astype(int) for k, limit in ((0, width), (1, height)))
         if face.covers:  # the light of somebody who stands before it is not its own
-            beside = beside_heads(face.covers, height, width)
-            x, y = (np.clip(np.rint(at[..., k]), 0, limit - 1).astype(int) for k, limit in ((0, width), (1, height)))
-            weight *= beside[y, x]
+            weight *= beside_heads(face.covers, height, width)[y, x]
         log = to_log(colour)
         shading, trust = estimate_shading(log, weight, SHADING_SIGMA)
         change = limit_gain(shading - source.shading, MAX_LOSS, MAX_GAIN) * self._light
@@ -687,8 +683,7 @@ class MeshSwapper:
         is_dark = smoothstep(((shading - log).mean(axis=-1) - 0.35) / 0.4)
         hair = (1 - trust) * is_dark * self._upper * (seen > 0.15)
         if mask is not None:  # a raised brow is as dark as hair, and no hair
-            x, y = (np.ascontiguousarray(at[..., k], dtype=np.float32) for k in (0, 1))
-            is_face = smoothstep((cv2.remap(mask, x, y, cv2.INTER_LINEAR) - FACE[0]) / (FACE[1] - FACE[0]))
+            is_face = smoothstep((mask[y, x] - FACE[0]) / (FACE[1] - FACE[0]))
             hair = hair * (1 - self._raised * is_face)
         keep = 1 - np.clip(blur(hair.astype(np.float32), 0.9) * 1.5, 0, 1)
         ratio = (_contrast(log - shading, weight * trust) + 0.02) / (source.contrast + 0.02)
