@@ -48,6 +48,8 @@ _MSE, _PIXELS, _LESS, _LEAST_MSE = 3.85, 1e5, 1.5, 0.5
 which still outlives rounding."""
 _MOST = 1.4
 """Standard deviation of the mark where it is strongest, over that of the whole."""
+_HIGHEST = 3.0
+"""Levels by which it may change a pixel, or three times its standard deviation where that is more."""
 _BUSY = 30.0
 """Detail, squared levels, in which the mark is made 3 dB weaker: codecs drop it there, and it could not be read."""
 _BLACK, _ROOM, _LEAST = 4.0, 8.0, 0.6
@@ -237,10 +239,12 @@ class Shaper:
         if scale != 1:
             small *= np.float32(1 / scale)
         detail, weight, square = _flattened(small)
-        gain = _gain(small, square, mean_square(height * width))
+        strength = mean_square(height * width)
+        gain = _gain(small, square, strength)
         tile = _tile(_amounts(self._signs, detail * weight, float((weight * gain).sum())))
         tiled = cv2.repeat(tile * np.float32(scale * _FINE), -(-high // CELL), -(-wide // CELL))[:high, :wide]
-        levels = cv2.convertScaleAbs(cv2.multiply(gain, tiled), alpha=1, beta=128)
+        most = min(max(_HIGHEST, 3 * float(np.sqrt(strength))) * scale * _FINE, 127)
+        levels = cv2.convertScaleAbs(np.clip(cv2.multiply(gain, tiled), -most, most), alpha=1, beta=128)
         return np.asarray(cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
