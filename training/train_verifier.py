@@ -46,7 +46,7 @@ SURE, ANY = 0.6, 0.3
 
 
 class VerifierNet(nn.Module):
-    """RGB crops in [-1, 1] -> logits; 0.45 M parameters. Trunk as in `train_detector.DetectorNet`, norms folded in."""
+    """RGB crops in [-1, 1] -> logits; 0.39 M parameters. Trunk as in `train_detector.DetectorNet`, norms folded in."""
 
     def __init__(self) -> None:
         super().__init__()
