@@ -260,7 +260,7 @@ def main() -> None:
                 print(count.told(f"deface, {group}"))
         print("\n".join(f"deface missed: {line}" for line in theirs["all"].missed))
     if arguments.curve:
-        shipped = {name: getattr(certainty, name) for name in ("NOT_LIKE", "NOT_LIKE_PHOTO")}
+        shipped = {name: getattr(certainty, name) for name in ("NOT_LIKE",)}
         points = []
         for limit in (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5):
             for constant in shipped:

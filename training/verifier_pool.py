@@ -23,7 +23,7 @@ from face_pool import HELD_OUT, ROOT
 
 LEAST = 0.12
 """Score of the teacher from which nothing is taken for a mistake."""
-FRAMES, EMPTY_FRAMES = 4, 12
+FRAMES, EMPTY_FRAMES = 10, 30
 """Frames of a clip, and of one without faces."""
 WITHOUT_FACES = ("negative", "clip-noface")
 
