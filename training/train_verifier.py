@@ -271,9 +271,8 @@ class Crops:
         part = int(min(h, w) * rng.uniform(0.03, 0.3)) + 2
         y, x = int(rng.integers(0, max(h - part, 1))), int(rng.integers(0, max(w - part, 1)))
         ground = cv2.resize(picture[y : y + part, x : x + part], (DRAWN, DRAWN), interpolation=cv2.INTER_AREA)
-        ground = cv2.addWeighted(
-            ground, float(rng.uniform(0, 0.5)), np.full_like(ground, rng.integers(0, 256, 3)), 0.6, 0
-        )
+        plain = np.full_like(ground, rng.integers(0, 256, 3))
+        ground = cv2.addWeighted(ground, float(rng.uniform(0, 0.5)), plain, 0.6, 0)
         colours = [tuple(int(v) for v in rng.integers(0, 256, 3)) for _ in range(3)]
         if rng.random() < 0.5:
             thick = int(rng.integers(2, 14))
@@ -287,32 +286,19 @@ class Crops:
                 )
                 y += int(scale * rng.uniform(24, 44)) + 4
         else:
-            half = ground.copy()
             for _ in range(int(rng.integers(2, 12))):
-                colour, filled = colours[int(rng.integers(3))], rng.random() < 0.6
-                thick = -1 if filled else int(rng.integers(1, 8))
+                colour, is_filled = colours[int(rng.integers(3))], rng.random() < 0.6
+                thick = -1 if is_filled else int(rng.integers(1, 8))
                 middle = tuple(int(v) for v in rng.uniform(0.1, 0.9, 2) * DRAWN)
                 if rng.random() < 0.5:
                     axes = tuple(int(v) + 1 for v in rng.uniform(0.02, 0.3, 2) * DRAWN)
-                    cv2.ellipse(
-                        half,
-                        middle,
-                        axes,
-                        float(rng.uniform(0, 180)),
-                        0,
-                        float(rng.uniform(90, 360)),
-                        colour,
-                        thick,
-                        cv2.LINE_AA,
-                    )
-                else:
-                    points = (np.array(middle) + rng.normal(0, 0.12 * DRAWN, (int(rng.integers(3, 7)), 2))).astype(
-                        np.int32
-                    )
-                    cv2.polylines(half, [points], bool(filled), colour, abs(thick) + 1, cv2.LINE_AA)
-                    if filled:
-                        cv2.fillPoly(half, [points], colour, cv2.LINE_AA)
-            ground = half
+                    tilt, end = float(rng.uniform(0, 180)), float(rng.uniform(90, 360))
+                    cv2.ellipse(ground, middle, axes, tilt, 0, end, colour, thick, cv2.LINE_AA)
+                    continue
+                points = np.array(middle) + rng.normal(0, 0.12 * DRAWN, (int(rng.integers(3, 7)), 2))
+                cv2.polylines(ground, [points.astype(np.int32)], bool(is_filled), colour, abs(thick) + 1, cv2.LINE_AA)
+                if is_filled:
+                    cv2.fillPoly(ground, [points.astype(np.int32)], colour, cv2.LINE_AA)
             if rng.random() < 0.8:
                 ground[:, DRAWN // 2 :] = ground[:, : DRAWN // 2][:, ::-1]
         turn = cv2.getRotationMatrix2D((DRAWN / 2, DRAWN / 2), float(rng.normal(0, 15)), float(rng.uniform(0.6, 1.3)))

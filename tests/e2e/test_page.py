@@ -29,6 +29,7 @@ from facefusion.imaging.resample import resize_pixels
 from facefusion.media.generate import write_test_clip
 from facefusion.media.image import Photo, read_photo, write_photo
 from facefusion.media.reader import ClipReader
+from facefusion.policy.mark import MarkId, site_id
 from facefusion.testing.fakes import sample_path
 
 BROWSER = [
@@ -335,7 +336,7 @@ def test_a_photo_is_swapped_by_somebody_who_drops_one_and_pastes_the_other(visit
     assert (told["Target"], told["Source"]) == tuple(
         hashlib.sha256(sample_path(name).read_bytes()).hexdigest() for name in ("target.jpg", "source.jpg")
     )
-    assert "Apache-2.0" in told["Models"] and told["Invisible mark"] == "None"
+    assert "Apache-2.0" in told["Models"] and MarkId.parse(told["Invisible mark"]).site == site_id()
     assert told["What it is"] == "Recorded material, partly made by a model"
     assert one.page.inner_text("#job-checks summary") == "Checks"
     one.page.click("#job-provenance summary")

@@ -19,7 +19,7 @@ from facefusion.types.frame import Frame, RenderedFrame
 
 MARK = MarkId(0xABCDEF, 0x123456789A)
 QUIET = 25.0
-"""Detail of a picture of which a part is left: where tiles begin has to be searched for, which takes more than reading."""
+"""Detail of a picture of which a part is left: to search for where tiles begin takes more than reading them."""
 
 
 def picture(seed: int = 1, side: int = 400, loud: float = 60.0) -> np.ndarray:

@@ -27,8 +27,8 @@ BEST_QUARTER = 0.75
 NO_VERDICT = -1.0
 """Stands for a verdict where the verifier was not asked."""
 NOT_LIKE, NOT_LIKE_CAREFUL, LARGE_PX = 0.85, 0.65, 96.0
-"""What the verifier and the detector think of a find, added up, below which it is left alone; the same for what moves by
-itself, or is so large that a mistake would show too much. Faces of people held out by number had 0.98 and 0.76 at least."""
+"""What the verifier and the detector think of a find, added up, below which it is left alone; the same for what moves
+by itself, or is so large that a mistake would show too much. Faces of people held out had 0.98 and 0.76 at least."""
 NOT_LIKE_FOUND = 0.7
 """The same where the detector is sure by itself, which was 0.79 at least."""
 LIKE_A_FACE = 0.3
