@@ -419,8 +419,10 @@ def test_the_manifest_of_an_output_before_goes_with_it(tmp_path, target_photo):
     run(recipe)
     assert sidecar_of(recipe.output_path).exists()
     run(recipe, policy=SitePolicy(signing=Signing(is_off=True)))
-    assert verify_file(recipe.output_path).state == "none"
+    assert verify_file(recipe.output_path).state == "marked-only"
     assert not sidecar_of(recipe.output_path).exists()
+    run(recipe, policy=SitePolicy(signing=Signing(is_off=True), is_marked=False))
+    assert verify_file(recipe.output_path).state == "none"
     sidecar_of(recipe.output_path).write_bytes(b"notes of mine")
     run(recipe, policy=SitePolicy(signing=Signing(is_off=True)))
     assert sidecar_of(recipe.output_path).read_bytes() == b"notes of mine"
@@ -443,6 +445,11 @@ def test_no_recipe_can_switch_it_off_but_a_site_can_and_doctor_warns(tmp_path, t
     monkeypatch.setenv("FACEFUSION_PROVENANCE", "off")
     words = ("--processors", "face_anonymiser", "--face-anonymiser-model", "blur", "--quiet")
     assert call("run", *words, "-t", target_photo, "-o", tmp_path / "o.png") == 0
+    assert verify_file(tmp_path / "o.png").state == "marked-only"
+    assert call("doctor") == 0
+    assert "frames are not marked" not in capsys.readouterr().out
+    monkeypatch.setenv("FACEFUSION_WATERMARK", "off")
+    assert call("run", *words, "-t", target_photo, "-o", tmp_path / "o.png") == 0
     assert verify_file(tmp_path / "o.png").state == "none"
     assert call("jobs", "list", "--json") == 0
     job = json.loads(capsys.readouterr().out)["jobs"][0]
@@ -451,7 +458,8 @@ def test_no_recipe_can_switch_it_off_but_a_site_can_and_doctor_warns(tmp_path, t
     assert not describe_signing(Signing(is_off=True)).is_on
     assert describe_signing(OF_THIS_MACHINE).is_on
     assert call("doctor") == 0
-    assert "WARNING: it is off" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "WARNING: it is off" in told and "WARNING: frames are not marked" in told
 
 
 def test_an_output_whose_manifest_could_not_be_named_is_refused_at_once(tmp_path, target_photo):

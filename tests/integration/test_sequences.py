@@ -165,7 +165,8 @@ def test_scale_counts_for_pictures_too(tmp_path):
     assert pixels(tmp_path / "out" / "1.png").shape == (38, 49, 3)
 
 
-def test_faces_are_changed_in_pictures_and_the_rest_stays_exact(faces, tmp_path):
+def test_faces_are_changed_in_pictures_and_the_rest_stays_exact_without_the_mark(faces, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEFUSION_WATERMARK", "off")
     options = {"processors": ["face_anonymiser"], "face_anonymiser_model": "pixelate", "source_paths": []}
     outcome = run(asked(faces, tmp_path / "out" / "%d.png", **options))
     assert outcome.changed_frame_count == 4
