@@ -39,6 +39,8 @@ from facefusion.media.reader import ClipReader
 from facefusion.models import catalog, session
 from facefusion.models.store import UnknownHashWarning
 from facefusion.pipeline.live import Live
+from facefusion.pipeline.marks import find_mark
+from facefusion.policy.mark import site_id
 from facefusion.policy.site import SitePolicy
 from facefusion.policy.verifying import verify
 from facefusion.service import consent
@@ -81,10 +83,14 @@ def test_an_array_becomes_the_very_pixels_of_a_job_on_the_same_photo_but_for_the
     plain = SitePolicy(is_marked=False)
     once.run(build_recipe({**values, "output_path": tmp_path / "out.png"}), policy=plain)
     bare = np.asarray(Image.open(tmp_path / "out.png"))
-    assert np.array_equal(bare, Changer({"source_paths": SOURCE}, plain).change(picture).pixels)
+    assert np.array_equal(bare, swapped)
     run(build_recipe({**values, "output_path": tmp_path / "marked.png"}))
-    for marked in (np.asarray(Image.open(tmp_path / "marked.png")), swapped):
+    Swapper(SOURCE).change(picture).save(tmp_path / "saved.png")
+    for name, has_job in (("marked.png", True), ("saved.png", False)):
+        marked = np.asarray(Image.open(tmp_path / name))
         assert 0 < np.abs(marked.astype(int) - bare).max() <= 8
+        found = find_mark(tmp_path / name)
+        assert found is not None and found.site == site_id() and (found.job != 0) is has_job
     assert swapped.dtype == np.uint8
     assert not np.array_equal(swapped, picture)
 
@@ -177,7 +183,7 @@ def test_a_warm_picture_loads_no_model_and_asks_for_no_catalogue(swapper, swappe
 
 def test_one_call_for_each_frame_follows_people(swapper):
     frames = [frame.pixels for frame in ClipReader(CLIP, end_s=0.2)]
-    with Stream(swapper, frame_rate=25) as stream, Live(swapper.recipe) as live:
+    with Stream(swapper, frame_rate=25) as stream, Live(swapper.recipe, SitePolicy(is_marked=False)) as live:
         assert stream.latency == 0
         found = [stream.change(pixels) for pixels in frames]
         wanted = [live.change(pixels, k / 25) for k, pixels in enumerate(frames)]

@@ -1,4 +1,4 @@
-"""Looks for the invisible mark in photos and clips."""
+"""The invisible mark of pictures: set in one that is whole, and looked for in photos and clips."""
 
 from __future__ import annotations
 
@@ -9,19 +9,34 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.imaging.mark import Lay, Searcher, brightness
+from facefusion.imaging.mark import Lay, Searcher, Shaper, brightness
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
 from facefusion.pipeline.clip import photo_frame
 from facefusion.pipeline.plan import find_kind
 from facefusion.policy.mark import MAX_HYPOTHESES, Decoded, FoundMark, Known, MarkId, decode, least_cosine
-from facefusion.types.frame import Frame
+from facefusion.types.frame import Frame, Pixels
 
 FloatArray = npt.NDArray[np.float32]
 MAX_FRAMES = 400
 """Frames of a clip that are looked at."""
 _KEPT = 24
 """Sizes of the tile in a part of a frame that are looked at closely, those that stand out most first."""
+
+
+def marked(pixels: Pixels, mark: MarkId) -> Pixels:
+    """A picture with a mark.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) uint8 RGB, which stays as it is.
+    mark
+        What it is to say.
+    """
+    made = pixels.copy()
+    Shaper(mark.signs).add_rgb(made)
+    return made
 
 
 def find_mark(path: Path, known: Sequence[MarkId] = ()) -> FoundMark | None:

@@ -33,6 +33,7 @@ from facefusion.pipeline.cast import Cast, FacePart, build_analyser, build_cast,
 from facefusion.pipeline.clip import photo_frame, write_changed
 from facefusion.pipeline.inputs import Shelf
 from facefusion.pipeline.live import Live
+from facefusion.pipeline.marks import marked
 from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import check_models, check_paths, check_sources, decided, models_of, settled
 from facefusion.pipeline.progress import NEVER, CancelToken, OnProgress, Progress, ignore_progress
@@ -138,7 +139,8 @@ class Changed:
     Attributes
     ----------
     pixels
-        (H, W, 3) uint8 RGB, an array of its own; a step may have scaled its sides. It is not signed: `save` signs.
+        (H, W, 3) uint8 RGB, an array of its own; a step may have scaled its sides. It is neither signed nor
+        marked: `save` does both.
     is_changed
         Whether anything is new in it. Where nobody is found it is the picture as it was.
     faces
@@ -365,9 +367,7 @@ class Changer:
         frame, tracks = looked.frame, looked.tracks
         with self._drawing:
             self._forget()
-            still = render_still(
-                self.recipe, self._cast, tracks, looked.assigned, "photo", Moment(frame, (frame,), 0), self._mark
-            )
+            still = render_still(self.recipe, self._cast, tracks, looked.assigned, "photo", Moment(frame, (frame,), 0))
         pixels = still.pixels if still.is_changed else frame.pixels.copy()
         numbers = [track.track_id for track in tracks.tracks]
         changed = tuple(numbers.index(k) for k in looked.assigned if k in numbers) if still.is_changed else ()
@@ -395,9 +395,10 @@ class Changer:
         check_paths(self.recipe, writes=[("output", path)], reads=reads)
         comment = comment_on(self._resolved.wants_faces, self.models)
         told = None if looked.verdict.is_empty else looked.verdict.as_dict()
+        pixels = made.pixels if self._mark is None or not made.is_changed else marked(made.pixels, self._mark)
         with user_workplace() as place, delivery(place, path) as partial:
             notes = write_changed(
-                looked.photo, made.pixels, partial, self.recipe.output_image_quality, comment, self._resolved.is_private
+                looked.photo, pixels, partial, self.recipe.output_image_quality, comment, self._resolved.is_private
             )
             sign_alone(partial, path, self.recipe, self.policy, made.is_changed, told)
         return notes
@@ -471,7 +472,7 @@ class Stream:
         self._lock = threading.Lock()
         self._next_s = 0.0
         with changer._own_errors():
-            self._live = Live(changer.recipe, changer.policy)
+            self._live = Live(changer.recipe, replace(changer.policy, is_marked=False))
         self.latency = self._live.latency
 
     def __enter__(self) -> Self:
