@@ -15,6 +15,7 @@ from facefusion.errors import MediaUnreadable, MediaUnsupported, OutputRefused, 
 from facefusion.jobs.once import run
 from facefusion.media.camera import Camera, Recorder
 from facefusion.media.reader import ClipReader
+from facefusion.policy.site import SitePolicy
 from facefusion.recipe import build_recipe
 from facefusion.service.live import NOBODY, STOPPED, CameraChoice, record
 from facefusion.testing.fakes import sample_path
@@ -112,7 +113,7 @@ def test_only_the_one_who_was_chosen_is_changed(stream):
 
     halves = {}
     for faces in ("largest", "all"):
-        with Live(recipe(faces=faces)) as live:
+        with Live(recipe(faces=faces), SitePolicy(is_marked=False)) as live:
             for frame in stream[:3]:
                 pixels = both(frame, 0.5)
                 made = live.render(pixels).pixels
