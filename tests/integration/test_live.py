@@ -15,7 +15,6 @@ from facefusion.errors import MediaUnreadable, MediaUnsupported, OutputRefused, 
 from facefusion.jobs.once import run
 from facefusion.media.camera import Camera, Recorder
 from facefusion.media.reader import ClipReader
-from facefusion.policy.site import SitePolicy
 from facefusion.recipe import build_recipe
 from facefusion.service.live import NOBODY, STOPPED, CameraChoice, record
 from facefusion.testing.fakes import sample_path
@@ -101,8 +100,9 @@ def test_people_are_hidden_from_the_frame_in_which_they_are_found(stream):
     assert np.abs(before[inside].astype(int) - again.pixels[inside]).mean() < 12
 
 
-def test_only_the_one_who_was_chosen_is_changed(stream):
+def test_only_the_one_who_was_chosen_is_changed(stream, monkeypatch):
     """Two people side by side: of the largest it is one, of all both."""
+    monkeypatch.setenv("FACEFUSION_WATERMARK", "off")
 
     def both(frame, share):
         wide = np.zeros((512, 1024, 3), np.uint8)
@@ -113,7 +113,7 @@ def test_only_the_one_who_was_chosen_is_changed(stream):
 
     halves = {}
     for faces in ("largest", "all"):
-        with Live(recipe(faces=faces), SitePolicy(is_marked=False)) as live:
+        with Live(recipe(faces=faces)) as live:
             for frame in stream[:3]:
                 pixels = both(frame, 0.5)
                 made = live.render(pixels).pixels
