@@ -12,6 +12,7 @@ from tests.chaos import make_small
 
 from facefusion.errors import SegmentDamaged
 from facefusion.jobs.once import run
+from facefusion.jobs.prepare import mark_of, prepare
 from facefusion.media.reader import ClipReader
 from facefusion.media.segments import ClipMerger, Part, SegmentWriter, plan_spans
 from facefusion.pipeline.cast import build_analyser, build_cast
@@ -160,7 +161,10 @@ def test_a_clip_rendered_span_by_span_in_any_order_is_the_same_file(tmp_path, sm
         cast = build_cast(plan.recipe, build_analyser(plan.recipe, has_identity=False))
         assigned = cast.assign(plan.recipe, tracks)
         one = range(number, number + 1)
-        flow = build_flow(plan.recipe, cast, load_tracks(tmp_path / "a.tracks", spans, one), assigned)
+        flow = build_flow(
+            plan.recipe, cast, load_tracks(tmp_path / "a.tracks", spans, one), assigned,
+            mark=mark_of(recipe, prepare(recipe).hashes),
+        )  # fmt: skip
         for segment in render_spans(plan, flow, spans, one, tmp_path):
             segments[segment.number] = segment
     from facefusion.pipeline.runner import comment_of
