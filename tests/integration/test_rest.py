@@ -56,8 +56,26 @@ def test_a_photo_is_swapped_and_the_output_is_an_asset(anna):
     said = anna.get(f"/v1/assets/{output['id']}/provenance").json()
     assert (said["state"], said["is_own"], said["is_beside"]) == ("valid", True, False), said
     assert said["models"] and said["actions"] == ["c2pa.opened", "c2pa.edited"]
+    assert said["job"] == made["id"]
     assert anna.get(f"/v1/assets/{output['id']}/provenance/manifest").status_code == 404
     assert anna.get(f"/v1/assets/{target}/provenance").json()["state"] == "none"
+
+
+def test_a_copy_without_its_manifest_is_known_by_its_mark_and_names_the_job_to_whom_it_is(anna, live, tmp_path):
+    source, target = upload(anna, "source.jpg"), upload(anna, "target.jpg")
+    made = anna.post("/v1/jobs", json={"recipe": {"target": target, "sources": [source]}}).json()
+    output = wait_for_job(anna, made["id"])["output"]
+    bare = tmp_path / "bare.jpg"
+    with Image.open(io.BytesIO(anna.get(f"/v1/assets/{output['id']}").content)) as picture:
+        small = picture.convert("RGB").resize((picture.width * 3 // 4, picture.height * 3 // 4))
+        small.save(bare, quality=80)
+    said = anna.get(f"/v1/assets/{upload(anna, bare)}/provenance").json()
+    assert (said["state"], said["is_own"]) == ("marked-only", True)
+    with live.client("ben") as ben:
+        told = ben.get(f"/v1/assets/{upload(ben, bare)}/provenance").json()
+    assert (told["state"], told["job"]) == ("marked-only", "")
+    assert said["job"] == made["id"]
+    assert anna.get("/v1/jobs/" + said["job"]).json()["output"]["id"] == output["id"]
 
 
 def test_an_output_that_cannot_hold_its_manifest_has_it_beside(anna, live, tmp_path):

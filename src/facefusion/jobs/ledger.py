@@ -705,6 +705,13 @@ class Ledger(JobStore):
         return Order(**row._mapping)
 
     @_patient
+    def order_of(self, tenant: str, job_id: str) -> str:
+        """Id of the order that a job of a tenant was made for; empty for none."""
+        query = sa.select(_orders.c.id).where(_orders.c.tenant == tenant, _orders.c.job_id == job_id)
+        with self._reading() as connection:
+            return str(connection.execute(query.order_by(_orders.c.created_at.desc())).scalar() or "")
+
+    @_patient
     def view(self, tenant: str, order_id: str) -> OrderView:
         """An order as it is just now, with the stages of its job.
 

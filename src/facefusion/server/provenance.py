@@ -117,10 +117,14 @@ def _provenance(service: Service, tenant: str, asset_id: str) -> ProvenanceBody:
             raise NotThere(f"The file of asset {asset.id} is gone.", "Upload it again.") from error
         sidecar = _manifest(service, asset, stack)
         site = service.config.backend.policy
-        known = list(service.jobs.marks()) if site.is_marked else []
-        found = service.studio.call(look, VERIFY_S, str(path), str(sidecar or ""), site.signing, site.is_marked, known)
+        given = str(path), str(sidecar or ""), site.signing
+        found = service.studio.call(look, VERIFY_S, *given, False, [])
+        if found["state"] == "none" and site.is_marked:
+            found = service.studio.call(look, VERIFY_S, *given, True, list(service.jobs.marks()))
     if found["state"] == "marked-only" and found["is_own"]:
         found["job"] = service.jobs.find_marked(found["watermark"], tenant)
+    if found["is_own"] and found["job"]:  # jobs of a service go by the names of its orders
+        found["job"] = service.ledger.order_of(tenant, found["job"])
     return ProvenanceBody(**found)
 
 
