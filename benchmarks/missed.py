@@ -260,17 +260,15 @@ def main() -> None:
                 print(count.told(f"deface, {group}"))
         print("\n".join(f"deface missed: {line}" for line in theirs["all"].missed))
     if arguments.curve:
-        shipped = {name: getattr(certainty, name) for name in ("NOT_LIKE",)}
+        shipped = certainty.NOT_LIKE
         points = []
         for limit in (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5):
-            for constant in shipped:
-                setattr(certainty, constant, limit)
+            certainty.NOT_LIKE = limit
             count = Count()
             measured(lambda frame, count=count: [count])
             points.append((limit, count))
             print(count.told(f"limit {limit}"))
-        for constant, value in shipped.items():
-            setattr(certainty, constant, value)
+        certainty.NOT_LIKE = shipped
         draw_curve(arguments.curve, points, ours["all"], theirs["all"] if arguments.deface else None)
 
 

@@ -4,8 +4,8 @@
 
 FINDS is from `verifier_pool.py`. Half of the crops are faces, made as hard as crowds are: down to 8 px, blurred, smeared,
 turned, half covered, in the dark, coded badly. The others are what the detector took for faces, what lies beside, below
-and within faces, drawn lettering and coats of arms, and anything else. What lies near an unsure find of the teacher is neither. The first layers begin as
-those of the shipped detector. Files with people who are held out by number, and those whose crowds are labelled for
+and within faces, drawn lettering and coats of arms, and anything else. What lies near an unsure find of the teacher is
+neither. The first layers begin as those of the shipped detector. Files with people who are held out by number, and those whose crowds are labelled for
 `benchmarks/missed.py`, are never trained on.
 """
 
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SIDE = 64
 """Side of a crop in pixels."""
 MARGIN = 1.8
-"""Side of a crop over the longer side of the find; `facefusion.analysers.verifiers.embedded` has it too."""
+"""Side of a crop over the longer side of the find; `facefusion.models.verifier` has it too."""
 FINE = 3
 """Last layer of the trunk that sees squares of eight pixels."""
 LEAST_CONTRAST = 16.0

@@ -161,12 +161,21 @@ def _tile(amounts: FloatArray) -> FloatArray:
     return np.asarray(found, dtype=np.float32)
 
 
-def _flattened(small: FloatArray, floor: float = _FLOOR) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _flattened(small: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Detail of a picture whose tile is CELL samples wide, how much each sample counts, and how much detail it has."""
-    detail = np.asarray(cv2.subtract(small, cv2.GaussianBlur(small, (11, 11), _NEAR)), dtype=np.float32)
+    detail = _beside_mean(small)
+    square = _square_around(detail)
+    return detail, np.float32(1) / (square + np.float32(_FLOOR)), square
+
+
+def _beside_mean(small: FloatArray) -> FloatArray:
+    return np.asarray(cv2.subtract(small, cv2.GaussianBlur(small, (11, 11), _NEAR)), dtype=np.float32)
+
+
+def _square_around(detail: FloatArray) -> FloatArray:
+    """Mean square of the detail around every sample."""
     square = np.asarray(cv2.blur(cv2.multiply(detail, detail), (_AROUND, _AROUND)), dtype=np.float32)
-    square = np.maximum(square, np.float32(0))  # running sums fall a little short of nothing
-    return detail, np.float32(1) / (square + np.float32(floor)), square
+    return np.maximum(square, np.float32(0))  # running sums fall a little short of nothing
 
 
 def _looked_at(small: FloatArray) -> FloatArray:
@@ -175,12 +184,12 @@ def _looked_at(small: FloatArray) -> FloatArray:
     Edges that stand still are the loudest of what is no mark. A median goes along with them where a mean does not, and
     blurs corners where the mean is right.
     """
-    detail, weight, _ = _flattened(small, _FLOOR_READ)
-    other = np.asarray(cv2.subtract(small, cv2.medianBlur(small, _MEDIAN)), dtype=np.float32)
-    square = np.maximum(cv2.blur(cv2.multiply(other, other), (_AROUND, _AROUND)), np.float32(0))
-    parts = detail * weight, other / (square + np.float32(_FLOOR_OF_MEDIAN))
-    lengths = (max(float(np.sqrt((part * part).mean())), 1e-9) for part in parts)
-    return np.asarray(sum(part / np.float32(size) for part, size in zip(parts, lengths, strict=True)), dtype=np.float32)
+    beside_median = np.asarray(cv2.subtract(small, cv2.medianBlur(small, _MEDIAN)), dtype=np.float32)
+    total = np.zeros_like(small)
+    for detail, floor in ((_beside_mean(small), _FLOOR_READ), (beside_median, _FLOOR_OF_MEDIAN)):
+        part = detail / (_square_around(detail) + np.float32(floor))
+        total += part / np.float32(max(float(np.sqrt((part * part).mean())), 1e-9))
+    return total
 
 
 def _whitened(found: Complex) -> Complex:

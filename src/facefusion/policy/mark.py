@@ -159,9 +159,14 @@ def decode(soft: FloatArray) -> Decoded:
     bits = _viterbi(np.asarray(soft, dtype=np.float64).reshape(BIT_COUNT, len(_TAPS)))
     signs = _encode(bits)
     value = _mixed(int("".join(map(str, bits)), 2), is_back=True)
+    return _told(MarkId(value >> JOB_BITS, value & 2**JOB_BITS - 1), signs, soft)
+
+
+def _told(mark: MarkId, signs: FloatArray, soft: FloatArray) -> Decoded:
+    """How near a word is to what was read."""
     length = float(np.linalg.norm(soft)) * math.sqrt(SIGN_COUNT)
     cosine = float(signs @ soft) / length if length > 0 else 0.0
-    return Decoded(MarkId(value >> JOB_BITS, value & 2**JOB_BITS - 1), cosine, int((signs * soft <= 0).sum()))
+    return Decoded(mark, cosine, int((signs * soft <= 0).sum()))
 
 
 class Known:
@@ -186,14 +191,11 @@ class Known:
         soft
             (SIGN_COUNT,) what was read of every sign; its size does not matter.
         """
-        length = float(np.linalg.norm(soft)) * math.sqrt(SIGN_COUNT)
-        if not self.ids or length <= 0:
+        if not self.ids:
             return None
-        cosines = self._signs @ soft / np.float32(length)
-        best = int(cosines.argmax())
-        if cosines[best] < self.least:
-            return None
-        return Decoded(self.ids[best], float(cosines[best]), int((self._signs[best] * soft <= 0).sum()))
+        best = int((self._signs @ soft).argmax())
+        told = _told(self.ids[best], self._signs[best], soft)
+        return told if told.cosine >= self.least else None
 
 
 def _mixed(value: int, is_back: bool = False) -> int:

@@ -85,13 +85,13 @@ class ProvenanceBody(BaseModel):
     problems: list[str]
 
 
-def look(path: str, sidecar: str, signing: Signing, is_marked: bool, known: list[str]) -> dict[str, Any]:
-    """What a file says, as plain values; done in a process of its own."""
+def look(path: str, sidecar: str, signing: Signing, known: list[str] | None) -> dict[str, Any]:
+    """What a file says, as plain values; done in a process of its own. Without a list no mark is looked for."""
     from facefusion.service.provenance import find_mark, verify_file
 
     # Looking for a mark takes seconds, and nobody waits for that where none are set.
-    beside, look_for = Path(sidecar) if sidecar else None, find_mark if is_marked else None
-    found = verify_file(Path(path), None, signing, look_for, beside, known_marks=lambda: known).as_dict()
+    beside, look_for = Path(sidecar) if sidecar else None, find_mark if known is not None else None
+    found = verify_file(Path(path), None, signing, look_for, beside, known_marks=lambda: known or ()).as_dict()
     del found["file"]
     return found
 
@@ -118,9 +118,9 @@ def _provenance(service: Service, tenant: str, asset_id: str) -> ProvenanceBody:
         sidecar = _manifest(service, asset, stack)
         site = service.config.backend.policy
         given = str(path), str(sidecar or ""), site.signing
-        found = service.studio.call(look, VERIFY_S, *given, False, [])
+        found = service.studio.call(look, VERIFY_S, *given, None)
         if found["state"] == "none" and site.is_marked:
-            found = service.studio.call(look, VERIFY_S, *given, True, list(service.jobs.marks()))
+            found = service.studio.call(look, VERIFY_S, *given, list(service.jobs.marks()))
     if found["state"] == "marked-only" and found["is_own"]:
         found["job"] = service.jobs.find_marked(found["watermark"], tenant)
     if found["is_own"] and found["job"]:  # jobs of a service go by the names of its orders
