@@ -71,8 +71,8 @@ def test_a_copy_without_its_manifest_is_known_by_its_mark_and_names_the_job_to_w
         small.save(bare, quality=80)
     said = anna.get(f"/v1/assets/{upload(anna, bare)}/provenance").json()
     assert (said["state"], said["is_own"]) == ("marked-only", True)
-    with live.client("ben") as ben:
-        told = ben.get(f"/v1/assets/{upload(ben, bare)}/provenance").json()
+    with live.client("dora") as dora:
+        told = dora.get(f"/v1/assets/{upload(dora, bare)}/provenance").json()
     assert (told["state"], told["job"]) == ("marked-only", "")
     assert said["job"] == made["id"]
     assert anna.get("/v1/jobs/" + said["job"]).json()["output"]["id"] == output["id"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import hashlib
 import io
 import os
@@ -629,6 +630,34 @@ def test_an_upload_that_the_service_fails_to_take_in_is_kept_for_another_try(liv
     again = anna.patch(place, headers={**piece, "Upload-Offset": str(len(content))})
     assert again.status_code == 204
     assert anna.get(f"/v1/assets/{again.headers['facefusion-asset']}").content == content
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_an_upload_is_there_while_it_is_taken_in_and_its_last_piece_may_come_twice(live, anna, monkeypatch, has_links):
+    """Looking at a long clip takes longer than some wait: they ask how far it is, and send the end again."""
+    content = jpeg()
+    place = anna.post("/v1/uploads", headers={**TUS, "Upload-Length": str(len(content))}).headers["location"]
+    call, told = live.service.inspectors.call, []
+
+    def asked_meanwhile(*words):
+        with live.client("anna") as other:
+            told.append(other.head(place, headers=TUS))
+        return call(*words)
+
+    def no_link(*_):
+        raise OSError(errno.EPERM, "no links here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(live.service.inspectors, "call", asked_meanwhile)
+        if not has_links:
+            patch.setattr(os, "link", no_link)
+        first = anna.patch(place, content=content, headers={**PIECE, "Upload-Offset": "0"})
+    assert first.status_code == 204
+    assert (told[0].status_code, told[0].headers["upload-offset"]) == (200, str(len(content)))
+    again = anna.patch(place, headers={**PIECE, "Upload-Offset": str(len(content))})
+    assert again.status_code == 204
+    assert again.headers["facefusion-asset"] == first.headers["facefusion-asset"]
+    assert anna.get(f"/v1/assets/{first.headers['facefusion-asset']}").content == content
 
 
 @pytest.mark.parametrize("kind", ["folder", "storage"])

@@ -76,8 +76,8 @@ class Pieces(ABC):
         """
 
     @abstractmethod
-    def keep(self, upload: Upload, whole: Path) -> None:
-        """After `collect`: leave it as it was, so that taking it in can be tried again."""
+    def is_kept(self, upload: Upload) -> bool:
+        """Whether all of it is still there after `collect`, so that taking it in can be tried again."""
 
     @abstractmethod
     def remove(self, upload: Upload) -> None:
@@ -131,11 +131,22 @@ class FolderPieces(Pieces):
 
     def collect(self, upload: Upload, goal: Path) -> None:
         """See `Pieces`."""
-        self._path(upload).replace(goal)
+        path = self._path(upload)
+        try:
+            goal.hardlink_to(path)  # it stays where it is for who asks meanwhile, and for who is killed
+        except FileNotFoundError:
+            raise
+        except OSError:  # of a file system without links
+            try:
+                shutil.copyfile(path, goal)
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                raise no_room(error) from error
 
-    def keep(self, upload: Upload, whole: Path) -> None:
+    def is_kept(self, upload: Upload) -> bool:
         """See `Pieces`."""
-        whole.replace(self._path(upload))
+        return self.has(upload)
 
     def remove(self, upload: Upload) -> None:
         """See `Pieces`."""
@@ -234,8 +245,9 @@ class StoredPieces(Pieces):
         except OSError as error:
             raise no_room(error) from error
 
-    def keep(self, upload: Upload, whole: Path) -> None:
+    def is_kept(self, upload: Upload) -> bool:
         """They are still there."""
+        return True
 
     def remove(self, upload: Upload) -> None:
         """See `Pieces`."""

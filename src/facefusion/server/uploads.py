@@ -230,7 +230,9 @@ async def _append(service: Service, upload: Upload, offset: int, request: Reques
                 f"This piece goes beyond what was announced, {counted(upload.size_bytes, 'byte')}.",
                 "Send what is left.",
             )
-        if not upload.asset_id:
+        if upload.asset_id:
+            response.headers[ASSET] = upload.asset_id
+        else:
             there = await pieces_of(service).write(upload, there, request.stream())
             if there == upload.size_bytes:
                 response.headers[ASSET] = await service.take_time(_finish, service, upload)
@@ -253,11 +255,9 @@ def _finish(service: Service, upload: Upload) -> str:
             asset = admit(service, upload.tenant, received, upload.name)
         except BaseException as error:
             is_to_blame = isinstance(error, FaceFusionError) and status_of(error) < 500
-            if is_to_blame or not whole.is_file():
+            if is_to_blame or not pieces.is_kept(upload):
                 pieces.remove(upload)
                 service.ledger.remove_upload(upload.id)
-            else:
-                pieces.keep(upload, whole)
             raise
     now = service.ledger.get_upload(upload.tenant, upload.id)
     if now.asset_id:  # another service was sent the last piece, too
