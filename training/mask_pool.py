@@ -3,7 +3,8 @@
     python training/mask_pool.py FACES_POOL MASK_POOL --count 9000
 
 FACES_POOL is what `face_pool.py` makes. Regions come from the mesh. Hands, strands of hair, glasses, microphones,
-masks, cups and patches of pictures without faces are drawn by this script; nothing is taken from anybody's labels.
+masks, cups and patches of pictures without faces are drawn by this script, hands also with skin of the pictures
+themselves; nothing is taken from anybody's labels.
 Real hair and glasses in the photos carry the label of the face under them; `train_masks.py` allows for that.
 """
 
@@ -112,6 +113,19 @@ class Painter:
         flat = one + (two - one) * share[..., None]
         return np.clip(flat + rng.normal(0, rng.uniform(1, 12), (side, side, 1)), 0, 255).astype(np.float32)
 
+    def skin_texture(self, colour: np.ndarray) -> np.ndarray:
+        """(S, S, 3) somebody's real skin, turned and enlarged, in another colour."""
+        rng, side = self.rng, self.side
+        other = self.others[rng.integers(len(self.others))] if rng.random() < 0.6 else self.pixels.astype(np.uint8)
+        size = int(rng.integers(side // 8, side // 4))
+        top, left = (
+            int(rng.integers(round(low * side), round(high * side) - size)) for low, high in ((0.3, 0.72),) * 2
+        )
+        patch = other[top : top + size, left : left + size].astype(np.float32)
+        patch = np.rot90(patch, int(rng.integers(4)))
+        patch = cv2.resize(np.ascontiguousarray(patch), (side, side), interpolation=cv2.INTER_CUBIC)
+        return np.clip(patch / np.maximum(np.median(patch, axis=(0, 1)), 8) * colour, 0, 255)
+
     def lay(self, alpha: np.ndarray, colour: np.ndarray, name: str = "other", is_labelled: bool = True) -> None:
         """Composite a layer, with a faint shadow, and label what it covers."""
         alpha = cv2.GaussianBlur(alpha, (0, 0), float(self.rng.uniform(0.4, 1.3)))
@@ -150,12 +164,40 @@ class Painter:
                 self._capsule(alpha, shade, a, b, width / 2, light)
         if count > 2 or rng.random() < 0.4:
             self._capsule(alpha, shade, palm, palm + direction * width * 5, width * max(count, 3) * 0.55, light)
+        self._lay_hand(alpha, shade, colour)
+
+    def fist(self) -> None:
+        """Knuckles side by side before the back of a hand, close to the mouth, the chin or an eye."""
+        rng = self.rng
+        colour, width = self.skin_colour(), self.unit * rng.uniform(0.24, 0.42)
+        middle, angle = self.near_face(0.7), rng.uniform(0, 2 * np.pi)
+        direction = np.array([np.cos(angle), np.sin(angle)])
+        aside = np.array([-direction[1], direction[0]])
+        shade, alpha = self.canvas(), self.canvas()
+        light, count = rng.uniform(0, 2 * np.pi), int(rng.integers(3, 5))
+        wrist = middle + direction * width * rng.uniform(2.5, 4)
+        self._capsule(alpha, shade, wrist, wrist + direction * self.unit * 3, width * rng.uniform(0.9, 1.4), light)
+        self._capsule(alpha, shade, middle + direction * width * 0.8, wrist, width * count * 0.5, light)
+        for k in range(count):
+            offset = (k - (count - 1) / 2) * width * rng.uniform(0.9, 1.05)
+            begin = middle + aside * offset + direction * width * rng.normal(0, 0.15)
+            end = begin + direction * width * rng.uniform(0.6, 1.6)
+            self._capsule(alpha, shade, begin, end, width * rng.uniform(0.45, 0.58), light)
+        if rng.random() < 0.7:  # the thumb lies across, or stands off
+            begin = middle + aside * width * count * rng.choice([-0.5, 0.5]) + direction * width
+            end = middle + rng.normal(0, 1.2, 2) * width
+            self._capsule(alpha, shade, begin, end, width * rng.uniform(0.4, 0.55), light)
+        self._lay_hand(alpha, shade, colour)
+
+    def _lay_hand(self, alpha: np.ndarray, shade: np.ndarray, colour: np.ndarray) -> None:
+        rng = self.rng
         relief = cv2.resize(
             rng.normal(0, 1, (12, 12)).astype(np.float32), (self.side,) * 2, interpolation=cv2.INTER_CUBIC
         )
         grain = rng.normal(0, rng.uniform(0, 4), (self.side, self.side)).astype(np.float32)
-        tone = 1 - rng.uniform(0.15, 0.55) * shade + 0.05 * relief
-        self.lay(alpha, colour * tone[..., None] + grain[..., None])
+        tone = 1 - rng.uniform(0.1, 0.55) * shade + 0.05 * relief
+        skin = self.skin_texture(colour) if rng.random() < 0.6 else np.broadcast_to(colour, (*alpha.shape, 3))
+        self.lay(alpha, skin * tone[..., None] + grain[..., None])
 
     def _capsule(
         self, alpha: np.ndarray, shade: np.ndarray, a: np.ndarray, b: np.ndarray, radius: float, light: float
@@ -213,7 +255,7 @@ class Painter:
         frame, lenses = self.canvas(), self.canvas()
         width, height = self.unit * rng.uniform(0.36, 0.5), self.unit * rng.uniform(0.24, 0.44)
         squareness, drop = rng.uniform(2, 5), rng.uniform(-0.03, 0.12) * self.unit
-        thickness = max(1, round(self.unit * rng.uniform(0.02, 0.09)))
+        thickness = max(1, round(self.unit * rng.uniform(0.02, 0.12)))
         turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
         edges = []
         squash = [np.linalg.norm(self.mesh[e, :2] - self.mesh[168, :2]) for e in (LEFT_IRIS, RIGHT_IRIS)]
@@ -234,6 +276,10 @@ class Painter:
         if kind > 0.75:  # thin metal: light, and lost against the skin here and there
             colour = np.full(3, rng.uniform(60, 230))
             frame *= rng.uniform(0.45, 0.9)
+        elif kind > 0.6:  # clear plastic: the skin shows through, with light edges
+            inner = cv2.erode(frame, np.ones((3, 3), np.uint8))
+            frame = np.clip(frame * rng.uniform(0.35, 0.8) - inner * rng.uniform(0, 0.35), 0, 1)
+            colour = rng.uniform(120, 240) * rng.uniform(0.85, 1.1, 3)
         if rng.random() < 0.35:  # dark lenses
             tint = rng.uniform(0, 60, 3)
             self.lay(lenses * rng.uniform(0.75, 1.0), tint + 0.15 * self.texture(), "glasses")
@@ -290,8 +336,8 @@ class Painter:
 
 
 DRAWN: tuple[tuple[Callable[[Painter], None], float], ...] = (
-    (Painter.hand, 0.28), (Painter.blob, 0.1), (Painter.glasses, 0.32), (Painter.hair, 0.18),
-    (Painter.microphone, 0.06), (Painter.face_mask, 0.03), (Painter.bar, 0.07),
+    (Painter.hand, 0.26), (Painter.fist, 0.14), (Painter.blob, 0.08), (Painter.glasses, 0.32), (Painter.hair, 0.16),
+    (Painter.microphone, 0.05), (Painter.face_mask, 0.03), (Painter.bar, 0.07),
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from facefusion.models.pose import estimate_pose
 from facefusion.models.synthetic_faces import load_synthetic_faces
 from facefusion.plugins.protocols import EngineContext, ShowsSources
 from facefusion.plugins.registry import build_processor
+from facefusion.processors.face_swapper import appearance
 from facefusion.recipe import Recipe
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Face
@@ -155,6 +156,70 @@ def test_smooth_skin_stays_smooth_with_a_small_and_noisy_source(swapper, number,
     good, poor = unevenness(swapper, clean), unevenness(swapper, small_and_noisy(clean, height, quality, grain))
     assert poor[0] < good[0], f"brightness {poor[0]:.3f} of {good[0]:.3f}"
     assert poor[1] < 0.75 * good[1], f"colours {poor[1]:.3f} of {good[1]:.3f}"
+
+
+def in_light(source: SourceFace, gain) -> SourceFace:
+    """The photo with its linear light multiplied by (H, W, 3)."""
+    linear = (source.pixels / 255.0) ** 2.2 * gain
+    return SourceFace((np.clip(linear, 0, 1) ** (1 / 2.2) * 255 + 0.5).astype(np.uint8), source.face)
+
+
+def plain_skin(swapper) -> np.ndarray:
+    """(S, S) where everybody's inner face is plain skin."""
+    return (swapper._plain > 0.9) & (swapper._cover > 0.9) & (swapper._parts()["face"] > 0)
+
+
+@pytest.mark.parametrize(
+    ("colour", "light", "share"),
+    [((-0.75, 0.0, 0.75), 0.2, 1.0), ((-0.4, 0.75, -0.35), -0.3, 1.0), ((0.75, 0.0, -0.75), 0.0, 0.0),
+     ((0.2, 0.0, -0.2), 0.3, 0.0), ((-0.15, 0.0, 0.15), 0.5, 0.0), ((-0.6, 0.0, 0.6), -2.3, 0.0)],
+    ids=["a blue cap", "a green scarf", "a flushed cheek", "a warm lamp", "a gleam", "noise in the dark"],
+)  # fmt: skip
+def test_only_what_is_greener_or_bluer_than_skin_can_be_is_taken_for_no_skin(swapper, colour, light, share):
+    side = 192
+    skin, seen = cv2.resize(swapper._plain, (side, side)), np.ones((side, side), np.float32)
+    detail = np.random.default_rng(1).normal(0, 0.05, (side, side, 3)).astype(np.float32)
+    patch = (slice(95, 120), slice(50, 75))  # on a cheek
+    detail[patch] = np.float32(colour) + np.float32(light)
+    bare = np.zeros((side, side), np.float32)
+    found = appearance._strange(detail, seen, bare, skin)
+    assert found[patch].mean() == pytest.approx(share, abs=0.12)
+    found[85:130, 40:85] = 0
+    assert found.max() < 0.01
+
+
+@pytest.mark.parametrize("number", PEOPLE)
+def test_two_lamps_of_different_colours_leave_one_skin(swapper, number):
+    clean = person(number)
+    mesh, unit = points(clean)
+    y, x = np.mgrid[0 : clean.pixels.shape[0], 0 : clean.pixels.shape[1]].astype(np.float32)
+    spot = [np.exp(-((x - mesh[k, 0]) ** 2 + (y - mesh[k, 1]) ** 2) / (2 * (unit * 0.16) ** 2)) for k in (50, 4)]
+    gain = 1 + spot[0][..., None] * [0.6, -0.1, -0.6] + spot[1][..., None] * [-0.2, 0.0, 0.8]
+    skin = plain_skin(swapper)
+    spread = []
+    for source in (clean, in_light(clean, gain)):
+        detail = swapper._complete([source], swapper._completer).detail[skin]
+        colour = detail - detail.mean(axis=-1, keepdims=True)
+        spread.append(np.percentile(np.abs(colour - np.median(colour, axis=0)).max(axis=-1), 98))
+    assert spread[1] < 0.25, f"{spread[0]:.3f} in even light, {spread[1]:.3f}"
+
+
+@pytest.mark.parametrize("number", PEOPLE)
+def test_hard_light_leaves_a_face_that_is_not_hard(swapper, number):
+    clean = person(number)
+    log = np.log((clean.pixels / 255.0) ** 2.2 + 0.02)
+    grey = log.mean(axis=-1)
+    _, unit = points(clean)
+    local = grey - cv2.GaussianBlur(grey, (0, 0), unit * 0.35)
+    hard = in_light(clean, np.exp(1.1 * local)[..., None])
+    skin = plain_skin(swapper)
+    found = []
+    for source in (clean, hard):
+        taken, made = swapper._take([source]).detail, swapper._complete([source], swapper._completer).detail
+        found.append([float(np.abs(one.mean(axis=-1) - np.median(one[skin]))[skin].mean()) for one in (taken, made)])
+    (before, kept), (harder, softened) = found
+    assert harder > 1.4 * before
+    assert softened / kept < 0.85 * harder / before, found
 
 
 def test_what_one_photo_hides_is_taken_from_another(swapper):

@@ -51,6 +51,29 @@ EVENED = 0.5
 """Share of what two halves of plain skin differ by that is taken off small photos."""
 SKIN_PX = 8.0
 """Width, texture pixels of the network, below which plain skin has no colours of its own."""
+STRANGE = (0.46, 0.7)
+"""Green or blue, natural logarithm more than skin has, from which something may be no face, and surely is none. More
+red than skin has, a face may have."""
+STRANGE_PX = 9
+"""Side, texture pixels of the network, of what counts as near it: its border is mixed with skin."""
+DARK = (-1.9, -1.3)
+"""Logarithm of light below which a photo shows no colours that could be believed, and from which it does."""
+COLOURS = (0.09, 0.18)
+"""Colour, natural logarithm away from that of the skin, up to which plain skin has it by itself, and the most that it
+is shown with: light from two lamps has more (nine photos of ten have less than 0.19)."""
+OF_COLOURED = 2.5
+"""How many times as much eyes, brows and lips may have."""
+CONTRAST, LEAST_CONTRAST = 0.39, 0.65
+"""Mean contrast of plain skin, natural logarithm, up to which it is its own, and the least share of it that stays.
+Three of four photos have less; hard light, or somebody's idea of a strong picture, has more."""
+OF_FEATURES = 0.3
+"""Share of what is taken off plain skin that is taken off eyes, brows and lips, by which somebody is known."""
+TELLING = ((0.18, 0.83), (0.28, 0.72))
+"""Rows and columns of the texture, over its side, in which contrast is measured."""
+LEAST_SKIN = 200.0
+"""Pixels of the network's texture without which nothing is said of the skin's colour."""
+CONTRAST_PX = 24.0
+"""Width, texture pixels of the network, of what contrast is measured against."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,6 +181,9 @@ class Completer:
         fineness = fineness or Fineness()
         side = detail.shape[0]
         small, near, over = (resize(values, SIZE) for values in (np.clip(detail, LOW, HIGH), seen, covered))
+        plain_skin = None if skin is None else resize(skin, SIZE)
+        if plain_skin is not None:
+            over = np.maximum(over, _strange(small, near, over, plain_skin))
         visible = np.clip(near * 12, 0, 1)
         image = np.dstack([small * visible[..., None], near, over]).transpose(2, 0, 1)[None]
         clean, own = self._session.run({"image": np.ascontiguousarray(image, dtype=np.float32)})
@@ -173,9 +199,10 @@ class Completer:
         plain = np.clip((side_share - PLAIN_FROM) / (PLAIN_TO - PLAIN_FROM), 0, 1)
         whole = whole * (1 - plain * plain * (3 - 2 * plain))[None, :, None]
         whole = np.ascontiguousarray(whole, dtype=np.float32)
-        plain_skin = None if skin is None else resize(skin, SIZE)
+        contrast = 1.0
         if plain_skin is not None:
-            whole = _calmed(whole, plain_skin, fineness)
+            whole = _calmed(_one_coloured(whole, plain_skin), plain_skin, fineness)
+            whole, contrast = _softened(whole, plain_skin)
         wide = resize(whole, side)
         trusted = resize(trust, side)
         # Fine detail is what the network's size cannot hold; it comes from the half that shows it best.
@@ -184,7 +211,7 @@ class Completer:
         if plain_skin is not None:
             share = share * (1 - np.float32(max(fineness.noise, 1 - fineness.depth)) * resize(plain_skin, side))
         other = share[:, ::-1] * (1 - share)
-        fine = fine * share[..., None] + fine[:, ::-1] * other[..., None]
+        fine = (fine * share[..., None] + fine[:, ::-1] * other[..., None]) * np.float32(contrast)
         return Appearance(np.asarray(wide + fine, dtype=np.float32), trusted)
 
 
@@ -198,6 +225,53 @@ def _with_own(
     doubt = blur(grown(np.maximum(odd, foreign), NEAR_PX), 1.5)
     rest = np.asarray(rest * (known * (1 - doubt))[..., None], dtype=np.float32)
     return np.asarray(whole + rest - blur(rest, OWN_PX), dtype=np.float32)
+
+
+def _of_skin(colour: FloatArray, weight: FloatArray) -> FloatArray:
+    """(3,) the colour that most of the skin has."""
+    return np.asarray(np.median(colour[weight > 0.6 * weight.max()], axis=0), dtype=np.float32)
+
+
+def _strange(small: FloatArray, near: FloatArray, over: FloatArray, skin: FloatArray) -> FloatArray:
+    """(T, T) how far there is a colour where skin should be that skin cannot have: a cap, a scarf, another lamp."""
+    grey = small.mean(axis=-1)
+    bright = smoothstep((grey - DARK[0]) / (DARK[1] - DARK[0]))
+    known = np.asarray(bright * np.clip(near * 12, 0, 1) * (1 - over), dtype=np.float32)
+    telling = known * skin
+    if telling.sum() < LEAST_SKIN:
+        return np.zeros_like(grey)
+    colour = blur(np.asarray((small - grey[..., None]) * known[..., None], dtype=np.float32), 1.5)
+    colour /= blur(known, 1.5)[..., None] + np.float32(1e-3)
+    away = (colour - _of_skin(colour, telling))[..., 1:].max(axis=-1)
+    strange = smoothstep((away - STRANGE[0]) / (STRANGE[1] - STRANGE[0])) * (known > 0.3)
+    return blur(grown(np.asarray(strange * smoothstep(skin * 2), dtype=np.float32), STRANGE_PX), 1.5)
+
+
+def _one_coloured(whole: FloatArray, skin: FloatArray) -> FloatArray:
+    """The texture with no more colours than a face has by itself, which are few on plain skin."""
+    grey = whole.mean(axis=-1, keepdims=True)
+    colour = whole - grey
+    middle = _of_skin(blur(np.ascontiguousarray(colour), 2.0), skin)
+    broad = blur(np.ascontiguousarray(colour - middle), 2.0)
+    away = np.abs(broad).max(axis=-1)
+    low, high = (limit * (OF_COLOURED + (1 - OF_COLOURED) * skin) for limit in COLOURS)
+    # From the limit on, colours are pressed together and keep their order.
+    over = np.maximum(away - low, 0)
+    shown = np.minimum(away, low) + (high - low) * (1 - np.exp(-over / (high - low)))
+    less = blur(np.asarray(1 - shown / np.maximum(away, 1e-6), dtype=np.float32), 1.0)
+    return np.asarray(whole - broad * less[..., None], dtype=np.float32)
+
+
+def _softened(whole: FloatArray, skin: FloatArray) -> tuple[FloatArray, float]:
+    """The texture with no more contrast than skin has in even light, and the share of it that stayed."""
+    grey = np.ascontiguousarray(whole.mean(axis=-1))
+    relief = grey - blur(grey, CONTRAST_PX)
+    telling = tuple(slice(round(SIZE * low), round(SIZE * high)) for low, high in TELLING)
+    weight = skin[telling]
+    found = float((np.abs(blur(relief, 1.5))[telling] * weight).sum()) / (float(weight.sum()) + 1e-6)
+    share = max(min(CONTRAST / max(found, 1e-6), 1.0), LEAST_CONTRAST)
+    taken = relief * np.float32(1 - share) * (OF_FEATURES + (1 - OF_FEATURES) * skin)
+    return np.asarray(whole - taken[..., None], dtype=np.float32), share
 
 
 def _calmed(whole: FloatArray, skin: FloatArray, fineness: Fineness) -> FloatArray:
