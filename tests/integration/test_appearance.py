@@ -13,6 +13,7 @@ from tests.patience import PATIENCE_S
 
 from facefusion.apps import cli
 from facefusion.errors import NoFaceInSource
+from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.resample import decode
 from facefusion.media.image import read_photo
 from facefusion.models.pose import estimate_pose
@@ -156,6 +157,26 @@ def test_smooth_skin_stays_smooth_with_a_small_and_noisy_source(swapper, number,
     good, poor = unevenness(swapper, clean), unevenness(swapper, small_and_noisy(clean, height, quality, grain))
     assert poor[0] < good[0], f"brightness {poor[0]:.3f} of {good[0]:.3f}"
     assert poor[1] < 0.75 * good[1], f"colours {poor[1]:.3f} of {good[1]:.3f}"
+
+
+def test_an_enlarged_photo_shows_no_more_than_it_did(swapper, monkeypatch):
+    """A small photo that somebody has made large is calmed as the small one is."""
+    small = small_and_noisy(person(PEOPLE[0]), 64, 60, 2)
+    large = SourceFace(
+        cv2.resize(small.pixels, None, fx=5, fy=5, interpolation=cv2.INTER_CUBIC),
+        Face(small.face.mesh * np.float32(5) + np.float32([2, 2, 0]), 1.0, small.face.pose),
+    )
+    sharp = person(PEOPLE[0])
+    fineness = [
+        appearance.fineness_of(float(np.ptp(s.face.mesh[:, 1])), measure_finish(s.pixels, s.face.mesh))
+        for s in (small, large, sharp)
+    ]
+    assert fineness[0].height <= fineness[1].height < 0.5 * float(np.ptp(large.face.mesh[:, 1]))
+    assert fineness[2].height > 0.75 * float(np.ptp(sharp.face.mesh[:, 1]))
+    calmed = unevenness(swapper, large)
+    monkeypatch.setattr(appearance, "USUAL_BLUR", 99.0)
+    believed = unevenness(swapper, large)
+    assert calmed[1] < 0.92 * believed[1], f"colours {calmed[1]:.3f} of {believed[1]:.3f}"
 
 
 def in_light(source: SourceFace, gain) -> SourceFace:

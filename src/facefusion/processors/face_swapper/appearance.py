@@ -43,6 +43,8 @@ NEAR_PX = 9
 SMALL_PX, COARSE_PX = (72.0, 160.0), (48.0, 110.0)
 """Heights of a face in its photo below which the colours and the relief of plain skin are compression, and from which
 they are skin: colours are coded more coarsely."""
+USUAL_BLUR = 1.3
+"""Standard deviation of the blur of photos, pixels, as it is measured: half of all have less than 1.26."""
 GRAINY = (3.0, 8.0)
 """Grain of a photo, levels of 255, from which its fine detail is less and less believed, and not at all."""
 FINE_PX = (48.0, 110.0)
@@ -99,7 +101,7 @@ class Fineness:
     Attributes
     ----------
     height
-        Of the face in the photo, pixels.
+        Of the face in a photo of usual sharpness that would show as much, pixels.
     grain
         Standard deviation of its grain, levels of 255.
     """
@@ -126,6 +128,23 @@ class Fineness:
     def depth(self) -> float:
         """0 to 1: how far there is anything finer than the network's textures."""
         return _smoothly(self.height, FINE_PX)
+
+
+def fineness_of(height: float, finish: tuple[float, float] | None) -> Fineness:
+    """How finely a face is shown.
+
+    Parameters
+    ----------
+    height
+        Of the face in its photo, pixels.
+    finish
+        As of `facefusion.imaging.finish.measure_finish`.
+    """
+    if finish is None:
+        return Fineness(height)
+    blurred, grain = finish
+    # Enlarging a picture shows no more of it.
+    return Fineness(height * min(1.0, USUAL_BLUR / max(blurred, 1e-3)), grain)
 
 
 class Completer:

@@ -54,8 +54,8 @@ from facefusion.processors.face_swapper.appearance import (
     OCCLUDER_MODEL,
     Appearance,
     Completer,
-    Fineness,
     build_completer,
+    fineness_of,
 )
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
 from facefusion.processors.masking import CropMasks
@@ -400,7 +400,7 @@ class MeshSwapper:
         known = np.clip(seen * 12, 0, 1) * (1 - hidden)
         shading, _ = estimate_shading(coarse, self._skin * resize(known.astype(np.float32), CELLS), SHADING_SIGMA)
         finish = measure_finish(main.pixels, main.face.mesh)
-        fineness = Fineness(float(np.ptp(main.face.mesh[:, 1])), 0.0 if finish is None else finish[1])
+        fineness = fineness_of(float(np.ptp(main.face.mesh[:, 1])), finish)
         appearance = completer.complete(log_texture - resize(shading, SIZE), seen, hidden, self._plain, fineness)
         rest = resize(appearance.detail, CELLS)
         around, trust = estimate_shading(rest, self._skin, SHADING_SIGMA)
