@@ -142,6 +142,63 @@ def evaluate(net: nn.Module, pool: Path, count: int = 600) -> dict[str, float]:
     return {"visible face": seen[0] / seen[1], "things before it": covered[0] / covered[1], **figures}
 
 
+def read_back(path: Path, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Weights of an exported file, to go on from: bytes become numbers, and what was folded into convolutions becomes
+    normalisation again, with the statistics that some pictures give.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(path).graph
+    stored = {one.name: numpy_helper.to_array(one) for one in graph.initializer}
+    made_by = {name: node for node in graph.node for name in node.output}
+
+    def number(name: str) -> np.ndarray:
+        node = made_by.get(name)
+        if node is None:
+            return stored[name].astype(np.float32)
+        if node.op_type == "Cast":
+            return number(node.input[0])
+        values, scale = (stored[one].astype(np.float32) for one in node.input[:2])
+        zero = stored[node.input[2]].astype(np.float32) if len(node.input) > 2 else np.zeros_like(scale)
+        axis = next((one.i for one in node.attribute if one.name == "axis"), 1)
+        shape = [-1 if k == axis else 1 for k in range(values.ndim)] if scale.ndim else []
+        return (values - zero.reshape(shape)) * scale.reshape(shape)
+
+    found = [[number(name) for name in node.input[1:3]] for node in graph.node if node.op_type == "Conv"]
+    net, order = MaskNet().eval(), []
+    watched = [one for one in net.modules() if isinstance(one, nn.Conv2d | nn.BatchNorm2d)]
+    hooks = [one.register_forward_hook(lambda module, *_: order.append(module)) for one in watched]
+    net(pictures[:1])
+    for hook in hooks:
+        hook.remove()
+
+    def fold_out(bias: np.ndarray):
+        def look(norm: nn.BatchNorm2d, inputs: tuple[torch.Tensor]) -> None:
+            mean, variance = inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3), unbiased=False)
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(variance)
+            norm.weight.copy_((variance + norm.eps).sqrt())
+            norm.bias.copy_(torch.from_numpy(bias) + mean)
+
+        return look
+
+    with torch.no_grad():
+        convolutions = [one for one in order if isinstance(one, nn.Conv2d)]
+        following = {one: after for one, after in pairwise(order) if isinstance(after, nn.BatchNorm2d)}
+        hooks = []
+        for convolution, (weight, bias) in zip(convolutions, found, strict=True):
+            convolution.weight.copy_(torch.from_numpy(weight))
+            if convolution.bias is not None:
+                convolution.bias.copy_(torch.from_numpy(bias))
+            if convolution in following:
+                hooks.append(following[convolution].register_forward_pre_hook(fold_out(bias)))
+        net(pictures)
+        for hook in hooks:
+            hook.remove()
+    return net.state_dict()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("pool", "held", "run"):
@@ -150,14 +207,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=24)
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="continue from the weights of another run")
+    parser.add_argument("--start", type=Path, help="continue from the weights of another run, or from an .onnx")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(arguments.seed)
     cv2.setNumThreads(1)
     batches = Batches(arguments.pool, arguments.batch, arguments.seed)
     net = MaskNet()
-    if arguments.start:
+    if arguments.start and arguments.start.suffix == ".onnx":
+        net.load_state_dict(read_back(arguments.start, Batches(arguments.held, 64, 1).next(0.3)[0]))
+    elif arguments.start:
         net.load_state_dict(torch.load(arguments.start)["average"])
     net = net.to(memory_format=torch.channels_last)
     print(f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f} M parameters", flush=True)

@@ -8,7 +8,13 @@ The public names are loaded when first used, so that importing the package costs
 
 from __future__ import annotations
 
+import os
+
 from facefusion.version import __version__
+
+# ONNX Runtime tells its makers about every process that loads it, and leaves an id of the machine in the home folder.
+# Nobody was asked. Before it is loaded is the only time to say so, and processes that come of this one inherit it.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 TYPE_CHECKING = False  # that of typing, whose import takes so long that Ctrl-C would fall into it
 if TYPE_CHECKING:

@@ -632,10 +632,13 @@ class Recipe(Request, Execution):
     def _check_one_name(cls, value: object) -> object:
         return check_name(value)
 
-    @field_validator("target_path", "output_path", "report_path", "reference_face_path", "face_map_path", mode="before")
+    @field_validator(
+        "target_path", "output_path", "report_path", "reference_face_path", "face_map_path", "source_paths",
+        "exempt_paths", "models_paths", mode="before",
+    )  # fmt: skip
     @classmethod
-    def _check_no_picture(cls, value: object) -> object:
-        return check_no_picture(value)
+    def _check_no_blank(cls, value: object) -> object:
+        return check_no_blank(value)
 
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """What differs from the default."""
@@ -732,6 +735,14 @@ def check_name(path: object) -> object:
     return path
 
 
+def check_no_blank(value: object) -> object:
+    """Paths, or ValueError: an empty one is a variable that nobody set, and would mean the folder one is in."""
+    several = value if isinstance(value, list | tuple | set | frozenset) else [value]
+    if any(isinstance(one, str) and not one.strip() for one in several):
+        raise ValueError("an empty path names nothing")
+    return check_no_picture(value)
+
+
 def check_no_picture(value: object) -> object:
     """What can be a value of an option, or ValueError: pictures in memory are none."""
     if isinstance(value, bytes | bytearray | memoryview) or hasattr(value, "__array_interface__"):
@@ -769,7 +780,7 @@ def _words(value: object) -> tuple[object, ...]:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else ()
 
 
-def build_recipe(options: dict[str, Any]) -> Recipe:
+def build_recipe(options: Mapping[str, Any]) -> Recipe:
     """Build a recipe from loose options.
 
     Parameters
@@ -788,6 +799,8 @@ def build_recipe(options: dict[str, Any]) -> Recipe:
     RecipeError
         For a value that is out of range, naming the option and the rule.
     """
+    if not isinstance(options, Mapping):
+        raise RecipeError(f"Options are names with their values, not {type(options).__name__}.", "Give a dict.")
     known = known_options()
     values: dict[str, Any] = {}
     for key, value in options.items():

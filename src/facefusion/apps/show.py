@@ -140,10 +140,9 @@ class Show:
 
     def finished(self, made: Finished) -> Finished:
         """Show what came of a request."""
-        lines = [
-            f"{shown(made.output)}: {made.changed_frames} of {counted(made.frames, 'frame')} changed, "
-            f"{made.frames_per_s:.1f} frames/s"
-        ]
+        # Where another run has done the work there is no speed to tell.
+        speed = f", {made.frames_per_s:.1f} frames/s" if made.analyse_s + made.render_s > 0 else ""
+        lines = [f"{shown(made.output)}: {made.changed_frames} of {counted(made.frames, 'frame')} changed{speed}"]
         people = counted(made.faces, "person", "people")
         times = f"{made.analyse_s + made.render_s:.1f} s, {made.analyse_s:.1f} s of them for finding faces"
         lines.append(f"  {people} found; {times}")

@@ -25,8 +25,8 @@ def set_options(options: Mapping[str, Any]) -> None:
     ------
     UnknownOption, RecipeError
     """
+    build_recipe(options)
     checked = dict(options)
-    build_recipe(checked)
     _options.clear()
     _options.update(checked)
 

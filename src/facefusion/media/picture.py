@@ -86,6 +86,11 @@ def check_pixels(pixels: Any, name: str = "The picture") -> Pixels:
     if pixels.dtype != np.uint8:
         is_real = np.issubdtype(pixels.dtype, np.floating)
         way = "(picture * 255).round().astype(np.uint8) where 1 is white" if is_real else "picture.astype(np.uint8)"
+        if pixels.dtype == np.bool_:
+            way = "picture.astype(np.uint8) * 255"
+        elif not is_real and pixels.dtype.itemsize > 1:
+            white = np.iinfo(pixels.dtype).max
+            way = f"(picture / {white} * 255).round().astype(np.uint8) where {white} is white"
         raise MediaUnsupported(f"{name} is of {pixels.dtype}, not uint8.", f"Convert it: {way}.")
     height, width = pixels.shape[:2]
     if not height or not width:

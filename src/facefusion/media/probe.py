@@ -238,7 +238,14 @@ def _length_s(stream: Any) -> float:
         return float(stream.duration * stream.time_base)
     if stream.frames and stream.average_rate:
         return float(stream.frames / stream.average_rate)
-    return _tagged_s(stream) or 0.0
+    # The tag tells when it ends, on a clock that need not begin at 0.
+    begins_s = float((stream.start_time or 0) * (stream.time_base or 0))
+    return since(begins_s, _tagged_s(stream) or 0.0)
+
+
+def since(begins_s: float, ends_s: float) -> float:
+    """How long something is that ends at a time; some writers state a length there, whatever the clock says."""
+    return ends_s - begins_s if begins_s < ends_s else ends_s
 
 
 def _tagged_s(stream: Any) -> float | None:
@@ -328,7 +335,7 @@ def _probe(path: Path, size_bytes: int, changed_ns: int) -> ClipInfo:
         if stream.duration:
             duration_s = float((start + stream.duration) * time_base)
         else:
-            duration_s = (container.duration or 0) / 1_000_000
+            duration_s = since(float(zero * time_base), (container.duration or 0) / 1_000_000)
         length_s = duration_s - float(start * time_base)
         stated = stream.frames // 2 if is_of_fields else stream.frames
         count = stated or (int(round(length_s * float(rate))) if rate else 0)
@@ -339,7 +346,9 @@ def _probe(path: Path, size_bytes: int, changed_ns: int) -> ClipInfo:
             delay = (stream.start_time or 0) - min((entry.timestamp for entry in entries), default=0)
             cut_off = tuple(e.timestamp + delay - zero for e in entries if e.pos + e.size > size_bytes)
             count = len(entries) or count
-        promised_s = _tagged_s(stream) if "matroska" in names else _avi_length_s(path) if "avi" in names else None
+        promised_s = _avi_length_s(path) if "avi" in names else None
+        if "matroska" in names:
+            promised_s = since(float(zero * time_base), _tagged_s(stream) or 0.0)
         info = ClipInfo(
             path=path,
             width=first.width,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -150,6 +151,27 @@ class ClipReader:
                 f"{path} is cut off: {self.missing_count} of {counted(self.info.frame_count, 'promised frame')} "
                 f"{agreed(self.missing_count, 'is', 'are')} missing.",
                 self._ways_out(min(self.info.cut_off) - self._step, min(self.info.cut_off)),
+            )
+        if strict and self.info.promised_s:
+            self._check_whole()
+
+    def _check_whole(self) -> None:
+        """Refuse a file that ends before the time that it states; where no index says so, its packets do.
+
+        Raises
+        ------
+        MediaUnreadable
+        """
+        info, end = self.info, 0
+        with open_clip(info.path) as container, suppress(av.error.FFmpegError):
+            for packet in container.demux(film_of(container)):
+                if packet.pts is not None:
+                    end = max(end, packet.pts - info.zero + (packet.duration or 0))
+        ends_s, wanted_s = float(end * info.time_base), min(info.promised_s, self.end_s or info.promised_s)
+        if wanted_s - ends_s > max(0.1, 2.5 * float(self._step * info.time_base)):
+            raise MediaUnreadable(
+                f"{info.path} is cut off: it ends at {ends_s:.2f} s, though it states {info.promised_s:.2f} s.",
+                self._ways_out(end - self._step, end),
             )
 
     @property

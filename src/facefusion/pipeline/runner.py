@@ -126,8 +126,9 @@ class Outcome:
 
     @property
     def frames_per_s(self) -> float:
-        """Frames per second of both passes together."""
-        return self.frame_count / max(self.analyse_s + self.render_s, 1e-9)
+        """Frames per second of both passes together; 0 where neither took any time, since another run did the work."""
+        spent = self.analyse_s + self.render_s
+        return self.frame_count / spent if spent > 0 else 0.0
 
     def _repr_html_(self) -> str:
         """For notebooks: a frame from the middle of the output, and what was done."""

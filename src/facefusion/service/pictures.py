@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from html import escape
+from numbers import Real
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -57,6 +58,8 @@ OF_FILES = ("target_path", "output_path", "report_path", "fail_under", "start_s"
 """Options that mean nothing where pictures come one at a time."""
 _PHOTOS = ("source_paths", "source_path", "sources", "source", "exempt_paths", "reference_face_path")
 """Options that take pictures where a recipe takes paths."""
+MOST_PER_S = 100_000.0
+"""Frames a second beyond which a rate is a mistake."""
 AHEAD = 2
 """Pictures of a batch that are looked at while one is drawn."""
 THUMB_PX, SHOWN_PX = 96, 480
@@ -440,6 +443,12 @@ class Changer:
             raise
 
 
+def _checked_rate(rate: object) -> float:
+    if not isinstance(rate, Real) or not 0 < float(rate) <= MOST_PER_S:
+        raise RecipeError(f"There is no frame rate {rate!r}.", "Give frames per second, such as 25.")
+    return float(rate)
+
+
 class Stream:
     """Frames of one source, changed as they come, one call each, with people followed from frame to frame.
 
@@ -466,11 +475,9 @@ class Stream:
     """
 
     def __init__(self, changer: Changer, frame_rate: float = 25.0) -> None:
-        if not frame_rate > 0:
-            raise RecipeError(f"There is no frame rate {frame_rate}.", "Give frames per second, such as 25.")
-        self._changer, self._step_s = changer, 1 / frame_rate
+        self._changer, self._step_s = changer, 1 / _checked_rate(frame_rate)
         self._lock = threading.Lock()
-        self._next_s = 0.0
+        self._next_s, self._is_closed = 0.0, False
         with changer._own_errors():
             self._live = Live(changer.recipe, replace(changer.policy, is_marked=False))
         self.latency = self._live.latency
@@ -486,7 +493,12 @@ class Stream:
 
     def close(self) -> None:
         """Let threads go."""
+        self._is_closed = True
         self._live.close()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise MediaUnsupported("The stream is closed.", "Make another one; people are numbered anew then.")
 
     @property
     def people(self) -> tuple[int, ...]:
@@ -518,6 +530,7 @@ class Stream:
         Stopped
         """
         with self._lock, self._changer._own_errors():
+            self._check_open()
             cancel.check()
             pixels = take_picture(picture, "The frame", self._changer.recipe.allow_8bit).pixels
             moment = self._next_s if at_s is None else float(at_s)
@@ -530,6 +543,7 @@ class Stream:
     def finish(self) -> list[Pixels]:
         """What is left when no frame comes any more: `latency` frames."""
         with self._lock, self._changer._own_errors():
+            self._check_open()
             return [rendered.pixels for rendered in self._live.finish()]
 
 
