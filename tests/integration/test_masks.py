@@ -72,8 +72,9 @@ def with_fist(number: int) -> Painted:
 def with_finger(number: int) -> Painted:
     """One finger across a cheek to the nose."""
     made = Painted(number)
-    made.limb(np.add(made.at(4), (made.unit * 0.2, made.unit * 0.1)), np.add(made.at(361), (made.unit * 0.8, made.unit * 0.9)),
-              made.unit * 0.3, 0.95)  # fmt: skip
+    unit = made.unit
+    end = np.add(made.at(361), (unit * 0.8, unit * 0.9))
+    made.limb(np.add(made.at(4), (unit * 0.2, unit * 0.1)), end, unit * 0.3, 0.95)
     return made
 
 

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 
-from facefusion.errors import MediaUnreadable, MediaUnsupported
+from facefusion.errors import MediaError, MediaUnreadable, MediaUnsupported
 from facefusion.jobs.local import LocalJobs
 from facefusion.jobs.once import run
 from facefusion.media.probe import check_pixels, film_of, open_clip, orientation_of, probe
@@ -492,6 +492,37 @@ def test_a_cut_off_clip_gives_what_is_there_and_says_what_is_missing(shared, tmp
     assert len(list(ClipReader(source, end_s=end_s, strict=True))) == 13
     part = ClipReader(source, end_s=0.2)
     assert part.missing_count == 0
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mkv", "libx264"), (".avi", "mpeg4")])
+def test_a_cut_off_clip_without_an_index_is_refused_when_strict(tmp_path, suffix, codec):
+    source = encode(tmp_path / f"a{suffix}", sound=False, codec=codec, count=100, options={"bf": "0"})
+    assert len(list(ClipReader(source, strict=True))) == 100
+    content = source.read_bytes()
+    source.write_bytes(content[: len(content) * 2 // 3])
+    there = list(ClipReader(source))
+    assert 10 < len(there) < 90
+    with pytest.raises(
+        MediaUnreadable, match=r"is cut off: it ends at .* s, though it states 4.00 s.*--end"
+    ) as refusal:
+        ClipReader(source, strict=True)
+    end_s = float(str(refusal.value).split("--end ")[1].split()[0])
+    assert len(there) - 1 <= len(list(ClipReader(source, end_s=end_s, strict=True))) <= len(there)
+
+
+@pytest.mark.parametrize("start_s", [0, 36_000])
+def test_a_matroska_clip_whose_clock_begins_late_is_as_long_as_it_is_and_whole(tmp_path, start_s):
+    source = encode(tmp_path / "a.mkv", start=start_s * TICKS, count=50)
+    info = probe(source)
+    assert info.duration_s == pytest.approx(2, abs=0.1)
+    assert info.promised_s == pytest.approx(2, abs=0.1)
+    assert info.frame_count in range(48, 54)
+    reader = ClipReader(source, strict=True)
+    found = [frame.pts for frame in reader]
+    assert len(found) == 50
+    assert reader.describe(reader.defects(), found) == ()
+    with pytest.raises(MediaError, match="beyond the end"):
+        ClipReader(source, start_s=5.0)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.95])

@@ -196,8 +196,42 @@ def test_one_call_for_each_frame_follows_people(swapper):
         with pytest.raises(MediaUnsupported, match="The frame is grey"):
             stream.change(frames[0][..., 0])
     assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
-    with pytest.raises(RecipeError, match="frame rate"):
-        Stream(swapper, 0)
+    for closed in (lambda: stream.change(frames[0]), stream.finish):
+        with pytest.raises(MediaUnsupported, match="The stream is closed"):
+            closed()
+    for rate in (0, -1, float("inf"), float("nan"), 1e9, "25", None):
+        with pytest.raises(RecipeError, match="frame rate"):
+            Stream(swapper, rate)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint16, np.int16, np.float32])
+def test_the_way_that_is_told_for_another_type_keeps_the_picture(swapper, picture, dtype):
+    white = 1 if dtype in (np.bool_, np.float32) else np.iinfo(dtype).max
+    given = picture > 127 if dtype is np.bool_ else (picture / 255 * white).astype(dtype)
+    with pytest.raises(MediaUnsupported, match="Convert it: ") as refused:
+        swapper.swap(given)
+    way = str(refused.value).split("Convert it: ")[1].split(" where")[0].rstrip(".")
+    made = eval(way, {"np": np, "picture": given})
+    assert made.dtype == np.uint8
+    wanted = given * 255 if dtype is np.bool_ else picture
+    assert np.abs(made.astype(int) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("blank", ["", "  ", ("face.jpg", "")])
+@pytest.mark.parametrize("name", ["source_paths", "exempt_paths", "target_path", "output_path"])
+def test_an_empty_path_is_no_folder(name, blank):
+    if name.startswith(("target", "output")) and not isinstance(blank, str):
+        blank = ""
+    with pytest.raises(RecipeError, match="empty path"):
+        build_recipe({name: blank})
+
+
+@pytest.mark.parametrize("options", [None, 3, "face.jpg", ["face.jpg"], []])
+def test_options_are_names_with_values(options):
+    with pytest.raises(RecipeError, match="names with their values"):
+        build_recipe(options)
+    with pytest.raises(RecipeError, match="names with their values"):
+        facefusion.set_options(options)
 
 
 # What is found

@@ -171,7 +171,7 @@ class ClipReader:
         if wanted_s - ends_s > max(0.1, 2.5 * float(self._step * info.time_base)):
             raise MediaUnreadable(
                 f"{info.path} is cut off: it ends at {ends_s:.2f} s, though it states {info.promised_s:.2f} s.",
-                self._ways_out(end - self._step, end),
+                self._ways_out(end - 2 * self._step, end - self._step),  # the last packet may be cut off itself
             )
 
     @property
