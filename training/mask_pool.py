@@ -117,9 +117,10 @@ class Painter:
         """(S, S, 3) somebody's real skin, turned and enlarged, in another colour."""
         rng, side = self.rng, self.side
         other = self.others[rng.integers(len(self.others))] if rng.random() < 0.6 else self.pixels.astype(np.uint8)
-        size = int(rng.integers(side // 8, side // 4))
+        rows = other.shape[0]
+        size = int(rng.integers(rows // 8, rows // 4))
         top, left = (
-            int(rng.integers(round(low * side), round(high * side) - size)) for low, high in ((0.3, 0.72),) * 2
+            int(rng.integers(round(low * rows), round(high * rows) - size)) for low, high in ((0.3, 0.72),) * 2
         )
         patch = other[top : top + size, left : left + size].astype(np.float32)
         patch = np.rot90(patch, int(rng.integers(4)))

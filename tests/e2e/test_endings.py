@@ -123,9 +123,7 @@ def test_a_signal_before_the_first_module_is_loaded_ends_with_one_line(tmp_path,
 
 def test_loading_the_package_loads_nothing_that_takes_long():
     code = "import sys; before = set(sys.modules); import facefusion; print(*sorted(set(sys.modules) - before))"
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, env=WITH_SOURCES
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=WITH_SOURCES)
     assert done.stdout.split() == ["__future__", "facefusion", "facefusion.version"]
 
 

@@ -138,6 +138,9 @@ def test_a_camera_gives_frames_with_rising_times_from_zero():
 def test_a_camera_that_there_is_not_is_explained(tmp_path):
     with pytest.raises(MediaUnreadable, match="cannot be opened"):
         Camera(str(tmp_path / "video9"))
+    (tmp_path / "film.mp4").write_bytes(b"film")
+    with pytest.raises(RecipeError, match="is a file, not a camera"):
+        Camera(str(tmp_path / "film.mp4"))
     with pytest.raises(RecipeError, match="cannot read from"):
         Camera("0", form="nothing")
 

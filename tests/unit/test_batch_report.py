@@ -1,6 +1,7 @@
 """One page for all files of a batch: what has to be looked at first, and the way to each file's own page."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from facefusion.errors import OutputRefused, RecipeError
 from facefusion.metrics.batch_page import BatchEntry, batch_values, entry_of, render_batch, verdict_of_batch
 from facefusion.recipe import build_recipe
-from facefusion.service.batch import BatchStep, plan_batch, report_of
+from facefusion.service.batch import BatchStep, fill, plan_batch, report_of
 from facefusion.service.batch_report import save_batch_report
 
 
@@ -133,3 +134,25 @@ def test_figures_alone_are_one_json_file(batch, tmp_path):
     save_batch_report(tmp_path / "all.json", planned, [])
     assert json.loads((tmp_path / "all.json").read_text())["files"][0]["status"] == "left"
     assert not (tmp_path / "all.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("b/{target_name", "has a brace without the other"),
+        ("b/}", "has a brace without the other"),
+        ("{nobody}.mp4", "has a field that there is not: {nobody}."),
+        ("{}.mp4", "has a field that there is not: {}."),
+        ("{index!r}.mp4", "has a field that there is not: {index!r}."),
+        ("{index:x}.mp4", "has a field that there is not: {index:x}."),
+        ("{target_name:3}.mp4", "has a field that there is not: {target_name:3}."),
+    ],
+)
+def test_a_pattern_that_means_nothing_says_what_of_it(pattern, said):
+    with pytest.raises(RecipeError, match=re.escape(f"The name '{pattern}' for outputs {said}")) as refused:
+        fill(pattern, {})
+    assert "Fields: {" in refused.value.hint
+
+
+def test_a_pattern_has_fields_and_braces():
+    assert fill("{{{index:03d}}}-{target_name}", {"index": 7, "target_name": "a"}) == "{007}-a"

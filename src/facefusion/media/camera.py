@@ -73,6 +73,8 @@ class Camera:
             raise RecipeError(
                 f"This PyAV cannot read from '{self.form}'.", "Name another input format with --camera-format."
             ) from error
+        if self.form in SYSTEMS.values() and Path(device).is_file():
+            raise RecipeError(f"{device} is a file, not a camera.", "Files are changed by: facefusion -s … -t … -o …")
         options = {}
         if self.form != "lavfi":  # a filter says so itself
             if size is not None:

@@ -405,7 +405,7 @@ def _first_picture(path: Path, container: Any, stream: Any) -> Any:
             raise
         raise MediaUnreadable(f"{path} cannot be decoded: {reason_of(error)}.", _HINT) from error
     if not stream.codec_context.width:
-        reason += "; pictures of more than 12288 x 6480 px are not read"
+        reason += "; how large it is is not known: its beginning is missing, or it has more than 12288 x 6480 px"
     raise MediaUnreadable(f"{path} has no decodable frame{reason}.", _HINT)
 
 

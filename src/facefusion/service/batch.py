@@ -55,17 +55,19 @@ def fill(pattern: str, values: Mapping[str, object]) -> str:
         For a field that does not exist.
     """
     known = f"Fields: {', '.join('{' + name + '}' for name in FIELDS)}; write {{{{ and }}}} for braces."
-    text = ""
     try:
-        for plain, name, form, conversion in string.Formatter().parse(pattern):
-            text += plain
-            if name is None:
-                continue
-            if name not in FIELDS or conversion or (form and (name != "index" or not _NUMBER_FORMAT.fullmatch(form))):
-                raise ValueError(name or "{}")
-            text += format(values[name], form or "")
+        parts = list(string.Formatter().parse(pattern))
     except ValueError as error:
-        raise RecipeError(f"--output-pattern {pattern} has a field that there is not: {error}.", known) from error
+        raise RecipeError(f"The name '{pattern}' for outputs has a brace without the other.", known) from error
+    text = ""
+    for plain, name, form, conversion in parts:
+        text += plain
+        if name is None:
+            continue
+        if name not in FIELDS or conversion or (form and (name != "index" or not _NUMBER_FORMAT.fullmatch(form))):
+            field = "{" + name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "") + "}"
+            raise RecipeError(f"The name '{pattern}' for outputs has a field that there is not: {field}.", known)
+        text += format(values[name], form or "")
     return text
 
 
