@@ -510,6 +510,18 @@ def test_a_cut_off_clip_without_an_index_is_refused_when_strict(tmp_path, suffix
     assert len(there) - 1 <= len(list(ClipReader(source, end_s=end_s, strict=True))) <= len(there)
 
 
+@pytest.mark.parametrize("rate", [10, 25, 60])
+@pytest.mark.parametrize("options", [{"bf": "0"}, {"bf": "2"}], ids=["no-b", "b"])
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [(".avi", "libx264"), (".avi", "mpeg4"), (".mkv", "libx264"), (".mkv", "mpeg4"), (".webm", "libvpx")],
+)
+def test_a_whole_clip_is_whole_when_strict(tmp_path, suffix, codec, options, rate):
+    more = {} if codec == "libvpx" else {"options": options}
+    source = encode(tmp_path / f"a{suffix}", sound=False, codec=codec, count=20, rate=rate, **more)
+    assert len(list(ClipReader(source, strict=True))) == 20
+
+
 @pytest.mark.parametrize("start_s", [0, 36_000])
 def test_a_matroska_clip_whose_clock_begins_late_is_as_long_as_it_is_and_whole(tmp_path, start_s):
     source = encode(tmp_path / "a.mkv", start=start_s * TICKS, count=50)

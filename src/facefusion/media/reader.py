@@ -165,8 +165,9 @@ class ClipReader:
         info, end = self.info, 0
         with open_clip(info.path) as container, suppress(av.error.FFmpegError):
             for packet in container.demux(film_of(container)):
-                if packet.pts is not None:
-                    end = max(end, packet.pts - info.zero + (packet.duration or 0))
+                at = packet.dts if packet.pts is None else packet.pts
+                if at is not None:
+                    end = max(end, at - info.zero + (packet.duration or 0))
         ends_s, wanted_s = float(end * info.time_base), min(info.promised_s, self.end_s or info.promised_s)
         if wanted_s - ends_s > max(0.1, 2.5 * float(self._step * info.time_base)):
             raise MediaUnreadable(
