@@ -3,7 +3,7 @@
     python training/mask_pool.py FACES_POOL MASK_POOL --count 9000
 
 FACES_POOL is what `face_pool.py` makes. Regions come from the mesh. Hands, strands of hair, glasses, microphones,
-masks, cups and patches of pictures without faces are drawn by this script, hands also with skin of the pictures
+masks, cups, walls and patches of pictures without faces are drawn by this script, hands also with skin of the pictures
 themselves; nothing is taken from anybody's labels.
 Real hair and glasses in the photos carry the label of the face under them; `train_masks.py` allows for that.
 """
@@ -336,9 +336,28 @@ class Painter:
         self.lay(alpha, colour * (1.1 - 0.5 * shade[..., None]))
 
 
+    def cover(self) -> None:
+        """A wall, a door or somebody's back before all of the face, or before one side of it."""
+        rng = self.rng
+        y, x = np.mgrid[0 : self.side, 0 : self.side].astype(np.float32)
+        angle = rng.normal(rng.choice([0, np.pi / 2, np.pi]), 0.25)
+        across = (x - self.centre[0]) * np.cos(angle) + (y - self.centre[1]) * np.sin(angle)
+        edge = rng.uniform(-0.9, 0.9) * self.half.mean() if rng.random() < 0.4 else -np.inf
+        texture = self.texture()
+        if rng.random() < 0.4:  # boards: a colour, grain along them, and dark gaps or frames
+            colour = rng.uniform(20, 200) * np.array([rng.uniform(0.3, 1.1), rng.uniform(0.55, 1.05), 1.0])
+            grain = cv2.resize(rng.normal(0, 1, (6, self.side)).astype(np.float32), (self.side, self.side))
+            gaps = np.mod(x + rng.uniform(0, 50), self.unit * rng.uniform(0.5, 3)) < rng.uniform(1, 4)
+            tone = 1 + grain * rng.uniform(0.02, 0.2) - gaps * rng.uniform(0, 0.6)
+            tone = tone if rng.random() < 0.7 else tone.T
+            texture = np.clip(colour * tone[..., None], 0, 255)
+        self.lay((across > edge).astype(np.float32), texture)
+
+
 DRAWN: tuple[tuple[Callable[[Painter], None], float], ...] = (
-    (Painter.hand, 0.26), (Painter.fist, 0.14), (Painter.blob, 0.08), (Painter.glasses, 0.32), (Painter.hair, 0.16),
+    (Painter.hand, 0.26), (Painter.fist, 0.14), (Painter.blob, 0.10), (Painter.glasses, 0.32), (Painter.hair, 0.16),
     (Painter.microphone, 0.05), (Painter.face_mask, 0.03), (Painter.bar, 0.07),
+    (Painter.cover, 0.12),
 )  # fmt: skip
 
 
