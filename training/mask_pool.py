@@ -335,7 +335,6 @@ class Painter:
         colour = self.skin_colour() if rng.random() < 0.3 else self.texture()
         self.lay(alpha, colour * (1.1 - 0.5 * shade[..., None]))
 
-
     def cover(self) -> None:
         """A wall, a door or somebody's back before all of the face, or before one side of it."""
         rng = self.rng

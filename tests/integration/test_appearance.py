@@ -20,11 +20,11 @@ from facefusion.models.pose import estimate_pose
 from facefusion.models.synthetic_faces import load_synthetic_faces
 from facefusion.plugins.protocols import EngineContext, ShowsSources
 from facefusion.plugins.registry import build_processor
-from facefusion.processors.face_swapper import appearance
+from facefusion.processors.face_swapper import appearance, beard
 from facefusion.recipe import Recipe
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Face
-from facefusion.types.topology import LEFT_IRIS, RIGHT_IRIS
+from facefusion.types.topology import FACE_OVAL, LEFT_IRIS, LIPS_OUTER, RIGHT_IRIS
 
 PEOPLE = (2, 11)
 
@@ -85,6 +85,49 @@ def with_shadow(source: SourceFace) -> SourceFace:
     dark = 1 - 0.72 / (1 + np.exp(np.clip(across / (unit * 0.02), -30, 30)))
     linear = (source.pixels / 255.0) ** 2.2 * dark[..., None]
     return SourceFace((linear ** (1 / 2.2) * 255 + 0.5).astype(np.uint8), source.face)
+
+
+def with_beard(source: SourceFace) -> SourceFace:
+    """Short dark hairs on chin and jaw, over skin that they darken."""
+    mesh, unit = points(source)
+    mask = np.zeros(source.pixels.shape[:2], np.uint8)
+    jaw = mesh[[*FACE_OVAL[8:29], 2], :2]
+    cv2.fillPoly(mask, [np.round(jaw).astype(np.int32)], 255)
+    lips = cv2.convexHull(np.round(mesh[list(LIPS_OUTER), :2]).astype(np.int32))
+    cv2.fillPoly(mask, [lips], 0)
+    grown = cv2.GaussianBlur(mask, (0, 0), unit * 0.04).astype(np.float32)[..., None] / 255
+    pixels = (source.pixels * (1 - 0.35 * grown)).astype(np.uint8)
+    hairs, rng = pixels.copy(), np.random.default_rng(4)
+    rows, columns = np.nonzero(mask)
+    for k in rng.choice(len(rows), 900):
+        end = np.array([columns[k], rows[k]]) + rng.normal(0, unit * 0.02, 2) + [0, unit * 0.05]
+        cv2.line(hairs, (columns[k], rows[k]), tuple(int(v) for v in np.round(end)), (38, 30, 26), 1, cv2.LINE_AA)
+    return SourceFace((pixels + (hairs.astype(np.float32) - pixels) * grown).astype(np.uint8), source.face)
+
+
+@pytest.mark.parametrize("number", PEOPLE)
+def test_a_beard_keeps_its_darkness(swapper, number, monkeypatch):
+    """The broad darkness of a beard is no shadow: what is left of it without is pale hairs on a bright chin."""
+    source = person(number)
+    chin = (np.mgrid[0:512, 0:512][0] > swapper._plane.points[list(LIPS_OUTER), 1].max() + 12) & (swapper._cover > 0.9)
+    bare, bearded = (
+        swapper._complete([one], swapper._completer).detail.mean(axis=-1)[chin].mean()
+        for one in (source, with_beard(source))
+    )
+    monkeypatch.setattr(beard, "DARKEST", 0.0)
+    pale = swapper._complete([with_beard(source)], swapper._completer).detail.mean(axis=-1)[chin].mean()
+    assert bearded < pale - 0.15, f"{bare:.2f} without a beard, {bearded:.2f} with it, {pale:.2f} as a shadow"
+    assert bearded < bare - 0.3
+
+
+@pytest.mark.parametrize("spoil", [lambda one: one, with_shadow, with_finger, with_hair])
+@pytest.mark.parametrize("number", PEOPLE)
+def test_what_is_no_beard_is_not_taken_for_one(swapper, spoil, number):
+    source = spoil(person(number))
+    covered = [swapper._completer.find_covered(source, swapper._plane)]
+    log_texture, seen, hidden, _ = swapper._join([source], covered)
+    known = np.asarray(np.clip(seen * 12, 0, 1) * (1 - hidden), dtype=np.float32)
+    assert swapper._beards.find(log_texture, known) < 0.1
 
 
 @pytest.mark.parametrize("spoil", [with_glasses, with_finger, with_hair, with_shadow])

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 
@@ -248,6 +249,19 @@ def test_area_mask_keeps_the_parts_it_is_asked_for():
     assert mouth[eyes[1], eyes[0]] == 0
     assert area_mask(256, 256, face.points_68, ("upper-face",))[eyes[1], eyes[0]] > 0.9
     assert area_mask(256, 256, face.points_68, ()).max() == 0
+
+
+def test_a_mask_within_an_outline_says_nothing_of_what_is_beside_it():
+    """A network is never sure of a face's own rim; that must not thin out what has a soft outline already."""
+    face, inside = (cv2.circle(np.zeros((128, 128), np.float32), (64, 64), radius, 1.0, -1) for radius in (52, 50))
+    unsure = cv2.GaussianBlur(face, (0, 0), 1.5)
+    assert soften(unsure, inside=inside)[inside > 0].min() > 0.9 > 0.6 > soften(unsure)[inside > 0].min()
+    # What lies before the face goes on beyond the outline, and stays in front up to it.
+    hand = unsure.copy()
+    hand[:, :50] = 0
+    soft = soften(hand, inside=inside)
+    assert soft[:, :48].max() < 0.05
+    assert soft[(inside > 0) & (np.arange(128) > 56)].min() > 0.9
 
 
 def test_softening_never_lets_anything_through_outside():

@@ -489,7 +489,7 @@ class _Says:
     def __init__(self, value: float) -> None:
         self._value = value
 
-    def mask(self, pixels: np.ndarray, seen: np.ndarray, face: Face) -> np.ndarray:
+    def mask(self, pixels: np.ndarray, seen: np.ndarray, face: Face, has_outline: bool = False) -> np.ndarray:
         return np.full(pixels.shape[:2], self._value, np.float32)
 
 

@@ -50,7 +50,11 @@ _ENOUGH_PX = 2.5
 """Standard deviation of a smoothing that is wide enough to be done on a reduced copy."""
 
 
-def soften(mask: FloatArray, sigma_share: float = 5 / 256) -> FloatArray:
+_LEAST_INSIDE = 0.02
+"""Share of what is smoothed over that must lie inside, so that it says anything."""
+
+
+def soften(mask: FloatArray, sigma_share: float = 5 / 256, inside: FloatArray | None = None) -> FloatArray:
     """Smooth a mask and draw its edge inwards, so that nothing outside of it is let through.
 
     Parameters
@@ -59,16 +63,20 @@ def soften(mask: FloatArray, sigma_share: float = 5 / 256) -> FloatArray:
         (H, W).
     sigma_share
         Width of the smoothing over the side of the crop; the same softness at every size.
+    inside
+        (H, W) where the mask says anything; elsewhere it goes on as it is beside. None for everywhere.
     """
     height, width = mask.shape
     sigma = max(sigma_share * width, 0.3)
     # What is smoothed broadly holds no detail, so it is smoothed on a reduced copy.
     factor = max(int(sigma / _ENOUGH_PX), 1)
-    small = mask
+    parts = [mask] if inside is None else [mask * inside, inside]
     if factor > 1:
         size = (max(width // factor, 1), max(height // factor, 1))
-        small = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
-    smooth = cv2.GaussianBlur(small, (0, 0), sigma / factor)
+        parts = [np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), dtype=np.float32) for part in parts]
+    smooth, *within = (cv2.GaussianBlur(part, (0, 0), sigma / factor) for part in parts)
+    if within:
+        smooth = smooth / np.maximum(within[0], _LEAST_INSIDE)
     if factor > 1:
         smooth = cv2.resize(smooth, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray((np.clip(smooth, 0.5, 1) - 0.5) * 2, dtype=np.float32)
@@ -92,6 +100,13 @@ def area_mask(height: int, width: int, points: FloatArray, areas: Sequence[str])
         hull = cv2.convexHull(np.round(points[rows]).astype(np.int32))
         cv2.fillConvexPoly(mask, hull, 1.0)
     return soften(mask)
+
+
+def polygon(points: FloatArray, height: int, width: int) -> FloatArray:
+    """(H, W) 1 inside an outline, (N, 2) points in crop pixels, 0 outside."""
+    mask = np.zeros((height, width), dtype=np.uint8)
+    cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    return mask.astype(np.float32) * np.float32(1 / 255)
 
 
 def disc_around(outline: FloatArray, height: int, width: int, growth: float, softness: float) -> FloatArray:

@@ -7,12 +7,16 @@ from typing import cast
 
 import numpy as np
 
-from facefusion.imaging.masks import area_mask, box_mask, soften
+from facefusion.imaging.masks import area_mask, box_mask, polygon, soften
 from facefusion.plugins.protocols import EngineContext, FloatArray, Masker
 from facefusion.plugins.registry import build_engine
 from facefusion.recipe import four_sides
 from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
+from facefusion.types.topology import FACE_OVAL
+
+_SURE = 0.97
+"""Size of the outline, over that of the face, in which a network knows face from what is beside it."""
 
 
 class CropMasks:
@@ -38,7 +42,7 @@ class CropMasks:
     def _build(self, kind: str, capability: str, model: str, context: EngineContext) -> Masker | None:
         return cast(Masker, build_engine(capability, model, context)) if kind in self._kinds else None
 
-    def mask(self, original: Pixels, changed: Pixels, face: Face) -> FloatArray:
+    def mask(self, original: Pixels, changed: Pixels, face: Face, has_outline: bool = False) -> FloatArray:
         """(H, W) float32, 0 to 1.
 
         Parameters
@@ -49,13 +53,21 @@ class CropMasks:
             The crop after it: regions are read off the new face.
         face
             The face in crop pixels.
+        has_outline
+            Whether what is drawn has an outline of its own: then what lies before the face is told from it there, but
+            not the face from what is beside it.
         """
         height, width = original.shape[:2]
+        inside = None
+        if has_outline:
+            outline = face.mesh[list(FACE_OVAL), :2]
+            middle = outline.mean(axis=0)
+            inside = polygon(middle + (outline - middle) * np.float32(_SURE), height, width)
         masks = [np.ones((height, width), dtype=np.float32)]
         if "box" in self._kinds:
             masks.append(box_mask(height, width, self._recipe.face_mask_blur, self._padding))
         if self._occluder is not None:
-            masks.append(soften(self._occluder.mask([original], [face])[0]))
+            masks.append(soften(self._occluder.mask([original], [face])[0], inside=inside))
         if "area" in self._kinds:
             masks.append(area_mask(height, width, face.points_68, self._recipe.face_mask_areas))
         if self._parser is not None:

@@ -57,6 +57,7 @@ from facefusion.processors.face_swapper.appearance import (
     build_completer,
     fineness_of,
 )
+from facefusion.processors.face_swapper.beard import Beards
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
 from facefusion.processors.masking import CropMasks
 from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
@@ -86,6 +87,8 @@ MAX_LOSS = 6.0
 """Limit of darkening: a face in the dark must not glow."""
 FAINT = (2.0, 4.0)
 """Brightening, natural logarithm, from which the relief of a source is noise more and more, and where most of it is."""
+EDGE = (0.015, 0.16)
+"""Width of the soft edge over the side of the texture: the least, and what softness, squared, adds to it."""
 BURNT = (-0.55, -0.1)
 """Logarithm of linear light from which a target is burnt out more and more, so that its skin shows little relief."""
 LEAST_RELIEF = 0.35
@@ -278,6 +281,7 @@ class MeshSwapper:
         self._upper = _once("upper", self._build_upper)
         self._rim = _once("rim", self._build_rim)
         self._raised = _once("raised", self._build_raised)
+        self._beards = Beards(self._plane, self._skin, SHADING_SIGMA)
         self._prepared: _Prepared | None = None
 
     def _polygon(self, ring: Sequence[int]) -> FloatArray:
@@ -285,9 +289,9 @@ class MeshSwapper:
 
     def _build_cover(self, softness: float) -> FloatArray:
         """(S, S) alpha: soft inside the oval, open at the eyes and the mouth."""
-        edge = SIZE * (0.035 + 0.14 * softness)
+        edge = SIZE * (EDGE[0] + EDGE[1] * softness**2)
         depth = inner_distance(self._polygon(FACE_OVAL), SIZE)
-        cover = smoothstep((depth - SIZE * 0.012) / edge)
+        cover = smoothstep((depth - SIZE * 0.006) / edge)
         for ring in (LEFT_EYE, RIGHT_EYE, LIPS_INNER):
             cover *= 1 - self._hole(ring)
         return np.asarray(cover, dtype=np.float32)
@@ -397,11 +401,16 @@ class MeshSwapper:
         covered = [completer.find_covered(source, self._plane) for source in sources]
         log_texture, seen, hidden, main = self._join(sources, covered)
         coarse = np.stack([resize(np.ascontiguousarray(log_texture[..., c]), CELLS) for c in range(3)], axis=-1)
-        known = np.clip(seen * 12, 0, 1) * (1 - hidden)
-        shading, _ = estimate_shading(coarse, self._skin * resize(known.astype(np.float32), CELLS), SHADING_SIGMA)
+        known = np.asarray(np.clip(seen * 12, 0, 1) * (1 - hidden), dtype=np.float32)
+        in_sight = resize(known, CELLS)
+        shading, _ = estimate_shading(coarse, self._skin * in_sight, SHADING_SIGMA)
+        beard = self._beards.find(log_texture, known)
         finish = measure_finish(main.pixels, main.face.mesh)
         fineness = fineness_of(float(np.ptp(main.face.mesh[:, 1])), finish)
         appearance = completer.complete(log_texture - resize(shading, SIZE), seen, hidden, self._plain, fineness)
+        if beard > 0:
+            dark = self._beards.darkness(coarse, in_sight, resize(appearance.detail, CELLS)) * np.float32(beard)
+            appearance = replace(appearance, detail=appearance.detail - resize(dark, SIZE)[..., None])
         rest = resize(appearance.detail, CELLS)
         around, trust = estimate_shading(rest, self._skin, SHADING_SIGMA)
         skin = self._skin * trust
@@ -596,7 +605,7 @@ class MeshSwapper:
         there = move_face(face, seen_from_crop)
         veil = find_veil(seen, there.mesh, face.black) if self._has_veil else None
         clear = seen if veil is None else veil.lift(seen)
-        mask = None if self._masks is None else self._masks.mask(seen, seen, there)
+        mask = None if self._masks is None else self._masks.mask(seen, seen, there, has_outline=True)
         shading, keep, relief, colourfulness, tint = self._measure_light(clear, there, prepared, mask)
         openness = _openness(face.mesh)
         density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(face.mesh[:, 1])), 1.0)
