@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -28,6 +28,8 @@ REACH = 6
 """Frames to each side of a moment that are read with it: rendering wants fewer, and need not read them again."""
 REACH_BYTES = 200_000_000
 """Larger frames are not kept together; they are read once more where they are wanted."""
+ROUNDED_S = Fraction(1, 200)
+"""What a time in hundredths of a second may be early by."""
 AROUND_S = 0.6
 """Time to each side of a moment in which faces are looked for where the whole clip was not."""
 GAP = 4
@@ -97,7 +99,9 @@ def find_frame(recipe: Recipe, kind: Kind, at_s: float) -> Frame:
 
 
 def find_moment(recipe: Recipe, kind: Kind, at_s: float, reach: int = REACH) -> Moment:
-    """The first frame at a time or after it; behind the beginning of the last one, that is still shown: the last one.
+    """The frame that is on the screen at a time: the last that has begun, or the first of all before it begins.
+
+    One that begins within `ROUNDED_S` counts as begun, since times are written in hundredths of a second.
 
     Parameters
     ----------
@@ -120,24 +124,27 @@ def find_moment(recipe: Recipe, kind: Kind, at_s: float, reach: int = REACH) -> 
     if reader.info.width * reader.info.height * 3 * (2 * reach + 1) > REACH_BYTES:
         reach = 0
     wanted = reader.offset + int(Fraction(at_s).limit_denominator(1_000_000) / reader.info.time_base)
-    frames: list[Frame] = []
-    frame = None
-    for one in read_clip(recipe, span=(wanted, wanted + 1), halo=(reach, reach + 1)):
-        if frame is None and one.pts >= wanted:
-            frame = one
-        frames.append(one)
-        if frame is not None and len(frames) - frames.index(frame) > reach:
-            break
-    if frame is None and wanted < _end_of(reader):
+    # One more to each side: which frame is on the screen is told by the one after it.
+    frames = list(read_clip(recipe, span=(wanted, wanted + 1), halo=(reach + 1, reach + 1)))
+    if frames:
+        at = _shown(frames, wanted, int(ROUNDED_S / reader.info.time_base))
+        return Moment(frames[at], tuple(frames[max(at - reach, 0) : at + reach + 1]), reach)
+    if wanted < _end_of(reader):
         second = int(1 / reader.info.time_base)
         for start in (wanted - second, wanted - 12 * second, None):
-            frame = next(iter(deque(read_clip(recipe, span=(start, None)), maxlen=1)), frame)
-            if frame is not None:
+            for frame in deque(read_clip(recipe, span=(start, None)), maxlen=1):
                 return Moment(frame, (frame,), 0)
-    if frame is None:
-        length_s = float((_end_of(reader) - reader.offset) * reader.info.time_base)
-        raise RecipeError(f"There is no frame at {at_s} s.", f"The output has {max(length_s, 0.0):.2f} s.")
-    return Moment(frame, tuple(frames), reach)
+    length_s = float((_end_of(reader) - reader.offset) * reader.info.time_base)
+    raise RecipeError(f"There is no frame at {at_s} s.", f"The output has {max(length_s, 0.0):.2f} s.")
+
+
+def _shown(frames: Sequence[Frame], wanted: int, rounded: int) -> int:
+    """Which of several frames in a row is on the screen at a time, and counts as begun so many units before it begins."""
+    begun = sum(frame.pts <= wanted for frame in frames)
+    if begun == len(frames) or begun == 0:
+        return max(begun - 1, 0)
+    last, following = frames[begun - 1].pts, frames[begun].pts
+    return begun if following - wanted <= min(rounded, (following - last) // 2) else begun - 1
 
 
 def _end_of(reader: ClipReader) -> int:
