@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -68,14 +69,14 @@ def deliver(made: Path, output: Path) -> None:
     """
     try:
         goal = final_path(output)
-        _sync(made)
+        sync(made)
         with suppress(FileNotFoundError, PermissionError):
             os.chmod(made, stat.S_IMODE(os.stat(goal).st_mode))
         os.replace(made, goal)
     except OSError as error:
         raise refusal(error, output) from error
     with suppress(OSError):  # the file is there; a folder that may not be opened is synchronised later
-        _sync(goal.parent)
+        sync(goal.parent)
 
 
 class Replacement:
@@ -184,7 +185,36 @@ def save_private(path: Path, content: bytes) -> None:
         raise refusal(error, path) from error
 
 
-def _sync(path: Path) -> None:
+def copy_private(path: Path, made: Path) -> None:
+    """Copy a file to a new one that nobody else may read, and make it last.
+
+    Raises
+    ------
+    OSError
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    with path.open("rb") as source, os.fdopen(os.open(made, flags, 0o600), "wb") as copy:
+        shutil.copyfileobj(source, copy, 1 << 20)
+    sync(made)
+
+
+def link_or_copy(path: Path, made: Path) -> None:
+    """A second name for a file that is never written again; a copy where the file system has no links.
+
+    Raises
+    ------
+    OSError
+    """
+    try:
+        os.link(path, made, follow_symlinks=False)
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except (OSError, NotImplementedError):
+        copy_private(path, made)
+
+
+def sync(path: Path) -> None:
+    """Make what was written last, as far as the file system can."""
     if os.name == "nt" and path.is_dir():
         return
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from facefusion.errors import MediaError, MediaUnreadable, MediaUnsupported
 from facefusion.jobs.local import LocalJobs
@@ -811,3 +813,19 @@ def test_a_damaged_clip_comes_out_the_same_from_one_process_and_from_a_job_and_s
     with pytest.raises(MediaUnreadable, match="--strict"):
         run(face_recipe(source, tmp_path / "strict.mp4", strict=True))
     assert not (tmp_path / "strict.mp4").exists()
+
+
+@pytest.mark.parametrize("before", [b"%PDF-1.4\n" + b"\0" * 300, b"\xd0\xcf\x11\xe0" + b"\0" * 508, b"words " * 40])
+def test_a_document_with_a_picture_in_it_is_neither_a_photo_nor_a_clip(tmp_path, before):
+    """libav finds the JPEG and takes the document for a film of one frame."""
+    picture = io.BytesIO()
+    Image.new("RGB", (320, 240), (90, 120, 150)).save(picture, "JPEG")
+    path = tmp_path / "letter.pdf"
+    path.write_bytes(before + picture.getvalue() + b"\nendstream")
+    with pytest.raises(MediaUnsupported, match="a document or data with a picture in it"):
+        run(face_recipe(path, tmp_path / "out.mp4"))
+    with pytest.raises(MediaUnsupported, match="a document or data"):
+        run(face_recipe(sample_path("target.mp4"), tmp_path / "out.mp4", source_paths=[path]))
+    film = tmp_path / "film.mjpeg"
+    film.write_bytes(picture.getvalue() * 5)
+    assert sum(1 for _ in ClipReader(film)) == 5

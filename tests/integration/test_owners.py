@@ -742,7 +742,7 @@ def full(*_, **__):
     ("place", "name"),
     [
         (Path, "mkdir"), (os, "replace"), (os, "link"), (work.Observation, "save"), (Workplace, "beside"),
-        (local, "take"), (storage_module, "_sync"), (os, "fsync"),
+        (local, "take"), (storage_module, "sync"), (os, "fsync"),
     ],
 )  # fmt: skip
 def test_a_full_disk_is_our_error_wherever_it_is_noticed_and_the_job_goes_on_later(

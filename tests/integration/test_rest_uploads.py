@@ -644,7 +644,7 @@ def test_an_upload_is_there_while_it_is_taken_in_and_its_last_piece_may_come_twi
             told.append(other.head(place, headers=TUS))
         return call(*words)
 
-    def no_link(*_):
+    def no_link(*_, **how):
         raise OSError(errno.EPERM, "no links here")
 
     with monkeypatch.context() as patch:

@@ -22,6 +22,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 from facefusion.documents import reason_of
 from facefusion.errors import DiskLimitReached, ExtraMissing, JobError, OutputRefused, StoreUnreachable
 from facefusion.workplace import Workplace, make_folder, refusal
+from facefusion.writing import copy_private, link_or_copy, sync
 
 R = TypeVar("R")
 WORK = ".work"
@@ -182,11 +183,11 @@ class FolderStorage(Storage):
         try:
             if is_here:
                 path.chmod(0o600)
-                _sync(path)
+                sync(path)
                 os.replace(path, goal)
                 return
             with Workplace(self.work) as place:
-                _copy(path, made := place.folder / goal.name)
+                copy_private(path, made := place.folder / goal.name)
                 os.replace(made, goal)
         except OSError as error:
             raise refusal(error, goal) from error
@@ -200,10 +201,7 @@ class FolderStorage(Storage):
         with Workplace(self.work) as place:
             made = place.folder / goal.name
             try:
-                try:
-                    os.link(path, made, follow_symlinks=False)
-                except (OSError, NotImplementedError):  # a file system without links
-                    _copy(path, made)
+                link_or_copy(path, made)
                 os.replace(made, goal)
             except OSError as error:
                 raise refusal(error, goal) from error
@@ -506,16 +504,3 @@ def bring(storage: Storage, key: str, goal: Path) -> None:
         part = goal.with_name(f".{goal.name}")
         shutil.copyfile(path, part)
         part.replace(goal)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _copy(path: Path, made: Path) -> None:
-    """Copy a file to a new one that nobody else may read, and make it last."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    with path.open("rb") as source, os.fdopen(os.open(made, flags, 0o600), "wb") as copy:
-        shutil.copyfileobj(source, copy, 1 << 20)
-    _sync(made)

@@ -171,10 +171,14 @@ def open_any(path: Path) -> Any:
     if opener is None:
         check_file(path)
     try:
-        if opener is not None:
-            return av.open(opener[1](), "r", metadata_errors="replace", options=_OPTIONS)
         # "file:" keeps odd names such as "a:b.mp4" from being read as a protocol.
-        return av.open("file:" + str(path), "r", metadata_errors="replace", options=_OPTIONS)
+        place = "file:" + str(path) if opener is None else opener[1]()
+        container = av.open(place, "r", metadata_errors="replace", options=_OPTIONS)
+        # A JPEG anywhere in a document makes a film of it.
+        if container.format.name == "mjpeg" and not _read_head(path).startswith(b"\xff\xd8"):
+            container.close()
+            raise MediaUnsupported(f"{path} is a document or data with a picture in it, not a photo or clip.", _SAVE)
+        return container
     except MemoryError as error:
         check_memory(error, f"{path} could not be opened")
         raise
@@ -254,6 +258,7 @@ def _tagged_s(stream: Any) -> float | None:
     return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
 
 
+_SAVE = "Save the picture as a file of its own (JPEG, PNG, ...) and use that."
 _HINT = "Check that the file is complete and is a photo (JPEG, PNG, ...) or a clip (MP4, MOV, MKV, WebM, ...)."
 
 

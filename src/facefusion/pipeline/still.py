@@ -139,7 +139,7 @@ def find_moment(recipe: Recipe, kind: Kind, at_s: float, reach: int = REACH) -> 
 
 
 def _shown(frames: Sequence[Frame], wanted: int, rounded: int) -> int:
-    """Which of several frames in a row is on the screen at a time, and counts as begun so many units before it begins."""
+    """Which of several frames in a row is on the screen; one counts as begun so many units before it begins."""
     begun = sum(frame.pts <= wanted for frame in frames)
     if begun == len(frames) or begun == 0:
         return max(begun - 1, 0)

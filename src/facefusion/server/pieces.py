@@ -16,6 +16,7 @@ from facefusion.errors import RequestRefused, ServiceError, TooLarge
 from facefusion.jobs.ledger import Upload
 from facefusion.jobs.storage import Stored
 from facefusion.server.intake import Counter, key_folder, no_room, working
+from facefusion.writing import link_or_copy
 
 if TYPE_CHECKING:
     from facefusion.server.state import Service
@@ -133,16 +134,11 @@ class FolderPieces(Pieces):
         """See `Pieces`."""
         path = self._path(upload)
         try:
-            goal.hardlink_to(path)  # it stays where it is for who asks meanwhile, and for who is killed
+            link_or_copy(path, goal)  # it stays where it is for who asks meanwhile, and for who is killed
         except FileNotFoundError:
             raise
-        except OSError:  # of a file system without links
-            try:
-                shutil.copyfile(path, goal)
-            except FileNotFoundError:
-                raise
-            except OSError as error:
-                raise no_room(error) from error
+        except OSError as error:
+            raise no_room(error) from error
 
     def is_kept(self, upload: Upload) -> bool:
         """See `Pieces`."""
