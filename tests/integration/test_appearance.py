@@ -91,18 +91,21 @@ def with_beard(source: SourceFace) -> SourceFace:
     """Short dark hairs on chin and jaw, over skin that they darken."""
     mesh, unit = points(source)
     mask = np.zeros(source.pixels.shape[:2], np.uint8)
-    jaw = mesh[[*FACE_OVAL[8:29], 2], :2]
+    jaw = mesh[[*FACE_OVAL[11:26], 2], :2]
     cv2.fillPoly(mask, [np.round(jaw).astype(np.int32)], 255)
     lips = cv2.convexHull(np.round(mesh[list(LIPS_OUTER), :2]).astype(np.int32))
     cv2.fillPoly(mask, [lips], 0)
-    grown = cv2.GaussianBlur(mask, (0, 0), unit * 0.04).astype(np.float32)[..., None] / 255
-    pixels = (source.pixels * (1 - 0.35 * grown)).astype(np.uint8)
+    grown = cv2.GaussianBlur(mask, (0, 0), unit * 0.12).astype(np.float32)[..., None] / 255
+    pixels = (source.pixels * (1 - 0.3 * grown)).astype(np.uint8)
     hairs, rng = pixels.copy(), np.random.default_rng(4)
     rows, columns = np.nonzero(mask)
     for k in rng.choice(len(rows), 900):
         end = np.array([columns[k], rows[k]]) + rng.normal(0, unit * 0.02, 2) + [0, unit * 0.05]
         cv2.line(hairs, (columns[k], rows[k]), tuple(int(v) for v in np.round(end)), (38, 30, 26), 1, cv2.LINE_AA)
-    return SourceFace((pixels + (hairs.astype(np.float32) - pixels) * grown).astype(np.uint8), source.face)
+    moustache = np.round(mesh[list(LIPS_OUTER[1:10]), :2] - [0, unit * 0.09]).astype(np.int32)
+    cv2.polylines(hairs, [moustache], False, (45, 35, 30), max(round(unit * 0.09), 2), cv2.LINE_AA)
+    shown = pixels + (hairs.astype(np.float32) - pixels) * 0.5 * grown
+    return SourceFace(shown.astype(np.uint8), source.face)
 
 
 @pytest.mark.parametrize("number", PEOPLE)
@@ -115,12 +118,13 @@ def test_a_beard_keeps_its_darkness(swapper, number, monkeypatch):
         for one in (source, with_beard(source))
     )
     monkeypatch.setattr(beard, "DARKEST", 0.0)
+    monkeypatch.setattr(beard, "MOST_COLOUR", 0.0)
     pale = swapper._complete([with_beard(source)], swapper._completer).detail.mean(axis=-1)[chin].mean()
     assert bearded < pale - 0.15, f"{bare:.2f} without a beard, {bearded:.2f} with it, {pale:.2f} as a shadow"
     assert bearded < bare - 0.3
 
 
-@pytest.mark.parametrize("spoil", [lambda one: one, with_shadow, with_finger, with_hair])
+@pytest.mark.parametrize("spoil", [lambda one: one, with_shadow, with_finger, with_hair, with_glasses])
 @pytest.mark.parametrize("number", PEOPLE)
 def test_what_is_no_beard_is_not_taken_for_one(swapper, spoil, number):
     source = spoil(person(number))

@@ -1,7 +1,8 @@
 """Beards of sources.
 
 The broad darkness of a beard goes with the light, as a shadow does, and what is left of it is pale hairs on a bright
-chin. What tells a beard from a shadow is that it is rough.
+chin. What tells a beard from a shadow is that it is rough, on both sides and over the lips as well: folds, hair that
+hangs in and hands are rough in one place.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ from facefusion.imaging.texture import TexturePlane, blur, resize, smoothstep
 from facefusion.plugins.protocols import FloatArray
 from facefusion.types.topology import LIPS_OUTER
 
-ROUGH = (1.2, 1.6)
-"""How many times as rough as cheeks and nose a chin is from which it has a beard more and more, and surely."""
+ROUGH, ROUGH_OVER_LIPS = (1.1, 1.5), (1.8, 2.4)
+"""How many times as rough as cheeks and nose either half of a chin, and what is over the lips, are from which there is
+a beard more and more, and surely."""
+LEAST_ROUGH = (0.04, 0.08)
+"""The same for the chin by itself, natural logarithm: very smooth skin is rougher here than there, too."""
 ROUGH_PX = 4.0
 """Width of that roughness, pixels of a texture of 512."""
-DARKEST = 0.6
-"""The most that a beard is darkened by, natural logarithm."""
+DARKEST, MOST_COLOUR = 0.9, 0.25
+"""The most that a beard is darkened by, and that its colour is changed by, natural logarithm."""
 CHEEKS_FROM = 0.42
 """Row of the texture, over its side, below which there are cheeks and the nose."""
-LEAST_SKIN = 12.0
-"""Cells of skin, above and below, without which nothing is said."""
+LEAST_SEEN = 0.7
+"""Share of each place that is to be seen, or nothing is said."""
 _UNDER_NOSE = (2, 98, 327)
 
 
@@ -37,18 +41,25 @@ class Beards:
         (G, G) how far a cell is plain skin in every face.
     sigma
         Smoothing of light in cells.
+
+    Attributes
+    ----------
+    grows
+        (G, G) where beards grow, 0 to 1.
     """
 
     def __init__(self, plane: TexturePlane, skin: FloatArray, sigma: float) -> None:
         self._skin, self._sigma = skin, sigma
         cells = len(skin)
-        nose, lips = (
-            float(plane.points[list(points), 1].max()) / plane.size * cells for points in (_UNDER_NOSE, LIPS_OUTER)
-        )
-        rows = np.mgrid[0:cells, 0:cells].astype(np.float32)[0]
-        self._above = ((rows > CHEEKS_FROM * cells) & (rows < nose)).astype(np.float32)
-        self._chin = (rows > lips + 1).astype(np.float32)
-        self._grows = np.asarray(smoothstep((rows - nose - 0.5) / 2.5), dtype=np.float32)
+        lips = plane.points[list(LIPS_OUTER)] / plane.size * cells
+        nose = float(plane.points[list(_UNDER_NOSE), 1].max()) / plane.size * cells
+        rows, columns = np.mgrid[0:cells, 0:cells].astype(np.float32)
+        (left, over), (right, under) = lips.min(axis=0), lips.max(axis=0)
+        is_chin, is_left = rows > under + 1, columns < (left + right) / 2
+        is_over = (rows > nose + 0.3) & (rows < over + 0.5) & (columns > left) & (columns < right)
+        cheeks = skin * ((rows > CHEEKS_FROM * cells) & (rows < nose))
+        self._places = cheeks, skin * (is_chin & is_left), skin * (is_chin & ~is_left), is_over.astype(np.float32)
+        self.grows = np.asarray(smoothstep((rows - nose - 0.5) / 2.5), dtype=np.float32)
 
     def find(self, log_texture: FloatArray, known: FloatArray) -> float:
         """How far there is a beard, 0 to 1; photos that do not show hairs show none.
@@ -62,17 +73,21 @@ class Beards:
         """
         light = log_texture.mean(axis=-1)
         rough = np.asarray(np.abs(light - blur(light, ROUGH_PX)) * known, dtype=np.float32)
-        in_sight = resize(known, len(self._skin))
-        of_cells = resize(rough, len(self._skin)) / np.maximum(in_sight, 0.05)
-        chin, above = (self._skin * in_sight * part for part in (self._chin, self._above))
-        if min(chin.sum(), above.sum()) < LEAST_SKIN:
+        in_sight, of_cells = resize(known, len(self._skin)), resize(rough, len(self._skin))
+        seen = [float((in_sight * place).sum()) for place in self._places]
+        if any(some < LEAST_SEEN * float(place.sum()) for some, place in zip(seen, self._places, strict=True)):
             return 0.0
-        means = [float((of_cells * part).sum() / part.sum()) for part in (chin, above)]
-        ratio = means[0] / max(means[1], 1e-3)
-        return float(smoothstep(np.array((ratio - ROUGH[0]) / (ROUGH[1] - ROUGH[0]))))
+        cheeks, left, right, over = (
+            float((of_cells * place).sum()) / some for some, place in zip(seen, self._places, strict=True)
+        )
+        cheeks = max(cheeks, 1e-3)
+        shares = (
+            (min(left, right) / cheeks, ROUGH), (over / cheeks, ROUGH_OVER_LIPS), ((left + right) / 2, LEAST_ROUGH)
+        )  # fmt: skip
+        return float(np.prod([smoothstep(np.array((value - low) / (high - low))) for value, (low, high) in shares]))
 
-    def darkness(self, coarse: FloatArray, in_sight: FloatArray, shown: FloatArray) -> FloatArray:
-        """(G, G) how much darker a beard is than what is shown of it, natural logarithm, 0 or more.
+    def lost(self, coarse: FloatArray, in_sight: FloatArray, shown: FloatArray) -> FloatArray:
+        """(G, G, 3) what to add to what is shown of a beard, natural logarithm: it becomes darker and less like skin.
 
         Parameters
         ----------
@@ -84,7 +99,15 @@ class Beards:
             (G, G, 3) what is drawn, without light.
         """
         # The light of the face above says how bright a shaved chin would be.
-        weight = np.asarray(self._skin * in_sight * (1 - self._grows), dtype=np.float32)
+        weight = np.asarray(self._skin * in_sight * (1 - self.grows), dtype=np.float32)
         above, _ = estimate_shading(coarse, weight, self._sigma)
-        photo, now = (blur(np.ascontiguousarray(one.mean(axis=-1)), 1.5) for one in (coarse - above, shown))
-        return np.asarray(np.clip(now - np.minimum(photo, 0), 0, DARKEST) * self._grows, dtype=np.float32)
+        photo, now = (blur(np.ascontiguousarray(one, dtype=np.float32), 1.5) for one in (coarse - above, shown))
+        greys = [one.mean(axis=-1, keepdims=True) for one in (photo, now)]
+        darker = np.clip(np.minimum(greys[0], 0) - greys[1], -DARKEST, 0)
+        # Hair is less red than skin; what is redder has it from a lamp.
+        other = photo - greys[0] - now + greys[1]
+        colour = np.zeros_like(other)
+        colour[..., 0] = np.clip(other[..., 0], -MOST_COLOUR, 0)
+        colour[..., 2] = np.clip(other[..., 2], 0, MOST_COLOUR)
+        colour -= colour.mean(axis=-1, keepdims=True)
+        return np.asarray((darker + colour) * self.grows[..., None], dtype=np.float32)

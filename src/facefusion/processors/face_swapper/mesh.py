@@ -407,10 +407,11 @@ class MeshSwapper:
         beard = self._beards.find(log_texture, known)
         finish = measure_finish(main.pixels, main.face.mesh)
         fineness = fineness_of(float(np.ptp(main.face.mesh[:, 1])), finish)
-        appearance = completer.complete(log_texture - resize(shading, SIZE), seen, hidden, self._plain, fineness)
+        skin = self._plain if beard == 0 else self._plain * (1 - resize(self._beards.grows, SIZE) * np.float32(beard))
+        appearance = completer.complete(log_texture - resize(shading, SIZE), seen, hidden, skin, fineness)
         if beard > 0:
-            dark = self._beards.darkness(coarse, in_sight, resize(appearance.detail, CELLS)) * np.float32(beard)
-            appearance = replace(appearance, detail=appearance.detail - resize(dark, SIZE)[..., None])
+            lost = self._beards.lost(coarse, in_sight, resize(appearance.detail, CELLS)) * np.float32(beard)
+            appearance = replace(appearance, detail=appearance.detail + resize(lost, SIZE))
         rest = resize(appearance.detail, CELLS)
         around, trust = estimate_shading(rest, self._skin, SHADING_SIGMA)
         skin = self._skin * trust
