@@ -19,6 +19,7 @@ from tests.patience import wait_until
 
 import facefusion
 from facefusion import Anonymiser, CancelToken, FaceFusion, Stream, Swapper, Tracks, analyse_image, build_recipe, run
+from facefusion.analyse.turned import TurnedDetector
 from facefusion.errors import (
     ConsentMissing,
     ContentRefused,
@@ -506,3 +507,20 @@ def test_tracks_are_kept_under_a_name_that_is_a_string_too(few_frames, tmp_path,
     for wrong in (b"clip.tracks", 3, None):
         with pytest.raises(RecipeError, match="A path is a str or a Path"):
             Tracks.load(wrong)
+
+
+# Heads that lie
+
+
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_whoever_lies_or_stands_on_the_head_is_hidden_and_looked_at_twice(picture, quarters, monkeypatch):
+    """Turned pictures are looked at once; their mirror images only where something is found that is not upright."""
+    looks = []
+    detect = TurnedDetector.detect
+    monkeypatch.setattr(TurnedDetector, "detect", lambda self, pixels: looks.append(1) or detect(self, pixels))
+    turned = np.ascontiguousarray(np.rot90(picture, quarters))
+    face = analyse_image(picture)[0].box
+    hidden = np.rot90(Anonymiser(face_anonymiser_model="blackout").hide(turned), -quarters)
+    x0, y0, x1, y1 = (int(v) for v in face)
+    assert (hidden[y0:y1, x0:x1] == 0).all(axis=2).mean() > 0.6
+    assert len(looks) == (1 if quarters == 0 else 2)

@@ -70,6 +70,8 @@ UNCERTAIN = 1.5
 """Size of what is hidden of a faint find over its largest size: nobody knows which part of a head it was."""
 SAME_FIND = 0.3
 """Overlap from which a find in the mirrored picture, or one of a later frame, is the same."""
+LOOK_AGAIN = 0.25
+"""Score from which what is found in a turned picture alone, or more surely there, is looked at a second time."""
 IN_A_FACE = 0.8
 """A new face of which so much lies in one that is followed is a part of it: nobody's face is in another's."""
 SURELY_UPRIGHT = 0.999
@@ -531,10 +533,13 @@ class Analyser:
         detect = getattr(self._detector, "detect_large", self._detector.detect) if is_quick else self._detector.detect
         return detect([pixels])[0]
 
-    def _find_twice(self, pixels: Pixels, detector: Detector | None = None) -> list[Detection]:
+    def _find_twice(self, pixels: Pixels) -> list[Detection]:
         """Faces of a picture and of its mirror image: what is seen in both is more of a face than the rest."""
-        detector, width = detector or self._detector, pixels.shape[1]
-        found = detector.detect([pixels])[0]
+        return self._find_again(pixels, self._detector, self._detector.detect([pixels])[0])
+
+    def _find_again(self, pixels: Pixels, detector: Detector, found: list[Detection]) -> list[Detection]:
+        """What was found in a picture and what is found in its mirror image, with how far they agree."""
+        width = pixels.shape[1]
         mirrored = [_mirrored(d, width) for d in detector.detect([np.ascontiguousarray(pixels[:, ::-1])])[0]]
         result = []
         for one in found:
@@ -545,12 +550,28 @@ class Analyser:
             mirrored = [other for k, other in enumerate(mirrored) if k not in same]
         return result + [replace(other, evidence=other.score / 2) for other in mirrored]
 
-    def _find_turned(self, pixels: Pixels) -> list[Detection]:
-        """Faces that lie or stand on their head. Three more looks find three times as many things that are no faces."""
+    def _find_turned(self, pixels: Pixels, upright: Sequence[Detection] = ()) -> list[Detection]:
+        """Faces that lie or stand on their head. Three more looks find three times as many things that are no faces.
+
+        Parameters
+        ----------
+        pixels
+            (H, W, 3) uint8 RGB.
+        upright
+            What was found without turning the picture.
+        """
         assert self._turned is not None
-        if self._is_thorough:
-            return self._find_twice(pixels, self._turned)
         found = self._turned.detect([pixels])[0]
+        if self._is_thorough:
+            # Three more looks at the mirror image say how sure it is; where nothing is, there is nothing to be sure of.
+            is_better = any(
+                one.score >= LOOK_AGAIN
+                and all(overlap(one.box, other.box) < SAME_FIND or other.score < one.score for other in upright)
+                for one in found
+            )
+            if is_better:
+                return self._find_again(pixels, self._turned, found)
+            return [replace(one, evidence=one.score / 2) for one in found]
         return [d for d in found if d.score >= TURNED_SCORE and d.size_px >= TURNED_SIZE_PX]
 
     def _add_new(
@@ -838,7 +859,8 @@ class Watch:
             is_empty = all(follower.is_lost for follower in followers)
             is_thorough = analyser._is_thorough
             if analyser._turned is not None and number >= self._next_turned and (is_empty or is_thorough):
-                analyser._add_new(followers, frame.pixels, number, self._shot, analyser._find_turned(frame.pixels))
+                turned = analyser._find_turned(frame.pixels, found)
+                analyser._add_new(followers, frame.pixels, number, self._shot, turned)
                 self._next_turned = number + TURNED_EVERY
             interval = analyser._interval
             self._next_detection = number + (max(interval // 3, 1) if is_empty else interval)
