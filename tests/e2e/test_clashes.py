@@ -237,7 +237,7 @@ def test_a_batch_whose_outputs_are_inputs_of_others_is_refused(here, capsys):
     ],
 )  # fmt: skip
 def test_fields_that_are_not_there_are_named(pattern):
-    with pytest.raises(RecipeError, match=r"(?i)fields?"):
+    with pytest.raises(RecipeError, match=r"(?i)field"):
         fill(pattern, {"index": 1, "source_name": "s", "target_name": "t", "target_extension": ".png"})
 
 

@@ -48,8 +48,6 @@ def box_mask(height: int, width: int, blur: float, padding: tuple[int, int, int,
 
 _ENOUGH_PX = 2.5
 """Standard deviation of a smoothing that is wide enough to be done on a reduced copy."""
-
-
 _LEAST_INSIDE = 0.02
 """Share of what is smoothed over that must lie inside, so that it says anything."""
 

@@ -407,8 +407,8 @@ class MeshSwapper:
         beard = self._beards.find(log_texture, known)
         finish = measure_finish(main.pixels, main.face.mesh)
         fineness = fineness_of(float(np.ptp(main.face.mesh[:, 1])), finish)
-        skin = self._plain if beard == 0 else self._plain * (1 - resize(self._beards.grows, SIZE) * np.float32(beard))
-        appearance = completer.complete(log_texture - resize(shading, SIZE), seen, hidden, skin, fineness)
+        plain = self._plain if beard == 0 else self._plain * (1 - resize(self._beards.grows, SIZE) * np.float32(beard))
+        appearance = completer.complete(log_texture - resize(shading, SIZE), seen, hidden, plain, fineness)
         if beard > 0:
             lost = self._beards.lost(coarse, in_sight, resize(appearance.detail, CELLS)) * np.float32(beard)
             appearance = replace(appearance, detail=appearance.detail + resize(lost, SIZE))
