@@ -58,6 +58,7 @@ from facefusion.processors.face_swapper.appearance import (
     fineness_of,
 )
 from facefusion.processors.face_swapper.beard import Beards
+from facefusion.processors.face_swapper.eyes import LID_PX, EyePlace, Eyes, find_eyes, find_places
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
 from facefusion.processors.masking import CropMasks
 from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
@@ -160,6 +161,8 @@ class _Prepared:
         (G, G, 3) the finest level by cells of the grid.
     closed
         Of every level, where its alpha is another one when the lips are closed, and that one.
+    eyes
+        Its eyes, or None where the target's stay.
     """
 
     tones: tuple[Pixels, ...]
@@ -169,6 +172,7 @@ class _Prepared:
     blur: float
     coarse: FloatArray
     closed: tuple[tuple[slice, slice, Pixels], ...]
+    eyes: Eyes | None = None
 
     def levels(self, number: int, openness: float) -> tuple[Pixels, ...]:
         """Two levels of the texture, as they are drawn when the mouth is so far open, 0 to 1."""
@@ -243,6 +247,8 @@ class MeshSwapper:
         Cleans and completes what the sources show; None takes them as they are.
     seen_px
         Least height of a face in the picture that it is measured in, pixels.
+    has_eyes
+        Whether the source's eyes are drawn, too, where its photos show them; else the target's stay.
     """
 
     crop_shape: CropShape | None = CropShape("", 0, margin=ROOM)
@@ -262,6 +268,7 @@ class MeshSwapper:
         blend: str = "feather",
         completer: Completer | None = None,
         seen_px: int = SEEN_PX,
+        has_eyes: bool = False,
     ) -> None:
         self._plane, self._grid = _surface()
         self._seen_px = seen_px
@@ -282,6 +289,7 @@ class MeshSwapper:
         self._rim = _once("rim", self._build_rim)
         self._raised = _once("raised", self._build_raised)
         self._beards = Beards(self._plane, self._skin, SHADING_SIGMA)
+        self._has_eyes, self._eyes = has_eyes, _eye_places() if has_eyes else ()
         self._prepared: _Prepared | None = None
 
     def _polygon(self, ring: Sequence[int]) -> FloatArray:
@@ -298,8 +306,7 @@ class MeshSwapper:
 
     def _hole(self, ring: Sequence[int]) -> FloatArray:
         """(S, S) 1 within a ring, with a soft edge."""
-        inside = np.clip(inner_distance(self._polygon(ring), SIZE) / 1.5, 0, 1).astype(np.float32)
-        return np.asarray(blur(inside, 1.2), dtype=np.float32)
+        return _soft_inside(inner_distance(self._polygon(ring), SIZE))
 
     def _build_plain(self) -> FloatArray:
         """(S, S) how far a place has neither eyes, brows nor lips."""
@@ -375,7 +382,10 @@ class MeshSwapper:
         source_blur = 0.0 if finish is None else finish[0] / max(float(np.ptp(main.face.mesh[:, 1])), 1.0)
         closed = tuple(_difference(cover, other) for cover, other in zip(covers, filled, strict=True))
         coarse = resize(levels[0], CELLS)
-        self._prepared = _Prepared(tones, top, shading, taken.contrast, source_blur, coarse, closed)
+        eyes = None
+        if self._has_eyes and taken.appearance is not None:
+            eyes = find_eyes(detail, taken.appearance.own, main.face.mesh, top, self._plane, self._eyes)
+        self._prepared = _Prepared(tones, top, shading, taken.contrast, source_blur, coarse, closed, eyes)
 
     def _take(self, sources: Sequence[SourceFace]) -> _Taken:
         """The sources' texture as it is; each part from the photo that shows it best, or from the other half."""
@@ -618,11 +628,17 @@ class MeshSwapper:
             np.ascontiguousarray(light[..., :3]), light[..., 4], prepared.top, None if veil is None else veil.lay_values
         )
 
+        eyes, shares = prepared.eyes, (0.0, 0.0)
+        if eyes is not None:
+            shares = eyes.open_in(clear, shading, there.mesh, self._plane, self._eyes)
+
         def lit(density: float) -> Lit:
             # One texture pixel per picture pixel: finer levels would alias, coarser ones blur. A face that grows or
             # shrinks passes from level to level without a jump.
             number, further = _choose_level(density, len(prepared.tones))
             levels = prepared.levels(number, openness)
+            if eyes is not None:
+                levels = eyes.draw(levels, number, face.mesh, shares, self._plane, self._eyes)
             return Lit(levels, further, prepared.top, tint, gains, offsets, fade)
 
         if self._fusion is not None:
@@ -821,6 +837,20 @@ def _surface() -> tuple[TexturePlane, SurfaceGrid]:
     return plane, build_grid(plane, CELLS)
 
 
+@cache
+def _eye_places() -> tuple[EyePlace, ...]:
+    """Both eyes in the texture plane; the same for everyone."""
+    plane, _ = _surface()
+    depths = [inner_distance(plane.points[list(ring)], SIZE) for ring in (LEFT_EYE, RIGHT_EYE)]
+    holes, balls = ([_soft_inside(depth - margin) for depth in depths] for margin in (0.0, LID_PX))
+    return find_places(plane, holes, balls)
+
+
+def _soft_inside(depth: FloatArray) -> FloatArray:
+    """1 within a ring, with a soft edge."""
+    return blur(np.asarray(np.clip(depth / 1.5, 0, 1), dtype=np.float32), 1.2)
+
+
 def _tone_error(log: FloatArray, goal: FloatArray, weight: FloatArray) -> FloatArray:
     """(3,) what to add to the logarithm of light so that skin has the tone of the goal on average, as it is seen.
 
@@ -904,4 +934,5 @@ def build(context: EngineContext) -> MeshSwapper:
         blend=context.options.blend,
         completer=build_completer(context),
         seen_px=SEEN_PX if models == {"embedded"} else SEEN_FINELY_PX,
+        has_eyes=True,
     )

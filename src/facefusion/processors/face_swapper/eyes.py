@@ -1,0 +1,349 @@
+"""The eyes of a source, drawn where the target looks.
+
+An eye is taken off the texture once, as a ball: pixels in radii of the iris around its middle, what the lids hide
+completed from what is seen at the same distance from the middle. In every frame it is turned to where the target's iris
+is, and laid between the lids. Whether the target's eye is open its picture says, not its mesh: an iris is darker than
+the skin around it, a closed lid is not. Where that is not sure, and where the photo shows no eyes worth drawing, the
+target's own stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from facefusion.imaging.align import compose, invert, transform
+from facefusion.imaging.light import to_log
+from facefusion.imaging.resample import warp
+from facefusion.imaging.texture import TexturePlane, blur, halved, sample_soft, smoothstep
+from facefusion.imaging.tones import to_tones
+from facefusion.plugins.protocols import FloatArray
+from facefusion.types.frame import Pixels
+from facefusion.types.topology import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
+
+RADIUS = 0.094
+"""Radius of an iris over the distance of the eyes: it is almost the same in everybody (11.7 of 62 mm)."""
+BALL_PX, RADIUS_PX = 96, 12
+"""Side of the picture of an eye, and of its iris."""
+IRIS = 1.1
+"""Radii up to which it is iris, and beyond which it is white."""
+LID_PX = 1.0
+"""Pixels of a texture of 512, from the lids inwards, that stay lid."""
+OPEN_ENOUGH = (0.3, 0.5)
+"""How high an eye of the source is, over how high the mean face's is, from which it is more and more worth drawing."""
+SEEN_ENOUGH = (0.3, 0.6)
+"""Share of an eye that is the photo's own from which it is worth drawing."""
+CLEAR = (0.25, 0.6)
+"""Natural logarithm by which the iris of a source is darker than the white of its eye, at least, and surely."""
+LARGE_ENOUGH = (1.5, 2.5)
+"""Radius of its iris in the photo, pixels, from which it is worth drawing."""
+OPEN = (0.35, 0.75)
+"""Natural logarithm by which an iris is darker than the skin around it, at least, and surely (see `_iris_shown`): of 60
+clips, closed eyes have 0.3 at most, half open ones 0.4 to 0.6, others more."""
+UPPER, MOST_UPPER = -0.15, 1.3
+"""Radii of the iris from its middle up to which it is its upper half; the most that this counts by being darker."""
+BRIGHTNESS = 2.5
+"""How much more, per unit of natural logarithm, what is bright counts as white of an eye than what is dark."""
+MIRRORED = 0.6
+"""An eye that is worth less than this share of the other is the other's mirror image."""
+Eye = tuple[Sequence[int], int]
+"""The points of the mesh around an eye, and the middle of its iris."""
+_EYES: tuple[Eye, ...] = ((LEFT_EYE, LEFT_IRIS), (RIGHT_EYE, RIGHT_IRIS))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EyePlace:
+    """Where one eye is in textures.
+
+    Attributes
+    ----------
+    rows, columns
+        The part of the finest texture that holds it; whole pixels of every level.
+    between
+        For every level, (h, w) where it is between the lids, 0 to 1.
+    ball
+        For every level, (h, w) where the ball is drawn: a little less.
+    """
+
+    rows: slice
+    columns: slice
+    between: tuple[FloatArray, ...]
+    ball: tuple[FloatArray, ...]
+
+
+def find_places(plane: TexturePlane, holes: Sequence[FloatArray], inner: Sequence[FloatArray]) -> tuple[EyePlace, ...]:
+    """Both eyes in textures.
+
+    Parameters
+    ----------
+    plane
+        Where the points lie.
+    holes
+        For either eye, (S, S) where it is between the lids.
+    inner
+        For either eye, (S, S) where the ball is drawn.
+    """
+    places = []
+    for hole, ball in zip(holes, inner, strict=True):
+        rows, columns = (np.flatnonzero((hole > 0).any(axis=axis)) for axis in (1, 0))
+        down, across = (
+            slice(int(k[0]) // _COARSEST * _COARSEST, -(-(int(k[-1]) + 1) // _COARSEST) * _COARSEST)
+            for k in (rows, columns)
+        )
+        levels = [[np.ascontiguousarray(part[down, across])] for part in (hole, ball)]
+        for part in levels:
+            while len(part) < _LEVELS:
+                part.append(_halved(part[-1]))
+        places.append(EyePlace(down, across, tuple(levels[0]), tuple(levels[1])))
+    return tuple(places)
+
+
+_LEVELS = 4
+_COARSEST = 2 ** (_LEVELS - 1)
+
+
+def _halved(values: FloatArray) -> FloatArray:
+    height, width = values.shape[0] // 2, values.shape[1] // 2
+    return np.asarray(values.reshape(height, 2, width, 2, *values.shape[2:]).mean(axis=(1, 3)), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Eyes:
+    """The eyes of somebody.
+
+    Attributes
+    ----------
+    balls
+        For either eye, every level of (P, P, 3) uint8 tones, `RADIUS_PX` pixels of the finest for a radius of its iris.
+    trust
+        0 to 1: how far they are drawn at all.
+    """
+
+    balls: tuple[tuple[Pixels, ...], ...]
+    trust: float
+
+    def open_in(
+        self, pixels: Pixels, light: FloatArray, mesh: FloatArray, plane: TexturePlane, places: Sequence[EyePlace]
+    ) -> tuple[float, float]:
+        """How far either eye of a target is to be drawn, 0 to 1.
+
+        Parameters
+        ----------
+        pixels
+            (H, W, 3) uint8 RGB of the target.
+        light
+            (G, G, 3) logarithm of the light that its skin would have everywhere.
+        mesh
+            (478, 3) in these pixels.
+        plane, places
+            Textures, and the eyes in them.
+        """
+        left, right = (_open(pixels, light, mesh, plane, place, eye) for place, eye in zip(places, _EYES, strict=True))
+        return self.trust * left, self.trust * right
+
+    def draw(
+        self,
+        levels: Sequence[Pixels],
+        number: int,
+        mesh: FloatArray,
+        shares: Sequence[float],
+        plane: TexturePlane,
+        places: Sequence[EyePlace],
+    ) -> tuple[Pixels, ...]:
+        """Levels of a texture of tones with eyes that look where a target looks.
+
+        Parameters
+        ----------
+        levels
+            (S, S, 4) uint8 tones and alpha; they are not written into.
+        number
+            Which level the first of them is.
+        mesh
+            (478, 3) of the target.
+        shares
+            How far either eye is drawn, as of `open_in`.
+        plane, places
+            Textures, and the eyes in them.
+        """
+        if max(shares) <= 0:
+            return tuple(levels)
+        drawn = []
+        for k, level in enumerate(levels, start=number):
+            own, factor = level.copy(), 2**k
+            for place, eye, share, balls in zip(places, _EYES, shares, self.balls, strict=True):
+                if share <= 0 or k >= _LEVELS:
+                    continue
+                rows, columns = (slice(s.start // factor, s.stop // factor) for s in (place.rows, place.columns))
+                height, width = place.ball[k].shape
+                corner = (columns.start * factor, rows.start * factor)
+                ball_from_plane = compose(invert(image_from_iris(mesh, eye[1])), image_from_plane(mesh, plane, eye[0]))
+                part_from_ball = invert(compose(_pixels_of_ball(factor), compose(ball_from_plane, _plane_of(corner, factor))))
+                ball = warp(balls[k], part_from_ball, width, height, is_border_black=False)
+                part = own[rows, columns]
+                laid = place.ball[k][..., None]
+                tones = part[..., :3] + (ball - part[..., :3].astype(np.float32)) * laid
+                part[..., :3] = np.rint(tones)
+                part[..., 3] = np.rint(np.minimum(part[..., 3] + place.between[k] * np.float32(255 * share), 255))
+            drawn.append(own)
+        return tuple(drawn)
+
+
+def _plane_of(corner: tuple[int, int], factor: int) -> FloatArray:
+    """(2, 3) affine from pixels of a part of a level to those of the finest."""
+    shift = (factor - 1) / 2
+    return np.array([[factor, 0, corner[0] + shift], [0, factor, corner[1] + shift]], dtype=np.float32)
+
+
+def _pixels_of_ball(factor: int) -> FloatArray:
+    """(2, 3) affine from radii of the iris around its middle to pixels of the picture of an eye."""
+    scale, middle = RADIUS_PX / factor, BALL_PX / factor / 2 - 0.5
+    return np.array([[scale, 0, middle], [0, scale, middle]], dtype=np.float32)
+
+
+def image_from_iris(mesh: FloatArray, iris: int) -> FloatArray:
+    """(2, 3) affine from radii of an iris, along the line between the eyes and across it, to pixels of a picture."""
+    apart = mesh[RIGHT_IRIS] - mesh[LEFT_IRIS]
+    flat, whole = float(np.linalg.norm(apart[:2])), float(np.linalg.norm(apart))
+    along = apart[:2] / max(flat, 1e-6)
+    across = np.array([-along[1], along[0]])
+    columns = (along * RADIUS * max(flat, 1.0), across * RADIUS * max(whole, 1.0), mesh[iris, :2])
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def image_from_plane(mesh: FloatArray, plane: TexturePlane, ring: Sequence[int]) -> FloatArray:
+    """(2, 3) affine from pixels of the texture plane to those of a picture, for one eye."""
+    points = plane.points[list(ring)].astype(np.float64)
+    known = np.concatenate([points, np.ones((len(points), 1))], axis=1)
+    found, *_ = np.linalg.lstsq(known, mesh[list(ring), :2].astype(np.float64), rcond=None)
+    return found.T.astype(np.float32)
+
+
+def _open(
+    pixels: Pixels, light: FloatArray, mesh: FloatArray, plane: TexturePlane, place: EyePlace, eye: Eye
+) -> float:
+    """0 to 1: how far a picture shows an iris where a mesh says that it is."""
+    step = 2
+    rows, columns = np.mgrid[place.rows.start : place.rows.stop : step, place.columns.start : place.columns.stop : step]
+    at_plane = np.stack([columns, rows], axis=-1).reshape(-1, 2).astype(np.float32)
+    at = transform(image_from_plane(mesh, plane, eye[0]), at_plane)
+    of_iris = transform(invert(image_from_iris(mesh, eye[1])), at).reshape(*rows.shape, 2)
+    soft = RADIUS * float(np.linalg.norm(mesh[RIGHT_IRIS] - mesh[LEFT_IRIS])) * 0.3
+    seen = to_log(sample_soft(pixels, at.reshape(*rows.shape, 2), soft)).mean(axis=-1)
+    cells = np.clip((plane.points[list(eye[0])].mean(axis=0) * (len(light) / plane.size)).astype(int), 0, len(light) - 1)
+    skin = np.float32(light[cells[1], cells[0]].mean())
+    return _share(_iris_shown(skin - seen, place.ball[0][::step, ::step], of_iris), OPEN)
+
+
+def _iris_shown(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> float:
+    """Natural logarithm by which there is an iris darker than skin.
+
+    A lid is as bright as skin and ends in a dark line, and of an eye that is nearly closed the upper half is lid: the
+    upper half of the iris counts, and less where it is less dark than the whole.
+
+    Parameters
+    ----------
+    darker
+        (h, w) natural logarithm by which everything is darker than skin would be.
+    weight
+        (h, w) where it is between the lids.
+    of_iris
+        (h, w, 2) places, in radii of the iris from its middle.
+    """
+    within = weight * smoothstep((1 - np.linalg.norm(of_iris, axis=-1)) / 0.3)
+    upper = within * (of_iris[..., 1] < UPPER)
+    if min(float(within.sum()), float(upper.sum())) < 1:
+        return 0.0
+    of_all, of_upper = (float((darker * part).sum()) / float(part.sum()) for part in (within, upper))
+    return of_upper * min(max(of_upper / max(of_all, 1e-3), 0.0), MOST_UPPER)
+
+
+def find_eyes(
+    detail: FloatArray, own: FloatArray, mesh: FloatArray, top: float, plane: TexturePlane, places: Sequence[EyePlace]
+) -> Eyes | None:
+    """The eyes of a source, or None where its photo shows none that are worth drawing.
+
+    Parameters
+    ----------
+    detail
+        (S, S, 3) logarithm of linear light without the light that fell on the face.
+    own
+        (S, S) how far it is what the photo showed.
+    mesh
+        (478, 3) of the photo that most of it is from.
+    top
+        As of `facefusion.imaging.tones.brightest`.
+    plane, places
+        Textures, and the eyes in them.
+    """
+    found = [_take(detail, own, mesh, plane, place, eye) for place, eye in zip(places, _EYES, strict=True)]
+    trusts = [trust for _, trust in found]
+    if max(trusts) <= 0:
+        return None
+    pictures = [picture for picture, _ in found]
+    for k in (0, 1):
+        if trusts[k] < MIRRORED * trusts[1 - k]:
+            pictures[k] = np.ascontiguousarray(pictures[1 - k][:, ::-1])
+    balls = []
+    for picture in pictures:
+        levels = [picture]
+        while len(levels) < _LEVELS:
+            levels.append(halved(levels[-1]))
+        balls.append(tuple(to_tones(level, level[..., 0], top)[..., :3] for level in levels))
+    return Eyes(tuple(balls), max(trusts))
+
+
+def _take(
+    detail: FloatArray,
+    own: FloatArray,
+    mesh: FloatArray,
+    plane: TexturePlane,
+    place: EyePlace,
+    eye: Eye,
+) -> tuple[FloatArray, float]:
+    """(P, P, 3) one eye, completed, and how far it is worth drawing, 0 to 1."""
+    ring, iris = eye
+    from_plane, from_iris = image_from_plane(mesh, plane, ring), image_from_iris(mesh, iris)
+    stretched = compose(invert(from_iris), from_plane)[:, :2]
+    # One pixel of the plane in radii, down and across: how high an eye is over how wide.
+    height = float(np.linalg.norm(stretched[:, 1])) / max(float(np.linalg.norm(stretched[:, 0])), 1e-6)
+    nothing = np.zeros((BALL_PX, BALL_PX, 3), dtype=np.float32)
+    trust = _share(height, OPEN_ENOUGH)
+    trust *= _share(float(np.linalg.norm(from_iris[:, 1])), LARGE_ENOUGH)
+    if trust <= 0:
+        return nothing, 0.0
+    between = np.zeros(detail.shape[:2], dtype=np.float32)
+    between[place.rows, place.columns] = place.ball[0]
+    trust *= _share(float((own * between).sum()) / (float(between.sum()) + 1e-6), SEEN_ENOUGH)
+    ball_from_plane = compose(_pixels_of_ball(1), compose(invert(from_iris), from_plane))
+    picture, seen = (
+        warp(part, ball_from_plane, BALL_PX, BALL_PX, is_border_black=True) for part in (np.asarray(detail, dtype=np.float32), between)
+    )
+    line = (np.arange(BALL_PX, dtype=np.float32) - (BALL_PX - 1) / 2) / RADIUS_PX
+    of_iris = np.stack(np.meshgrid(line, line), axis=-1)
+    radii = np.linalg.norm(of_iris, axis=-1)
+    trust *= _share(_iris_shown(-picture.mean(axis=-1), seen, of_iris), OPEN)
+    # Lids and lashes lie there, too; the white is what is brightest.
+    white = seen * smoothstep((radii - IRIS) / 0.2) * smoothstep((2.2 - radii) / 0.4)
+    white = white * np.exp(BRIGHTNESS * np.clip(picture.mean(axis=-1), -2, 1.5))
+    dark = seen * (radii < 0.85)
+    if min(float(white.sum()), float(dark.sum())) < 1:
+        return nothing, 0.0
+    white = np.asarray(white * (RADIUS_PX**2 / white.sum()), dtype=np.float32)
+    of_white, of_iris = ((picture * part[..., None]).sum(axis=(0, 1)) / part.sum() for part in (white, dark))
+    trust *= _share(float((of_white - of_iris).mean()), CLEAR)
+    # What lids hide of the iris is as what is seen as far from its middle; of the white, as what is near.
+    bins = np.clip((radii * 8).astype(int), 0, 8 * BALL_PX)
+    count = np.bincount(bins.ravel(), seen.ravel()) + 1e-4
+    around = np.stack([np.bincount(bins.ravel(), (picture[..., c] * seen).ravel()) for c in range(3)], axis=-1) / count[:, None]
+    ringed = around[bins].astype(np.float32)
+    near = (blur(np.ascontiguousarray(picture * white[..., None]), 6.0) + of_white * np.float32(1e-2)) / (blur(white, 6.0) + np.float32(1e-2))[..., None]
+    is_iris = smoothstep((IRIS + 0.15 - radii) / 0.3)[..., None]
+    hidden = near + (ringed - near) * is_iris * (count[bins] > 0.5)[..., None]
+    whole = hidden + (picture - hidden) * np.minimum(seen * 1.0, 1)[..., None]
+    return np.asarray(whole, dtype=np.float32), trust
+
+
+def _share(value: float, band: tuple[float, float]) -> float:
+    return float(smoothstep(np.array((value - band[0]) / (band[1] - band[0]))))
