@@ -37,8 +37,13 @@ SEEN_ENOUGH = (0.3, 0.6)
 """Share of an eye that is the photo's own from which it is worth drawing."""
 CLEAR = (0.25, 0.6)
 """Natural logarithm by which the iris of a source is darker than the white of its eye, at least, and surely."""
-LARGE_ENOUGH = (1.5, 2.5)
-"""Radius of its iris in the photo, pixels, from which it is worth drawing."""
+WHITE = (-0.9, -0.65)
+"""Brightness of the white of an eye, natural logarithm over that of skin, from which it is one, and surely."""
+LARGE_ENOUGH = (1.8, 3.0)
+"""Radius of its iris, pixels of a photo of usual sharpness that would show as much, from which it is worth drawing."""
+WORTH = (0.35, 0.55)
+"""What an eye is worth, all in all, from which it is drawn more and more, and in full: half an eye over another shows
+both."""
 OPEN = (0.35, 0.75)
 """Natural logarithm by which an iris is darker than the skin around it, at least, and surely (see `_iris_shown`): of 60
 clips, closed eyes have 0.3 at most, half open ones 0.4 to 0.6, others more."""
@@ -260,7 +265,13 @@ def _iris_shown(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> 
 
 
 def find_eyes(
-    detail: FloatArray, own: FloatArray, mesh: FloatArray, top: float, plane: TexturePlane, places: Sequence[EyePlace]
+    detail: FloatArray,
+    own: FloatArray,
+    mesh: FloatArray,
+    sharpness: float,
+    top: float,
+    plane: TexturePlane,
+    places: Sequence[EyePlace],
 ) -> Eyes | None:
     """The eyes of a source, or None where its photo shows none that are worth drawing.
 
@@ -272,13 +283,15 @@ def find_eyes(
         (S, S) how far it is what the photo showed.
     mesh
         (478, 3) of the photo that most of it is from.
+    sharpness
+        How much smaller a photo of usual sharpness would be that shows as much, 0 to 1.
     top
         As of `facefusion.imaging.tones.brightest`.
     plane, places
         Textures, and the eyes in them.
     """
-    found = [_take(detail, own, mesh, plane, place, eye) for place, eye in zip(places, _EYES, strict=True)]
-    trusts = [trust for _, trust in found]
+    found = [_take(detail, own, mesh, sharpness, plane, place, eye) for place, eye in zip(places, _EYES, strict=True)]
+    trusts = [_share(worth, WORTH) for _, worth in found]
     if max(trusts) <= 0:
         return None
     pictures = [picture for picture, _ in found]
@@ -298,11 +311,12 @@ def _take(
     detail: FloatArray,
     own: FloatArray,
     mesh: FloatArray,
+    sharpness: float,
     plane: TexturePlane,
     place: EyePlace,
     eye: Eye,
 ) -> tuple[FloatArray, float]:
-    """(P, P, 3) one eye, completed, and how far it is worth drawing, 0 to 1."""
+    """(P, P, 3) one eye, completed, and what it is worth, 0 to 1."""
     ring, iris = eye
     from_plane, from_iris = image_from_plane(mesh, plane, ring), image_from_iris(mesh, iris)
     stretched = compose(invert(from_iris), from_plane)[:, :2]
@@ -310,7 +324,7 @@ def _take(
     height = float(np.linalg.norm(stretched[:, 1])) / max(float(np.linalg.norm(stretched[:, 0])), 1e-6)
     nothing = np.zeros((BALL_PX, BALL_PX, 3), dtype=np.float32)
     trust = _share(height, OPEN_ENOUGH)
-    trust *= _share(float(np.linalg.norm(from_iris[:, 1])), LARGE_ENOUGH)
+    trust *= _share(float(np.linalg.norm(from_iris[:, 1])) * sharpness, LARGE_ENOUGH)
     if trust <= 0:
         return nothing, 0.0
     between = np.zeros(detail.shape[:2], dtype=np.float32)
@@ -327,12 +341,13 @@ def _take(
     # Lids and lashes lie there, too; the white is what is brightest.
     white = seen * smoothstep((radii - IRIS) / 0.2) * smoothstep((2.2 - radii) / 0.4)
     white = white * np.exp(BRIGHTNESS * np.clip(picture.mean(axis=-1), -2, 1.5))
-    dark = seen * (radii < 0.85)
-    if min(float(white.sum()), float(dark.sum())) < 1:
+    if float(white.sum()) < 1:
         return nothing, 0.0
     white = np.asarray(white * (RADIUS_PX**2 / white.sum()), dtype=np.float32)
-    of_white, of_iris = ((picture * part[..., None]).sum(axis=(0, 1)) / part.sum() for part in (white, dark))
-    trust *= _share(float((of_white - of_iris).mean()), CLEAR)
+    of_white = (picture * white[..., None]).sum(axis=(0, 1)) / white.sum()
+    dark = seen * (radii < 0.85)
+    darker = float((of_white - (picture * dark[..., None]).sum(axis=(0, 1)) / dark.sum()).mean())
+    trust *= _share(darker, CLEAR) * _share(float(of_white.mean()), WHITE)
     # What lids hide of the iris is as what is seen as far from its middle; of the white, as what is near.
     bins = np.clip((radii * 8).astype(int), 0, 8 * BALL_PX)
     count = np.bincount(bins.ravel(), seen.ravel()) + 1e-4

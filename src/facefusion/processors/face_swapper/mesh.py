@@ -384,7 +384,8 @@ class MeshSwapper:
         coarse = resize(levels[0], CELLS)
         eyes = None
         if self._has_eyes and taken.appearance is not None:
-            eyes = find_eyes(detail, taken.appearance.own, main.face.mesh, top, self._plane, self._eyes)
+            own, sharpness = taken.appearance.own, fineness_of(1.0, finish).height
+            eyes = find_eyes(detail, own, main.face.mesh, sharpness, top, self._plane, self._eyes)
         self._prepared = _Prepared(tones, top, shading, taken.contrast, source_blur, coarse, closed, eyes)
 
     def _take(self, sources: Sequence[SourceFace]) -> _Taken:
