@@ -51,6 +51,12 @@ UPPER, MOST_UPPER = -0.15, 1.3
 """Radii of the iris from its middle up to which it is its upper half; the most that this counts by being darker."""
 BRIGHTNESS = 2.5
 """How much more, per unit of natural logarithm, what is bright counts as white of an eye than what is dark."""
+LID_DARK = 0.45
+"""Share of the darkness of an iris and its lashes, over that of skin, up to which a row is lid."""
+LID_CONTRAST = 0.5
+"""Natural logarithm by which a lid is brighter than what is below it, at least."""
+APERTURE = (0.2, 0.4)
+"""Share of its height that an eye of the target is open from which there is an eye to draw, and one in full."""
 MIRRORED = 0.6
 """An eye that is worth less than this share of the other is the other's mirror image."""
 Eye = tuple[Sequence[int], int]
@@ -114,6 +120,22 @@ def _halved(values: FloatArray) -> FloatArray:
     return np.asarray(values.reshape(height, 2, width, 2, *values.shape[2:]).mean(axis=(1, 3)), dtype=np.float32)
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How one eye of a target is open.
+
+    Attributes
+    ----------
+    share
+        How far it shows an iris, 0 to 1.
+    aperture
+        How far it is open, over what its mesh says, 0 to 1.
+    """
+
+    share: float
+    aperture: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Eyes:
     """The eyes of somebody.
@@ -131,8 +153,8 @@ class Eyes:
 
     def open_in(
         self, pixels: Pixels, light: FloatArray, mesh: FloatArray, plane: TexturePlane, places: Sequence[EyePlace]
-    ) -> tuple[float, float]:
-        """How far either eye of a target is to be drawn, 0 to 1.
+    ) -> tuple[Opening, ...]:
+        """How either eye of a target is open.
 
         Parameters
         ----------
@@ -145,15 +167,14 @@ class Eyes:
         plane, places
             Textures, and the eyes in them.
         """
-        left, right = (_open(pixels, light, mesh, plane, place, eye) for place, eye in zip(places, _EYES, strict=True))
-        return self.trust * left, self.trust * right
+        return tuple(_open(pixels, light, mesh, plane, place, eye) for place, eye in zip(places, _EYES, strict=True))
 
     def draw(
         self,
         levels: Sequence[Pixels],
         number: int,
         mesh: FloatArray,
-        shares: Sequence[float],
+        openings: Sequence[Opening],
         plane: TexturePlane,
         places: Sequence[EyePlace],
     ) -> tuple[Pixels, ...]:
@@ -167,29 +188,31 @@ class Eyes:
             Which level the first of them is.
         mesh
             (478, 3) of the target.
-        shares
-            How far either eye is drawn, as of `open_in`.
+        openings
+            As of `open_in`.
         plane, places
             Textures, and the eyes in them.
         """
-        if max(shares) <= 0:
-            return tuple(levels)
         drawn = []
         for k, level in enumerate(levels, start=number):
             own, factor = level.copy(), 2**k
-            for place, eye, share, balls in zip(places, _EYES, shares, self.balls, strict=True):
+            for place, eye, opening, balls in zip(places, _EYES, openings, self.balls, strict=True):
+                share = self.trust * opening.share
                 if share <= 0 or k >= _LEVELS:
                     continue
                 rows, columns = (slice(s.start // factor, s.stop // factor) for s in (place.rows, place.columns))
                 height, width = place.ball[k].shape
                 corner = (columns.start * factor, rows.start * factor)
+                if opening.aperture < APERTURE[0]:
+                    continue
                 ball_from_plane = compose(invert(image_from_iris(mesh, eye[1])), image_from_plane(mesh, plane, eye[0]))
-                part_from_ball = invert(compose(_pixels_of_ball(factor), compose(ball_from_plane, _plane_of(corner, factor))))
+                part_from_ball = invert(
+                    compose(_pixels_of_ball(factor), compose(ball_from_plane, _plane_of(corner, factor)))
+                )
                 ball = warp(balls[k], part_from_ball, width, height, is_border_black=False)
                 part = own[rows, columns]
                 laid = place.ball[k][..., None]
-                tones = part[..., :3] + (ball - part[..., :3].astype(np.float32)) * laid
-                part[..., :3] = np.rint(tones)
+                part[..., :3] = np.rint(part[..., :3] + (ball - part[..., :3].astype(np.float32)) * laid)
                 part[..., 3] = np.rint(np.minimum(part[..., 3] + place.between[k] * np.float32(255 * share), 255))
             drawn.append(own)
         return tuple(drawn)
@@ -227,18 +250,60 @@ def image_from_plane(mesh: FloatArray, plane: TexturePlane, ring: Sequence[int])
 
 def _open(
     pixels: Pixels, light: FloatArray, mesh: FloatArray, plane: TexturePlane, place: EyePlace, eye: Eye
-) -> float:
-    """0 to 1: how far a picture shows an iris where a mesh says that it is."""
-    step = 2
-    rows, columns = np.mgrid[place.rows.start : place.rows.stop : step, place.columns.start : place.columns.stop : step]
+) -> Opening:
+    """What a picture shows of an iris where a mesh says that it is."""
+    rows, columns = np.mgrid[place.rows, place.columns.start : place.columns.stop : 2]
     at_plane = np.stack([columns, rows], axis=-1).reshape(-1, 2).astype(np.float32)
     at = transform(image_from_plane(mesh, plane, eye[0]), at_plane)
     of_iris = transform(invert(image_from_iris(mesh, eye[1])), at).reshape(*rows.shape, 2)
     soft = RADIUS * float(np.linalg.norm(mesh[RIGHT_IRIS] - mesh[LEFT_IRIS])) * 0.3
     seen = to_log(sample_soft(pixels, at.reshape(*rows.shape, 2), soft)).mean(axis=-1)
-    cells = np.clip((plane.points[list(eye[0])].mean(axis=0) * (len(light) / plane.size)).astype(int), 0, len(light) - 1)
-    skin = np.float32(light[cells[1], cells[0]].mean())
-    return _share(_iris_shown(skin - seen, place.ball[0][::step, ::step], of_iris), OPEN)
+    cells = np.clip(
+        (plane.points[list(eye[0])].mean(axis=0) * (len(light) / plane.size)).astype(int), 0, len(light) - 1
+    )
+    darker, weight = np.float32(light[cells[1], cells[0]].mean()) - seen, place.ball[0][:, ::2]
+    aperture = _aperture(darker, weight, of_iris)
+    return Opening(_share(_iris_shown(darker, weight, of_iris), OPEN) * _share(aperture, APERTURE), aperture)
+
+
+def _aperture(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> float:
+    """How far down the upper lid has come, 0 to 1: above its edge it is as bright as skin, at its edge there are lashes.
+
+    Parameters are those of `_iris_shown`.
+    """
+    counted = (weight > 0.5) & (np.abs(of_iris[..., 0]) < 0.9)
+    rows = np.flatnonzero(counted.sum(axis=1) > 3)
+    if len(rows) < 4:
+        return 1.0
+    # The middle of each row, so that a highlight in the eye is no skin.
+    ordered = np.sort(np.where(counted, darker, np.inf)[rows], axis=1)
+    dark = np.take_along_axis(ordered, counted[rows].sum(axis=1)[:, None] // 2, axis=1)[:, 0]
+    over = dark - LID_DARK * float(np.quantile(dark, 0.9))
+    first = int(np.argmax(over > 0))
+    if first == 0 or float(dark.max() - dark[:first].min()) < LID_CONTRAST:
+        return 1.0
+    # Between two rows, so that a lid comes down without steps.
+    line = first - float(over[first] / (over[first] - over[first - 1]))
+    return 1 - line / (len(rows) - 1)
+
+
+def with_lids(mesh: FloatArray, openings: Sequence[Opening]) -> FloatArray:
+    """(478, 3) a mesh whose upper lids are where the picture shows them.
+
+    Parameters
+    ----------
+    mesh
+        (478, 3) of the target.
+    openings
+        Of either eye, as of `Eyes.open_in`.
+    """
+    if all(opening.aperture >= 1 for opening in openings):
+        return mesh
+    moved = mesh.copy()
+    for (ring, _), opening in zip(_EYES, openings, strict=True):
+        upper, lower = list(ring[1:8]), list(ring[:8:-1])
+        moved[upper] = mesh[lower] + (mesh[upper] - mesh[lower]) * np.float32(opening.aperture)
+    return moved
 
 
 def _iris_shown(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> float:
@@ -332,7 +397,8 @@ def _take(
     trust *= _share(float((own * between).sum()) / (float(between.sum()) + 1e-6), SEEN_ENOUGH)
     ball_from_plane = compose(_pixels_of_ball(1), compose(invert(from_iris), from_plane))
     picture, seen = (
-        warp(part, ball_from_plane, BALL_PX, BALL_PX, is_border_black=True) for part in (np.asarray(detail, dtype=np.float32), between)
+        warp(part, ball_from_plane, BALL_PX, BALL_PX, is_border_black=True)
+        for part in (np.asarray(detail, dtype=np.float32), between)
     )
     line = (np.arange(BALL_PX, dtype=np.float32) - (BALL_PX - 1) / 2) / RADIUS_PX
     of_iris = np.stack(np.meshgrid(line, line), axis=-1)
@@ -351,9 +417,14 @@ def _take(
     # What lids hide of the iris is as what is seen as far from its middle; of the white, as what is near.
     bins = np.clip((radii * 8).astype(int), 0, 8 * BALL_PX)
     count = np.bincount(bins.ravel(), seen.ravel()) + 1e-4
-    around = np.stack([np.bincount(bins.ravel(), (picture[..., c] * seen).ravel()) for c in range(3)], axis=-1) / count[:, None]
+    around = (
+        np.stack([np.bincount(bins.ravel(), (picture[..., c] * seen).ravel()) for c in range(3)], axis=-1)
+        / count[:, None]
+    )
     ringed = around[bins].astype(np.float32)
-    near = (blur(np.ascontiguousarray(picture * white[..., None]), 6.0) + of_white * np.float32(1e-2)) / (blur(white, 6.0) + np.float32(1e-2))[..., None]
+    near = (blur(np.ascontiguousarray(picture * white[..., None]), 6.0) + of_white * np.float32(1e-2)) / (
+        blur(white, 6.0) + np.float32(1e-2)
+    )[..., None]
     is_iris = smoothstep((IRIS + 0.15 - radii) / 0.3)[..., None]
     hidden = near + (ringed - near) * is_iris * (count[bins] > 0.5)[..., None]
     whole = hidden + (picture - hidden) * np.minimum(seen * 1.0, 1)[..., None]

@@ -58,7 +58,7 @@ from facefusion.processors.face_swapper.appearance import (
     fineness_of,
 )
 from facefusion.processors.face_swapper.beard import Beards
-from facefusion.processors.face_swapper.eyes import LID_PX, EyePlace, Eyes, find_eyes, find_places
+from facefusion.processors.face_swapper.eyes import LID_PX, EyePlace, Eyes, Opening, find_eyes, find_places, with_lids
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
 from facefusion.processors.masking import CropMasks
 from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
@@ -621,7 +621,11 @@ class MeshSwapper:
         shading, keep, relief, colourfulness, tint = self._measure_light(clear, there, prepared, mask)
         openness = _openness(face.mesh)
         density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(face.mesh[:, 1])), 1.0)
-        view = view_surface(_with_line(face.mesh, openness), self._plane, height, width)
+        mesh, eyes, openings = _with_line(face.mesh, openness), prepared.eyes, ()
+        if eyes is not None:
+            openings = eyes.open_in(clear, shading, there.mesh, self._plane, self._eyes)
+            mesh = with_lids(mesh, openings)
+        view = view_surface(mesh, self._plane, height, width)
         # What changes slowly is composed on the reduced picture.
         light = look_up_grid(np.concatenate([shading, keep[..., None], relief[..., None]], axis=-1), view, SIZE)
         fade = smoothstep((view.towards - 0.06) / 0.3) * view.inside * np.clip(light[..., 3], 0, 1)
@@ -629,17 +633,13 @@ class MeshSwapper:
             np.ascontiguousarray(light[..., :3]), light[..., 4], prepared.top, None if veil is None else veil.lay_values
         )
 
-        eyes, shares = prepared.eyes, (0.0, 0.0)
-        if eyes is not None:
-            shares = eyes.open_in(clear, shading, there.mesh, self._plane, self._eyes)
-
         def lit(density: float) -> Lit:
             # One texture pixel per picture pixel: finer levels would alias, coarser ones blur. A face that grows or
             # shrinks passes from level to level without a jump.
             number, further = _choose_level(density, len(prepared.tones))
             levels = prepared.levels(number, openness)
             if eyes is not None:
-                levels = eyes.draw(levels, number, face.mesh, shares, self._plane, self._eyes)
+                levels = eyes.draw(levels, number, mesh, openings, self._plane, self._eyes)
             return Lit(levels, further, prepared.top, tint, gains, offsets, fade)
 
         if self._fusion is not None:
