@@ -55,8 +55,12 @@ LID_DARK = 0.45
 """Share of the darkness of an iris and its lashes, over that of skin, up to which a row is lid."""
 LID_CONTRAST = 0.5
 """Natural logarithm by which a lid is brighter than what is below it, at least."""
-APERTURE = (0.2, 0.4)
+APERTURE = (0.62, 0.78)
 """Share of its height that an eye of the target is open from which there is an eye to draw, and one in full."""
+_ASIDE = np.linspace(-1.5, 1.5, 16)
+ASIDE_COST, ASIDE_SURE = 0.15, 8.0
+"""What it costs to be a radius away from where a mesh has an iris, and how much more the best place counts: natural
+logarithms of light."""
 MIRRORED = 0.6
 """An eye that is worth less than this share of the other is the other's mirror image."""
 Eye = tuple[Sequence[int], int]
@@ -130,10 +134,13 @@ class Opening:
         How far it shows an iris, 0 to 1.
     aperture
         How far it is open, over what its mesh says, 0 to 1.
+    aside
+        How much farther along the line between the eyes its iris is than its mesh says, radii of the iris.
     """
 
     share: float
     aperture: float
+    aside: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,7 +174,11 @@ class Eyes:
         plane, places
             Textures, and the eyes in them.
         """
-        return tuple(_open(pixels, light, mesh, plane, place, eye) for place, eye in zip(places, _EYES, strict=True))
+        both = [_open(pixels, light, mesh, plane, place, eye) for place, eye in zip(places, _EYES, strict=True)]
+        # Eyes look in one direction, and what one of them shows is true of the other: a lid says by itself that it is
+        # down.
+        share, aside = max(one.share for one in both), float(np.mean([one.aside for one in both]))
+        return tuple(Opening(share, one.aperture, aside) for one in both)
 
     def draw(
         self,
@@ -205,7 +216,8 @@ class Eyes:
                 corner = (columns.start * factor, rows.start * factor)
                 if opening.aperture < APERTURE[0]:
                     continue
-                ball_from_plane = compose(invert(image_from_iris(mesh, eye[1])), image_from_plane(mesh, plane, eye[0]))
+                image_from_ball = compose(image_from_iris(mesh, eye[1]), _moved(opening.aside))
+                ball_from_plane = compose(invert(image_from_ball), image_from_plane(mesh, plane, eye[0]))
                 part_from_ball = invert(
                     compose(_pixels_of_ball(factor), compose(ball_from_plane, _plane_of(corner, factor)))
                 )
@@ -222,6 +234,11 @@ def _plane_of(corner: tuple[int, int], factor: int) -> FloatArray:
     """(2, 3) affine from pixels of a part of a level to those of the finest."""
     shift = (factor - 1) / 2
     return np.array([[factor, 0, corner[0] + shift], [0, factor, corner[1] + shift]], dtype=np.float32)
+
+
+def _moved(aside: float) -> FloatArray:
+    """(2, 3) affine that moves by so much to the right."""
+    return np.array([[1, 0, aside], [0, 1, 0]], dtype=np.float32)
 
 
 def _pixels_of_ball(factor: int) -> FloatArray:
@@ -262,29 +279,50 @@ def _open(
         (plane.points[list(eye[0])].mean(axis=0) * (len(light) / plane.size)).astype(int), 0, len(light) - 1
     )
     darker, weight = np.float32(light[cells[1], cells[0]].mean()) - seen, place.ball[0][:, ::2]
-    aperture = _aperture(darker, weight, of_iris)
-    return Opening(_share(_iris_shown(darker, weight, of_iris), OPEN) * _share(aperture, APERTURE), aperture)
+    aperture, down = _aperture(darker, weight, of_iris)
+    below = weight * smoothstep(np.arange(len(weight), dtype=np.float32) - down + 1)[:, None]
+    aside = _aside(darker, below, of_iris)
+    of_iris = of_iris - np.array([aside, 0], dtype=np.float32)
+    return Opening(_share(_iris_shown(darker, below, of_iris), OPEN) * _share(aperture, APERTURE), aperture, aside)
 
 
-def _aperture(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> float:
-    """How far down the upper lid has come, 0 to 1: above its edge it is as bright as skin, at its edge there are lashes.
+def _aside(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> float:
+    """How far along the line between the eyes the darkest disc is from where a mesh has the iris, in its radii.
+
+    Parameters are those of `_iris_shown`.
+    """
+    limited = np.clip(darker, -0.5, 3)
+    worths, whole = [], float(weight.sum())
+    for step in _ASIDE:
+        disc = weight * smoothstep((1 - np.hypot(of_iris[..., 0] - step, of_iris[..., 1])) / 0.3)
+        within = float(disc.sum())
+        inside, outside = (float((limited * part).sum()) for part in (disc, weight - disc))
+        difference = inside / max(within, 1e-3) - outside / max(whole - within, 1e-3)
+        # A disc that is hardly between the lids says little.
+        worths.append(difference * min(within / (0.25 * whole + 1e-3), 1.0) - ASIDE_COST * step * step)
+    chances = np.exp((np.array(worths) - max(worths)) * ASIDE_SURE)
+    return float((chances * _ASIDE).sum() / chances.sum())
+
+
+def _aperture(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> tuple[float, float]:
+    """How far open an eye is, 0 to 1, and the row at which its upper lid ends: a lid is as bright as skin, lashes not.
 
     Parameters are those of `_iris_shown`.
     """
     counted = (weight > 0.5) & (np.abs(of_iris[..., 0]) < 0.9)
     rows = np.flatnonzero(counted.sum(axis=1) > 3)
     if len(rows) < 4:
-        return 1.0
+        return 1.0, 0.0
     # The middle of each row, so that a highlight in the eye is no skin.
     ordered = np.sort(np.where(counted, darker, np.inf)[rows], axis=1)
     dark = np.take_along_axis(ordered, counted[rows].sum(axis=1)[:, None] // 2, axis=1)[:, 0]
     over = dark - LID_DARK * float(np.quantile(dark, 0.9))
     first = int(np.argmax(over > 0))
     if first == 0 or float(dark.max() - dark[:first].min()) < LID_CONTRAST:
-        return 1.0
+        return 1.0, 0.0
     # Between two rows, so that a lid comes down without steps.
     line = first - float(over[first] / (over[first] - over[first - 1]))
-    return 1 - line / (len(rows) - 1)
+    return 1 - line / (len(rows) - 1), float(rows[0]) + line
 
 
 def with_lids(mesh: FloatArray, openings: Sequence[Opening]) -> FloatArray:
