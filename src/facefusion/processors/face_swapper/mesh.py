@@ -1,8 +1,8 @@
 """The embedded swapper: a textured mesh, no weights of its own.
 
 Source photos are unwrapped once into one texture. In every frame that texture is drawn on the target's
-mesh, its own light taken out and the target's put in. Eyeballs and the inside of the mouth stay the
-target's, so gaze, blinks and teeth do too; lids and lips are the source's.
+mesh, its own light taken out and the target's put in. Eyes are the source's where its photos show them
+(`facefusion.processors.face_swapper.eyes`), lids and lips too; gaze, blinks and the inside of the mouth are the target's.
 """
 
 from __future__ import annotations
@@ -935,5 +935,5 @@ def build(context: EngineContext) -> MeshSwapper:
         blend=context.options.blend,
         completer=build_completer(context),
         seen_px=SEEN_PX if models == {"embedded"} else SEEN_FINELY_PX,
-        has_eyes=True,
+        has_eyes=context.options.eyes == "source",
     )

@@ -24,6 +24,9 @@ class FaceSwapperOptions(Options):
         0.3, "how much the fusion network fits light, colour and edge of the embedded swapper, 0 to 1"
     )
     shape: Share = option(1.0, "how far the head takes the proportions of the source, for the embedded swapper, 0 to 1")
+    eyes: Literal["source", "target"] = option(
+        "source", "whose eyes look out of the face that the embedded swapper draws; gaze and blinks are the target's"
+    )
     pixel_boost: str | None = option(
         None, "size at which model swappers work, such as 512x512; a multiple of the model's own"
     )

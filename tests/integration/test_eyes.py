@@ -1,0 +1,248 @@
+"""Eyes of sources on targets, on people who do not exist."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from facefusion.media.image import read_photo
+from facefusion.pipeline.runner import build_processors
+from facefusion.processors.face_swapper import eyes as module
+from facefusion.processors.face_swapper.eyes import Eyes, Opening, image_from_iris, with_lids
+from facefusion.processors.face_swapper.mesh import MeshSwapper
+from facefusion.recipe import build_recipe
+from facefusion.render.renderer import Renderer
+from facefusion.types.crop import SourceFace
+from facefusion.types.frame import Frame
+from facefusion.types.topology import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
+
+RINGS = ((LEFT_EYE, LEFT_IRIS), (RIGHT_EYE, RIGHT_IRIS))
+GREEN = (20, 160, 60)
+
+
+@pytest.fixture(scope="module")
+def source(source_photo, analyser) -> SourceFace:
+    pixels = read_photo(source_photo).pixels
+    return SourceFace(pixels, analyser.find_faces(pixels)[0])
+
+
+@pytest.fixture(scope="module")
+def target(target_photo, analyser) -> SourceFace:
+    pixels = read_photo(target_photo).pixels
+    return SourceFace(pixels, analyser.find_faces(pixels)[0])
+
+
+def ring_of(mesh: np.ndarray, ring, shape) -> np.ndarray:
+    mask = np.zeros(shape, np.uint8)
+    cv2.fillPoly(mask, [np.round(mesh[list(ring), :2] * 16).astype(np.int32)], 1, shift=4)
+    return mask > 0
+
+
+def disc_of(mesh: np.ndarray, iris: int, radius: float, shape) -> np.ndarray:
+    """Within so many radii of the iris."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    affine = image_from_iris(mesh, iris)
+    at = (np.stack([columns, rows], axis=-1) - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T
+    return np.linalg.norm(at, axis=-1) < radius
+
+
+def with_irises(face: SourceFace, colour) -> SourceFace:
+    """Somebody with irises of a colour."""
+    pixels = face.pixels.copy()
+    for ring, iris in RINGS:
+        inside = ring_of(face.face.mesh, ring, pixels.shape[:2])
+        pixels[inside & disc_of(face.face.mesh, iris, 1.0, pixels.shape[:2])] = colour
+        pixels[inside & disc_of(face.face.mesh, iris, 0.4, pixels.shape[:2])] = 8
+    return replace(face, pixels=pixels)
+
+
+def with_closed_eyes(face: SourceFace) -> SourceFace:
+    """Somebody whose lids are down: skin, and a dark line where they end."""
+    pixels, mesh = face.pixels.copy(), face.face.mesh
+    for ring, _ in RINGS:
+        inside = ring_of(mesh, ring, pixels.shape[:2]).astype(np.uint8)
+        skin = np.median(
+            pixels[int(mesh[list(ring), 1].max()) + 12, int(mesh[list(ring), 0].mean()) - 8 :][:16], axis=0
+        )
+        pixels[cv2.dilate(inside, np.ones((5, 5), np.uint8)) > 0] = skin
+        lower = mesh[[ring[0], *ring[:8:-1], ring[8]], :2]
+        cv2.polylines(pixels, [np.round(lower * 16).astype(np.int32)], False, (40, 25, 20), 3, cv2.LINE_AA, 4)
+    return replace(face, pixels=cv2.GaussianBlur(pixels, (0, 0), 0.7))
+
+
+def rendered(source: SourceFace, target: SourceFace, analyser, **options) -> np.ndarray:
+    """The target with the face of the source; the tracks are those of the target as it is told to be."""
+    recipe = build_recipe({"source_paths": ["face.jpg"], "face_swapper_shape": 0.0, **options})
+    chain = build_processors(recipe, recipe.steps, [source])
+    frame = Frame(target.pixels, 0, 0, Fraction(1))
+    tracks = analyser.analyse(iter([frame]))
+    return Renderer({0: chain}, tracks).render(frame).pixels
+
+
+def greenness(pixels: np.ndarray, where: np.ndarray) -> float:
+    values = pixels[where].astype(float)
+    return float((values[:, 1] - (values[:, 0] + values[:, 2]) / 2).mean())
+
+
+def between(face: SourceFace, radius: float) -> np.ndarray:
+    """What both rings show of the irises."""
+    shape = face.pixels.shape[:2]
+    return np.logical_or.reduce(
+        [ring_of(face.face.mesh, ring, shape) & disc_of(face.face.mesh, iris, radius, shape) for ring, iris in RINGS]
+    )
+
+
+def test_the_eyes_are_the_sources_and_look_where_the_target_looks(source, target, analyser):
+    green = with_irises(source, GREEN)
+    inside, white = between(target, 0.9), between(target, 3.0) & ~between(target, 1.3)
+    own, theirs = (
+        greenness(rendered(green, target, analyser, face_swapper_eyes=who), inside) for who in ("source", "target")
+    )
+    assert own > theirs + 10
+    # The white beside it has no colour of the iris.
+    assert greenness(rendered(green, target, analyser), white) < own - 10
+
+
+def test_eyes_of_the_target_are_kept_when_they_are_asked_for(source, target, analyser):
+    kept, other = (
+        rendered(source, target, analyser, face_swapper_eyes=who).astype(int) for who in ("target", "source")
+    )
+    core = between(target, 0.6)
+    before = target.pixels.astype(int)
+    assert np.abs(kept - before)[core].mean() < 4
+    assert np.abs(other - before)[core].mean() > 8
+
+
+def prepared(source: SourceFace, analyser) -> tuple[MeshSwapper, Eyes | None]:
+    recipe = build_recipe({"source_paths": ["face.jpg"]})
+    (swapper,) = build_processors(recipe, recipe.steps, [source])
+    return swapper, swapper._prepared.eyes
+
+
+def openings(swapper: MeshSwapper, eyes: Eyes, target: SourceFace) -> tuple[Opening, ...]:
+    """As a frame shows them in even light."""
+    skin = np.log(
+        np.median(target.pixels[ring_of(target.face.mesh, (50, 101, 205), target.pixels.shape[:2])] / 255.0, axis=0)
+        ** 2.2
+    )
+    light = np.broadcast_to(skin.astype(np.float32), (48, 48, 3))
+    return eyes.open_in(target.pixels, light, target.face.mesh, swapper._plane, swapper._eyes)
+
+
+def test_photos_that_show_no_eyes_leave_the_targets(source, target, analyser):
+    assert prepared(source, analyser)[1].trust == 1
+    closed = with_closed_eyes(source)
+    small = replace(
+        source, pixels=cv2.resize(cv2.resize(source.pixels, (40, 40), interpolation=cv2.INTER_AREA), (512, 512))
+    )
+    for poor in (closed, small):
+        assert prepared(poor, analyser)[1] is None
+    kept = rendered(small, target, analyser)
+    np.testing.assert_array_equal(kept, rendered(small, target, analyser, face_swapper_eyes="target"))
+
+
+def test_one_eye_that_is_seen_stands_in_for_both(source, analyser):
+    green = with_irises(source, GREEN)
+    pixels = green.pixels.copy()
+    ring = (
+        cv2.dilate(ring_of(source.face.mesh, LEFT_EYE, pixels.shape[:2]).astype(np.uint8), np.ones((7, 7), np.uint8))
+        > 0
+    )
+    pixels[ring] = with_closed_eyes(source).pixels[ring]
+    _, eyes = prepared(replace(green, pixels=pixels), analyser)
+    assert eyes is not None
+    left, right = (balls[0] for balls in eyes.balls)
+    np.testing.assert_array_equal(left, right[:, ::-1])
+    middle = (left.shape[0] // 2, left.shape[1] // 2 + 8)
+    assert left[middle][1] > left[middle][0]
+
+
+def test_open_and_closed_eyes_of_targets_are_told_apart(source, target, analyser):
+    swapper, eyes = prepared(source, analyser)
+    for one in openings(swapper, eyes, target):
+        assert one.share == 1
+        assert one.aperture > 0.7
+    for one in openings(swapper, eyes, with_closed_eyes(target)):
+        assert one.share == 0
+        assert one.aperture < 0.6
+
+
+def test_a_gaze_that_a_mesh_misses_is_found_in_the_picture(source, target, analyser):
+    swapper, eyes = prepared(source, analyser)
+    found = []
+    for aside in (-1.0, 0.0, 1.0):
+        pixels = target.pixels.copy()
+        for ring, iris in RINGS:
+            inside = ring_of(target.face.mesh, ring, pixels.shape[:2])
+            pixels[inside] = 225
+            moved = target.face.mesh.copy()
+            moved[iris, :2] += image_from_iris(target.face.mesh, iris)[:, 0] * aside
+            for radius, colour in ((1.0, (60, 45, 35)), (0.4, (8, 8, 8))):
+                affine = moved.copy()
+                pixels[inside & disc_of_at(affine, target.face.mesh, iris, radius, pixels.shape[:2])] = colour
+        found.append(openings(swapper, eyes, replace(target, pixels=pixels))[0].aside)
+    assert found[0] < -0.6
+    assert abs(found[1]) < 0.15
+    assert found[2] > 0.6
+
+
+def disc_of_at(moved: np.ndarray, mesh: np.ndarray, iris: int, radius: float, shape) -> np.ndarray:
+    """As `disc_of`, around a middle that has moved."""
+    affine = image_from_iris(mesh, iris)
+    affine[:, 2] = moved[iris, :2]
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    at = (np.stack([columns, rows], axis=-1) - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T
+    return np.linalg.norm(at, axis=-1) < radius
+
+
+def test_drawn_eyes_move_aside_and_stay_between_the_lids(source, target, analyser):
+    swapper, eyes = prepared(with_irises(source, GREEN), analyser)
+    plane, places, levels = swapper._plane, swapper._eyes, swapper._prepared.tones[:2]
+    middles = []
+    for aside in (-0.8, 0.0, 0.8):
+        seen = (Opening(1.0, 1.0, aside),) * 2
+        drawn = eyes.draw(levels, 0, target.face.mesh, seen, plane, places)
+        part = drawn[0][places[0].rows, places[0].columns].astype(int)
+        green = np.clip(part[..., 1] - part[..., 0], 0, None) * (places[0].ball[0] > 0.5)
+        middles.append(float((green.sum(axis=0) * np.arange(green.shape[1])).sum() / green.sum()))
+        outside = np.ones(drawn[0].shape[:2], bool)
+        for place in places:
+            outside[place.rows, place.columns] = False
+        np.testing.assert_array_equal(drawn[0][outside], levels[0][outside])
+    assert middles[0] + 3 < middles[1] < middles[2] - 3
+    unseen = eyes.draw(levels, 0, target.face.mesh, (Opening(0.0, 1.0, 0.0),) * 2, plane, places)
+    for one, other in zip(unseen, levels, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_lids_come_down_as_far_as_they_are_seen_to(target):
+    mesh = target.face.mesh
+
+    def height(points: np.ndarray, ring) -> float:
+        return float((points[list(ring[9:]), 1] - points[list(ring[7:0:-1]), 1]).mean())
+
+    for aperture in (1.0, 0.5, 0.0):
+        moved = with_lids(mesh, (Opening(1.0, aperture, 0.0), Opening(1.0, 1.0, 0.0)))
+        assert height(moved, LEFT_EYE) == pytest.approx(height(mesh, LEFT_EYE) * aperture, abs=1e-3)
+        np.testing.assert_allclose(moved[list(RIGHT_EYE)], mesh[list(RIGHT_EYE)], atol=1e-4)
+    assert with_lids(mesh, (Opening(1.0, 1.0, 0.0),) * 2) is mesh
+
+
+def test_a_blink_of_the_target_is_a_blink_of_the_output(source, target, analyser):
+    """Where the mesh takes closed eyes for open ones no iris is drawn onto the lids."""
+    green = with_irises(source, GREEN)
+    core = between(target, 0.9)
+    open_, blink = (greenness(rendered(green, one, analyser), core) for one in (target, with_closed_eyes(target)))
+    assert blink < open_ - 10
+
+
+def test_the_places_of_the_eyes_are_whole_pixels_of_every_level(source, analyser):
+    swapper, _ = prepared(source, analyser)
+    for place in swapper._eyes:
+        for k, ball in enumerate(place.ball):
+            factor = 2**k
+            assert place.rows.start % factor == place.columns.start % factor == 0
+            assert ball.shape == tuple((s.stop - s.start) // factor for s in (place.rows, place.columns))
+    assert len(swapper._eyes[0].ball) == module._LEVELS
