@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from facefusion.media.image import read_photo
+from facefusion.pipeline.advice import advice
 from facefusion.pipeline.runner import build_processors
 from facefusion.processors.face_swapper import eyes as module
 from facefusion.processors.face_swapper.eyes import Eyes, Opening, image_from_iris, with_lids
@@ -139,6 +140,10 @@ def test_photos_that_show_no_eyes_leave_the_targets(source, target, analyser):
     )
     for poor in (closed, small):
         assert prepared(poor, analyser)[1] is None
+        asked = build_processors(build_recipe({"source_paths": ["face.jpg"]}), build_recipe({}).steps, [poor])[0]
+        assert not asked.inspect([poor]).has_eyes
+    assert "those of the target stay" in advice(replace(asked.inspect([source]), has_eyes=False))[0]
+    assert advice(asked.inspect([source])) == []
     kept = rendered(small, target, analyser)
     np.testing.assert_array_equal(kept, rendered(small, target, analyser, face_swapper_eyes="target"))
 

@@ -40,4 +40,6 @@ def advice(found: Inspection) -> list[str]:
         return [
             "Little is seen of the face. Add a larger photo from the front, evenly lit, with nothing before the face."
         ]
+    if not found.has_eyes:
+        return ["No open, clear eyes are seen, so those of the target stay. Add a larger photo with open eyes."]
     return []

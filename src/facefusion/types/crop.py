@@ -147,6 +147,8 @@ class Inspection:
         How far by part of the face, 0 to 1: ``face`` for all that tells somebody apart, and its parts.
     photos
         The same of all that tells somebody apart, for each photo alone.
+    has_eyes
+        Whether they show eyes that can be drawn, where eyes are asked for.
     """
 
     taken: Pixels
@@ -154,5 +156,6 @@ class Inspection:
     own: FloatArray
     shares: dict[str, float]
     photos: tuple[float, ...]
+    has_eyes: bool = True
 
     __repr__ = shown

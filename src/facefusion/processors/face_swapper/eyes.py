@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -57,7 +58,9 @@ LID_CONTRAST = 0.5
 """Natural logarithm by which a lid is brighter than what is below it, at least."""
 APERTURE = (0.62, 0.78)
 """Share of its height that an eye of the target is open from which there is an eye to draw, and one in full."""
-_ASIDE = np.linspace(-1.5, 1.5, 16)
+FLATTEST = 1e-4
+"""Squared radii of an iris for a pixel of a texture of 512, below which an eye has no area; of a front it is 0.007."""
+_ASIDE = np.linspace(-1.5, 1.5, 16, dtype=np.float32)
 ASIDE_COST, ASIDE_SURE = 0.15, 8.0
 """What it costs to be a radius away from where a mesh has an iris, and how much more the best place counts: natural
 logarithms of light."""
@@ -204,30 +207,35 @@ class Eyes:
         plane, places
             Textures, and the eyes in them.
         """
-        drawn = []
-        for k, level in enumerate(levels, start=number):
-            own, factor = level.copy(), 2**k
-            for place, eye, opening, balls in zip(places, _EYES, openings, self.balls, strict=True):
-                share = self.trust * opening.share
-                if share <= 0 or k >= _LEVELS:
-                    continue
-                rows, columns = (slice(s.start // factor, s.stop // factor) for s in (place.rows, place.columns))
-                height, width = place.ball[k].shape
-                corner = (columns.start * factor, rows.start * factor)
-                if opening.aperture < APERTURE[0]:
-                    continue
-                image_from_ball = compose(image_from_iris(mesh, eye[1]), _moved(opening.aside))
-                ball_from_plane = compose(invert(image_from_ball), image_from_plane(mesh, plane, eye[0]))
-                part_from_ball = invert(
-                    compose(_pixels_of_ball(factor), compose(ball_from_plane, _plane_of(corner, factor)))
-                )
-                ball = warp(balls[k], part_from_ball, width, height, is_border_black=False)
-                part = own[rows, columns]
-                laid = place.ball[k][..., None]
-                part[..., :3] = np.rint(part[..., :3] + (ball - part[..., :3].astype(np.float32)) * laid)
-                part[..., 3] = np.rint(np.minimum(part[..., 3] + place.between[k] * np.float32(255 * share), 255))
-            drawn.append(own)
+        drawn = list(levels)
+        for place, eye, opening, balls in zip(places, _EYES, openings, self.balls, strict=True):
+            share = self.trust * opening.share
+            image_from_ball = compose(image_from_iris(mesh, eye[1]), _moved(opening.aside))
+            ball_from_plane = compose(invert(image_from_ball), image_from_plane(mesh, plane, eye[0]))
+            # A lid that is down hides its ball, and of an eye in profile there is nothing.
+            if share <= 0 or opening.aperture < APERTURE[0] or abs(np.linalg.det(ball_from_plane[:, :2])) < FLATTEST:
+                continue
+            for k, balls_level in enumerate(balls[number : number + len(drawn)]):
+                if drawn[k] is levels[k]:
+                    drawn[k] = levels[k].copy()
+                self._lay(drawn[k], balls_level, ball_from_plane, number + k, place, share)
         return tuple(drawn)
+
+    @staticmethod
+    def _lay(
+        tones: Pixels, ball: Pixels, ball_from_plane: FloatArray, number: int, place: EyePlace, share: float
+    ) -> None:
+        """Lay one eye into one level of a texture."""
+        factor = 2**number
+        rows, columns = (slice(s.start // factor, s.stop // factor) for s in (place.rows, place.columns))
+        plane_from_part = _plane_of((place.columns.start, place.rows.start), factor)
+        part_from_ball = invert(compose(_pixels_of_ball(factor), compose(ball_from_plane, plane_from_part)))
+        height, width = place.ball[number].shape
+        turned = warp(ball, part_from_ball, width, height, is_border_black=False)
+        part = tones[rows, columns]
+        laid = place.ball[number][..., None]
+        part[..., :3] = np.rint(part[..., :3] + (turned - part[..., :3].astype(np.float32)) * laid)
+        part[..., 3] = np.rint(np.minimum(part[..., 3] + place.between[number] * np.float32(255 * share), 255))
 
 
 def _plane_of(corner: tuple[int, int], factor: int) -> FloatArray:
@@ -251,7 +259,7 @@ def image_from_iris(mesh: FloatArray, iris: int) -> FloatArray:
     """(2, 3) affine from radii of an iris, along the line between the eyes and across it, to pixels of a picture."""
     apart = mesh[RIGHT_IRIS] - mesh[LEFT_IRIS]
     flat, whole = float(np.linalg.norm(apart[:2])), float(np.linalg.norm(apart))
-    along = apart[:2] / max(flat, 1e-6)
+    along = apart[:2] / flat if flat > 1e-6 else np.array([1.0, 0.0])
     across = np.array([-along[1], along[0]])
     columns = (along * RADIUS * max(flat, 1.0), across * RADIUS * max(whole, 1.0), mesh[iris, :2])
     return np.stack(columns, axis=1).astype(np.float32)
@@ -262,7 +270,7 @@ def image_from_plane(mesh: FloatArray, plane: TexturePlane, ring: Sequence[int])
     points = plane.points[list(ring)].astype(np.float64)
     known = np.concatenate([points, np.ones((len(points), 1))], axis=1)
     found, *_ = np.linalg.lstsq(known, mesh[list(ring), :2].astype(np.float64), rcond=None)
-    return found.T.astype(np.float32)
+    return np.asarray(found.T, dtype=np.float32)
 
 
 def _open(
@@ -274,7 +282,14 @@ def _open(
     at = transform(image_from_plane(mesh, plane, eye[0]), at_plane)
     of_iris = transform(invert(image_from_iris(mesh, eye[1])), at).reshape(*rows.shape, 2)
     soft = RADIUS * float(np.linalg.norm(mesh[RIGHT_IRIS] - mesh[LEFT_IRIS])) * 0.3
-    seen = to_log(sample_soft(pixels, at.reshape(*rows.shape, 2), soft)).mean(axis=-1)
+    # Only what is near is read.
+    height, width = pixels.shape[:2]
+    low, high = at.min(axis=0) - 2 * soft - 2, at.max(axis=0) + 2 * soft + 3
+    x0, y0 = (int(np.clip(v, 0, n - 1)) for v, n in zip(low, (width, height), strict=True))
+    x1, y1 = (int(np.clip(v, v0 + 1, n)) for v, v0, n in zip(high, (x0, y0), (width, height), strict=True))
+    near = np.ascontiguousarray(pixels[y0:y1, x0:x1])
+    places = (at - np.array([x0, y0], dtype=np.float32)).reshape(*rows.shape, 2)
+    seen = to_log(sample_soft(near, places, soft)).mean(axis=-1)
     cells = np.clip(
         (plane.points[list(eye[0])].mean(axis=0) * (len(light) / plane.size)).astype(int), 0, len(light) - 1
     )
@@ -292,15 +307,15 @@ def _aside(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> float
     Parameters are those of `_iris_shown`.
     """
     limited = np.clip(darker, -0.5, 3)
-    worths, whole = [], float(weight.sum())
-    for step in _ASIDE:
-        disc = weight * smoothstep((1 - np.hypot(of_iris[..., 0] - step, of_iris[..., 1])) / 0.3)
-        within = float(disc.sum())
-        inside, outside = (float((limited * part).sum()) for part in (disc, weight - disc))
-        difference = inside / max(within, 1e-3) - outside / max(whole - within, 1e-3)
-        # A disc that is hardly between the lids says little.
-        worths.append(difference * min(within / (0.25 * whole + 1e-3), 1.0) - ASIDE_COST * step * step)
-    chances = np.exp((np.array(worths) - max(worths)) * ASIDE_SURE)
+    far = np.hypot(of_iris[..., :1] - _ASIDE, of_iris[..., 1:])
+    discs = weight[..., None] * smoothstep((1 - far) / 0.3)
+    whole, within = float(weight.sum()), discs.sum(axis=(0, 1))
+    inside = (limited[..., None] * discs).sum(axis=(0, 1))
+    outside = float((limited * weight).sum()) - inside
+    difference = inside / np.maximum(within, 1e-3) - outside / np.maximum(whole - within, 1e-3)
+    # A disc that is hardly between the lids says little.
+    worths = difference * np.minimum(within / (0.25 * whole + 1e-3), 1) - ASIDE_COST * _ASIDE**2
+    chances = np.exp((worths - worths.max()) * ASIDE_SURE)
     return float((chances * _ASIDE).sum() / chances.sum())
 
 
@@ -426,47 +441,61 @@ def _take(
     # One pixel of the plane in radii, down and across: how high an eye is over how wide.
     height = float(np.linalg.norm(stretched[:, 1])) / max(float(np.linalg.norm(stretched[:, 0])), 1e-6)
     nothing = np.zeros((BALL_PX, BALL_PX, 3), dtype=np.float32)
-    trust = _share(height, OPEN_ENOUGH)
-    trust *= _share(float(np.linalg.norm(from_iris[:, 1])) * sharpness, LARGE_ENOUGH)
-    if trust <= 0:
+    worth = _share(height, OPEN_ENOUGH)
+    worth *= _share(float(np.linalg.norm(from_iris[:, 1])) * sharpness, LARGE_ENOUGH)
+    if worth <= 0:
         return nothing, 0.0
     between = np.zeros(detail.shape[:2], dtype=np.float32)
     between[place.rows, place.columns] = place.ball[0]
-    trust *= _share(float((own * between).sum()) / (float(between.sum()) + 1e-6), SEEN_ENOUGH)
+    worth *= _share(float((own * between).sum()) / (float(between.sum()) + 1e-6), SEEN_ENOUGH)
     ball_from_plane = compose(_pixels_of_ball(1), compose(invert(from_iris), from_plane))
     picture, seen = (
         warp(part, ball_from_plane, BALL_PX, BALL_PX, is_border_black=True)
         for part in (np.asarray(detail, dtype=np.float32), between)
     )
-    line = (np.arange(BALL_PX, dtype=np.float32) - (BALL_PX - 1) / 2) / RADIUS_PX
-    of_iris = np.stack(np.meshgrid(line, line), axis=-1)
+    of_iris = _from_iris()
     radii = np.linalg.norm(of_iris, axis=-1)
-    trust *= _share(_iris_shown(-picture.mean(axis=-1), seen, of_iris), OPEN)
     # Lids and lashes lie there, too; the white is what is brightest.
     white = seen * smoothstep((radii - IRIS) / 0.2) * smoothstep((2.2 - radii) / 0.4)
     white = white * np.exp(BRIGHTNESS * np.clip(picture.mean(axis=-1), -2, 1.5))
-    if float(white.sum()) < 1:
-        return nothing, 0.0
-    white = np.asarray(white * (RADIUS_PX**2 / white.sum()), dtype=np.float32)
-    of_white = (picture * white[..., None]).sum(axis=(0, 1)) / white.sum()
     dark = seen * (radii < 0.85)
-    darker = float((of_white - (picture * dark[..., None]).sum(axis=(0, 1)) / dark.sum()).mean())
-    trust *= _share(darker, CLEAR) * _share(float(of_white.mean()), WHITE)
-    # What lids hide of the iris is as what is seen as far from its middle; of the white, as what is near.
-    bins = np.clip((radii * 8).astype(int), 0, 8 * BALL_PX)
-    count = np.bincount(bins.ravel(), seen.ravel()) + 1e-4
-    around = (
-        np.stack([np.bincount(bins.ravel(), (picture[..., c] * seen).ravel()) for c in range(3)], axis=-1)
-        / count[:, None]
-    )
-    ringed = around[bins].astype(np.float32)
-    near = (blur(np.ascontiguousarray(picture * white[..., None]), 6.0) + of_white * np.float32(1e-2)) / (
-        blur(white, 6.0) + np.float32(1e-2)
-    )[..., None]
-    is_iris = smoothstep((IRIS + 0.15 - radii) / 0.3)[..., None]
-    hidden = near + (ringed - near) * is_iris * (count[bins] > 0.5)[..., None]
-    whole = hidden + (picture - hidden) * np.minimum(seen * 1.0, 1)[..., None]
-    return np.asarray(whole, dtype=np.float32), trust
+    if min(float(white.sum()), float(dark.sum())) < 1:
+        return nothing, 0.0
+    of_white, of_iris_itself = ((picture * part[..., None]).sum(axis=(0, 1)) / part.sum() for part in (white, dark))
+    worth *= _share(_iris_shown(-picture.mean(axis=-1), seen, of_iris), OPEN)
+    worth *= _share(float((of_white - of_iris_itself).mean()), CLEAR) * _share(float(of_white.mean()), WHITE)
+    weight = np.asarray(white * (RADIUS_PX**2 / white.sum()), dtype=np.float32)
+    return _completed(picture, seen, weight, np.asarray(of_white, dtype=np.float32)), worth
+
+
+def _completed(picture: FloatArray, seen: FloatArray, white: FloatArray, of_white: FloatArray) -> FloatArray:
+    """(P, P, 3) what lids hide of an iris is as what is seen as far from its middle; of the white, as what is near.
+
+    Parameters
+    ----------
+    picture, seen
+        (P, P, 3) what there is, and (P, P) where it is seen.
+    white, of_white
+        (P, P) where it is the white of the eye, and its mean.
+    """
+    radii = np.linalg.norm(_from_iris(), axis=-1)
+    rings = (radii * 8).astype(int)
+    count = np.bincount(rings.ravel(), seen.ravel()) + 1e-4
+    sums = [np.bincount(rings.ravel(), (picture[..., c] * seen).ravel()) for c in range(3)]
+    as_far = (np.stack(sums, axis=-1) / count[:, None])[rings].astype(np.float32)
+    little = np.float32(1e-2)
+    near = blur(np.ascontiguousarray(picture * white[..., None]), 6.0) + of_white * little
+    near /= (blur(white, 6.0) + little)[..., None]
+    is_iris = smoothstep((IRIS + 0.15 - radii) / 0.3) * (count[rings] > 0.5)
+    hidden = near + (as_far - near) * is_iris[..., None]
+    return np.asarray(hidden + (picture - hidden) * seen[..., None], dtype=np.float32)
+
+
+@cache
+def _from_iris() -> FloatArray:
+    """(P, P, 2) places of the picture of an eye, in radii of the iris from its middle."""
+    line = (np.arange(BALL_PX, dtype=np.float32) - (BALL_PX - 1) / 2) / RADIUS_PX
+    return np.stack(np.meshgrid(line, line), axis=-1)
 
 
 def _share(value: float, band: tuple[float, float]) -> float:

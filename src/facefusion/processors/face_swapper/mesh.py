@@ -1,8 +1,8 @@
 """The embedded swapper: a textured mesh, no weights of its own.
 
 Source photos are unwrapped once into one texture. In every frame that texture is drawn on the target's
-mesh, its own light taken out and the target's put in. Eyes are the source's where its photos show them
-(`facefusion.processors.face_swapper.eyes`), lids and lips too; gaze, blinks and the inside of the mouth are the target's.
+mesh, its own light taken out and the target's put in. Lids and lips are the source's, and so are eyes where its photos
+show them (`facefusion.processors.face_swapper.eyes`); gaze, blinks and the inside of the mouth are the target's.
 """
 
 from __future__ import annotations
@@ -382,11 +382,16 @@ class MeshSwapper:
         source_blur = 0.0 if finish is None else finish[0] / max(float(np.ptp(main.face.mesh[:, 1])), 1.0)
         closed = tuple(_difference(cover, other) for cover, other in zip(covers, filled, strict=True))
         coarse = resize(levels[0], CELLS)
-        eyes = None
-        if self._has_eyes and taken.appearance is not None:
-            own, sharpness = taken.appearance.own, fineness_of(1.0, finish).height
-            eyes = find_eyes(detail, own, main.face.mesh, sharpness, top, self._plane, self._eyes)
+        eyes = self._eyes_of(taken, top)
         self._prepared = _Prepared(tones, top, shading, taken.contrast, source_blur, coarse, closed, eyes)
+
+    def _eyes_of(self, taken: _Taken, top: float) -> Eyes | None:
+        """The eyes that the photos show, or None where the target's stay."""
+        if not self._has_eyes or taken.appearance is None:
+            return None
+        sharpness = fineness_of(1.0, measure_finish(taken.main.pixels, taken.main.face.mesh)).height
+        own, mesh = taken.appearance.own, taken.main.face.mesh
+        return find_eyes(taken.detail, own, mesh, sharpness, top, self._plane, self._eyes)
 
     def _take(self, sources: Sequence[SourceFace]) -> _Taken:
         """The sources' texture as it is; each part from the photo that shows it best, or from the other half."""
@@ -464,6 +469,7 @@ class MeshSwapper:
             np.asarray(own * (self._cover > 0.02), dtype=np.float32),
             {name: _mean(own, part) for name, part in parts.items()},
             tuple(_mean(one, parts["face"]) for one in owns),
+            not self._has_eyes or self._eyes_of(used, brightest(used.detail, used.alpha)) is not None,
         )
 
     def _parts(self) -> dict[str, FloatArray]:
@@ -621,7 +627,8 @@ class MeshSwapper:
         shading, keep, relief, colourfulness, tint = self._measure_light(clear, there, prepared, mask)
         openness = _openness(face.mesh)
         density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(face.mesh[:, 1])), 1.0)
-        mesh, eyes, openings = _with_line(face.mesh, openness), prepared.eyes, ()
+        mesh, eyes = _with_line(face.mesh, openness), prepared.eyes
+        openings: tuple[Opening, ...] = ()
         if eyes is not None:
             openings = eyes.open_in(clear, shading, there.mesh, self._plane, self._eyes)
             mesh = with_lids(mesh, openings)
@@ -633,17 +640,18 @@ class MeshSwapper:
             np.ascontiguousarray(light[..., :3]), light[..., 4], prepared.top, None if veil is None else veil.lay_values
         )
 
-        def lit(density: float) -> Lit:
+        def lit(density: float, has_eyes: bool = True) -> Lit:
             # One texture pixel per picture pixel: finer levels would alias, coarser ones blur. A face that grows or
             # shrinks passes from level to level without a jump.
             number, further = _choose_level(density, len(prepared.tones))
             levels = prepared.levels(number, openness)
-            if eyes is not None:
+            if eyes is not None and has_eyes:
                 levels = eyes.draw(levels, number, mesh, openings, self._plane, self._eyes)
             return Lit(levels, further, prepared.top, tint, gains, offsets, fade)
 
         if self._fusion is not None:
-            over, alpha = draw(lit(density * view.step), view_reduced(view), SIZE)
+            # In the few pixels that the network sees there are no eyes to speak of.
+            over, alpha = draw(lit(density * view.step, has_eyes=False), view_reduced(view), SIZE)
             over_from_seen = compose(_reduction(view.step), invert(seen_from_crop))
             more, added, kept = self._fusion.fit(over, alpha, over_from_seen, seen, there.mesh, colourfulness)
             gains, offsets, fade = gains * more, offsets * more + added, fade * kept
