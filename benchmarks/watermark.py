@@ -46,8 +46,8 @@ def choose(media: Path, count: int, offset: int) -> list[Path]:
     return [path for path in paths if "sample-videos" not in path.name][offset : offset + count]
 
 
-def encode(frames: list[np.ndarray], crf: int, preset: str) -> list[np.ndarray]:
-    """Frames through H.264."""
+def coded(frames: list[np.ndarray], crf: int, preset: str) -> io.BytesIO:
+    """Frames as H.264."""
     height, width = (side // 2 * 2 for side in frames[0].shape[:2])
     made = io.BytesIO()
     with av.open(made, "w", format="mp4") as output:
@@ -59,6 +59,16 @@ def encode(frames: list[np.ndarray], crf: int, preset: str) -> list[np.ndarray]:
             output.mux(stream.encode(picture))
         output.mux(stream.encode())
     made.seek(0)
+    return made
+
+
+def encode(frames: list[np.ndarray], crf: int, preset: str) -> list[np.ndarray]:
+    """Frames through H.264."""
+    return decoded(coded(frames, crf, preset))
+
+
+def decoded(made: io.BytesIO) -> list[np.ndarray]:
+    """Frames of a file."""
     with av.open(made) as found:
         return [frame.to_ndarray(format="rgb24") for frame in found.decode(video=0)]
 
@@ -152,6 +162,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--offset", type=int, default=0)
     parser.add_argument("--photos", type=int, default=0)
+    parser.add_argument("--growth", type=int, default=12, help="clips that are also coded without a mark, for the size")
     parser.add_argument("--known", type=int, default=1000, help="ids on the list that is read from")
     parser.add_argument("--unmarked", type=int, default=30, help="clips that are also looked at without a mark")
     words = parser.parse_args()
@@ -159,7 +170,7 @@ def main() -> None:
     found: dict[str, list[bool]] = {name: [] for name in GOALS}
     listed: dict[str, list[bool]] = {name: [] for name in GOALS}
     strangers = [MarkId(n % 7, 0xABCDEF0000 + n) for n in range(words.known - 1)]
-    ratios, wrong, alarms, unmarked = [], 0, 0, 0
+    ratios, growth, wrong, alarms, unmarked = [], [], 0, 0, 0
     for path in paths:
         try:
             read = [frame.pixels for frame in ClipReader(path, None, words.seconds)]
@@ -175,8 +186,10 @@ def main() -> None:
         if unmarked < words.unmarked:
             unmarked += 1
             alarms += find_in_frames(framed(read), strangers) is not None
-        line = []
-        for name, pictures in attacks(encode(made, 18, "veryfast")):
+        line, file = [], coded(made, 18, "veryfast")
+        if len(growth) < words.growth:
+            growth.append(len(file.getvalue()) / len(coded(read, 18, "veryfast").getvalue()) - 1)
+        for name, pictures in attacks(decoded(file)):
             mine = find_in_frames(framed(pictures), [*strangers, mark])
             is_right = mine is not None and mine.id == mark
             listed[name].append(is_right)
@@ -194,6 +207,9 @@ def main() -> None:
     print(f"ids that are wrong  {wrong}; marks in clips without one {alarms} of {unmarked}")
     if ratios:
         print(f"PSNR of the mark    {np.mean(ratios):.1f} dB, worst {min(ratios):.1f} (goal 42)")
+    if growth:
+        print(f"files grow by       {np.mean(growth):.1%} in the mean, {np.median(growth):.1%} in the middle, {max(growth):.1%} "
+              f"at most (CRF 18, {len(growth)} clips)")  # fmt: skip
     if words.media and words.photos:
         every = sorted((words.media / "images").iterdir(), key=lambda p: hashlib.sha256(p.name.encode()).hexdigest())
         of_photos(every[: words.photos])
