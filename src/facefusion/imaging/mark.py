@@ -16,7 +16,6 @@ Malvar, Florencio, Improved spread spectrum, IEEE Trans. Signal Processing 2003 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -67,13 +66,14 @@ _FLOOR_READ, _FLOOR_OF_MEDIAN = 1.0, 2.0
 _MEDIAN = 5
 """Side of the median that is taken off when the mark is read; measured samples."""
 _BLOCK, _STEP, _BLOCK_FLOOR, _BLOCK_SHARE = 24, 12, 2.0, 2.0
-"""Side of the blocks whose own spectrum is evened when the mark is read, and how far apart they begin, measured samples; power of
-a wave in one that is no power yet, squared levels; how much what is left counts beside what means and medians leave."""
+"""Side of the blocks whose spectra are evened when the mark is read, and how far apart they begin, measured samples;
+power of a wave in one that is no power yet, squared levels; and how much what is left counts, where what means and
+medians leave counts 1 each."""
 _SMOOTH, _SMOOTH_WAVES = 0.6, 1.0
 """Standard deviations of the smoothing of spectra, frequencies: of a block, and of the whole."""
 _FEW = 100_000
-"""Samples up to which pictures are looked at one by one, and by blocks; where there are more there is enough to read in their
-mean."""
+"""Samples up to which pictures are looked at one by one, and by blocks; where there are more there is enough to read in
+their mean."""
 _READ_SHORT = 36 * 12
 """Samples along the shorter side that no reading has more of: larger pictures are halved."""
 _FINE = 20
@@ -180,21 +180,16 @@ def _tile(amounts: FloatArray) -> FloatArray:
     return np.asarray(found, dtype=np.float32)
 
 
-def _flattened(small: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Detail of a picture whose tile is CELL samples wide, how much each sample counts, and how much detail it has."""
-    detail = _beside_mean(small)
-    square = _square_around(detail)
-    return detail, np.float32(1) / (square + np.float32(_FLOOR)), square
-
-
 def _beside_mean(small: FloatArray) -> FloatArray:
-    return np.asarray(cv2.subtract(small, cv2.GaussianBlur(small, (11, 11), _NEAR)), dtype=np.float32)
+    mean = cv2.GaussianBlur(small, (11, 11), _NEAR)
+    return np.asarray(cv2.subtract(small, mean, dst=mean), dtype=np.float32)
 
 
 def _square_around(detail: FloatArray) -> FloatArray:
     """Mean square of the detail around every sample."""
-    square = np.asarray(cv2.blur(cv2.multiply(detail, detail), (_AROUND, _AROUND)), dtype=np.float32)
-    return np.maximum(square, np.float32(0))  # running sums fall a little short of nothing
+    found = cv2.blur(cv2.multiply(detail, detail), (_AROUND, _AROUND))
+    cv2.threshold(found, 0, 0, cv2.THRESH_TOZERO, dst=found)  # running sums fall a little short of nothing
+    return np.asarray(found, dtype=np.float32)
 
 
 def _looked_at(pictures: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
@@ -232,7 +227,7 @@ def _looked_at(pictures: Sequence[FloatArray], weights: Sequence[float]) -> Floa
 
 
 def _evened_blocks(detail: FloatArray) -> FloatArray:
-    """Detail of which every block has a spectrum that is even: waves by their power around them, as Wiener filters have it."""
+    """Detail whose blocks have even spectra: every wave counts by what there is of its like, as in Wiener filters."""
     high, wide = detail.shape
     count = _BLOCK // _STEP
     rows, columns = -(-high // _STEP) + count - 1, -(-wide // _STEP) + count - 1  # blocks
@@ -249,7 +244,8 @@ def _evened_blocks(detail: FloatArray) -> FloatArray:
     # Beyond its edges half of a spectrum goes on as it came, upside down; powers of what is near are near enough.
     power = np.pad(power, ((0, 0), (0, 0), (0, 0), (2, 2)), mode="reflect")
     power = sum(near[k] * power[..., k : k + spectrum.shape[3]] for k in range(5))
-    evened = np.fft.irfft2(spectrum / (power + np.float32(_BLOCK_FLOOR)), (_BLOCK, _BLOCK)).astype(np.float32) * window
+    evened = np.fft.irfft2(spectrum / (power + np.float32(_BLOCK_FLOOR)), (_BLOCK, _BLOCK)).astype(np.float32)
+    evened *= window
     made = np.zeros((rows + count - 1, _STEP, columns + count - 1, _STEP), dtype=np.float32)
     for y in range(count):
         for x in range(count):
@@ -267,7 +263,7 @@ def _window() -> FloatArray:
 
 
 def _whitened(found: Complex) -> Complex:
-    """Waves as they were drawn, each as strong as the others for what the waves near it have: ways that edges go are less heard."""
+    """Waves as they were drawn, those near each other as strong as others are: edges that go one way count less."""
     waves = _waves()
     square = np.bincount(waves.ring, np.abs(found) ** 2) / waves.counts
     evened = found * np.conj(waves.turn) / np.sqrt(np.maximum(square, 1e-12))[waves.ring]
@@ -307,10 +303,6 @@ class Shaper:
 
     def __init__(self, signs: FloatArray) -> None:
         self._signs = signs
-        self._kept = threading.local()
-
-    def __reduce__(self) -> tuple[type[Shaper], tuple[FloatArray]]:
-        return Shaper, (self._signs,)  # what a thread keeps is its own
 
     def add(self, luma: Luma, scale: float = 1.0) -> None:
         """Add the mark to the brightness of a frame, in place.
@@ -322,9 +314,12 @@ class Shaper:
         scale
             Levels of it over levels of 255.
         """
-        change = self._change(luma, scale)
-        if change is not None:
-            cv2.addWeighted(luma, 1, change, 1 / _FINE, -128 / _FINE, dst=luma)
+        levels = self._levels(luma, scale)
+        if levels is None:
+            return
+        height, width = luma.shape
+        change = cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR)
+        cv2.addWeighted(luma, 1, change, 1 / _FINE, -128 / _FINE, dst=luma)
 
     def add_rgb(self, pixels: Pixels) -> None:
         """Add the mark to a frame, in place, alike to red, green and blue.
@@ -334,13 +329,14 @@ class Shaper:
         pixels
             (H, W, 3) uint8 RGB.
         """
-        change = self._change(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8))
-        if change is not None:
-            tripled = cv2.merge([change] * 3)
+        levels = self._levels(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8))
+        if levels is not None:
+            height, width, _ = pixels.shape
+            tripled = cv2.merge([cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR)] * 3)
             cv2.addWeighted(pixels, 1, tripled, 1 / _FINE, -128 / _FINE, dst=pixels)
 
-    def _change(self, luma: Luma, scale: float = 1.0) -> Luma | None:
-        """(H, W) uint8 of what to add, 128 for nothing and _FINE for a level, in memory of this thread; None where there is no room for it."""
+    def _levels(self, luma: Luma, scale: float = 1.0) -> Luma | None:
+        """What to add at every sample, uint8: 128 is nothing, _FINE is a level; None where there is no room for it."""
         height, width = luma.shape
         if min(height, width) < _SMALLEST:
             return None
@@ -348,18 +344,19 @@ class Shaper:
         small = _shrunk(luma, wide, high)
         if scale != 1:
             small *= np.float32(1 / scale)
-        detail, weight, square = _flattened(small)
         strength = mean_square(height * width)
+        detail = _beside_mean(small)
+        square = _square_around(detail)
         gain = _gain(small, square, strength)
-        tile = _tile(_amounts(self._signs, detail * weight, float((weight * gain).sum())))
+        square += np.float32(_FLOOR)
+        weight = np.divide(np.float32(1), square, out=square)
+        detail *= weight
+        tile = _tile(_amounts(self._signs, detail, float((weight * gain).sum())))
         tiled = cv2.repeat(tile * np.float32(scale * _FINE), -(-high // CELL), -(-wide // CELL))[:high, :wide]
         most = min(max(_HIGHEST, 3 * float(np.sqrt(strength))) * scale * _FINE, 127)
-        levels = cv2.convertScaleAbs(np.clip(cv2.multiply(gain, tiled), -most, most), alpha=1, beta=128)
-        # Memory of this size is new to the process every time, which takes as long as filling it: each thread keeps some.
-        kept: Luma | None = getattr(self._kept, "change", None)
-        if kept is None or kept.shape != luma.shape:
-            kept = self._kept.change = np.empty(luma.shape, dtype=np.uint8)
-        return np.asarray(cv2.resize(levels, (width, height), dst=kept, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+        np.multiply(gain, tiled, out=gain)
+        np.clip(gain, np.float32(-most), np.float32(most), out=gain)
+        return np.asarray(cv2.convertScaleAbs(gain, alpha=1, beta=128), dtype=np.uint8)
 
 
 def mean_square(pixels: int) -> float:
@@ -369,17 +366,18 @@ def mean_square(pixels: int) -> float:
 
 def _gain(small: FloatArray, square: FloatArray, most: float) -> FloatArray:
     """Standard deviation of the mark at every sample."""
-    gain = np.multiply(square, np.float32(1 / _BUSY))  # in place from here on: new arrays are half of the time
-    gain += np.float32(1)
+    gain = np.subtract(small, np.float32(_BLACK))
     room = np.subtract(np.float32(255), small)
-    np.minimum(room, np.subtract(small, np.float32(_BLACK)), out=room)
+    np.minimum(room, gain, out=room)
     room *= np.float32(1 / _ROOM)
-    cv2.max(room, _LEAST, dst=room)
-    cv2.min(room, 1.0, dst=room)
+    np.clip(room, np.float32(_LEAST), np.float32(1), out=room)
+    np.multiply(square, np.float32(1 / _BUSY), out=gain)
+    gain += np.float32(1)
     cv2.sqrt(gain, dst=gain)
     np.divide(room, gain, out=gain)
-    gain *= np.float32(np.sqrt(most / max(cv2.norm(gain, cv2.NORM_L2SQR) / gain.size, 1e-6)))
-    return np.asarray(cv2.min(gain, float(_MOST * np.sqrt(most)), dst=gain), dtype=np.float32)
+    gain *= np.float32(np.sqrt(most / max(float(cv2.norm(gain, cv2.NORM_L2SQR)) / gain.size, 1e-6)))
+    cv2.threshold(gain, _MOST * float(np.sqrt(most)), 0, cv2.THRESH_TRUNC, dst=gain)
+    return gain
 
 
 def _amounts(signs: FloatArray, weighted: FloatArray, reach: float) -> FloatArray:
@@ -420,7 +418,7 @@ def _folded(weighted: FloatArray) -> Complex:
 
 
 def _shrunk(luma: Luma | FloatArray, wide: int, high: int) -> FloatArray:
-    """What lies in every sample: means, and after halving something between two pixels, which takes a sixth of the time."""
+    """What lies in every sample: means of what is halved, then what is between two pixels, which is fast."""
     found: npt.NDArray[Any] = luma
     while found.shape[1] >= 2 * wide and found.shape[0] >= 2 * high:  # halves are fast
         half = found.shape[1] // 2, found.shape[0] // 2

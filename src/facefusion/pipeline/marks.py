@@ -21,8 +21,8 @@ FloatArray = npt.NDArray[np.float32]
 MAX_FRAMES = 400
 """Frames of a clip that are looked at."""
 GROUP, MOST_GROUPS = 16, 16
-"""Frames that are averaged before they are looked at, for what moves hides the mark in some groups and not in others; and how
-many groups there may be until they become longer."""
+"""Frames that are averaged before they are looked at, for what moves hides the mark in some groups and not in others;
+and how many groups there may be until they become longer."""
 _KEPT = 24
 """Sizes of the tile in a part of a frame that are looked at closely, those that stand out most first."""
 
@@ -74,7 +74,7 @@ def find_in_frames(frames: Iterable[Frame], known: Sequence[MarkId] = ()) -> Fou
 
 
 class _Groups:
-    """Frames that follow each other, averaged in groups: at most `MOST_GROUPS`, of `GROUP` frames or twice as many, and so on."""
+    """Frames that follow each other, averaged in at most `MOST_GROUPS` groups of `GROUP` frames, or of more."""
 
     def __init__(self) -> None:
         self.count = 0
