@@ -206,9 +206,6 @@ def _looked_at(pictures: Sequence[FloatArray], weights: Sequence[float]) -> Floa
     weights
         How much each counts.
     """
-    is_few = pictures[0].size <= _FEW
-    if not is_few:
-        pictures, weights = [np.average(pictures, axis=0, weights=weights).astype(np.float32)], [1.0]
     parts: list[FloatArray] = [np.zeros_like(pictures[0]) for _ in range(3)]
     for small, weight in zip(pictures, weights, strict=True):
         beside_mean = _beside_mean(small)
@@ -218,7 +215,7 @@ def _looked_at(pictures: Sequence[FloatArray], weights: Sequence[float]) -> Floa
             (parts[1], beside_median, _FLOOR_OF_MEDIAN),
         ):
             part += detail * (np.float32(weight) / (_square_around(detail) + np.float32(floor)))
-        if is_few:
+        if small.size <= _FEW:
             parts[2] += _evened_blocks(beside_mean) * np.float32(weight)
     total = np.zeros_like(pictures[0])
     for part, share in zip(parts, (1.0, 1.0, _BLOCK_SHARE), strict=True):
@@ -485,6 +482,10 @@ class Searcher:
     def __init__(self, pictures: Sequence[FloatArray], weights: Sequence[float] | None = None) -> None:
         self._pictures = list(pictures)
         self._weights = [1.0] * len(self._pictures) if weights is None else list(weights)
+        self._mean = self._pictures[0] * np.float32(self._weights[0])
+        for picture, weight in zip(self._pictures[1:], self._weights[1:], strict=True):
+            cv2.scaleAdd(picture, weight, self._mean, dst=self._mean)
+        self._mean /= np.float32(sum(self._weights))
         self._levels: dict[int, tuple[FloatArray, float, float]] = {}
 
     def sizes(self, least: float = 48.0, most: float = 1e4) -> list[float]:
@@ -506,24 +507,30 @@ class Searcher:
         height, width = self._pictures[0].shape
         if max(height, width) > _LONGEST * min(height, width):
             return []
-        found = [lay for count in range(FEWEST, MOST + 1) for lay in self._over(self._pictures, count)]
+        found = [lay for count in range(FEWEST, MOST + 1) for lay in self._over(0, 0, count)]
         if min(height, width) < _ROUNDED:
             for lower, wider in ((1, 0), (0, 1), (1, 1)):
                 if (height % 2 and lower) or (width % 2 and wider):
                     continue
-                grown = [np.pad(picture, ((0, lower), (0, wider)), mode="edge") for picture in self._pictures]
-                found += [lay for count in range(FEWEST, FEWEST + 3) for lay in self._over(grown, count)]
+                found += [lay for count in range(FEWEST, FEWEST + 3) for lay in self._over(lower, wider, count)]
         return found
 
-    def _over(self, pictures: Sequence[FloatArray], count: int) -> list[Lay]:
-        """So many halves of tiles along the shorter side of the pictures."""
-        height, width = pictures[0].shape
+    def _over(self, lower: int, wider: int, count: int) -> list[Lay]:
+        """So many halves of tiles along the shorter side, with the last row or column once more where that is 1."""
+        height, width = self._pictures[0].shape
+        height, width = height + lower, width + wider
         found = []
         for wide, high in sorted({grid(width, height, count, aside) for aside in (-_UNSURE, _UNSURE)}):
-            seen = _looked_at([_shrunk(picture, wide, high) for picture in pictures], self._weights)
+            pictures, weights = self._seen_in(wide * high)
+            grown = (cv2.copyMakeBorder(one, 0, lower, 0, wider, cv2.BORDER_REPLICATE) for one in pictures)
+            seen = _looked_at([_shrunk(np.asarray(one, dtype=np.float32), wide, high) for one in grown], weights)
             waves = _whitened(_folded(seen) * _waves().turn)
             found.append(self._lay(waves, width / wide * CELL, height / high * CELL, 0, 0))
         return found
+
+    def _seen_in(self, samples: int) -> tuple[list[FloatArray], list[float]]:
+        """Pictures that are measured in so many samples, and how much they count."""
+        return (self._pictures, self._weights) if samples <= _FEW else ([self._mean], [1.0])
 
     def best(self, size: float) -> Lay:
         """The way of laying a tile of some size that stands out most."""
@@ -592,6 +599,7 @@ class Searcher:
             scale = 2 ** (-number / 4)
             small = max(round(width * scale), 8), max(round(height * scale), 8)
             kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-            levels = [cv2.resize(picture, small, interpolation=kind).astype(np.float32) for picture in self._pictures]
-            self._levels[number] = _looked_at(levels, self._weights), small[0] / width, small[1] / height
+            pictures, weights = self._seen_in(small[0] * small[1])
+            levels = [cv2.resize(picture, small, interpolation=kind).astype(np.float32) for picture in pictures]
+            self._levels[number] = _looked_at(levels, weights), small[0] / width, small[1] / height
         return self._levels[number]
