@@ -1,6 +1,6 @@
 """The invisible mark against its goals: ids that are found again after attacks, false alarms, PSNR and cost.
 
-    python benchmarks/watermark.py MEDIA [--clips 30] [--seconds 5] [--offset 0] [--photos 0]
+    python benchmarks/watermark.py MEDIA [--clips 30] [--seconds 5] [--offset 0] [--photos 0] [--growth 12]
     python benchmarks/watermark.py           # the packaged sample alone
 
 Clips are chosen by the SHA-256 of their names (--offset: others, for tuning), photos likewise. Every frame is marked, as
