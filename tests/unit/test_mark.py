@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from facefusion.imaging.mark import HIGH, Searcher, Shaper, brightness, halves, mean_square
-from facefusion.pipeline.marks import find_in_frames
+from facefusion.imaging.mark import HIGH, Searcher, Shaper, brightness, halved, halves, mean_square
+from facefusion.pipeline.marks import GROUP, MOST_GROUPS, find_in_frames
 from facefusion.policy.mark import BIT_COUNT, SIGN_COUNT, Known, MarkId, decode, job_part, least_cosine, site_id
 from facefusion.render.mark import Marker
 from facefusion.types.frame import Frame, RenderedFrame
@@ -187,6 +187,72 @@ def test_frames_are_averaged_so_that_what_one_does_not_show_many_do():
     assert (found.id, found.frames) == (MARK, 40)
 
 
+def nearest(pictures: list[np.ndarray], weights: list[float] | None = None) -> float:
+    """Cosine of what the right way of laying the tile over whole pictures says, and the mark."""
+    ways = Searcher([brightness(one) for one in pictures], weights).whole()
+    return max(float(way.soft @ MARK.signs / np.linalg.norm(way.soft)) / math.sqrt(SIGN_COUNT) for way in ways)
+
+
+def test_what_hides_the_mark_in_some_frames_does_not_in_others():
+    """Something stands on the left for a while, then on the right: beside it the mark is heard all the time."""
+    after, _ = marked(side=300, loud=QUIET)
+    rough = np.random.default_rng(6).normal(0, 40, (300, 150, 1))
+    left, right = after.copy(), after.copy()
+    left[:, :150] = np.clip(left[:, :150] + rough, 0, 255).astype(np.uint8)
+    right[:, 150:] = np.clip(right[:, 150:] + rough[:, ::-1], 0, 255).astype(np.uint8)
+    mean = ((left.astype(np.uint16) + right) // 2).astype(np.uint8)
+    assert nearest([left, right]) > nearest([mean]) + 0.03
+    assert nearest([left, right], [1.0, 0.0]) < nearest([left, right])
+
+
+def test_the_mark_is_heard_beside_stripes_that_go_one_way(monkeypatch):
+    striped = picture(side=300, loud=QUIET)
+    down, across = np.mgrid[:300, :300]
+    stripes = np.where(across < 150, np.sin(across / 1.9), np.sin((across + down) / 2.6)) * 30
+    striped = np.clip(striped + stripes[..., None], 0, 255).astype(np.uint8)
+    Shaper(MARK.signs).add_rgb(striped)
+    heard = nearest([striped])
+    monkeypatch.setattr("facefusion.imaging.mark._BLOCK_SHARE", 0.0)
+    assert heard > nearest([striped]) + 0.02
+
+
+def test_groups_of_frames_stay_few_and_are_the_frames_means(monkeypatch):
+    taken: list[tuple[list[np.ndarray], list[float]]] = []
+
+    class Kept(Searcher):
+        def __init__(self, pictures, weights=None):
+            taken.append((list(pictures), list(weights)))
+            super().__init__(pictures, weights)
+
+    monkeypatch.setattr("facefusion.pipeline.marks.Searcher", Kept)
+    base = picture(side=70)
+    for count, groups in ((1, 1), (GROUP, 1), (GROUP + 1, 2), (GROUP * MOST_GROUPS + 5, MOST_GROUPS // 2 + 1)):
+        find_in_frames(frames_of(*(base // 2 + np.uint8(k % 100) for k in range(count))))
+        means, weights = taken.pop()
+        assert len(means) == groups
+        total = sum(mean.astype(np.float64) * weight for mean, weight in zip(means, weights, strict=True))
+        whole = np.mean([brightness(base // 2 + np.uint8(k % 100)) for k in range(count)], axis=0)
+        assert np.abs(total / sum(weights) - whole).max() < 1e-3
+
+
+def test_large_pictures_are_kept_in_half_the_size_only_where_that_leaves_their_shape():
+    assert halved(np.zeros((1080, 1920), np.float32)).shape == (540, 960)
+    assert halved(np.zeros((2160, 3840), np.float32)).shape == (540, 960)
+    assert halved(np.zeros((1081, 1920), np.float32)).shape == (1081, 1920)
+    assert halved(np.zeros((720, 1280), np.float32)).shape == (720, 1280)
+
+
+def test_noise_and_flat_pictures_of_many_groups_are_not_taken_for_a_mark():
+    """What makes the mark louder must not make noise a word: cosines stay where chance puts them."""
+    rng = np.random.default_rng(8)
+    loudest = 0.0
+    for _ in range(4):
+        still = rng.normal(128, 30, (150, 200)).astype(np.float32)
+        groups = [still + rng.normal(0, 6, still.shape).astype(np.float32) for _ in range(3)]
+        loudest = max(loudest, *(decode(way.soft).cosine for way in Searcher(groups).whole()))
+    assert loudest < least_cosine()
+
+
 def test_frames_without_anything_new_stay_the_same_object_and_others_get_the_mark_as_a_whole():
     plain = RenderedFrame(Frame(picture(), 0, 0, Fraction(1, 25)))
     marker = Marker(MARK.signs)
@@ -242,7 +308,7 @@ def test_tiles_grow_with_frames_and_sizes_are_tried_close_enough_to_miss_none():
     assert tiles == sorted(tiles)
     strengths = [mean_square(side * side * 16 // 9) for side in sides]
     assert strengths == sorted(strengths, reverse=True)
-    searcher = Searcher(brightness(picture(side=300)))
+    searcher = Searcher([brightness(picture(side=300))])
     sizes = searcher.sizes()
     waves = HIGH * 300 / np.array(sizes)  # of the finest kind, across the picture
     assert np.abs(np.diff(waves)).max() < 0.6

@@ -16,6 +16,7 @@ Malvar, Florencio, Improved spread spectrum, IEEE Trans. Signal Processing 2003 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -64,6 +65,17 @@ _FLOOR_READ, _FLOOR_OF_MEDIAN = 1.0, 2.0
 """The same when it is read, for codecs have taken some of it: beside a mean, and beside a median."""
 _MEDIAN = 5
 """Side of the median that is taken off when the mark is read; measured samples."""
+_BLOCK, _STEP, _BLOCK_FLOOR, _BLOCK_SHARE = 24, 12, 2.0, 2.0
+"""Side of the blocks whose spectra are evened when the mark is read, and how far apart they begin, measured samples;
+power of a wave in one that is no power yet, squared levels; and how much what is left counts, where what means and
+medians leave counts 1 each."""
+_SMOOTH, _SMOOTH_WAVES = 0.6, 1.0
+"""Standard deviations of the smoothing of spectra, frequencies: of a block, and of the whole."""
+_FEW = 100_000
+"""Samples up to which pictures are looked at one by one, and by blocks; where there are more there is enough to read in
+their mean."""
+_READ_SHORT = 36 * 12
+"""Samples along the shorter side that no reading has more of: larger pictures are halved."""
 _FINE = 20
 """Steps of a level in which the mark is made before it is rounded."""
 _MULTIPLE, _UNSURE = 4, 0.15
@@ -92,6 +104,10 @@ class _Waves:
         (M,) number of the ring of frequencies that it is in.
     lift
         (M,) how much higher it has to be made, for what linear interpolation takes off.
+    passed
+        (M,) how much of it is left beside a mean.
+    counts
+        Waves in each ring.
     one, other
         Numbers of all pairs of waves of one sign.
     sums, differences
@@ -104,6 +120,8 @@ class _Waves:
     turn: Complex
     ring: npt.NDArray[np.intp]
     lift: npt.NDArray[np.float64]
+    passed: npt.NDArray[np.float64]
+    counts: npt.NDArray[np.intp]
     one: npt.NDArray[np.intp]
     other: npt.NDArray[np.intp]
     sums: npt.NDArray[np.intp]
@@ -128,10 +146,11 @@ def _waves() -> _Waves:
     turn = np.exp(2j * np.pi * np.repeat(phase, 2)) * np.tile([1, 1j], count // 2)
     ring = ((np.hypot(u, v) - LOW) // 2).astype(np.intp)
     lift = 1 / (np.sinc(u / CELL) * np.sinc(v / CELL)) ** 2
+    passed = 1 - np.exp(-2 * (np.pi * _NEAR * np.hypot(u, v) / CELL) ** 2)
     one, other = np.nonzero(owner[:, None] == owner[None, :])
     sums = (v[one] + v[other]) % _GRID * _GRID + (u[one] + u[other]) % _GRID
     differences = (v[one] - v[other]) % _GRID * _GRID + (u[one] - u[other]) % _GRID
-    return _Waves(u, v, owner, turn, ring, lift, one, other, sums, differences)
+    return _Waves(u, v, owner, turn, ring, lift, passed, np.bincount(ring), one, other, sums, differences)
 
 
 def halves(short: int) -> int:
@@ -161,42 +180,113 @@ def _tile(amounts: FloatArray) -> FloatArray:
     return np.asarray(found, dtype=np.float32)
 
 
-def _flattened(small: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Detail of a picture whose tile is CELL samples wide, how much each sample counts, and how much detail it has."""
-    detail = _beside_mean(small)
-    square = _square_around(detail)
-    return detail, np.float32(1) / (square + np.float32(_FLOOR)), square
-
-
 def _beside_mean(small: FloatArray) -> FloatArray:
-    return np.asarray(cv2.subtract(small, cv2.GaussianBlur(small, (11, 11), _NEAR)), dtype=np.float32)
+    mean = cv2.GaussianBlur(small, (11, 11), _NEAR)
+    return np.asarray(cv2.subtract(small, mean, dst=mean), dtype=np.float32)
 
 
 def _square_around(detail: FloatArray) -> FloatArray:
     """Mean square of the detail around every sample."""
-    square = np.asarray(cv2.blur(cv2.multiply(detail, detail), (_AROUND, _AROUND)), dtype=np.float32)
-    return np.maximum(square, np.float32(0))  # running sums fall a little short of nothing
+    found = cv2.blur(cv2.multiply(detail, detail), (_AROUND, _AROUND))
+    cv2.threshold(found, 0, 0, cv2.THRESH_TOZERO, dst=found)  # running sums fall a little short of nothing
+    return np.asarray(found, dtype=np.float32)
 
 
-def _looked_at(small: FloatArray) -> FloatArray:
-    """What the mark is read from: detail by how much it counts, beside means and beside medians, alike.
+def _looked_at(pictures: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
+    """What the mark is read from: detail by how much it counts, beside means, beside medians, and block by block.
 
     Edges that stand still are the loudest of what is no mark. A median goes along with them where a mean does not, and
-    blurs corners where the mean is right.
+    blurs corners where the mean is right; and in a block whose waves all go one way those that go another are heard.
+    Pictures are looked at one by one: what moves hides the mark in some of them and not in others.
+
+    Parameters
+    ----------
+    pictures
+        (H, W) float32 each, measured: the same at other times.
+    weights
+        How much each counts.
     """
-    beside_median = np.asarray(cv2.subtract(small, cv2.medianBlur(small, _MEDIAN)), dtype=np.float32)
-    total = np.zeros_like(small)
-    for detail, floor in ((_beside_mean(small), _FLOOR_READ), (beside_median, _FLOOR_OF_MEDIAN)):
-        part = detail / (_square_around(detail) + np.float32(floor))
-        total += part / np.float32(max(float(np.sqrt((part * part).mean())), 1e-9))
+    parts: list[FloatArray] = [np.zeros_like(pictures[0]) for _ in range(3)]
+    for small, weight in zip(pictures, weights, strict=True):
+        beside_mean = _beside_mean(small)
+        beside_median = np.asarray(cv2.subtract(small, cv2.medianBlur(small, _MEDIAN)), dtype=np.float32)
+        for part, detail, floor in (
+            (parts[0], beside_mean, _FLOOR_READ),
+            (parts[1], beside_median, _FLOOR_OF_MEDIAN),
+        ):
+            part += detail * (np.float32(weight) / (_square_around(detail) + np.float32(floor)))
+        if small.size <= _FEW:
+            parts[2] += _evened_blocks(beside_mean) * np.float32(weight)
+    total = np.zeros_like(pictures[0])
+    for part, share in zip(parts, (1.0, 1.0, _BLOCK_SHARE), strict=True):
+        total += part * np.float32(share / max(float(np.sqrt((part * part).mean())), 1e-9))
     return total
 
 
+def _evened_blocks(detail: FloatArray) -> FloatArray:
+    """Detail whose blocks have even spectra: every wave counts by what there is of its like, as in Wiener filters."""
+    high, wide = detail.shape
+    count = _BLOCK // _STEP
+    rows, columns = -(-high // _STEP) + count - 1, -(-wide // _STEP) + count - 1  # blocks
+    before = _BLOCK - _STEP
+    after = ((rows - 1) * _STEP + _BLOCK - before - high, (columns - 1) * _STEP + _BLOCK - before - wide)
+    padded = cv2.copyMakeBorder(detail, before, after[0], before, after[1], cv2.BORDER_REFLECT)
+    blocks = np.lib.stride_tricks.sliding_window_view(padded, (_BLOCK, _BLOCK))[::_STEP, ::_STEP]
+    window = _window()
+    spectrum = np.fft.rfft2(blocks * window).astype(np.complex64)
+    power = (spectrum.real**2 + spectrum.imag**2) * np.float32(1 / float((window * window).sum()))
+    near = np.exp(-0.5 * (np.arange(-2, 3) / _SMOOTH) ** 2)
+    near = (near / near.sum()).astype(np.float32)
+    power = sum(near[k] * np.roll(power, k - 2, axis=2) for k in range(5))
+    # Beyond its edges half of a spectrum goes on as it came, upside down; powers of what is near are near enough.
+    power = np.pad(power, ((0, 0), (0, 0), (0, 0), (2, 2)), mode="reflect")
+    power = sum(near[k] * power[..., k : k + spectrum.shape[3]] for k in range(5))
+    evened = np.fft.irfft2(spectrum / (power + np.float32(_BLOCK_FLOOR)), (_BLOCK, _BLOCK)).astype(np.float32)
+    evened *= window
+    made = np.zeros((rows + count - 1, _STEP, columns + count - 1, _STEP), dtype=np.float32)
+    for y in range(count):
+        for x in range(count):
+            piece = evened[:, :, y * _STEP : (y + 1) * _STEP, x * _STEP : (x + 1) * _STEP]
+            made[y : y + rows, :, x : x + columns] += piece.transpose(0, 2, 1, 3)
+    flat = made.reshape(padded.shape)
+    return flat[before : before + high, before : before + wide]
+
+
+@cache
+def _window() -> FloatArray:
+    """(_BLOCK, _BLOCK) whose squares add up to 1 where blocks overlap by half."""
+    side = np.sin(np.pi * (np.arange(_BLOCK) + 0.5) / _BLOCK)
+    return np.outer(side, side).astype(np.float32)
+
+
 def _whitened(found: Complex) -> Complex:
-    """Waves as they were drawn, each ring of frequencies as strong as the others."""
+    """Waves as they were drawn, those near each other as strong as others are: edges that go one way count less."""
     waves = _waves()
-    square = np.bincount(waves.ring, np.abs(found) ** 2) / np.bincount(waves.ring)
-    return found * np.conj(waves.turn) / np.sqrt(np.maximum(square, 1e-12))[waves.ring]
+    square = np.bincount(waves.ring, np.abs(found) ** 2) / waves.counts
+    evened = found * np.conj(waves.turn) / np.sqrt(np.maximum(square, 1e-12))[waves.ring]
+    return np.asarray(evened / np.sqrt(np.maximum(_near_power(np.abs(evened) ** 2), 1e-12)), dtype=np.complex128)
+
+
+def _near_power(power: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(M,) mean of what every wave and those of nearly its frequency have."""
+    waves = _waves()
+    side = 2 * HIGH + 3
+    # A wave and the one that goes the other way are the same.
+    here, there = ((sign * waves.v + HIGH + 1) * side + sign * waves.u + HIGH + 1 for sign in (1, -1))
+    placed = np.bincount(np.concatenate([here, there]), np.concatenate([power, power]), side * side)
+    blur = cv2.GaussianBlur(placed.reshape(side, side), (7, 7), _SMOOTH_WAVES, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(np.asarray(blur).ravel()[here] / _near_count(), dtype=np.float64)
+
+
+@cache
+def _near_count() -> npt.NDArray[np.float64]:
+    """(M,) how many waves there are near each, weighted as their power is."""
+    waves = _waves()
+    side = 2 * HIGH + 3
+    here, there = ((sign * waves.v + HIGH + 1) * side + sign * waves.u + HIGH + 1 for sign in (1, -1))
+    placed = np.bincount(np.concatenate([here, there]), minlength=side * side).astype(np.float64)
+    blur = cv2.GaussianBlur(placed.reshape(side, side), (7, 7), _SMOOTH_WAVES, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(np.asarray(blur).ravel()[here], dtype=np.float64)
 
 
 class Shaper:
@@ -221,9 +311,12 @@ class Shaper:
         scale
             Levels of it over levels of 255.
         """
-        change = self._change(luma, scale)
-        if change is not None:
-            cv2.addWeighted(luma, 1, change, 1 / _FINE, -128 / _FINE, dst=luma)
+        levels = self._levels(luma, scale)
+        if levels is None:
+            return
+        height, width = luma.shape
+        change = cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR)
+        cv2.addWeighted(luma, 1, change, 1 / _FINE, -128 / _FINE, dst=luma)
 
     def add_rgb(self, pixels: Pixels) -> None:
         """Add the mark to a frame, in place, alike to red, green and blue.
@@ -233,13 +326,14 @@ class Shaper:
         pixels
             (H, W, 3) uint8 RGB.
         """
-        change = self._change(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8))
-        if change is not None:
-            tripled = cv2.merge([change] * 3)
+        levels = self._levels(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8))
+        if levels is not None:
+            height, width, _ = pixels.shape
+            tripled = cv2.merge([cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR)] * 3)
             cv2.addWeighted(pixels, 1, tripled, 1 / _FINE, -128 / _FINE, dst=pixels)
 
-    def _change(self, luma: Luma, scale: float = 1.0) -> Luma | None:
-        """(H, W) uint8 of what to add, 128 for nothing and _FINE for a level; None where there is no room for it."""
+    def _levels(self, luma: Luma, scale: float = 1.0) -> Luma | None:
+        """What to add at every sample, uint8: 128 is nothing, _FINE is a level; None where there is no room for it."""
         height, width = luma.shape
         if min(height, width) < _SMALLEST:
             return None
@@ -247,14 +341,19 @@ class Shaper:
         small = _shrunk(luma, wide, high)
         if scale != 1:
             small *= np.float32(1 / scale)
-        detail, weight, square = _flattened(small)
         strength = mean_square(height * width)
+        detail = _beside_mean(small)
+        square = _square_around(detail)
         gain = _gain(small, square, strength)
-        tile = _tile(_amounts(self._signs, detail * weight, float((weight * gain).sum())))
+        square += np.float32(_FLOOR)
+        weight = np.divide(np.float32(1), square, out=square)
+        detail *= weight
+        tile = _tile(_amounts(self._signs, detail, float((weight * gain).sum())))
         tiled = cv2.repeat(tile * np.float32(scale * _FINE), -(-high // CELL), -(-wide // CELL))[:high, :wide]
         most = min(max(_HIGHEST, 3 * float(np.sqrt(strength))) * scale * _FINE, 127)
-        levels = cv2.convertScaleAbs(np.clip(cv2.multiply(gain, tiled), -most, most), alpha=1, beta=128)
-        return np.asarray(cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+        np.multiply(gain, tiled, out=gain)
+        np.clip(gain, np.float32(-most), np.float32(most), out=gain)
+        return np.asarray(cv2.convertScaleAbs(gain, alpha=1, beta=128), dtype=np.uint8)
 
 
 def mean_square(pixels: int) -> float:
@@ -264,11 +363,18 @@ def mean_square(pixels: int) -> float:
 
 def _gain(small: FloatArray, square: FloatArray, most: float) -> FloatArray:
     """Standard deviation of the mark at every sample."""
-    gain = np.float32(1) / np.sqrt(np.float32(1) + square * np.float32(1 / _BUSY))
-    room = np.minimum(small - np.float32(_BLACK), np.float32(255) - small) * np.float32(1 / _ROOM)
-    gain *= np.clip(room, np.float32(_LEAST), np.float32(1))
-    gain *= np.float32(np.sqrt(most / max(float((gain * gain).mean()), 1e-6)))
-    return np.asarray(np.minimum(gain, np.float32(_MOST * np.sqrt(most))), dtype=np.float32)
+    gain = np.subtract(small, np.float32(_BLACK))
+    room = np.subtract(np.float32(255), small)
+    np.minimum(room, gain, out=room)
+    room *= np.float32(1 / _ROOM)
+    np.clip(room, np.float32(_LEAST), np.float32(1), out=room)
+    np.multiply(square, np.float32(1 / _BUSY), out=gain)
+    gain += np.float32(1)
+    cv2.sqrt(gain, dst=gain)
+    np.divide(room, gain, out=gain)
+    gain *= np.float32(np.sqrt(most / max(float(cv2.norm(gain, cv2.NORM_L2SQR)) / gain.size, 1e-6)))
+    cv2.threshold(gain, _MOST * float(np.sqrt(most)), 0, cv2.THRESH_TRUNC, dst=gain)
+    return gain
 
 
 def _amounts(signs: FloatArray, weighted: FloatArray, reach: float) -> FloatArray:
@@ -285,12 +391,11 @@ def _amounts(signs: FloatArray, weighted: FloatArray, reach: float) -> FloatArra
     """
     waves = _waves()
     found = _folded(weighted)
-    square = np.bincount(waves.ring, np.abs(found) ** 2) / np.bincount(waves.ring)
+    square = np.bincount(waves.ring, np.abs(found) ** 2) / waves.counts
     level = np.sqrt(np.maximum(square, 1e-6))[waves.ring]
     said = np.bincount(waves.owner, found.real / level, SIGN_COUNT)
     # A wave of the tile is sqrt(2 / M) high, and half of that is its part of the spectrum.
-    passed = 1 - np.exp(-2 * (np.pi * _NEAR * np.hypot(waves.u, waves.v) / CELL) ** 2)
-    own = np.bincount(waves.owner, passed / level, SIGN_COUNT).mean() * reach / np.sqrt(2 * len(waves.u))
+    own = (waves.passed / level).sum() / SIGN_COUNT * reach / np.sqrt(2 * len(waves.u))
     off = _AGAINST * said / max(float(own), 1e-6)
     off *= min(1.0, _MOST_OFF / max(float(np.sqrt((off * off).mean())), 1e-6))
     amounts = signs - off
@@ -304,18 +409,27 @@ def _folded(weighted: FloatArray) -> Complex:
     rows, columns = -(-high // CELL), -(-wide // CELL)
     padded = np.zeros((rows * CELL, columns * CELL), dtype=np.float32)
     padded[:high, :wide] = weighted
-    spectrum = np.fft.rfft2(padded.reshape(rows, CELL, columns, CELL).sum(axis=(0, 2)))
+    added = padded.reshape(rows, CELL, columns * CELL).sum(axis=0)
+    spectrum = np.fft.rfft2(added.reshape(CELL, columns, CELL).sum(axis=1))
     return np.asarray(spectrum[waves.v % CELL, waves.u] * np.conj(waves.turn), dtype=np.complex128)
 
 
 def _shrunk(luma: Luma | FloatArray, wide: int, high: int) -> FloatArray:
-    """The means of what lies in every sample."""
+    """What lies in every sample: means of what is halved, then what is between two pixels, which is fast."""
     found: npt.NDArray[Any] = luma
     while found.shape[1] >= 2 * wide and found.shape[0] >= 2 * high:  # halves are fast
         half = found.shape[1] // 2, found.shape[0] // 2
         found = np.asarray(cv2.resize(found, half, interpolation=cv2.INTER_AREA))
-    kind = cv2.INTER_AREA if found.shape[0] >= high else cv2.INTER_CUBIC
+    kind = cv2.INTER_LINEAR if found.shape[0] >= high else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(found, (wide, high), interpolation=kind), dtype=np.float32)
+
+
+def halved(picture: FloatArray) -> FloatArray:
+    """No larger than reading needs, if its sides are even: the shape stays exactly the same."""
+    while min(picture.shape) >= 2 * _READ_SHORT and not (picture.shape[0] % 2 or picture.shape[1] % 2):
+        half = picture.shape[1] // 2, picture.shape[0] // 2
+        picture = np.asarray(cv2.resize(picture, half, interpolation=cv2.INTER_AREA), dtype=np.float32)
+    return picture
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -359,18 +473,25 @@ class Searcher:
 
     Parameters
     ----------
-    picture
-        (H, W) float32 brightness, 0 to 255: a photo, or the mean of frames.
+    pictures
+        (H, W) float32 brightness, 0 to 255, one or more: a photo, or means of frames that follow each other.
+    weights
+        How much each of them counts; alike if None.
     """
 
-    def __init__(self, picture: FloatArray) -> None:
-        self._picture = picture
+    def __init__(self, pictures: Sequence[FloatArray], weights: Sequence[float] | None = None) -> None:
+        self._pictures = list(pictures)
+        self._weights = [1.0] * len(self._pictures) if weights is None else list(weights)
+        self._mean = self._pictures[0] * np.float32(self._weights[0])
+        for picture, weight in zip(self._pictures[1:], self._weights[1:], strict=True):
+            cv2.scaleAdd(picture, weight, self._mean, dst=self._mean)
+        self._mean /= np.float32(sum(self._weights))
         self._levels: dict[int, tuple[FloatArray, float, float]] = {}
 
     def sizes(self, least: float = 48.0, most: float = 1e4) -> list[float]:
         """Sizes of a tile that are to be tried, so near to each other that none is missed between them."""
-        longest = max(self._picture.shape)
-        short = min(self._picture.shape)
+        longest = max(self._pictures[0].shape)
+        short = min(self._pictures[0].shape)
         least, most = max(least, 0.2 * short), min(most, 1.1 * short)
         found, size = [], least
         while size <= most:
@@ -383,26 +504,33 @@ class Searcher:
 
         Of small frames the last row and column may be gone: encoders want even sides.
         """
-        height, width = self._picture.shape
+        height, width = self._pictures[0].shape
         if max(height, width) > _LONGEST * min(height, width):
             return []
-        found = [lay for count in range(FEWEST, MOST + 1) for lay in self._over(self._picture, count)]
+        found = [lay for count in range(FEWEST, MOST + 1) for lay in self._over(0, 0, count)]
         if min(height, width) < _ROUNDED:
             for lower, wider in ((1, 0), (0, 1), (1, 1)):
                 if (height % 2 and lower) or (width % 2 and wider):
                     continue
-                grown = np.pad(self._picture, ((0, lower), (0, wider)), mode="edge")
-                found += [lay for count in range(FEWEST, FEWEST + 3) for lay in self._over(grown, count)]
+                found += [lay for count in range(FEWEST, FEWEST + 3) for lay in self._over(lower, wider, count)]
         return found
 
-    def _over(self, picture: FloatArray, count: int) -> list[Lay]:
-        """So many halves of tiles along the shorter side of a picture."""
-        height, width = picture.shape
+    def _over(self, lower: int, wider: int, count: int) -> list[Lay]:
+        """So many halves of tiles along the shorter side, with the last row or column once more where that is 1."""
+        height, width = self._pictures[0].shape
+        height, width = height + lower, width + wider
         found = []
         for wide, high in sorted({grid(width, height, count, aside) for aside in (-_UNSURE, _UNSURE)}):
-            waves = _whitened(_folded(_looked_at(_shrunk(picture, wide, high))) * _waves().turn)
+            pictures, weights = self._seen_in(wide * high)
+            grown = (cv2.copyMakeBorder(one, 0, lower, 0, wider, cv2.BORDER_REPLICATE) for one in pictures)
+            seen = _looked_at([_shrunk(np.asarray(one, dtype=np.float32), wide, high) for one in grown], weights)
+            waves = _whitened(_folded(seen) * _waves().turn)
             found.append(self._lay(waves, width / wide * CELL, height / high * CELL, 0, 0))
         return found
+
+    def _seen_in(self, samples: int) -> tuple[list[FloatArray], list[float]]:
+        """Pictures that are measured in so many samples, and how much they count."""
+        return (self._pictures, self._weights) if samples <= _FEW else ([self._mean], [1.0])
 
     def best(self, size: float) -> Lay:
         """The way of laying a tile of some size that stands out most."""
@@ -420,7 +548,7 @@ class Searcher:
 
     def refine(self, lay: Lay, rounds: int = 4) -> Lay:
         """The same a little moved and scaled, as it stands out most."""
-        height, width = self._picture.shape
+        height, width = self._pictures[0].shape
         steps = [lay.across**2 / (HIGH * width) / 4, lay.down**2 / (HIGH * height) / 4, 0.2 / HIGH, 0.2 / HIGH]
         for _ in range(rounds):
             for place in range(4):
@@ -467,10 +595,11 @@ class Searcher:
         """The picture with a tile of about CELL samples, what counts of it, and its size over the picture's."""
         number = int(np.floor(np.log2(size / CELL) * 4 + 0.5))
         if number not in self._levels:
-            height, width = self._picture.shape
+            height, width = self._pictures[0].shape
             scale = 2 ** (-number / 4)
             small = max(round(width * scale), 8), max(round(height * scale), 8)
             kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-            level = cv2.resize(self._picture, small, interpolation=kind).astype(np.float32)
-            self._levels[number] = _looked_at(level), small[0] / width, small[1] / height
+            pictures, weights = self._seen_in(small[0] * small[1])
+            levels = [cv2.resize(picture, small, interpolation=kind).astype(np.float32) for picture in pictures]
+            self._levels[number] = _looked_at(levels, weights), small[0] / width, small[1] / height
         return self._levels[number]

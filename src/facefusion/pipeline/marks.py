@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.imaging.mark import Lay, Searcher, Shaper, brightness
+from facefusion.imaging.mark import Lay, Searcher, Shaper, brightness, halved
 from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
 from facefusion.pipeline.clip import photo_frame
@@ -20,6 +20,9 @@ from facefusion.types.frame import Frame, Pixels
 FloatArray = npt.NDArray[np.float32]
 MAX_FRAMES = 400
 """Frames of a clip that are looked at."""
+GROUP, MOST_GROUPS = 16, 16
+"""Frames that are averaged before they are looked at, for what moves hides the mark in some groups and not in others;
+and how many groups there may be until they become longer."""
 _KEPT = 24
 """Sizes of the tile in a part of a frame that are looked at closely, those that stand out most first."""
 
@@ -61,16 +64,51 @@ def find_mark(path: Path, known: Sequence[MarkId] = ()) -> FoundMark | None:
 
 def find_in_frames(frames: Iterable[Frame], known: Sequence[MarkId] = ()) -> FoundMark | None:
     """The mark in consecutive frames, all of one size, which are gone through once; ``known`` as in `find_mark`."""
-    total: FloatArray | None = None
-    count = 0
+    groups = _Groups()
     for frame in frames:
-        seen = brightness(frame.pixels)
-        total = seen if total is None else np.add(total, seen, out=total)
-        count += 1
-    if total is None:
+        groups.add(brightness(frame.pixels))
+    if not groups.count:
         return None
-    found = _read(Searcher(total / np.float32(count)), Known(known))
-    return None if found is None else FoundMark(found.id.site, found.id.job, found.wrong, count, found.cosine)
+    found = _read(Searcher(*groups.means()), Known(known))
+    return None if found is None else FoundMark(found.id.site, found.id.job, found.wrong, groups.count, found.cosine)
+
+
+class _Groups:
+    """Frames that follow each other, averaged in at most `MOST_GROUPS` groups of `GROUP` frames, or of more."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._length = GROUP
+        self._sums: list[FloatArray] = []
+        self._counts: list[int] = []
+        self._total: FloatArray | None = None
+        self._in_total = 0
+
+    def add(self, seen: FloatArray) -> None:
+        """Another frame's brightness, (H, W) float32, which may be written over."""
+        self._total = seen if self._total is None else np.add(self._total, seen, out=self._total)
+        self.count += 1
+        self._in_total += 1
+        if self._in_total == self._length:
+            self._close()
+
+    def means(self) -> tuple[list[FloatArray], list[float]]:
+        """Of every group, as far as reading needs them, and how much each counts; nothing can be added any more."""
+        self._close()
+        means = [total / np.float32(count) for total, count in zip(self._sums, self._counts, strict=True)]
+        return means, [count / self._length for count in self._counts]
+
+    def _close(self) -> None:
+        if self._total is None:
+            return
+        self._sums.append(halved(self._total))
+        self._counts.append(self._in_total)
+        self._total, self._in_total = None, 0
+        if len(self._sums) > MOST_GROUPS:  # only when frames go on: pairs become one, and so will those that follow
+            ends = range(0, len(self._sums), 2)
+            self._sums = [np.sum(self._sums[k : k + 2], axis=0, dtype=np.float32) for k in ends]
+            self._counts = [sum(self._counts[k : k + 2]) for k in ends]
+            self._length *= 2
 
 
 def _read(searcher: Searcher, known: Known) -> Decoded | None:
