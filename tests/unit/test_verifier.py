@@ -111,7 +111,14 @@ def test_either_network_makes_up_for_the_doubt_of_the_other_and_one_look_has_to_
     assert judged(replace(DOUBTFUL, detector=0.2, verdict=0.8), 1) == "unlikely"
     assert judged(replace(DOUBTFUL, detector=0.45, verdict=0.7), 1) == "unsure"
     assert judged(replace(DOUBTFUL, detector=0.45, verdict=0.7)) == "unlikely"
-    assert judged(replace(DOUBTFUL, detector=0.45, verdict=0.7, size_px=120.0)) == "unsure"
+
+
+def test_what_is_large_is_left_alone_only_where_much_speaks_against_it():
+    ear = replace(DOUBTFUL, detector=0.4, verdict=0.34)
+    for frames in (1, FRAMES):
+        assert judged(replace(ear, size_px=100.0), frames) == "unsure"
+        assert judged(replace(ear, size_px=30.0), frames) == "unlikely"
+        assert judged(replace(ear, size_px=100.0, verdict=0.05), frames) == "unlikely"
 
 
 def test_what_moves_by_itself_needs_little_from_either():

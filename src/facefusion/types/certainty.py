@@ -28,11 +28,14 @@ SCORE_ALONE = 0.9
 BEST_QUARTER = 0.75
 NO_VERDICT = -1.0
 """Stands for a verdict where the verifier was not asked."""
-LEAST_ODDS, LEAST_ODDS_PHOTO, LARGE_PX = 2.0, -0.5, 96.0
-"""Odds (`Evidence.odds`) below which a find is left alone in a clip, where the best of many looks counts; the same in a
-photo, and for what is so large that a mistake would show too much."""
+LEAST_ODDS, LEAST_ODDS_PHOTO = 2.0, -0.5
+"""Odds (`Evidence.odds`) below which a find is left alone: in a clip, where the best of many looks counts, and in a
+photo."""
 LEAST_ODDS_FOUND = -1.0
 """The same where the detector is sure by itself; faces held out had -0.9 at least."""
+LEAST_ODDS_LARGE, LARGE_PX = -2.0, 64.0
+"""The same for what is so large that a mistake would show too much, and the size from which it is: a large face in profile
+is found by its ear, which neither network thinks much of."""
 LEAST_MOVED = 0.65
 """What the verifier and the detector think of what moves by itself, added up, below which it is left alone: it is found
 by its way, so both are told little."""
@@ -146,9 +149,11 @@ def certainty_of(track: Track, frame_count: int) -> Certainty:
 
 
 def _least_odds(found: Evidence, frame_count: int) -> float:
+    if found.size_px >= LARGE_PX:
+        return LEAST_ODDS_LARGE
     if found.detector >= SURE:
         return LEAST_ODDS_FOUND
-    return LEAST_ODDS_PHOTO if frame_count == 1 or found.size_px >= LARGE_PX else LEAST_ODDS
+    return LEAST_ODDS_PHOTO if frame_count == 1 else LEAST_ODDS
 
 
 def certainties(tracks: Tracks) -> dict[int, Certainty]:
