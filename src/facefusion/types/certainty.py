@@ -34,8 +34,8 @@ photo."""
 LEAST_ODDS_FOUND = -1.0
 """The same where the detector is sure by itself; faces held out had -0.9 at least."""
 LEAST_ODDS_LARGE, LARGE_PX = -2.0, 64.0
-"""The same for what is so large that a mistake would show too much, and the size from which it is: a large face in profile
-is found by its ear, which neither network thinks much of."""
+"""The same for what is so large that a mistake would show too much, and the size from which it is: a large face in
+profile is found by its ear, which neither network thinks much of."""
 LEAST_MOVED = 0.65
 """What the verifier and the detector think of what moves by itself, added up, below which it is left alone: it is found
 by its way, so both are told little."""
