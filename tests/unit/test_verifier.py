@@ -94,10 +94,43 @@ def test_a_doubtful_find_that_is_judged_no_face_is_left_alone_and_another_is_hid
     assert judged(DOUBTFUL, frames) == "unsure"
 
 
-def test_what_the_detector_is_sure_of_is_hidden_whatever_the_verifier_says_but_not_painted():
+def test_what_the_detector_is_sure_of_is_hidden_where_the_verifier_doubts_it_but_not_painted():
     assert judged(replace(SURE, verdict=0.9)) == "sure"
-    assert judged(replace(SURE, verdict=0.02)) == "unsure"
+    assert judged(replace(SURE, verdict=0.1)) == "unsure"
+    assert judged(replace(SURE, detector=0.95, verdict=0.0)) == "unsure"
     assert judged(SURE) == "sure"
+
+
+def test_what_the_detector_is_hardly_sure_of_is_left_alone_where_the_verifier_is_sure_against_it():
+    assert judged(replace(SURE, detector=0.57, verdict=0.01)) == "unlikely"
+    assert judged(replace(SURE, detector=0.57, verdict=0.5)) == "sure"
+
+
+def test_either_network_makes_up_for_the_doubt_of_the_other_and_one_look_has_to_say_less_than_many():
+    assert judged(replace(DOUBTFUL, detector=0.2, verdict=0.97), 1) == "unsure"
+    assert judged(replace(DOUBTFUL, detector=0.2, verdict=0.8), 1) == "unlikely"
+    assert judged(replace(DOUBTFUL, detector=0.45, verdict=0.7), 1) == "unsure"
+    assert judged(replace(DOUBTFUL, detector=0.45, verdict=0.7)) == "unlikely"
+
+
+def test_what_is_large_is_left_alone_only_where_much_speaks_against_it():
+    ear = replace(DOUBTFUL, detector=0.4, verdict=0.34)
+    for frames in (1, FRAMES):
+        assert judged(replace(ear, size_px=100.0), frames) == "unsure"
+        assert judged(replace(ear, size_px=30.0), frames) == "unlikely"
+        assert judged(replace(ear, size_px=100.0, verdict=0.05), frames) == "unlikely"
+
+
+def test_what_moves_by_itself_needs_little_from_either():
+    moved = replace(DOUBTFUL, detector=0.1, has_moved=True)
+    assert judged(replace(moved, verdict=0.6)) == "unsure"
+    assert judged(replace(moved, verdict=0.5)) == "unlikely"
+
+
+def test_odds_are_those_of_the_verifier_and_twice_those_of_the_detector():
+    assert replace(SURE, detector=0.5, verdict=0.5).odds == pytest.approx(0.0)
+    assert replace(SURE, detector=0.75, verdict=0.9).odds == pytest.approx(np.log(9) + 2 * np.log(3))
+    assert np.isfinite(replace(SURE, detector=1.0, verdict=0.0).odds)
 
 
 def test_a_verdict_is_kept_with_the_evidence_and_earlier_tracks_have_none():

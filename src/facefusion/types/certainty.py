@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +19,8 @@ SURE, SURE_MESH, SURE_SEEN = 0.55, 0.9, 2
 """What the detector thought of it at best, the median score of its mesh, and frames in which it was seen, from which a
 track is a face beyond doubt. One frame is enough where there is only one."""
 UNLIKELY, UNLIKELY_SMALL, SMALL_PX = 0.4, 0.52, 16.0
-"""Best thought of the detector below which a track is taken for something else; the same for what is smaller."""
+"""Best thought of the detector below which a track is taken for something else where the verifier was not asked; the
+same for what is smaller."""
 UNLIKELY_PHOTO = 0.25
 """The same where there is one frame and nothing to be known from others."""
 SCORE_ALONE = 0.9
@@ -26,11 +28,19 @@ SCORE_ALONE = 0.9
 BEST_QUARTER = 0.75
 NO_VERDICT = -1.0
 """Stands for a verdict where the verifier was not asked."""
-NOT_LIKE, NOT_LIKE_CAREFUL, LARGE_PX = 0.85, 0.65, 96.0
-"""What the verifier and the detector think of a find, added up, below which it is left alone; the same for what moves
-by itself, or is so large that a mistake would show too much. Faces of people held out had 0.98 and 0.76 at least."""
-NOT_LIKE_FOUND = 0.7
-"""The same where the detector is sure by itself, which was 0.79 at least."""
+LEAST_ODDS, LEAST_ODDS_PHOTO = 2.0, -0.5
+"""Odds (`Evidence.odds`) below which a find is left alone: in a clip, where the best of many looks counts, and in a
+photo."""
+LEAST_ODDS_FOUND = -1.0
+"""The same where the detector is sure by itself; faces held out had -0.9 at least."""
+LEAST_ODDS_LARGE, LARGE_PX = -2.0, 64.0
+"""The same for what is so large that a mistake would show too much, and the size from which it is: a large face in
+profile is found by its ear, which neither network thinks much of."""
+LEAST_MOVED = 0.65
+"""What the verifier and the detector think of what moves by itself, added up, below which it is left alone: it is found
+by its way, so both are told little."""
+NEVER_SURE = 0.003
+"""Least thought and doubt that odds are taken of, so that neither network outweighs the other by being sure."""
 LIKE_A_FACE = 0.3
 """Verdict from which what the detector is sure of gets a new face, and no squares."""
 INSIDE = 0.6
@@ -76,6 +86,15 @@ class Evidence:
         verdict = rest[0] if rest and rest[0] >= 0 else None
         return cls(detector, mesh, round(seen), has_moved > 0, size_px, inside, verdict)
 
+    @property
+    def odds(self) -> float:
+        """Log-odds of a face, natural logarithm: the verifier's and twice the detector's; 0 where it was not asked.
+
+        This tells faces held out from the rest better than a sum of both scores: what one network is sure of outweighs
+        the other's doubt.
+        """
+        return 0.0 if self.verdict is None else _log_odds(self.verdict) + 2 * _log_odds(self.detector)
+
     def as_row(self) -> FloatArray:
         """As it is kept in `Track.evidence`."""
         verdict = NO_VERDICT if self.verdict is None else self.verdict
@@ -85,6 +104,11 @@ class Evidence:
     def is_sure(self, frame_count: int) -> bool:
         """Whether it is a face beyond doubt, in a clip of so many frames."""
         return self.detector >= SURE and self.mesh >= SURE_MESH and self.seen >= min(SURE_SEEN, frame_count)
+
+
+def _log_odds(share: float) -> float:
+    share = min(max(share, NEVER_SURE), 1 - NEVER_SURE)
+    return math.log(share / (1 - share))
 
 
 def verdict_of(scores: Sequence[float]) -> float:
@@ -109,19 +133,27 @@ def certainty_of(track: Track, frame_count: int) -> Certainty:
     if found is None:
         return "sure" if len(track.scores) and float(track.scores.max()) >= SCORE_ALONE else "unsure"
     verdict = found.verdict
+    if verdict is not None and not found.has_moved and found.odds < _least_odds(found, frame_count):
+        return "unlikely"
     if found.is_sure(frame_count):
         return "sure" if verdict is None or verdict >= LIKE_A_FACE else "unsure"
     if found.inside >= INSIDE:
         return "unlikely"
-    limit = NOT_LIKE_CAREFUL if found.has_moved or found.size_px >= LARGE_PX else NOT_LIKE
-    limit = NOT_LIKE_FOUND if found.detector >= SURE else limit
-    if verdict is not None and verdict + found.detector < limit:
-        return "unlikely"
     if found.has_moved:
+        return "unlikely" if verdict is not None and verdict + found.detector < LEAST_MOVED else "unsure"
+    if verdict is not None:
         return "unsure"
     least = UNLIKELY if found.size_px >= SMALL_PX else UNLIKELY_SMALL
     least = UNLIKELY_PHOTO if frame_count == 1 else least
     return "unlikely" if found.detector < least else "unsure"
+
+
+def _least_odds(found: Evidence, frame_count: int) -> float:
+    if found.size_px >= LARGE_PX:
+        return LEAST_ODDS_LARGE
+    if found.detector >= SURE:
+        return LEAST_ODDS_FOUND
+    return LEAST_ODDS_PHOTO if frame_count == 1 else LEAST_ODDS
 
 
 def certainties(tracks: Tracks) -> dict[int, Certainty]:
