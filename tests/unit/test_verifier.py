@@ -121,6 +121,25 @@ def test_what_is_large_is_left_alone_only_where_much_speaks_against_it():
         assert judged(replace(ear, size_px=100.0, verdict=0.05), frames) == "unlikely"
 
 
+def test_one_look_in_a_clip_counts_as_one_in_a_photo():
+    flash = replace(DOUBTFUL, detector=0.45, verdict=0.9, size_px=30.0)
+    assert judged(replace(flash, seen=1)) == judged(replace(flash, seen=1), 1) == "unsure"
+    assert judged(replace(flash, seen=5)) == "unlikely" and judged(replace(flash, seen=5, verdict=0.95)) == "unsure"
+
+
+def test_what_the_detector_believes_is_hidden_whatever_the_verifier_thinks():
+    for detector in (0.76, 0.9, 1.0):
+        for size in (20.0, 100.0):
+            assert judged(replace(SURE, detector=detector, verdict=0.0, size_px=size)) == "unsure"
+
+
+def test_moving_by_itself_makes_nothing_less_likely():
+    for detector, verdict, size in ((0.5, 0.14, 100.0), (0.6, 0.02, 40.0), (0.3, 0.5, 40.0), (0.1, 0.9, 20.0)):
+        still = replace(DOUBTFUL, detector=detector, verdict=verdict, size_px=size)
+        if judged(still) != "unlikely":
+            assert judged(replace(still, has_moved=True)) != "unlikely"
+
+
 def test_what_moves_by_itself_needs_little_from_either():
     moved = replace(DOUBTFUL, detector=0.1, has_moved=True)
     assert judged(replace(moved, verdict=0.6)) == "unsure"

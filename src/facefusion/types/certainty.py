@@ -28,9 +28,9 @@ SCORE_ALONE = 0.9
 BEST_QUARTER = 0.75
 NO_VERDICT = -1.0
 """Stands for a verdict where the verifier was not asked."""
-LEAST_ODDS, LEAST_ODDS_PHOTO = 2.0, -0.5
-"""Odds (`Evidence.odds`) below which a find is left alone: in a clip, where the best of many looks counts, and in a
-photo."""
+LEAST_ODDS, LEAST_ODDS_FEW, FEW = 2.0, -0.5, 2
+"""Odds (`Evidence.odds`) below which a find is left alone: where the best of several looks counts, and where there are
+fewer looks than so many, as in a photo."""
 LEAST_ODDS_FOUND = -1.0
 """The same where the detector is sure by itself; faces held out had -0.9 at least."""
 LEAST_ODDS_LARGE, LARGE_PX = -2.0, 64.0
@@ -39,6 +39,8 @@ profile is found by its ear, which neither network thinks much of."""
 LEAST_MOVED = 0.65
 """What the verifier and the detector think of what moves by itself, added up, below which it is left alone: it is found
 by its way, so both are told little."""
+BELIEVED = 0.75
+"""Best thought of the detector from which what it is sure of is hidden, whatever the verifier thinks."""
 NEVER_SURE = 0.003
 """Least thought and doubt that odds are taken of, so that neither network outweighs the other by being sure."""
 LIKE_A_FACE = 0.3
@@ -105,6 +107,25 @@ class Evidence:
         """Whether it is a face beyond doubt, in a clip of so many frames."""
         return self.detector >= SURE and self.mesh >= SURE_MESH and self.seen >= min(SURE_SEEN, frame_count)
 
+    def is_left_alone(self, frame_count: int) -> bool:
+        """Whether both networks together think too little of it, in a clip of so many frames."""
+        if self.verdict is None:
+            if self.is_sure(frame_count) or self.has_moved:
+                return False
+            least = UNLIKELY if self.size_px >= SMALL_PX else UNLIKELY_SMALL
+            return self.detector < (UNLIKELY_PHOTO if frame_count == 1 else least)
+        if self.detector >= BELIEVED and self.is_sure(frame_count):
+            return False
+        speaks_against = self.odds < self._least_odds(frame_count)
+        return speaks_against and (not self.has_moved or self.verdict + self.detector < LEAST_MOVED)
+
+    def _least_odds(self, frame_count: int) -> float:
+        if not self.size_px < LARGE_PX:
+            return LEAST_ODDS_LARGE
+        if self.detector >= SURE:
+            return LEAST_ODDS_FOUND
+        return LEAST_ODDS_FEW if min(self.seen, frame_count) < FEW else LEAST_ODDS
+
 
 def _log_odds(share: float) -> float:
     share = min(max(share, NEVER_SURE), 1 - NEVER_SURE)
@@ -132,28 +153,11 @@ def certainty_of(track: Track, frame_count: int) -> Certainty:
     found = Evidence.of(track)
     if found is None:
         return "sure" if len(track.scores) and float(track.scores.max()) >= SCORE_ALONE else "unsure"
-    verdict = found.verdict
-    if verdict is not None and not found.has_moved and found.odds < _least_odds(found, frame_count):
+    if found.is_left_alone(frame_count):
         return "unlikely"
     if found.is_sure(frame_count):
-        return "sure" if verdict is None or verdict >= LIKE_A_FACE else "unsure"
-    if found.inside >= INSIDE:
-        return "unlikely"
-    if found.has_moved:
-        return "unlikely" if verdict is not None and verdict + found.detector < LEAST_MOVED else "unsure"
-    if verdict is not None:
-        return "unsure"
-    least = UNLIKELY if found.size_px >= SMALL_PX else UNLIKELY_SMALL
-    least = UNLIKELY_PHOTO if frame_count == 1 else least
-    return "unlikely" if found.detector < least else "unsure"
-
-
-def _least_odds(found: Evidence, frame_count: int) -> float:
-    if found.size_px >= LARGE_PX:
-        return LEAST_ODDS_LARGE
-    if found.detector >= SURE:
-        return LEAST_ODDS_FOUND
-    return LEAST_ODDS_PHOTO if frame_count == 1 else LEAST_ODDS
+        return "sure" if found.verdict is None or found.verdict >= LIKE_A_FACE else "unsure"
+    return "unlikely" if found.inside >= INSIDE else "unsure"
 
 
 def certainties(tracks: Tracks) -> dict[int, Certainty]:

@@ -57,10 +57,13 @@ LID_DARK = 0.45
 LID_CONTRAST = 0.5
 """Natural logarithm by which a lid is brighter than what is below it, at least."""
 APERTURE = (0.62, 0.78)
-"""Share of its height that an eye of the target is open from which there is an eye to draw, and one in full."""
+"""Share of its height that an eye is open from which what is dark in it may be more than lashes, and surely is."""
+SLIT = (0.25, 0.45)
+"""The same from which an eyeball is drawn into it, where an iris is seen in this eye or in the other, and in full."""
 FLATTEST = 1e-4
 """Squared radii of an iris for a pixel of a texture of 512, below which an eye has no area; of a front it is 0.007."""
 _ASIDE = np.linspace(-1.5, 1.5, 16, dtype=np.float32)
+"""Places beside that of the mesh, radii of the iris, in which an iris is looked for."""
 ASIDE_COST, ASIDE_SURE = 0.15, 8.0
 """What it costs to be a radius away from where a mesh has an iris, and how much more the best place counts: natural
 logarithms of light."""
@@ -178,10 +181,12 @@ class Eyes:
             Textures, and the eyes in them.
         """
         both = [_open(pixels, light, mesh, plane, place, eye) for place, eye in zip(places, _EYES, strict=True)]
-        # Eyes look in one direction, and what one of them shows is true of the other: a lid says by itself that it is
-        # down.
-        share, aside = max(one.share for one in both), float(np.mean([one.aside for one in both]))
-        return tuple(Opening(share, one.aperture, aside) for one in both)
+        # Eyes look in one direction, and what one of them shows is true of the other, too; how far its lid is down each
+        # says by itself.
+        shares = np.array([one.share for one in both])
+        aside = float(np.average([one.aside for one in both], weights=shares + 1e-3))
+        seen = float(shares.max())
+        return tuple(Opening(seen * _share(one.aperture, SLIT), one.aperture, aside) for one in both)
 
     def draw(
         self,
@@ -212,8 +217,8 @@ class Eyes:
             share = self.trust * opening.share
             image_from_ball = compose(image_from_iris(mesh, eye[1]), _moved(opening.aside))
             ball_from_plane = compose(invert(image_from_ball), image_from_plane(mesh, plane, eye[0]))
-            # A lid that is down hides its ball, and of an eye in profile there is nothing.
-            if share <= 0 or opening.aperture < APERTURE[0] or abs(np.linalg.det(ball_from_plane[:, :2])) < FLATTEST:
+            # Of an eye in profile there is nothing.
+            if share <= 0 or abs(np.linalg.det(ball_from_plane[:, :2])) < FLATTEST:
                 continue
             for k, balls_level in enumerate(balls[number : number + len(drawn)]):
                 if drawn[k] is levels[k]:
@@ -409,12 +414,13 @@ def find_eyes(
         Textures, and the eyes in them.
     """
     found = [_take(detail, own, mesh, sharpness, plane, place, eye) for place, eye in zip(places, _EYES, strict=True)]
-    trusts = [_share(worth, WORTH) for _, worth in found]
-    if max(trusts) <= 0:
+    worths = [worth for _, worth in found]
+    trust = _share(max(worths), WORTH)
+    if not trust > 0:
         return None
     pictures = [picture for picture, _ in found]
     for k in (0, 1):
-        if trusts[k] < MIRRORED * trusts[1 - k]:
+        if worths[k] < MIRRORED * worths[1 - k]:
             pictures[k] = np.ascontiguousarray(pictures[1 - k][:, ::-1])
     balls = []
     for picture in pictures:
@@ -422,7 +428,7 @@ def find_eyes(
         while len(levels) < _LEVELS:
             levels.append(halved(levels[-1]))
         balls.append(tuple(to_tones(level, level[..., 0], top)[..., :3] for level in levels))
-    return Eyes(tuple(balls), max(trusts))
+    return Eyes(tuple(balls), trust)
 
 
 def _take(
@@ -448,11 +454,10 @@ def _take(
     between = np.zeros(detail.shape[:2], dtype=np.float32)
     between[place.rows, place.columns] = place.ball[0]
     worth *= _share(float((own * between).sum()) / (float(between.sum()) + 1e-6), SEEN_ENOUGH)
-    ball_from_plane = compose(_pixels_of_ball(1), compose(invert(from_iris), from_plane))
-    picture, seen = (
-        warp(part, ball_from_plane, BALL_PX, BALL_PX, is_border_black=True)
-        for part in (np.asarray(detail, dtype=np.float32), between)
-    )
+    picture, seen = _around_iris(detail, between, from_iris, from_plane)
+    # Where the picture, which may be of several photos, has the iris.
+    aside = _aside(-picture.mean(axis=-1), seen, _from_iris())
+    picture, seen = _around_iris(detail, between, compose(from_iris, _moved(aside)), from_plane)
     of_iris = _from_iris()
     radii = np.linalg.norm(of_iris, axis=-1)
     # Lids and lashes lie there, too; the white is what is brightest.
@@ -466,6 +471,16 @@ def _take(
     worth *= _share(float((of_white - of_iris_itself).mean()), CLEAR) * _share(float(of_white.mean()), WHITE)
     weight = np.asarray(white * (RADIUS_PX**2 / white.sum()), dtype=np.float32)
     return _completed(picture, seen, weight, np.asarray(of_white, dtype=np.float32)), worth
+
+
+def _around_iris(
+    detail: FloatArray, between: FloatArray, from_iris: FloatArray, from_plane: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """(P, P, 3) and (P, P) a texture, and where it is between the lids, as the picture of an eye."""
+    ball_from_plane = compose(_pixels_of_ball(1), compose(invert(from_iris), from_plane))
+    whole = np.asarray(detail, dtype=np.float32)
+    picture, seen = (warp(one, ball_from_plane, BALL_PX, BALL_PX, is_border_black=True) for one in (whole, between))
+    return picture, seen
 
 
 def _completed(picture: FloatArray, seen: FloatArray, white: FloatArray, of_white: FloatArray) -> FloatArray:

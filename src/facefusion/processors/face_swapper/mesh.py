@@ -463,13 +463,14 @@ class MeshSwapper:
         if self._completer is not None and not alone:
             alone = [self._complete([source], self._completer) for source in cleared]
         owns = [own if one.appearance is None else one.appearance.own for one in alone]
+        eyes = self._eyes_of(used, brightest(used.detail, used.alpha))
         return Inspection(
             from_log(np.ascontiguousarray(plain.detail * (plain.alpha > 0.02)[..., None] + PLAIN_LIGHT)),
             from_log(np.ascontiguousarray(used.detail * (used.alpha > 0.02)[..., None] + PLAIN_LIGHT)),
             np.asarray(own * (self._cover > 0.02), dtype=np.float32),
             {name: _mean(own, part) for name, part in parts.items()},
             tuple(_mean(one, parts["face"]) for one in owns),
-            not self._has_eyes or self._eyes_of(used, brightest(used.detail, used.alpha)) is not None,
+            not self._has_eyes or (eyes is not None and eyes.trust >= 0.5),
         )
 
     def _parts(self) -> dict[str, FloatArray]:
@@ -624,13 +625,13 @@ class MeshSwapper:
         veil = find_veil(seen, there.mesh, face.black) if self._has_veil else None
         clear = seen if veil is None else veil.lift(seen)
         mask = None if self._masks is None else self._masks.mask(seen, seen, there, has_outline=True)
-        shading, keep, relief, colourfulness, tint = self._measure_light(clear, there, prepared, mask)
+        shading, keep, relief, colourfulness, tint, skin_light = self._measure_light(clear, there, prepared, mask)
         openness = _openness(face.mesh)
         density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(face.mesh[:, 1])), 1.0)
         mesh, eyes = _with_line(face.mesh, openness), prepared.eyes
         openings: tuple[Opening, ...] = ()
         if eyes is not None:
-            openings = eyes.open_in(clear, shading, there.mesh, self._plane, self._eyes)
+            openings = eyes.open_in(clear, skin_light, there.mesh, self._plane, self._eyes)
             mesh = with_lids(mesh, openings)
         view = view_surface(mesh, self._plane, height, width)
         # What changes slowly is composed on the reduced picture.
@@ -674,7 +675,7 @@ class MeshSwapper:
 
     def _measure_light(
         self, pixels: Pixels, face: Face, source: _Prepared, mask: FloatArray | None
-    ) -> tuple[FloatArray, FloatArray, FloatArray, float, float]:
+    ) -> tuple[FloatArray, FloatArray, FloatArray, float, float, FloatArray]:
         """The target's light on the face.
 
         Parameters
@@ -690,7 +691,8 @@ class MeshSwapper:
         -------
         (G, G, 3) logarithm of the light the new face gets, (G, G) where skin is in sight, (G, G) the
         factor for the source's detail: hard light makes strong relief, soft light a faint one; how
-        colourful the target's skin is, 0 to 1; and the share of the colours of the source's detail that is shown.
+        colourful the target's skin is, 0 to 1; the share of the colours of the source's detail that is shown; and
+        (G, G, 3) the logarithm of the light on the target's own skin.
         """
         mesh = face.mesh
         points = ring_extended(mesh, self._plane.oval)
@@ -748,6 +750,7 @@ class MeshSwapper:
             relief.astype(np.float32),
             colourfulness,
             tint,
+            shading.astype(np.float32),
         )
 
 
