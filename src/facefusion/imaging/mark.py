@@ -6,7 +6,7 @@ picture itself says against a sign is measured frame by frame and partly taken o
 frame is measured in samples whose number along its shorter side is one of ten, so a whole frame is read in the very
 samples that it was marked in, whatever became of its size. For parts of frames, whoever looks for the mark measures
 the waves for every size that a tile may have, and finds where the tile begins by one Fourier transform of the waves'
-products. In either case frames are averaged, and nothing has to be known of the picture.
+products. In either case frames are averaged in groups, and nothing has to be known of the picture.
 
 References
 ----------

@@ -95,8 +95,9 @@ class _Groups:
     def means(self) -> tuple[list[FloatArray], list[float]]:
         """Of every group, as far as reading needs them, and how much each counts; nothing can be added any more."""
         self._close()
-        means = [total / np.float32(count) for total, count in zip(self._sums, self._counts, strict=True)]
-        return means, [count / self._length for count in self._counts]
+        for total, count in zip(self._sums, self._counts, strict=True):
+            total *= np.float32(1 / count)
+        return self._sums, [count / self._length for count in self._counts]
 
     def _close(self) -> None:
         if self._total is None:

@@ -17,7 +17,7 @@ Certainty = Literal["sure", "unsure", "unlikely"]
 
 SURE, SURE_MESH, SURE_SEEN = 0.55, 0.9, 2
 """What the detector thought of it at best, the median score of its mesh, and frames in which it was seen, from which a
-track is a face beyond doubt. One frame is enough where there is only one."""
+track is a face to both. One frame is enough where there is only one."""
 UNLIKELY, UNLIKELY_SMALL, SMALL_PX = 0.4, 0.52, 16.0
 """Best thought of the detector below which a track is taken for something else where the verifier was not asked; the
 same for what is smaller."""
@@ -66,7 +66,7 @@ class Evidence:
     size_px
         Median height of its mesh.
     inside
-        Share of its frames in which it lies on the head of somebody else who is a face beyond doubt.
+        Share of its frames in which it lies on the head of somebody else whom the detector and the mesh are sure of, and who is hidden.
     verdict
         What the verifier made of all looks at it (`verdict_of`), 0 to 1; None where it was not asked.
     """
@@ -104,7 +104,7 @@ class Evidence:
         return np.array(values, dtype=np.float32)
 
     def is_sure(self, frame_count: int) -> bool:
-        """Whether it is a face beyond doubt, in a clip of so many frames."""
+        """Whether the detector and the mesh are sure of it, in a clip of so many frames."""
         return self.detector >= SURE and self.mesh >= SURE_MESH and self.seen >= min(SURE_SEEN, frame_count)
 
     def is_left_alone(self, frame_count: int) -> bool:
