@@ -66,7 +66,7 @@ class Evidence:
     size_px
         Median height of its mesh.
     inside
-        Share of its frames in which it lies on the head of somebody else whom the detector and the mesh are sure of, and who is hidden.
+        Share of its frames in which it lies on the head of somebody else who is sure to both, and hidden.
     verdict
         What the verifier made of all looks at it (`verdict_of`), 0 to 1; None where it was not asked.
     """
