@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from facefusion.analyse.faint import FaintTraces
+from facefusion.analyse.join import _with_heads
 from facefusion.errors import MediaMissing, RecipeError
 from facefusion.metrics.figures import Report, Row, Sample
 from facefusion.metrics.review import Reviewer
@@ -70,6 +71,24 @@ def test_what_was_seen_over_time_decides_how_sure_a_find_is():
 def test_a_doubtful_find_on_the_head_of_somebody_sure_is_no_face_of_its_own():
     assert certainties(clip_of(track(0, replace(DOUBTFUL, inside=0.9), 100))) == {0: "unlikely"}
     assert certainties(clip_of(track(0, replace(SURE, inside=0.9), 100))) == {0: "sure"}
+
+
+class Draft:
+    """What joining knows of a track's frames."""
+
+    def __init__(self, of):
+        self.frames, self._meshes = of.frames, of.meshes
+
+    def meshes(self, low, high):
+        return self._meshes[low:high]
+
+
+@pytest.mark.parametrize(("verdict", "expected"), [(0.9, ("sure", "unlikely")), (0.05, ("unlikely", "unsure"))])
+def test_a_head_that_is_left_alone_itself_is_no_reason_to_leave_a_find_on_it_alone(verdict, expected):
+    head = track(0, replace(SURE, detector=0.7, size_px=40.0, verdict=verdict), 100)
+    find = track(1, replace(DOUBTFUL, detector=0.54, verdict=0.97), 102)
+    joined = _with_heads([head, find], [Draft(head), Draft(find)], 10)
+    assert tuple(certainties(clip_of(*joined)).values()) == expected
 
 
 def test_tracks_of_nobody_who_looked_twice_are_never_left_alone():
