@@ -68,7 +68,7 @@ def test_what_is_shown_fits_a_line_and_says_what_there_is():
     assert page.count("<polygon") == 4
     assert len(page) < 20_000
     assert "1 person in 1 track" in page
-    assert repr(build_recipe({"source_paths": "a.jpg"})).count("=") < 12
+    assert repr(build_recipe({"source_paths": "a.jpg"})).count("=") < 16
 
 
 @pytest.fixture
