@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pytest
 
-from facefusion.media.image import read_photo
 from facefusion.pipeline.advice import advice
 from facefusion.pipeline.runner import build_processors
 from facefusion.processors.face_swapper import eyes as module
@@ -23,28 +22,17 @@ RINGS = ((LEFT_EYE, LEFT_IRIS), (RIGHT_EYE, RIGHT_IRIS))
 GREEN = (20, 160, 60)
 
 
-@pytest.fixture(scope="module")
-def source(source_photo, analyser) -> SourceFace:
-    pixels = read_photo(source_photo).pixels
-    return SourceFace(pixels, analyser.find_faces(pixels)[0])
-
-
-@pytest.fixture(scope="module")
-def target(target_photo, analyser) -> SourceFace:
-    pixels = read_photo(target_photo).pixels
-    return SourceFace(pixels, analyser.find_faces(pixels)[0])
-
-
 def ring_of(mesh: np.ndarray, ring, shape) -> np.ndarray:
     mask = np.zeros(shape, np.uint8)
     cv2.fillPoly(mask, [np.round(mesh[list(ring), :2] * 16).astype(np.int32)], 1, shift=4)
     return mask > 0
 
 
-def disc_of(mesh: np.ndarray, iris: int, radius: float, shape) -> np.ndarray:
-    """Within so many radii of the iris."""
+def disc_of(mesh: np.ndarray, iris: int, radius: float, shape, aside: float = 0.0) -> np.ndarray:
+    """Within so many radii of the iris, or of so many radii beside it."""
     rows, columns = np.mgrid[: shape[0], : shape[1]]
     affine = image_from_iris(mesh, iris)
+    affine[:, 2] += affine[:, 0] * aside
     at = (np.stack([columns, rows], axis=-1) - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T
     return np.linalg.norm(at, axis=-1) < radius
 
@@ -184,25 +172,14 @@ def test_a_gaze_that_a_mesh_misses_is_found_in_the_picture(source, target, analy
     assert found[2] > 0.6
 
 
-def disc_of_at(moved: np.ndarray, mesh: np.ndarray, iris: int, radius: float, shape) -> np.ndarray:
-    """As `disc_of`, around a middle that has moved."""
-    affine = image_from_iris(mesh, iris)
-    affine[:, 2] = moved[iris, :2]
-    rows, columns = np.mgrid[: shape[0], : shape[1]]
-    at = (np.stack([columns, rows], axis=-1) - affine[:, 2]) @ np.linalg.inv(affine[:, :2]).T
-    return np.linalg.norm(at, axis=-1) < radius
-
-
 def looking(face: SourceFace, aside: float, rings=RINGS) -> SourceFace:
     """Somebody whose irises are so many radii beside where the mesh has them."""
     pixels, mesh = face.pixels.copy(), face.face.mesh
     for ring, iris in rings:
         inside = ring_of(mesh, ring, pixels.shape[:2])
         pixels[inside] = 225
-        moved = mesh.copy()
-        moved[iris, :2] += image_from_iris(mesh, iris)[:, 0] * aside
         for radius, colour in ((1.0, (60, 45, 35)), (0.4, (8, 8, 8))):
-            pixels[inside & disc_of_at(moved, mesh, iris, radius, pixels.shape[:2])] = colour
+            pixels[inside & disc_of(mesh, iris, radius, pixels.shape[:2], aside)] = colour
     return replace(face, pixels=pixels)
 
 

@@ -34,18 +34,6 @@ from facefusion.types.topology import FACE_OVAL, LEFT_BROW, LEFT_EYE, LIPS_INNER
 from facefusion.types.track import Tracks
 
 
-@pytest.fixture(scope="session")
-def source(source_photo, analyser) -> SourceFace:
-    pixels = read_photo(source_photo).pixels
-    return SourceFace(pixels, analyser.find_faces(pixels)[0])
-
-
-@pytest.fixture(scope="session")
-def target(target_photo, analyser) -> SourceFace:
-    pixels = read_photo(target_photo).pixels
-    return SourceFace(pixels, analyser.find_faces(pixels)[0])
-
-
 def swap(source: SourceFace, target: SourceFace, **options) -> tuple[np.ndarray, np.ndarray, Face]:
     """Swapped crop, alpha and the face in the crop."""
     swapper = MeshSwapper(**options)

@@ -527,9 +527,12 @@ def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], frame_count: int)
     moving: list[_Draft] = []
     for draft, one in zip(drafts, found, strict=True):
         # What is left alone hides nobody, so nothing on it may be left alone for its sake.
-        is_hidden = one is not None and not one.is_left_alone(frame_count)
-        if one is not None and is_hidden and (one.is_sure(frame_count) or one.has_moved):
-            (sure if one.is_sure(frame_count) else moving).append(draft)
+        if one is None or one.is_left_alone(frame_count):
+            continue
+        if one.is_sure(frame_count):
+            sure.append(draft)
+        elif one.has_moved:
+            moving.append(draft)
     result = []
     for track, draft, one in zip(tracks, drafts, found, strict=True):
         if one is not None and not one.is_sure(frame_count):

@@ -359,9 +359,9 @@ def sample_soft(pixels: Pixels, where: FloatArray, blur_px: float) -> Pixels:
 
 
 def halved(texture: FloatArray) -> FloatArray:
-    """The next coarser level of a texture."""
-    side = texture.shape[0] // 2
-    return np.asarray(cv2.resize(texture, (side, side), interpolation=cv2.INTER_AREA), dtype=np.float32)
+    """The next coarser level of a texture, or of a part of it."""
+    height, width = texture.shape[:2]
+    return np.asarray(cv2.resize(texture, (width // 2, height // 2), interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
 def blur(values: FloatArray, sigma: float) -> FloatArray:

@@ -112,12 +112,12 @@ class Fineness:
     @property
     def roughness(self) -> float:
         """0 to 1: how far the relief of plain skin is compression."""
-        return 1 - _smoothly(self.height, COARSE_PX)
+        return 1 - smoothly(self.height, COARSE_PX)
 
     @property
     def noise(self) -> float:
         """0 to 1: how far its finest detail is grain."""
-        return _smoothly(self.grain, GRAINY)
+        return smoothly(self.grain, GRAINY)
 
     @property
     def unsure(self) -> float:
@@ -127,7 +127,7 @@ class Fineness:
     @property
     def depth(self) -> float:
         """0 to 1: how far there is anything finer than the network's textures."""
-        return _smoothly(self.height, FINE_PX)
+        return smoothly(self.height, FINE_PX)
 
 
 def fineness_of(height: float, finish: tuple[float, float] | None) -> Fineness:
@@ -300,7 +300,7 @@ def _calmed(whole: FloatArray, skin: FloatArray, fineness: Fineness) -> FloatArr
     in squares so broad that a blur alone would take the face away with them.
     """
     rough = fineness.roughness
-    pale = max(1 - _smoothly(fineness.height, SMALL_PX), fineness.noise)
+    pale = max(1 - smoothly(fineness.height, SMALL_PX), fineness.noise)
     if pale <= 0:
         return whole
     grey = whole.mean(axis=-1)
@@ -316,7 +316,8 @@ def _calmed(whole: FloatArray, skin: FloatArray, fineness: Fineness) -> FloatArr
     return np.asarray(colour + grey[..., None], dtype=np.float32)
 
 
-def _smoothly(value: float, band: tuple[float, float]) -> float:
+def smoothly(value: float, band: tuple[float, float]) -> float:
+    """0 below a band, 1 above it, and in between a curve that begins and ends level."""
     share = min(max((value - band[0]) / (band[1] - band[0]), 0.0), 1.0)
     return share * share * (3 - 2 * share)
 

@@ -21,6 +21,7 @@ from facefusion.imaging.resample import warp
 from facefusion.imaging.texture import TexturePlane, blur, halved, sample_soft, smoothstep
 from facefusion.imaging.tones import to_tones
 from facefusion.plugins.protocols import FloatArray
+from facefusion.processors.face_swapper.appearance import smoothly
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 
@@ -67,6 +68,9 @@ _ASIDE = np.linspace(-1.5, 1.5, 16, dtype=np.float32)
 ASIDE_COST, ASIDE_SURE = 0.15, 8.0
 """What it costs to be a radius away from where a mesh has an iris, and how much more the best place counts: natural
 logarithms of light."""
+_LEVELS = 4
+"""Levels of the texture, one after the other coarser."""
+_COARSEST = 2 ** (_LEVELS - 1)
 MIRRORED = 0.6
 """An eye that is worth less than this share of the other is the other's mirror image."""
 Eye = tuple[Sequence[int], int]
@@ -94,13 +98,11 @@ class EyePlace:
     ball: tuple[FloatArray, ...]
 
 
-def find_places(plane: TexturePlane, holes: Sequence[FloatArray], inner: Sequence[FloatArray]) -> tuple[EyePlace, ...]:
+def find_places(holes: Sequence[FloatArray], inner: Sequence[FloatArray]) -> tuple[EyePlace, ...]:
     """Both eyes in textures.
 
     Parameters
     ----------
-    plane
-        Where the points lie.
     holes
         For either eye, (S, S) where it is between the lids.
     inner
@@ -116,18 +118,9 @@ def find_places(plane: TexturePlane, holes: Sequence[FloatArray], inner: Sequenc
         levels = [[np.ascontiguousarray(part[down, across])] for part in (hole, ball)]
         for part in levels:
             while len(part) < _LEVELS:
-                part.append(_halved(part[-1]))
+                part.append(halved(part[-1]))
         places.append(EyePlace(down, across, tuple(levels[0]), tuple(levels[1])))
     return tuple(places)
-
-
-_LEVELS = 4
-_COARSEST = 2 ** (_LEVELS - 1)
-
-
-def _halved(values: FloatArray) -> FloatArray:
-    height, width = values.shape[0] // 2, values.shape[1] // 2
-    return np.asarray(values.reshape(height, 2, width, 2, *values.shape[2:]).mean(axis=(1, 3)), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +179,7 @@ class Eyes:
         shares = np.array([one.share for one in both])
         aside = float(np.average([one.aside for one in both], weights=shares + 1e-3))
         seen = float(shares.max())
-        return tuple(Opening(seen * _share(one.aperture, SLIT), one.aperture, aside) for one in both)
+        return tuple(Opening(seen * smoothly(one.aperture, SLIT), one.aperture, aside) for one in both)
 
     def draw(
         self,
@@ -303,7 +296,7 @@ def _open(
     below = weight * smoothstep(np.arange(len(weight), dtype=np.float32) - down + 1)[:, None]
     aside = _aside(darker, below, of_iris)
     of_iris = of_iris - np.array([aside, 0], dtype=np.float32)
-    return Opening(_share(_iris_shown(darker, below, of_iris), OPEN) * _share(aperture, APERTURE), aperture, aside)
+    return Opening(smoothly(_iris_shown(darker, below, of_iris), OPEN) * smoothly(aperture, APERTURE), aperture, aside)
 
 
 def _aside(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> float:
@@ -415,7 +408,7 @@ def find_eyes(
     """
     found = [_take(detail, own, mesh, sharpness, plane, place, eye) for place, eye in zip(places, _EYES, strict=True)]
     worths = [worth for _, worth in found]
-    trust = _share(max(worths), WORTH)
+    trust = smoothly(max(worths), WORTH)
     if not trust > 0:
         return None
     pictures = [picture for picture, _ in found]
@@ -447,13 +440,13 @@ def _take(
     # One pixel of the plane in radii, down and across: how high an eye is over how wide.
     height = float(np.linalg.norm(stretched[:, 1])) / max(float(np.linalg.norm(stretched[:, 0])), 1e-6)
     nothing = np.zeros((BALL_PX, BALL_PX, 3), dtype=np.float32)
-    worth = _share(height, OPEN_ENOUGH)
-    worth *= _share(float(np.linalg.norm(from_iris[:, 1])) * sharpness, LARGE_ENOUGH)
+    worth = smoothly(height, OPEN_ENOUGH)
+    worth *= smoothly(float(np.linalg.norm(from_iris[:, 1])) * sharpness, LARGE_ENOUGH)
     if worth <= 0:
         return nothing, 0.0
     between = np.zeros(detail.shape[:2], dtype=np.float32)
     between[place.rows, place.columns] = place.ball[0]
-    worth *= _share(float((own * between).sum()) / (float(between.sum()) + 1e-6), SEEN_ENOUGH)
+    worth *= smoothly(float((own * between).sum()) / (float(between.sum()) + 1e-6), SEEN_ENOUGH)
     picture, seen = _around_iris(detail, between, from_iris, from_plane)
     # Where the picture, which may be of several photos, has the iris.
     aside = _aside(-picture.mean(axis=-1), seen, _from_iris())
@@ -467,8 +460,8 @@ def _take(
     if min(float(white.sum()), float(dark.sum())) < 1:
         return nothing, 0.0
     of_white, of_iris_itself = ((picture * part[..., None]).sum(axis=(0, 1)) / part.sum() for part in (white, dark))
-    worth *= _share(_iris_shown(-picture.mean(axis=-1), seen, of_iris), OPEN)
-    worth *= _share(float((of_white - of_iris_itself).mean()), CLEAR) * _share(float(of_white.mean()), WHITE)
+    worth *= smoothly(_iris_shown(-picture.mean(axis=-1), seen, of_iris), OPEN)
+    worth *= smoothly(float((of_white - of_iris_itself).mean()), CLEAR) * smoothly(float(of_white.mean()), WHITE)
     weight = np.asarray(white * (RADIUS_PX**2 / white.sum()), dtype=np.float32)
     return _completed(picture, seen, weight, np.asarray(of_white, dtype=np.float32)), worth
 
@@ -511,7 +504,3 @@ def _from_iris() -> FloatArray:
     """(P, P, 2) places of the picture of an eye, in radii of the iris from its middle."""
     line = (np.arange(BALL_PX, dtype=np.float32) - (BALL_PX - 1) / 2) / RADIUS_PX
     return np.stack(np.meshgrid(line, line), axis=-1)
-
-
-def _share(value: float, band: tuple[float, float]) -> float:
-    return float(smoothstep(np.array((value - band[0]) / (band[1] - band[0]))))

@@ -855,7 +855,7 @@ def _eye_places() -> tuple[EyePlace, ...]:
     plane, _ = _surface()
     depths = [inner_distance(plane.points[list(ring)], SIZE) for ring in (LEFT_EYE, RIGHT_EYE)]
     holes, balls = ([_soft_inside(depth - margin) for depth in depths] for margin in (0.0, LID_PX))
-    return find_places(plane, holes, balls)
+    return find_places(holes, balls)
 
 
 def _soft_inside(depth: FloatArray) -> FloatArray:
