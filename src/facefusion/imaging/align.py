@@ -117,8 +117,14 @@ def detection_crop(box: FloatArray, five: FloatArray, size: int, margin: float =
 
 def invert(affine: FloatArray) -> FloatArray:
     """Inverse of a (2, 3) affine: ``b_from_a`` becomes ``a_from_b``."""
-    linear = np.linalg.inv(affine[:, :2].astype(np.float64))
-    return np.concatenate([linear, -linear @ affine[:, 2:]], axis=1).astype(np.float32)
+    # Of so few numbers the formula takes a tenth of the time of a solver.
+    (a, b, x), (c, d, y) = affine.astype(np.float64).tolist()
+    det = a * d - b * c
+    if det == 0:
+        raise np.linalg.LinAlgError("Singular matrix")
+    return np.array(
+        [[d / det, -b / det, (b * y - d * x) / det], [-c / det, a / det, (c * x - a * y) / det]], dtype=np.float32
+    )
 
 
 def compose(outer: FloatArray, inner: FloatArray) -> FloatArray:

@@ -37,16 +37,7 @@ def cut_native(pixels: Pixels, face: Face, room: float = MARGIN, max_side: int =
     -------
     A crop that holds the mesh with a margin.
     """
-    height, width = pixels.shape[:2]
-    box = face.box
-    margin = room * float(max(box[2:] - box[:2]))
-    x0, y0 = (
-        int(np.clip(np.floor(v - margin), 0, limit - 1)) for v, limit in zip(box[:2], (width, height), strict=True)
-    )
-    x1, y1 = (
-        int(np.clip(np.ceil(v + margin) + 1, low + 1, limit))
-        for v, low, limit in zip(box[2:], (x0, y0), (width, height), strict=True)
-    )
+    x0, y0, x1, y1 = native_box(pixels, face, room)
     part = pixels[y0:y1, x0:x1]
     factor = -(-max(x1 - x0, y1 - y0) // max_side)
     if factor == 1:
@@ -59,6 +50,21 @@ def cut_native(pixels: Pixels, face: Face, room: float = MARGIN, max_side: int =
         shift_x, shift_y = (0.5 - x0) * sx - 0.5, (0.5 - y0) * sy - 0.5
         affine = np.array([[sx, 0, shift_x], [0, sy, shift_y]], dtype=np.float32)
     return Crop(crop, affine, move_face(face, affine), np.zeros(crop.shape[:2], dtype=np.float32))
+
+
+def native_box(pixels: Pixels, face: Face, room: float = MARGIN) -> tuple[int, int, int, int]:
+    """Half-open xyxy box of whole pixels of a picture (H, W, 3) around a face in it; see `cut_native`."""
+    height, width = pixels.shape[:2]
+    box = face.box
+    margin = room * float(max(box[2:] - box[:2]))
+    x0, y0 = (
+        int(np.clip(np.floor(v - margin), 0, limit - 1)) for v, limit in zip(box[:2], (width, height), strict=True)
+    )
+    x1, y1 = (
+        int(np.clip(np.ceil(v + margin) + 1, low + 1, limit))
+        for v, low, limit in zip(box[2:], (x0, y0), (width, height), strict=True)
+    )
+    return x0, y0, x1, y1
 
 
 def shrunk(pixels: Pixels, factor: int) -> tuple[Pixels, FloatArray]:

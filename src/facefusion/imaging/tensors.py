@@ -18,10 +18,15 @@ def to_tensor(
     is_bgr: bool = False,
 ) -> FloatArray:
     """(N, 3, H, W) float32 of RGB bytes: ``(value / 255 - mean) / std``, channels reversed where asked."""
-    batch = np.stack(crops).astype(np.float32)
-    scaled = (batch / 255 - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-    ordered = scaled[..., ::-1] if is_bgr else scaled
-    return np.ascontiguousarray(ordered.transpose(0, 3, 1, 2), dtype=np.float32)
+    batch = np.stack([crop.transpose(2, 0, 1) for crop in crops]).astype(np.float32)
+    # Channel by channel, in place: each lies in one piece.
+    batch /= np.float32(255)
+    for number, (middle, spread) in enumerate(zip(mean, std, strict=True)):
+        if (middle, spread) != (0, 1):
+            plane = batch[:, number]
+            plane -= np.float32(middle)
+            plane /= np.float32(spread)
+    return np.ascontiguousarray(batch[:, ::-1]) if is_bgr else batch
 
 
 def from_tensor(batch: FloatArray, mean: Sequence[float] = (0, 0, 0), std: Sequence[float] = (1, 1, 1)) -> list[Pixels]:

@@ -236,7 +236,7 @@ class SurfaceView:
     size: tuple[int, int]
 
 
-def view_surface(mesh: FloatArray, plane: TexturePlane, height: int, width: int, detail: int = 144) -> SurfaceView:
+def view_surface(mesh: FloatArray, plane: TexturePlane, height: int, width: int, detail: int = 120) -> SurfaceView:
     """For every pixel of a picture, where on a texture it looks.
 
     Parameters
@@ -269,7 +269,7 @@ def view_surface(mesh: FloatArray, plane: TexturePlane, height: int, width: int,
     where[~is_drawn & (share < 1e-3)] = -1e4
     # A turned face ends where it turns away, not at its outline: the edge is softened in the picture.
     is_face = (is_drawn & (index < plane.face_count)).astype(np.float32)
-    inside = np.clip(cv2.GaussianBlur(is_face, (0, 0), max(0.02 * max(low_h, low_w), 0.8)) * 2 - 1, 0, 1)
+    inside = np.clip(cv2.GaussianBlur(is_face, (0, 0), max(0.024 * max(low_h, low_w), 0.8)) * 2 - 1, 0, 1)
     return SurfaceView(
         np.asarray(where, dtype=np.float32),
         step,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 
 from facefusion.imaging.align import compose, invert, transform
 from facefusion.imaging.light import to_log
@@ -265,20 +266,26 @@ def image_from_iris(mesh: FloatArray, iris: int) -> FloatArray:
 
 def image_from_plane(mesh: FloatArray, plane: TexturePlane, ring: Sequence[int]) -> FloatArray:
     """(2, 3) affine from pixels of the texture plane to those of a picture, for one eye."""
-    points = plane.points[list(ring)].astype(np.float64)
-    known = np.concatenate([points, np.ones((len(points), 1))], axis=1)
-    found, *_ = np.linalg.lstsq(known, mesh[list(ring), :2].astype(np.float64), rcond=None)
-    return np.asarray(found.T, dtype=np.float32)
+    points = plane.points[list(ring)]
+    fit = _least_squares(points.tobytes(), points.dtype.str)
+    return np.asarray((fit @ mesh[list(ring), :2].astype(np.float64)).T, dtype=np.float32)
+
+
+@cache
+def _least_squares(points: bytes, kind: str) -> npt.NDArray[np.float64]:
+    """(3, N) what makes an affine, transposed, of where (N, 2) points of a texture, given as their bytes, are to go."""
+    known = np.frombuffer(points, dtype=kind).reshape(-1, 2).astype(np.float64)
+    return np.linalg.pinv(np.concatenate([known, np.ones((len(known), 1))], axis=1))
 
 
 def _open(
     pixels: Pixels, light: FloatArray, mesh: FloatArray, plane: TexturePlane, place: EyePlace, eye: Eye
 ) -> Opening:
     """What a picture shows of an iris where a mesh says that it is."""
-    rows, columns = np.mgrid[place.rows, place.columns.start : place.columns.stop : 2]
-    at_plane = np.stack([columns, rows], axis=-1).reshape(-1, 2).astype(np.float32)
-    at = transform(image_from_plane(mesh, plane, eye[0]), at_plane)
-    of_iris = transform(invert(image_from_iris(mesh, eye[1])), at).reshape(*rows.shape, 2)
+    at_plane = _cells(place.rows.start, place.rows.stop, place.columns.start, place.columns.stop)
+    shape = at_plane.shape
+    at = transform(image_from_plane(mesh, plane, eye[0]), at_plane.reshape(-1, 2))
+    of_iris = transform(invert(image_from_iris(mesh, eye[1])), at).reshape(shape)
     soft = RADIUS * float(np.linalg.norm(mesh[RIGHT_IRIS] - mesh[LEFT_IRIS])) * 0.3
     # Only what is near is read.
     height, width = pixels.shape[:2]
@@ -286,7 +293,7 @@ def _open(
     x0, y0 = (int(np.clip(v, 0, n - 1)) for v, n in zip(low, (width, height), strict=True))
     x1, y1 = (int(np.clip(v, v0 + 1, n)) for v, v0, n in zip(high, (x0, y0), (width, height), strict=True))
     near = np.ascontiguousarray(pixels[y0:y1, x0:x1])
-    places = (at - np.array([x0, y0], dtype=np.float32)).reshape(*rows.shape, 2)
+    places = (at - np.array([x0, y0], dtype=np.float32)).reshape(shape)
     seen = to_log(sample_soft(near, places, soft)).mean(axis=-1)
     cells = np.clip(
         (plane.points[list(eye[0])].mean(axis=0) * (len(light) / plane.size)).astype(int), 0, len(light) - 1
@@ -297,6 +304,13 @@ def _open(
     aside = _aside(darker, below, of_iris)
     of_iris = of_iris - np.array([aside, 0], dtype=np.float32)
     return Opening(smoothly(_iris_shown(darker, below, of_iris), OPEN) * smoothly(aperture, APERTURE), aperture, aside)
+
+
+@cache
+def _cells(top: int, bottom: int, left: int, right: int) -> FloatArray:
+    """(h, w, 2) places of a texture where an eye is looked at: every row, and every other column."""
+    rows, columns = np.mgrid[top:bottom, left:right:2]
+    return np.stack([columns, rows], axis=-1).astype(np.float32)
 
 
 def _aside(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> float:
@@ -328,14 +342,23 @@ def _aperture(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> tu
         return 1.0, 0.0
     # The middle of each row, so that a highlight in the eye is no skin.
     ordered = np.sort(np.where(counted, darker, np.inf)[rows], axis=1)
-    dark = np.take_along_axis(ordered, counted[rows].sum(axis=1)[:, None] // 2, axis=1)[:, 0]
-    over = dark - LID_DARK * float(np.quantile(dark, 0.9))
+    dark = ordered[np.arange(len(rows)), counted[rows].sum(axis=1) // 2]
+    over = dark - LID_DARK * _nearly_most(dark)
     first = int(np.argmax(over > 0))
     if first == 0 or float(dark.max() - dark[:first].min()) < LID_CONTRAST:
         return 1.0, 0.0
     # Between two rows, so that a lid comes down without steps.
     line = first - float(over[first] / (over[first] - over[first - 1]))
     return 1 - line / (len(rows) - 1), float(rows[0]) + line
+
+
+def _nearly_most(values: FloatArray) -> float:
+    """What a tenth of some values exceeds, interpolated; for so few `numpy.quantile` is mostly its own overhead."""
+    ordered = np.sort(values)
+    at = 0.9 * (len(ordered) - 1)
+    low = int(at)
+    high = min(low + 1, len(ordered) - 1)
+    return float(ordered[low] + (ordered[high] - ordered[low]) * (at - low))
 
 
 def with_lids(mesh: FloatArray, openings: Sequence[Opening]) -> FloatArray:
