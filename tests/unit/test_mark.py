@@ -227,9 +227,9 @@ def test_the_first_frame_counts_as_much_as_many_that_a_codec_spent_less_on(monke
     rng = np.random.default_rng(4)
     blurred = cv2.GaussianBlur(first, (0, 0), 6)
     rest = [np.clip(blurred + rng.normal(0, 8, (300, 300, 1)), 0, 255).astype(np.uint8) for _ in range(29)]
-    found = find_in_frames(frames_of(first, *rest))
+    found = find_in_frames(frames_of(first, *rest), [MARK])
     monkeypatch.setattr("facefusion.pipeline.marks._BEGINNING", ())
-    with_all_alike = find_in_frames(frames_of(first, *rest))
+    with_all_alike = find_in_frames(frames_of(first, *rest), [MARK])
     assert found is not None
     assert with_all_alike is not None
     assert found.confidence > with_all_alike.confidence + 0.05
