@@ -166,6 +166,23 @@ def test_where_all_is_flat_the_mark_is_stronger_than_where_codecs_would_drop_it_
     assert difference[:50, :130].std() < 0.7 * difference[100:, :130].std()
 
 
+def change_on(level: int, side: int) -> float:
+    """Standard deviation of the mark on a flat half of a level, over that on the other half, which is grey."""
+    flat = np.full((side, side), 128, np.uint8)
+    flat[:, : side // 2] = level
+    after = flat.copy()
+    Shaper(MARK.signs).add(after)
+    difference = after.astype(np.float32) - flat
+    edge = side // 10
+    return float(difference[:, : side // 2 - edge].std() / difference[:, side // 2 + edge :].std())
+
+
+def test_dark_walls_of_small_frames_are_changed_less_where_the_eye_would_see_it_best():
+    assert change_on(35, 256) < 0.78
+    assert 1.02 < change_on(200, 256) < 1.35
+    assert 0.9 < change_on(35, 720) < 1.1
+
+
 @pytest.mark.parametrize(("width", "height"), [(1.0, 1.0), (0.5, 0.5), (1.7, 1.7)])
 def test_the_mark_is_found_in_a_picture_of_another_size_of_which_a_part_is_left(width, height):
     after, _ = marked(loud=QUIET)
@@ -205,6 +222,28 @@ def test_what_hides_the_mark_in_some_frames_does_not_in_others():
     assert nearest([left, right], [1.0, 0.0]) < nearest([left, right])
 
 
+def test_the_first_frame_counts_as_much_as_many_that_a_codec_spent_less_on(monkeypatch):
+    first, _ = marked(side=300)
+    rng = np.random.default_rng(4)
+    blurred = cv2.GaussianBlur(first, (0, 0), 6)
+    rest = [np.clip(blurred + rng.normal(0, 8, (300, 300, 1)), 0, 255).astype(np.uint8) for _ in range(29)]
+    found = find_in_frames(frames_of(first, *rest), [MARK])
+    monkeypatch.setattr("facefusion.pipeline.marks._BEGINNING", ())
+    with_all_alike = find_in_frames(frames_of(first, *rest), [MARK])
+    assert found is not None
+    assert with_all_alike is not None
+    assert found.confidence > with_all_alike.confidence + 0.05
+
+
+def test_pictures_that_do_not_say_what_the_others_do_count_less(monkeypatch):
+    after, _ = marked(side=300)
+    unmarked = [picture(seed, 300) for seed in (11, 12, 13)]
+    groups = [after, np.ascontiguousarray(np.clip(after.astype(int) + 3, 0, 255).astype(np.uint8)), *unmarked]
+    heard = nearest(groups)
+    monkeypatch.setattr("facefusion.imaging.mark._agreed", lambda found, weights: weights @ found)
+    assert heard > nearest(groups) + 0.02
+
+
 def test_the_mark_is_heard_beside_stripes_that_go_one_way(monkeypatch):
     striped = picture(side=300, loud=QUIET)
     down, across = np.mgrid[:300, :300]
@@ -217,19 +256,22 @@ def test_the_mark_is_heard_beside_stripes_that_go_one_way(monkeypatch):
 
 
 def test_groups_of_frames_stay_few_and_are_the_frames_means(monkeypatch):
-    taken: list[tuple[list[np.ndarray], list[float]]] = []
+    taken: list[tuple[list[np.ndarray], list[float], list[float]]] = []
 
     class Kept(Searcher):
-        def __init__(self, pictures, weights=None):
-            taken.append((list(pictures), list(weights)))
-            super().__init__(pictures, weights)
+        def __init__(self, pictures, weights=None, others=None):
+            taken.append((list(pictures), list(weights), list(others)))
+            super().__init__(pictures, weights, others)
 
     monkeypatch.setattr("facefusion.pipeline.marks.Searcher", Kept)
     base = picture(side=70)
-    for count, groups in ((1, 1), (GROUP, 1), (GROUP + 1, 2), (GROUP * MOST_GROUPS + 5, MOST_GROUPS // 2 + 1)):
+    many = GROUP * MOST_GROUPS + 5
+    for count, groups, last in ((1, 1, 1.0), (GROUP, 3, 1.0), (GROUP + 4, 4, 4 / GROUP), (many, 10, 21 / (2 * GROUP))):
         find_in_frames(frames_of(*(base // 2 + np.uint8(k % 100) for k in range(count))))
-        means, weights = taken.pop()
+        means, weights, alike = taken.pop()
         assert len(means) == groups
+        assert alike[:-2] == [1.0] * (groups - 2 if groups > 1 else 0)
+        assert alike[-1] == last
         total = sum(mean.astype(np.float64) * weight for mean, weight in zip(means, weights, strict=True))
         whole = np.mean([brightness(base // 2 + np.uint8(k % 100)) for k in range(count)], axis=0)
         assert np.abs(total / sum(weights) - whole).max() < 1e-3

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import cv2
@@ -76,6 +76,11 @@ _FEW = 100_000
 their mean."""
 _READ_SHORT = 36 * 12
 """Samples along the shorter side that no reading has more of: larger pictures are halved."""
+_GAMMA, _FLARE, _GREY = 2.2, 0.01, 128
+"""Light of a screen over the level, what of a room's it throws back over white, and the level that stays as it is."""
+_EVENED, _MORE = 0.6, 1.25
+"""Power of its contrast by which the mark is made weaker where it is strongest, in small frames, and the most that this
+makes it stronger elsewhere. Dark pictures show it most: two levels of 30 are 5 % of the light, of 200 they are 2 %."""
 _FINE = 20
 """Steps of a level in which the mark is made before it is rounded."""
 _MULTIPLE, _UNSURE = 4, 0.15
@@ -192,33 +197,27 @@ def _square_around(detail: FloatArray) -> FloatArray:
     return np.asarray(found, dtype=np.float32)
 
 
-def _looked_at(pictures: Sequence[FloatArray], weights: Sequence[float]) -> FloatArray:
+def _looked_at(small: FloatArray) -> FloatArray:
     """What the mark is read from: detail by how much it counts, beside means, beside medians, and block by block.
 
     Edges that stand still are the loudest of what is no mark. A median goes along with them where a mean does not, and
     blurs corners where the mean is right; and in a block whose waves all go one way those that go another are heard.
-    Pictures are looked at one by one: what moves hides the mark in some of them and not in others.
 
     Parameters
     ----------
-    pictures
-        (H, W) float32 each, measured: the same at other times.
-    weights
-        How much each counts.
+    small
+        (H, W) float32, measured.
     """
-    parts: list[FloatArray] = [np.zeros_like(pictures[0]) for _ in range(3)]
-    for small, weight in zip(pictures, weights, strict=True):
-        beside_mean = _beside_mean(small)
-        beside_median = np.asarray(cv2.subtract(small, cv2.medianBlur(small, _MEDIAN)), dtype=np.float32)
-        for part, detail, floor in (
-            (parts[0], beside_mean, _FLOOR_READ),
-            (parts[1], beside_median, _FLOOR_OF_MEDIAN),
-        ):
-            part += detail * (np.float32(weight) / (_square_around(detail) + np.float32(floor)))
-        if small.size <= _FEW:
-            parts[2] += _evened_blocks(beside_mean) * np.float32(weight)
-    total = np.zeros_like(pictures[0])
-    for part, share in zip(parts, (1.0, 1.0, _BLOCK_SHARE), strict=True):
+    beside_mean = _beside_mean(small)
+    beside_median = np.asarray(cv2.subtract(small, cv2.medianBlur(small, _MEDIAN)), dtype=np.float32)
+    parts = [
+        beside_mean / (_square_around(beside_mean) + np.float32(_FLOOR_READ)),
+        beside_median / (_square_around(beside_median) + np.float32(_FLOOR_OF_MEDIAN)),
+    ]
+    if small.size <= _FEW:
+        parts.append(_evened_blocks(beside_mean))
+    total = np.zeros_like(small)
+    for part, share in zip(parts, (1.0, 1.0, _BLOCK_SHARE), strict=False):
         total += part * np.float32(share / max(float(np.sqrt((part * part).mean())), 1e-9))
     return total
 
@@ -287,6 +286,26 @@ def _near_count() -> npt.NDArray[np.float64]:
     placed = np.bincount(np.concatenate([here, there]), minlength=side * side).astype(np.float64)
     blur = cv2.GaussianBlur(placed.reshape(side, side), (7, 7), _SMOOTH_WAVES, borderType=cv2.BORDER_CONSTANT)
     return np.asarray(np.asarray(blur).ravel()[here], dtype=np.float64)
+
+
+def _agreed(found: Complex, weights: npt.NDArray[np.float64]) -> Complex:
+    """The waves of several pictures added up, each picture by its weight and by how far it says what all of them say.
+
+    How much a picture counts depends on what lies between the pictures, not on where they point: where all directions
+    are alike, the sum points in any of them.
+
+    Parameters
+    ----------
+    found
+        (K, M) waves of the pictures, as they were drawn.
+    weights
+        (K,) of the pictures.
+    """
+    waves = _waves()
+    square = np.bincount(waves.ring, (np.abs(found) ** 2).sum(axis=0)) / waves.counts
+    level = np.sqrt(np.maximum(square, 1e-12))[waves.ring]
+    said = np.stack([np.bincount(waves.owner, one.real / level, SIGN_COUNT) for one in found])
+    return np.asarray((weights * np.maximum(said @ (weights @ said), 0)) @ found, dtype=np.complex128)
 
 
 class Shaper:
@@ -363,18 +382,32 @@ def mean_square(pixels: int) -> float:
 
 def _gain(small: FloatArray, square: FloatArray, most: float) -> FloatArray:
     """Standard deviation of the mark at every sample."""
-    gain = np.subtract(small, np.float32(_BLACK))
-    room = np.subtract(np.float32(255), small)
-    np.minimum(room, gain, out=room)
-    room *= np.float32(1 / _ROOM)
-    np.clip(room, np.float32(_LEAST), np.float32(1), out=room)
-    np.multiply(square, np.float32(1 / _BUSY), out=gain)
+    room, highest = _levels_alone(most)
+    level = cv2.convertScaleAbs(small)
+    gain = np.multiply(square, np.float32(1 / _BUSY))
     gain += np.float32(1)
     cv2.sqrt(gain, dst=gain)
-    np.divide(room, gain, out=gain)
+    np.divide(cv2.LUT(level, room), gain, out=gain)
     gain *= np.float32(np.sqrt(most / max(float(cv2.norm(gain, cv2.NORM_L2SQR)) / gain.size, 1e-6)))
-    cv2.threshold(gain, _MOST * float(np.sqrt(most)), 0, cv2.THRESH_TRUNC, dst=gain)
+    np.minimum(gain, cv2.LUT(level, highest), out=gain)
     return gain
+
+
+@lru_cache(maxsize=16)
+def _levels_alone(most: float) -> tuple[FloatArray, FloatArray]:
+    """(256,) how much of the mark there is at every level, and its highest standard deviation there.
+
+    There is less where it would be cut off, or is seen best. What is seen is the change of light over the light, with
+    that of the room (Weber's law). The fainter the mark is in frames of that size, the less of this is done, for there
+    it is hardly seen, and has less to spare.
+    """
+    level = np.arange(256.0)
+    light = (level / 255) ** _GAMMA
+    contrast = _GAMMA * light / (np.maximum(level, 1) * (light + _FLARE))
+    power = -_EVENED * (most / _MSE) ** 2
+    evened = np.minimum((np.maximum(contrast, 1e-6) / contrast[_GREY]) ** power, _MORE)
+    room = np.clip(np.minimum(255 - level, level - _BLACK) / _ROOM, _LEAST, 1)
+    return (room * evened).astype(np.float32), (evened * _MOST * np.sqrt(most)).astype(np.float32)
 
 
 def _amounts(signs: FloatArray, weighted: FloatArray, reach: float) -> FloatArray:
@@ -474,14 +507,23 @@ class Searcher:
     Parameters
     ----------
     pictures
-        (H, W) float32 brightness, 0 to 255, one or more: a photo, or means of frames that follow each other.
+        (H, W) float32 brightness, 0 to 255, one or more: a photo, or means of frames that follow each other. They are
+        looked at one by one: what moves hides the mark in some of them and not in others.
     weights
         How much each of them counts; alike if None.
+    others
+        Weights by which whole frames are read, too, and first.
     """
 
-    def __init__(self, pictures: Sequence[FloatArray], weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        pictures: Sequence[FloatArray],
+        weights: Sequence[float] | None = None,
+        others: Sequence[float] | None = None,
+    ) -> None:
         self._pictures = list(pictures)
         self._weights = [1.0] * len(self._pictures) if weights is None else list(weights)
+        self._others = None if others is None else list(others)
         self._mean = self._pictures[0] * np.float32(self._weights[0])
         for picture, weight in zip(self._pictures[1:], self._weights[1:], strict=True):
             cv2.scaleAdd(picture, weight, self._mean, dst=self._mean)
@@ -523,9 +565,12 @@ class Searcher:
         for wide, high in sorted({grid(width, height, count, aside) for aside in (-_UNSURE, _UNSURE)}):
             pictures, weights = self._seen_in(wide * high)
             grown = (cv2.copyMakeBorder(one, 0, lower, 0, wider, cv2.BORDER_REPLICATE) for one in pictures)
-            seen = _looked_at([_shrunk(np.asarray(one, dtype=np.float32), wide, high) for one in grown], weights)
-            waves = _whitened(_folded(seen) * _waves().turn)
-            found.append(self._lay(waves, width / wide * CELL, height / high * CELL, 0, 0))
+            small = (_shrunk(np.asarray(one, dtype=np.float32), wide, high) for one in grown)
+            folded = np.stack([_folded(_looked_at(one)) for one in small])
+            ways = [weights] if self._others is None or len(pictures) == 1 else [self._others, weights]
+            for way in ways:
+                waves = _whitened(_agreed(folded, np.array(way)) * _waves().turn)
+                found.append(self._lay(waves, width / wide * CELL, height / high * CELL, 0, 0))
         return found
 
     def _seen_in(self, samples: int) -> tuple[list[FloatArray], list[float]]:
@@ -600,6 +645,7 @@ class Searcher:
             small = max(round(width * scale), 8), max(round(height * scale), 8)
             kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
             pictures, weights = self._seen_in(small[0] * small[1])
-            levels = [cv2.resize(picture, small, interpolation=kind).astype(np.float32) for picture in pictures]
-            self._levels[number] = _looked_at(levels, weights), small[0] / width, small[1] / height
+            levels = (cv2.resize(picture, small, interpolation=kind).astype(np.float32) for picture in pictures)
+            seen = sum(_looked_at(level) * np.float32(weight) for level, weight in zip(levels, weights, strict=True))
+            self._levels[number] = np.asarray(seen, dtype=np.float32), small[0] / width, small[1] / height
         return self._levels[number]

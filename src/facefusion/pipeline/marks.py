@@ -23,6 +23,8 @@ MAX_FRAMES = 400
 GROUP, MOST_GROUPS = 16, 16
 """Frames that are averaged before they are looked at, for what moves hides the mark in some groups and not in others;
 and how many groups there may be until they become longer."""
+_BEGINNING = 1, 3, 12
+"""Frames in the first groups: a codec spends most on the first, which is no difference to another."""
 _KEPT = 24
 """Sizes of the tile in a part of a frame that are looked at closely, those that stand out most first."""
 
@@ -74,13 +76,14 @@ def find_in_frames(frames: Iterable[Frame], known: Sequence[MarkId] = ()) -> Fou
 
 
 class _Groups:
-    """Frames that follow each other, averaged in at most `MOST_GROUPS` groups of `GROUP` frames, or of more."""
+    """Frames that follow each other, averaged in few groups: `_BEGINNING`, then of `GROUP` frames, or of more."""
 
     def __init__(self) -> None:
         self.count = 0
         self._length = GROUP
         self._sums: list[FloatArray] = []
         self._counts: list[int] = []
+        self._full: list[float] = []
         self._total: FloatArray | None = None
         self._in_total = 0
 
@@ -89,19 +92,28 @@ class _Groups:
         self._total = seen if self._total is None else np.add(self._total, seen, out=self._total)
         self.count += 1
         self._in_total += 1
-        if self._in_total == self._length:
+        if self._in_total == self._aim:
             self._close()
 
-    def means(self) -> tuple[list[FloatArray], list[float]]:
-        """Of every group, as far as reading needs them, and how much each counts; nothing can be added any more."""
+    def means(self) -> tuple[list[FloatArray], list[float], list[float]]:
+        """Of every group, as far as reading needs them, and two ways of how much each counts; the last call.
+
+        The first is by its frames, the second alike, except for one that is not full.
+        """
         self._close()
         for total, count in zip(self._sums, self._counts, strict=True):
             total *= np.float32(1 / count)
-        return self._sums, [count / self._length for count in self._counts]
+        return self._sums, [count / self._length for count in self._counts], self._full
+
+    @property
+    def _aim(self) -> int:
+        """Frames in the group that is open."""
+        return _BEGINNING[len(self._sums)] if len(self._sums) < len(_BEGINNING) else self._length
 
     def _close(self) -> None:
         if self._total is None:
             return
+        self._full.append(self._in_total / self._aim)
         self._sums.append(halved(self._total))
         self._counts.append(self._in_total)
         self._total, self._in_total = None, 0
@@ -109,6 +121,7 @@ class _Groups:
             ends = range(0, len(self._sums), 2)
             self._sums = [np.sum(self._sums[k : k + 2], axis=0, dtype=np.float32) for k in ends]
             self._counts = [sum(self._counts[k : k + 2]) for k in ends]
+            self._full = [sum(self._full[k : k + 2]) / 2 for k in ends]
             self._length *= 2
 
 

@@ -38,7 +38,7 @@ FloatArray = npt.NDArray[np.float32]
 SITE_BITS, JOB_BITS = 24, 40
 BIT_COUNT = SITE_BITS + JOB_BITS
 SIGN_COUNT = 4 * BIT_COUNT
-MAX_HYPOTHESES = 2**6
+MAX_HYPOTHESES = 2**7
 """Ways of laying the tile that may be decoded for one file; more are refused."""
 FALSE_ALARMS = 1e-6
 """Share of media without a mark in which one may be seen: half of it for any word, half for those on a list."""
