@@ -543,8 +543,9 @@ class Analyser:
     def _begin(self, looks: Executor, pixels: Pixels, is_turned_too: bool) -> tuple[_Looks, _Looks]:
         """Look at a picture and its mirror image, and in quarter turns of it where they are due, all side by side."""
         upright = [looks.submit(self._detect, pixels), looks.submit(self._detect_mirrored, pixels)]
-        is_turned_too = is_turned_too and self._turned is not None
-        return upright, [looks.submit(look) for look in self._turned.looks(pixels)] if is_turned_too else []
+        if self._turned is None or not is_turned_too:
+            return upright, []
+        return upright, [looks.submit(look) for look in self._turned.looks(pixels)]
 
     def _detect(self, pixels: Pixels) -> list[Detection]:
         return self._detector.detect([pixels])[0]
