@@ -7,7 +7,9 @@ import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from fractions import Fraction
 from io import BytesIO
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from tests.patience import wait_until
 import facefusion
 from facefusion import Anonymiser, CancelToken, FaceFusion, Stream, Swapper, Tracks, analyse_image, build_recipe, run
 from facefusion.analyse.turned import TurnedDetector
+from facefusion.analysers.detectors.embedded import EmbeddedDetector
 from facefusion.errors import (
     ConsentMissing,
     ContentRefused,
@@ -39,6 +42,7 @@ from facefusion.jobs.work import Worker
 from facefusion.media.reader import ClipReader
 from facefusion.models import catalog, session
 from facefusion.models.store import UnknownHashWarning
+from facefusion.pipeline.cast import build_analyser
 from facefusion.pipeline.live import Live
 from facefusion.pipeline.marks import find_mark
 from facefusion.policy.mark import site_id
@@ -47,6 +51,7 @@ from facefusion.policy.verifying import verify
 from facefusion.service import consent
 from facefusion.service.pictures import Changer
 from facefusion.testing.fakes import sample_path
+from facefusion.types.frame import Frame
 from facefusion.workplace import user_base
 
 SOURCE, PHOTO, CLIP = (sample_path(name) for name in ("source.jpg", "target.jpg", "target.mp4"))
@@ -516,11 +521,35 @@ def test_tracks_are_kept_under_a_name_that_is_a_string_too(few_frames, tmp_path,
 def test_whoever_lies_or_stands_on_the_head_is_hidden_and_looked_at_twice(picture, quarters, monkeypatch):
     """Turned pictures are looked at once; their mirror images only where something is found that is not upright."""
     looks = []
-    detect = TurnedDetector.detect
-    monkeypatch.setattr(TurnedDetector, "detect", lambda self, pixels: looks.append(1) or detect(self, pixels))
+    looks_of = TurnedDetector.looks
+    monkeypatch.setattr(TurnedDetector, "looks", lambda self, pixels: looks.append(1) or looks_of(self, pixels))
     turned = np.ascontiguousarray(np.rot90(picture, quarters))
     face = analyse_image(picture)[0].box
     hidden = np.rot90(Anonymiser(face_anonymiser_model="blackout").hide(turned), -quarters)
     x0, y0, x1, y1 = (int(v) for v in face)
     assert (hidden[y0:y1, x0:x1] == 0).all(axis=2).mean() > 0.6
     assert len(looks) == (1 if quarters == 0 else 2)
+
+
+@pytest.mark.parametrize("quarters", [0, 1])
+def test_looks_side_by_side_find_what_looks_one_after_the_other_find(picture, quarters, monkeypatch):
+    """To the last bit, and they really are side by side: the second begins before the first is done."""
+    turned = np.ascontiguousarray(np.rot90(picture, quarters))
+    meeting, calls = threading.Barrier(2), count()
+    detect = EmbeddedDetector.detect
+
+    def meet(self, pixels):
+        if next(calls) < 2:
+            meeting.wait(60)  # fails where nobody comes
+        return detect(self, pixels)
+
+    alone, many = ({"processors": ["face_anonymiser"], "execution_thread_count": n} for n in (1, 2))
+    frames = [Frame(turned, 0, 0, Fraction(1))]
+    first = build_analyser(build_recipe(alone)).analyse(frames)
+    monkeypatch.setattr(EmbeddedDetector, "detect", meet)
+    second = build_analyser(build_recipe(many)).analyse(frames)
+    assert next(calls) > 2
+    assert len(first.tracks) == len(second.tracks) > 0
+    for one, other in zip(first.tracks, second.tracks, strict=True):
+        assert np.array_equal(one.meshes, other.meshes)
+        assert np.array_equal(one.evidence, other.evidence)

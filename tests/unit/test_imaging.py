@@ -6,7 +6,7 @@ from facefusion.imaging.composite import BLENDS, feather, paste
 from facefusion.imaging.crops import MAX_SIDE, cut_native
 from facefusion.imaging.flow import warping_error
 from facefusion.imaging.light import estimate_shading, from_log, to_linear, to_log, to_srgb
-from facefusion.imaging.resample import cut, peaks, resize_to_multiple
+from facefusion.imaging.resample import blur_pixels, cut, peaks, resize_to_multiple
 from facefusion.testing.fakes import make_face, make_mesh
 from facefusion.types.topology import FIVE_POINTS
 
@@ -164,3 +164,22 @@ def test_warping_error_is_low_for_a_shifted_picture_and_high_for_flicker(rng):
     flicker = warping_error(before, after, before, np.clip(after.astype(int) + 25, 0, 255).astype(np.uint8), mask)
     assert still < 0.5
     assert flicker > 4 * still
+
+
+@pytest.mark.parametrize("size", [(200, 300), (61, 47), (5, 3)])
+@pytest.mark.parametrize("sigma", [0.5, 9.0, 12.5, 31.0, 70.0])
+def test_a_wide_blur_is_the_gaussian_of_its_width_to_a_level(size, sigma):
+    """Also where the blocks of which it is made do not fit the picture, and where it reaches over its sides."""
+    generator = np.random.default_rng(5)
+    pixels = generator.integers(0, 256, (*size, 3)).astype(np.uint8)
+    pixels[: size[0] // 2] //= 3
+    expected = pixels.astype(float)
+    reach = int(4 * sigma) + 1
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    for axis in (0, 1):
+        room = [(0, 0)] * 3
+        room[axis] = (reach, reach)
+        padded = np.pad(expected, room, mode="reflect")
+        parts = (w * padded.take(range(k, k + size[axis]), axis) for k, w in enumerate(weights / weights.sum()))
+        expected = sum(parts)
+    assert np.abs(blur_pixels(pixels, sigma) - expected).max() < 2

@@ -20,7 +20,7 @@ from facefusion.processors.face_anonymiser.patch import PatchAnonymiser, pixelat
 from facefusion.processors.face_anonymiser.synthetic import SyntheticAnonymiser
 from facefusion.recipe import Decision, build_recipe
 from facefusion.render.renderer import cut_out
-from facefusion.types.certainty import Evidence, certainties
+from facefusion.types.certainty import Evidence, certainties, certainty_of
 from facefusion.types.crop import Crop
 from facefusion.types.face import Detection, Face, Pose
 from facefusion.types.frame import Frame, RenderedFrame
@@ -89,6 +89,28 @@ def test_a_head_that_is_left_alone_itself_is_no_reason_to_leave_a_find_on_it_alo
     find = track(1, replace(DOUBTFUL, detector=0.54, verdict=0.97), 102)
     joined = _with_heads([head, find], [Draft(head), Draft(find)], 10)
     assert tuple(certainties(clip_of(*joined)).values()) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "down", "verdict", "expected"),
+    [
+        (0.3, 3.0, 0.8, "unlikely"),  # a hand
+        (0.6, 3.0, 0.8, "unsure"),  # somebody who sits before them
+        (0.3, 8.0, 0.8, "unsure"),  # below their feet
+        (0.3, -3.0, 0.8, "unsure"),  # somebody behind them
+        (0.3, 3.0, 0.98, "unsure"),  # too much speaks for a face
+    ],
+)
+def test_a_small_find_on_the_body_of_somebody_sure_is_taken_for_their_hand(size, down, verdict, expected):
+    person = track(0, replace(SURE, verdict=0.9), 100)
+    height = float(np.ptp(person.meshes[0][:, 1]))
+    middle = person.meshes.mean(axis=1, keepdims=True)
+    meshes = (person.meshes - middle) * size + middle + np.array([0, down * height, 0])
+    hand = replace(
+        track(1, replace(DOUBTFUL, detector=0.4, verdict=verdict, seen=1), 100), meshes=meshes.astype(np.float32)
+    )
+    joined = _with_heads([person, hand], [Draft(person), Draft(hand)], 1)
+    assert [certainty_of(one, 1) for one in joined] == ["sure", expected]
 
 
 def test_tracks_of_nobody_who_looked_twice_are_never_left_alone():

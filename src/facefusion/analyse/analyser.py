@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from facefusion.analyse.faint import FaintTraces, Trace
 from facefusion.analyse.join import MAX_SAMPLES, JoinOptions, join
+from facefusion.analyse.turned import TurnedDetector
 from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, square_crop, transform
 from facefusion.imaging.appearance import POINTS, likeness_of_looks, points_inside, read_looks, unlikeness_at
 from facefusion.imaging.boxes import overlap, share_inside
@@ -114,6 +115,8 @@ FEWEST = 3
 
 _Motion = tuple[npt.NDArray[np.float16], npt.NDArray[np.float16]]
 """(478, 2) motion since the frame before in pixels and (478,) trust; halves are exact enough for one step."""
+_Looks = list[Future[list[Detection]]]
+"""Looks of the detector that are on their way."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -239,6 +242,8 @@ class Analyser:
         Looks for faces that lie or stand on their head, where the detector finds nobody; when thorough, in any case.
     verifier
         Judges what is seen when thorough, frame by frame, or None: then the detector's word counts.
+    look_count
+        How many looks at a picture the detector takes side by side when thorough, one thread each.
     """
 
     def __init__(
@@ -252,14 +257,16 @@ class Analyser:
         identifier: Identifier | None = None,
         classifier: Classifier | None = None,
         is_thorough: bool = False,
-        turned: Detector | None = None,
+        turned: TurnedDetector | None = None,
         verifier: Verifier | None = None,
+        look_count: int = 1,
     ) -> None:
         self._detector, self._landmarker = detector, landmarker
         self._interval, self._smoothing = interval, smoothing
         self._point_landmarker, self._min_point_score = point_landmarker, min_point_score
         self._identifier, self._classifier = identifier, classifier
         self._is_thorough, self._turned, self._verifier = is_thorough, turned, verifier
+        self._look_count = look_count
         self._min_new_score = MIN_SCORE if is_thorough else MIN_NEW_SCORE
         self._min_size_px = THOROUGH_SIZE_PX if is_thorough else MIN_SIZE_PX
         self._max_gap = THOROUGH_GAP if is_thorough else MAX_GAP
@@ -533,46 +540,57 @@ class Analyser:
         detect = getattr(self._detector, "detect_large", self._detector.detect) if is_quick else self._detector.detect
         return detect([pixels])[0]
 
-    def _find_twice(self, pixels: Pixels) -> list[Detection]:
-        """Faces of a picture and of its mirror image: what is seen in both is more of a face than the rest."""
-        return self._find_again(pixels, self._detector, self._detector.detect([pixels])[0])
+    def _begin(self, looks: Executor, pixels: Pixels, is_turned_too: bool) -> tuple[_Looks, _Looks]:
+        """Look at a picture and its mirror image, and in quarter turns of it where they are due, all side by side."""
+        upright = [looks.submit(self._detect, pixels), looks.submit(self._detect_mirrored, pixels)]
+        if self._turned is None or not is_turned_too:
+            return upright, []
+        return upright, [looks.submit(look) for look in self._turned.looks(pixels)]
 
-    def _find_again(self, pixels: Pixels, detector: Detector, found: list[Detection]) -> list[Detection]:
-        """What was found in a picture and what is found in its mirror image, with how far they agree."""
-        width = pixels.shape[1]
-        mirrored = [_mirrored(d, width) for d in detector.detect([np.ascontiguousarray(pixels[:, ::-1])])[0]]
-        result = []
-        for one in found:
-            same = [k for k, other in enumerate(mirrored) if overlap(one.box, other.box) >= SAME_FIND]
-            best = max(same, key=lambda k: mirrored[k].score, default=None)
-            again = 0.0 if best is None else mirrored[best].score
-            result.append(replace(one, score=max(one.score, again), evidence=(one.score + again) / 2))
-            mirrored = [other for k, other in enumerate(mirrored) if k not in same]
-        return result + [replace(other, evidence=other.score / 2) for other in mirrored]
+    def _detect(self, pixels: Pixels) -> list[Detection]:
+        return self._detector.detect([pixels])[0]
 
-    def _find_turned(self, pixels: Pixels, upright: Sequence[Detection] = ()) -> list[Detection]:
-        """Faces that lie or stand on their head. Three more looks find three times as many things that are no faces.
+    def _detect_mirrored(self, pixels: Pixels) -> list[Detection]:
+        return [_mirrored(d, pixels.shape[1]) for d in self._detect(np.ascontiguousarray(pixels[:, ::-1]))]
+
+    def _find_turned(self, pixels: Pixels) -> list[Detection]:
+        """Faces that lie or stand on their head. Three more looks find three times as many things that are no faces."""
+        assert self._turned is not None
+        if self._is_thorough:
+            with ThreadPoolExecutor(self._look_count) as looks:
+                return self._judge_turned(looks, [looks.submit(look) for look in self._turned.looks(pixels)], pixels)
+        found = self._turned.detect([pixels])[0]
+        return [d for d in found if d.score >= TURNED_SCORE and d.size_px >= TURNED_SIZE_PX]
+
+    def _judge_turned(
+        self, looks: Executor, begun: _Looks, pixels: Pixels, upright: Sequence[Detection] = ()
+    ) -> list[Detection]:
+        """The same when thorough: all that is found, and how sure it is.
 
         Parameters
         ----------
+        looks
+            Takes more of them.
+        begun
+            In quarter turns of the picture.
         pixels
             (H, W, 3) uint8 RGB.
         upright
             What was found without turning the picture.
         """
         assert self._turned is not None
-        found = self._turned.detect([pixels])[0]
-        if self._is_thorough:
-            # Three more looks at the mirror image say how sure it is; where nothing is, there is nothing to be sure of.
-            is_better = any(
-                one.score >= LOOK_AGAIN
-                and all(overlap(one.box, other.box) < SAME_FIND or other.score < one.score for other in upright)
-                for one in found
-            )
-            if is_better:
-                return self._find_again(pixels, self._turned, found)
+        found = self._turned.join([look.result() for look in begun])
+        # Three more looks at the mirror image say how sure it is; where nothing is, there is nothing to be sure of.
+        is_better = any(
+            one.score >= LOOK_AGAIN
+            and all(overlap(one.box, other.box) < SAME_FIND or other.score < one.score for other in upright)
+            for one in found
+        )
+        if not is_better:
             return [replace(one, evidence=one.score / 2) for one in found]
-        return [d for d in found if d.score >= TURNED_SCORE and d.size_px >= TURNED_SIZE_PX]
+        again = [looks.submit(look) for look in self._turned.looks(np.ascontiguousarray(pixels[:, ::-1]))]
+        mirrored = self._turned.join([look.result() for look in again])
+        return _agreed(found, [_mirrored(d, pixels.shape[1]) for d in mirrored])
 
     def _add_new(
         self,
@@ -813,6 +831,7 @@ class Watch:
         # Motion is needed only at the end, so it is measured beside the meshes of later frames.
         self._aside = ThreadPoolExecutor(1, thread_name_prefix="motion")
         self._waiting: deque[Future[_Motion]] = deque()
+        self._looks = ThreadPoolExecutor(analyser._look_count, thread_name_prefix="look")
 
     def __enter__(self) -> Watch:
         return self
@@ -821,8 +840,9 @@ class Watch:
         self.close()
 
     def close(self) -> None:
-        """Let the thread go."""
+        """Let the threads go."""
         self._aside.shutdown()
+        self._looks.shutdown(cancel_futures=True)
 
     @property
     def shot(self) -> int:
@@ -850,17 +870,22 @@ class Watch:
             # While somebody is followed, the smallest faces are looked for every second time.
             is_followed = not was_lost and any(not follower.is_lost for follower in followers)
             self._was_quick = is_followed and not self._was_quick and not analyser._is_thorough
+            is_turned_due = analyser._turned is not None and number >= self._next_turned
+            turned: _Looks = []
             if analyser._is_thorough:
-                faint = found = analyser._find_twice(frame.pixels)
+                upright, turned = analyser._begin(self._looks, frame.pixels, is_turned_due)
+                faint = found = _agreed(*(look.result() for look in upright))
             else:
                 found = analyser._find(frame.pixels, self._was_quick)
             analyser._add_new(followers, frame.pixels, number, self._shot, found)
             # With nobody in sight look more often; a face may walk in.
             is_empty = all(follower.is_lost for follower in followers)
-            is_thorough = analyser._is_thorough
-            if analyser._turned is not None and number >= self._next_turned and (is_empty or is_thorough):
-                turned = analyser._find_turned(frame.pixels, found)
-                analyser._add_new(followers, frame.pixels, number, self._shot, turned)
+            if is_turned_due and (is_empty or analyser._is_thorough):
+                if analyser._is_thorough:
+                    lying = analyser._judge_turned(self._looks, turned, frame.pixels, found)
+                else:
+                    lying = analyser._find_turned(frame.pixels)
+                analyser._add_new(followers, frame.pixels, number, self._shot, lying)
                 self._next_turned = number + TURNED_EVERY
             interval = analyser._interval
             self._next_detection = number + (max(interval // 3, 1) if is_empty else interval)
@@ -1075,6 +1100,20 @@ def _is_in_picture(mesh: FloatArray, pixels: Pixels) -> bool:
     height, width = pixels.shape[:2]
     inside = (mesh[:, 0] > 0) & (mesh[:, 0] < width) & (mesh[:, 1] > 0) & (mesh[:, 1] < height)
     return float(inside.mean()) > 0.4 and float(np.ptp(mesh[:, 1])) > 12
+
+
+def _agreed(found: Sequence[Detection], mirrored: list[Detection]) -> list[Detection]:
+    """What was found in a picture and in its mirror image, with how far they agree: what is seen in both is more of a
+    face than the rest.
+    """
+    result = []
+    for one in found:
+        same = [k for k, other in enumerate(mirrored) if overlap(one.box, other.box) >= SAME_FIND]
+        best = max(same, key=lambda k: mirrored[k].score, default=None)
+        again = 0.0 if best is None else mirrored[best].score
+        result.append(replace(one, score=max(one.score, again), evidence=(one.score + again) / 2))
+        mirrored = [other for k, other in enumerate(mirrored) if k not in same]
+    return result + [replace(other, evidence=other.score / 2) for other in mirrored]
 
 
 def _mirrored(detection: Detection, width: int) -> Detection:

@@ -18,7 +18,7 @@ from facefusion.imaging.appearance import likeness_of_looks, points_inside
 from facefusion.imaging.boxes import overlap
 from facefusion.models.face_shape import load_face_shape, shape_of
 from facefusion.models.pose import estimate_poses
-from facefusion.types.certainty import NO_VERDICT, Evidence
+from facefusion.types.certainty import LEAST_ODDS_ON_BODY, NO_VERDICT, Evidence
 from facefusion.types.certainty import SURE as FACE
 from facefusion.types.face import Attributes
 from facefusion.types.observation import LONG as LONG_SEEN
@@ -54,6 +54,9 @@ HEAD_LOOKS, HEAD_SIZE = 16, 1.5
 """Frames in which it is looked whether a doubtful face lies on somebody's head, and a head over its face's outline."""
 BODY_WIDE, BODY_BEGINS, BODY_HIGH = 1.5, 0.7, 7.0
 """Where somebody's body is below the middle of their face, over the size of the face."""
+HAND_ACROSS, HAND_BEGINS, HAND_ENDS, HAND_SIZE = 1.3, 0.9, 6.0, 0.4
+"""How far to the side of somebody's face and below it their hands may be, over its height, and up to which share of it
+a find there is taken for one."""
 SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
 """Frames of a track that are smoothed together, and frames to each side that are looked at for it."""
 
@@ -537,6 +540,8 @@ def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], frame_count: int)
     for track, draft, one in zip(tracks, drafts, found, strict=True):
         if one is not None and not one.is_sure(frame_count):
             share = _share_on(draft, sure, _is_on_head)
+            if one.verdict is not None and one.odds < LEAST_ODDS_ON_BODY and not one.has_moved:
+                share = max(share, _share_on(draft, sure, _is_like_a_hand))
             if one.has_moved:  # what is seen of a coat moves as the face above it does
                 share = max(share, _share_on(draft, [*sure, *(m for m in moving if m is not draft)], _is_on_body))
             track = replace(track, evidence=replace(one, inside=share).as_row())
@@ -546,6 +551,15 @@ def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], frame_count: int)
 
 def _is_on_head(mesh: FloatArray, other: FloatArray) -> bool:
     return bool(points_inside(mesh.mean(axis=0, keepdims=True), other, HEAD_SIZE)[0])
+
+
+def _is_like_a_hand(mesh: FloatArray, other: FloatArray) -> bool:
+    """Whether a find lies on somebody's body and is far smaller than their face: who stands before them is larger."""
+    size = float(np.ptp(other[:, 1]))
+    middle, own = ((m[:, :2].min(axis=0) + m[:, :2].max(axis=0)) / 2 for m in (mesh, other))
+    across, down = (middle - own) / max(size, 1.0)
+    is_on_body = abs(across) < HAND_ACROSS and HAND_BEGINS < down < HAND_ENDS
+    return bool(is_on_body and float(np.ptp(mesh[:, 1])) <= HAND_SIZE * size)
 
 
 def _is_on_body(mesh: FloatArray, other: FloatArray) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -35,31 +36,40 @@ class TurnedDetector:
         """See `facefusion.plugins.protocols.Detector`."""
         return [self._detect(picture) for picture in pixels]
 
-    def _detect(self, picture: Pixels) -> list[Detection]:
-        height, width = picture.shape[:2]
-        top, right, bottom, left = (
-            int(side * share / 200) for side, share in zip((height, width, height, width), self._margin, strict=True)
-        )
-        framed = np.pad(picture, ((top, bottom), (left, right), (0, 0)))
-        found = []
-        for angle in self._angles:
-            turned = np.ascontiguousarray(np.rot90(framed, -angle // 90))
-            for detection in self._detector.detect([turned])[0]:
-                corners = _back(detection.box.reshape(2, 2), angle, framed.shape[1], framed.shape[0])
-                box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
-                points = _back(detection.points, angle, framed.shape[1], framed.shape[0])
-                shift = np.array([left, top], dtype=np.float32)
-                found.append(
-                    Detection(
-                        (box - np.tile(shift, 2)).astype(np.float32),
-                        (points - shift).astype(np.float32),
-                        detection.score,
-                    )
-                )
+    def looks(self, picture: Pixels) -> list[Callable[[], list[Detection]]]:
+        """One call for each direction, to be made side by side; `join` takes what they return, in their order."""
+        return [partial(self._look, picture, angle) for angle in self._angles]
+
+    def join(self, by_look: Sequence[Sequence[Detection]]) -> list[Detection]:
+        """What all directions found of a picture, each face once, best score first."""
+        found = [detection for part in by_look for detection in part]
         if not found:
             return []
         boxes, scores = np.stack([d.box for d in found]), np.array([d.score for d in found])
         return [found[k] for k in suppress(boxes, scores, MAX_OVERLAPS[len(self._angles)])]
+
+    def _detect(self, picture: Pixels) -> list[Detection]:
+        return self.join([look() for look in self.looks(picture)])
+
+    def _look(self, picture: Pixels, angle: int) -> list[Detection]:
+        height, width = picture.shape[:2]
+        top, right, bottom, left = (
+            int(side * share / 200) for side, share in zip((height, width, height, width), self._margin, strict=True)
+        )
+        framed = np.pad(picture, ((top, bottom), (left, right), (0, 0))) if any(self._margin) else picture
+        turned = np.ascontiguousarray(np.rot90(framed, -angle // 90))
+        shift = np.array([left, top], dtype=np.float32)
+        found = []
+        for detection in self._detector.detect([turned])[0]:
+            corners = _back(detection.box.reshape(2, 2), angle, framed.shape[1], framed.shape[0])
+            box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
+            points = _back(detection.points, angle, framed.shape[1], framed.shape[0])
+            found.append(
+                Detection(
+                    (box - np.tile(shift, 2)).astype(np.float32), (points - shift).astype(np.float32), detection.score
+                )
+            )
+        return found
 
 
 def _back(points: FloatArray, angle: int, width: int, height: int) -> FloatArray:

@@ -38,6 +38,8 @@ from facefusion.wording import counted
 
 DEFAULT_LANDMARKER = "embedded"
 """The mesh under landmarkers of other layouts."""
+LOOKS = 2
+"""How many looks at a picture are taken side by side where it is looked at often."""
 SMALL_PX, TURNED_DEG, DARK = 64, 40.0, 40
 """Sources with less height of the face, turned further or darker (mean of 255) than that are told about."""
 
@@ -60,7 +62,10 @@ def build_analyser(asked: Recipe | Resolved, has_identity: bool | None = None) -
     recipe = resolved.recipe
     context = EngineContext(recipe, thread_count=1)
     # The detector is the only model large enough to gain from more threads.
-    wide = EngineContext(recipe, thread_count=recipe.execution_thread_count or core_count())
+    threads = recipe.execution_thread_count or core_count()
+    # Two looks side by side cost less than one look after the other in twice the threads, and find the same.
+    look_count = min(LOOKS, threads) if resolved.is_protective else 1
+    wide = EngineContext(recipe, thread_count=-(-threads // look_count))
     detector = upright = build_engine("face_detector", recipe.face_detector_model, wide)
     angles, margin = recipe.face_detector_angles, four_sides(recipe.face_detector_margin)
     if angles != (0,) or any(margin):
@@ -85,6 +90,7 @@ def build_analyser(asked: Recipe | Resolved, has_identity: bool | None = None) -
         resolved.is_protective,
         TurnedDetector(upright, (90, 180, 270), margin) if angles == (0,) else None,
         Verifier(context.session("face_verifier_embedded")) if resolved.is_protective else None,
+        look_count,
     )
 
 

@@ -36,6 +36,8 @@ LEAST_ODDS_FOUND = -1.0
 LEAST_ODDS_LARGE, LARGE_PX = -2.0, 64.0
 """The same for what is so large that a mistake would show too much, and the size from which it is: a large face in
 profile is found by its ear, which neither network thinks much of."""
+LEAST_ODDS_ON_BODY = 1.0
+"""The same for what lies on somebody's body and is far smaller than their face: hands, above all."""
 LEAST_MOVED = 0.65
 """What the verifier and the detector think of what moves by itself, added up, below which it is left alone: it is found
 by its way, so both are told little."""
@@ -46,7 +48,7 @@ NEVER_SURE = 0.003
 LIKE_A_FACE = 0.3
 """Verdict from which what the detector is sure of gets a new face, and no squares."""
 INSIDE = 0.6
-"""Share of its frames in which a doubtful find lies on the head of somebody sure, from which it is a part of them."""
+"""Share of its frames in which a doubtful find is taken for a part of somebody sure, from which it is left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,8 @@ class Evidence:
     size_px
         Median height of its mesh.
     inside
-        Share of its frames in which it lies on the head of somebody else who is sure to both, and hidden.
+        Share of its frames in which it is taken for a part of somebody else who is sure to both, and hidden: it lies on
+        their head, or looks like one of their hands.
     verdict
         What the verifier made of all looks at it (`verdict_of`), 0 to 1; None where it was not asked.
     """
