@@ -79,6 +79,32 @@ def test_gaps_are_bridged_or_not_and_points_ride_on_the_mesh(observations):
     assert np.allclose(below[track.guessed == 0], [0, 2], atol=0.1)
 
 
+@pytest.mark.parametrize("degrees", [45, 90, -135, 180])
+def test_a_face_that_is_turned_after_a_gap_turns_in_it_and_does_not_shrink(observations, degrees):
+    part = replace(observations[1], overlaps=False)
+    (sighting,) = part.sightings
+    meshes = np.array(sighting.meshes)
+    angle = np.radians(degrees)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]], np.float32)
+    for row in np.flatnonzero(sighting.frames >= 15):
+        middle = meshes[row, :, :2].mean(axis=0)
+        meshes[row, :, :2] = (meshes[row, :, :2] - middle) @ turn + middle
+    turned = replace(part, sightings=(replace(sighting, meshes=meshes),))
+    (track,) = join([turned], JoinOptions(max_gap=5, smoothing=0.0)).tracks
+    bridged = track.meshes[track.guessed > 0][:, :, :2]
+    assert len(bridged) == 3
+    reach = np.linalg.norm(bridged - bridged.mean(axis=1, keepdims=True), axis=2).mean(axis=1)
+    seen = track.meshes[0, :, :2]
+    assert reach == pytest.approx(np.linalg.norm(seen - seen.mean(axis=0), axis=1).mean(), rel=0.02)
+    # The middle one is turned by half of it.
+    half = bridged[1] - bridged[1].mean(axis=0)
+    upright = seen - seen.mean(axis=0)
+    across = (upright[:, 0] * half[:, 1] - upright[:, 1] * half[:, 0]).sum()
+    found = np.degrees(np.arctan2(across, (upright * half).sum()))
+    assert abs(found) == pytest.approx(abs(degrees) / 2, abs=2)
+    assert degrees == 180 or found * degrees > 0
+
+
 def test_a_face_stays_where_it_was_at_both_ends_within_its_shot(observations):
     late = [replace(observations[0], cuts=np.array([0])), *observations[1:]]
     late[0] = replace(late[0], sightings=(make_sighting(range(2, 21), 0, np.random.default_rng(2)),))

@@ -57,6 +57,8 @@ BODY_WIDE, BODY_BEGINS, BODY_HIGH = 1.5, 0.7, 7.0
 HAND_ACROSS, HAND_BEGINS, HAND_ENDS, HAND_SIZE = 1.3, 0.9, 6.0, 0.4
 """How far to the side of somebody's face and below it their hands may be, over its height, and up to which share of it
 a find there is taken for one."""
+TURNED_BRIDGE = 30.0
+"""Degrees by which a face is turned after a gap from which it turns in between: points on straight ways would meet."""
 SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
 """Frames of a track that are smoothed together, and frames to each side that are looked at for it."""
 
@@ -508,7 +510,11 @@ class _Draft:
         at = lefts - start
         share = shares[:, None, None]
         nexts = np.minimum(at + 1, len(seen) - 1)
-        return np.where(share > 0, seen[at] * (1 - share) + seen[nexts] * share, seen[at]).astype(np.float32)
+        found = np.where(share > 0, seen[at] * (1 - share) + seen[nexts] * share, seen[at]).astype(np.float32)
+        for row in np.flatnonzero(shares > 0).tolist():
+            if abs(_turn(seen[at[row]], seen[nexts[row]])) > TURNED_BRIDGE:
+                found[row] = _on_the_way(seen[at[row]], seen[nexts[row]], float(shares[row]))
+        return found
 
     def motions(self, low: int, high: int) -> tuple[FloatArray, FloatArray]:
         """Motion of some rows and its trust; nothing is trusted where there is no measurement."""
@@ -547,6 +553,26 @@ def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], frame_count: int)
             track = replace(track, evidence=replace(one, inside=share).as_row())
         result.append(track)
     return result
+
+
+def _turn(one: FloatArray, other: FloatArray) -> float:
+    """Degrees by which a mesh is turned in the picture against another, -180 to 180 (Procrustes, without scale)."""
+    a, b = (mesh[:, :2] - mesh[:, :2].mean(axis=0) for mesh in (one, other))
+    across = float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum())
+    return float(np.degrees(np.arctan2(across, float((a * b).sum()))))
+
+
+def _on_the_way(one: FloatArray, other: FloatArray, share: float) -> FloatArray:
+    """(478, 3) between two meshes, 0 to 1, one of which is turned: the head turns, where a plain mean would shrink."""
+    turn = np.radians(_turn(one, other))
+
+    def turned(mesh: FloatArray, angle: float) -> FloatArray:
+        rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        return np.concatenate([mesh[:, :2] @ rotation, mesh[:, 2:]], axis=1)
+
+    middles = [np.array([*mesh[:, :2].mean(axis=0), 0.0]) for mesh in (one, other)]
+    upright = (one - middles[0]) * (1 - share) + turned(other - middles[1], -turn) * share
+    return (turned(upright, turn * share) + middles[0] * (1 - share) + middles[1] * share).astype(np.float32)
 
 
 def _is_on_head(mesh: FloatArray, other: FloatArray) -> bool:
