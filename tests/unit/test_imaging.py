@@ -167,12 +167,13 @@ def test_warping_error_is_low_for_a_shifted_picture_and_high_for_flicker(rng):
 
 
 @pytest.mark.parametrize("size", [(200, 300), (61, 47), (5, 3)])
-@pytest.mark.parametrize("sigma", [0.5, 9.0, 12.5, 31.0, 70.0])
-def test_a_wide_blur_is_the_gaussian_of_its_width_to_a_level(size, sigma):
+@pytest.mark.parametrize("sigma", [0.5, 9.0, 12.5, 16.0, 31.0, 32.0, 70.0])
+def test_a_wide_blur_is_the_gaussian_of_its_width_to_two_levels_or_so(size, sigma):
     """Also where the blocks of which it is made do not fit the picture, and where it reaches over its sides."""
     generator = np.random.default_rng(5)
     pixels = generator.integers(0, 256, (*size, 3)).astype(np.uint8)
     pixels[: size[0] // 2] //= 3
+    pixels[..., 0] = np.where(np.arange(size[1]) < size[1] // 2, 0, 255)  # what is hardest for blocks
     expected = pixels.astype(float)
     reach = int(4 * sigma) + 1
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
@@ -182,4 +183,4 @@ def test_a_wide_blur_is_the_gaussian_of_its_width_to_a_level(size, sigma):
         padded = np.pad(expected, room, mode="reflect")
         parts = (w * padded.take(range(k, k + size[axis]), axis) for k, w in enumerate(weights / weights.sum()))
         expected = sum(parts)
-    assert np.abs(blur_pixels(pixels, sigma) - expected).max() < 2
+    assert np.abs(blur_pixels(pixels, sigma) - expected).max() < 2.5

@@ -265,13 +265,18 @@ def test_groups_of_frames_stay_few_and_are_the_frames_means(monkeypatch):
 
     monkeypatch.setattr("facefusion.pipeline.marks.Searcher", Kept)
     base = picture(side=70)
-    many = GROUP * MOST_GROUPS + 5
-    for count, groups, last in ((1, 1, 1.0), (GROUP, 3, 1.0), (GROUP + 4, 4, 4 / GROUP), (many, 10, 21 / (2 * GROUP))):
+    many = GROUP * (MOST_GROUPS + 1) + 5
+    for count, sizes, last in (
+        (1, [1], 1.0),
+        (GROUP, [1, 3, 12], 1.0),
+        (GROUP + 4, [1, 3, 12, 4], 4 / GROUP),
+        (GROUP * (MOST_GROUPS + 1), [1, 3, 12, *[2 * GROUP] * (MOST_GROUPS // 2)], 1.0),
+        (many, [1, 3, 12, *[2 * GROUP] * (MOST_GROUPS // 2), 5], 5 / (2 * GROUP)),
+    ):
         find_in_frames(frames_of(*(base // 2 + np.uint8(k % 100) for k in range(count))))
         means, weights, alike = taken.pop()
-        assert len(means) == groups
-        assert alike[:-2] == [1.0] * (groups - 2 if groups > 1 else 0)
-        assert alike[-1] == last
+        assert [round(weight * sizes[-1] / weights[-1]) for weight in weights] == sizes
+        assert alike == [1.0] * (len(sizes) - 1) + [last]
         total = sum(mean.astype(np.float64) * weight for mean, weight in zip(means, weights, strict=True))
         whole = np.mean([brightness(base // 2 + np.uint8(k % 100)) for k in range(count)], axis=0)
         assert np.abs(total / sum(weights) - whole).max() < 1e-3

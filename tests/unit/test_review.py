@@ -92,23 +92,30 @@ def test_a_head_that_is_left_alone_itself_is_no_reason_to_leave_a_find_on_it_alo
 
 
 @pytest.mark.parametrize(
-    ("size", "down", "verdict", "expected"),
+    ("size", "down", "evidence", "degrees", "expected"),
     [
-        (0.3, 3.0, 0.8, "unlikely"),  # a hand
-        (0.6, 3.0, 0.8, "unsure"),  # somebody who sits before them
-        (0.3, 8.0, 0.8, "unsure"),  # below their feet
-        (0.3, -3.0, 0.8, "unsure"),  # somebody behind them
-        (0.3, 3.0, 0.98, "unsure"),  # too much speaks for a face
+        (0.3, 3.0, {}, 0, "unlikely"),  # a hand
+        (0.3, 3.0, {}, 25, "unlikely"),  # of somebody who leans
+        (0.3, 3.0, {}, 90, "unsure"),  # somebody lies, and their body is not there
+        (0.3, 3.0, {}, 180, "unsure"),
+        (0.6, 3.0, {}, 0, "unsure"),  # somebody who sits before them
+        (0.3, 8.0, {}, 0, "unsure"),  # below their feet
+        (0.3, -3.0, {}, 0, "unsure"),  # somebody behind them
+        (0.3, 3.0, {"verdict": 0.98}, 0, "unsure"),  # too much speaks for a face
+        (0.3, 3.0, {"size_px": 80.0}, 0, "unsure"),  # a mistake would show too much
+        (0.3, 3.0, {"detector": 0.8, "verdict": 0.03}, 0, "unsure"),  # the detector believes it
     ],
 )
-def test_a_small_find_on_the_body_of_somebody_sure_is_taken_for_their_hand(size, down, verdict, expected):
+def test_a_small_find_on_the_body_of_somebody_sure_is_taken_for_their_hand(size, down, evidence, degrees, expected):
     person = track(0, replace(SURE, verdict=0.9), 100)
     height = float(np.ptp(person.meshes[0][:, 1]))
     middle = person.meshes.mean(axis=1, keepdims=True)
     meshes = (person.meshes - middle) * size + middle + np.array([0, down * height, 0])
-    hand = replace(
-        track(1, replace(DOUBTFUL, detector=0.4, verdict=verdict, seen=1), 100), meshes=meshes.astype(np.float32)
-    )
+    found = replace(DOUBTFUL, **{"detector": 0.4, "verdict": 0.8, "seen": 1, **evidence})
+    hand = replace(track(1, found, 100), meshes=meshes.astype(np.float32))
+    angle = np.radians(degrees)
+    turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    person = replace(person, meshes=((person.meshes - middle) @ turn + middle).astype(np.float32))
     joined = _with_heads([person, hand], [Draft(person), Draft(hand)], 1)
     assert [certainty_of(one, 1) for one in joined] == ["sure", expected]
 

@@ -841,8 +841,8 @@ class Watch:
 
     def close(self) -> None:
         """Let the threads go."""
-        self._aside.shutdown()
         self._looks.shutdown(cancel_futures=True)
+        self._aside.shutdown()
 
     @property
     def shot(self) -> int:

@@ -18,13 +18,13 @@ from facefusion.imaging.appearance import likeness_of_looks, points_inside
 from facefusion.imaging.boxes import overlap
 from facefusion.models.face_shape import load_face_shape, shape_of
 from facefusion.models.pose import estimate_poses
-from facefusion.types.certainty import LEAST_ODDS_ON_BODY, NO_VERDICT, Evidence
+from facefusion.types.certainty import NO_VERDICT, Evidence
 from facefusion.types.certainty import SURE as FACE
 from facefusion.types.face import Attributes
 from facefusion.types.observation import LONG as LONG_SEEN
 from facefusion.types.observation import Observation, Sighting, row_offsets
 from facefusion.types.rows import Rows, absent
-from facefusion.types.topology import MESH_TO_68, POINT_COUNT
+from facefusion.types.topology import CHIN, FOREHEAD, MESH_TO_68, POINT_COUNT
 from facefusion.types.track import LONG, SAME_PERSON_COSINE, Track, Tracks
 
 FloatArray = npt.NDArray[np.float32]
@@ -57,6 +57,8 @@ BODY_WIDE, BODY_BEGINS, BODY_HIGH = 1.5, 0.7, 7.0
 HAND_ACROSS, HAND_BEGINS, HAND_ENDS, HAND_SIZE = 1.3, 0.9, 6.0, 0.4
 """How far to the side of somebody's face and below it their hands may be, over its height, and up to which share of it
 a find there is taken for one."""
+HAND_UPRIGHT = 35.0
+"""Degrees by which somebody may lean for their body to be below their face."""
 TURNED_BRIDGE = 30.0
 """Degrees by which a face is turned after a gap from which it turns in between: points on straight ways would meet."""
 SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
@@ -546,7 +548,7 @@ def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], frame_count: int)
     for track, draft, one in zip(tracks, drafts, found, strict=True):
         if one is not None and not one.is_sure(frame_count):
             share = _share_on(draft, sure, _is_on_head)
-            if one.verdict is not None and one.odds < LEAST_ODDS_ON_BODY and not one.has_moved:
+            if one.may_be_a_hand:
                 share = max(share, _share_on(draft, sure, _is_like_a_hand))
             if one.has_moved:  # what is seen of a coat moves as the face above it does
                 share = max(share, _share_on(draft, [*sure, *(m for m in moving if m is not draft)], _is_on_body))
@@ -581,11 +583,14 @@ def _is_on_head(mesh: FloatArray, other: FloatArray) -> bool:
 
 def _is_like_a_hand(mesh: FloatArray, other: FloatArray) -> bool:
     """Whether a find lies on somebody's body and is far smaller than their face: who stands before them is larger."""
+    upright = other[CHIN, :2] - other[FOREHEAD, :2]
+    if float(upright[1]) < np.cos(np.radians(HAND_UPRIGHT)) * float(np.linalg.norm(upright)):
+        return False  # the body of somebody who lies is not below them
     size = float(np.ptp(other[:, 1]))
     middle, own = ((m[:, :2].min(axis=0) + m[:, :2].max(axis=0)) / 2 for m in (mesh, other))
     across, down = (middle - own) / max(size, 1.0)
     is_on_body = abs(across) < HAND_ACROSS and HAND_BEGINS < down < HAND_ENDS
-    return bool(is_on_body and float(np.ptp(mesh[:, 1])) <= HAND_SIZE * size)
+    return bool(is_on_body and float(np.ptp(mesh[:, :2], axis=0).max()) <= HAND_SIZE * size)
 
 
 def _is_on_body(mesh: FloatArray, other: FloatArray) -> bool:

@@ -13,7 +13,7 @@ FloatArray = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 T = TypeVar("T", np.uint8, np.float32)
 
-_BLOCK_SIGMAS, _REACH_SIGMAS = 3.0, 3.0
+_BLOCK_SIGMAS, _REACH_SIGMAS = 4.0, 3.0
 """Standard deviation of a blur over the side of the blocks it is made of, at least; and how many of them it reaches."""
 cv2.setNumThreads(1)  # frames run side by side; threads inside one frame would only compete
 
@@ -103,7 +103,7 @@ def enlarge(values: FloatArray, block: int) -> FloatArray:
 
 
 def blur_pixels(pixels: Pixels, sigma: float) -> Pixels:
-    """Gaussian blur of any width, to a level exact. A wide one is made of means of whole blocks, which it cannot tell
+    """Gaussian blur of any width, exact to two levels or so. A wide one is made of means of whole blocks, which it cannot tell
     from the pixels: it takes a tenth of the time.
     """
     block = 2 ** int(math.log2(max(sigma, _BLOCK_SIGMAS) / _BLOCK_SIGMAS))
@@ -115,7 +115,7 @@ def blur_pixels(pixels: Pixels, sigma: float) -> Pixels:
         pixels, room, room + -height % block, room, room + -width % block, cv2.BORDER_REFLECT_101
     )
     size = padded.shape[1], padded.shape[0]
-    means = cv2.resize(padded, (size[0] // block, size[1] // block), interpolation=cv2.INTER_AREA).astype(np.float32)
+    means = cv2.resize(padded.astype(np.float32), (size[0] // block, size[1] // block), interpolation=cv2.INTER_AREA)
     # Means of blocks are a blur, too: variances add up.
     rest = math.sqrt(sigma**2 - (block**2 - 1) / 12) / block
     smooth = cv2.resize(cv2.GaussianBlur(means, (0, 0), rest), size, interpolation=cv2.INTER_CUBIC)

@@ -18,7 +18,7 @@ def to_tensor(
     is_bgr: bool = False,
 ) -> FloatArray:
     """(N, 3, H, W) float32 of RGB bytes: ``(value / 255 - mean) / std``, channels reversed where asked."""
-    batch = np.stack([crop.transpose(2, 0, 1) for crop in crops]).astype(np.float32)
+    batch = np.ascontiguousarray(np.stack([crop.transpose(2, 0, 1) for crop in crops]), dtype=np.float32)
     # Channel by channel, in place: each lies in one piece.
     batch /= np.float32(255)
     for number, (middle, spread) in enumerate(zip(mean, std, strict=True)):

@@ -64,8 +64,8 @@ def build_analyser(asked: Recipe | Resolved, has_identity: bool | None = None) -
     # The detector is the only model large enough to gain from more threads.
     threads = recipe.execution_thread_count or core_count()
     # Two looks side by side cost less than one look after the other in twice the threads, and find the same.
-    look_count = min(LOOKS, threads) if resolved.is_protective else 1
-    wide = EngineContext(recipe, thread_count=-(-threads // look_count))
+    look_count = min(LOOKS, threads) if resolved.is_protective and set(recipe.execution_providers) == {"cpu"} else 1
+    wide = EngineContext(recipe, thread_count=max(threads // look_count, 1))
     detector = upright = build_engine("face_detector", recipe.face_detector_model, wide)
     angles, margin = recipe.face_detector_angles, four_sides(recipe.face_detector_margin)
     if angles != (0,) or any(margin):

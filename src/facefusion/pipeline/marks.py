@@ -117,11 +117,12 @@ class _Groups:
         self._sums.append(halved(self._total))
         self._counts.append(self._in_total)
         self._total, self._in_total = None, 0
-        if len(self._sums) > MOST_GROUPS:  # only when frames go on: pairs become one, and so will those that follow
-            ends = range(0, len(self._sums), 2)
-            self._sums = [np.sum(self._sums[k : k + 2], axis=0, dtype=np.float32) for k in ends]
-            self._counts = [sum(self._counts[k : k + 2]) for k in ends]
-            self._full = [sum(self._full[k : k + 2]) / 2 for k in ends]
+        own = len(_BEGINNING)
+        if len(self._sums) == own + MOST_GROUPS:  # pairs become one, and so will those that follow
+            ends = range(own, own + MOST_GROUPS, 2)
+            self._sums[own:] = [self._sums[k] + self._sums[k + 1] for k in ends]
+            self._counts[own:] = [self._counts[k] + self._counts[k + 1] for k in ends]
+            self._full[own:] = [1.0] * len(ends)
             self._length *= 2
 
 

@@ -100,6 +100,20 @@ class Evidence:
         """
         return 0.0 if self.verdict is None else _log_odds(self.verdict) + 2 * _log_odds(self.detector)
 
+    @property
+    def may_be_a_hand(self) -> bool:
+        """Whether so little speaks for a face that it is taken for a hand where it lies on somebody's body.
+
+        Not what is so large that a mistake would show too much, nor what the detector believes.
+        """
+        return (
+            self.verdict is not None
+            and not self.has_moved
+            and self.size_px < LARGE_PX
+            and self.detector < BELIEVED
+            and self.odds < LEAST_ODDS_ON_BODY
+        )
+
     def as_row(self) -> FloatArray:
         """As it is kept in `Track.evidence`."""
         verdict = NO_VERDICT if self.verdict is None else self.verdict
