@@ -103,8 +103,8 @@ def enlarge(values: FloatArray, block: int) -> FloatArray:
 
 
 def blur_pixels(pixels: Pixels, sigma: float) -> Pixels:
-    """Gaussian blur of any width, exact to two levels or so. A wide one is made of means of whole blocks, which it cannot tell
-    from the pixels: it takes a tenth of the time.
+    """Gaussian blur of any width, exact to two levels or so. A wide one is made of means of whole blocks, which it
+    cannot tell from the pixels: it takes a tenth of the time.
     """
     block = 2 ** int(math.log2(max(sigma, _BLOCK_SIGMAS) / _BLOCK_SIGMAS))
     if block < 4:
