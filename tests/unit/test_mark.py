@@ -270,6 +270,11 @@ def test_groups_of_frames_stay_few_and_are_the_frames_means(monkeypatch):
         (1, [1], 1.0),
         (GROUP, [1, 3, 12], 1.0),
         (GROUP + 4, [1, 3, 12, 4], 4 / GROUP),
+        (
+            GROUP * MOST_GROUPS + 5,  # the last pair is not full
+            [1, 3, 12, *[2 * GROUP] * (MOST_GROUPS // 2 - 1), GROUP + 5],
+            (GROUP + 5) / (2 * GROUP),
+        ),
         (GROUP * (MOST_GROUPS + 1), [1, 3, 12, *[2 * GROUP] * (MOST_GROUPS // 2)], 1.0),
         (many, [1, 3, 12, *[2 * GROUP] * (MOST_GROUPS // 2), 5], 5 / (2 * GROUP)),
     ):

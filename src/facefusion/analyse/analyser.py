@@ -543,9 +543,11 @@ class Analyser:
     def _begin(self, looks: Executor, pixels: Pixels, is_turned_too: bool) -> tuple[_Looks, _Looks]:
         """Look at a picture and its mirror image, and in quarter turns of it where they are due, all side by side."""
         upright = [looks.submit(self._detect, pixels), looks.submit(self._detect_mirrored, pixels)]
-        if self._turned is None or not is_turned_too:
-            return upright, []
-        return upright, [looks.submit(look) for look in self._turned.looks(pixels)]
+        return upright, self._begin_turned(looks, pixels) if is_turned_too else []
+
+    def _begin_turned(self, looks: Executor, pixels: Pixels) -> _Looks:
+        assert self._turned is not None
+        return [looks.submit(look) for look in self._turned.looks(pixels)]
 
     def _detect(self, pixels: Pixels) -> list[Detection]:
         return self._detector.detect([pixels])[0]
@@ -558,7 +560,7 @@ class Analyser:
         assert self._turned is not None
         if self._is_thorough:
             with ThreadPoolExecutor(self._look_count) as looks:
-                return self._judge_turned(looks, [looks.submit(look) for look in self._turned.looks(pixels)], pixels)
+                return self._judge_turned(looks, self._begin_turned(looks, pixels), pixels)
         found = self._turned.detect([pixels])[0]
         return [d for d in found if d.score >= TURNED_SCORE and d.size_px >= TURNED_SIZE_PX]
 
@@ -588,7 +590,7 @@ class Analyser:
         )
         if not is_better:
             return [replace(one, evidence=one.score / 2) for one in found]
-        again = [looks.submit(look) for look in self._turned.looks(np.ascontiguousarray(pixels[:, ::-1]))]
+        again = self._begin_turned(looks, np.ascontiguousarray(pixels[:, ::-1]))
         mirrored = self._turned.join([look.result() for look in again])
         return _agreed(found, [_mirrored(d, pixels.shape[1]) for d in mirrored])
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from facefusion.analyse.people import link_people
 from facefusion.analyse.smooth import smooth_finishes, smooth_meshes
+from facefusion.imaging.align import mesh_roll
 from facefusion.imaging.appearance import likeness_of_looks, points_inside
 from facefusion.imaging.boxes import overlap
 from facefusion.models.face_shape import load_face_shape, shape_of
@@ -24,7 +25,7 @@ from facefusion.types.face import Attributes
 from facefusion.types.observation import LONG as LONG_SEEN
 from facefusion.types.observation import Observation, Sighting, row_offsets
 from facefusion.types.rows import Rows, absent
-from facefusion.types.topology import CHIN, FOREHEAD, MESH_TO_68, POINT_COUNT
+from facefusion.types.topology import MESH_TO_68, POINT_COUNT
 from facefusion.types.track import LONG, SAME_PERSON_COSINE, Track, Tracks
 
 FloatArray = npt.NDArray[np.float32]
@@ -558,10 +559,8 @@ def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], frame_count: int)
 
 
 def _turn(one: FloatArray, other: FloatArray) -> float:
-    """Degrees by which a mesh is turned in the picture against another, -180 to 180 (Procrustes, without scale)."""
-    a, b = (mesh[:, :2] - mesh[:, :2].mean(axis=0) for mesh in (one, other))
-    across = float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum())
-    return float(np.degrees(np.arctan2(across, float((a * b).sum()))))
+    """Degrees by which the second mesh is turned in the picture against the first, clockwise, -180 to 180."""
+    return float((np.degrees(mesh_roll(other) - mesh_roll(one)) + 180) % 360 - 180)
 
 
 def _on_the_way(one: FloatArray, other: FloatArray, share: float) -> FloatArray:
@@ -583,8 +582,7 @@ def _is_on_head(mesh: FloatArray, other: FloatArray) -> bool:
 
 def _is_like_a_hand(mesh: FloatArray, other: FloatArray) -> bool:
     """Whether a find lies on somebody's body and is far smaller than their face: who stands before them is larger."""
-    upright = other[CHIN, :2] - other[FOREHEAD, :2]
-    if float(upright[1]) < np.cos(np.radians(HAND_UPRIGHT)) * float(np.linalg.norm(upright)):
+    if abs(mesh_roll(other)) > np.radians(HAND_UPRIGHT):
         return False  # the body of somebody who lies is not below them
     size = float(np.ptp(other[:, 1]))
     middle, own = ((m[:, :2].min(axis=0) + m[:, :2].max(axis=0)) / 2 for m in (mesh, other))

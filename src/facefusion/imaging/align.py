@@ -134,6 +134,11 @@ def compose(outer: FloatArray, inner: FloatArray) -> FloatArray:
     return np.concatenate([linear, shift], axis=1).astype(np.float32)
 
 
+def shifted(x0: int, y0: int) -> FloatArray:
+    """(2, 3) affine from a picture to a part of it whose corner lies there."""
+    return np.array([[1, 0, -x0], [0, 1, -y0]], dtype=np.float32)
+
+
 def transform(affine: FloatArray, points: FloatArray) -> FloatArray:
     """Apply a similarity ``b_from_a`` to (N, 2) or (N, 3) points; z is scaled alike."""
     moved = points[:, :2] @ affine[:, :2].T + affine[:, 2]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.imaging.align import transform
+from facefusion.imaging.align import shifted, transform
 from facefusion.types.crop import Crop
 from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
@@ -41,7 +41,7 @@ def cut_native(pixels: Pixels, face: Face, room: float = MARGIN, max_side: int =
     part = pixels[y0:y1, x0:x1]
     factor = -(-max(x1 - x0, y1 - y0) // max_side)
     if factor == 1:
-        affine = np.array([[1, 0, -x0], [0, 1, -y0]], dtype=np.float32)
+        affine = shifted(x0, y0)
         crop = np.ascontiguousarray(part)
     else:
         size = (max((x1 - x0) // factor, 1), max((y1 - y0) // factor, 1))

@@ -83,7 +83,6 @@ class _Groups:
         self._length = GROUP
         self._sums: list[FloatArray] = []
         self._counts: list[int] = []
-        self._full: list[float] = []
         self._total: FloatArray | None = None
         self._in_total = 0
 
@@ -92,7 +91,7 @@ class _Groups:
         self._total = seen if self._total is None else np.add(self._total, seen, out=self._total)
         self.count += 1
         self._in_total += 1
-        if self._in_total == self._aim:
+        if self._in_total == self._aim(len(self._sums)):
             self._close()
 
     def means(self) -> tuple[list[FloatArray], list[float], list[float]]:
@@ -103,17 +102,16 @@ class _Groups:
         self._close()
         for total, count in zip(self._sums, self._counts, strict=True):
             total *= np.float32(1 / count)
-        return self._sums, [count / self._length for count in self._counts], self._full
+        full = [count / self._aim(number) for number, count in enumerate(self._counts)]
+        return self._sums, [count / self._length for count in self._counts], full
 
-    @property
-    def _aim(self) -> int:
-        """Frames in the group that is open."""
-        return _BEGINNING[len(self._sums)] if len(self._sums) < len(_BEGINNING) else self._length
+    def _aim(self, number: int) -> int:
+        """Frames in a group that is full."""
+        return _BEGINNING[number] if number < len(_BEGINNING) else self._length
 
     def _close(self) -> None:
         if self._total is None:
             return
-        self._full.append(self._in_total / self._aim)
         self._sums.append(halved(self._total))
         self._counts.append(self._in_total)
         self._total, self._in_total = None, 0
@@ -122,7 +120,6 @@ class _Groups:
             ends = range(own, own + MOST_GROUPS, 2)
             self._sums[own:] = [self._sums[k] + self._sums[k + 1] for k in ends]
             self._counts[own:] = [self._counts[k] + self._counts[k + 1] for k in ends]
-            self._full[own:] = [1.0] * len(ends)
             self._length *= 2
 
 

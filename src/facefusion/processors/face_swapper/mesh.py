@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.errors import NoFaceInSource
-from facefusion.imaging.align import compose, invert, transform
+from facefusion.imaging.align import compose, invert, shifted, transform
 from facefusion.imaging.composite import paste
 from facefusion.imaging.crops import MARGIN, cut_native, move_face, native_box, shrunk
 from facefusion.imaging.finish import SHARPEST_PX, measure_finish, soften
@@ -582,14 +582,14 @@ class MeshSwapper:
 
     def _swap(self, crop: Crop) -> Crop:
         """The face on the head, which takes its shape first."""
-        offsets = self._offsets(crop.face)
+        pixels, face = crop.visible(), crop.face
+        offsets = self._offsets(face)
         if offsets is None:
-            over, share, (x0, y0) = self._draw(crop)
-            layer, alpha = crop.visible().copy(), np.zeros(crop.alpha.shape, dtype=np.float32)
+            over, share, (x0, y0) = self._draw(pixels, face)
+            layer, alpha = pixels.copy(), np.zeros(crop.alpha.shape, dtype=np.float32)
             window = slice(y0, y0 + share.shape[0]), slice(x0, x0 + share.shape[1])
             layer[window], alpha[window] = over, share
             return crop.with_layer(layer, alpha)
-        pixels, face = crop.visible(), crop.face
         height, width = pixels.shape[:2]
         there = replace(face, mesh=reshaped(face.mesh, offsets), points=None)
         triangles = self._plane.triangles[: self._plane.face_count]
@@ -597,9 +597,9 @@ class MeshSwapper:
         moved = bend.apply(pixels)
         # What is drawn needs less room than what is moved.
         inner = cut_native(moved, there, self._room)
-        over, share, corner = self._draw(inner)
+        over, share, corner = self._draw(inner.pixels, inner.face)
         alpha = bend.reach()
-        box = paste(moved, over, share, compose(_shifted(corner), inner.crop_from_frame), self._blend)
+        box = paste(moved, over, share, compose(shifted(*corner), inner.crop_from_frame), self._blend)
         if box is not None:  # there the moved picture already holds the new face
             alpha[box[1] : box[3], box[0] : box[2]] = 1
         return crop.with_layer(moved, alpha)
@@ -616,12 +616,11 @@ class MeshSwapper:
         furthest = float(np.linalg.norm(offsets[list(FACE_OVAL)], axis=1).max())
         return offsets * np.float32(share * min(1.0, MAX_MOVE / max(furthest, 1e-6)))
 
-    def _draw(self, crop: Crop) -> tuple[Pixels, FloatArray, tuple[int, int]]:
+    def _draw(self, pixels: Pixels, face: Face) -> tuple[Pixels, FloatArray, tuple[int, int]]:
         """The new face of a crop: (h, w, 3) uint8 RGB, (h, w) alpha, and where in the crop their corner lies."""
         prepared = self._prepared
         if prepared is None:
             raise RuntimeError("prepare must be called before process")
-        face, pixels = crop.face, crop.visible()
         # Light, and what covers the face, need no finer picture.
         seen, seen_from_crop = shrunk(pixels, max(int(float(np.ptp(face.mesh[:, 1])) / self._seen_px), 1))
         there = move_face(face, seen_from_crop)
@@ -639,7 +638,7 @@ class MeshSwapper:
         # Around the face itself there is more in the crop, for the network to see, than is drawn.
         x0, y0, x1, y1 = native_box(pixels, face)
         height, width = y1 - y0, x1 - x0
-        window_from_crop = _shifted((x0, y0))
+        window_from_crop = shifted(x0, y0)
         mesh = transform(window_from_crop, mesh)
         view = view_surface(mesh, self._plane, height, width)
         # What changes slowly is composed on the reduced picture.
@@ -817,11 +816,6 @@ def _choose_level(density: float, count: int) -> tuple[int, float]:
     # The band lies around the middle between two levels, where the one is as good as the other.
     share = (octaves - number - (1 - LEVEL_BAND)) / LEVEL_BAND
     return (number, float(smoothstep(np.array(share)))) if number < count - 1 else (number, 0.0)
-
-
-def _shifted(corner: tuple[int, int]) -> FloatArray:
-    """(2, 3) affine from a picture to a part of it whose corner lies there."""
-    return np.array([[1, 0, -corner[0]], [0, 1, -corner[1]]], dtype=np.float32)
 
 
 def _reduction(step: int) -> FloatArray:
