@@ -36,9 +36,25 @@ def test_shading_follows_a_gradient_and_ignores_a_dark_patch():
     assert trust[40:, :].min() > 0.8
 
 
+def lit_between(begin: float, end: float) -> np.ndarray:
+    """(48, 48, 3) a face with hard light on a part of it, and relief in deep shade beside that."""
+    rows, columns = np.mgrid[0:48, 0:48] / 47
+    shade = -3.6 + 0.6 * np.sign(np.sin(columns * 19) * np.sin(rows * 17))
+    return np.repeat(np.where((columns > begin) & (columns < end), -1.0, shade)[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("begin", [0.2, 0.25, 0.3])
+def test_hard_light_on_a_part_of_a_face_stays_hard_light_and_the_rest_shade(begin):
+    seen = lit_between(begin, 1 - begin)
+    shading, _ = estimate_shading(seen, np.ones((48, 48), dtype=np.float32), 3.4, is_mixed=True)
+    assert np.abs(shading - seen)[:, 20:28].mean() < 0.3
+    assert abs((shading - seen)[:, 1:6].mean()) < 0.3
+
+
 def test_shading_of_an_unseen_face_is_finite():
-    shading, _ = estimate_shading(np.zeros((64, 64, 3), np.float32), np.zeros((64, 64), np.float32), 4.5)
-    assert np.isfinite(shading).all()
+    for is_mixed in (False, True):
+        shading, _ = estimate_shading(np.zeros((64, 64, 3)), np.zeros((64, 64), np.float32), 4.5, is_mixed=is_mixed)
+        assert np.isfinite(shading).all()
 
 
 def test_mesh_crop_is_upright_centred_and_holds_the_mesh():

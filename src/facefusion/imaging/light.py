@@ -15,6 +15,8 @@ _STEPS = 8192
 OFFSET = 0.004
 """Added to linear light before its logarithm is taken, so that black stays finite."""
 _LOG_LOW, _LOG_HIGH = -5.6, 0.1
+_AGREED = (0.25, 0.5)
+"""Share of the skin that fits a smooth light, up to which there is none, and from which it tells what is no skin."""
 
 
 @cache
@@ -102,7 +104,7 @@ def _second_degree(rows: int, columns: int) -> npt.NDArray[np.float64]:
 
 
 def estimate_shading(
-    log_colour: FloatArray, weight: FloatArray, sigma: float, rounds: int = 3
+    log_colour: FloatArray, weight: FloatArray, sigma: float, rounds: int = 3, is_mixed: bool = False
 ) -> tuple[FloatArray, FloatArray]:
     """Low-frequency light and colour of a face on a grid, not led astray by hair, glasses or hands.
 
@@ -119,6 +121,9 @@ def estimate_shading(
         Standard deviation of the smoothing in cells.
     rounds
         Rounds of reweighting.
+    is_mixed
+        Whether light and shade may meet on the face, or much hair and skin. Then hardly anything fits a surface that
+        lies between them, and what is seen counts as it is.
 
     Returns
     -------
@@ -148,6 +153,10 @@ def estimate_shading(
         hue = np.maximum(np.maximum(hue[:, 0], hue[:, 1]), hue[:, 2])
         trust = 1 / (1 + np.square(np.square(light / 0.38)) + np.square(np.square(hue / 0.28)))
         fit = base_weight * trust
+    if is_mixed:
+        share = float(fit.sum() / (base_weight.sum() + 1e-6))
+        lost = min(max((_AGREED[1] - share) / (_AGREED[1] - _AGREED[0]), 0.0), 1.0)
+        fit = base_weight * np.maximum(trust, lost)
     rest = (values - surface).reshape(log_colour.shape)
     sure = fit.reshape(weight.shape).astype(np.float32)
     total = cv2.GaussianBlur(sure, (0, 0), sigma)

@@ -107,6 +107,41 @@ def polygon(points: FloatArray, height: int, width: int) -> FloatArray:
     return mask.astype(np.float32) * np.float32(1 / 255)
 
 
+def silhouette(mesh: FloatArray, growth: float = 1.0) -> FloatArray:
+    """(N, 2) convex outline of a face in a picture, grown about its middle.
+
+    Of a head that is turned, the nose and the lips stand out over the oval of its front.
+
+    Parameters
+    ----------
+    mesh
+        (478, 2 or 3) in its pixels.
+    growth
+        Factor.
+    """
+    middle = mesh[list(FACE_OVAL), :2].mean(axis=0)
+    hull = cv2.convexHull(mesh[:, :2].astype(np.float32))[:, 0]
+    return np.asarray(middle + (hull - middle) * np.float32(growth), dtype=np.float32)
+
+
+def joined(mask: FloatArray, other: FloatArray, gap: float) -> FloatArray:
+    """(H, W) two masks as one, without the gap between them.
+
+    Parameters
+    ----------
+    mask, other
+        (H, W), 0 to 1. Where nothing of the other is near, the mask is as it was.
+    gap
+        Widest gap that is closed, pixels.
+    """
+    both = np.maximum(mask, other)
+    side = 2 * max(round(gap / 2), 1) + 1
+    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    closed = np.asarray(cv2.morphologyEx(both, cv2.MORPH_CLOSE, element), dtype=np.float32)
+    near = np.asarray(cv2.dilate(other, element), dtype=np.float32)
+    return np.asarray(np.maximum(both, np.minimum(closed, near)), dtype=np.float32)
+
+
 def disc_around(outline: FloatArray, height: int, width: int, growth: float, softness: float) -> FloatArray:
     """1 inside an outline that is grown about its middle, falling to 0 outside of it.
 

@@ -7,7 +7,8 @@ from typing import cast
 
 import numpy as np
 
-from facefusion.imaging.masks import area_mask, box_mask, polygon, soften
+from facefusion.imaging.masks import area_mask, box_mask, joined, polygon, silhouette, soften
+from facefusion.imaging.texture import smoothstep
 from facefusion.plugins.protocols import EngineContext, FloatArray, Masker
 from facefusion.plugins.registry import build_engine
 from facefusion.recipe import four_sides
@@ -15,8 +16,13 @@ from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import FACE_OVAL
 
-_SURE = 0.97
-"""Size of the outline, over that of the face, in which a network knows face from what is beside it."""
+_SURE, _OVER = 0.97, 1.03
+"""Size of the outline, over that of the face, in which a network knows face from what is beside it, and beyond which it
+does not."""
+_GAP = 0.06
+"""Width of what is closed between an oval and the nose that stands out over it, over the height of the face."""
+_TURNED, _PROFILE = (30.0, 42.0), (55.0, 65.0)
+"""Yaw in degrees over which nose and lips come to stand out over the oval, and over which the mesh loses them."""
 
 
 class CropMasks:
@@ -58,18 +64,44 @@ class CropMasks:
             not the face from what is beside it.
         """
         height, width = original.shape[:2]
-        inside = None
-        if has_outline:
-            outline = face.mesh[list(FACE_OVAL), :2]
-            middle = outline.mean(axis=0)
-            inside = polygon(middle + (outline - middle) * np.float32(_SURE), height, width)
         masks = [np.ones((height, width), dtype=np.float32)]
         if "box" in self._kinds:
             masks.append(box_mask(height, width, self._recipe.face_mask_blur, self._padding))
         if self._occluder is not None:
-            masks.append(soften(self._occluder.mask([original], [face])[0], inside=inside))
+            seen = self._occluder.mask([original], [face])[0]
+            masks.append(within_outline(seen, face) if has_outline else soften(seen))
         if "area" in self._kinds:
             masks.append(area_mask(height, width, face.points_68, self._recipe.face_mask_areas))
         if self._parser is not None:
             masks.append(soften(self._parser.mask([changed], [face])[0]))
         return np.asarray(np.minimum.reduce(masks), dtype=np.float32)
+
+
+def within_outline(mask: FloatArray, face: Face) -> FloatArray:
+    """What a mask says within the outline of a face, softened; beside it goes on as it is at the rim.
+
+    Parameters
+    ----------
+    mask
+        (H, W) 0 to 1: what a network takes for face.
+    face
+        In pixels of the mask.
+    """
+    height, width = mask.shape
+    outline = face.mesh[list(FACE_OVAL), :2]
+    middle = outline.mean(axis=0)
+    inside, oval = (polygon(middle + (outline - middle) * np.float32(k), height, width) for k in (_SURE, _OVER))
+    softened = soften(mask, inside=inside)
+    # Networks that learnt from ovals take nose and lips that stand out over them for background, so what they say there
+    # does not count.
+    yaw = abs(face.pose.yaw)
+    share = _rise(yaw, _TURNED) * (1 - _rise(yaw, _PROFILE))
+    if share <= 0:
+        return softened
+    front = np.maximum(polygon(silhouette(face.mesh, _SURE), height, width) - oval, 0)
+    whole = joined(mask, front, _GAP * float(np.ptp(face.mesh[:, 1])))
+    return softened + (soften(whole, inside=np.maximum(inside, front)) - softened) * np.float32(share)
+
+
+def _rise(value: float, over: tuple[float, float]) -> float:
+    return float(smoothstep(np.array((value - over[0]) / (over[1] - over[0]))))

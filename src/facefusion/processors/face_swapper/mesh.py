@@ -720,7 +720,7 @@ class MeshSwapper:
         if face.covers:  # the light of somebody who stands before it is not its own
             weight *= beside_heads(face.covers, height, width)[y, x]
         log = to_log(colour)
-        shading, trust = estimate_shading(log, weight, SHADING_SIGMA)
+        shading, trust = estimate_shading(log, weight, SHADING_SIGMA, is_mixed=True)
         change = limit_gain(shading - source.shading, MAX_LOSS, MAX_GAIN) * self._light
         if self._inner is not None:
             change = change + (blur(change, self._broadness) - change) * self._inner[..., None]
