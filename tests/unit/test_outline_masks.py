@@ -1,11 +1,13 @@
-"""What networks say of a face within its outline, also where its head is turned."""
+"""Turned heads: what networks say of them within their outline, and what hides them."""
 
 import numpy as np
 import pytest
 
 from facefusion.imaging.masks import polygon, soften
-from facefusion.processors.masking import within_outline
+from facefusion.processors.face_anonymiser.patch import PatchAnonymiser, pixelate_face
+from facefusion.processors.masking import with_front, within_outline
 from facefusion.testing.fakes import make_face
+from facefusion.types.crop import Crop
 from facefusion.types.topology import FACE_OVAL
 
 SIDE = 256
@@ -58,3 +60,25 @@ def test_a_head_from_the_front_has_no_more_than_its_oval(yaw):
 def test_a_profile_is_left_to_the_network_since_its_nose_is_not_where_the_mesh_says():
     face, oval = face_and_oval(70)
     assert at(within_outline(oval, face), face, NOSE_TIP) < 0.05
+
+
+TURNS = [(yaw, pitch) for yaw in (0, 30, -45, 60, -75, 90) for pitch in (-25, 0, 30)]
+
+
+@pytest.mark.parametrize(("yaw", "pitch"), TURNS)
+@pytest.mark.parametrize("shape", ["disc", "box", "head"])
+def test_all_of_a_face_is_hidden_whichever_way_its_head_is_turned(shape, yaw, pitch):
+    face = make_face(centre=(256.0, 256.0), eye_distance=70.0, yaw=yaw, pitch=pitch)
+    patch = PatchAnonymiser(pixelate_face, 1.0, is_box=shape == "box", is_head=shape == "head")
+    pixels = np.random.default_rng(1).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    crop = Crop(pixels, np.eye(2, 3, dtype=np.float32), face, np.ones((512, 512), np.float32))
+    (hidden,) = patch.process([crop])
+    x, y = np.rint(face.mesh[:468, :2]).astype(int).T
+    assert hidden.alpha[y, x].min() > 0.99
+
+
+@pytest.mark.parametrize("yaw", [50, -50])
+def test_nose_and_lips_of_a_turned_head_get_a_packaged_face_too(yaw):
+    face, oval = face_and_oval(yaw)
+    assert at(oval, face, NOSE_TIP, 0.2) < 0.05, "or there is nothing to test"
+    assert at(soften(with_front(oval, face)), face, NOSE_TIP, 0.2) > 0.95

@@ -142,25 +142,35 @@ def joined(mask: FloatArray, other: FloatArray, gap: float) -> FloatArray:
     return np.asarray(np.maximum(both, np.minimum(closed, near)), dtype=np.float32)
 
 
-def disc_around(outline: FloatArray, height: int, width: int, growth: float, softness: float) -> FloatArray:
+def disc_around(
+    outline: FloatArray, height: int, width: int, growth: float, softness: float, middle: FloatArray | None = None
+) -> FloatArray:
     """1 inside an outline that is grown about its middle, falling to 0 outside of it.
 
     Parameters
     ----------
     outline
         (N, 2) points in crop pixels.
+    middle
+        (2,); the mean of the points where none is given.
     growth
         Factor.
     softness
         Width of the fall over the outline's longer side.
     """
-    centre = outline.mean(axis=0)
+    centre = outline.mean(axis=0) if middle is None else middle
     grown = centre + (outline - centre) * growth
     mask = np.zeros((height, width), dtype=np.uint8)
     cv2.fillPoly(mask, [np.round(cv2.convexHull(grown.astype(np.float32)) * 16).astype(np.int32)], 255, shift=4)
     reach = max(float(np.ptp(outline, axis=0).max()) * softness, 1.0)
     outside = cv2.distanceTransform(255 - mask, cv2.DIST_L2, 3)
     return np.asarray(np.clip(1 - outside / reach, 0, 1), dtype=np.float32)
+
+
+def disc_over(mesh: FloatArray, height: int, width: int, growth: float, softness: float) -> FloatArray:
+    """`disc_around` a whole face, (478, 2 or 3) in crop pixels, about the middle of its oval."""
+    middle = mesh[list(FACE_OVAL), :2].mean(axis=0)
+    return disc_around(silhouette(mesh), height, width, growth, softness, middle)
 
 
 HEAD = 1.25
@@ -177,7 +187,7 @@ def beside_heads(meshes: Sequence[FloatArray], height: int, width: int) -> Float
     """
     mask = np.ones((height, width), dtype=np.float32)
     for mesh in meshes:
-        mask = np.minimum(mask, 1 - disc_around(mesh[list(FACE_OVAL), :2], height, width, HEAD, 0.05))
+        mask = np.minimum(mask, 1 - disc_over(mesh, height, width, HEAD, 0.05))
     return mask
 
 

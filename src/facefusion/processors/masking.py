@@ -69,7 +69,7 @@ class CropMasks:
             masks.append(box_mask(height, width, self._recipe.face_mask_blur, self._padding))
         if self._occluder is not None:
             seen = self._occluder.mask([original], [face])[0]
-            masks.append(within_outline(seen, face) if has_outline else soften(seen))
+            masks.append(within_outline(seen, face) if has_outline else soften(with_front(seen, face)))
         if "area" in self._kinds:
             masks.append(area_mask(height, width, face.points_68, self._recipe.face_mask_areas))
         if self._parser is not None:
@@ -87,20 +87,45 @@ def within_outline(mask: FloatArray, face: Face) -> FloatArray:
     face
         In pixels of the mask.
     """
-    height, width = mask.shape
-    outline = face.mesh[list(FACE_OVAL), :2]
-    middle = outline.mean(axis=0)
-    inside, oval = (polygon(middle + (outline - middle) * np.float32(k), height, width) for k in (_SURE, _OVER))
+    inside = polygon(_grown_oval(face, _SURE), *mask.shape)
     softened = soften(mask, inside=inside)
-    # Networks that learnt from ovals take nose and lips that stand out over them for background, so what they say there
-    # does not count.
+    front, share = _front(face, *mask.shape)
+    if share <= 0:
+        return softened
+    whole = soften(_with_front(mask, front, face), inside=np.maximum(inside, front))
+    return np.asarray(softened + (whole - softened) * share, dtype=np.float32)
+
+
+def with_front(mask: FloatArray, face: Face) -> FloatArray:
+    """A mask in which nose and lips of a head that is turned are face, too; shapes as in `within_outline`."""
+    front, share = _front(face, *mask.shape)
+    if share <= 0:
+        return mask
+    return np.asarray(mask + (_with_front(mask, front, face) - mask) * share, dtype=np.float32)
+
+
+def _with_front(mask: FloatArray, front: FloatArray, face: Face) -> FloatArray:
+    return joined(mask, front, _GAP * float(np.ptp(face.mesh[:, 1])))
+
+
+def _front(face: Face, height: int, width: int) -> tuple[FloatArray, np.float32]:
+    """(H, W) where a face stands out over its oval, and 0 to 1 how far it does.
+
+    Networks that learnt from ovals take nose and lips there for background, so what they say of it does not count.
+    """
     yaw = abs(face.pose.yaw)
     share = _rise(yaw, _TURNED) * (1 - _rise(yaw, _PROFILE))
     if share <= 0:
-        return softened
-    front = np.maximum(polygon(silhouette(face.mesh, _SURE), height, width) - oval, 0)
-    whole = joined(mask, front, _GAP * float(np.ptp(face.mesh[:, 1])))
-    return softened + (soften(whole, inside=np.maximum(inside, front)) - softened) * np.float32(share)
+        return np.zeros((height, width), dtype=np.float32), np.float32(0)
+    outlines = silhouette(face.mesh, _SURE), _grown_oval(face, _OVER)
+    whole, oval = (polygon(outline, height, width) for outline in outlines)
+    return np.maximum(whole - oval, 0), np.float32(share)
+
+
+def _grown_oval(face: Face, growth: float) -> FloatArray:
+    outline = face.mesh[list(FACE_OVAL), :2]
+    middle = outline.mean(axis=0)
+    return np.asarray(middle + (outline - middle) * np.float32(growth), dtype=np.float32)
 
 
 def _rise(value: float, over: tuple[float, float]) -> float:

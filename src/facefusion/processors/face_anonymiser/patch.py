@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from facefusion.imaging.masks import disc_around, rectangle_around
+from facefusion.imaging.masks import disc_around, disc_over, rectangle_around, silhouette
 from facefusion.imaging.resample import blur_pixels, pixelate
 from facefusion.plugins.protocols import EngineContext, FloatArray
 from facefusion.types.crop import Crop, CropShape, SourceFace
@@ -80,9 +80,9 @@ class PatchAnonymiser:
             alpha = disc_around(head, height, width, 1.0, 0.04)
             return self._patch(pixels, float(np.ptp(head, axis=0).max()), self._strength), alpha
         if self._is_box:
-            alpha = rectangle_around(outline, height, width, growth)
+            alpha = rectangle_around(silhouette(mesh), height, width, growth)
         else:
-            alpha = disc_around(outline, height, width, growth, 0.08)
+            alpha = disc_over(mesh, height, width, growth, 0.08)
         return self._patch(pixels, float(np.ptp(outline, axis=0).max()), self._strength), alpha
 
 
@@ -104,7 +104,7 @@ def _head_around(mesh: FloatArray, oval: list[int]) -> FloatArray:
     angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     rays = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     reach = np.sqrt(((rays @ axes.T) ** 2).sum(axis=1))
-    own = mesh[oval, :2].astype(np.float64)
+    own = silhouette(mesh).astype(np.float64)
     # The support of the ellipsoid in every direction; never less than the face itself, grown a little.
     reach = np.maximum(reach, ((own - middle[:2]) @ rays.T).max(axis=0) * 1.06)
     normals, nexts = rays, np.roll(rays, -1, axis=0)

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from facefusion.imaging.masks import disc_around
+from facefusion.imaging.masks import disc_around, disc_over
 from facefusion.imaging.resample import decode
 from facefusion.imaging.reshape import reshape
 from facefusion.models.mesh_topology import load_mesh_topology
@@ -133,7 +133,7 @@ class SyntheticAnonymiser:
         )
         layer = changed[0].visible()
         height, width = pixels.shape[:2]
-        alpha = disc_around(face.mesh[self._oval, :2], height, width, 1.45, 0.06)
+        alpha = disc_over(face.mesh, height, width, 1.45, 0.06)
         if self._masks is not None:
             mask = self._masks.mask(pixels, pixels, face) * SURE
             inside = disc_around(face.mesh[self._oval, :2], height, width, 1.0, 0.06)
