@@ -206,9 +206,9 @@ def test_what_moves_below_a_known_face_is_their_body():
     assert told == []
 
 
-def crop_with(face_size=80.0, is_doubtful=False):
+def crop_with(face_size=80.0, is_doubtful=False, yaw=0.0):
     pixels = np.random.default_rng(3).integers(0, 255, (260, 260, 3), dtype=np.uint8)
-    face = Face(mesh_at(130, 140, face_size), 0.9, Pose(0, 0, 0), is_doubtful=is_doubtful)
+    face = Face(mesh_at(130, 140, face_size), 0.9, Pose(yaw, 0, 0), is_doubtful=is_doubtful)
     return Crop(pixels, np.eye(2, 3, dtype=np.float32), face, np.zeros((260, 260), np.float32))
 
 
@@ -218,6 +218,13 @@ def test_a_doubtful_find_gets_squares_and_no_painted_face():
     np.testing.assert_array_equal(hidden.visible(), squares.visible())
     (painted,) = SyntheticAnonymiser(seed=1).process([crop_with()])
     assert (painted.visible() != squares.visible()).any()
+
+
+@pytest.mark.parametrize("yaw", [72.0, -72.0])
+def test_a_profile_gets_squares_since_its_nose_is_not_where_the_mesh_says(yaw):
+    (hidden,) = SyntheticAnonymiser(seed=1).process([crop_with(yaw=yaw)])
+    (squares,) = PatchAnonymiser(pixelate_face, 0.5).process([crop_with(yaw=yaw)])
+    np.testing.assert_array_equal(hidden.visible(), squares.visible())
 
 
 def test_a_patch_in_doubt_covers_more():

@@ -40,6 +40,8 @@ DOUBTFUL_STRENGTH = 0.5
 """How strongly what may be no face is pixelated."""
 MAX_PEOPLE = 4096
 """People whose new faces are kept in mind."""
+PROFILE = 60.0
+"""Yaw in degrees beyond which a face is pixelated."""
 SURE = 8.0
 """Something before the face is kept in front only where the mask is very sure: better a hand painted over."""
 
@@ -124,7 +126,9 @@ class SyntheticAnonymiser:
     def _hide(self, crop: Crop) -> Crop:
         swapper, offsets = self._person(crop.face.person or 0)
         face, pixels = crop.face, crop.visible()
-        if face.is_doubtful:  # a face painted on a wall is worse than squares, and a patch hides as well
+        # A face painted on a wall is worse than squares, and a patch hides as well. So it does in a profile, where the
+        # mesh does not know the nose well enough to paint over all of it.
+        if face.is_doubtful or abs(face.pose.yaw) > PROFILE:
             return self._patch.process([crop])[0]
         goal = reshaped(face.mesh, face.pose, offsets)
         moved = reshape(pixels, face.mesh, goal, self._triangles, self._oval)
