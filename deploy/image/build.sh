@@ -17,9 +17,12 @@ mkdir -p "$folder/xdg" "$folder/wheels"
 export XDG_RUNTIME_DIR="$folder/xdg"
 storage=(--root "$folder/root" --runroot "$folder/rr" --storage-driver vfs)
 if ! podman "${storage[@]}" image exists localhost/debian-base:bookworm; then
-    # As debian:slim is: no manuals, no translations, nothing that is only recommended.
-    mmdebstrap --quiet --variant=minbase --aptopt='Apt::Install-Recommends "false"' \
+    # As debian:slim is: no manuals, no translations, nothing that is only recommended, and merged from the start: usrmerge,
+    # which would do it otherwise, brings all of Perl (50 MB).
+    mmdebstrap --quiet --variant=minbase --include=usr-is-merged \
+        --hook-dir=/usr/share/mmdebstrap/hooks/merged-usr --aptopt='Apt::Install-Recommends "false"' \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
+        --dpkgopt='path-exclude=/usr/share/info/*' --dpkgopt='path-exclude=/usr/share/lintian/*' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
         bookworm "$folder/base.tar"
     podman "${storage[@]}" import -q "$folder/base.tar" localhost/debian-base:bookworm
@@ -29,7 +32,7 @@ options=()
 if [ "${2-}" = wheels ]; then
     # async-timeout is what redis wants of the Python of Debian 12.
     "$python" -m pip download -q -c requirements-dev.lock --only-binary :all: -d "$folder/wheels" \
-        '.[server,worker,report,storage,models]' hatchling async-timeout
+        '.[server,worker,report,storage,traces,models]' hatchling async-timeout
     options=(-v "$folder/wheels:/wheels:ro" --build-arg "PIP_OPTIONS=--no-index --find-links /wheels")
 fi
 buildah "${storage[@]}" bud --isolation chroot --network host --format docker --quiet \

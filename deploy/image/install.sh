@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs FaceFusion into /opt/facefusion: install.sh onnxruntime|onnxruntime-gpu. Reads PIP_OPTIONS, MODELS, LICENCES.
+# Installs FaceFusion into /opt/facefusion: install.sh onnxruntime|onnxruntime-gpu. Reads PIP_OPTIONS, OPENCV, MODELS,
+# LICENCES.
 set -eu
 runtime=$1
 python3 -m venv --without-pip /opt/facefusion
@@ -23,5 +24,6 @@ if [ -n "${MODELS:-}" ]; then
     /opt/facefusion/bin/facefusion models fetch $MODELS --licences "${LICENCES:-commercial}"
     cp -R /tmp/fetched/facefusion/models/. /opt/facefusion/models/
 fi
+[ "${OPENCV:-}" = wheel ] || /opt/facefusion/bin/python deploy/image/opencv.py
 /opt/facefusion/bin/python deploy/image/wash.py
 chmod -R a+rX /opt/facefusion

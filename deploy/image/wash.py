@@ -6,6 +6,7 @@ import importlib
 import os
 import pkgutil
 import py_compile
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,12 @@ UNREAD = (
     "*/tests", "*/test", "*/*/tests", "*/*/*/tests", "onnx/backend/test", "matplotlib/mpl-data/sample_data",
     "numpy/_core/include", "numpy/_core/lib", "numpy/f2py", "onnxruntime/tools", "onnxruntime/transformers",
     "onnxruntime/quantization", "matplotlib/mpl-data/fonts/afm", "matplotlib/mpl-data/fonts/pdfcorefonts",
+    "sqlalchemy/testing", "alembic/testing", "numpy/distutils",
+    # For the shell of the program `celery`, which goes with them: no command of ours calls it.
+    "click_repl*", "prompt_toolkit*", "wcwidth*",
 )  # fmt: skip
+FONTS = ("DejaVuSerif.ttf", "DejaVuSerif-*.ttf", "DejaVuSansMono-*.ttf")
+"""Of matplotlib's fonts those that neither plots nor formulas are set in unless somebody asks."""
 KINDS = ("*.pyi", "*.pxd", "*.pyx", "*.h", "*.hpp", "*.c", "*.cc", "*.cpp", "*.a", "*.proto", "*.rlib", "*.d")
 
 
@@ -33,8 +39,23 @@ def remove() -> None:
         for path in SITE.rglob(pattern):
             if not path.relative_to(SITE).parts[0].startswith("facefusion"):
                 path.unlink()
+    for pattern in FONTS:
+        for path in SITE.glob(f"matplotlib/mpl-data/fonts/ttf/{pattern}"):
+            path.unlink()
+    (ROOT / "bin" / "celery").unlink(missing_ok=True)
     for path in SITE.rglob("__pycache__"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_second_runtime() -> None:
+    """ONNX Runtime's wheel has its library twice: in Python's extension, and for programs that are not Python's."""
+    folder = SITE / "onnxruntime" / "capi"
+    words = ["readelf", "-dW", *folder.glob("*.so*")]
+    asked = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    # One that another library asks for would stay.
+    if not re.search(r"\(NEEDED\).*\[libonnxruntime\.so", asked):
+        for path in folder.glob("libonnxruntime.so*"):
+            path.unlink()
 
 
 def strip() -> None:
@@ -76,6 +97,7 @@ def compile_used() -> None:
 
 if __name__ == "__main__":
     remove()
+    remove_second_runtime()
     strip()
     use()
     compile_used()

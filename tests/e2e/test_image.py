@@ -18,8 +18,8 @@ FOLDER = os.environ.get("IMAGE_FOLDER", "")
 pytestmark = pytest.mark.skipif(
     not FOLDER, reason="THE IMAGE IS NOT TESTED: 'make image' builds it and runs these tests"
 )
-MOST_BYTES = 850e6
-"""The goal of 600 MB is missed (docs/container.md); this is so that it does not grow unseen."""
+MOST_BYTES = 600e6
+"""The goal (docs/container.md). Updates of Debian and of libraries may want it raised; it shall not grow unseen."""
 
 
 def podman(*words: str, is_right: bool = True) -> subprocess.CompletedProcess[str]:

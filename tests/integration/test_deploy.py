@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import os
+import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -404,6 +407,29 @@ def test_the_image_holds_only_embedded_weights_unless_asked():
 def test_scripts_of_the_image_can_be_read_by_a_plain_shell(name):
     done = subprocess.run(["sh", "-n", str(DEPLOY / "image" / name)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_the_image_takes_out_of_opencv_is_in_the_wheel_that_is_locked():
+    specification = importlib.util.spec_from_file_location("opencv_of_image", DEPLOY / "image" / "opencv.py")
+    assert specification
+    assert specification.loader
+    cut = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(cut)
+    if platform.machine() != "x86_64" or not cut.LIBS.is_dir() or not shutil.which("nm"):
+        pytest.skip("this OpenCV is not the wheel of Linux on x86_64, or there is no nm")
+    found = {path.name: path for path in cut.LIBS.iterdir()}
+    askers = [cut.CV2, *cut.LIBS.glob("libavif-*")]
+    asked = {name for asker in askers for name in cut.needed(asker)}
+    for start in (*cut.GONE, "libopenblas"):
+        assert any(name.startswith(start) and name in asked for name in found), start
+    blas = next(path for name, path in found.items() if name.startswith("libopenblas"))
+    wanted = set(cut.functions(blas, has=True)) & set(cut.functions(cut.CV2, has=False))
+    code = (DEPLOY / "image" / "blas.c").read_text()
+    assert wanted == {f"cblas_{name}" for name in re.findall(r"^GEMM\((\w+),", code, re.MULTILINE)} | {
+        f"{kind}{name}_"
+        for kind in re.findall(r"^LAPACK\((\w),", code, re.MULTILINE)
+        for name in re.findall(r"^    void p##(\w+)_\(", code, re.MULTILINE)
+    } - {"sgeev_"}
 
 
 def test_what_the_image_is_made_of_is_sent_to_the_builder():
