@@ -15,7 +15,7 @@ _STEPS = 8192
 OFFSET = 0.004
 """Added to linear light before its logarithm is taken, so that black stays finite."""
 _LOG_LOW, _LOG_HIGH = -5.6, 0.1
-_AGREED = (0.25, 0.5)
+_AGREED = (0.15, 0.4)
 """Share of the skin that fits a smooth light, up to which there is none, and from which it tells what is no skin."""
 
 
@@ -156,7 +156,8 @@ def estimate_shading(
     if is_mixed:
         share = float(fit.sum() / (base_weight.sum() + 1e-6))
         lost = min(max((_AGREED[1] - share) / (_AGREED[1] - _AGREED[0]), 0.0), 1.0)
-        fit = base_weight * np.maximum(trust, lost)
+        trust = np.maximum(trust, lost)
+        fit = base_weight * trust
     rest = (values - surface).reshape(log_colour.shape)
     sure = fit.reshape(weight.shape).astype(np.float32)
     total = cv2.GaussianBlur(sure, (0, 0), sigma)
