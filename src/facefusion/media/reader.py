@@ -187,9 +187,9 @@ class ClipReader:
         MediaUnsupported
         """
         if space not in _MATRICES:
+            name = _STRANGE_MATRICES.get(space, f"matrix {space}")
             raise MediaUnsupported(
-                f"{self.info.path} keeps its colours as {_STRANGE_MATRICES.get(space, f'matrix {space}')}, which cannot "
-                "be converted.",
+                f"{self.info.path} keeps its colours as {name}, which cannot be converted.",
                 "Convert it to BT.709 first, or mend the tag where it is wrong.",
             )
 
