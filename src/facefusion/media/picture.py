@@ -113,7 +113,7 @@ def _way_to_uint8(pixels: Any) -> str:
             return "picture.round().clip(0, 255).astype(np.uint8) where 255 is white"
         return "(picture * 255).round().clip(0, 255).astype(np.uint8) where 1 is white"
     # So many bits are seldom meant: they are what sums and lists become.
-    if size == 1 or (kind == "i" or size > 2) and (not pixels.size or pixels.max() <= 255):
+    if size == 1 or ((kind == "i" or size > 2) and (not pixels.size or pixels.max() <= 255)):
         return "picture.clip(0, 255).astype(np.uint8) where 255 is white"
     white = np.iinfo(pixels.dtype).max if size <= 2 or pixels.max() > 65535 else 65535
     return f"(picture / {white} * 255).round().clip(0, 255).astype(np.uint8) where {white} is white"
