@@ -52,6 +52,7 @@ from facefusion.models.spent import take
 from facefusion.pipeline.cast import Cast, PoorSourceWarning, build_analyser, build_cast
 from facefusion.pipeline.clip import (
     build_flow,
+    check_analysed,
     empty_tracks,
     join_observations,
     load_tracks,
@@ -709,6 +710,9 @@ class Worker:
             for segment in segments:
                 part = segment.part
                 pts, durations = (tuple(int(v) for v in values) for values in (part.pts, part.durations))
+                if item is not None and plan.kind == "clip":
+                    times = [time + bench.target.begin for time in pts]
+                    check_analysed(tracks, times, plan.recipe.target_path.name)
                 outcome = Rendered(pts, durations, segment.changed_frame_count, segment.defects)
                 yield segment.number, part.path, outcome
 
