@@ -758,12 +758,13 @@ class Worker:
             if sidecar_of(asked) not in {other for _, other in pairs}:
                 drop_sidecar(asked)
             for one, other in reversed(pairs):
+                if other == asked:  # once the new index is there, nobody knows whose these were
+                    for name in earlier:
+                        (asked.parent / name).unlink(missing_ok=True)
                 deliver(one, other)
             for path in wanted:
                 if path is not None and is_sequence(path):
                     drop_rest(path, sum(other.parent == path for _, other in pairs))
-            for name in earlier:
-                (asked.parent / name).unlink(missing_ok=True)
             self.place.drop(*folders)
 
         self._deliver = put_in_place
