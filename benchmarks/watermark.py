@@ -121,14 +121,16 @@ def cost() -> tuple[float, float, float]:
         coding = bare(recipe)
         coded_s = (time.process_time() - began) / coding
         Shaper.add = timed  # type: ignore[method-assign]
-        began = time.process_time()
-        render_target(recipe, tracks, policy=SitePolicy(is_marked=True))
-        rendered_s = (time.process_time() - began) / coding
-        marked_s = spent / count
-        began, spent = time.process_time(), 0.0
-        run(recipe, policy=SitePolicy(is_marked=True))
-        share = spent / (time.process_time() - began)
-        Shaper.add = original  # type: ignore[method-assign]
+        try:
+            began = time.process_time()
+            render_target(recipe, tracks, policy=SitePolicy(is_marked=True))
+            rendered_s = (time.process_time() - began) / coding
+            marked_s = spent / count
+            began, spent = time.process_time(), 0.0
+            run(recipe, policy=SitePolicy(is_marked=True))
+            share = spent / (time.process_time() - began)
+        finally:
+            Shaper.add = original  # type: ignore[method-assign]
     return share, marked_s * 1000, (rendered_s - coded_s - marked_s) * 1000
 
 

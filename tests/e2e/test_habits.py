@@ -329,6 +329,26 @@ def test_outputs_within_the_folder_of_targets_are_no_targets(tree, target_photo)
     assert outputs(recipe, "", "in/**/x*.jpg", beside) == again
 
 
+def test_what_of_a_folder_is_left_as_it_is_is_told(tree, capsys):
+    (tree / "in/lost.jpg").symlink_to(tree / "nowhere.jpg")
+    (tree / "in/b/back").symlink_to(tree / "in", target_is_directory=True)
+    (tree / "in/.seen.jpg").write_bytes(b"")
+    (tree / "in/out").mkdir()
+    (tree / "in/out/x.txt").write_text("of an output")
+    batch = plan_batch(build_recipe({"processors": ["face_anonymiser"]}), "", "in", "in/out")
+    left = {"in/.hidden/z.jpg", "in/notes.txt", "in/lost.jpg", "in/b/back", "in/.seen.jpg"}
+    assert set(map(str, batch.not_taken)) == left
+    assert set(batch.as_dict()["not_taken"]) == left
+    for place in ("in/a", "in/b/c"):
+        shutil.rmtree(place)
+    os.remove("in/x.jpg")
+    (tree / "in/broken.jpg").write_bytes(b"none")
+    assert call("run", "--processors", "face_anonymiser", "-t", "in", "-o", "out") == 3
+    told = capsys.readouterr()
+    said = next(line for line in (told.out + told.err).splitlines() if line.startswith("Left as they are"))
+    assert "6 files" in said and "in/notes.txt" in said and "in/.hidden/z.jpg" in said
+
+
 def test_a_folder_is_changed_into_another_with_all_photos_of_a_person(tree, source_photo, capsys):
     (tree / "faces/one.jpg").write_bytes(source_photo.read_bytes())
     shutil.rmtree("in/b")

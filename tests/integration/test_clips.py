@@ -135,6 +135,35 @@ def test_colour_matrix_and_range_are_kept_and_colours_do_not_shift(tmp_path, spa
         np.testing.assert_allclose(after[30, 45], (250, 10, 10), atol=8)
 
 
+@pytest.mark.parametrize(("codec", "pixel_format"), [("ffv1", "bgr0"), ("libx264rgb", "rgb24"), ("ffv1", "gray")])
+def test_what_has_no_matrix_gets_one_and_says_which(tmp_path, codec, pixel_format):
+    source = make_clip(tmp_path / "c.mkv", 1280, 720, range(3), Fraction(1, 25), codec=codec, pixel_format=pixel_format)
+    output = copy_clip(source, tmp_path / "out.mp4", paint=True, quality=97)
+    with av.open(str(output)) as container:
+        assert container.streams.video[0].codec_context.colorspace == 1
+        picture = next(container.decode(video=0))
+        # Players take BT.709 for pictures of this size, whatever is not said.
+        shown = picture.reformat(format="rgb24", src_colorspace=1).to_ndarray()
+    np.testing.assert_allclose(shown[30, 45], (250, 10, 10), atol=8)
+    before = next(iter(ClipReader(source))).pixels
+    assert np.abs(before[50:].astype(int) - shown[50:]).mean() < 2
+
+
+@pytest.mark.parametrize("space", [8, 10, 11, 14])
+def test_colours_that_cannot_be_converted_are_refused_before_the_first_frame(tmp_path, space):
+    source = make_clip(tmp_path / "c.mkv", pts=range(3), codec="ffv1", pixel_format="yuv444p")
+    path = tmp_path / "tagged.mkv"
+    with av.open(str(source)) as read, av.open(str(path), "w") as made:
+        stream = made.add_stream_from_template(read.streams.video[0], opaque=True)
+        stream.codec_context.colorspace = space
+        for packet in read.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                made.mux(packet)
+    with pytest.raises(MediaUnsupported, match="keeps its colours as"):
+        ClipReader(path)
+
+
 def test_untouched_pixels_reach_the_encoder_exactly(tmp_path):
     source = make_clip(tmp_path / "a.mp4")
     reader = ClipReader(source)

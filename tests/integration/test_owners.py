@@ -515,6 +515,8 @@ def test_other_parts_or_a_job_that_is_running_are_not_taken_over(jobs, recipe):
     assert not jobs.create(recipe("p.mp4", face_swapper_light=0.5)).plan.taken_from
     with jobs._alone(job.id):
         assert not jobs.create(recipe("q.mp4")).plan.taken_from
+    # What one tenant may do, and who is nobody in its outputs, is nothing of another's.
+    assert not jobs.create(recipe("t.mp4"), tenant="another").plan.taken_from
     assert jobs.create(recipe("r.mp4")).plan.taken_from == job.id
 
 

@@ -223,6 +223,76 @@ def test_the_way_that_is_told_for_another_type_keeps_the_picture(swapper, pictur
     assert np.abs(made.astype(int) - wanted).max() <= 1
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda pixels: pixels.astype(np.int64),
+        lambda pixels: pixels.astype(np.uint32),
+        lambda pixels: pixels.astype(np.int16),
+        lambda pixels: pixels.astype(np.float64),
+        lambda pixels: pixels.astype(object),
+        lambda pixels: pixels.astype(np.int32) * 257,
+    ],
+)
+def test_what_is_white_is_told_by_the_values(swapper, picture, given):
+    with pytest.raises(MediaUnsupported, match="Convert it: ") as refused:
+        swapper.swap(given(picture))
+    way = str(refused.value).split("Convert it: ")[1].split(" where")[0].rstrip(".")
+    made = eval(way, {"np": np, "picture": given(picture)})
+    assert made.dtype == np.uint8
+    np.testing.assert_array_equal(made, picture)
+
+
+@pytest.mark.parametrize("kind", [np.complex64, "datetime64[s]", "U3", "V3"])
+def test_what_holds_no_numbers_of_brightness_is_no_fault(swapper, kind):
+    with pytest.raises(MediaUnsupported, match="not uint8"):
+        swapper.swap(np.zeros((8, 8, 3), dtype=kind))
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F", "CMYK", "YCbCr", "HSV", "RGBa"])
+def test_the_way_that_is_told_for_a_mode_keeps_the_picture(swapper, picture, mode):
+    grey = picture[..., 1].astype(np.float32)
+    given = {
+        "I;16": lambda: Image.fromarray(grey.astype(np.uint16) * 257),
+        "I": lambda: Image.fromarray(grey.astype(np.int32) * 257),
+        "F": lambda: Image.fromarray(grey / 255),
+    }.get(
+        mode,
+        lambda: Image.fromarray(picture).convert("RGBA").convert("RGB" if mode != "RGBa" else "RGBA").convert(mode),
+    )()
+    assert given.mode == mode
+    with pytest.raises(MediaUnsupported, match="Convert it") as refused:
+        swapper.swap(given)
+    way = str(refused.value).split("Convert it")[1].split(": ", 1)[1].split(" where")[0].rstrip(".")
+    made = np.asarray(eval(way, {"np": np, "image": given, "Image": Image}))
+    wanted = np.stack([grey] * 3, axis=-1) if mode in ("I;16", "I", "F") else picture
+    assert made.dtype == np.uint8
+    assert np.abs(made.astype(float) - wanted).mean() < 3
+
+
+def test_what_the_caller_raises_comes_through_and_one_picture_is_not_many(swapper, picture):
+    class OfTheCaller(Exception):
+        pass
+
+    def pictures():
+        yield picture
+        raise OfTheCaller
+
+    given = swapper.swap_each(pictures())
+    assert next(given).shape == picture.shape
+    with pytest.raises(OfTheCaller):
+        next(given)
+    for one in (picture, Image.fromarray(picture), "face.jpg", b"bytes", 5):
+        with pytest.raises(MediaUnsupported, match="Several pictures are wanted"):
+            next(swapper.swap_each(one))
+
+
+@pytest.mark.parametrize("at_s", ["soon", float("nan"), [1], 1j])
+def test_what_is_no_time_of_a_frame_is_no_fault(swapper, picture, at_s):
+    with Stream(swapper) as stream, pytest.raises(MediaUnsupported, match="There is no time"):
+        stream.change(picture, at_s)
+
+
 @pytest.mark.parametrize("blank", ["", "  ", ("face.jpg", "")])
 @pytest.mark.parametrize("name", ["source_paths", "exempt_paths", "target_path", "output_path"])
 def test_an_empty_path_is_no_folder(name, blank):

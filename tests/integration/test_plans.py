@@ -18,7 +18,7 @@ from tests.chaos import make_small
 from facefusion import analyse_target, build_recipe, render_target, run
 from facefusion.analyse.analyser import Analyser
 from facefusion.declaration import ModelRef, Step
-from facefusion.errors import JobMismatch, StoreRefused
+from facefusion.errors import JobMismatch, StoreRefused, TracksError
 from facefusion.jobs import local, prepare, work
 from facefusion.jobs.states import STAGES
 from facefusion.jobs.store import LOCAL
@@ -331,3 +331,34 @@ def test_what_follows_from_a_recipe_is_asked_once():
     assert weighted.identifier == "arcface_w600k_r50" and weighted.wants_identity
     assert resolve(Recipe(face_selector_age_start=20)).wants_attributes
     assert local.Shelf is Shelf
+
+
+@pytest.mark.parametrize(
+    ("looked_at", "rendered"),
+    [
+        ({"end_s": 0.1}, {}),
+        ({"start_s": 0.1}, {}),
+        ({"start_s": 0.05, "end_s": 0.15}, {"start_s": 0.05}),
+        ({"output_video_fps": 12}, {}),
+    ],
+)
+def test_frames_in_which_nobody_was_looked_for_are_not_shown(few_frames, tmp_path, looked_at, rendered):
+    """They would have gone into the output as they are, also where people are to be hidden."""
+    asked = {
+        "target_path": few_frames, "output_path": tmp_path / "o.mp4", "processors": ["face_anonymiser"],
+        "face_anonymiser_model": "blur",
+    }  # fmt: skip
+    tracks = analyse_target(build_recipe(asked | looked_at))
+    with pytest.raises(TracksError, match="Nobody was looked for in the frame of few"):
+        render_target(build_recipe(asked | rendered), tracks)
+    assert list(tmp_path.iterdir()) == []
+    outcome = render_target(build_recipe(asked | looked_at), tracks)
+    assert outcome.changed_frame_count == outcome.frame_count > 0
+
+
+def test_tracks_of_all_of_a_clip_serve_a_part_of_it(few_frames, tmp_path):
+    asked = {"target_path": few_frames, "output_path": tmp_path / "o.mp4", "processors": ["face_anonymiser"]}
+    tracks = analyse_target(build_recipe(asked))
+    part = {"start_s": 0.05, "end_s": 0.15, "output_video_fps": 12, "face_anonymiser_model": "blur"}
+    outcome = render_target(build_recipe(asked | part), tracks)
+    assert outcome.changed_frame_count == outcome.frame_count > 0

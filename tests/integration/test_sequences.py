@@ -6,6 +6,9 @@ import errno
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -235,6 +238,49 @@ def test_a_run_that_broke_off_goes_on_and_gives_the_same_pictures(tmp_path, monk
     run(asked(pattern, tmp_path / "other" / "%d.png", segment_s=1, frame_rate=8))
     for name in ("%d.png.frames", "1.png", "24.png"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+_KILLED = """
+import os, signal, sys
+from facefusion import build_recipe, run
+from facefusion.jobs import work
+deliver, left = work.deliver, [int(sys.argv[1])]
+def die(*given):
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+    return deliver(*given)
+work.deliver = die
+options = {"source_paths": [sys.argv[2]], "target_path": sys.argv[3], "output_path": sys.argv[4], "allow_empty": True}
+run(build_recipe(options), jobs_path=sys.argv[5])
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL there")
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_kill_between_two_pictures_that_get_their_names_loses_and_leaves_nothing(tmp_path, count):
+    """Before the index, before the first picture, amid them: the same command goes on, over an earlier output too."""
+    earlier = numbered(tmp_path / "earlier", 6, width=64, height=48)
+    pattern = numbered(tmp_path / "in", 4, first=3, width=64, height=48)
+    output = tmp_path / "out" / "%04d.png"
+    run(asked(earlier, output, first_number=1), jobs_path=tmp_path / "jobs")
+    words = [str(count), SOURCE, str(pattern), str(output), str(tmp_path / "jobs")]
+    ended = subprocess.run([sys.executable, "-c", _KILLED, *words], capture_output=True, text=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    run(asked(pattern, output), jobs_path=tmp_path / "jobs")
+    run(asked(pattern, tmp_path / "other" / "%04d.png"), jobs_path=tmp_path / "jobs")
+    found = {
+        path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.suffix in (".png", ".frames")
+    }
+    wanted = {
+        path.name: path.read_bytes() for path in (tmp_path / "other").iterdir() if path.suffix in (".png", ".frames")
+    }
+    assert found == wanted
+    assert sorted(found) == ["%04d.png.frames", "0003.png", "0004.png", "0005.png", "0006.png"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        path.name for path in (tmp_path / "other").iterdir()
+    }
+    assert verify_file(index_of(output)).state == "valid"
 
 
 def test_what_is_missing_broken_or_of_another_size_is_named(tmp_path):

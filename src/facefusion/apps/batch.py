@@ -16,6 +16,10 @@ from facefusion.recipe import Recipe
 from facefusion.service.batch import MARKS, BatchCounts, BatchStep, plan_batch, work_through
 from facefusion.service.batch_report import save_batch_report
 from facefusion.settings import JobSettings
+from facefusion.wording import counted
+
+_NAMED = 10
+"""Files that are left as they are and called by name."""
 
 
 def run_batch(
@@ -49,8 +53,13 @@ def run_batch(
     0 when all went well, else the exit code of the first failure.
     """
     batch = plan_batch(recipe, source_pattern, target_pattern, output_pattern)
-    left_out = [f"{shown(path)}: left out, it is an output of this batch" for path in batch.left_out]
-    show.answer("batch", batch, "\n".join(left_out), is_news=True)
+    told = [f"{shown(path)}: left out, it lies where outputs of this batch do" for path in batch.left_out]
+    if batch.not_taken:
+        names = ", ".join(shown(path) for path in batch.not_taken[:_NAMED])
+        more = f" and {len(batch.not_taken) - _NAMED} more" if len(batch.not_taken) > _NAMED else ""
+        count = counted(len(batch.not_taken), "file")
+        told.append(f"Left as they are, since their names are hidden or of no photo or clip, {count}: {names}{more}")
+    show.answer("batch", batch, "\n".join(told), is_news=True)
     codes: list[int] = []
     seen: list[BatchStep] = []
     done = skipped = 0

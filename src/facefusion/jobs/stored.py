@@ -74,9 +74,10 @@ class StoredPlan:
     mark: str = ""
 
     def is_alike(self, other: StoredPlan) -> bool:
-        """Whether two jobs have the same parts."""
-        own = self.work, self.mark, self.found.spans, dict(self.models)
-        return bool(self.work) and own == (other.work, other.mark, other.found.spans, dict(other.models))
+        """Whether two jobs have the same parts, made on behalf of the same tenant: what one may do another may not."""
+        own = self.tenant, self.work, self.mark, self.found.spans, dict(self.models)
+        its = other.tenant, other.work, other.mark, other.found.spans, dict(other.models)
+        return bool(self.work) and own == its
 
     @property
     def mark_id(self) -> MarkId | None:

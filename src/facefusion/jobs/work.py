@@ -52,6 +52,7 @@ from facefusion.models.spent import take
 from facefusion.pipeline.cast import Cast, PoorSourceWarning, build_analyser, build_cast
 from facefusion.pipeline.clip import (
     build_flow,
+    check_analysed,
     empty_tracks,
     join_observations,
     load_tracks,
@@ -709,6 +710,9 @@ class Worker:
             for segment in segments:
                 part = segment.part
                 pts, durations = (tuple(int(v) for v in values) for values in (part.pts, part.durations))
+                if item is not None and plan.kind == "clip":
+                    times = [time + bench.target.begin for time in pts]
+                    check_analysed(tracks, times, plan.recipe.target_path.name)
                 outcome = Rendered(pts, durations, segment.changed_frame_count, segment.defects)
                 yield segment.number, part.path, outcome
 
@@ -754,12 +758,13 @@ class Worker:
             if sidecar_of(asked) not in {other for _, other in pairs}:
                 drop_sidecar(asked)
             for one, other in reversed(pairs):
+                if other == asked:  # once the new index is there, nobody knows whose these were
+                    for name in earlier:
+                        (asked.parent / name).unlink(missing_ok=True)
                 deliver(one, other)
             for path in wanted:
                 if path is not None and is_sequence(path):
                     drop_rest(path, sum(other.parent == path for _, other in pairs))
-            for name in earlier:
-                (asked.parent / name).unlink(missing_ok=True)
             self.place.drop(*folders)
 
         self._deliver = put_in_place

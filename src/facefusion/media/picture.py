@@ -84,14 +84,7 @@ def check_pixels(pixels: Any, name: str = "The picture") -> Pixels:
         hint = "Channels come last: picture.transpose(1, 2, 0)." if is_first else "Give (H, W, 3), in RGB."
         raise MediaUnsupported(f"{name} has the shape {shape}, not (H, W, 3).", hint)
     if pixels.dtype != np.uint8:
-        is_real = np.issubdtype(pixels.dtype, np.floating)
-        way = "(picture * 255).round().astype(np.uint8) where 1 is white" if is_real else "picture.astype(np.uint8)"
-        if pixels.dtype == np.bool_:
-            way = "picture.astype(np.uint8) * 255"
-        elif not is_real and pixels.dtype.itemsize > 1:
-            white = np.iinfo(pixels.dtype).max
-            way = f"(picture / {white} * 255).round().astype(np.uint8) where {white} is white"
-        raise MediaUnsupported(f"{name} is of {pixels.dtype}, not uint8.", f"Convert it: {way}.")
+        raise MediaUnsupported(f"{name} is of {pixels.dtype}, not uint8.", f"Convert it: {_way_to_uint8(pixels)}.")
     height, width = pixels.shape[:2]
     if not height or not width:
         raise MediaUnsupported(f"{name} is empty ({shape}).", "Give at least one pixel.")
@@ -99,6 +92,31 @@ def check_pixels(pixels: Any, name: str = "The picture") -> Pixels:
         most = f"more than {MAX_PIXELS // 1_000_000} million pixels"
         raise MediaUnsupported(f"{name} is far too large: it has {most}.", "Scale it down first.")
     return np.ascontiguousarray(pixels)
+
+
+def is_one_picture(given: object) -> bool:
+    """Whether something is a picture, though it can be iterated over."""
+    if isinstance(given, np.ndarray):
+        return given.ndim < 4 and given.dtype != object
+    return isinstance(given, Image.Image | bytes | bytearray | memoryview | str | os.PathLike)
+
+
+def _way_to_uint8(pixels: Any) -> str:
+    """How an array of another type becomes one of uint8 that shows the same; what is white its values tell."""
+    kind, size = pixels.dtype.kind, pixels.dtype.itemsize
+    if kind == "b":
+        return "picture.astype(np.uint8) * 255"
+    if kind not in "iuf":  # objects, complex numbers, words
+        return "np.array(picture.tolist(), dtype=np.uint8) where 255 is white"
+    if kind == "f":
+        if pixels.size and np.nanmax(pixels) > 2:  # sharpened ones of 0 to 1 go a little beyond
+            return "picture.round().clip(0, 255).astype(np.uint8) where 255 is white"
+        return "(picture * 255).round().clip(0, 255).astype(np.uint8) where 1 is white"
+    # So many bits are seldom meant: they are what sums and lists become.
+    if size == 1 or ((kind == "i" or size > 2) and (not pixels.size or pixels.max() <= 255)):
+        return "picture.clip(0, 255).astype(np.uint8) where 255 is white"
+    white = np.iinfo(pixels.dtype).max if size <= 2 or pixels.max() > 65535 else 65535
+    return f"(picture / {white} * 255).round().clip(0, 255).astype(np.uint8) where {white} is white"
 
 
 def as_pil(pixels: Pixels, alpha: Pixels | None = None) -> PilImage:
@@ -115,11 +133,22 @@ def data_uri(pixels: Pixels, side: int) -> str:
     return f"data:image/jpeg;base64,{b64encode(held.getvalue()).decode('ascii')}"
 
 
+def _way_to_rgb(image: PilImage) -> str:
+    """How an image of another mode becomes RGB; Pillow's own way cuts values above 255 off."""
+    if image.mode == "LAB":
+        return "Convert it to RGB with PIL.ImageCms."
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return 'Convert it as you want it: image.convert("RGB").'
+    try:
+        way, _, white = _way_to_uint8(np.asarray(image)).replace("picture", "np.asarray(image)").partition(" where")
+    except Exception:  # it is decoded when it is first touched, and may be damaged
+        return "Convert it to RGB."
+    return f'Convert it: Image.fromarray({way}).convert("RGB"){white and " where"}{white}.'
+
+
 def _from_pil(image: PilImage, name: str) -> Photo:
     if image.mode not in _PLAIN:
-        raise MediaUnsupported(
-            f"{name} is an image of the mode '{image.mode}'.", 'Convert it as you want it: image.convert("RGB").'
-        )
+        raise MediaUnsupported(f"{name} is an image of the mode '{image.mode}'.", _way_to_rgb(image))
     if not image.width or not image.height or image.width * image.height > MAX_PIXELS:
         raise MediaUnsupported(f"{name} has {image.width} x {image.height} px.", "Scale it first.")
     try:

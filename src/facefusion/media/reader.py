@@ -29,6 +29,9 @@ from facefusion.wording import agreed, counted
 Region = Callable[[int], tuple[int, int, int, int] | None]
 _HALVED = ("yuv420p", "yuvj420p")
 """Formats whose colour planes have half the size."""
+_MATRICES = (0, 1, 2, 4, 5, 6, 7, 9)
+"""What libav's scaler converts, as numbers of ITU-T H.273."""
+_STRANGE_MATRICES = {8: "YCgCo", 10: "BT.2020 with constant luminance", 14: "ICtCp"}
 _MAX_DEMUX_ERRORS = 100
 _LARGE_PX = 16_000_000
 
@@ -141,6 +144,7 @@ class ClipReader:
                 f"{path} has {self.info.bit_depth} bits per channel and only 8 are carried.",
                 "Add --allow-8bit to reduce it.",
             )
+        self._check_matrix(self.info.colour[2])
         self.left_out: frozenset[int] = frozenset()
         self._lengths: dict[int, int] = {}
         self._wanted_rate = rate
@@ -175,6 +179,20 @@ class ClipReader:
                 self._ways_out(end - 2 * self._step, end - self._step),  # the last packet may be cut off itself
             )
 
+    def _check_matrix(self, space: int) -> None:
+        """Refuse colours that libav's scaler cannot make red, green and blue of; it would say so amid the work.
+
+        Raises
+        ------
+        MediaUnsupported
+        """
+        if space not in _MATRICES:
+            name = _STRANGE_MATRICES.get(space, f"matrix {space}")
+            raise MediaUnsupported(
+                f"{self.info.path} keeps its colours as {name}, which cannot be converted.",
+                "Convert it to BT.709 first, or mend the tag where it is wrong.",
+            )
+
     @property
     def _hdr(self) -> int:
         """The transfer of HDR that is brought to standard range; 0 where there is none to be."""
@@ -182,8 +200,14 @@ class ClipReader:
 
     @property
     def colour(self) -> tuple[int, int, int, int]:
-        """Primaries, transfer, matrix and range of what is given, as in `ClipInfo`."""
-        return STANDARD if self._hdr else self.info.colour
+        """Primaries, transfer, matrix and range of what is given, as in `ClipInfo`.
+
+        RGB, grey and palettes have no matrix. Players guess one by the size where none is said, so one is chosen here.
+        """
+        if self._hdr:
+            return STANDARD
+        primaries, transfer, matrix, range_ = self.info.colour
+        return primaries, transfer, matrix if _has_matrix(self.info.pixel_format) else STANDARD[2], range_
 
     def _thin_out(self, rate: float) -> None:
         """Leave out the frames between those that a lower rate shows."""
@@ -520,6 +544,7 @@ class ClipReader:
         """The picture in the size, format and colours of the first one of the part."""
         info = self.info
         space, range_ = int(picture.colorspace or 2), int(picture.color_range or 0)
+        self._check_matrix(space)
         has_colours = (space in (2, info.colour[2]) or info.colour[2] == 2) and (
             range_ in (0, info.colour[3]) or not info.colour[3]
         )
@@ -640,6 +665,13 @@ def _is_inside(pts: int, span: tuple[int | None, int | None]) -> bool:
 
 def _kind_of(size: tuple[int, int], pixel_format: str) -> str:
     return f"{size[0]} x {size[1]} px ({pixel_format})"
+
+
+@lru_cache(maxsize=64)
+def _has_matrix(pixel_format: str) -> bool:
+    """Whether pictures are stored as brightness and two differences of colours."""
+    form = av.VideoFormat(pixel_format)
+    return not form.is_rgb and not form.has_palette and len(form.components) > 2  # grey has one, two with alpha
 
 
 def _matrix(space: int) -> int:

@@ -43,6 +43,7 @@ from facefusion.render.smooth import MotionSmoother
 from facefusion.types.frame import Frame, Pixels, RenderedFrame, scaled_size
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
+from facefusion.wording import counted
 
 READ_AHEAD = 4
 ROWS_AROUND = 64
@@ -152,6 +153,34 @@ def load_tracks(path: Path, spans: Sequence[Span], numbers: range) -> Tracks:
     low = 0 if start is None else int(np.searchsorted(pts, start)) - ROWS_AROUND
     high = len(pts) if stop is None else int(np.searchsorted(pts, stop)) + ROWS_AROUND
     return Tracks.load(path, (max(low, 0), high))
+
+
+def check_analysed(tracks: Tracks, times: Sequence[int], name: str) -> None:
+    """Refuse tracks that lack a frame which is rendered: whoever is in it would be shown as they are.
+
+    Parameters
+    ----------
+    tracks
+        Of pass 1, perhaps of another part of the target, or at a lower rate.
+    times
+        Of frames, in the target's pts.
+    name
+        Of the target.
+
+    Raises
+    ------
+    TracksError
+    """
+    missing = np.setdiff1d(np.asarray(times, dtype=np.int64), tracks.pts)
+    if not len(missing):
+        return
+    begin, end = (float(tracks.pts[k] * tracks.time_base) for k in (0, -1)) if len(tracks.pts) else (0.0, 0.0)
+    at_s = float(missing[0] * tracks.time_base)
+    raise TracksError(
+        f"Nobody was looked for in the frame of {name} at {at_s:.2f} s; the tracks are of "
+        f"{counted(len(tracks.pts), 'frame')} from {begin:.2f} to {end:.2f} s.",
+        "Analyse all that is rendered, or render the part, at the rate, that was analysed.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

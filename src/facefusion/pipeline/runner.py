@@ -180,13 +180,15 @@ def notes_of(recipe: Recipe, models: Iterable[ModelSpec]) -> dict[str, str]:
 
 
 @contextmanager
-def own_errors(on_progress: OnProgress) -> Iterator[OnProgress]:
+def own_errors(on_progress: OnProgress, callers: Sequence[BaseException] = ()) -> Iterator[OnProgress]:
     """Let no exception of a library out as it is; those of the caller's own function, and warnings, pass.
 
     Parameters
     ----------
     on_progress
         The caller's function.
+    callers
+        What else of the caller's has raised; filled meanwhile.
 
     Returns
     -------
@@ -208,7 +210,7 @@ def own_errors(on_progress: OnProgress) -> Iterator[OnProgress]:
     try:
         yield on_progress if on_progress is ignore_progress else told  # who tells nobody need not look either
     except Exception as error:
-        if isinstance(error, Warning) or any(error is one for one in passed):
+        if isinstance(error, Warning) or any(error is one for one in (*passed, *callers)):
             raise
         found = own_error(error)
         if found is error:

@@ -36,6 +36,8 @@ CLIP_ENDINGS = (
     ".3gp", ".3g2", ".ogv", ".ogm", ".mxf", ".gif", ".apng", ".dv", ".rm", ".rmvb", ".divx", ".y4m",
 )  # fmt: skip
 """What photos and clips in a folder are called; everything else in it is left alone."""
+_BEGUN = ".facefusion-"
+"""What folders of outputs that are not yet complete begin with."""
 _NUMBER_FORMAT = re.compile(r"0?[0-9]{0,2}d?")
 
 
@@ -180,6 +182,36 @@ def find_in_folder(folder: Path, endings: Sequence[str] = (*PHOTO_ENDINGS, *CLIP
             if not name.startswith(".") and path.suffix.lower() in endings and not is_sidecar(path) and path.is_file():
                 found.append(path)
     return found
+
+
+def not_taken(folder: Path, taken: Sequence[Path], outputs: Path) -> tuple[Path, ...]:
+    """What of a folder and all folders in it a batch leaves as it is, in order: whoever hides people must know of it.
+
+    Parameters
+    ----------
+    folder
+        Whose photos and clips are the targets.
+    taken
+        What was found in it.
+    outputs
+        Folder of outputs, which may lie in it.
+
+    Returns
+    -------
+    Files that are called as neither photos nor clips are, hidden ones, and links that lead nowhere or to folders.
+    """
+    known, place_of_outputs = set(taken), os.path.realpath(outputs)
+    found = []
+    for place, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(_BEGUN) and os.path.realpath(os.path.join(place, name)) != place_of_outputs
+        )
+        paths = [Path(place) / name for name in sorted((*names, *links))]
+        found += [path for path in paths if path not in known and not is_sidecar(path)]
+    return tuple(found)
 
 
 def find_photos(folder: Path) -> tuple[Path, ...]:
@@ -351,15 +383,19 @@ class Batch:
     runs
         One for every source and target, sources first.
     left_out
-        Files that the target pattern finds and that are outputs of this batch.
+        Files that the target pattern finds and that lie where outputs of this batch do.
+    not_taken
+        What else there is in the folder of targets (`not_taken`).
     """
 
     runs: tuple[BatchRun, ...]
     left_out: tuple[Path, ...] = ()
+    not_taken: tuple[Path, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"runs": [run.as_dict() for run in self.runs], "left_out": [str(path) for path in self.left_out]}
+        told = {name: [str(path) for path in getattr(self, name)] for name in ("left_out", "not_taken")}
+        return {"runs": [run.as_dict() for run in self.runs], **told}
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,6 +470,10 @@ def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_
     targets = find_files(target_pattern, "target")
     base = _base_of(os.path.expanduser(target_pattern)) or _common(targets)
     left_out: list[Path] = []
+    others: tuple[Path, ...] = ()
+    if os.path.isdir(os.path.expanduser(target_pattern)):
+        outputs = output_pattern if is_folder(output_pattern) else _common([Path(output_pattern)])
+        others = not_taken(Path(os.path.expanduser(target_pattern)), targets, Path(outputs))
     if is_folder(output_pattern):
         within = Path(os.path.realpath(output_pattern))
         if within != Path(os.path.realpath(base)):
@@ -451,7 +491,8 @@ def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_
     if recipe.report_path is not None:
         check_report(recipe.report_path)
         _check_summary(recipe.report_path, pairs)
-    return Batch(tuple(BatchRun(k, len(pairs), *files) for k, files in enumerate(pairs)), tuple(left_out))
+    runs = tuple(BatchRun(k, len(pairs), *files) for k, files in enumerate(pairs))
+    return Batch(runs, tuple(left_out), others)
 
 
 def report_of(output: Path, asked: Path) -> Path:

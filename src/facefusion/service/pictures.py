@@ -29,7 +29,7 @@ from facefusion.errors import FaceFusionError, MediaUnsupported, RecipeError, Tr
 from facefusion.imaging.crops import cut_native
 from facefusion.jobs.provenance import sign_alone
 from facefusion.media.image import Photo, check_photo_output, write_photo
-from facefusion.media.picture import Picture, PilImage, as_pil, data_uri, take_picture
+from facefusion.media.picture import Picture, PilImage, as_pil, data_uri, is_one_picture, take_picture
 from facefusion.pipeline.cast import Cast, FacePart, build_analyser, build_cast, build_parts
 from facefusion.pipeline.clip import photo_frame, write_changed
 from facefusion.pipeline.inputs import Shelf
@@ -330,16 +330,26 @@ class Changer:
         MediaError, PolicyError, Stopped
             As `change`; the message names the picture by its number, from 1.
         """
+        if is_one_picture(pictures) or not isinstance(pictures, Iterable):
+            raise MediaUnsupported("Several pictures are wanted here.", "Give a list of them, such as [picture].")
         total = len(pictures) if isinstance(pictures, Sequence) else 0
+        raised: list[BaseException] = []
+
+        def given() -> Iterator[Picture]:
+            try:
+                yield from pictures
+            except Exception as error:  # the caller's own, and no fault of ours
+                raised.append(error)
+                raise
 
         def look() -> Iterator[_Looked]:
-            for number, picture in enumerate(pictures):
+            for number, picture in enumerate(given()):
                 yield self._look(picture, f"Picture {number + 1}", cancel)
 
         done = 0
         with closing(prefetch(look(), AHEAD)) as looked:  # type: ignore[type-var]
             while True:
-                with self._own_errors():
+                with self._own_errors(raised):
                     one = next(looked, None)
                     if one is None:
                         return
@@ -432,10 +442,10 @@ class Changer:
         return path
 
     @contextmanager
-    def _own_errors(self) -> Iterator[None]:
-        """Let nothing out but our errors, and in them no path that the caller never named."""
+    def _own_errors(self, callers: Sequence[BaseException] = ()) -> Iterator[None]:
+        """Let nothing out but our errors and the caller's own, and in them no path that the caller never named."""
         try:
-            with own_errors(ignore_progress):
+            with own_errors(ignore_progress, callers):
                 yield
         except FaceFusionError as error:
             for path, name in self._names.items():
@@ -447,6 +457,12 @@ def _checked_rate(rate: object) -> float:
     if not isinstance(rate, Real) or not 0 < float(rate) <= MOST_PER_S:
         raise RecipeError(f"There is no frame rate {rate!r}.", "Give frames per second, such as 25.")
     return float(rate)
+
+
+def _checked_time(at_s: object) -> float:
+    if not isinstance(at_s, Real) or not np.isfinite(float(at_s)):
+        raise MediaUnsupported(f"There is no time {at_s!r} s.", "Give seconds, such as 12.48.")
+    return float(at_s)
 
 
 class Stream:
@@ -533,9 +549,7 @@ class Stream:
             self._check_open()
             cancel.check()
             pixels = take_picture(picture, "The frame", self._changer.recipe.allow_8bit).pixels
-            moment = self._next_s if at_s is None else float(at_s)
-            if not np.isfinite(moment):
-                raise MediaUnsupported(f"There is no time {at_s} s.", "Give seconds.")
+            moment = self._next_s if at_s is None else _checked_time(at_s)
             found = self._live.change(pixels, moment)
             self._next_s = moment + self._step_s
             return found.copy() if found is pixels else found
