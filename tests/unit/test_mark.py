@@ -166,6 +166,38 @@ def test_where_all_is_flat_the_mark_is_stronger_than_where_codecs_would_drop_it_
     assert difference[:50, :130].std() < 0.7 * difference[100:, :130].std()
 
 
+def busy(side: int) -> np.ndarray:
+    """Grey of which a tenth is flat, and all else is loud detail of the size of the mark's waves."""
+    rough = cv2.GaussianBlur(np.random.default_rng(7).normal(0, 1, (side, side)), (0, 0), 5)
+    rough *= 60 / rough.std()
+    rough[: side // 10] = 0
+    return np.clip(128 + rough, 0, 255).astype(np.uint8)
+
+
+def changes(before: np.ndarray) -> tuple[float, float, float]:
+    """Standard deviations of the mark on the flat part of what `busy` makes, on the other, and on all of it."""
+    after = before.copy()
+    Shaper(MARK.signs).add(after)
+    difference, side = after.astype(np.float32) - before, len(before)
+    return float(difference[: side // 12].std()), float(difference[side // 4 :].std()), float(difference.std())
+
+
+def test_a_frame_whose_detail_is_louder_than_the_mark_gets_more_of_it_where_that_hides_it(monkeypatch):
+    flat, rough, whole = changes(busy(500))
+    assert whole < math.sqrt(4.1), "42 dB"
+    monkeypatch.setattr("facefusion.imaging.mark._HEARD", 0.0)
+    flat_alone, rough_alone, _ = changes(busy(500))
+    assert rough > 1.3 * rough_alone
+    assert flat < 1.1 * flat_alone
+
+
+def test_a_frame_that_says_it_anyhow_gets_no_more(monkeypatch):
+    quiet = picture(side=500, loud=4)[..., 1].copy()
+    found = changes(quiet)
+    monkeypatch.setattr("facefusion.imaging.mark._HEARD", 0.0)
+    assert changes(quiet) == found
+
+
 def change_on(level: int, side: int) -> float:
     """Standard deviation of the mark on a flat half of a level, over that on the other half, which is grey."""
     flat = np.full((side, side), 128, np.uint8)

@@ -55,6 +55,10 @@ _BUSY = 30.0
 """Detail, squared levels, in which the mark is made 3 dB weaker: codecs drop it there, and it could not be read."""
 _BLACK, _ROOM, _LEAST = 4.0, 8.0, 0.6
 """What is black, how far from it and from white all of the mark has room, and how much of it is left there."""
+_HEARD, _HIDES, _LOUDEST_MSE = 4.0, 16.0, 3.9
+"""How loud the mark is to be against what a frame's own detail says (as `_Host.reach`), or it is made stronger where
+there is detail; detail, squared levels, in which half of that is done; and the mean square over the frame up to which
+it is."""
 _AGAINST, _MOST_OFF = 0.8, 0.75
 """How much of what the picture says against a sign is taken off, and the largest share of the mark that this takes."""
 _NEAR, _AROUND = 1.7, 5
@@ -364,10 +368,14 @@ class Shaper:
         detail = _beside_mean(small)
         square = _square_around(detail)
         gain = _gain(small, square, strength)
-        square += np.float32(_FLOOR)
-        weight = np.divide(np.float32(1), square, out=square)
+        weight = np.float32(1) / (square + np.float32(_FLOOR))
         detail *= weight
-        tile = _tile(_amounts(self._signs, detail, float((weight * gain).sum())))
+        host = _Host.of(detail)
+        reach = host.reach(float((weight * gain).sum()))
+        if reach < _HEARD:
+            gain = _louder(gain, square / (square + np.float32(_HIDES)), _HEARD / max(reach, 1e-6))
+            reach = host.reach(float((weight * gain).sum()))
+        tile = _tile(_amounts(self._signs, host.said, reach))
         tiled = cv2.repeat(tile * np.float32(scale * _FINE), -(-high // CELL), -(-wide // CELL))[:high, :wide]
         most = min(max(_HIGHEST, 3 * float(np.sqrt(strength))) * scale * _FINE, 127)
         np.multiply(gain, tiled, out=gain)
@@ -388,9 +396,30 @@ def _gain(small: FloatArray, square: FloatArray, most: float) -> FloatArray:
     gain += np.float32(1)
     cv2.sqrt(gain, dst=gain)
     np.divide(cv2.LUT(level, room), gain, out=gain)
-    gain *= np.float32(np.sqrt(most / max(float(cv2.norm(gain, cv2.NORM_L2SQR)) / gain.size, 1e-6)))
+    gain *= np.float32(np.sqrt(most / max(_mean_of_squares(gain), 1e-6)))
     np.minimum(gain, cv2.LUT(level, highest), out=gain)
     return gain
+
+
+def _louder(gain: FloatArray, hides: FloatArray, times: float) -> FloatArray:
+    """The same, so many times as strong where detail hides it all, as far as the frame has room.
+
+    Parameters
+    ----------
+    gain
+        Standard deviation of the mark at every sample.
+    hides
+        How far detail hides it there, 0 to 1.
+    times
+        By how much, at most.
+    """
+    room = np.sqrt(_LOUDEST_MSE / max(_mean_of_squares(gain), 1e-6))
+    louder = gain * (1 + np.float32(max(min(times, room), 1.0) - 1) * hides)
+    return np.asarray(louder, dtype=np.float32)
+
+
+def _mean_of_squares(gain: FloatArray) -> float:
+    return float(cv2.norm(gain, cv2.NORM_L2SQR)) / gain.size
 
 
 @lru_cache(maxsize=16)
@@ -410,26 +439,57 @@ def _levels_alone(most: float) -> tuple[FloatArray, FloatArray]:
     return (room * evened).astype(np.float32), (evened * _MOST * np.sqrt(most)).astype(np.float32)
 
 
-def _amounts(signs: FloatArray, weighted: FloatArray, reach: float) -> FloatArray:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Host:
+    """What a picture says by itself, without a mark.
+
+    Attributes
+    ----------
+    said
+        (SIGN_COUNT,) of every sign.
+    each
+        How much all waves of a sign say of a mark of one level, where samples count 1.
+    """
+
+    said: npt.NDArray[np.float64]
+    each: float
+
+    @classmethod
+    def of(cls, weighted: FloatArray) -> _Host:
+        """Of its detail, as it counts, with a tile of CELL samples."""
+        waves = _waves()
+        found = _folded(weighted)
+        square = np.bincount(waves.ring, np.abs(found) ** 2) / waves.counts
+        level = np.sqrt(np.maximum(square, 1e-6))[waves.ring]
+        # A wave of the tile is sqrt(2 / M) high, and half of that is its part of the spectrum.
+        each = float((waves.passed / level).sum()) / SIGN_COUNT / float(np.sqrt(2 * len(waves.u)))
+        said = np.bincount(waves.owner, found.real / level, SIGN_COUNT)
+        return cls(np.asarray(said, dtype=np.float64), each)
+
+    def reach(self, counts: float) -> float:
+        """What a mark says of a sign, where the picture's waves are 1 high.
+
+        Parameters
+        ----------
+        counts
+            Sum over the picture of the mark's standard deviation by how much samples count.
+        """
+        return self.each * counts
+
+
+def _amounts(signs: FloatArray, said: npt.NDArray[np.float64], reach: float) -> FloatArray:
     """How much of every sign there is to be: less of those that the picture says by itself.
 
     Parameters
     ----------
     signs
         (SIGN_COUNT,) 1 or -1.
-    weighted
-        Detail of the picture, as it counts, with a tile of CELL samples.
+    said
+        (SIGN_COUNT,) what the picture says of them.
     reach
-        Sum over the picture of what a level of the mark counts.
+        What the mark says of one.
     """
-    waves = _waves()
-    found = _folded(weighted)
-    square = np.bincount(waves.ring, np.abs(found) ** 2) / waves.counts
-    level = np.sqrt(np.maximum(square, 1e-6))[waves.ring]
-    said = np.bincount(waves.owner, found.real / level, SIGN_COUNT)
-    # A wave of the tile is sqrt(2 / M) high, and half of that is its part of the spectrum.
-    own = (waves.passed / level).sum() / SIGN_COUNT * reach / np.sqrt(2 * len(waves.u))
-    off = _AGAINST * said / max(float(own), 1e-6)
+    off = _AGAINST * said / max(reach, 1e-6)
     off *= min(1.0, _MOST_OFF / max(float(np.sqrt((off * off).mean())), 1e-6))
     amounts = signs - off
     return np.asarray(amounts / np.sqrt((amounts * amounts).mean()), dtype=np.float32)
