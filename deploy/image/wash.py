@@ -21,8 +21,6 @@ UNREAD = (
     "numpy/_core/include", "numpy/_core/lib", "numpy/f2py", "onnxruntime/tools", "onnxruntime/transformers",
     "onnxruntime/quantization", "matplotlib/mpl-data/fonts/afm", "matplotlib/mpl-data/fonts/pdfcorefonts",
     "sqlalchemy/testing", "alembic/testing", "numpy/distutils",
-    # For the shell of the program `celery`, which goes with them: no command of ours calls it.
-    "click_repl*", "prompt_toolkit*", "wcwidth*",
 )  # fmt: skip
 FONTS = ("DejaVuSerif.ttf", "DejaVuSerif-*.ttf", "DejaVuSansMono-*.ttf")
 """Of matplotlib's fonts those that neither plots nor formulas are set in unless somebody asks."""
@@ -72,6 +70,7 @@ def use() -> None:
     for module in pkgutil.walk_packages(facefusion.__path__, "facefusion."):
         if ".migrations." not in module.name and not module.name.endswith("__main__"):
             importlib.import_module(module.name)
+    importlib.import_module("celery.bin.celery")  # workers load it when they begin
     from facefusion.testing.fakes import sample_path
 
     with tempfile.TemporaryDirectory() as folder:

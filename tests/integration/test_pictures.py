@@ -163,10 +163,12 @@ def test_a_batch_is_the_same_in_order_and_names_the_picture_that_is_none(swapper
     assert [one.is_changed for one in batch] == [True, False, True]
     assert np.array_equal(batch[2].pixels, swapped)
     assert [(one.done, one.total) for one in told] == [(1, 3), (2, 3), (3, 3)]
-    each = swapper.swap_each(iter([picture, EMPTY.astype(float), picture]))
+    rest = (one for one in [picture, EMPTY.astype(float), *[picture] * 9])
+    each = swapper.swap_each(rest)
     assert np.array_equal(next(each), swapped)
     with pytest.raises(MediaUnsupported, match="Picture 2 is of float64"):
         next(each)
+    assert np.array_equal(next(rest), picture), "the caller's own may go on"
 
 
 def test_many_threads_get_what_one_gets(swapper, swapped, picture):
@@ -623,3 +625,20 @@ def test_looks_side_by_side_find_what_looks_one_after_the_other_find(picture, qu
     for one, other in zip(first.tracks, second.tracks, strict=True):
         assert np.array_equal(one.meshes, other.meshes)
         assert np.array_equal(one.evidence, other.evidence)
+
+
+class OldSequence:
+    """What can be iterated over by its numbers alone."""
+
+    def __init__(self, pictures):
+        self._pictures = pictures
+
+    def __len__(self):
+        return len(self._pictures)
+
+    def __getitem__(self, number):
+        return self._pictures[number]
+
+
+def test_a_batch_may_be_anything_with_numbers(swapper, picture):
+    assert [one.is_changed for one in swapper.change_each(OldSequence([picture, EMPTY]))] == [True, False]

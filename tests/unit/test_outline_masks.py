@@ -57,6 +57,15 @@ def test_a_head_from_the_front_has_no_more_than_its_oval(yaw):
     np.testing.assert_allclose(within_outline(oval, face), alone, atol=1e-6)
 
 
+@pytest.mark.parametrize("yaw", [45, -52])
+def test_what_another_network_says_of_a_turned_head_counts(yaw):
+    face, _ = face_and_oval(yaw)
+    mask = np.ones((SIDE, SIDE), dtype=np.float32)
+    x, y = np.rint(face.mesh[UPPER_LIP, :2]).astype(int)
+    mask[y - 14 : y + 15, x - 14 : x + 15] = 0
+    assert within_outline(mask, face, knows_ovals=False)[y, x] < 0.05
+
+
 def test_a_profile_is_left_to_the_network_since_its_nose_is_not_where_the_mesh_says():
     face, oval = face_and_oval(70)
     assert at(within_outline(oval, face), face, NOSE_TIP) < 0.05

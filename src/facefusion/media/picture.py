@@ -109,7 +109,7 @@ def _way_to_uint8(pixels: Any) -> str:
     if kind not in "iuf":  # objects, complex numbers, words
         return "np.array(picture.tolist(), dtype=np.uint8) where 255 is white"
     if kind == "f":
-        if pixels.size and np.nanmax(pixels) > 2:  # sharpened ones of 0 to 1 go a little beyond
+        if (pixels > 2).any():  # sharpened ones of 0 to 1 go a little beyond
             return "picture.round().clip(0, 255).astype(np.uint8) where 255 is white"
         return "(picture * 255).round().clip(0, 255).astype(np.uint8) where 1 is white"
     # So many bits are seldom meant: they are what sums and lists become.

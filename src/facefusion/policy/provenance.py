@@ -79,9 +79,11 @@ def wants_sidecar(path: Path) -> bool:
 
 def is_sidecar(path: Path) -> bool:
     """Whether a file is a manifest beside another: by its name and its first bytes."""
+    if path.suffix.lower() != SIDECAR or not path.is_file():  # opening a pipe would wait for whoever writes into it
+        return False
     try:
         with path.open("rb") as file:
-            return path.suffix.lower() == SIDECAR and file.read(8)[4:] == b"jumb"
+            return file.read(8)[4:] == b"jumb"
     except OSError:
         return False
 

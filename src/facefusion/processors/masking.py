@@ -42,6 +42,7 @@ class CropMasks:
         recipe = context.recipe
         self._kinds, self._recipe = frozenset(kinds), recipe
         self._padding = four_sides(recipe.face_mask_padding) if has_padding else (0, 0, 0, 0)
+        self._knows_ovals = recipe.face_occluder_model == "embedded"
         self._occluder = self._build("occlusion", "face_occluder", recipe.face_occluder_model, context)
         self._parser = self._build("region", "face_parser", recipe.face_parser_model, context)
 
@@ -69,7 +70,9 @@ class CropMasks:
             masks.append(box_mask(height, width, self._recipe.face_mask_blur, self._padding))
         if self._occluder is not None:
             seen = self._occluder.mask([original], [face])[0]
-            masks.append(within_outline(seen, face) if has_outline else soften(with_front(seen, face)))
+            if self._knows_ovals and not has_outline:
+                seen = with_front(seen, face)
+            masks.append(within_outline(seen, face, self._knows_ovals) if has_outline else soften(seen))
         if "area" in self._kinds:
             masks.append(area_mask(height, width, face.points_68, self._recipe.face_mask_areas))
         if self._parser is not None:
@@ -77,7 +80,7 @@ class CropMasks:
         return np.asarray(np.minimum.reduce(masks), dtype=np.float32)
 
 
-def within_outline(mask: FloatArray, face: Face) -> FloatArray:
+def within_outline(mask: FloatArray, face: Face, knows_ovals: bool = True) -> FloatArray:
     """What a mask says within the outline of a face, softened; beside it goes on as it is at the rim.
 
     Parameters
@@ -86,11 +89,14 @@ def within_outline(mask: FloatArray, face: Face) -> FloatArray:
         (H, W) 0 to 1: what a network takes for face.
     face
         In pixels of the mask.
+    knows_ovals
+        Whether the network learnt faces as ovals of their meshes. Of nose and lips of a head that is turned it says
+        nothing then, nor of what lies before them.
     """
     inside = polygon(_grown_oval(face, _SURE), *mask.shape)
     softened = soften(mask, inside=inside)
     front, share = _front(face, *mask.shape)
-    if share <= 0:
+    if share <= 0 or not knows_ovals:
         return softened
     whole = soften(_with_front(mask, front, face), inside=np.maximum(inside, front))
     return np.asarray(softened + (whole - softened) * share, dtype=np.float32)

@@ -198,11 +198,16 @@ def not_taken(folder: Path, taken: Sequence[Path], outputs: Path) -> tuple[Path,
 
     Returns
     -------
-    Files that are called as neither photos nor clips are, hidden ones, and links that lead nowhere or to folders.
+    Files that are called as neither photos nor clips are, hidden ones, links that lead nowhere or to folders, and
+    folders that cannot be read.
     """
     known, place_of_outputs = set(taken), os.path.realpath(outputs)
-    found = []
-    for place, folders, names in os.walk(folder):
+    found: list[Path] = []
+
+    def unread(error: OSError) -> None:
+        found.append(Path(error.filename))
+
+    for place, folders, names in os.walk(folder, onerror=unread):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
         folders[:] = sorted(
             name

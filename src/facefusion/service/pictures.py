@@ -330,14 +330,16 @@ class Changer:
         MediaError, PolicyError, Stopped
             As `change`; the message names the picture by its number, from 1.
         """
-        if is_one_picture(pictures) or not isinstance(pictures, Iterable):
+        if is_one_picture(pictures) or not (isinstance(pictures, Iterable) or hasattr(pictures, "__getitem__")):
             raise MediaUnsupported("Several pictures are wanted here.", "Give a list of them, such as [picture].")
         total = len(pictures) if isinstance(pictures, Sequence) else 0
         raised: list[BaseException] = []
 
         def given() -> Iterator[Picture]:
             try:
-                yield from pictures
+                # Not `yield from`: it would close the caller's generator, who may go on with it after a refusal.
+                for picture in pictures:  # noqa: UP028
+                    yield picture
             except Exception as error:  # the caller's own, and no fault of ours
                 raised.append(error)
                 raise
@@ -460,9 +462,13 @@ def _checked_rate(rate: object) -> float:
 
 
 def _checked_time(at_s: object) -> float:
-    if not isinstance(at_s, Real) or not np.isfinite(float(at_s)):
+    try:
+        moment = float("nan" if isinstance(at_s, str) else at_s)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        moment = float("nan")
+    if not np.isfinite(moment):
         raise MediaUnsupported(f"There is no time {at_s!r} s.", "Give seconds, such as 12.48.")
-    return float(at_s)
+    return moment
 
 
 class Stream:
