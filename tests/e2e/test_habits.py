@@ -347,7 +347,7 @@ def test_what_of_a_folder_is_left_as_it_is_is_told(tree, capsys):
     assert call("run", "--processors", "face_anonymiser", "-t", "in", "-o", "out") == 3
     told = capsys.readouterr()
     said = next(line for line in (told.out + told.err).splitlines() if line.startswith("Left as they are"))
-    assert "6 files" in said and "in/notes.txt" in said and "in/.hidden/z.jpg" in said
+    assert "7 files" in said and "in/notes.txt" in said and "in/.hidden/z.jpg" in said
 
 
 def test_a_folder_is_changed_into_another_with_all_photos_of_a_person(tree, source_photo, capsys):
