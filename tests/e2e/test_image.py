@@ -156,3 +156,7 @@ def is_up(port: str) -> bool:
 def test_it_has_not_grown_unseen():
     size = int(podman("image", "inspect", "--format", "{{.Size}}", IMAGE).stdout)
     assert size <= MOST_BYTES, f"unpacked: {size / 1e6:.0f} MB"
+
+
+def test_workers_find_all_that_their_program_loads_when_they_begin() -> None:
+    run("--entrypoint", "/opt/facefusion/bin/python", IMAGE, "-c", "import celery.bin.celery")
