@@ -20,10 +20,12 @@ UNREAD = (
     "*/tests", "*/test", "*/*/tests", "*/*/*/tests", "onnx/backend/test", "matplotlib/mpl-data/sample_data",
     "numpy/_core/include", "numpy/_core/lib", "numpy/f2py", "onnxruntime/tools", "onnxruntime/transformers",
     "onnxruntime/quantization", "matplotlib/mpl-data/fonts/afm", "matplotlib/mpl-data/fonts/pdfcorefonts",
-    "sqlalchemy/testing", "alembic/testing", "numpy/distutils",
+    "sqlalchemy/testing", "alembic/testing", "numpy/distutils", "onnx/reference",
 )  # fmt: skip
 FONTS = ("DejaVuSerif.ttf", "DejaVuSerif-*.ttf", "DejaVuSansMono-*.ttf")
 """Of matplotlib's fonts those that neither plots nor formulas are set in unless somebody asks."""
+FILES = ("numpy/_core/_simd.*", "wcwidth/_wcwidth_c.*")
+"""For tests of NumPy, and to measure faster how broad words are on a terminal."""
 KINDS = ("*.pyi", "*.pxd", "*.pyx", "*.h", "*.hpp", "*.c", "*.cc", "*.cpp", "*.a", "*.proto", "*.rlib", "*.d")
 
 
@@ -37,8 +39,8 @@ def remove() -> None:
         for path in SITE.rglob(pattern):
             if not path.relative_to(SITE).parts[0].startswith("facefusion"):
                 path.unlink()
-    for pattern in FONTS:
-        for path in SITE.glob(f"matplotlib/mpl-data/fonts/ttf/{pattern}"):
+    for pattern in (*FILES, *(f"matplotlib/mpl-data/fonts/ttf/{name}" for name in FONTS)):
+        for path in SITE.glob(pattern):
             path.unlink()
     (ROOT / "bin" / "celery").unlink(missing_ok=True)
     for path in SITE.rglob("__pycache__"):
