@@ -79,9 +79,10 @@ def wants_sidecar(path: Path) -> bool:
 
 def is_sidecar(path: Path) -> bool:
     """Whether a file is a manifest beside another: by its name and its first bytes."""
-    if path.suffix.lower() != SIDECAR or not path.is_file():  # opening a pipe would wait for whoever writes into it
-        return False
     try:
+        # Opening a pipe would wait for whoever writes into it.
+        if path.suffix.lower() != SIDECAR or not path.is_file():
+            return False
         with path.open("rb") as file:
             return file.read(8)[4:] == b"jumb"
     except OSError:
