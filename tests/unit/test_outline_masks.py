@@ -62,8 +62,10 @@ def test_what_another_network_says_of_a_turned_head_counts(yaw):
     face, _ = face_and_oval(yaw)
     mask = np.ones((SIDE, SIDE), dtype=np.float32)
     x, y = np.rint(face.mesh[UPPER_LIP, :2]).astype(int)
-    mask[y - 14 : y + 15, x - 14 : x + 15] = 0
-    assert within_outline(mask, face, knows_ovals=False)[y, x] < 0.05
+    mask[y - 7 : y + 22, x - 7 : x + 8] = 0
+    told = within_outline(mask, face, knows_ovals=False)
+    assert told[y + 4, x] < 0.05
+    assert at(told, face, NOSE_TIP, 0) > 0.95
 
 
 def test_a_profile_is_left_to_the_network_since_its_nose_is_not_where_the_mesh_says():

@@ -16,7 +16,7 @@ OFFSET = 0.004
 """Added to linear light before its logarithm is taken, so that black stays finite."""
 _LOG_LOW, _LOG_HIGH = -5.6, 0.1
 _AGREED = (0.15, 0.4)
-"""Share of the skin that fits a smooth light, up to which there is none, and from which it tells what is no skin."""
+"""Share of the skin that fits a smooth light, up to which no such light is believed, and from which it is."""
 
 
 @cache

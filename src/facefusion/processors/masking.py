@@ -19,6 +19,8 @@ from facefusion.types.topology import FACE_OVAL
 _SURE, _OVER = 0.97, 1.03
 """Size of the outline, over that of the face, in which a network knows face from what is beside it, and beyond which it
 does not."""
+_FRONT = frozenset({"skin", "nose", "upper-lip", "lower-lip"})
+"""Regions that stand out over the oval of a head that is turned."""
 _GAP = 0.06
 """Width of what is closed between an oval and the nose that stands out over it, over the height of the face."""
 _TURNED, _PROFILE = (30.0, 42.0), (55.0, 65.0)
@@ -43,6 +45,7 @@ class CropMasks:
         self._kinds, self._recipe = frozenset(kinds), recipe
         self._padding = four_sides(recipe.face_mask_padding) if has_padding else (0, 0, 0, 0)
         self._knows_ovals = recipe.face_occluder_model == "embedded"
+        self._has_front = recipe.face_parser_model == "embedded" and set(recipe.face_mask_regions) >= _FRONT
         self._occluder = self._build("occlusion", "face_occluder", recipe.face_occluder_model, context)
         self._parser = self._build("region", "face_parser", recipe.face_parser_model, context)
 
@@ -76,7 +79,8 @@ class CropMasks:
         if "area" in self._kinds:
             masks.append(area_mask(height, width, face.points_68, self._recipe.face_mask_areas))
         if self._parser is not None:
-            masks.append(soften(self._parser.mask([changed], [face])[0]))
+            regions = self._parser.mask([changed], [face])[0]
+            masks.append(soften(with_front(regions, face) if self._has_front else regions))
         return np.asarray(np.minimum.reduce(masks), dtype=np.float32)
 
 
@@ -93,10 +97,12 @@ def within_outline(mask: FloatArray, face: Face, knows_ovals: bool = True) -> Fl
         Whether the network learnt faces as ovals of their meshes. Of nose and lips of a head that is turned it says
         nothing then, nor of what lies before them.
     """
+    if not knows_ovals:
+        return soften(mask, inside=polygon(silhouette(face.mesh, _SURE), *mask.shape))
     inside = polygon(_grown_oval(face, _SURE), *mask.shape)
     softened = soften(mask, inside=inside)
     front, share = _front(face, *mask.shape)
-    if share <= 0 or not knows_ovals:
+    if share <= 0:
         return softened
     whole = soften(_with_front(mask, front, face), inside=np.maximum(inside, front))
     return np.asarray(softened + (whole - softened) * share, dtype=np.float32)
