@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 
+from facefusion.analysers.maskers.embedded import EmbeddedMasker
 from facefusion.imaging.masks import polygon, soften
+from facefusion.plugins.protocols import EngineContext
 from facefusion.processors.face_anonymiser.patch import PatchAnonymiser, pixelate_face
-from facefusion.processors.masking import with_front, within_outline
+from facefusion.processors.masking import CropMasks, with_front, within_outline
+from facefusion.recipe import MASK_REGIONS, Recipe
 from facefusion.testing.fakes import make_face
 from facefusion.types.crop import Crop
 from facefusion.types.topology import FACE_OVAL
@@ -93,3 +96,12 @@ def test_nose_and_lips_of_a_turned_head_get_a_packaged_face_too(yaw):
     face, oval = face_and_oval(yaw)
     assert at(oval, face, NOSE_TIP, 0.3) < 0.05, "or there is nothing to test"
     assert at(soften(with_front(oval, face)), face, NOSE_TIP, 0.3) > 0.95
+
+
+@pytest.mark.parametrize(("regions", "front"), [(MASK_REGIONS, True), (("mouth", "upper-lip"), False)])
+def test_regions_that_are_all_of_a_face_hold_what_stands_out_over_its_oval(monkeypatch, regions, front):
+    face, oval = face_and_oval(50)
+    monkeypatch.setattr(EmbeddedMasker, "mask", lambda self, crops, faces: [oval])
+    pixels = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
+    mask = CropMasks(EngineContext(Recipe(face_mask_regions=regions)), ["region"]).mask(pixels, pixels, face)
+    assert (at(mask, face, NOSE_TIP, 0.3) > 0.9) is front
