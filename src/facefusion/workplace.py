@@ -34,6 +34,11 @@ _owned: dict[str, int] = {}
 """Folders of this process's working folders, and the number of the process that made them."""
 
 
+def is_beside(name: str) -> bool:
+    """Whether a folder is called as working folders are that lie beside outputs."""
+    return _BESIDE.fullmatch(name) is not None
+
+
 def refusal(error: Exception, path: Path) -> FaceFusionError:
     """Our error for a file of ours that cannot be written."""
     if isinstance(error, FaceFusionError):
@@ -313,7 +318,7 @@ def _recorded(folder: Path) -> list[Path]:
     for line in lines:
         with suppress(ValueError):
             path = Path(str(json.loads(line)))
-            if _BESIDE.fullmatch(path.name) and not path.is_symlink():
+            if is_beside(path.name) and not path.is_symlink():
                 found.append(path)
     return found
 

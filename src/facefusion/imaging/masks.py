@@ -107,6 +107,12 @@ def polygon(points: FloatArray, height: int, width: int) -> FloatArray:
     return mask.astype(np.float32) * np.float32(1 / 255)
 
 
+def face_oval(mesh: FloatArray, growth: float = 1.0) -> FloatArray:
+    """(N, 2) outline of a face as it is seen from the front, grown about its middle; see `silhouette`."""
+    oval, middle = mesh[list(FACE_OVAL), :2], _middle(mesh)
+    return np.asarray(middle + (oval - middle) * np.float32(growth), dtype=np.float32)
+
+
 def silhouette(mesh: FloatArray, growth: float = 1.0) -> FloatArray:
     """(N, 2) convex outline of a face in a picture, grown about its middle.
 
@@ -119,7 +125,7 @@ def silhouette(mesh: FloatArray, growth: float = 1.0) -> FloatArray:
     growth
         Factor.
     """
-    middle = mesh[list(FACE_OVAL), :2].mean(axis=0)
+    middle = _middle(mesh)
     hull = cv2.convexHull(mesh[:, :2].astype(np.float32))[:, 0]
     return np.asarray(middle + (hull - middle) * np.float32(growth), dtype=np.float32)
 
@@ -169,8 +175,11 @@ def disc_around(
 
 def disc_over(mesh: FloatArray, height: int, width: int, growth: float, softness: float) -> FloatArray:
     """`disc_around` a whole face, (478, 2 or 3) in crop pixels, about the middle of its oval."""
-    middle = mesh[list(FACE_OVAL), :2].mean(axis=0)
-    return disc_around(silhouette(mesh), height, width, growth, softness, middle)
+    return disc_around(silhouette(mesh), height, width, growth, softness, _middle(mesh))
+
+
+def _middle(mesh: FloatArray) -> FloatArray:
+    return np.asarray(mesh[list(FACE_OVAL), :2].mean(axis=0))
 
 
 HEAD = 1.25

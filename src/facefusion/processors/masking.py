@@ -7,14 +7,13 @@ from typing import cast
 
 import numpy as np
 
-from facefusion.imaging.masks import area_mask, box_mask, joined, polygon, silhouette, soften
+from facefusion.imaging.masks import area_mask, box_mask, face_oval, joined, polygon, silhouette, soften
 from facefusion.imaging.texture import smoothstep
 from facefusion.plugins.protocols import EngineContext, FloatArray, Masker
 from facefusion.plugins.registry import build_engine
 from facefusion.recipe import four_sides
 from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
-from facefusion.types.topology import FACE_OVAL
 
 _SURE, _OVER = 0.97, 1.03
 """Size of the outline, over that of the face, in which a network knows face from what is beside it, and beyond which it
@@ -73,9 +72,10 @@ class CropMasks:
             masks.append(box_mask(height, width, self._recipe.face_mask_blur, self._padding))
         if self._occluder is not None:
             seen = self._occluder.mask([original], [face])[0]
-            if self._knows_ovals and not has_outline:
-                seen = with_front(seen, face)
-            masks.append(within_outline(seen, face, self._knows_ovals) if has_outline else soften(seen))
+            if has_outline:
+                masks.append(within_outline(seen, face, self._knows_ovals))
+            else:
+                masks.append(soften(with_front(seen, face) if self._knows_ovals else seen))
         if "area" in self._kinds:
             masks.append(area_mask(height, width, face.points_68, self._recipe.face_mask_areas))
         if self._parser is not None:
@@ -99,45 +99,43 @@ def within_outline(mask: FloatArray, face: Face, knows_ovals: bool = True) -> Fl
     """
     if not knows_ovals:
         return soften(mask, inside=polygon(silhouette(face.mesh, _SURE), *mask.shape))
-    inside = polygon(_grown_oval(face, _SURE), *mask.shape)
+    inside = polygon(face_oval(face.mesh, _SURE), *mask.shape)
     softened = soften(mask, inside=inside)
-    front, share = _front(face, *mask.shape)
+    share = _turned(face)
     if share <= 0:
         return softened
+    front = _front(face, *mask.shape)
     whole = soften(_with_front(mask, front, face), inside=np.maximum(inside, front))
     return np.asarray(softened + (whole - softened) * share, dtype=np.float32)
 
 
 def with_front(mask: FloatArray, face: Face) -> FloatArray:
     """A mask in which nose and lips of a head that is turned are face, too; shapes as in `within_outline`."""
-    front, share = _front(face, *mask.shape)
+    share = _turned(face)
     if share <= 0:
         return mask
-    return np.asarray(mask + (_with_front(mask, front, face) - mask) * share, dtype=np.float32)
+    whole = _with_front(mask, _front(face, *mask.shape), face)
+    return np.asarray(mask + (whole - mask) * share, dtype=np.float32)
 
 
 def _with_front(mask: FloatArray, front: FloatArray, face: Face) -> FloatArray:
     return joined(mask, front, _GAP * float(np.ptp(face.mesh[:, 1])))
 
 
-def _front(face: Face, height: int, width: int) -> tuple[FloatArray, np.float32]:
-    """(H, W) where a face stands out over its oval, and 0 to 1 how far it does.
+def _front(face: Face, height: int, width: int) -> FloatArray:
+    """(H, W) where a face stands out over its oval.
 
     Networks that learnt from ovals take nose and lips there for background, so what they say of it does not count.
     """
-    yaw = abs(face.pose.yaw)
-    share = _rise(yaw, _TURNED) * (1 - _rise(yaw, _PROFILE))
-    if share <= 0:
-        return np.zeros((height, width), dtype=np.float32), np.float32(0)
-    outlines = silhouette(face.mesh, _SURE), _grown_oval(face, _OVER)
+    outlines = silhouette(face.mesh, _SURE), face_oval(face.mesh, _OVER)
     whole, oval = (polygon(outline, height, width) for outline in outlines)
-    return np.maximum(whole - oval, 0), np.float32(share)
+    return np.asarray(np.maximum(whole - oval, 0), dtype=np.float32)
 
 
-def _grown_oval(face: Face, growth: float) -> FloatArray:
-    outline = face.mesh[list(FACE_OVAL), :2]
-    middle = outline.mean(axis=0)
-    return np.asarray(middle + (outline - middle) * np.float32(growth), dtype=np.float32)
+def _turned(face: Face) -> np.float32:
+    """How far a face stands out over its oval, and the mesh says where, 0 to 1."""
+    yaw = abs(face.pose.yaw)
+    return np.float32(_rise(yaw, _TURNED) * (1 - _rise(yaw, _PROFILE)))
 
 
 def _rise(value: float, over: tuple[float, float]) -> float:

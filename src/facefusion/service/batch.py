@@ -25,6 +25,7 @@ from facefusion.pipeline.runner import Outcome
 from facefusion.policy.provenance import is_sidecar, sidecar_of
 from facefusion.recipe import Recipe, with_absolute_paths
 from facefusion.service.values import Problem
+from facefusion.workplace import is_beside
 from facefusion.writing import save_bytes
 
 MARKS = "finished"
@@ -36,8 +37,6 @@ CLIP_ENDINGS = (
     ".3gp", ".3g2", ".ogv", ".ogm", ".mxf", ".gif", ".apng", ".dv", ".rm", ".rmvb", ".divx", ".y4m",
 )  # fmt: skip
 """What photos and clips in a folder are called; everything else in it is left alone."""
-_BEGUN = ".facefusion-"
-"""What folders of outputs that are not yet complete begin with."""
 _NUMBER_FORMAT = re.compile(r"0?[0-9]{0,2}d?")
 
 
@@ -212,7 +211,7 @@ def not_taken(folder: Path, taken: Sequence[Path], outputs: Path) -> tuple[Path,
         folders[:] = sorted(
             name
             for name in folders
-            if not name.startswith(_BEGUN) and os.path.realpath(os.path.join(place, name)) != place_of_outputs
+            if not is_beside(name) and os.path.realpath(os.path.join(place, name)) != place_of_outputs
         )
         paths = [Path(place) / name for name in sorted((*names, *links))]
         found += [path for path in paths if path not in known and not is_sidecar(path)]
@@ -473,12 +472,13 @@ def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_
         raise RecipeError(f"No {what} is given.", f"Name a folder or a pattern with {flag}.")
     output_pattern = os.path.expanduser(output_pattern)
     targets = find_files(target_pattern, "target")
-    base = _base_of(os.path.expanduser(target_pattern)) or _common(targets)
+    place = os.path.expanduser(target_pattern)
+    base = _base_of(place) or _common(targets)
     left_out: list[Path] = []
     others: tuple[Path, ...] = ()
-    if os.path.isdir(os.path.expanduser(target_pattern)):
+    if os.path.isdir(place):
         outputs = output_pattern if is_folder(output_pattern) else _common([Path(output_pattern)])
-        others = not_taken(Path(os.path.expanduser(target_pattern)), targets, Path(outputs))
+        others = not_taken(Path(place), targets, Path(outputs))
     if is_folder(output_pattern):
         within = Path(os.path.realpath(output_pattern))
         if within != Path(os.path.realpath(base)):
