@@ -5,6 +5,7 @@
     python training/export_models.py identity RUN/identity.pt IDENTITY_POOL --note "..."
     python training/export_models.py fusion RUN/fusion.pt HELD_FUSION_POOL FUSION_POOL --note "..."
     python training/export_models.py masks RUN/masks.pt HELD_MASK_POOL MASK_POOL --note "..."
+    python training/export_models.py glasses RUN/glasses.pt HELD_GLASSES_POOL --note "..."
     python training/export_models.py appearance RUN/appearance.pt APPEARANCE_POOL.npz --note "..."
     python training/export_models.py verifier RUN/verifier.pt VERIFIER_POOL MEDIA --note "..."
 
@@ -405,6 +406,44 @@ classes = [-1, 12, 128, 128]
     print(figures)
 
 
+class GlassesHead(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(self.net(image))
+
+
+class GlassesLogits(MaskLogits):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.logit(torch.from_numpy(self.session.run(None, {"image": x.numpy()})[0]), eps=1e-6)
+
+
+def export_glasses(weights: list[Path], held: Path, note: str) -> None:
+    from train_glasses import HEIGHT, WIDTH, evaluate, glasses_net
+
+    net = glasses_net()
+    net.load_state_dict(load_weights(weights))
+    path = EMBEDDED / "face_glasses.onnx"
+    export(
+        GlassesHead(net), torch.zeros(2, 3, HEIGHT, WIDTH), path, ["hidden"], {"image": {0: "n"}, "hidden": {0: "n"}}
+    )
+    found = evaluate(GlassesLogits(path), held)
+    figures = {f"overlap_{key.replace(' ', '_')}": f"{value:.3f}" for key, value in list(found.items())[:1]}
+    figures |= {key.replace(" ", "_"): f"{value:.2%}" for key, value in list(found.items())[1:]}
+    figures["training"] = note
+    io = f"""
+[inputs]
+image = [-1, 3, {HEIGHT}, {WIDTH}]
+
+[outputs]
+hidden = [-1, 1, {HEIGHT}, {WIDTH}]
+"""
+    write_entry("face_glasses_embedded", "face_glasses", path, io, figures)
+    print(figures)
+
+
 class FusionHead(nn.Module):
     """Pictures and mask from 0 to 1 in, gains, offsets and the share of the mask that is kept out."""
 
@@ -580,6 +619,7 @@ RUNS = {
     "detector": export_detector,
     "identity": export_identity,
     "masks": export_masks,
+    "glasses": export_glasses,
     "fusion": export_fusion,
     "verifier": export_verifier,
 }

@@ -52,20 +52,20 @@ class Residual(nn.Module):
 
 
 class MaskNet(nn.Module):
-    """128 px RGB crop in [-1, 1] -> logits of 12 classes at 128 px (U-Net: Ronneberger et al., 2015)."""
+    """RGB crop in [-1, 1] -> logits of classes at the same size (U-Net: Ronneberger et al., 2015)."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: tuple[int, ...] = (24, 40, 72, 112, 144), classes: int = len(CLASSES)) -> None:
         super().__init__()
-        widths = (24, 40, 72, 112, 144)
+        counts = (0, 1, *(2 for _ in widths[2:]))
         self.down = nn.ModuleList(
             nn.Sequential(block(a, b, 2), *(Residual(b) for _ in range(count)))
-            for a, b, count in zip((3, *widths[:-1]), widths, (0, 1, 2, 2, 2), strict=True)
+            for a, b, count in zip((3, *widths[:-1]), widths, counts, strict=True)
         )
         self.reduce = nn.ModuleList(
             nn.Sequential(nn.Conv2d(b, a, 1, bias=False), nn.BatchNorm2d(a)) for a, b in pairwise(widths)
         )
         self.join = nn.ModuleList(Residual(a) for a in widths[:-1])
-        self.head = nn.Conv2d(widths[0], len(CLASSES) * 4, 3, 1, 1)
+        self.head = nn.Conv2d(widths[0], classes * 4, 3, 1, 1)
 
     def forward(self, x: torch.Tensor, fast: bool = False) -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=fast):

@@ -1,14 +1,24 @@
 import numpy as np
 import pytest
 
-from facefusion.imaging.align import compose, detection_crop, invert, mesh_crop, mesh_roll, square_crop, transform
+from facefusion.imaging.align import (
+    compose,
+    detection_crop,
+    eye_band,
+    invert,
+    mesh_crop,
+    mesh_roll,
+    shifted,
+    square_crop,
+    transform,
+)
 from facefusion.imaging.composite import BLENDS, feather, paste
 from facefusion.imaging.crops import MAX_SIDE, cut_native
 from facefusion.imaging.flow import warping_error
 from facefusion.imaging.light import estimate_shading, from_log, to_linear, to_log, to_srgb
 from facefusion.imaging.resample import blur_pixels, cut, peaks, resize_to_multiple
 from facefusion.testing.fakes import make_face, make_mesh
-from facefusion.types.topology import FIVE_POINTS
+from facefusion.types.topology import FIVE_POINTS, LEFT_IRIS, RIGHT_IRIS
 
 
 def test_linear_light_round_trip_is_exact_for_every_byte():
@@ -85,6 +95,29 @@ def test_cut_by_a_whole_shift_copies_pixels(rng):
     pixels = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
     affine = np.array([[1, 0, -10], [0, 1, -5]], dtype=np.float32)
     np.testing.assert_array_equal(cut(pixels, affine, 32), pixels[5:37, 10:42])
+
+
+def test_a_band_is_the_middle_of_its_square(rng):
+    pixels = rng.integers(0, 256, (300, 260, 3), dtype=np.uint8)
+    for side in (40.0, 190.0):  # enlarged, and reduced by whole blocks first
+        square = square_crop((120, 150), side, 0.4, 64)
+        band = compose(shifted(0, 16), square)
+        np.testing.assert_allclose(
+            cut(pixels, band, 64, height=32).astype(int), cut(pixels, square, 64)[16:48].astype(int), atol=2
+        )
+
+
+def test_a_band_around_the_eyes_is_as_wide_as_the_face_is_tall():
+    mesh = make_mesh(centre=(100, 120), eye_distance=40.0)
+    tall = float(np.ptp(mesh[:, 1] if np.ptp(mesh[:, 1]) > np.ptp(mesh[:, 0]) else mesh[:, 0]))
+    c, s = np.cos(0.7), np.sin(0.7)
+    turned = mesh.copy()
+    turned[:, :2] = mesh[:, :2] @ np.array([[c, s], [-s, c]])
+    for moved in (mesh, turned):
+        eyes = transform(eye_band(moved, 192, 96), moved[[LEFT_IRIS, RIGHT_IRIS], :2])
+        np.testing.assert_allclose(eyes.mean(axis=0), ((192 - 1) / 2, (96 - 1) / 2), atol=0.1)
+        apart = np.linalg.norm(mesh[LEFT_IRIS, :2] - mesh[RIGHT_IRIS, :2])
+        assert np.linalg.norm(eyes[1] - eyes[0]) == pytest.approx(apart / tall * 192, rel=0.05)
 
 
 def test_cut_of_a_large_face_averages_instead_of_aliasing():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.types.topology import CHIN, FOREHEAD, SKIN_COUNT
+from facefusion.types.topology import CHIN, FOREHEAD, LEFT_IRIS, RIGHT_IRIS, SKIN_COUNT
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -90,6 +90,28 @@ def mesh_crop(points: FloatArray, size: int, margin: float = MESH_CROP_MARGIN) -
     low, high = upright.min(axis=0), upright.max(axis=0)
     centre = turn.T @ ((low + high) / 2)
     return square_crop(centre, float((high - low).max()) * margin, roll, size)
+
+
+def eye_band(points: FloatArray, width: int, height: int) -> FloatArray:
+    """Upright band around the eyes, as wide as a face is tall.
+
+    Parameters
+    ----------
+    points
+        (478, 2 or 3) mesh in frame pixels.
+    width, height
+        Of the band in pixels.
+
+    Returns
+    -------
+    (2, 3) ``band_from_frame``.
+    """
+    roll = mesh_roll(points)
+    c, s = np.cos(roll), np.sin(roll)
+    upright = points[:SKIN_COUNT, :2] @ np.array([[c, s], [-s, c]]).T
+    middle = points[[LEFT_IRIS, RIGHT_IRIS], :2].mean(axis=0)
+    square = square_crop(middle, float(np.ptp(upright, axis=0).max()), roll, width)
+    return compose(shifted(0, (width - height) // 2), square)
 
 
 def detection_crop(box: FloatArray, five: FloatArray, size: int, margin: float = MESH_CROP_MARGIN) -> FloatArray:

@@ -19,9 +19,13 @@ cv2.setNumThreads(1)  # frames run side by side; threads inside one frame would 
 
 
 def cut(
-    pixels: npt.NDArray[T], crop_from_frame: FloatArray, size: int, is_border_black: bool = False
+    pixels: npt.NDArray[T],
+    crop_from_frame: FloatArray,
+    size: int,
+    is_border_black: bool = False,
+    height: int | None = None,
 ) -> npt.NDArray[T]:
-    """A square crop by an affine; outside the frame its border is repeated, or black.
+    """A crop by an affine; outside the frame its border is repeated, or black.
 
     Parameters
     ----------
@@ -30,26 +34,29 @@ def cut(
     crop_from_frame
         (2, 3) affine from frame pixels to crop pixels.
     size
-        Side of the crop in pixels.
+        Width of the crop in pixels.
+    height
+        Its height; None for a square.
 
     Returns
     -------
-    (size, size, 3) or (size, size) of the same type. Strong reductions are averaged first, so that nothing aliases.
+    (height, size, 3) or (height, size) of the same type. Strong reductions are averaged first, so that nothing aliases.
     """
+    down = size if height is None else height
     scale = math.sqrt(abs(float(np.linalg.det(crop_from_frame[:, :2].astype(np.float64)))))
     matrix = crop_from_frame.astype(np.float64)
     factor = 2 ** int(np.floor(np.log2(max(1 / max(scale, 1e-6), 1.0))))
     if factor > 1:
         # Average whole blocks first; what is left to shrink is less than two.
         inverse = np.linalg.inv(matrix[:, :2])
-        corners = (np.array([[0, 0], [size, 0], [0, size], [size, size]]) - matrix[:, 2]) @ inverse.T
+        corners = (np.array([[0, 0], [size, 0], [0, down], [size, down]]) - matrix[:, 2]) @ inverse.T
         low = np.floor(corners.min(axis=0)).astype(int) - factor
         high = np.ceil(corners.max(axis=0)).astype(int) + factor
-        height, width = pixels.shape[:2]
-        x0, y0 = (int(np.clip(v, 0, max(n - factor, 0))) for v, n in zip(low, (width, height), strict=True))
+        limits = pixels.shape[1::-1]
+        x0, y0 = (int(np.clip(v, 0, max(n - factor, 0))) for v, n in zip(low, limits, strict=True))
         columns, rows = (
             max((int(np.clip(v, 0, n)) - start) // factor, 1)
-            for v, n, start in zip(high, (width, height), (x0, y0), strict=True)
+            for v, n, start in zip(high, limits, (x0, y0), strict=True)
         )
         part = pixels[y0 : y0 + rows * factor, x0 : x0 + columns * factor]
         pixels = np.asarray(cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA), dtype=pixels.dtype)
@@ -57,7 +64,7 @@ def cut(
         offset = np.array([[x0], [y0]]) + 0.5 * factor - 0.5
         matrix = np.concatenate([matrix[:, :2] * factor, matrix[:, :2] @ offset + matrix[:, 2:]], axis=1)
     border = cv2.BORDER_CONSTANT if is_border_black else cv2.BORDER_REPLICATE
-    crop = cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=border)
+    crop = cv2.warpAffine(pixels, matrix, (size, down), flags=cv2.INTER_LINEAR, borderMode=border)
     return np.asarray(crop, dtype=pixels.dtype)
 
 

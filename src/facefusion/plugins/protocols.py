@@ -215,6 +215,16 @@ class Masker(Protocol):
 
 
 @runtime_checkable
+class LineMasker(Masker, Protocol):
+    """A masker that also finds lines before a face, which are lost in a mask that is smoothed."""
+
+    def mask_with_lines(
+        self, crops: Sequence[Pixels], faces: Sequence[Face]
+    ) -> list[tuple[FloatArray, FloatArray | None]]:
+        """Masks as those of `mask`, but for lines, and (H, W) float32 masks that are 0 on lines; None without any."""
+
+
+@runtime_checkable
 class MeetsPeople(Protocol):
     """A processor that wants to know who is in the clip before the first frame."""
 

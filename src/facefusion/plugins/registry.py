@@ -155,7 +155,8 @@ def models_behind(capability: str, name: str, context: EngineContext) -> list[Mo
     """
     own = context.store.catalog().get(f"{capability}_{name}") if name == "embedded" else None
     if own is not None:
-        return [own]
+        declared = models_of_engine(capability, name, context)
+        return [own, *(context.store.get(id_) for id_ in declared if id_ != own.id)]
     spec = check_model(capability, name, context)
     if spec is not None:
         return [spec]

@@ -9,7 +9,7 @@ import numpy as np
 
 from facefusion.imaging.masks import area_mask, box_mask, face_oval, joined, polygon, silhouette, soften
 from facefusion.imaging.texture import smoothstep
-from facefusion.plugins.protocols import EngineContext, FloatArray, Masker
+from facefusion.plugins.protocols import EngineContext, FloatArray, LineMasker, Masker
 from facefusion.plugins.registry import build_engine
 from facefusion.recipe import four_sides
 from facefusion.types.face import Face
@@ -71,7 +71,9 @@ class CropMasks:
         if "box" in self._kinds:
             masks.append(box_mask(height, width, self._recipe.face_mask_blur, self._padding))
         if self._occluder is not None:
-            seen = self._occluder.mask([original], [face])[0]
+            seen, lines = self._look(original, face)
+            if lines is not None:
+                masks.append(lines)
             if has_outline:
                 masks.append(within_outline(seen, face, self._knows_ovals))
             else:
@@ -82,6 +84,11 @@ class CropMasks:
             regions = self._parser.mask([changed], [face])[0]
             masks.append(soften(with_front(regions, face) if self._has_front else regions))
         return np.asarray(np.minimum.reduce(masks), dtype=np.float32)
+
+    def _look(self, original: Pixels, face: Face) -> tuple[FloatArray, FloatArray | None]:
+        if isinstance(self._occluder, LineMasker):
+            return self._occluder.mask_with_lines([original], [face])[0]
+        return cast(Masker, self._occluder).mask([original], [face])[0], None
 
 
 def within_outline(mask: FloatArray, face: Face, knows_ovals: bool = True) -> FloatArray:

@@ -30,6 +30,7 @@ from facefusion.plugins.protocols import (
     FrameSource,
     Identifier,
     Landmarker,
+    LineMasker,
     Masker,
     PointLandmarker,
 )
@@ -209,7 +210,13 @@ def check_masker(masker: Masker) -> None:
         len(masks) == len(crops),
         f"{counted(len(crops), 'crop was', 'crops were')} given, and {counted(len(masks), 'mask')} came back",
     )
-    for mask, crop in zip(masks, crops, strict=True):
+    pairs = list(zip(masks, crops, strict=True))
+    if isinstance(masker, LineMasker):
+        apart = steadily("the masker of lines", lambda: masker.mask_with_lines(crops, faces), (crops, faces))
+        hold(len(apart) == len(crops), "there is a mask, and lines or None, for every crop")
+        for found, crop in zip(apart, crops, strict=True):
+            pairs += [(mask, crop) for mask in found if mask is not None]
+    for mask, crop in pairs:
         hold(mask.shape == crop.shape[:2], f"the mask of a crop of {crop.shape[:2]} is {mask.shape}")
         hold(mask.dtype == np.float32, f"masks are float32, not {mask.dtype}")
         hold(mask.min() >= 0 and mask.max() <= 1, "masks are from 0 to 1")

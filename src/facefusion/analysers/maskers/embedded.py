@@ -1,4 +1,4 @@
-"""The embedded mask network: what is face, what lies before it, and which part of the face it is."""
+"""The embedded mask networks: what is face, what lies before it, which part of it it is, and what glasses hide of it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facefusion.imaging.align import invert, mesh_crop
+from facefusion.imaging.align import eye_band, invert, mesh_crop
 from facefusion.imaging.resample import cut, warp
 from facefusion.imaging.tensors import to_tensor
 from facefusion.models.session import Session
-from facefusion.plugins.protocols import EngineContext, FloatArray
+from facefusion.plugins.protocols import EngineContext, FloatArray, opens
 from facefusion.recipe import MASK_REGIONS
 from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
@@ -19,12 +19,63 @@ SIZE = 128
 CLASSES = ("other", *MASK_REGIONS, "hair")
 """Channels of the network's output: everything that is not face, FaceFusion's regions, hair over the face."""
 _COVERED = ("other", "glasses", "hair")
+_GLASSES = CLASSES.index("glasses")
+GLASSES_MODEL = "face_glasses_embedded"
 ENOUGH = 0.6
 """Chance of uncovered face that counts as all of it. Masks are drawn inwards where they are used
 (`facefusion.imaging.masks.soften`), so without this brows, beard and outline would be lost with what is doubtful."""
 GLASSES = 0.6
 """Chance of glasses that leaves no face: thin frames are never sure at this size, and missed at once."""
 _HALF = (0.5, 0.5, 0.5)
+BAND = (192, 96)
+"""Width and height of the band around the eyes in which frames of glasses are told from what one sees through them."""
+_WORN = (0.25, 0.6)
+"""Highest chance of glasses from which somebody wears none, and some for sure."""
+_HIDDEN = 0.5
+"""Chance of being hidden that counts as all of it: rims against skin of their own colour are never sure."""
+_RIM = 6
+"""Width in pixels over which a band fades, so that no step is left where frames leave it."""
+
+
+class GlassesFinder:
+    """Finds what glasses hide of a face: frames, dark lenses, glare; not what one sees through clear ones.
+
+    Parameters
+    ----------
+    session
+        A session of ``face_glasses_embedded``; see ``docs/models/face_glasses_embedded.md``.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        width, height = BAND
+        x, y = (np.minimum(np.arange(n) + 1, n - np.arange(n)) / np.float32(_RIM) for n in (width, height))
+        self._fade = np.clip(np.minimum(x[None], y[:, None]), 0, 1).astype(np.float32)
+
+    def find(self, crop: Pixels, face: Face) -> tuple[FloatArray, FloatArray]:
+        """What is hidden, and how far that is known.
+
+        Parameters
+        ----------
+        crop
+            (H, W, 3) uint8 RGB.
+        face
+            In pixels of the crop.
+
+        Returns
+        -------
+        Two (H, W) float32, 0 to 1: the share of each pixel that glasses hide, and 1 inside the band that was looked at.
+        """
+        band_from_crop = eye_band(face.mesh, *BAND)
+        band = cut(crop, band_from_crop, BAND[0], height=BAND[1])
+        (hidden,) = self._session.run({"image": to_tensor([band], _HALF, _HALF)})
+        crop_from_band = invert(band_from_crop)
+        height, width = crop.shape[:2]
+        found, known = (
+            warp(np.ascontiguousarray(one), crop_from_band, width, height, is_border_black=True)
+            for one in (np.minimum(hidden[0, 0] / np.float32(_HIDDEN), 1) * self._fade, self._fade)
+        )
+        return found, known
 
 
 class EmbeddedMasker:
@@ -40,33 +91,75 @@ class EmbeddedMasker:
         Sum of chances that counts as 1.
     glasses
         Chance of glasses that leaves nothing; None where they do not count by themselves.
+    finder
+        Who tells the frames of glasses from what one sees through them; None for nobody.
     """
 
     def __init__(
-        self, session: Session, names: Sequence[str], enough: float = 1.0, glasses: float | None = None
+        self,
+        session: Session,
+        names: Sequence[str],
+        enough: float = 1.0,
+        glasses: float | None = None,
+        finder: GlassesFinder | None = None,
     ) -> None:
-        self._session, self._enough, self._glasses = session, enough, glasses
+        self._session, self._enough, self._glasses, self._finder = session, enough, glasses, finder
         self._rows = [CLASSES.index(name) for name in names]
 
     def mask(self, crops: Sequence[Pixels], faces: Sequence[Face]) -> list[FloatArray]:
         """See `facefusion.plugins.protocols.Masker`."""
+        affines, chances = self._look(crops, faces)
+        return [self._laid(one, affine, crop) for one, affine, crop in zip(chances, affines, crops, strict=True)]
+
+    def mask_with_lines(
+        self, crops: Sequence[Pixels], faces: Sequence[Face]
+    ) -> list[tuple[FloatArray, FloatArray | None]]:
+        """See `facefusion.plugins.protocols.LineMasker`."""
+        affines, chances = self._look(crops, faces)
+        return [
+            self._apart(one, affine, crop, face)
+            for one, affine, crop, face in zip(chances, affines, crops, faces, strict=True)
+        ]
+
+    def _look(self, crops: Sequence[Pixels], faces: Sequence[Face]) -> tuple[list[FloatArray], FloatArray]:
+        """Affines to what the network sees, and (N, C, S, S) chances."""
         affines = [mesh_crop(face.mesh, SIZE) for face in faces]
         small = [cut(crop, affine, SIZE) for crop, affine in zip(crops, affines, strict=True)]
         (chances,) = self._session.run({"image": to_tensor(small, _HALF, _HALF)})
-        found = np.clip(chances[:, self._rows].sum(axis=1) / np.float32(self._enough), 0, 1)
+        return affines, chances
+
+    def _apart(
+        self, chances: FloatArray, affine: FloatArray, crop: Pixels, face: Face
+    ) -> tuple[FloatArray, FloatArray | None]:
+        rise = (float(chances[_GLASSES].max()) - _WORN[0]) / (_WORN[1] - _WORN[0])
+        worn = np.float32(min(max(rise, 0.0), 1.0))
+        if self._finder is None or worn == 0:
+            return self._laid(chances, affine, crop), None
+        hidden, known = self._finder.find(crop, face)
+        seen = warp(known, affine, SIZE, SIZE, is_border_black=True)
+        return self._laid(chances, affine, crop, seen * worn), 1 - hidden * worn
+
+    def _laid(
+        self, chances: FloatArray, affine: FloatArray, crop: Pixels, seen: FloatArray | None = None
+    ) -> FloatArray:
+        """(H, W) mask of a crop; where something else sees to glasses, they count as face."""
+        found = chances[self._rows].sum(axis=0)
+        glasses = chances[_GLASSES]
+        if seen is not None:
+            found, glasses = found + glasses * seen, glasses * (1 - seen)
+        found = np.clip(found / np.float32(self._enough), 0, 1)
         if self._glasses is not None:
-            glasses = chances[:, CLASSES.index("glasses")]
             found = np.minimum(found, 1 - np.clip(glasses / np.float32(self._glasses), 0, 1))
-        return [
-            warp(np.ascontiguousarray(mask), invert(affine), crop.shape[1], crop.shape[0], is_border_black=True)
-            for mask, affine, crop in zip(found, affines, crops, strict=True)
-        ]
+        height, width = crop.shape[:2]
+        return warp(np.ascontiguousarray(found), invert(affine), width, height, is_border_black=True)
 
 
+@opens(lambda _: ("face_occluder_embedded", GLASSES_MODEL))
 def build_occluder(context: EngineContext) -> EmbeddedMasker:
     """Builder of the mask of uncovered face."""
     names = [name for name in CLASSES if name not in _COVERED]
-    return EmbeddedMasker(context.session("face_occluder_embedded"), names, ENOUGH, GLASSES)
+    finder = GlassesFinder(context.session(GLASSES_MODEL))
+    return EmbeddedMasker(context.session("face_occluder_embedded"), names, ENOUGH, GLASSES, finder)
 
 
 def build_parser(context: EngineContext) -> EmbeddedMasker:

@@ -21,7 +21,8 @@ from facefusion.plugins.registry import build_engine
 from facefusion.types.crop import SourceFace
 
 MODEL = "face_appearance_embedded"
-OCCLUDER_MODEL = "face_occluder_embedded"
+OCCLUDER = "face_occluder", "embedded"
+"""Capability and name of what tells what lies before the face of a photo."""
 SIZE = 192
 """Side of the network's textures."""
 LOW, HIGH = -2.6, 1.4
@@ -324,4 +325,4 @@ def smoothly(value: float, band: tuple[float, float]) -> float:
 
 def build_completer(context: EngineContext) -> Completer:
     """The network and the mask of what is not face, as a recipe asks for them."""
-    return Completer(context.session(MODEL), build_engine("face_occluder", "embedded", context))
+    return Completer(context.session(MODEL), build_engine(*OCCLUDER, context))

@@ -49,9 +49,10 @@ from facefusion.imaging.veil import SURE, find_veil, measure_black
 from facefusion.models.face_shape import load_face_shape, reshaped, shape_of
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.plugins.protocols import EngineContext, opens
+from facefusion.plugins.registry import models_behind
 from facefusion.processors.face_swapper.appearance import MODEL as APPEARANCE_MODEL
 from facefusion.processors.face_swapper.appearance import (
-    OCCLUDER_MODEL,
+    OCCLUDER,
     Appearance,
     Completer,
     build_completer,
@@ -931,7 +932,7 @@ def find_models(context: EngineContext) -> list[str]:
     """What cleans and completes sources, and what fits the new face to its frame."""
     return [
         APPEARANCE_MODEL,
-        OCCLUDER_MODEL,
+        *(spec.id for spec in models_behind(*OCCLUDER, context)),
         *(["face_fusion_embedded"] if context.options.fusion > 0 else []),
     ]
 
