@@ -1,6 +1,7 @@
 """Finds and how sure they are; the review of an output with hidden people, and what is decided on it."""
 
 import json
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -11,7 +12,7 @@ from facefusion.analyse.faint import FaintTraces
 from facefusion.analyse.join import _with_heads
 from facefusion.errors import MediaMissing, RecipeError
 from facefusion.metrics.figures import Report, Row, Sample
-from facefusion.metrics.review import Reviewer
+from facefusion.metrics.review import Review, Reviewer, Sheet
 from facefusion.metrics.review_page import render_review
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.pipeline.cast import Cast, FacePart
@@ -301,6 +302,32 @@ def test_the_page_shows_every_find_with_doubts_first_and_what_can_be_decided():
     values = review.as_dict()
     assert [area["number"] for area in values["areas"]] == [1, 0, 2]
     assert values["evidence"]["target_sha256"] == "ab" and json.dumps(values)
+
+
+def photo_of(*tracks, width=640):
+    found = clip_of(*tracks)
+    return replace(found, width=width, pts=np.zeros(1, np.int64))
+
+
+def test_the_review_of_a_photo_speaks_of_no_times():
+    found = photo_of(track(0, SURE, 100, range(1)))
+    reviewer = Reviewer(found, (0,), (), certainties(found), {})
+    reviewer.add(RenderedFrame(Frame(np.zeros((200, 640, 3), np.uint8), 0, 0, Fraction(1, 10))))
+    review = reviewer.finish({})
+    page = render_review(Report("street.jpg", (), ()), review)
+    assert review.is_photo and "0.00" not in page and "seen in" not in page and "every frame" not in page
+    assert review.verdict[1] == "Nobody is known to be missed. 1 face beyond doubt is hidden."
+    assert not reviewed(track(0, SURE, 300), hidden=(0,)).is_photo
+
+
+def test_numbers_on_whole_frames_are_as_large_on_the_page_whatever_the_frame_and_never_outside_of_it():
+    small, large = Sheet(0.0, 640, 200, b""), Sheet(0.0, 9000, 6000, b"")
+    assert small.label / 640 == pytest.approx(large.label / 9000, rel=0.01)
+    large.boxes.append((7, "sure", (-200.0, -50.0, 400.0, 700.0)))
+    page = render_review(Report("street.jpg", (), ()), Review((), (), (large,), {}, True))
+    label = re.search(r'<text\s+x="([\d.-]+)" y="([\d.-]+)"\s+style="font-size: ([\d.]+)px', page)
+    x, y, size = map(float, label.groups())
+    assert x > 0 and y >= size == large.label
 
 
 def test_sixty_three_people_take_few_whole_frames():
