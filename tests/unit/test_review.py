@@ -16,7 +16,7 @@ from facefusion.metrics.review import Review, Reviewer, Sheet
 from facefusion.metrics.review_page import render_review
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.pipeline.cast import Cast, FacePart
-from facefusion.pipeline.review import check_decisions, exempted, judged, load_review
+from facefusion.pipeline.review import check_decisions, check_reviewed, exempted, judged, load_review
 from facefusion.processors.face_anonymiser.patch import PatchAnonymiser, pixelate_face
 from facefusion.processors.face_anonymiser.synthetic import SyntheticAnonymiser
 from facefusion.recipe import Decision, build_recipe
@@ -159,6 +159,7 @@ def test_decisions_on_finds_that_are_elsewhere_are_refused():
     ("text", "says"),
     [
         ("{", "is damaged"),
+        ("<!doctype html>", r"is damaged: .* the button of the review page \(--report\)\. It is not the page itself"),
         ("[]", "holds no review decisions"),
         ('{"format": "facefusion-review-1", "decisions": [{"area": -1}]}', "area"),
         ('{"format": "facefusion-review-1", "decisions": [1]}', "valid dictionary"),
@@ -178,6 +179,22 @@ def test_decisions_are_read_as_the_page_saves_them(tmp_path):
     told = {"area": 3, "at_s": 0.3, "box": [1, 2, 3, 4], "verdict": "face"}
     path.write_text(json.dumps({"format": "facefusion-review-1", "target_sha256": "", "decisions": [told]}))
     assert load_review(path) == (Decision(**told),)
+
+
+def test_decisions_on_another_file_are_refused_before_anybody_is_looked_for(tmp_path):
+    path, target = tmp_path / "decisions.json", tmp_path / "street.mp4"
+
+    def recipe_for(told):
+        path.write_text(json.dumps({"format": "facefusion-review-1", "decisions": [], **told}))
+        return build_recipe({"review_path": path, "target_path": target})
+
+    for told in ({"target_sha256": "ab"}, {"target_sha256": ""}, {}):
+        check_reviewed(recipe_for(told), {str(target): "ab"})
+    with pytest.raises(
+        RecipeError, match=r"decisions\.json decides on finds of another file than .*street\.mp4 is now"
+    ):
+        check_reviewed(recipe_for({"target_sha256": "cd"}), {str(target): "ab"})
+    check_reviewed(build_recipe({"target_path": target}), {str(target): "ab"})
 
 
 def pattern(seed=1):

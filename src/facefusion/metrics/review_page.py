@@ -69,12 +69,14 @@ endif %}{% endmacro %}
 <h2>{{ "The output" if review.is_photo else "Whole frames of the output, those with doubts first" }}</h2>
 <p class="note">Green: hidden, beyond doubt. Orange: hidden, in doubt. Blue: exempt. Red, dashed: a face was here a
 frame before or after. Is there a face without a box?</p>
+{% set wide = 1 if review.sheets | length == 1 else 1.4 %}
 <div class="sheets">{% for s in review.sheets %}<figure><svg viewBox="0 0 {{ s.width }} {{ s.height }}" role="img"
 aria-label="frame at {{ s.time_s }} s"><image width="{{ s.width }}" height="{{ s.height }}"
-href="data:image/jpeg;base64,{{ b64(s.picture) }}"/>{% for number, kind, box in s.boxes %}<g class="b-{{ kind }}"><rect
+href="data:image/jpeg;base64,{{ b64(s.picture) }}"/>{%
+set label = wide * s.label %}{% for number, kind, box in s.boxes %}<g class="b-{{ kind }}"><rect
 x="{{ box[0] }}" y="{{ box[1] }}" width="{{ box[2] - box[0] }}" height="{{ box[3] - box[1] }}"/><text
-x="{{ [[box[0], s.width - 1.5 * s.label] | min, 0.2 * s.label] | max }}" y="{{ [box[1], s.label] | max }}"
-style="font-size: {{ s.label }}px; stroke-width: {{ s.label / 6 }}px">{{ number }}</text></g>{%
+x="{{ [[box[0], s.width - 1.5 * label] | min, 0.2 * label] | max }}" y="{{ [box[1], label] | max }}"
+style="font-size: {{ label }}px; stroke-width: {{ label / 6 }}px">{{ number }}</text></g>{%
 endfor %}</svg>{%
 if not review.is_photo %}<figcaption>{{ "%.2f" | format(s.time_s) }} s</figcaption>{% endif %}</figure>{%
 endfor %}</div>
