@@ -88,6 +88,13 @@ INNER = ("steps", "presets", "people", "decisions")
 """Fields that have no flag."""
 
 
+WORKING_FOLDER_GONE = (
+    "The working folder is gone, so paths that are relative to it lead nowhere.",
+    "Go to a folder that is there, or give whole paths.",
+)
+"""What is wrong, and what to do next."""
+
+
 def known_options() -> Mapping[str, Any]:
     """Every option by its flat spelling, with its field: those of a recipe and those of all processors."""
     own = {name: field for name, field in Recipe.model_fields.items() if name not in INNER}
@@ -868,10 +875,7 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
             for place in recipe.models_paths
         )
     except FileNotFoundError as error:
-        raise RecipeError(
-            "The working folder is gone, so paths that are relative to it lead nowhere.",
-            "Go to a folder that is there, or give whole paths.",
-        ) from error
+        raise RecipeError(*WORKING_FOLDER_GONE) from error
     return recipe.model_copy(update=values)
 
 

@@ -24,7 +24,7 @@ from facefusion.declaration import flat_fields, reserve, suggest
 from facefusion.documents import load_toml
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.facefusion3 import check_not_missing, is_needless, read_ini
-from facefusion.recipe import check_name, known_options, refusal_of
+from facefusion.recipe import WORKING_FOLDER_GONE, check_name, known_options, refusal_of
 
 PREFIX = "FACEFUSION_"
 NO_OPTIONS = ("config_path", "debug")
@@ -435,6 +435,7 @@ def load_options(
 
     def put(name: str, value: Any, origin: str, place: int) -> None:
         name = _STEPS.get(name, name)
+        value = _spelled_out(name, value)
         if name in merged and name in PolicySettings.model_fields and not _is_stricter(name, value, merged[name].value):
             return
         if places.get(name) == place and name in _STEPS.values():
@@ -512,6 +513,7 @@ def load_policy(environment: Mapping[str, str], working_folder: Path | None) -> 
     merged = dict(_site_values())
 
     def put(name: str, value: Any) -> None:
+        value = _spelled_out(name, value)
         if name in own and (name not in merged or _is_stricter(name, value, merged[name])):
             merged[name] = value
 
@@ -567,6 +569,17 @@ def _check_name(name: str, origin: str) -> None:
         and name not in (*_STEPS, *_STEPS.values())
     ):
         raise UnknownOption(f"There is no option '{name}' ({origin}).", suggest(name, list(_fields())))
+
+
+def _spelled_out(name: str, value: Any) -> Any:
+    """A value, with the working folder by its whole path: by ``.`` it would be taken for a path that nobody gave."""
+    is_here = isinstance(value, str) and bool(value.strip()) and Path(value) == Path()
+    if not is_here or name not in _fields() or _fields()[name].default != Path():
+        return value
+    try:
+        return os.getcwd()
+    except FileNotFoundError as error:
+        raise RecipeError(*WORKING_FOLDER_GONE) from error
 
 
 def _from_text(name: str, text: str, origin: str) -> Any:

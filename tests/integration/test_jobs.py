@@ -48,9 +48,11 @@ from facefusion.jobs.work import Worker
 from facefusion.media.image import read_photo
 from facefusion.media.probe import mount
 from facefusion.media.reader import ClipReader
-from facefusion.pipeline.cast import PoorSourceWarning
+from facefusion.pipeline import cast
+from facefusion.pipeline.cast import PoorSourceWarning, _linked
 from facefusion.recipe import build_recipe
 from facefusion.service.previews import AROUND, Previews
+from facefusion.service.sources import inspect_sources
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
 from facefusion.testing.provenance import content_of
@@ -555,6 +557,38 @@ def test_too_little_of_a_face_is_said_at_once_in_the_outcome_and_in_the_report(j
     assert sum(bool(re.fullmatch(lack, note)) for note in outcome.notes) == 1
     told = json.loads((tmp_path / "report.json").read_text())["notes"]
     assert re.fullmatch(lack, *told)
+
+
+def test_photos_of_two_people_as_one_are_told_about_and_those_of_one_are_not(jobs, tmp_path, monkeypatch):
+    monkeypatch.setattr(cast, "STRANGERS", 0.8)  # the packaged faces are averages of many, and much alike
+    one, two = tmp_path / "one.jpg", tmp_path / "one again.png"
+    Image.open(sample_path("source.jpg")).save(one)
+    Image.open(sample_path("source.jpg")).resize((300, 300)).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(two)
+    other = sample_path("target.jpg")
+    said = r"target\.jpg shows somebody else than one\.jpg, and one face is made of all\."
+    with pytest.warns(PoorSourceWarning, match=said):
+        job = jobs.create(recipe_for(tmp_path, source_paths=[one, other, two]))
+    assert sum(bool(re.match(said, note)) for note in jobs.run(job.id, workers=1).notes) == 1
+    advice = inspect_sources("face_swapper", [one, other, two], build_recipe({})).advice
+    assert any(re.match(said, line) for line in advice)
+    advice = inspect_sources("face_swapper", [one, two], build_recipe({})).advice
+    assert not any("somebody else" in line for line in advice)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "groups"),
+    [
+        ([], [[0], [1], [2], [3]]),
+        ([(0, 1), (1, 2), (2, 3)], [[0, 1, 2, 3]]),
+        ([(0, 3), (1, 2)], [[0, 3], [1, 2]]),
+        ([(0, 2), (2, 3)], [[0, 2, 3], [1]]),
+    ],
+)
+def test_photos_are_of_one_person_where_a_row_of_likenesses_leads_from_each_to_each(pairs, groups):
+    is_alike = np.eye(4, dtype=bool)
+    for a, b in pairs:
+        is_alike[a, b] = is_alike[b, a] = True
+    assert _linked(is_alike) == groups
 
 
 def test_a_good_source_needs_no_advice(jobs, tmp_path):

@@ -167,7 +167,8 @@ def test_face_map_is_read_relative_to_itself(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "tables"),
+        ("", "names nobody"),
+        ("# [[person]]\n# person = 0\n", "names nobody. Take away the # before those who change"),  # a template
         ("[person]\ntrack = 0", "tables"),
         ("[[person]]\nsources = ['a']", "one of person, track and reference"),
         ("[[person]]\ntrack = 0\nreference = 'a'", "one of person, track and reference"),

@@ -4,7 +4,7 @@ import pytest
 
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.recipe import Recipe, build_recipe
-from facefusion.settings import load_options
+from facefusion.settings import JobSettings, build_settings, load_options
 
 
 def test_recipe_is_frozen():
@@ -62,6 +62,31 @@ def test_precedence_is_command_line_then_environment_then_files(tmp_path: Path):
     assert options["faces"].origin.endswith("facefusion.toml")
     recipe = build_recipe({name: sourced.value for name, sourced in options.items()})
     assert (recipe.output_video_quality, recipe.face_mask_blur, recipe.output_image_quality) == (40, 0.4, 21)
+
+
+@pytest.mark.parametrize("spelled", [".", "./", "./."])
+def test_the_working_folder_is_a_path_like_others_and_not_one_that_nobody_gave(tmp_path: Path, monkeypatch, spelled):
+    monkeypatch.chdir(tmp_path)
+    explicit = tmp_path / "mine.toml"
+    explicit.write_text(f'output_path = "{spelled}"\n')
+    line = {"target_path": spelled, "jobs_path": spelled, "faces": "."}
+    options = load_options(line, {"FACEFUSION_IDENTITY_PATH": spelled}, None, explicit)
+    values = {name: sourced.value for name, sourced in options.items()}
+    assert values.pop("faces") == "."
+    assert {name: Path(value) for name, value in values.items()} == dict.fromkeys(
+        ("target_path", "jobs_path", "output_path", "identity_path"), tmp_path
+    )
+    assert build_settings(JobSettings, {"jobs_path": values["jobs_path"]}).folder == tmp_path
+    with pytest.raises(RecipeError, match="an empty path names nothing"):
+        build_recipe({"target_path": load_options({"target_path": ""}, {}, None)["target_path"].value})
+
+
+def test_the_working_folder_that_is_gone_is_told(tmp_path: Path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(RecipeError, match="The working folder is gone"):
+        load_options({"target_path": "."}, {}, None)
 
 
 def test_lists_come_from_the_environment_as_words_or_json(tmp_path: Path):

@@ -1,6 +1,7 @@
 """Finds and how sure they are; the review of an output with hidden people, and what is decided on it."""
 
 import json
+import re
 from dataclasses import replace
 from fractions import Fraction
 
@@ -11,11 +12,11 @@ from facefusion.analyse.faint import FaintTraces
 from facefusion.analyse.join import _with_heads
 from facefusion.errors import MediaMissing, RecipeError
 from facefusion.metrics.figures import Report, Row, Sample
-from facefusion.metrics.review import Reviewer
+from facefusion.metrics.review import Review, Reviewer, Sheet
 from facefusion.metrics.review_page import render_review
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.pipeline.cast import Cast, FacePart
-from facefusion.pipeline.review import check_decisions, exempted, judged, load_review
+from facefusion.pipeline.review import check_decisions, check_reviewed, exempted, judged, load_review
 from facefusion.processors.face_anonymiser.patch import PatchAnonymiser, pixelate_face
 from facefusion.processors.face_anonymiser.synthetic import SyntheticAnonymiser
 from facefusion.recipe import Decision, build_recipe
@@ -158,6 +159,7 @@ def test_decisions_on_finds_that_are_elsewhere_are_refused():
     ("text", "says"),
     [
         ("{", "is damaged"),
+        ("<!doctype html>", r"is damaged: .* the button of the review page \(--report\)\. It is not the page itself"),
         ("[]", "holds no review decisions"),
         ('{"format": "facefusion-review-1", "decisions": [{"area": -1}]}', "area"),
         ('{"format": "facefusion-review-1", "decisions": [1]}', "valid dictionary"),
@@ -177,6 +179,22 @@ def test_decisions_are_read_as_the_page_saves_them(tmp_path):
     told = {"area": 3, "at_s": 0.3, "box": [1, 2, 3, 4], "verdict": "face"}
     path.write_text(json.dumps({"format": "facefusion-review-1", "target_sha256": "", "decisions": [told]}))
     assert load_review(path) == (Decision(**told),)
+
+
+def test_decisions_on_another_file_are_refused_before_anybody_is_looked_for(tmp_path):
+    path, target = tmp_path / "decisions.json", tmp_path / "street.mp4"
+
+    def recipe_for(told):
+        path.write_text(json.dumps({"format": "facefusion-review-1", "decisions": [], **told}))
+        return build_recipe({"review_path": path, "target_path": target})
+
+    for told in ({"target_sha256": "ab"}, {"target_sha256": ""}, {}):
+        check_reviewed(recipe_for(told), {str(target): "ab"})
+    with pytest.raises(
+        RecipeError, match=r"decisions\.json decides on finds of another file than .*street\.mp4 is now"
+    ):
+        check_reviewed(recipe_for({"target_sha256": "cd"}), {str(target): "ab"})
+    check_reviewed(build_recipe({"target_path": target}), {str(target): "ab"})
 
 
 def pattern(seed=1):
@@ -301,6 +319,32 @@ def test_the_page_shows_every_find_with_doubts_first_and_what_can_be_decided():
     values = review.as_dict()
     assert [area["number"] for area in values["areas"]] == [1, 0, 2]
     assert values["evidence"]["target_sha256"] == "ab" and json.dumps(values)
+
+
+def photo_of(*tracks, width=640):
+    found = clip_of(*tracks)
+    return replace(found, width=width, pts=np.zeros(1, np.int64))
+
+
+def test_the_review_of_a_photo_speaks_of_no_times():
+    found = photo_of(track(0, SURE, 100, range(1)))
+    reviewer = Reviewer(found, (0,), (), certainties(found), {})
+    reviewer.add(RenderedFrame(Frame(np.zeros((200, 640, 3), np.uint8), 0, 0, Fraction(1, 10))))
+    review = reviewer.finish({})
+    page = render_review(Report("street.jpg", (), ()), review)
+    assert review.is_photo and "0.00" not in page and "seen in" not in page and "every frame" not in page
+    assert review.verdict[1] == "Nobody is known to be missed. 1 face beyond doubt is hidden."
+    assert not reviewed(track(0, SURE, 300), hidden=(0,)).is_photo
+
+
+def test_numbers_on_whole_frames_are_as_large_on_the_page_whatever_the_frame_and_never_outside_of_it():
+    small, large = Sheet(0.0, 640, 200, b""), Sheet(0.0, 9000, 6000, b"")
+    assert small.label / 640 == pytest.approx(large.label / 9000, rel=0.01)
+    large.boxes.append((7, "sure", (-200.0, -50.0, 400.0, 700.0)))
+    page = render_review(Report("street.jpg", (), ()), Review((), (), (large,), {}, True))
+    label = re.search(r'<text\s+x="([\d.-]+)" y="([\d.-]+)"\s+style="font-size: ([\d.]+)px', page)
+    x, y, size = map(float, label.groups())
+    assert x > 0 and y >= size == large.label
 
 
 def test_sixty_three_people_take_few_whole_frames():

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from facefusion.analyse.join import _cut
 from facefusion.imaging.align import square_crop
 from facefusion.imaging.resample import cut
 from facefusion.media.image import read_photo
@@ -121,6 +122,23 @@ def test_what_is_large_is_left_alone_only_where_much_speaks_against_it():
         assert judged(replace(ear, size_px=100.0, verdict=0.05), frames) == "unlikely"
 
 
+def test_a_large_half_of_a_face_at_the_border_is_left_alone_only_where_nearly_all_speaks_against_it():
+    half = replace(DOUBTFUL, detector=0.32, verdict=0.14, size_px=157.0, cut=0.6)  # was left bare in a selfie
+    for frames in (1, FRAMES):
+        assert judged(half, frames) == "unsure"
+        assert judged(replace(half, cut=0.2), frames) == "unlikely"
+        assert judged(replace(half, size_px=30.0), frames) == "unlikely"
+        assert judged(replace(half, detector=0.1), frames) == "unlikely"
+
+
+def test_how_far_the_border_cuts_a_find_is_the_share_that_lies_out_of_the_picture():
+    mesh = np.full((478, 2), (0, 50), np.float32)
+    mesh[0], mesh[1] = (-60, 10), (40, 90)
+    assert _cut(mesh, (200, 100)) == pytest.approx(0.6)
+    assert _cut(mesh + np.array([100, 50]), (200, 100)) == pytest.approx(0.5)  # below
+    assert _cut(mesh + np.array([90, 0]), (200, 100)) == 0.0
+
+
 def test_one_look_in_a_clip_counts_as_one_in_a_photo():
     flash = replace(DOUBTFUL, detector=0.45, verdict=0.9, size_px=30.0)
     assert judged(replace(flash, seen=1)) == judged(replace(flash, seen=1), 1) == "unsure"
@@ -159,6 +177,7 @@ def test_a_verdict_is_kept_with_the_evidence_and_earlier_tracks_have_none():
         evidence=one.as_row(),
     )  # fmt: skip
     assert Evidence.of(track).verdict == 0.625
+    assert Evidence.of(replace(track, evidence=one.as_row()[:7])).cut == 0.0  # of tracks before the border counted
     earlier = replace(track, evidence=one.as_row()[:6])
     assert Evidence.of(earlier).verdict is None and certainty_of(earlier, FRAMES) == "unsure"
     assert Evidence.of(replace(track, evidence=DOUBTFUL.as_row())).verdict is None

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.analyse.answers import checked_detections, numbers
 from facefusion.analyse.faint import FaintTraces, Trace
 from facefusion.analyse.join import MAX_SAMPLES, JoinOptions, join
 from facefusion.analyse.turned import TurnedDetector
@@ -307,6 +308,7 @@ class Analyser:
         embedding = np.zeros(0, np.float32)
         if self._identifier is not None:
             embedding = np.asarray(self._identifier.identify([pixels], [points])[0], dtype=np.float32)
+            numbers(embedding, "face_identifier")
         return embedding, None if self._classifier is None else self._classifier.classify([pixels], [points])[0]
 
     def find_faces(self, pixels: Pixels) -> list[Face]:
@@ -317,7 +319,7 @@ class Analyser:
         pixels
             (H, W, 3) uint8 RGB.
         """
-        seen = self._look_at_detections(pixels, self._clear(self._detector.detect([pixels])[0]))
+        seen = self._look_at_detections(pixels, self._clear(self._detect(pixels)))
         if not seen and self._turned is not None:
             seen = self._look_at_detections(pixels, self._clear(self._find_turned(pixels)))
         if not seen:
@@ -326,7 +328,7 @@ class Analyser:
         poses = estimate_poses(meshes)
         faces = [Face(mesh, score, _pose(pose)) for (mesh, score, _), pose in zip(seen, poses, strict=True)]
         if self._point_landmarker is not None:
-            found = self._point_landmarker.locate(pixels, faces)
+            found = self._locate(self._point_landmarker, pixels, faces)
             faces = [
                 replace(face, points=points) if score >= self._min_point_score else face
                 for face, (points, score) in zip(faces, found, strict=True)
@@ -412,6 +414,7 @@ class Analyser:
             pixels, fives = [s.pixels for s in follower.samples], [s.points for s in follower.samples]
             if self._identifier is not None:
                 identities = np.asarray(self._identifier.identify(pixels, fives), dtype=np.float32)
+                numbers(identities, "face_identifier")
             if self._classifier is not None:
                 attributes = tuple(self._classifier.classify(pixels, fives))
         located, finished = sorted(follower.points), sorted(follower.finishes)
@@ -538,7 +541,7 @@ class Analyser:
 
     def _find(self, pixels: Pixels, is_quick: bool) -> list[Detection]:
         detect = getattr(self._detector, "detect_large", self._detector.detect) if is_quick else self._detector.detect
-        return detect([pixels])[0]
+        return checked_detections(detect([pixels])[0])
 
     def _begin(self, looks: Executor, pixels: Pixels, is_turned_too: bool) -> tuple[_Looks, _Looks]:
         """Look at a picture and its mirror image, and in quarter turns of it where they are due, all side by side."""
@@ -550,7 +553,7 @@ class Analyser:
         return [looks.submit(look) for look in self._turned.looks(pixels)]
 
     def _detect(self, pixels: Pixels) -> list[Detection]:
-        return self._detector.detect([pixels])[0]
+        return checked_detections(self._detector.detect([pixels])[0])
 
     def _detect_mirrored(self, pixels: Pixels) -> list[Detection]:
         return [_mirrored(d, pixels.shape[1]) for d in self._detect(np.ascontiguousarray(pixels[:, ::-1]))]
@@ -679,7 +682,7 @@ class Analyser:
                     follower.finishes[number] = finish
         if self._point_landmarker is not None and seen:
             faces = [Face(f.meshes[-1], f.scores[-1], Pose(0, 0, 0)) for f in seen]
-            for follower, found in zip(seen, self._point_landmarker.locate(pixels, faces), strict=True):
+            for follower, found in zip(seen, self._locate(self._point_landmarker, pixels, faces), strict=True):
                 follower.points[number] = found
         if self._identifier is None and self._classifier is None:
             return
@@ -687,6 +690,13 @@ class Analyser:
             if (len(follower.frames) - 1) % SAMPLE_EVERY == 0:
                 share = BESIDE if number in follower.depths else 1.0
                 follower.samples = _best_samples([*follower.samples, _sample(pixels, follower, share)])
+
+    @staticmethod
+    def _locate(landmarker: PointLandmarker, pixels: Pixels, faces: Sequence[Face]) -> list[tuple[FloatArray, float]]:
+        found = landmarker.locate(pixels, faces)
+        for points, score in found:
+            numbers(points, "face_landmarker", points, score)
+        return found
 
     def _verify(self, seen: list[_Follower], pixels: Pixels) -> None:
         """Ask the verifier what it thinks of those who are seen in a frame."""
@@ -757,6 +767,7 @@ class Analyser:
         if is_mirrored_too:
             crops += [np.ascontiguousarray(crop[:, ::-1]) for crop in crops]
         meshes, scores = self._landmarker.landmark(crops)
+        numbers(meshes, "face_landmarker", meshes, scores)
         if is_mirrored_too:
             mirrored = meshes[count:, load_mesh_topology().flip].copy()
             mirrored[..., 0] = self._landmarker.crop_size - 1 - mirrored[..., 0]

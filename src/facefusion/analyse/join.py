@@ -176,7 +176,8 @@ def join(
     # Where people are hidden, two runs are parted only when nearly everything speaks against one person.
     least = STRANGER * (3 if options.reach else 1)
     linked = _link(runs, times, first.time_base, cuts, options.same_person_cosine, least)
-    drafts = [_draft(run, options) for run in _by_prominence(linked, (first.width, first.height))]
+    size = first.width, first.height
+    drafts = [_draft(run, options, size) for run in _by_prominence(linked, size)]
     if not options.reach:  # where people are hidden, doubt covers
         drafts = [_without_hidden(draft, drafts) for draft in drafts]
     if options.reach:
@@ -191,7 +192,7 @@ def join(
     found = (
         (number, name, row, values)
         for number, draft in enumerate(drafts)
-        for row, long in _smooth(draft, options, (first.width, first.height))
+        for row, long in _smooth(draft, options, size)
         for name, values in long.items()
     )
     if path is not None:
@@ -445,6 +446,8 @@ class _Draft:
         Of every row, those between two sightings included.
     lefts, shares
         (N,) row of ``run`` at or before, and how far on the way to the next one, 0 to 1.
+    size
+        Of the picture, width and height.
     before, after
         Rows added at both ends in which the face stays where it was.
     """
@@ -454,6 +457,7 @@ class _Draft:
     scores: FloatArray
     lefts: IntArray
     shares: FloatArray
+    size: tuple[int, int]
     before: int = 0
     after: int = 0
 
@@ -497,12 +501,14 @@ class _Draft:
         run, is_seen = self.run, self.run.is_seen
         rows = np.flatnonzero(is_seen)
         some = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), SHAPE_LOOKS)).astype(int))
-        heights = [float(np.ptp(run.meshes.row(int(row))[:, 1])) for row in rows[some]]
+        meshes = [run.meshes.row(int(row))[:, :2] for row in rows[some]]
+        heights = [float(np.ptp(mesh[:, 1])) for mesh in meshes]
+        cuts = [_cut(mesh, self.size) for mesh in meshes]
         assert run.evidence is not None
         best, has_moved, verdict = (float(v) for v in run.evidence)
         return Evidence(
             best, float(np.median(run.scores[is_seen])), len(rows), has_moved > 0, float(np.median(heights)),
-            verdict=None if verdict == NO_VERDICT else verdict,
+            verdict=None if verdict == NO_VERDICT else verdict, cut=float(np.median(cuts)),
         )  # fmt: skip
 
     def meshes(self, low: int, high: int) -> FloatArray:
@@ -556,6 +562,13 @@ def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], frame_count: int)
             track = replace(track, evidence=replace(one, inside=share).as_row())
         result.append(track)
     return result
+
+
+def _cut(mesh: FloatArray, size: tuple[int, int]) -> float:
+    """Share of the width or height of (478, 2) that lies out of a picture, the larger one."""
+    low, high = mesh.min(axis=0), mesh.max(axis=0)
+    out = np.maximum(-low, 0) + np.maximum(high - np.array(size), 0)
+    return float(np.clip(out / np.maximum(high - low, 1e-6), 0, 1).max())
 
 
 def _turn(one: FloatArray, other: FloatArray) -> float:
@@ -620,7 +633,7 @@ def _proportions(run: _Run) -> FloatArray:
     return load_face_shape().proportions(*shape_of(meshes, estimate_poses(meshes)[:, 0]))
 
 
-def _draft(run: _Run, options: JoinOptions) -> _Draft:
+def _draft(run: _Run, options: JoinOptions, size: tuple[int, int]) -> _Draft:
     """Fill gaps of a few frames by interpolation, so that the old face does not flash up."""
     frames, scores = [run.frames[:1]], [run.scores[:1]]
     lefts, shares = [np.zeros(1, np.int64)], [np.zeros(1, np.float32)]
@@ -644,7 +657,9 @@ def _draft(run: _Run, options: JoinOptions) -> _Draft:
             lefts.append(np.array([k + 1]))
             shares.append(np.zeros(1, np.float32))
             start = k + 1
-    return _Draft(run, np.concatenate(frames), np.concatenate(scores), np.concatenate(lefts), np.concatenate(shares))
+    return _Draft(
+        run, np.concatenate(frames), np.concatenate(scores), np.concatenate(lefts), np.concatenate(shares), size
+    )  # fmt: skip
 
 
 def _without_hidden(draft: _Draft, drafts: Sequence[_Draft]) -> _Draft:

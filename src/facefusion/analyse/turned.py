@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from facefusion.analyse.answers import checked_detections
 from facefusion.imaging.boxes import suppress
 from facefusion.plugins.protocols import Detector, FloatArray
 from facefusion.types.face import Detection
@@ -60,7 +61,7 @@ class TurnedDetector:
         turned = np.ascontiguousarray(np.rot90(framed, -angle // 90))
         shift = np.array([left, top], dtype=np.float32)
         found = []
-        for detection in self._detector.detect([turned])[0]:
+        for detection in checked_detections(self._detector.detect([turned])[0]):
             corners = _back(detection.box.reshape(2, 2), angle, framed.shape[1], framed.shape[0])
             box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
             points = _back(detection.points, angle, framed.shape[1], framed.shape[0])

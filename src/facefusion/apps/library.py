@@ -14,7 +14,7 @@ from facefusion.jobs import once
 from facefusion.jobs.prepare import execution_of
 from facefusion.media.picture import Picture, PilImage
 from facefusion.pipeline import live, runner
-from facefusion.pipeline.progress import NEVER, CancelToken, OnProgress, ignore_progress
+from facefusion.pipeline.progress import NEVER, CancelToken, OnProgress, check_listener, check_token, ignore_progress
 from facefusion.pipeline.runner import Outcome, own_errors
 from facefusion.recipe import Recipe
 from facefusion.service.backend import Backend
@@ -68,6 +68,8 @@ def run(
     """
     if not isinstance(recipe, Recipe):
         raise _no_recipe(recipe)
+    check_token(cancel)
+    check_listener(on_progress)
     recipe = settle_sequences(recipe)
     if jobs_path is None:
         return once.run(recipe, on_progress, site_policy(), cancel)
@@ -121,6 +123,8 @@ def analyse_target(
     """
     if not isinstance(recipe, Recipe):
         raise _no_recipe(recipe)
+    check_token(cancel)
+    check_listener(on_progress)
     cancel.check()
     recipe = settle_sequences(recipe)
     return runner.analyse_target(recipe, analyser, on_progress if cancel is NEVER else cancel.watched(on_progress))
@@ -146,6 +150,10 @@ def render_target(
     """
     if not isinstance(recipe, Recipe):
         raise _no_recipe(recipe)
+    if not isinstance(tracks, Tracks):
+        raise RecipeError(f"Tracks are wanted, not {type(tracks).__name__}.", "Load them: Tracks.load(path).")
+    check_token(cancel)
+    check_listener(on_progress)
     recipe = settle_sequences(recipe)
     return once.render_target(recipe, tracks, on_progress, site_policy(), cancel)
 

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlparse
 from facefusion import journal
 from facefusion.errors import (
     MEMORY_HINT,
+    FaceError,
     FaceFusionError,
     Fault,
     IllegalMove,
@@ -24,12 +25,14 @@ from facefusion.errors import (
     JobMismatch,
     OutputRefused,
     QualityTooLow,
+    RecipeError,
     SegmentFailed,
     Stopped,
     StoreRefused,
     StoreUnreachable,
     TracksError,
     UnknownJob,
+    UnknownOption,
     own_error,
 )
 from facefusion.jobs.memory import free_bytes
@@ -43,6 +46,7 @@ from facefusion.jobs.sweep import STRAY_S, Swept, remove, sweep
 from facefusion.jobs.work import LEASE_S, Worker, give_up, is_at_work, joined_as, key_of, owner_name
 from facefusion.models.providers import core_count
 from facefusion.pipeline.cast import build_cast
+from facefusion.pipeline.clip import check_covered
 from facefusion.pipeline.inputs import Shelf, State, known_hash_of, known_hashes, learn_hashes
 from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import check_paths
@@ -215,6 +219,8 @@ class LocalJobs:
         job_id, plan = asked.job_id, asked.plan
         cast = build_cast(plan.resolved, kinds=plan.found.sources, shelf=asked.shelf, is_rendering=False)
         outcome: Joined = joined_as(plan, plan.target, cast, tracks, plan.recipe.target_path.name)
+        if plan.kind == "clip":
+            check_covered(plan.recipe, tracks)
         verdict = Permission(self.policy, tenant, asked.shelf).people(
             plan.resolved, plan.kind, tracks, outcome.assigned
         )  # fmt: skip
@@ -692,9 +698,17 @@ def failure_of(job: Job, next_step: str | None = None) -> FaceFusionError:
     next_step = way_on(job.id) if next_step is None else next_step
     told = job.failure
     if told is not None:
-        return error_of(replace(told, hint=f"{told.hint} {next_step}".strip()))
+        error = error_of(told)
+        if not is_of_the_request(error):
+            error.hint = f"{error.hint} {next_step}".strip()
+        return error
     what_to_do = MEMORY_HINT if LACK_OF_MEMORY in job.error else "Mend what is wrong."
     return SegmentFailed(f"Job {job.id}: {job.error}", f"{what_to_do} {next_step}".strip())
+
+
+def is_of_the_request(error: FaceFusionError) -> bool:
+    """Whether the same job would end the same way again: only another request does better, so resuming is no way on."""
+    return isinstance(error, FaceError | TracksError | UnknownOption) or type(error) is RecipeError
 
 
 def error_of(told: Told) -> FaceFusionError:

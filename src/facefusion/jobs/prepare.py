@@ -22,6 +22,7 @@ from facefusion.pipeline.inputs import Shelf, hash_of, known_hash_of
 from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import Plan, build_plan, reads_of, with_times
 from facefusion.pipeline.progress import OnProgress, ignore_progress
+from facefusion.pipeline.review import check_reviewed
 from facefusion.policy.mark import MarkId, job_part, site_id, site_secret
 from facefusion.policy.site import SitePolicy
 from facefusion.policy.verdict import Verdict
@@ -137,6 +138,7 @@ def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None,
     shelf = shelf or Shelf()
     plan = build_plan(recipe, shelf)
     hashes = hash_inputs(plan.recipe)  # its mapping file is read already
+    check_reviewed(recipe, hashes)
     measured = {"report": str([recipe.report_path and recipe.report_path.suffix, recipe.fail_under])}
     job_id = job_id_of(recipe, {**hashes, **measured} if is_shared else hashes)
     mark = str(mark_of(recipe, hashes)) if is_marked else ""

@@ -25,6 +25,7 @@ from facefusion.media import colour, metadata
 from facefusion.media.files import check_file, replacing, translate_os_error
 from facefusion.types.frame import Pixels
 from facefusion.types.shown import shown
+from facefusion.types.track import MAX_SIDE
 from facefusion.wording import counted
 
 MAX_PIXELS = 120_000_000
@@ -250,6 +251,7 @@ class _Reading:
                 f"{path} has {width} x {height} pixels, more than {MAX_PIXELS // 1_000_000} million.",
                 "Scale it down first.",
             )
+        check_sides(width, height, str(path))
         self._file.seek(0)
         head = self._file.read(64)
         brands = _brands_of(head)
@@ -491,6 +493,20 @@ def _stored(upright: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.
     if orientation in (3, 4, 6, 7):
         upright = upright[::-1]
     return upright
+
+
+def check_sides(width: int, height: int, name: str) -> None:
+    """Refuse a picture with a side that is longer than places in it can be told.
+
+    Raises
+    ------
+    MediaUnsupported
+    """
+    if max(width, height) > MAX_SIDE:
+        raise MediaUnsupported(
+            f"{name} is {width} x {height} px; sides of up to {MAX_SIDE} px work.",
+            "Scale it down first.",
+        )
 
 
 def check_photo_output(path: Path, width: int = 1, height: int = 1) -> None:

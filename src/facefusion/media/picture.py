@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from facefusion.errors import MediaUnreadable, MediaUnsupported
-from facefusion.media.image import MAX_PIXELS, Photo, is_photo, read_photo, read_picture
+from facefusion.media.image import MAX_PIXELS, Photo, check_sides, is_photo, read_photo, read_picture
 from facefusion.media.probe import probe
 from facefusion.types.frame import Pixels
 
@@ -91,6 +91,7 @@ def check_pixels(pixels: Any, name: str = "The picture") -> Pixels:
     if height * width > MAX_PIXELS:
         most = f"more than {MAX_PIXELS // 1_000_000} million pixels"
         raise MediaUnsupported(f"{name} is far too large: it has {most}.", "Scale it down first.")
+    check_sides(width, height, name)
     return np.ascontiguousarray(pixels)
 
 
@@ -151,6 +152,7 @@ def _from_pil(image: PilImage, name: str) -> Photo:
         raise MediaUnsupported(f"{name} is an image of the mode '{image.mode}'.", _way_to_rgb(image))
     if not image.width or not image.height or image.width * image.height > MAX_PIXELS:
         raise MediaUnsupported(f"{name} has {image.width} x {image.height} px.", "Scale it first.")
+    check_sides(image.width, image.height, name)
     try:
         upright = ImageOps.exif_transpose(image)
         is_clear = "A" in upright.mode or "transparency" in upright.info

@@ -77,6 +77,43 @@ def plan_spans(reader: ClipReader, length_s: float) -> tuple[Span, ...]:
     ------
     MediaUnreadable
     """
+    info = reader.info
+    times, keys, untimed = _listed(reader)
+    is_disordered = any(abs(k - at) > _MAX_REORDERED for k, at in enumerate(np.argsort(times, kind="stable")))
+    times.sort()
+    if untimed or not info.has_seekable_times or is_disordered or len(set(times)) != len(times) or len(times) < 2:
+        return (Span(None, None, len(times) + untimed),)
+    length = max(int(length_s / info.time_base), 1)
+    starts = [times[0]]
+    while True:
+        wanted = starts[-1] + length
+        if wanted > times[-1] - length // 2:
+            break
+        near = [key for key in keys if abs(key - wanted) <= length // 2 and key > starts[-1]]
+        starts.append(min(near, key=lambda key: abs(key - wanted)) if near else next(t for t in times if t >= wanted))
+    bounds = [None, *starts[1:], None]
+    spans = []
+    at = 0
+    for start, stop in pairwise(bounds):
+        stop_at = len(times) if stop is None else next(k for k in range(at, len(times)) if times[k] >= stop)
+        spans.append(Span(start, stop, stop_at - at))
+        at = stop_at
+    return tuple(spans)
+
+
+def listed_times(reader: ClipReader) -> list[int]:
+    """Times of frames as the container lists them, rising, in pts; none where they cannot be relied on.
+
+    Raises
+    ------
+    MediaUnreadable
+    """
+    times, _, untimed = _listed(reader)
+    return [] if untimed or not reader.info.has_seekable_times else sorted(times)
+
+
+def _listed(reader: ClipReader) -> tuple[list[int], list[int], int]:
+    """Times of frames in the order of the file, those of key frames, and how many have none."""
     first, last = reader.span_pts()
     info = reader.info
     times: list[int] = []
@@ -99,26 +136,7 @@ def plan_spans(reader: ClipReader, length_s: float) -> tuple[Span, ...]:
                 times.append(pts)
                 if packet.is_keyframe:
                     keys.append(pts)
-    is_disordered = any(abs(k - at) > _MAX_REORDERED for k, at in enumerate(np.argsort(times, kind="stable")))
-    times.sort()
-    if untimed or not info.has_seekable_times or is_disordered or len(set(times)) != len(times) or len(times) < 2:
-        return (Span(None, None, len(times) + untimed),)
-    length = max(int(length_s / info.time_base), 1)
-    starts = [times[0]]
-    while True:
-        wanted = starts[-1] + length
-        if wanted > times[-1] - length // 2:
-            break
-        near = [key for key in keys if abs(key - wanted) <= length // 2 and key > starts[-1]]
-        starts.append(min(near, key=lambda key: abs(key - wanted)) if near else next(t for t in times if t >= wanted))
-    bounds = [None, *starts[1:], None]
-    spans = []
-    at = 0
-    for start, stop in pairwise(bounds):
-        stop_at = len(times) if stop is None else next(k for k in range(at, len(times)) if times[k] >= stop)
-        spans.append(Span(start, stop, stop_at - at))
-        at = stop_at
-    return tuple(spans)
+    return times, keys, untimed
 
 
 def _is_inside(pts: int, span: tuple[int | None, int | None]) -> bool:

@@ -131,6 +131,7 @@ _PAGE = """<!doctype html>
  .verdict.clear { border-color: #15803d; background: #f0fdf4; }
  table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .35rem .7rem .35rem .5rem;
   vertical-align: top; font-size: .9rem; overflow-wrap: anywhere; } td.n, th.n { text-align: right; }
+ th { overflow-wrap: normal; }
  tr { border-bottom: 1px solid #dfe4ec; } td:first-child { border-left: .35rem solid #6b7280; }
  tr.r0 td:first-child { border-color: #b91c1c; } tr.r1 td:first-child { border-color: #b45309; }
  tr.r3 td:first-child { border-color: #15803d; }

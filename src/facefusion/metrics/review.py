@@ -21,6 +21,8 @@ What = Literal["hidden", "left", "exempt"]
 
 MOST_FRAMES, FRAME_PX = 16, 1280
 """Whole frames on the page, and their longer side."""
+LABEL = 0.022
+"""Height of a number on a whole frame over the frame's width."""
 CROP_PX = 112
 LONG_GAP = 1
 """Frames without a find between two of one person from which it is asked why."""
@@ -95,6 +97,11 @@ class Sheet:
     picture: bytes
     boxes: list[tuple[int, str, tuple[float, float, float, float]]] = field(default_factory=list)
 
+    @property
+    def label(self) -> float:
+        """Height of the numbers beside boxes, pixels of the frame: as large on the page whatever the frame's size."""
+        return round(LABEL * self.width, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Review:
@@ -110,12 +117,15 @@ class Review:
         Whole frames.
     evidence
         What proves which files and which recipe it is about.
+    is_photo
+        Whether there is one frame alone, of which times say nothing.
     """
 
     areas: tuple[Area, ...]
     openings: tuple[Opening, ...]
     sheets: tuple[Sheet, ...]
     evidence: Mapping[str, Any]
+    is_photo: bool = False
 
     @property
     def verdict(self) -> tuple[bool, str]:
@@ -124,9 +134,8 @@ class Review:
         doubtful = sum(a.is_open for a in self.areas)
         left = sum(a.what == "left" and not a.decision for a in self.areas)
         absent = [one["photo"] for one in self.evidence.get("exemptions", []) if one["absent"]]
-        hidden = (
-            f"{counted(sure, 'face')} beyond doubt {agreed(sure, 'is', 'are')} hidden in every frame they are found in."
-        )
+        where = "" if self.is_photo else " in every frame they are found in"
+        hidden = f"{counted(sure, 'face')} beyond doubt {agreed(sure, 'is', 'are')} hidden{where}."
         questions = []
         if self.openings:
             questions.append(f"at {counted(len(self.openings), 'time')} somebody is lost or found in mid-picture")
@@ -308,7 +317,8 @@ class Reviewer:
         def doubt(sheet: Sheet) -> tuple[int, float]:
             return -sum(kind in ("unsure", "open") for _, kind, _ in sheet.boxes), sheet.time_s
 
-        return Review(tuple(self._areas), self._openings, tuple(sorted(self._sheets, key=doubt)), evidence)
+        sheets = tuple(sorted(self._sheets, key=doubt))
+        return Review(tuple(self._areas), self._openings, sheets, evidence, len(self._times) == 1)
 
 
 def _urgency(area: Area) -> tuple[int, float]:

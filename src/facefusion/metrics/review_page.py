@@ -36,7 +36,7 @@ _PAGE = """<!doctype html>
  svg rect { fill: none; stroke-width: 2; vector-effect: non-scaling-stroke; }
  .b-unsure { stroke: #f59e0b; fill: #f59e0b; } .b-sure { stroke: #22c55e; fill: #22c55e; }
  .b-open { stroke: #ef4444; fill: #ef4444; stroke-dasharray: 6 4; } .b-exempt { stroke: #3b82f6; fill: #3b82f6; }
- svg text { stroke: #000; stroke-width: 3px; paint-order: stroke; font: 700 16px system-ui, sans-serif; }
+ svg text { stroke: #000; paint-order: stroke; font-weight: 700; }
  table { border-collapse: collapse; } td, th { text-align: left; padding: .2rem .8rem .2rem 0; font-size: .85rem;
   overflow-wrap: anywhere; vertical-align: top; }
  details > summary { cursor: pointer; font-size: 1.1rem; font-weight: 600; margin: 1.8rem 0 .5rem; }
@@ -50,8 +50,9 @@ yet.</span><span class="note">Then run the same command with <code>--review deci
 {% macro card(a) %}<div class="card {{ 'exempt' if a.what == 'exempt' else a.certainty }}" data-area="{{ a.number }}">
 {% if a.before %}<img alt="find {{ a.number }} before" src="data:image/jpeg;base64,{{ b64(a.before) }}"> {% endif -%}
 {% if a.after %}<img alt="find {{ a.number }} after" src="data:image/jpeg;base64,{{ b64(a.after) }}">{% endif %}
-<p><b>{{ a.number }}</b> {{ words[a.what][a.certainty] }}; {{ "%.2f" | format(a.start_s) }} to
-{{ "%.2f" | format(a.stop_s) }} s, seen in {{ a.seen }} of {{ a.frames }}, {{ "%.0f" | format(a.size_px) }} px{%
+<p><b>{{ a.number }}</b> {{ words[a.what][a.certainty] }}; {% if not review.is_photo %}{{
+"%.2f" | format(a.start_s) }} to {{ "%.2f" | format(a.stop_s) }} s, seen in {{ a.seen }} of {{ a.frames }}, {%
+endif %}{{ "%.0f" | format(a.size_px) }} px{%
 if a.detector is not none %}, detector {{ "%.2f" | format(a.detector) }}{% endif %}{% if a.verifier is not none %},
 verifier {{ "%.2f" | format(a.verifier) }}{% endif %}{% if a.decision %};
 decided: {{ a.decision }}{% endif %}</p>
@@ -65,15 +66,20 @@ endif %}{% endmacro %}
 <tr><th>find</th><th>time</th><th>what</th></tr>{% for o in review.openings %}<tr><td>{{ o.number }}</td>
 <td>{{ "%.2f" | format(o.start_s) }}{% if o.stop_s > o.start_s %} to {{ "%.2f" | format(o.stop_s) }}{% endif %} s</td>
 <td>{{ o.reason }}</td></tr>{% endfor %}</table>{% endif %}
-<h2>Whole frames of the output, those with doubts first</h2>
+<h2>{{ "The output" if review.is_photo else "Whole frames of the output, those with doubts first" }}</h2>
 <p class="note">Green: hidden, beyond doubt. Orange: hidden, in doubt. Blue: exempt. Red, dashed: a face was here a
 frame before or after. Is there a face without a box?</p>
+{% set wide = 1 if review.sheets | length == 1 else 1.4 %}
 <div class="sheets">{% for s in review.sheets %}<figure><svg viewBox="0 0 {{ s.width }} {{ s.height }}" role="img"
 aria-label="frame at {{ s.time_s }} s"><image width="{{ s.width }}" height="{{ s.height }}"
-href="data:image/jpeg;base64,{{ b64(s.picture) }}"/>{% for number, kind, box in s.boxes %}<g class="b-{{ kind }}"><rect
+href="data:image/jpeg;base64,{{ b64(s.picture) }}"/>{%
+set label = wide * s.label %}{% for number, kind, box in s.boxes %}<g class="b-{{ kind }}"><rect
 x="{{ box[0] }}" y="{{ box[1] }}" width="{{ box[2] - box[0] }}" height="{{ box[3] - box[1] }}"/><text
-x="{{ box[0] }}" y="{{ [box[1] - 4, 14] | max }}" font-size="16">{{ number }}</text></g>{% endfor %}</svg><figcaption>{{
-"%.2f" | format(s.time_s) }} s</figcaption></figure>{% endfor %}</div>
+x="{{ [[box[0], s.width - 1.5 * label] | min, 0.2 * label] | max }}" y="{{ [box[1], label] | max }}"
+style="font-size: {{ label }}px; stroke-width: {{ label / 6 }}px">{{ number }}</text></g>{%
+endfor %}</svg>{%
+if not review.is_photo %}<figcaption>{{ "%.2f" | format(s.time_s) }} s</figcaption>{% endif %}</figure>{%
+endfor %}</div>
 {{ group("Hidden, beyond doubt", sure, sure | length <= 24) }}
 {{ group("Exempt", exempt, true) }}
 {{ group("Taken for no face and left alone. Is there a face among them?", left, left | length <= 24) }}
@@ -105,6 +111,7 @@ document.addEventListener("click", (event) => {
   for (const other of document.getElementsByName(input.name)) delete other.dataset.was;
   input.dataset.was = "1";
 });
+for (const input of document.querySelectorAll("input:checked")) input.dataset.was = "1";
 save.addEventListener("click", () => {
   const told = { format: finds.format, target_sha256: finds.target_sha256, decisions: chosen() };
   const link = document.createElement("a");

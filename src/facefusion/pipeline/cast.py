@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.analyse.turned import TurnedDetector
@@ -34,13 +35,16 @@ from facefusion.types.face import Attributes
 from facefusion.types.shown import shown
 from facefusion.types.sources import Sources
 from facefusion.types.track import Tracks
-from facefusion.wording import counted
+from facefusion.wording import agreed, counted
 
 DEFAULT_LANDMARKER = "embedded"
 """The mesh under landmarkers of other layouts."""
 LOOKS = 2
 """How many looks at a picture are taken side by side where it is looked at often."""
 SMALL_PX, TURNED_DEG, DARK = 64, 40.0, 40
+STRANGERS = 0.2
+"""Dot product of embeddings below which two photos are of two people. Far below the limit of the recogniser: photos of
+one person, beards, glasses and profiles too, were each likelier than 0.27 to be of one of the others."""
 """Sources with less height of the face, turned further or darker (mean of 255) than that are told about."""
 
 
@@ -164,18 +168,49 @@ def read_sources(
 ) -> list[SourceFace]:
     """`read_faces`, and a `PoorSourceWarning` for each that shows too little for a good likeness."""
     sources = read_faces(paths, analyser, on_progress)
-    for sentence in _weaknesses(paths, sources):
+    for sentence in weaknesses(paths, sources):
         warnings.warn(sentence, PoorSourceWarning, stacklevel=2)
     return sources
 
 
-def _weaknesses(paths: Sequence[Path], sources: Sequence[SourceFace]) -> list[str]:
+def weaknesses(paths: Sequence[Path], sources: Sequence[SourceFace]) -> list[str]:
+    """What keeps photos from being good sources, in sentences; nothing where nothing does."""
     return [
         f"{path} {weakness}, so the result will look little like it. Add photos that are larger, from the front and "
         "evenly lit."
         for path, source in zip(paths, sources, strict=True)
         if (weakness := find_weakness(source))
     ]
+
+
+def strangers(recipe: Recipe, paths: Sequence[Path], sources: Sequence[SourceFace]) -> list[str]:
+    """What is to be said where photos that are to show one person surely show several; nothing where they may not."""
+    if len(sources) < 2:
+        return []
+    identifier = build_engine("face_identifier", "embedded", EngineContext(recipe))
+    found = np.concatenate([identifier.identify([one.pixels], [one.face.five_points]) for one in sources])
+    found = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
+    groups = _linked(found @ found.T >= STRANGERS)
+    most = max(groups, key=len)
+    others = [paths[k].name for group in groups if group is not most for k in group]
+    if not others:
+        return []
+    return [
+        f"{', '.join(others)} {agreed(len(others), 'shows', 'show')} somebody else than {paths[most[0]].name}, and one "
+        "face is made of all. Leave out who is not meant; --face-map gives people faces of their own."
+    ]
+
+
+def _linked(is_alike: npt.NDArray[np.bool_]) -> list[list[int]]:
+    """Numbers in groups, each of which is held together by pairs that are alike, in the order of their first."""
+    left, groups = list(range(len(is_alike))), []
+    while left:
+        group = [left.pop(0)]
+        for one in group:  # it grows meanwhile
+            group += (near := [k for k in left if is_alike[one, k]])
+            left = [k for k in left if k not in near]
+        groups.append(sorted(group))
+    return groups
 
 
 def _lacks(recipe: Recipe, chain: Sequence[Step], paths: Sequence[Path], sources: Sequence[SourceFace]) -> list[str]:
@@ -242,7 +277,8 @@ def check_faces(
     told: list[str] = []
     for chain, paths in wanted:
         own = [next(sources) for _ in paths]
-        told += _weaknesses(paths, own) or (_lacks(resolved.recipe, chain.steps, paths, own) if own else [])
+        told += weaknesses(paths, own) or (_lacks(resolved.recipe, chain.steps, paths, own) if own else [])
+        told += strangers(resolved.recipe, paths, own)
     for sentence in dict.fromkeys(told):
         warnings.warn(sentence, PoorSourceWarning, stacklevel=2)
     read_faces(resolved.known_faces, looker)  # to know somebody by, less will do

@@ -24,7 +24,16 @@ from facefusion.media.image import Photo, with_pixels, write_photo
 from facefusion.media.layers import write_layer_photo, write_layers
 from facefusion.media.privacy import clean_photo, kinds_in_clip, say_removed
 from facefusion.media.reader import ClipReader, Region
-from facefusion.media.segments import SUFFIX, ClipMerger, Part, SegmentWriter, Span, plan_spans, read_layers
+from facefusion.media.segments import (
+    SUFFIX,
+    ClipMerger,
+    Part,
+    SegmentWriter,
+    Span,
+    listed_times,
+    plan_spans,
+    read_layers,
+)
 from facefusion.media.sequence import is_index, pattern_of, write_pictures
 from facefusion.pipeline.cast import Cast, FacePart
 from facefusion.pipeline.inputs import Shelf
@@ -48,6 +57,8 @@ from facefusion.wording import counted
 READ_AHEAD = 4
 ROWS_AROUND = 64
 """Rows of the tracks that are read around a span: fades and squares of constant size look this far at most."""
+MISSING_LOOKS = 8
+"""Frames that tracks lack which are tried before anything is rendered."""
 OnFrame = Callable[[int], None]
 """Called with the number of frames done so far."""
 
@@ -181,6 +192,22 @@ def check_analysed(tracks: Tracks, times: Sequence[int], name: str) -> None:
         f"{counted(len(tracks.pts), 'frame')} from {begin:.2f} to {end:.2f} s.",
         "Analyse all that is rendered, or render the part, at the rate, that was analysed.",
     )
+
+
+def check_covered(recipe: Recipe, tracks: Tracks) -> None:
+    """`check_analysed` before anything is rendered, as far as the container tells: a film may take hours.
+
+    Frames that are listed and cannot be shown are in no tracks, so some of those that are missing are read first.
+
+    Raises
+    ------
+    TracksError
+    """
+    missing = np.setdiff1d(np.array(listed_times(read_clip(recipe)), dtype=np.int64), tracks.pts)
+    some = np.unique(np.linspace(0, len(missing) - 1, min(len(missing), MISSING_LOOKS)).astype(int))
+    for at in missing[some].tolist():
+        times = [frame.pts for frame in read_clip(recipe, span=(at, at + 1))]
+        check_analysed(tracks, times, recipe.target_path.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from facefusion.errors import Stopped
+from facefusion.errors import RecipeError, Stopped
+from facefusion.staying import Staying
 
 Stage = Literal["sources", "generate", "assemble", "analyse", "join", "render", "merge", "measure", "live"]
 
@@ -38,7 +39,7 @@ def ignore_progress(progress: Progress) -> None:
     """Tell nobody."""
 
 
-class CancelToken:
+class CancelToken(Staying):
     """Ends what was begun, from another thread. One may be given to many calls.
 
     Whoever works looks at it between frames and between models; the call then raises `facefusion.errors.Stopped`.
@@ -88,3 +89,30 @@ class CancelToken:
 
 NEVER = CancelToken()
 """Of whoever cannot be cancelled. Nobody calls its `cancel`."""
+
+
+def check_token(cancel: object) -> None:
+    """Refuse what cannot end a call.
+
+    Raises
+    ------
+    RecipeError
+    """
+    if not isinstance(cancel, CancelToken):
+        raise RecipeError(
+            f"'cancel' takes a CancelToken, not {type(cancel).__name__}.", "Make one: token = CancelToken()."
+        )
+
+
+def check_listener(on_progress: object) -> None:
+    """Refuse what cannot be called with a `Progress`.
+
+    Raises
+    ------
+    RecipeError
+    """
+    if not callable(on_progress):
+        raise RecipeError(
+            f"'on_progress' takes a function, not {type(on_progress).__name__}.",
+            "Give one that takes a Progress, such as ProgressBar(); a CancelToken goes to 'cancel'.",
+        )

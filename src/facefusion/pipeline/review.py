@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from facefusion.documents import load_json
+from facefusion.documents import border, load_text
 from facefusion.errors import MediaMissing, RecipeError
 from facefusion.imaging.boxes import overlap
 from facefusion.recipe import Decision, Recipe
@@ -17,6 +19,7 @@ from facefusion.types.track import Tracks
 
 FORMAT = "facefusion-review-1"
 MAX_BYTES = 4 << 20
+_SAVE = "Save them with the button of the review page (--report)."
 SAME_PLACE = 0.5
 """Overlap from which a find lies where it was decided on."""
 
@@ -28,14 +31,7 @@ def load_review(path: Path) -> tuple[Decision, ...]:
     ------
     RecipeError, MediaMissing
     """
-    if not path.is_file():
-        raise MediaMissing(f"There are no review decisions {path}.", "Check --review.")
-    values = load_json(path, RecipeError, "review decisions")
-    is_one = isinstance(values, dict) and values.get("format") == FORMAT
-    if not is_one or not isinstance(values.get("decisions"), list):
-        raise RecipeError(
-            f"{path} holds no review decisions.", "Save them with the button of the review page (--report)."
-        )
+    values = _read(path)
     try:
         found = tuple(Decision.model_validate(one) for one in values["decisions"])
     except ValidationError as error:
@@ -47,6 +43,42 @@ def load_review(path: Path) -> tuple[Decision, ...]:
     if len({one.area for one in found}) != len(found):
         raise RecipeError(f"{path} decides twice on one find.", "Save the decisions again with the review page.")
     return found
+
+
+def check_reviewed(recipe: Recipe, hashes: Mapping[str, str]) -> None:
+    """Refuse decisions on finds of another file, before anybody is looked for in this one.
+
+    Parameters
+    ----------
+    recipe
+        With whole paths.
+    hashes
+        SHA-256 of its inputs by path.
+
+    Raises
+    ------
+    RecipeError
+    """
+    if recipe.review_path is None:
+        return
+    told, here = _read(recipe.review_path).get("target_sha256"), hashes.get(str(recipe.target_path))
+    if told and here and told != here:
+        raise RecipeError(
+            f"{recipe.review_path} decides on finds of another file than {recipe.target_path} is now.",
+            "Give what was decided on an output of this target.",
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise MediaMissing(f"There are no review decisions {path}.", "Check --review.")
+    text = load_text(path, RecipeError, "review decisions")
+    with border(RecipeError, f"{path} is damaged", f"{_SAVE} It is not the page itself."):
+        values = json.loads(text)
+    is_one = isinstance(values, dict) and values.get("format") == FORMAT
+    if not is_one or not isinstance(values.get("decisions"), list):
+        raise RecipeError(f"{path} holds no review decisions.", _SAVE)
+    return dict(values)
 
 
 def decisions_of(recipe: Recipe) -> tuple[Decision, ...]:

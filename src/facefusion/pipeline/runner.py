@@ -47,7 +47,7 @@ from facefusion.pipeline.plan import (
     settled,
     track_options,
 )
-from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
+from facefusion.pipeline.progress import OnProgress, Progress, check_listener, ignore_progress
 from facefusion.pipeline.resolved import Resolved, resolve
 from facefusion.pipeline.review import judged
 from facefusion.pipeline.selection import choose_tracks
@@ -198,6 +198,7 @@ def own_errors(on_progress: OnProgress, callers: Sequence[BaseException] = ()) -
     ------
     FaceFusionError
     """
+    check_listener(on_progress)
     passed: list[BaseException] = []
 
     def told(progress: Progress) -> None:

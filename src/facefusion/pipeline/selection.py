@@ -45,6 +45,10 @@ def load_face_map(path: Path, recipe: Recipe) -> tuple[Person, ...]:
     values = load_toml(path, RecipeError, "a mapping file")
     folder = path.parent
     entries = values.get("person")
+    if not values:
+        raise RecipeError(
+            f"{path} names nobody.", f"Take away the # before those who change, and name their photos. {_EXAMPLE}"
+        )
     if set(values) != {"person"} or not isinstance(entries, list) or not entries:
         raise RecipeError(f"{path} must hold [[person]] tables and nothing else.", _EXAMPLE)
     people = []

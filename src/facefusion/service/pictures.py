@@ -37,7 +37,15 @@ from facefusion.pipeline.live import Live
 from facefusion.pipeline.marks import marked
 from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import check_models, check_paths, check_sources, decided, models_of, settled
-from facefusion.pipeline.progress import NEVER, CancelToken, OnProgress, Progress, ignore_progress
+from facefusion.pipeline.progress import (
+    NEVER,
+    CancelToken,
+    OnProgress,
+    Progress,
+    check_listener,
+    check_token,
+    ignore_progress,
+)
 from facefusion.pipeline.resolved import Resolved, Use, resolve
 from facefusion.pipeline.runner import comment_on, own_errors
 from facefusion.pipeline.still import Moment, look_around, render_still
@@ -47,6 +55,7 @@ from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.policy.verdict import Verdict
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.render.overlap import prefetch
+from facefusion.staying import Staying
 from facefusion.types.face import Attributes, Face
 from facefusion.types.frame import Frame, Pixels
 from facefusion.types.shown import shown
@@ -102,7 +111,11 @@ class SeenFace(Face):
         ------
         TracksError
             When one of them has no embedding, or one of another recogniser.
+        RecipeError
+            When it is no face.
         """
+        if not isinstance(other, SeenFace):
+            raise RecipeError(f"A face is wanted, not {type(other).__name__}.", "Take one of analyse_image(picture).")
         mine, theirs = self.embedding, other.embedding
         if mine is None or theirs is None or self.contract != other.contract:
             raise TracksError("Embeddings of two recognisers cannot be compared.", "Find both faces in the same way.")
@@ -161,6 +174,10 @@ class Changed:
 
     __repr__ = shown
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, as results of other processes are, it is all but what signs it: that stays where it was made."""
+        return type(self), (self.pixels, self.is_changed, self.faces, self.changed, self._photo, _save_elsewhere)
+
     def as_pil(self) -> PilImage:
         """As an image of Pillow, with the alpha that the picture had."""
         return as_pil(self.pixels, self.alpha)
@@ -198,6 +215,13 @@ class Changed:
         return f'<div style="font:12px sans-serif">{image}<br>{found}</div>'
 
 
+def _save_elsewhere(made: Changed, path: Path) -> tuple[str, ...]:
+    raise RecipeError(
+        f"{path} cannot be written: the picture is a copy, or of another process, and signed where it was made.",
+        "Save it there.",
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Looked:
     """A picture, and what is known before it is drawn."""
@@ -210,7 +234,7 @@ class _Looked:
     named: Path | None
 
 
-class Changer:
+class Changer(Staying):
     """Changes pictures as a recipe says. Sources are taken in and models loaded once, and stay. Safe to use from many
     threads: they look for faces side by side, and draw one after the other.
 
@@ -304,6 +328,7 @@ class Changer:
             What must not be done here.
         Stopped
         """
+        check_token(cancel)
         with self._own_errors():
             return self._draw(self._look(picture, "The picture", cancel), cancel)
 
@@ -332,6 +357,8 @@ class Changer:
         """
         if is_one_picture(pictures) or not (isinstance(pictures, Iterable) or hasattr(pictures, "__getitem__")):
             raise MediaUnsupported("Several pictures are wanted here.", "Give a list of them, such as [picture].")
+        check_token(cancel)
+        check_listener(on_progress)
         total = len(pictures) if isinstance(pictures, Sequence) else 0
         raised: list[BaseException] = []
 
@@ -422,7 +449,7 @@ class Changer:
         """An option with paths where pictures were given."""
         if name.replace("-", "_") not in _PHOTOS:
             return value
-        if isinstance(value, list | tuple):
+        if isinstance(value, list | tuple | set | frozenset | Iterator):
             return [self._file(one) for one in value]
         if isinstance(value, np.ndarray) and value.ndim == 4:
             return [self._file(one) for one in value]
@@ -471,7 +498,7 @@ def _checked_time(at_s: object) -> float:
     return moment
 
 
-class Stream:
+class Stream(Staying):
     """Frames of one source, changed as they come, one call each, with people followed from frame to frame.
 
     Parameters
@@ -497,6 +524,11 @@ class Stream:
     """
 
     def __init__(self, changer: Changer, frame_rate: float = 25.0) -> None:
+        if not isinstance(changer, Changer):
+            raise RecipeError(
+                f"A stream is changed by a Swapper or its like, not by {type(changer).__name__}.",
+                'Make one: Stream(Swapper("face.jpg")).',
+            )
         self._changer, self._step_s = changer, 1 / _checked_rate(frame_rate)
         self._lock = threading.Lock()
         self._next_s, self._is_closed = 0.0, False
@@ -551,6 +583,7 @@ class Stream:
             What must not be done here.
         Stopped
         """
+        check_token(cancel)
         with self._lock, self._changer._own_errors():
             self._check_open()
             cancel.check()

@@ -36,6 +36,9 @@ LEAST_ODDS_FOUND = -1.0
 LEAST_ODDS_LARGE, LARGE_PX = -2.0, 64.0
 """The same for what is so large that a mistake would show too much, and the size from which it is: a large face in
 profile is found by its ear, which neither network thinks much of."""
+LEAST_ODDS_CUT, CUT = -4.0, 0.33
+"""The same where the picture's border cuts so much off a large find: both networks have seen few halves of faces. Those
+had -4.2 at least, and nothing in pictures without people more than -6."""
 LEAST_ODDS_ON_BODY = 1.0
 """The same for what lies on somebody's body and is far smaller than their face: hands, above all."""
 LEAST_MOVED = 0.65
@@ -72,6 +75,8 @@ class Evidence:
         their head, or looks like one of their hands.
     verdict
         What the verifier made of all looks at it (`verdict_of`), 0 to 1; None where it was not asked.
+    cut
+        Share of its width or height that lies out of the picture, the larger one, median.
     """
 
     detector: float
@@ -81,6 +86,7 @@ class Evidence:
     size_px: float
     inside: float = 0.0
     verdict: float | None = None
+    cut: float = 0.0
 
     @classmethod
     def of(cls, track: Track) -> Evidence | None:
@@ -89,7 +95,8 @@ class Evidence:
             return None
         detector, mesh, seen, has_moved, size_px, inside, *rest = (float(v) for v in track.evidence)
         verdict = rest[0] if rest and rest[0] >= 0 else None
-        return cls(detector, mesh, round(seen), has_moved > 0, size_px, inside, verdict)
+        cut = rest[1] if len(rest) > 1 else 0.0
+        return cls(detector, mesh, round(seen), has_moved > 0, size_px, inside, verdict, cut)
 
     @property
     def odds(self) -> float:
@@ -117,7 +124,7 @@ class Evidence:
     def as_row(self) -> FloatArray:
         """As it is kept in `Track.evidence`."""
         verdict = NO_VERDICT if self.verdict is None else self.verdict
-        values = self.detector, self.mesh, self.seen, self.has_moved, self.size_px, self.inside, verdict
+        values = self.detector, self.mesh, self.seen, self.has_moved, self.size_px, self.inside, verdict, self.cut
         return np.array(values, dtype=np.float32)
 
     def is_sure(self, frame_count: int) -> bool:
@@ -138,7 +145,7 @@ class Evidence:
 
     def _least_odds(self, frame_count: int) -> float:
         if not self.size_px < LARGE_PX:
-            return LEAST_ODDS_LARGE
+            return LEAST_ODDS_LARGE if self.cut < CUT else LEAST_ODDS_CUT
         if self.detector >= SURE:
             return LEAST_ODDS_FOUND
         return LEAST_ODDS_FEW if min(self.seen, frame_count) < FEW else LEAST_ODDS
