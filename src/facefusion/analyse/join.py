@@ -62,7 +62,7 @@ HAND_UPRIGHT = 35.0
 """Degrees by which somebody may lean for their body to be below their face."""
 GUESS_LOOKS = 2
 """Frames to each side whose verdicts count for one in which a doubtful find was not found."""
-GUESSES = ((3, 0.1), (5, 0.5), (10**9, 0.8))
+GUESSES = ((3, 0.05), (5, 0.3), (10**9, 0.8))
 """Best of those verdicts from which the find is taken to be there, by frames to the nearest in which it was found. Blur
 hides a face that is there for a few frames, so the first ones ask for next to nothing."""
 GUESS_UNSEEN = 8
