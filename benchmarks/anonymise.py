@@ -29,6 +29,7 @@ from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.render.renderer import Renderer
+from facefusion.types.certainty import certainties
 from facefusion.types.frame import Frame
 from facefusion.types.topology import MESH_TO_68, five_from_68
 from fidelity import make_recogniser
@@ -137,12 +138,12 @@ def measure_recall(facepack: Path, media: Path, limit: int, arguments: argparse.
         except FaceFusionError as error:
             print(f"{name}: {error}")
             continue
-        here = 0
+        here, how = 0, certainties(tracks)
         for frame, labelled in labels[name].items():
             boxes = []
             for track in tracks.tracks:
                 row = track.find(frame)
-                if row is not None:
+                if row is not None and how[track.track_id] != "unlikely":
                     points = track.meshes[row, :, :2]
                     low, high = points.min(axis=0), points.max(axis=0)
                     room = 0.1 * (high - low)
