@@ -16,7 +16,7 @@ from facefusion.types.topology import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 
 PEOPLE = (2, 5, 11, 17, 23)
 FRAMES = {"black": (20, 20, 25, 0.09, 0.8), "brown": (90, 55, 30, 0.06, 0.75), "gold": (190, 160, 95, 0.04, 0.5)}
-"""Colour, width over the distance of the eyes, and how much of it must stay; gold is hardly another colour than skin."""
+"""Colour, width over the distance of the eyes, and how much of it must stay; gold is hardly unlike skin."""
 
 
 def load_person(number: int) -> tuple[np.ndarray, Face]:
