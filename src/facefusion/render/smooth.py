@@ -286,12 +286,7 @@ class MotionSmoother:
             target = take(rendered.frame.pixels, square.x0, square.y0, square.side, square.block)
             if rendered.is_changed:
                 assert rendered.patch is not None
-                x0, y0, x1, y1 = rendered.box
-                difference = subtract(rendered.patch, rendered.frame.pixels[y0:y1, x0:x1])
-                change = take(
-                    difference, square.x0 - x0, square.y0 - y0, square.side, square.block, is_border_black=True
-                )
-                views[track.track_id] = _view(square, target, change, share)
+                views[track.track_id] = _view(square, target, _change(rendered, square), share)
         return Look(rendered, views)
 
     def windows(self, looks: Iterable[Look]) -> Iterator[Window]:
@@ -388,6 +383,20 @@ def _sides(track: Track) -> npt.NDArray[np.int64]:
     return np.asarray(np.ceil(side / unit) * unit, dtype=np.int64)
 
 
+def _change(rendered: RenderedFrame, square: _Square) -> FloatArray:
+    """(S, S, 3) output minus target in a square; 0 where nothing was changed."""
+    assert rendered.patch is not None
+    left, top, right, bottom = rendered.box
+    # Only what lies in the square is subtracted: patches reach farther.
+    x0, y0 = max(left, square.x0), max(top, square.y0)
+    x1, y1 = min(right, square.x0 + square.side), min(bottom, square.y0 + square.side)
+    if x1 <= x0 or y1 <= y0:
+        return np.zeros((square.side // square.block, square.side // square.block, 3), dtype=np.float32)
+    changed = rendered.patch[y0 - top : y1 - top, x0 - left : x1 - left]
+    difference = subtract(changed, rendered.frame.pixels[y0:y1, x0:x1])
+    return take(difference, square.x0 - x0, square.y0 - y0, square.side, square.block, is_border_black=True)
+
+
 def _view(square: _Square, target: Pixels, change: FloatArray, share: float) -> _View:
     """What is remembered: the change as if the target that it covers had no grain."""
     light = mean_of_channels(target)
@@ -412,8 +421,11 @@ def _corrected(rendered: RenderedFrame, correction: FloatArray, square: _Square)
         return rendered
     added = enlarge(correction, square.block)[y0 - square.y0 : y1 - square.y0, x0 - square.x0 : x1 - square.x0]
     joined = min(box[0], x0), min(box[1], y0), max(box[2], x1), max(box[3], y1)
-    patch = frame.pixels[joined[1] : joined[3], joined[0] : joined[2]].copy()
-    patch[box[1] - joined[1] : box[3] - joined[1], box[0] - joined[0] : box[2] - joined[0]] = rendered.patch
+    if joined == box:
+        patch = rendered.patch.copy()
+    else:
+        patch = frame.pixels[joined[1] : joined[3], joined[0] : joined[2]].copy()
+        patch[box[1] - joined[1] : box[3] - joined[1], box[0] - joined[0] : box[2] - joined[0]] = rendered.patch
     part = patch[y0 - joined[1] : y1 - joined[1], x0 - joined[0] : x1 - joined[0]]
     np.copyto(part, add(part, added))
     return rendered.with_patch(patch, joined)
