@@ -129,9 +129,14 @@ def invert(affine: FloatArray) -> FloatArray:
 
 def compose(outer: FloatArray, inner: FloatArray) -> FloatArray:
     """``c_from_a`` of ``c_from_b`` (outer) and ``b_from_a`` (inner)."""
-    linear = outer[:, :2] @ inner[:, :2]
-    shift = outer[:, :2] @ inner[:, 2:] + outer[:, 2:]
-    return np.concatenate([linear, shift], axis=1).astype(np.float32)
+    # Of so few numbers plain ones are several times faster than products of matrices.
+    (a, b, x), (c, d, y) = outer.tolist()
+    (p, q, u), (r, s, v) = inner.tolist()
+    rows = [
+        [a * p + b * r, a * q + b * s, a * u + b * v + x],
+        [c * p + d * r, c * q + d * s, c * u + d * v + y],
+    ]
+    return np.array(rows, dtype=np.float32)
 
 
 def shifted(x0: int, y0: int) -> FloatArray:
