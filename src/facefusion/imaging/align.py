@@ -5,6 +5,8 @@ A crop is described by ``crop_from_frame``, a (2, 3) affine that takes frame pix
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -84,12 +86,12 @@ def mesh_crop(points: FloatArray, size: int, margin: float = MESH_CROP_MARGIN) -
     (2, 3) ``crop_from_frame``.
     """
     roll = mesh_roll(points)
-    c, s = np.cos(roll), np.sin(roll)
-    turn = np.array([[c, s], [-s, c]])
-    upright = points[:SKIN_COUNT, :2] @ turn.T
-    low, high = upright.min(axis=0), upright.max(axis=0)
-    centre = turn.T @ ((low + high) / 2)
-    return square_crop(centre, float((high - low).max()) * margin, roll, size)
+    c, s = math.cos(roll), math.sin(roll)
+    x, y = (np.ascontiguousarray(points[:SKIN_COUNT, axis], dtype=np.float64) for axis in (0, 1))
+    (left, right), (top, bottom) = ((float(v.min()), float(v.max())) for v in (c * x + s * y, c * y - s * x))
+    across, down = (left + right) / 2, (top + bottom) / 2
+    centre = np.array([c * across - s * down, s * across + c * down])
+    return square_crop(centre, max(right - left, bottom - top) * margin, roll, size)
 
 
 def detection_crop(box: FloatArray, five: FloatArray, size: int, margin: float = MESH_CROP_MARGIN) -> FloatArray:

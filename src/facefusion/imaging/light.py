@@ -53,6 +53,11 @@ def mean_of_channels(pixels: Pixels | FloatArray) -> FloatArray:
     return np.asarray(cv2.transform(values, np.full((1, 3), 1 / 3, dtype=np.float32)), dtype=np.float32)
 
 
+def mean_of_three(values: FloatArray) -> FloatArray:
+    """(...) mean over a last axis of three, as numpy's, which takes several times as long over so few."""
+    return np.asarray((values[..., 0] + values[..., 1] + values[..., 2]) / np.float32(3), dtype=np.float32)
+
+
 def largest_of_channels(values: FloatArray) -> FloatArray:
     """(H, W) largest of red, green and blue."""
     red, green, blue = cv2.split(values)
@@ -66,7 +71,7 @@ def to_log(pixels: Pixels) -> FloatArray:
 
 @cache
 def _to_log_table() -> FloatArray:
-    return np.log(_to_linear_table() + np.float32(OFFSET))
+    return np.asarray(np.log(_to_linear_table() + np.float32(OFFSET)), dtype=np.float32)
 
 
 @cache
@@ -182,7 +187,7 @@ def limit_gain(change: FloatArray, loss: float, gain: float) -> FloatArray:
     loss, gain
         Largest darkening and brightening, natural logarithm of the geometric mean of the channels.
     """
-    brightness = change.mean(axis=-1, keepdims=True)
+    brightness = mean_of_three(change)[..., None]
     return np.asarray(change + (np.clip(brightness, -loss, gain) - brightness), dtype=np.float32)
 
 

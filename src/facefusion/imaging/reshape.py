@@ -65,11 +65,11 @@ class Bend:
     def _places(self) -> FloatArray:
         """(h + 2, w + 2, 2) where each place of the reduced picture, and of a ring around it, looks."""
         height, width = self.shifts.shape[:2]
-        padded = cv2.copyMakeBorder(self.shifts, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+        places = np.asarray(cv2.copyMakeBorder(self.shifts, 1, 1, 1, 1, cv2.BORDER_REPLICATE), dtype=np.float32)
         across, down = ((np.arange(-1, n + 1, dtype=np.float32) + 0.5) * self.step - 0.5 for n in (width, height))
-        padded[..., 0] += across
-        padded[..., 1] += down[:, None]
-        return np.asarray(padded, dtype=np.float32)
+        places[..., 0] += across
+        places[..., 1] += down[:, None]
+        return places
 
     def _strips(self) -> Iterator[tuple[int, int, int, int]]:
         """Half-open xyxy boxes of whole steps, one below the other, that hold all that is seen to move."""

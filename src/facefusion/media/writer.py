@@ -404,7 +404,7 @@ class ClipWriter:
 
     def _to_yuv(self, pixels: np.ndarray[Any, np.dtype[np.uint8]], size: tuple[int, int] | None = None) -> Any:
         """RGB to the stream's format with the matrix and range of the source picture, and to another size."""
-        picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(pixels), format="rgb24")
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         if not hasattr(self._local, "reformatter"):  # it is not to be shared between threads
             self._local.reformatter = VideoReformatter()
         converted = self._local.reformatter.reformat(
