@@ -60,6 +60,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "light": ("processors.face_swapper.mesh:MeshSwapper._measure_light",),
     "view of the surface": ("imaging.texture:view_surface",),
     "draw the texture": ("processors.face_swapper.mesh:MeshSwapper._draw", "imaging.tones:draw"),
+    "eyes": ("processors.face_swapper.eyes:Eyes.open_in", "processors.face_swapper.eyes:Eyes.draw"),
     "soften": ("processors.face_swapper.mesh:MeshSwapper._soften",),
     "fusion": ("processors.face_swapper.fusion:Fusion.fit",),
     "masks": ("processors.masking:CropMasks.mask",),
@@ -69,6 +70,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "smoothing: carry": ("render.smooth:_Link._carry",),
     "smoothing: correct": ("render.smooth:MotionSmoother.smooth",),
     "grain": ("render.grain:GrainMatcher.match",),
+    "mark": ("imaging.mark:Shaper.add",),
     "networks": ("models.session:Session.run",),
 }
 """Steps by the functions that do them; time in a step that another one calls counts for the inner one."""

@@ -15,7 +15,7 @@ from facefusion.imaging.align import (
 from facefusion.imaging.composite import BLENDS, feather, paste
 from facefusion.imaging.crops import MAX_SIDE, cut_native
 from facefusion.imaging.flow import warping_error
-from facefusion.imaging.light import estimate_shading, from_log, to_linear, to_log, to_srgb
+from facefusion.imaging.light import estimate_shading, from_log, mean_of_three, to_linear, to_log, to_srgb
 from facefusion.imaging.resample import blur_pixels, cut, peaks, resize_to_multiple
 from facefusion.testing.fakes import make_face, make_mesh
 from facefusion.types.topology import FIVE_POINTS, LEFT_IRIS, RIGHT_IRIS
@@ -29,6 +29,11 @@ def test_linear_light_round_trip_is_exact_for_every_byte():
 def test_logarithm_round_trip_is_within_one_step():
     every = np.arange(256, dtype=np.uint8)
     assert np.abs(from_log(to_log(every)).astype(int) - every).max() <= 1
+
+
+def test_a_mean_of_three_is_the_mean(rng):
+    values = rng.normal(size=(17, 23, 3)).astype(np.float32)
+    np.testing.assert_allclose(mean_of_three(values), values.mean(axis=-1), rtol=0, atol=1e-6)
 
 
 def test_middle_grey_has_the_linear_value_of_the_standard():

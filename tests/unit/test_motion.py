@@ -11,7 +11,7 @@ from facefusion.imaging.flow import confidence, dense_inverse_search, follow
 from facefusion.imaging.resample import add, enlarge, subtract, take
 from facefusion.models.pose import estimate_poses
 from facefusion.render.presence import FADE_FRAMES, presence
-from facefusion.render.smooth import HALO, MotionSmoother, _refit, _Square
+from facefusion.render.smooth import HALO, MotionSmoother, _change, _refit, _Square
 from facefusion.testing.fakes import make_mesh
 from facefusion.types.frame import Frame, RenderedFrame
 from facefusion.types.track import Track, Tracks
@@ -258,3 +258,16 @@ def test_fades_pass_the_smoothing_as_they_are(texture):
         patch = np.round(under + (r.patch - under) * part).astype(np.uint8)
         faded.append(RenderedFrame(r.frame) if part == 0 else RenderedFrame(r.frame, patch, r.box))
     np.testing.assert_allclose(levels(smoothed(faded, tracks)), levels(faded), atol=0.8)
+
+
+@pytest.mark.parametrize(
+    "square", [_Square(60, 50, 104, 1), _Square(-21, 37, 128, 2), _Square(130, 150, 264, 3), _Square(400, 400, 64, 1)]
+)
+def test_the_change_in_a_square_is_the_difference_of_the_pictures_there(square, rng):
+    target, output = (rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8) for _ in range(2))
+    box = (33, 41, 201, 187)
+    x0, y0, x1, y1 = box
+    rendered = RenderedFrame(Frame(target, 0, 0, Fraction(1, 25)), output[y0:y1, x0:x1], box)
+    whole = subtract(output[y0:y1, x0:x1], target[y0:y1, x0:x1])
+    plain = take(whole, square.x0 - x0, square.y0 - y0, square.side, square.block, is_border_black=True)
+    np.testing.assert_array_equal(_change(rendered, square), plain)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import cv2
 import numpy as np
 import pytest
 
@@ -144,6 +145,22 @@ def test_the_bend_ends_at_the_ring_and_says_where_it_reaches():
     still = find_bend(mesh, mesh, triangles(), OVAL, 640, 640)
     np.testing.assert_array_equal(still.apply(pixels), pixels)
     assert not still.reach().any()
+
+
+@pytest.mark.parametrize(("size", "scale"), [((640, 640), 90), ((331, 407), 60), ((95, 100), 22)])
+def test_moving_strip_by_strip_is_moving_all_at_once(size, scale):
+    height, width = size
+    mesh = make_mesh((width * 0.55, height * 0.4), scale)
+    bend = find_bend(mesh, reshaped(mesh, person(3) * 3), triangles(), OVAL, height, width)
+    rows, columns = (np.arange(-(-n // bend.step) * bend.step, dtype=np.float32) for n in size)
+    shifts = cv2.resize(bend.shifts, (len(columns), len(rows)), interpolation=cv2.INTER_LINEAR)
+    x, y = shifts[:height, :width, 0] + columns[:width], shifts[:height, :width, 1] + rows[:height, None]
+    pixels = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8), (0, 0), 1.5)
+    plain = cv2.remap(pixels, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    assert (plain != pixels).mean() > 0.1
+    apart = np.abs(bend.apply(pixels).astype(int) - plain)  # places are read to 1/32 of a pixel, rounded either way
+    assert apart.mean() < 0.01
+    assert apart.max() <= 4
 
 
 def test_the_bend_moves_with_the_head_and_does_not_wobble():

@@ -6,6 +6,8 @@ x grows to the right, y downwards and z away from the camera.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -64,16 +66,16 @@ def rasterise(points: FloatArray, triangles: IntArray, height: int, width: int) 
     # Vertex by vertex instead of reductions over an axis of three, which are several times slower.
     depth = sum(points[triangles[visible, k], 2] for k in range(3))
     order = visible[np.argsort(-depth, kind="stable")]
-    corners = points[triangles[order], :2].astype(np.float64)
+    x, y = _along_axes(points, [np.ascontiguousarray(triangles[order, k]) for k in range(3)])
 
     # One entry per triangle and row, then one per triangle, row and pixel: no loop over triangles.
-    a, b, c = (np.ascontiguousarray(corners[:, k, 1]) for k in range(3))
+    a, b, c = y
     first = np.clip(np.ceil(np.minimum(np.minimum(a, b), c)), 0, height).astype(np.int64)
     last = np.clip(np.ceil(np.maximum(np.maximum(a, b), c)), 0, height).astype(np.int64)
     rows, owner = _expand(first, last)
     at = rows.astype(np.float64)
     left, right = np.full(len(rows), np.inf), np.full(len(rows), -np.inf)
-    xs, ys = ([corners[:, k, axis][owner] for k in range(3)] for axis in (0, 1))
+    xs, ys = ([places[owner] for places in axis] for axis in (x, y))
     for k, following in ((0, 1), (1, 2), (2, 0)):
         crosses = (ys[k] <= at) != (ys[following] <= at)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -86,7 +88,7 @@ def rasterise(points: FloatArray, triangles: IntArray, height: int, width: int) 
     stop = np.clip(np.ceil(right), 0, width).astype(np.int64)
     columns, span = _expand(start, stop)
     # Far triangles come first, so the last write at a pixel is the nearest triangle.
-    index_map[rows[span] * width + columns] = order[owner[span]]
+    index_map[(rows * width)[span] + columns] = order[owner][span]
     return index_map.reshape(height, width)
 
 
@@ -97,7 +99,7 @@ def _expand(
     counts = np.maximum(stop - start, 0)
     owner = np.repeat(np.arange(len(start)), counts)
     offsets = np.cumsum(counts) - counts
-    values = np.arange(len(owner)) - offsets[owner] + start[owner]
+    values = np.arange(len(owner)) + (start - offsets)[owner]
     return values, owner
 
 
@@ -115,18 +117,25 @@ def triangle_affines(points_from: FloatArray, points_to: FloatArray, triangles: 
     -------
     (T, 2, 3) float32 ``to_from_from`` affines; degenerate triangles map to their first vertex.
     """
-    a = points_from[triangles[:, 0], :2].astype(np.float64)
-    b = points_to[triangles[:, 0], :2].astype(np.float64)
-    edges_a = np.stack([points_from[triangles[:, k], :2] - a for k in (1, 2)], axis=2)
-    edges_b = np.stack([points_to[triangles[:, k], :2] - b for k in (1, 2)], axis=2)
-    det = edges_a[:, 0, 0] * edges_a[:, 1, 1] - edges_a[:, 0, 1] * edges_a[:, 1, 0]
+    # Number by number: of many arrays of two by two every step takes several times as long.
+    corners = [np.ascontiguousarray(triangles[:, k]) for k in range(3)]
+    (ax, px, qx), (ay, py, qy) = _along_axes(points_from, corners)
+    px, qx, py, qy = px - ax, qx - ax, py - ay, qy - ay
+    det = px * qy - qx * py
     safe = np.where(np.abs(det) < 1e-9, np.inf, det)
-    inverse = np.empty_like(edges_a)
-    inverse[:, 0, 0], inverse[:, 1, 1] = edges_a[:, 1, 1] / safe, edges_a[:, 0, 0] / safe
-    inverse[:, 0, 1], inverse[:, 1, 0] = -edges_a[:, 0, 1] / safe, -edges_a[:, 1, 0] / safe
-    linear = edges_b @ inverse
-    shift = b - np.einsum("tij,tj->ti", linear, a)
-    return np.concatenate([linear, shift[:, :, None]], axis=2).astype(np.float32)
+    affines = np.empty((len(triangles), 2, 3), dtype=np.float32)
+    for axis, (b, r, s) in enumerate(_along_axes(points_to, corners)):
+        r, s = r - b, s - b
+        per_x, per_y = (r * qy - s * py) / safe, (s * px - r * qx) / safe
+        affines[:, axis, 0], affines[:, axis, 1] = per_x, per_y
+        affines[:, axis, 2] = b - per_x * ax - per_y * ay
+    return affines
+
+
+def _along_axes(points: FloatArray, corners: Sequence[IntArray]) -> list[list[npt.NDArray[np.float64]]]:
+    """For x and y, of each corner of all triangles where it lies, (T,)."""
+    axes = (np.ascontiguousarray(points[:, axis], dtype=np.float64) for axis in (0, 1))
+    return [[places[corner] for corner in corners] for places in axes]
 
 
 def warp_map(index_map: IntArray, affines: FloatArray, fill: float = -1.0) -> FloatArray:
@@ -148,8 +157,11 @@ def warp_map(index_map: IntArray, affines: FloatArray, fill: float = -1.0) -> Fl
     height, width = index_map.shape
     coordinates = np.full((height * width, 2), fill, dtype=np.float32)
     flat = np.flatnonzero(index_map.ravel() >= 0)
-    per_pixel = affines[index_map.ravel()[flat]]
+    triangle = index_map.ravel()[flat]
     x = (flat % width).astype(np.float32)
     y = (flat // width).astype(np.float32)
-    coordinates[flat] = per_pixel[:, :, 0] * x[:, None] + per_pixel[:, :, 1] * y[:, None] + per_pixel[:, :, 2]
+    # Number by number: arrays of two by three are several times slower.
+    for axis in (0, 1):
+        per_x, per_y, shift = (np.ascontiguousarray(affines[:, axis, k])[triangle] for k in range(3))
+        coordinates[flat, axis] = per_x * x + per_y * y + shift
     return coordinates.reshape(height, width, 2)

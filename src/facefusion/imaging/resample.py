@@ -43,20 +43,20 @@ def cut(
     (height, size, 3) or (height, size) of the same type. Strong reductions are averaged first, so that nothing aliases.
     """
     down = size if height is None else height
-    scale = math.sqrt(abs(float(np.linalg.det(crop_from_frame[:, :2].astype(np.float64)))))
     matrix = crop_from_frame.astype(np.float64)
-    factor = 2 ** int(np.floor(np.log2(max(1 / max(scale, 1e-6), 1.0))))
+    # Plain numbers: numpy takes many times as long for a few.
+    (a, b, c), (d, e, f) = matrix.tolist()
+    area = a * e - b * d
+    factor = 2 ** math.floor(math.log2(max(1 / max(math.sqrt(abs(area)), 1e-6), 1.0)))
     if factor > 1:
         # Average whole blocks first; what is left to shrink is less than two.
-        inverse = np.linalg.inv(matrix[:, :2])
-        corners = (np.array([[0, 0], [size, 0], [0, down], [size, down]]) - matrix[:, 2]) @ inverse.T
-        low = np.floor(corners.min(axis=0)).astype(int) - factor
-        high = np.ceil(corners.max(axis=0)).astype(int) + factor
-        limits = pixels.shape[1::-1]
-        x0, y0 = (int(np.clip(v, 0, max(n - factor, 0))) for v, n in zip(low, limits, strict=True))
-        columns, rows = (
-            max((int(np.clip(v, 0, n)) - start) // factor, 1)
-            for v, n, start in zip(high, limits, (x0, y0), strict=True)
+        corners = [(x - c, y - f) for x in (0, size) for y in (0, down)]
+        (x0, columns), (y0, rows) = (
+            _blocks(values, limit, factor)
+            for values, limit in (
+                ([(e * x - b * y) / area for x, y in corners], pixels.shape[1]),
+                ([(a * y - d * x) / area for x, y in corners], pixels.shape[0]),
+            )
         )
         part = pixels[y0 : y0 + rows * factor, x0 : x0 + columns * factor]
         pixels = np.asarray(cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA), dtype=pixels.dtype)
@@ -66,6 +66,13 @@ def cut(
     border = cv2.BORDER_CONSTANT if is_border_black else cv2.BORDER_REPLICATE
     crop = cv2.warpAffine(pixels, matrix, (size, down), flags=cv2.INTER_LINEAR, borderMode=border)
     return np.asarray(crop, dtype=pixels.dtype)
+
+
+def _blocks(values: list[float], limit: int, factor: int) -> tuple[int, int]:
+    """Where blocks of pixels along an axis begin, and how many there are, that hold some places with room around."""
+    start = min(max(math.floor(min(values)) - factor, 0), max(limit - factor, 0))
+    stop = min(max(math.ceil(max(values)) + factor, 0), limit)
+    return start, max((stop - start) // factor, 1)
 
 
 def take(
@@ -93,13 +100,23 @@ def take(
     if is_border_black and (x0 + side <= 0 or y0 + side <= 0 or x0 >= width or y0 >= height):
         return np.zeros((side // block, side // block, pixels.shape[2]), dtype=pixels.dtype)
     room = (max(-y0, 0), max(y0 + side - height, 0), max(-x0, 0), max(x0 + side - width, 0))
-    if any(room):
-        border = cv2.BORDER_CONSTANT if is_border_black else cv2.BORDER_REPLICATE
-        part = np.asarray(cv2.copyMakeBorder(part, *room, border), dtype=pixels.dtype)[:side, :side]
-    if block > 1:
-        size = (side // block, side // block)
-        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), dtype=pixels.dtype)
-    return np.ascontiguousarray(part)
+    return np.ascontiguousarray(averaged(padded(part, room, is_border_black)[:side, :side], block))
+
+
+def padded(pixels: npt.NDArray[T], room: tuple[int, int, int, int], is_border_black: bool = True) -> npt.NDArray[T]:
+    """A picture with room above, below, to the left and to the right: black, or its border repeated."""
+    if not any(room):
+        return pixels
+    border = cv2.BORDER_CONSTANT if is_border_black else cv2.BORDER_REPLICATE
+    return np.asarray(cv2.copyMakeBorder(pixels, *room, border), dtype=pixels.dtype)
+
+
+def averaged(pixels: npt.NDArray[T], block: int) -> npt.NDArray[T]:
+    """A picture shrunk by averaging whole blocks; both sides are multiples of ``block``."""
+    if block == 1:
+        return pixels
+    size = pixels.shape[1] // block, pixels.shape[0] // block
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=pixels.dtype)
 
 
 def enlarge(values: FloatArray, block: int) -> FloatArray:
@@ -159,7 +176,7 @@ def mean_around(values: FloatArray, side: int) -> FloatArray:
 
 def stack(colours: FloatArray, fourth: FloatArray) -> FloatArray:
     """(H, W, 4) three channels and one more."""
-    return np.asarray(cv2.merge([*cv2.split(colours), fourth]), dtype=np.float32)
+    return np.asarray(cv2.merge([colours, fourth]), dtype=np.float32)
 
 
 def channel(values: FloatArray, number: int) -> FloatArray:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +24,10 @@ _STEPS = (0.2, 0.4, 0.6, 0.8)
 """Parts of the way from the outline to the ring at which the share that moves is set: it ends without a kink."""
 _DETAIL = 112
 _LEAST_PX = 0.01
+_SEEN_PX = 1 / 65
+"""Shift that is seen: places are read to 1/32 of a pixel, so less than half of that changes nothing."""
+_STRIP_PX = 32
+"""Rows that are moved at a time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,25 +51,36 @@ class Bend:
     def apply(self, pixels: Pixels) -> Pixels:
         """The picture (H, W, 3), moved."""
         result = pixels.copy()
-        box = self.box()
-        if box is not None:
-            x0, y0, x1, y1 = box
-            places = self._places(box)
-            result[y0:y1, x0:x1] = cv2.remap(pixels, *places, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        places = self._places()
+        # What moves is round: strip by strip only that is resampled, and places are used while they are in the cache.
+        for x0, y0, x1, y1 in self._strips():
+            # Around it a cell more, so that there is something on both sides to interpolate between.
+            top, left = y0 // self.step, x0 // self.step
+            low = places[top : -(-y1 // self.step) + 2, left : -(-x1 // self.step) + 2]
+            where = enlarged(low, self.step)[self.step :, self.step :][: y1 - y0, : x1 - x0]
+            moved: Any = cv2.remap(pixels, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+            result[y0:y1, x0:x1] = moved
         return result
 
-    def _places(self, box: tuple[int, int, int, int]) -> tuple[FloatArray, FloatArray]:
-        """x and y that each pixel of a half-open xyxy box looks at."""
-        x0, y0, x1, y1 = box
-        rows, columns = (
-            (max(low // self.step - 1, 0), -(-high // self.step) + 1) for low, high in ((y0, y1), (x0, x1))
-        )
-        part = enlarged(np.ascontiguousarray(self.shifts[slice(*rows), slice(*columns)]), self.step)
-        top, left = y0 - rows[0] * self.step, x0 - columns[0] * self.step
-        x, y = cv2.split(part[top : top + y1 - y0, left : left + x1 - x0])
-        x += np.arange(x0, x1, dtype=np.float32)
-        y += np.arange(y0, y1, dtype=np.float32)[:, None]
-        return np.asarray(x, dtype=np.float32), np.asarray(y, dtype=np.float32)
+    def _places(self) -> FloatArray:
+        """(h + 2, w + 2, 2) where each place of the reduced picture, and of a ring around it, looks."""
+        height, width = self.shifts.shape[:2]
+        places = np.asarray(cv2.copyMakeBorder(self.shifts, 1, 1, 1, 1, cv2.BORDER_REPLICATE), dtype=np.float32)
+        across, down = ((np.arange(-1, n + 1, dtype=np.float32) + 0.5) * self.step - 0.5 for n in (width, height))
+        places[..., 0] += across
+        places[..., 1] += down[:, None]
+        return places
+
+    def _strips(self) -> Iterator[tuple[int, int, int, int]]:
+        """Half-open xyxy boxes of whole steps, one below the other, that hold all that is seen to move."""
+        across, down = cv2.split(np.abs(self.shifts))
+        moves = cv2.dilate((cv2.max(across, down) >= _SEEN_PX).astype(np.uint8), np.ones((3, 3), np.uint8))
+        tall = max(_STRIP_PX // self.step, 1)
+        for first in range(0, len(moves), tall):
+            columns = np.flatnonzero(moves[first : first + tall].any(axis=0))
+            y0, y1 = first * self.step, min((first + tall) * self.step, self.size[1])
+            if columns.size and y1 > y0:
+                yield int(columns[0]) * self.step, y0, min((int(columns[-1]) + 1) * self.step, self.size[0]), y1
 
     def box(self) -> tuple[int, int, int, int] | None:
         """Half-open xyxy of what moves."""

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.imaging.light import to_linear
+from facefusion.imaging.light import mean_of_channels, to_linear
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import FACE_OVAL
 
@@ -170,7 +170,7 @@ def _median(colours: FloatArray) -> FloatArray:
 
 def _darkest(linear: FloatArray) -> FloatArray:
     """(3,) mean of the darkest pixels."""
-    light = linear.mean(axis=-1).ravel()
+    light = mean_of_channels(linear).ravel()
     count = max(int(_DARKEST * len(light)), 1)
     return np.asarray(linear.reshape(-1, 3)[np.argpartition(light, count - 1)[:count]].mean(axis=0), dtype=np.float32)
 

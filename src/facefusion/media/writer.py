@@ -429,7 +429,8 @@ class ClipWriter:
         # More is converted than is written, in steps, so that the conversion is seldom set up anew.
         rows, columns = (-(-(stop - start) // ALIGN_PX) * ALIGN_PX for start, stop in ((y0, y1), (x0, x1)))
         pixels = np.zeros((rows, columns, 3), dtype=np.uint8)
-        pixels[: y1 - y0, : x1 - x0] = rendered.frame.pixels[y0:y1, x0:x1]
+        if (x0, y0, x1, y1) != rendered.box:
+            pixels[: y1 - y0, : x1 - x0] = rendered.frame.pixels[y0:y1, x0:x1]
         pixels[top - y0 : bottom - y0, left - x0 : right - x0] = rendered.patch
         part = self._to_yuv(pixels)
         for number in range(3):

@@ -27,9 +27,11 @@ from facefusion.imaging.masks import beside_heads
 from facefusion.imaging.resample import (
     add,
     alike,
+    averaged,
     channel,
     enlarge,
     mean_around,
+    padded,
     scaled_colours,
     stack,
     subtract,
@@ -59,6 +61,8 @@ _GRAIN_PX = 21
 """Side in pixels of the mean that takes the grain off."""
 _COVERED = 3.0
 """Levels of 255 from which a change counts as covering."""
+_STRIP = 32
+"""Rows of the frame that are subtracted at a time."""
 _RIM = 6
 """Pixels over which the correction fades out at the border of the square."""
 
@@ -286,12 +290,7 @@ class MotionSmoother:
             target = take(rendered.frame.pixels, square.x0, square.y0, square.side, square.block)
             if rendered.is_changed:
                 assert rendered.patch is not None
-                x0, y0, x1, y1 = rendered.box
-                difference = subtract(rendered.patch, rendered.frame.pixels[y0:y1, x0:x1])
-                change = take(
-                    difference, square.x0 - x0, square.y0 - y0, square.side, square.block, is_border_black=True
-                )
-                views[track.track_id] = _view(square, target, change, share)
+                views[track.track_id] = _view(square, target, _change(rendered, square), share)
         return Look(rendered, views)
 
     def windows(self, looks: Iterable[Look]) -> Iterator[Window]:
@@ -388,6 +387,25 @@ def _sides(track: Track) -> npt.NDArray[np.int64]:
     return np.asarray(np.ceil(side / unit) * unit, dtype=np.int64)
 
 
+def _change(rendered: RenderedFrame, square: _Square) -> FloatArray:
+    """(S, S, 3) output minus target in a square; 0 where nothing was changed."""
+    assert rendered.patch is not None
+    left, top, right, bottom = rendered.box
+    side = square.side // square.block
+    change = np.zeros((side, side, 3), dtype=np.float32)
+    x0, x1 = max(left, square.x0), min(right, square.x0 + square.side)
+    # Strip by strip, so that what is made in between stays in the cache.
+    for first in range(0, side, _STRIP // square.block):
+        start, stop = (square.y0 + min(k, side) * square.block for k in (first, first + _STRIP // square.block))
+        y0, y1 = max(top, start), min(bottom, stop)
+        if x1 > x0 and y1 > y0:
+            changed = rendered.patch[y0 - top : y1 - top, x0 - left : x1 - left]
+            room = y0 - start, stop - y1, x0 - square.x0, square.x0 + square.side - x1
+            strip = padded(subtract(changed, rendered.frame.pixels[y0:y1, x0:x1]), room)
+            change[first : first + len(strip) // square.block] = averaged(strip, square.block)
+    return change
+
+
 def _view(square: _Square, target: Pixels, change: FloatArray, share: float) -> _View:
     """What is remembered: the change as if the target that it covers had no grain."""
     light = mean_of_channels(target)
@@ -396,7 +414,9 @@ def _view(square: _Square, target: Pixels, change: FloatArray, share: float) -> 
     fine -= mean_around(fine, _GRAIN_PX)
     if share < 1:
         change = change * np.float32(1 / share)
-    return _View(square, target, stack(change + fine * covered[..., None], light), share)
+    fine *= alike(covered, 3)
+    fine += change
+    return _View(square, target, stack(fine, light), share)
 
 
 def _corrected(rendered: RenderedFrame, correction: FloatArray, square: _Square) -> RenderedFrame:
@@ -412,8 +432,11 @@ def _corrected(rendered: RenderedFrame, correction: FloatArray, square: _Square)
         return rendered
     added = enlarge(correction, square.block)[y0 - square.y0 : y1 - square.y0, x0 - square.x0 : x1 - square.x0]
     joined = min(box[0], x0), min(box[1], y0), max(box[2], x1), max(box[3], y1)
-    patch = frame.pixels[joined[1] : joined[3], joined[0] : joined[2]].copy()
-    patch[box[1] - joined[1] : box[3] - joined[1], box[0] - joined[0] : box[2] - joined[0]] = rendered.patch
+    if joined == box:
+        patch = rendered.patch.copy()
+    else:
+        patch = frame.pixels[joined[1] : joined[3], joined[0] : joined[2]].copy()
+        patch[box[1] - joined[1] : box[3] - joined[1], box[0] - joined[0] : box[2] - joined[0]] = rendered.patch
     part = patch[y0 - joined[1] : y1 - joined[1], x0 - joined[0] : x1 - joined[0]]
     np.copyto(part, add(part, added))
     return rendered.with_patch(patch, joined)

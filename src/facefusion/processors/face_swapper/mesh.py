@@ -21,7 +21,15 @@ from facefusion.imaging.align import compose, invert, shifted, transform
 from facefusion.imaging.composite import paste
 from facefusion.imaging.crops import MARGIN, cut_native, move_face, native_box, shrunk
 from facefusion.imaging.finish import SHARPEST_PX, measure_finish, soften
-from facefusion.imaging.light import OFFSET, estimate_shading, from_log, limit_gain, to_log
+from facefusion.imaging.light import (
+    OFFSET,
+    estimate_shading,
+    from_log,
+    largest_of_channels,
+    limit_gain,
+    mean_of_three,
+    to_log,
+)
 from facefusion.imaging.masks import beside_heads
 from facefusion.imaging.resample import warp
 from facefusion.imaging.reshape import find_bend
@@ -726,7 +734,7 @@ class MeshSwapper:
         if self._inner is not None:
             change = change + (blur(change, self._broadness) - change) * self._inner[..., None]
         # Hair over the forehead: darker than the light explains, and away from the brows.
-        is_dark = smoothstep(((shading - log).mean(axis=-1) - 0.35) / 0.4)
+        is_dark = smoothstep((mean_of_three(shading - log) - 0.35) / 0.4)
         hair = (1 - trust) * is_dark * self._upper * (seen > 0.15)
         if mask is not None:  # a raised brow is as dark as hair, and no hair
             is_face = smoothstep((mask[y, x] - FACE[0]) / (FACE[1] - FACE[0]))
@@ -735,20 +743,20 @@ class MeshSwapper:
         ratio = (_contrast(log - shading, weight * trust) + 0.02) / (source.contrast + 0.02)
         strength = 1 + (float(np.clip(ratio, 0.5, 1.15)) - 1) * 0.7 * self._light
         # What is lifted out of the dark is noise, and what is burnt out is flat.
-        faint = smoothstep((change.mean(axis=-1) - FAINT[0]) / (FAINT[1] - FAINT[0]))
-        burnt = smoothstep((shading.mean(axis=-1) - BURNT[0]) / (BURNT[1] - BURNT[0]))
+        faint = smoothstep((mean_of_three(change) - FAINT[0]) / (FAINT[1] - FAINT[0]))
+        burnt = smoothstep((mean_of_three(shading) - BURNT[0]) / (BURNT[1] - BURNT[0]))
         relief = strength * (1 - (1 - LEAST_RELIEF) * np.maximum(faint, burnt))
         # An old film has no colour, and neither has a face in it. A source in light of one colour holds little of
         # the others, and lifting them shows what its compression left of them.
         colourfulness = _colourfulness(colour, weight)
-        cast = np.abs(change - change.mean(axis=-1, keepdims=True)).max(axis=-1)
+        cast = largest_of_channels(np.abs(change - mean_of_three(change)[..., None]))
         mean_cast = float((cast * weight).sum()) / (float(weight.sum()) + 1e-6)
         tint = colourfulness * (1 - (1 - LEAST_TINT) * float(smoothstep(np.array((mean_cast - CAST[0]) / CAST[1]))))
         lit = source.shading + change
         share = self._light if self._inner is None else 0.0
         if share > 0:
-            detail = source.coarse * relief[..., None]
-            grey = detail.mean(axis=-1, keepdims=True)
+            detail = np.asarray(source.coarse * relief[..., None], dtype=np.float32)
+            grey = mean_of_three(detail)[..., None]
             # A beard or a shadow of the source is not the tone of its skin.
             plain = 1 / (1 + np.square(np.square(grey[..., 0] / 0.35)))
             skin = weight * trust * plain
@@ -898,8 +906,8 @@ def _seen_tone(log: FloatArray, weight: FloatArray, total: float) -> FloatArray:
 def _colourfulness(colour: Pixels, weight: FloatArray) -> float:
     """0 where skin in sight is grey, 1 where it has any colour to speak of."""
     values = colour.astype(np.float32)
-    spread = values.max(axis=-1) - values.min(axis=-1)
-    saturation = spread / (values.mean(axis=-1) + 8)
+    spread = largest_of_channels(values) + largest_of_channels(-values)
+    saturation = spread / (mean_of_three(values) + 8)
     mean = float((saturation * weight).sum()) / (float(weight.sum()) + 1e-6)
     return float(smoothstep(np.array((mean - 0.02) / 0.06)))
 
@@ -910,7 +918,7 @@ def _mean(values: FloatArray, weight: FloatArray) -> float:
 
 def _contrast(residual: FloatArray, weight: FloatArray) -> float:
     """Weighted standard deviation of the luminance of what light does not explain."""
-    light = residual.mean(axis=-1)
+    light = mean_of_three(residual)
     total = float(weight.sum()) + 1e-6
     mean = float((light * weight).sum()) / total
     return float(np.sqrt(((light - mean) ** 2 * weight).sum() / total))
