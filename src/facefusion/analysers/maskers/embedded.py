@@ -1,4 +1,4 @@
-"""The embedded mask networks: what is face, what lies before it, which part of it it is, and what glasses hide of it."""
+"""The embedded mask networks: what is face, what lies before it, which part it is, and what glasses hide of it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ BAND = (192, 96)
 """Width and height of the band around the eyes in which frames of glasses are told from what one sees through them."""
 _WORN = (0.25, 0.6)
 """Highest chance of glasses from which somebody wears none, and some for sure."""
-_HIDDEN = 0.5
-"""Chance of being hidden that counts as all of it: rims against skin of their own colour are never sure."""
+_HIDDEN = (0.2, 0.55)
+"""Chances of being hidden that count as nothing and as all of it: rims against skin of their own colour are never sure."""
 _RIM = 6
 """Width in pixels over which a band fades, so that no step is left where frames leave it."""
 
@@ -69,11 +69,12 @@ class GlassesFinder:
         band_from_crop = eye_band(face.mesh, *BAND)
         band = cut(crop, band_from_crop, BAND[0], height=BAND[1])
         (hidden,) = self._session.run({"image": to_tensor([band], _HALF, _HALF)})
+        sure = np.clip((hidden[0, 0] - _HIDDEN[0]) / np.float32(_HIDDEN[1] - _HIDDEN[0]), 0, 1)
         crop_from_band = invert(band_from_crop)
         height, width = crop.shape[:2]
         found, known = (
             warp(np.ascontiguousarray(one), crop_from_band, width, height, is_border_black=True)
-            for one in (np.minimum(hidden[0, 0] / np.float32(_HIDDEN), 1) * self._fade, self._fade)
+            for one in (sure * self._fade, self._fade)
         )
         return found, known
 
