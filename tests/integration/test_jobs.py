@@ -565,7 +565,7 @@ def test_photos_of_two_people_as_one_are_told_about_and_those_of_one_are_not(job
     Image.open(sample_path("source.jpg")).save(one)
     Image.open(sample_path("source.jpg")).resize((300, 300)).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(two)
     other = sample_path("target.jpg")
-    said = r"target\.jpg shows somebody else than one\.jpg, and one face is made of all\."
+    said = r".*target\.jpg shows somebody else than .*one\.jpg, and one face is made of all\."
     with pytest.warns(PoorSourceWarning, match=said):
         job = jobs.create(recipe_for(tmp_path, source_paths=[one, other, two]))
     assert sum(bool(re.match(said, note)) for note in jobs.run(job.id, workers=1).notes) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +102,13 @@ def test_a_stream_of_what_changes_nothing_and_a_likeness_to_what_is_no_face_are_
 
 def test_sources_may_be_any_iterable(swapper, picture):
     expected = swapper.swap(picture)
-    for sources in ({str(SOURCE)}, (path for path in [SOURCE]), map(str, [SOURCE])):
+    for sources in (deque([SOURCE]), {str(SOURCE): 1}.keys(), (path for path in [SOURCE]), map(str, [SOURCE])):
         assert np.array_equal(Swapper(sources).swap(picture), expected)
+
+
+def test_sources_without_an_order_are_refused():
+    with pytest.raises(RecipeError, match=r"a set has no order.*Give a list"):
+        Swapper({str(SOURCE), "other.jpg"})
 
 
 @pytest.mark.parametrize("size", [(MAX_SIDE + 1, 1), (1, MAX_SIDE + 1)])

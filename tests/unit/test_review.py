@@ -159,7 +159,7 @@ def test_decisions_on_finds_that_are_elsewhere_are_refused():
     ("text", "says"),
     [
         ("{", "is damaged"),
-        ("<!doctype html>", r"is damaged: .* the button of the review page \(--report\)\. It is not the page itself"),
+        ("<!doctype html>", r"is the page, and no decisions: .* the button of the review page \(--report\)"),
         ("[]", "holds no review decisions"),
         ('{"format": "facefusion-review-1", "decisions": [{"area": -1}]}', "area"),
         ('{"format": "facefusion-review-1", "decisions": [1]}', "valid dictionary"),

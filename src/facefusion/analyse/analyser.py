@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -30,7 +30,7 @@ from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.models.pose import estimate_poses
 from facefusion.models.verifier import CROP_MARGIN, CROP_SIDE, Verifier
 from facefusion.plugins.protocols import Classifier, Detector, Identifier, Landmarker, PointLandmarker
-from facefusion.types.certainty import SURE, SURE_MESH, SURE_SEEN, verdict_of
+from facefusion.types.certainty import verdict_of
 from facefusion.types.face import Attributes, Detection, Face, Pose
 from facefusion.types.frame import Frame, Pixels
 from facefusion.types.observation import Observation, Sighting
@@ -152,7 +152,6 @@ class _Follower:
     evidence: float | None = None
     has_moved: bool = False
     verdicts: list[float] = field(default_factory=list)
-    verdict_at: dict[int, float] = field(default_factory=dict)
     room: float = 1.0
     head: list[tuple[int, FloatArray]] = field(default_factory=list)
     tail: list[tuple[int, FloatArray]] = field(default_factory=list)
@@ -187,20 +186,6 @@ class _Follower:
         """Whether so much speaks for a face that it is worth while to carry it along."""
         return self.has_moved or (self.evidence or 0) >= PROMISING
 
-    @property
-    def is_sure(self) -> bool:
-        """Whether it is a face beyond doubt by now: nothing has to be asked of where it is carried to."""
-        is_seen_well = len(self.frames) >= SURE_SEEN and float(np.median(self.scores[-TURN:])) >= SURE_MESH
-        return is_seen_well and (self.evidence or 0) >= SURE
-
-    def gaps(self, is_new: bool) -> Iterator[tuple[int, FloatArray]]:
-        """Frames between sightings, and (478, 3) meshes halfway, of the last gap or, where all is new, of every one."""
-        for k in range(1 if is_new else max(len(self.frames) - 1, 1), len(self.frames)):
-            before, after = self.frames[k - 1], self.frames[k]
-            for frame in range(before + 1, after):
-                share = (frame - before) / (after - before)
-                yield frame, np.asarray(self.meshes[k - 1] * (1 - share) + self.meshes[k] * share, dtype=np.float32)
-
     def believe(self, evidence: float | None) -> None:
         """Remember the best that was thought of it."""
         if evidence is not None:
@@ -221,7 +206,7 @@ class _Follower:
         for column in (self.frames, self.meshes, self.scores, self.motions, self.blacks):
             del column[:over]
         del self.verdicts[:-count]
-        for held in (self.points, self.finishes, self.depths, self.verdict_at):
+        for held in (self.points, self.finishes, self.depths):
             for frame in [frame for frame in held if frame < self.frames[0]]:
                 del held[frame]
 
@@ -713,52 +698,18 @@ class Analyser:
             numbers(points, "face_landmarker", points, score)
         return found
 
-    def _verify(self, seen: list[_Follower], pixels: Pixels, number: int) -> None:
+    def _verify(self, seen: list[_Follower], pixels: Pixels) -> None:
         """Ask the verifier what it thinks of those who are seen in a frame."""
-        places = [(follower, follower.meshes[-1]) for follower in seen]
-        for follower, verdict in zip(seen, self._ask(places, pixels), strict=False):
-            follower.verdicts.append(verdict)
-            follower.verdict_at[number] = verdict
-
-    def _verify_guesses(self, followers: Sequence[_Follower], pictures: Sequence[Pixels], number: int) -> None:
-        """Ask the verifier about where doubtful finds were not found but are taken to be: carried along, or in a gap.
-
-        Parameters
-        ----------
-        followers
-            Everybody.
-        pictures
-            The last frames; the last of them is the one in hand.
-        number
-            Of that.
-        """
-        places: dict[int, list[tuple[_Follower, FloatArray]]] = {}
-        for follower in followers:
-            if follower.is_sure:
-                continue
-            guesses = [guess for guess in follower.tail[-1:] if guess[0] == number]
-            if follower.frames[-1] == number:
-                is_new = number not in follower.verdict_at and not follower.verdict_at
-                guesses += [*follower.gaps(is_new), *(follower.head if is_new else ())]
-            for frame, mesh in guesses:
-                if number - len(pictures) < frame <= number:
-                    places.setdefault(frame, []).append((follower, mesh))
-        for frame, asked in places.items():
-            verdicts = self._ask(asked, pictures[frame - number - 1])
-            for (follower, _), verdict in zip(asked, verdicts, strict=False):
-                follower.verdict_at[frame] = max(verdict, follower.verdict_at.get(frame, 0.0))
-
-    def _ask(self, places: Sequence[tuple[_Follower, FloatArray]], pixels: Pixels) -> list[float]:
-        """The verifier's scores of meshes in a frame; empty where there is no verifier."""
-        if self._verifier is None or not places:
-            return []
+        if self._verifier is None or not seen:
+            return
         crops = []
-        for follower, mesh in places:
-            box = _box(mesh)
+        for follower in seen:
+            box = _box(follower.meshes[-1])
             side = float(max(box[2:] - box[:2])) / follower.room * CROP_MARGIN
             affine = square_crop((box[:2] + box[2:]) / 2, side, 0.0, CROP_SIDE)
             crops.append(cut(pixels, affine, CROP_SIDE))
-        return [float(score) for score in self._verifier.verify(crops)]
+        for follower, verdict in zip(seen, self._verifier.verify(crops).tolist(), strict=True):
+            follower.verdicts.append(verdict)
 
     def _clear(self, detections: list[Detection]) -> list[Detection]:
         """Those that count by themselves."""
@@ -962,9 +913,7 @@ class Watch:
         analyser._examine(seen, frame.pixels, number)
         if analyser._is_thorough:
             self._look_closer(frame.pixels, number, faint)
-            present = [f for f in followers if f.frames and f.frames[-1] == number]
-            analyser._verify_guesses(followers, [*self._lately, frame.pixels], number)
-            analyser._verify(present, frame.pixels, number)
+            analyser._verify([f for f in followers if f.frames and f.frames[-1] == number], frame.pixels)
             self._lately.append(frame.pixels)
         self._before = frame.pixels
         self._number += 1
@@ -1257,7 +1206,6 @@ def _with_carried(seen: Sighting, follower: _Follower) -> Sighting:
     verdict = verdict_of(follower.verdicts)
     evidence = np.array([follower.evidence, follower.has_moved, verdict], dtype=np.float32)
     before, after = len(head), len(tail)
-    asked = sorted(follower.verdict_at)
 
     def padded(values: npt.NDArray[Any], is_held: bool = False) -> npt.NDArray[Any]:
         return np.pad(values, [(before, after), *[(0, 0)] * (values.ndim - 1)], mode="edge" if is_held else "constant")
@@ -1279,6 +1227,4 @@ def _with_carried(seen: Sighting, follower: _Follower) -> Sighting:
         depths=None if seen.depths is None else padded(seen.depths),
         blacks=None if seen.blacks is None else padded(seen.blacks, is_held=True),
         evidence=evidence,
-        verdict_frames=np.array(asked, dtype=np.int64),
-        verdicts=np.array([follower.verdict_at[frame] for frame in asked], dtype=np.float32),
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import pairwise, takewhile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +60,6 @@ HAND_ACROSS, HAND_BEGINS, HAND_ENDS, HAND_SIZE = 1.3, 0.9, 6.0, 0.4
 a find there is taken for one."""
 HAND_UPRIGHT = 35.0
 """Degrees by which somebody may lean for their body to be below their face."""
-GUESS_LOOKS = 2
-"""Frames to each side whose verdicts count for one in which a doubtful find was not found."""
-GUESSES = ((3, 0.05), (5, 0.3), (10**9, 0.8))
-"""Best of those verdicts from which the find is taken to be there, by frames to the nearest in which it was found. Blur
-hides a face that is there for a few frames, so the first ones ask for next to nothing."""
-GUESS_UNSEEN = 8
-"""The same where the verifier was not asked: frames up to which it is."""
 TURNED_BRIDGE = 30.0
 """Degrees by which a face is turned after a gap from which it turns in between: points on straight ways would meet."""
 SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
@@ -125,8 +118,6 @@ class _Run:
     trusts: Rows
     points: Rows
     evidence: FloatArray | None = None
-    verdict_frames: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
-    verdicts: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
 
     @property
     def is_seen(self) -> npt.NDArray[np.bool_]:
@@ -191,7 +182,6 @@ def join(
         drafts = [_without_hidden(draft, drafts) for draft in drafts]
     if options.reach:
         drafts = [_extended(draft, [*cuts, len(times)], options.reach) for draft in drafts]
-        drafts = [_without_guesses(draft, len(times)) for draft in drafts]
     tracks = [draft.outline(number) for number, draft in enumerate(drafts)]
     tracks = _with_heads(tracks, drafts, len(times))
     people = link_people(tracks, options.same_person_cosine)
@@ -219,9 +209,6 @@ def join(
 
 def _run(sighting: Sighting, offset: int) -> _Run:
     """A sighting in rows of the whole clip."""
-    asked: dict[str, Any] = {}
-    if sighting.verdict_frames is not None and sighting.verdicts is not None:
-        asked = {"verdict_frames": sighting.verdict_frames + offset, "verdicts": sighting.verdicts}
     return _Run(
         sighting.frames + offset, sighting.scores, sighting.is_moved, sighting.point_frames + offset,
         sighting.point_scores, sighting.finish_frames + offset, sighting.finishes, sighting.qualities,
@@ -229,7 +216,7 @@ def _run(sighting: Sighting, offset: int) -> _Run:
         np.zeros(len(sighting.frames), np.int8) if sighting.depths is None else sighting.depths, sighting.looks,
         _blacks(sighting),
         Rows.of(sighting.meshes), Rows.of(sighting.motions), Rows.of(sighting.trusts), Rows.of(sighting.points),
-        sighting.evidence, **asked,
+        sighting.evidence,
     )  # fmt: skip
 
 
@@ -343,8 +330,6 @@ def _sum(runs: Sequence[_Run]) -> _Run:
         "point_scores",
         "finish_frames",
         "finishes",
-        "verdict_frames",
-        "verdicts",
     )
     joined: dict[str, Any] = {name: np.concatenate([getattr(run, name) for run in runs]) for name in short}
     joined |= {name: Rows.sum(getattr(run, name) for run in runs) for name in LONG_SEEN}
@@ -488,8 +473,7 @@ class _Draft:
             {int(k): (float(b), float(g)) for k, (b, g) in zip(run.finish_frames, run.finishes, strict=True)},
         )
         depths = np.zeros(len(frames), np.int8)
-        is_kept = np.isin(run.frames, frames)
-        depths[np.searchsorted(frames, run.frames[is_kept])] = run.depths[is_kept]
+        depths[np.searchsorted(frames, run.frames)] = run.depths
         # Between two sightings it is what it was on both sides.
         share = self.shares[:, None]
         blacks = run.blacks[self.lefts] * (1 - share)
@@ -756,37 +740,6 @@ def _extended(draft: _Draft, bounds: Sequence[int], reach: int) -> _Draft:
     start = max(max(bound for bound in bounds if bound <= first), first - reach)
     stop = min(min(bound for bound in bounds if bound > last), last + 1 + reach)
     return replace(draft, before=first - start, after=stop - last - 1)
-
-
-def _without_guesses(draft: _Draft, frame_count: int) -> _Draft:
-    """A draft of a doubtful find without rows in which it was not found and nothing there looks like a face.
-
-    Who is sure stays covered wherever they are taken to be.
-    """
-    run = draft.run
-    is_found = (draft.shares == 0) & run.is_seen[draft.lefts]
-    if not len(run.verdicts) or not is_found.any() or draft.evidence().is_sure(frame_count):
-        return draft
-    found = draft.frames[is_found]
-    is_kept = is_found | np.array([_looks_like_a_face(int(frame), found, run) for frame in draft.frames])
-    columns = {name: getattr(draft, name)[is_kept] for name in ("frames", "scores", "lefts", "shares")}
-    first, last = int(draft.frames[0]), int(draft.frames[-1])
-    ends = (range(first - 1, first - draft.before - 1, -1), range(last + 1, last + draft.after + 1))
-    is_whole = is_kept[0], is_kept[-1]
-    before, after = (
-        len(list(takewhile(lambda frame: _looks_like_a_face(frame, found, run), end))) if whole else 0
-        for end, whole in zip(ends, is_whole, strict=True)
-    )
-    return replace(draft, before=before, after=after, **columns)
-
-
-def _looks_like_a_face(frame: int, found: IntArray, run: _Run) -> bool:
-    """Whether a doubtful find may be there in a frame in which it was not found; ``found`` are those where it was."""
-    away = int(np.abs(found - frame).min())
-    looks = run.verdicts[np.abs(run.verdict_frames - frame) <= GUESS_LOOKS]
-    if not len(looks):
-        return away <= GUESS_UNSEEN
-    return float(looks.max()) >= next(least for reach, least in GUESSES if away <= reach)
 
 
 def _majority(found: Sequence[Attributes]) -> Attributes:

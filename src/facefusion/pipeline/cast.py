@@ -42,10 +42,10 @@ DEFAULT_LANDMARKER = "embedded"
 LOOKS = 2
 """How many looks at a picture are taken side by side where it is looked at often."""
 SMALL_PX, TURNED_DEG, DARK = 64, 40.0, 40
+"""Sources with less height of the face, turned further or darker (mean of 255) than that are told about."""
 STRANGERS = 0.2
 """Dot product of embeddings below which two photos are of two people. Far below the limit of the recogniser: photos of
 one person, beards, glasses and profiles too, were each likelier than 0.27 to be of one of the others."""
-"""Sources with less height of the face, turned further or darker (mean of 255) than that are told about."""
 
 
 class PoorSourceWarning(UserWarning):
@@ -192,11 +192,11 @@ def strangers(recipe: Recipe, paths: Sequence[Path], sources: Sequence[SourceFac
     found = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
     groups = _linked(found @ found.T >= STRANGERS)
     most = max(groups, key=len)
-    others = [paths[k].name for group in groups if group is not most for k in group]
+    others = [str(paths[k]) for group in groups if group is not most for k in group]
     if not others:
         return []
     return [
-        f"{', '.join(others)} {agreed(len(others), 'shows', 'show')} somebody else than {paths[most[0]].name}, and one "
+        f"{', '.join(others)} {agreed(len(others), 'shows', 'show')} somebody else than {paths[most[0]]}, and one "
         "face is made of all. Leave out who is not meant; --face-map gives people faces of their own."
     ]
 

@@ -73,7 +73,9 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise MediaMissing(f"There are no review decisions {path}.", "Check --review.")
     text = load_text(path, RecipeError, "review decisions")
-    with border(RecipeError, f"{path} is damaged", f"{_SAVE} It is not the page itself."):
+    is_page = text.lstrip()[:1] == "<"
+    what = "is the page, and no decisions" if is_page else "is damaged"
+    with border(RecipeError, f"{path} {what}", _SAVE):
         values = json.loads(text)
     is_one = isinstance(values, dict) and values.get("format") == FORMAT
     if not is_one or not isinstance(values.get("decisions"), list):

@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -449,9 +449,11 @@ class Changer(Staying):
         """An option with paths where pictures were given."""
         if name.replace("-", "_") not in _PHOTOS:
             return value
-        if isinstance(value, list | tuple | set | frozenset | Iterator):
-            return [self._file(one) for one in value]
-        if isinstance(value, np.ndarray) and value.ndim == 4:
+        if isinstance(value, Set) and not isinstance(value, KeysView):
+            raise RecipeError(f"{name}: a set has no order, so it would give another face each time.", "Give a list.")
+        is_one = isinstance(value, str | bytes | bytearray | memoryview | Mapping) or hasattr(value, "__array__")
+        is_batch = isinstance(value, np.ndarray) and value.ndim == 4
+        if isinstance(value, Iterable) and (is_batch or not is_one):
             return [self._file(one) for one in value]
         return self._file(value)
 

@@ -28,7 +28,7 @@ _COLUMNS = (
     "frames", "meshes", "scores", "motions", "trusts", "is_moved", "point_frames", "points", "point_scores",
     "finish_frames", "finishes", "qualities", "identities",
 )  # fmt: skip
-_OPTIONAL = ("depths", "looks", "blacks", "evidence", "verdict_frames", "verdicts")
+_OPTIONAL = ("depths", "looks", "blacks", "evidence")
 LONG = ("meshes", "motions", "trusts", "points")
 """Columns that are large for every frame."""
 
@@ -72,9 +72,6 @@ class Sighting:
         surroundings, 0 or 1, and the verifier's verdict (`facefusion.types.certainty.verdict_of`), -1 where it was not
         asked; None where nobody looked again. Rows with a score of 0 were then not seen but carried along the motion of
         the picture.
-    verdict_frames, verdicts
-        (V,) rows, and (V,) float32 what the verifier thought of the place in each, 0 to 1: also where somebody was not
-        found but is taken to be; None where nobody looked again.
 
     The long ones may lie in a file.
     """
@@ -97,8 +94,6 @@ class Sighting:
     looks: FloatArray | None = None
     blacks: FloatArray | None = None
     evidence: FloatArray | None = None
-    verdict_frames: npt.NDArray[np.int64] | None = None
-    verdicts: FloatArray | None = None
 
     __repr__ = shown
 
@@ -144,11 +139,6 @@ class Sighting:
             (self.frames, "frames"), (self.point_frames, "point_frames"), (self.finish_frames, "finish_frames"),
         ):  # fmt: skip
             check_rising(values, name, frame_count)
-        if self.verdict_frames is not None and self.verdicts is not None:
-            check_column(self.verdict_frames, "verdict_frames", np.int64, None)
-            check_column(self.verdicts, "verdicts", np.float32, len(self.verdict_frames))
-            check_shares(self.verdicts, "verdicts")
-            check_rising(self.verdict_frames, "verdict_frames", frame_count)
         if self.attributes and len(self.attributes) != len(self.qualities):
             raise ValueError("not every look has its attributes")
 

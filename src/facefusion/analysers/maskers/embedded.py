@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facefusion.imaging.align import eye_band, invert, mesh_crop
+from facefusion.imaging.align import compose, eye_band, invert, mesh_crop
 from facefusion.imaging.resample import cut, warp
 from facefusion.imaging.tensors import to_tensor
 from facefusion.models.session import Session
@@ -32,7 +32,7 @@ BAND = (192, 96)
 _WORN = (0.25, 0.6)
 """Highest chance of glasses from which somebody wears none, and some for sure."""
 _HIDDEN = (0.2, 0.55)
-"""Chances of being hidden that count as nothing and as all of it: rims against skin of their own colour are never sure."""
+"""Chances of being hidden that count as nothing and as all of it: rims in the colour of skin are never sure."""
 _RIM = 6
 """Width in pixels over which a band fades, so that no step is left where frames leave it."""
 
@@ -52,8 +52,13 @@ class GlassesFinder:
         x, y = (np.minimum(np.arange(n) + 1, n - np.arange(n)) / np.float32(_RIM) for n in (width, height))
         self._fade = np.clip(np.minimum(x[None], y[:, None]), 0, 1).astype(np.float32)
 
-    def find(self, crop: Pixels, face: Face) -> tuple[FloatArray, FloatArray]:
-        """What is hidden, and how far that is known.
+    def reach(self, face: Face, small_from_crop: FloatArray) -> FloatArray:
+        """(S, S) float32, 1 inside the band around the eyes, in the picture that the mask network sees."""
+        small_from_band = compose(small_from_crop, invert(eye_band(face.mesh, *BAND)))
+        return warp(self._fade, small_from_band, SIZE, SIZE, is_border_black=True)
+
+    def find(self, crop: Pixels, face: Face) -> FloatArray:
+        """(H, W) float32, 0 to 1: the share of each pixel that glasses hide; 0 outside of the band.
 
         Parameters
         ----------
@@ -61,22 +66,13 @@ class GlassesFinder:
             (H, W, 3) uint8 RGB.
         face
             In pixels of the crop.
-
-        Returns
-        -------
-        Two (H, W) float32, 0 to 1: the share of each pixel that glasses hide, and 1 inside the band that was looked at.
         """
         band_from_crop = eye_band(face.mesh, *BAND)
         band = cut(crop, band_from_crop, BAND[0], height=BAND[1])
-        (hidden,) = self._session.run({"image": to_tensor([band], _HALF, _HALF)})
-        sure = np.clip((hidden[0, 0] - _HIDDEN[0]) / np.float32(_HIDDEN[1] - _HIDDEN[0]), 0, 1)
-        crop_from_band = invert(band_from_crop)
+        (chances,) = self._session.run({"image": to_tensor([band], _HALF, _HALF)})
+        hidden = np.clip((chances[0, 0] - _HIDDEN[0]) / np.float32(_HIDDEN[1] - _HIDDEN[0]), 0, 1) * self._fade
         height, width = crop.shape[:2]
-        found, known = (
-            warp(np.ascontiguousarray(one), crop_from_band, width, height, is_border_black=True)
-            for one in (sure * self._fade, self._fade)
-        )
-        return found, known
+        return warp(hidden, invert(band_from_crop), width, height, is_border_black=True)
 
 
 class EmbeddedMasker:
@@ -132,13 +128,14 @@ class EmbeddedMasker:
     def _apart(
         self, chances: FloatArray, affine: FloatArray, crop: Pixels, face: Face
     ) -> tuple[FloatArray, FloatArray | None]:
-        rise = (float(chances[_GLASSES].max()) - _WORN[0]) / (_WORN[1] - _WORN[0])
-        worn = np.float32(min(max(rise, 0.0), 1.0))
-        if self._finder is None or worn == 0:
+        if self._finder is None:
             return self._laid(chances, affine, crop), None
-        hidden, known = self._finder.find(crop, face)
-        seen = warp(known, affine, SIZE, SIZE, is_border_black=True)
-        return self._laid(chances, affine, crop, seen * worn), 1 - hidden * worn
+        reach = self._finder.reach(face, affine)
+        rise = (float((chances[_GLASSES] * reach).max()) - _WORN[0]) / (_WORN[1] - _WORN[0])
+        if rise <= 0:
+            return self._laid(chances, affine, crop), None
+        worn = np.float32(min(rise, 1.0))
+        return self._laid(chances, affine, crop, reach * worn), 1 - self._finder.find(crop, face) * worn
 
     def _laid(
         self, chances: FloatArray, affine: FloatArray, crop: Pixels, seen: FloatArray | None = None
