@@ -107,6 +107,11 @@ def polygon(points: FloatArray, height: int, width: int) -> FloatArray:
     return mask.astype(np.float32) * np.float32(1 / 255)
 
 
+def hull(points: FloatArray, height: int, width: int) -> FloatArray:
+    """(H, W) 1 inside the convex hull of (N, 2) points in crop pixels, 0 outside."""
+    return polygon(cv2.convexHull(points.astype(np.float32))[:, 0], height, width)
+
+
 def face_oval(mesh: FloatArray, growth: float = 1.0) -> FloatArray:
     """(N, 2) outline of a face as it is seen from the front, grown about its middle; see `silhouette`."""
     oval, middle = mesh[list(FACE_OVAL), :2], _middle(mesh)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facefusion.imaging.align import compose, eye_band, invert, mesh_crop
+from facefusion.imaging.align import compose, eye_band, invert, mesh_crop, transform
+from facefusion.imaging.masks import hull
 from facefusion.imaging.resample import cut, warp
 from facefusion.imaging.tensors import to_tensor
 from facefusion.models.session import Session
@@ -14,6 +15,7 @@ from facefusion.plugins.protocols import EngineContext, FloatArray, opens
 from facefusion.recipe import MASK_REGIONS
 from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
+from facefusion.types.topology import LEFT_BROW, LEFT_EYE, RIGHT_BROW, RIGHT_EYE
 
 SIZE = 128
 CLASSES = ("other", *MASK_REGIONS, "hair")
@@ -31,8 +33,10 @@ BAND = (192, 96)
 """Width and height of the band around the eyes in which frames of glasses are told from what one sees through them."""
 _WORN = (0.25, 0.6)
 """Highest chance of glasses from which somebody wears none, and some for sure."""
-_HIDDEN = (0.2, 0.55)
-"""Chances of being hidden that count as nothing and as all of it: rims in the colour of skin are never sure."""
+_HIDDEN, _HIDDEN_EYES = (0.12, 0.42), (0.2, 0.55)
+"""Chances of being hidden that count as nothing and as all of it, on skin and on eyes and brows. Rims in the colour of
+skin are never sure, and skin that stays is not seen; a target's eyes and brows are."""
+_EYES = [*LEFT_EYE, *LEFT_BROW], [*RIGHT_EYE, *RIGHT_BROW]
 _RIM = 6
 """Width in pixels over which a band fades, so that no step is left where frames leave it."""
 
@@ -68,11 +72,14 @@ class GlassesFinder:
             In pixels of the crop.
         """
         band_from_crop = eye_band(face.mesh, *BAND)
-        band = cut(crop, band_from_crop, BAND[0], height=BAND[1])
+        width, height = BAND
+        band = cut(crop, band_from_crop, width, height=height)
         (chances,) = self._session.run({"image": to_tensor([band], _HALF, _HALF)})
-        hidden = np.clip((chances[0, 0] - _HIDDEN[0]) / np.float32(_HIDDEN[1] - _HIDDEN[0]), 0, 1) * self._fade
-        height, width = crop.shape[:2]
-        return warp(hidden, invert(band_from_crop), width, height, is_border_black=True)
+        eyes = [transform(band_from_crop, face.mesh[rows, :2]) for rows in _EYES]
+        on_eyes = np.maximum.reduce([hull(points, height, width) for points in eyes])
+        low, high = (skin + (eye - skin) * on_eyes for skin, eye in zip(_HIDDEN, _HIDDEN_EYES, strict=True))
+        hidden = np.clip((chances[0, 0] - low) / (high - low), 0, 1) * self._fade
+        return warp(hidden, invert(band_from_crop), crop.shape[1], crop.shape[0], is_border_black=True)
 
 
 class EmbeddedMasker:
