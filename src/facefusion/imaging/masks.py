@@ -109,7 +109,8 @@ def polygon(points: FloatArray, height: int, width: int) -> FloatArray:
 
 def hull(points: FloatArray, height: int, width: int) -> FloatArray:
     """(H, W) 1 inside the convex hull of (N, 2) points in crop pixels, 0 outside."""
-    return polygon(cv2.convexHull(points.astype(np.float32))[:, 0], height, width)
+    outline = np.asarray(cv2.convexHull(points.astype(np.float32))[:, 0], dtype=np.float32)
+    return polygon(outline, height, width)
 
 
 def face_oval(mesh: FloatArray, growth: float = 1.0) -> FloatArray:
