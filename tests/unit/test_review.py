@@ -342,7 +342,7 @@ def test_numbers_on_whole_frames_are_as_large_on_the_page_whatever_the_frame_and
     assert small.label / 640 == pytest.approx(large.label / 9000, rel=0.01)
     large.boxes += [(7, "sure", (-200.0, -50.0, 400.0, 700.0)), (123, "sure", (8990.0, 40.0, 9000.0, 700.0))]
     page = render_review(Report("street.jpg", (), ()), Review((), (), (large,), {}, True))
-    found = re.findall(r'<text\s+x="([\d.-]+)" y="([\d.-]+)"\s+style="font-size: ([\d.]+)px', page)
+    found = re.findall(r'<text\s+x="([\d.-]+)"\s+y="([\d.-]+)"\s+style="font-size: ([\d.]+)px', page)
     for (x, y, size), digits in zip(found, (1, 3), strict=True):
         assert 0 < float(x) < 9000 - 0.6 * digits * float(size) and float(y) >= float(size) == large.label
 

@@ -75,7 +75,8 @@ aria-label="frame at {{ s.time_s }} s"><image width="{{ s.width }}" height="{{ s
 href="data:image/jpeg;base64,{{ b64(s.picture) }}"/>{%
 set label = wide * s.label %}{% for number, kind, box in s.boxes %}<g class="b-{{ kind }}"><rect
 x="{{ box[0] }}" y="{{ box[1] }}" width="{{ box[2] - box[0] }}" height="{{ box[3] - box[1] }}"/><text
-x="{{ [[box[0], s.width - (0.65 * (number | string | length) + 0.2) * label] | min, 0.2 * label] | max }}" y="{{ [box[1], label] | max }}"
+x="{{ [[box[0], s.width - (0.65 * (number | string | length) + 0.2) * label] | min, 0.2 * label] | max }}"
+y="{{ [box[1], label] | max }}"
 style="font-size: {{ label }}px; stroke-width: {{ label / 6 }}px">{{ number }}</text></g>{%
 endfor %}</svg>{%
 if not review.is_photo %}<figcaption>{{ "%.2f" | format(s.time_s) }} s</figcaption>{% endif %}</figure>{%
