@@ -7,6 +7,7 @@ import pytest
 
 from facefusion.analyse.smooth import smooth_finishes
 from facefusion.imaging.finish import grain_of, measure_finish
+from facefusion.imaging.flow import gradient
 from facefusion.models.pose import estimate_poses
 from facefusion.render.grain import GrainMatcher
 from facefusion.testing.fakes import make_mesh
@@ -104,3 +105,16 @@ def test_finishes_are_saved_and_belong_to_the_face(tmp_path):
     assert (face.blur, face.grain) == (2.5, 3.5)
     with pytest.raises(ValueError, match="finishes"):
         replace(again.tracks[0], finishes=np.zeros((2, 2), np.float32))
+
+
+def test_what_is_measured_does_not_depend_on_where_in_memory_it_lies(rng):
+    for height, width in ((97, 131), (150, 203), (64, 64)):
+        light = np.rint(rng.random((height, width)) * 255).astype(np.float32)
+        found = gradient(light)
+        for offset in (4, 12, 20, 36):
+            room = np.empty(light.nbytes + 128, np.uint8)
+            start = -room.ctypes.data % 64 + offset
+            moved = room[start : start + light.nbytes].view(np.float32).reshape(light.shape)
+            moved[...] = light
+            for _ in range(4):  # what is made on the way lies elsewhere each time
+                np.testing.assert_array_equal(gradient(moved), found)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.imaging.flow import gradient
 from facefusion.types.frame import Pixels
 
 FloatArray = npt.NDArray[np.float32]
@@ -74,9 +75,7 @@ def measure_finish(pixels: Pixels, mesh: FloatArray) -> tuple[float, float] | No
 
 
 def _slope(grey: FloatArray, sigma: float) -> FloatArray:
-    grey = np.asarray(cv2.GaussianBlur(grey, (0, 0), sigma), dtype=np.float32)
-    across, down = (cv2.Sobel(grey, cv2.CV_32F, dx, 1 - dx, scale=0.125) for dx in (1, 0))
-    return np.asarray(cv2.magnitude(across, down), dtype=np.float32)
+    return gradient(np.asarray(cv2.GaussianBlur(grey, (0, 0), sigma), dtype=np.float32))
 
 
 def soften(pixels: Pixels, sigma: float) -> Pixels:

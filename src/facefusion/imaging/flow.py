@@ -195,8 +195,9 @@ def follow(values: npt.NDArray[np.generic], flow: FloatArray) -> FloatArray:
 
 def gradient(light: FloatArray) -> FloatArray:
     """(H, W) size of the gradient of a picture, levels per pixel."""
-    across, down = (cv2.Sobel(light, cv2.CV_32F, dx, 1 - dx, scale=0.125) for dx in (1, 0))
-    return np.asarray(cv2.magnitude(across, down), dtype=np.float32)
+    across, down = (np.asarray(cv2.Sobel(light, cv2.CV_32F, dx, 1 - dx, scale=0.125)) for dx in (1, 0))
+    # The last bit of OpenCV's magnitude depends on where in memory the arrays begin.
+    return np.asarray(np.sqrt(across * across + down * down), dtype=np.float32)
 
 
 def warping_error(
