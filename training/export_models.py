@@ -406,7 +406,7 @@ classes = [-1, 12, 128, 128]
     print(figures)
 
 
-class GlassesHead(nn.Module):
+class SigmoidHead(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
@@ -427,12 +427,14 @@ def export_glasses(weights: list[Path], held: Path, note: str) -> None:
     net.load_state_dict(load_weights(weights))
     path = EMBEDDED / "face_glasses.onnx"
     export(
-        GlassesHead(net), torch.zeros(2, 3, HEIGHT, WIDTH), path, ["hidden"], {"image": {0: "n"}, "hidden": {0: "n"}}
+        SigmoidHead(net), torch.zeros(2, 3, HEIGHT, WIDTH), path, ["hidden"], {"image": {0: "n"}, "hidden": {0: "n"}}
     )
     found = evaluate(GlassesLogits(path), held)
-    figures = {f"overlap_{key.replace(' ', '_')}": f"{value:.3f}" for key, value in list(found.items())[:1]}
-    figures |= {key.replace(" ", "_"): f"{value:.2%}" for key, value in list(found.items())[1:]}
-    figures["training"] = note
+    figures = {
+        "overlap_glasses": f"{found['glasses']:.3f}",
+        "found_where_none_are": f"{found['found where none are']:.2%}",
+        "training": note,
+    }
     io = f"""
 [inputs]
 image = [-1, 3, {HEIGHT}, {WIDTH}]
@@ -561,22 +563,13 @@ own = [-1, 1, {SIDE}, {SIDE}]
     print(figures)
 
 
-class VerifierHead(nn.Module):
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(self.net(image))
-
-
 def export_verifier(weights: list[Path], pool: Path, media: Path, note: str) -> None:
     from train_verifier import SIDE, Crops, VerifierNet, as_tensor, load_pictures
 
     net = VerifierNet()
     net.load_state_dict(load_weights(weights))
     path = EMBEDDED / "face_verifier.onnx"
-    export(VerifierHead(net), torch.zeros(2, 3, SIDE, SIDE), path, ["score"], {"image": {0: "n"}, "score": {0: "n"}})
+    export(SigmoidHead(net), torch.zeros(2, 3, SIDE, SIDE), path, ["score"], {"image": {0: "n"}, "score": {0: "n"}})
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

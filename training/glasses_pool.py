@@ -22,14 +22,14 @@ from mask_pool import SHIFT, Painter, Rng, fixed
 sys.path.insert(0, str(ROOT / "src"))
 from facefusion.imaging.align import compose, eye_band, shifted
 
+BAND = (192, 96)
+"""Width and height of what the network sees, pixels; as wide as a face is tall."""
 FINE = 1.5
 """Pixels of the pool for one that the network sees."""
 SIDE, ROWS = 336, 192
 """Of what is drawn, and of what is kept of it: a band with some room to move in."""
-TALL = 192
-"""Pixels of the network in the longer side of a mesh."""
-PHOTOS = 0.85
-"""Share of drawn things that are glasses."""
+WORN = 0.85
+"""Share of pictures with glasses."""
 
 
 class GlassesPainter(Painter):
@@ -165,7 +165,7 @@ class GlassesPainter(Painter):
 
 def band_crop(mesh: np.ndarray) -> np.ndarray:
     """(2, 3) affine from pixels of a picture to those of a square around the eyes."""
-    fine = round(TALL * FINE)
+    fine = round(BAND[0] * FINE)
     return compose(shifted(-(SIDE - fine) // 2, -(SIDE - fine) // 2), eye_band(mesh, fine, fine))
 
 
@@ -178,7 +178,7 @@ def draw(pixels: np.ndarray, mesh: np.ndarray, rng: Rng, patches: np.ndarray, ot
     painter = GlassesPainter(picture, moved, rng, patches, others)
     if rng.random() < 0.1:
         painter.hair()
-    if rng.random() < PHOTOS:
+    if rng.random() < WORN:
         painter.glasses()
     if rng.random() < 0.12:
         (painter.hair, painter.hand, painter.bar)[int(rng.integers(3))]()

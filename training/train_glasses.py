@@ -8,10 +8,7 @@ pixel: how much of the face glasses hide there.
 
 from __future__ import annotations
 
-import argparse
 import math
-import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -20,14 +17,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from augment import Photometric, multiplies_bfloat16, update_average
-from face_pool import ROOT
+from augment import Photometric
+from glasses_pool import BAND, FINE
+from loop import read_arguments, train
 from train_masks import MaskNet
 
-sys.path.insert(0, str(ROOT / "src"))
-from glasses_pool import FINE
-
-WIDTH, HEIGHT = 192, 96
+WIDTH, HEIGHT = BAND
 WIDTHS = (12, 24, 40, 64)
 
 
@@ -97,54 +92,18 @@ def evaluate(net: nn.Module, pool: Path) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("pool", "held", "run"):
-        parser.add_argument(name, type=Path)
-    parser.add_argument("--minutes", type=float, default=40.0)
-    parser.add_argument("--batch", type=int, default=24)
-    parser.add_argument("--rate", type=float, default=3e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="continue from the weights of another run")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(arguments.seed)
-    cv2.setNumThreads(1)
-    batches, net, averaged = Batches(arguments.pool, arguments.batch, arguments.seed), glasses_net(), glasses_net()
+    arguments = read_arguments(__doc__, "the weights of another run")
+    batches, net = Batches(arguments.pool, arguments.batch, arguments.seed), glasses_net()
     if arguments.start:
         net.load_state_dict(torch.load(arguments.start)["average"])
-    net = net.to(memory_format=torch.channels_last)
-    print(f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f} M parameters", flush=True)
-    average = {key: value.clone() for key, value in net.state_dict().items()}
-    optimiser = torch.optim.AdamW(net.parameters(), arguments.rate, weight_decay=1e-2, fused=True)
-    fast = multiplies_bfloat16()
-    began, step, smooth, printed = time.monotonic(), 0, 0.0, time.monotonic()
-    arguments.run.mkdir(parents=True, exist_ok=True)
-    while True:
-        progress = (time.monotonic() - began) / (arguments.minutes * 60)
-        is_last = progress >= 1
-        if is_last or time.monotonic() - printed > 180:
-            printed = time.monotonic()
-            averaged.load_state_dict(average)
-            figures = evaluate(averaged.eval(), arguments.held)
-            torch.save({"average": average, "step": step}, arguments.run / "glasses.pt")
-            shown = " ".join(f"{key} {value:.4f}" for key, value in figures.items())
-            print(f"{progress:5.1%} step {step} loss {smooth:.4f} held out: {shown}", flush=True)
-        if is_last:
-            break
-        rate = arguments.rate * min(1.0, (step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * progress)) + 0.003)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+
+    def loss_of(net: nn.Module, progress: float, fast: bool) -> torch.Tensor:
         x, covers = batches.next(min(1.0, 1.3 - 0.5 * progress))
         found = net(x.to(memory_format=torch.channels_last), fast)[:, 0]
         # Thin frames are few pixels, so they count more.
-        loss = F.binary_cross_entropy_with_logits(found, covers, pos_weight=torch.tensor(2.0))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
-        step += 1
-        smooth = smooth * 0.98 + loss.item() * 0.02 if step > 1 else loss.item()
-        update_average(average, net, min(0.999, (1 + step) / (20 + step)))
+        return F.binary_cross_entropy_with_logits(found, covers, pos_weight=torch.tensor(2.0))
+
+    train(net, glasses_net(), arguments, loss_of, evaluate, "glasses.pt", memory=0.999, digits=4)
 
 
 if __name__ == "__main__":

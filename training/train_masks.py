@@ -9,10 +9,8 @@ less (generalised cross entropy: Zhang and Sabuncu, 2018).
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
-import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,8 +20,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from augment import Photometric, multiplies_bfloat16, update_average
+from augment import Photometric
 from face_pool import ROOT
+from loop import read_arguments, train
 from mask_pool import CLASSES
 
 sys.path.insert(0, str(ROOT / "src"))
@@ -200,52 +199,18 @@ def read_back(path: Path, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("pool", "held", "run"):
-        parser.add_argument(name, type=Path)
-    parser.add_argument("--minutes", type=float, default=40.0)
-    parser.add_argument("--batch", type=int, default=24)
-    parser.add_argument("--rate", type=float, default=3e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="continue from the weights of another run, or from an .onnx")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(arguments.seed)
-    cv2.setNumThreads(1)
-    batches = Batches(arguments.pool, arguments.batch, arguments.seed)
-    net = MaskNet()
+    arguments = read_arguments(__doc__, "the weights of another run, or from an .onnx")
+    batches, net = Batches(arguments.pool, arguments.batch, arguments.seed), MaskNet()
     if arguments.start and arguments.start.suffix == ".onnx":
         net.load_state_dict(read_back(arguments.start, Batches(arguments.held, 64, 1).next(0.3)[0]))
     elif arguments.start:
         net.load_state_dict(torch.load(arguments.start)["average"])
-    net = net.to(memory_format=torch.channels_last)
-    print(f"{sum(p.numel() for p in net.parameters()) / 1e6:.2f} M parameters", flush=True)
-    average = {key: value.clone() for key, value in net.state_dict().items()}
-    averaged = MaskNet()
     weights = torch.ones(len(CLASSES))
     weights[2:7] = 2.0
     weights[8:] = 2.0
     is_face = torch.tensor([c not in COVERED for c in range(len(CLASSES))])
-    optimiser = torch.optim.AdamW(net.parameters(), arguments.rate, weight_decay=1e-2, fused=True)
-    fast = multiplies_bfloat16()
-    began, step, smooth, printed = time.monotonic(), 0, 0.0, time.monotonic()
-    arguments.run.mkdir(parents=True, exist_ok=True)
-    while True:
-        progress = (time.monotonic() - began) / (arguments.minutes * 60)
-        is_last = progress >= 1
-        if is_last or time.monotonic() - printed > 180:
-            printed = time.monotonic()
-            averaged.load_state_dict(average)
-            averaged.eval()
-            figures = evaluate(averaged, arguments.held)
-            torch.save({"average": average, "step": step}, arguments.run / "masks.pt")
-            shown = " ".join(f"{key} {value:.3f}" for key, value in figures.items())
-            print(f"{progress:5.1%} step {step} loss {smooth:.3f} held out: {shown}", flush=True)
-        if is_last:
-            break
-        rate = arguments.rate * min(1.0, (step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * progress)) + 0.003)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
+
+    def loss_of(net: nn.Module, progress: float, fast: bool) -> torch.Tensor:
         x, labels = batches.next(min(1.0, 1.5 - progress))
         logits = net(x.to(memory_format=torch.channels_last), fast)
         loss_map = F.cross_entropy(logits, labels, weights, reduction="none")
@@ -254,14 +219,9 @@ def main() -> None:
             face = (chance * is_face[None, :, None, None]).sum(dim=1)
             trust = torch.where(is_face[labels], (face / 0.4).clamp(0.05, 1), torch.ones(()))
             trust = 1 - (1 - trust) * min(1.0, progress * 5)
-        loss = (loss_map * trust).mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimiser.step()
-        step += 1
-        smooth = smooth * 0.98 + loss.item() * 0.02 if step > 1 else loss.item()
-        update_average(average, net, min(0.9995, (1 + step) / (20 + step)))
+        return (loss_map * trust).mean()
+
+    train(net, MaskNet(), arguments, loss_of, evaluate, "masks.pt", memory=0.9995)
 
 
 if __name__ == "__main__":

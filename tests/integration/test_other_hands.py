@@ -31,16 +31,6 @@ from facefusion.types.track import MAX_SIDE
 SOURCE, PHOTO = (sample_path(name) for name in ("source.jpg", "target.jpg"))
 
 
-@pytest.fixture(scope="module")
-def picture():
-    return np.asarray(Image.open(PHOTO).resize((256, 256)))
-
-
-@pytest.fixture(scope="module")
-def swapper():
-    return Swapper(SOURCE)
-
-
 def test_what_holds_models_or_locks_is_neither_pickled_nor_copied_and_says_so(swapper):
     with Stream(swapper) as stream:
         for one in (swapper, stream, CancelToken(), Anonymiser(face_anonymiser_model="blur")):

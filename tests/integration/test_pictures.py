@@ -59,17 +59,6 @@ EMPTY = np.full((96, 96, 3), 128, np.uint8)
 
 
 @pytest.fixture(scope="module")
-def picture():
-    """The packaged photo, half as large."""
-    return np.asarray(Image.open(PHOTO).resize((256, 256)))
-
-
-@pytest.fixture(scope="module")
-def swapper():
-    return Swapper(SOURCE)
-
-
-@pytest.fixture(scope="module")
 def swapped(swapper, picture):
     return swapper.swap(picture)
 

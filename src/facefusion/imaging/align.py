@@ -85,13 +85,20 @@ def mesh_crop(points: FloatArray, size: int, margin: float = MESH_CROP_MARGIN) -
     -------
     (2, 3) ``crop_from_frame``.
     """
-    roll = mesh_roll(points)
+    roll, (left, right), (top, bottom) = _upright(points)
     c, s = math.cos(roll), math.sin(roll)
-    x, y = (np.ascontiguousarray(points[:SKIN_COUNT, axis], dtype=np.float64) for axis in (0, 1))
-    (left, right), (top, bottom) = ((float(v.min()), float(v.max())) for v in (c * x + s * y, c * y - s * x))
     across, down = (left + right) / 2, (top + bottom) / 2
     centre = np.array([c * across - s * down, s * across + c * down])
     return square_crop(centre, max(right - left, bottom - top) * margin, roll, size)
+
+
+def _upright(points: FloatArray) -> tuple[float, tuple[float, float], tuple[float, float]]:
+    """The roll of a mesh, and what its skin reaches over, across and down, once that is taken off."""
+    roll = mesh_roll(points)
+    c, s = math.cos(roll), math.sin(roll)
+    x, y = (np.ascontiguousarray(points[:SKIN_COUNT, axis], dtype=np.float64) for axis in (0, 1))
+    across, down = ((float(v.min()), float(v.max())) for v in (c * x + s * y, c * y - s * x))
+    return roll, across, down
 
 
 def eye_band(points: FloatArray, width: int, height: int) -> FloatArray:
@@ -108,11 +115,9 @@ def eye_band(points: FloatArray, width: int, height: int) -> FloatArray:
     -------
     (2, 3) ``band_from_frame``.
     """
-    roll = mesh_roll(points)
-    c, s = np.cos(roll), np.sin(roll)
-    upright = points[:SKIN_COUNT, :2] @ np.array([[c, s], [-s, c]]).T
+    roll, (left, right), (top, bottom) = _upright(points)
     middle = points[[LEFT_IRIS, RIGHT_IRIS], :2].mean(axis=0)
-    square = square_crop(middle, float(np.ptp(upright, axis=0).max()), roll, width)
+    square = square_crop(middle, max(right - left, bottom - top), roll, width)
     return compose(shifted(0, (width - height) // 2), square)
 
 

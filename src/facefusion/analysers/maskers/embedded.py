@@ -56,12 +56,11 @@ class GlassesFinder:
         x, y = (np.minimum(np.arange(n) + 1, n - np.arange(n)) / np.float32(_RIM) for n in (width, height))
         self._fade = np.clip(np.minimum(x[None], y[:, None]), 0, 1).astype(np.float32)
 
-    def reach(self, face: Face, small_from_crop: FloatArray) -> FloatArray:
+    def reach(self, small_from_band: FloatArray) -> FloatArray:
         """(S, S) float32, 1 inside the band around the eyes, in the picture that the mask network sees."""
-        small_from_band = compose(small_from_crop, invert(eye_band(face.mesh, *BAND)))
         return warp(self._fade, small_from_band, SIZE, SIZE, is_border_black=True)
 
-    def find(self, crop: Pixels, face: Face) -> FloatArray:
+    def find(self, crop: Pixels, face: Face, band_from_crop: FloatArray) -> FloatArray:
         """(H, W) float32, 0 to 1: the share of each pixel that glasses hide; 0 outside of the band.
 
         Parameters
@@ -70,8 +69,9 @@ class GlassesFinder:
             (H, W, 3) uint8 RGB.
         face
             In pixels of the crop.
+        band_from_crop
+            (2, 3) affine to the band around its eyes.
         """
-        band_from_crop = eye_band(face.mesh, *BAND)
         width, height = BAND
         band = cut(crop, band_from_crop, width, height=height)
         (chances,) = self._session.run({"image": to_tensor([band], _HALF, _HALF)})
@@ -137,12 +137,13 @@ class EmbeddedMasker:
     ) -> tuple[FloatArray, FloatArray | None]:
         if self._finder is None:
             return self._laid(chances, affine, crop), None
-        reach = self._finder.reach(face, affine)
+        band_from_crop = eye_band(face.mesh, *BAND)
+        reach = self._finder.reach(compose(affine, invert(band_from_crop)))
         rise = (float((chances[_GLASSES] * reach).max()) - _WORN[0]) / (_WORN[1] - _WORN[0])
         if rise <= 0:
             return self._laid(chances, affine, crop), None
         worn = np.float32(min(rise, 1.0))
-        return self._laid(chances, affine, crop, reach * worn), 1 - self._finder.find(crop, face) * worn
+        return self._laid(chances, affine, crop, reach * worn), 1 - self._finder.find(crop, face, band_from_crop) * worn
 
     def _laid(
         self, chances: FloatArray, affine: FloatArray, crop: Pixels, seen: FloatArray | None = None
