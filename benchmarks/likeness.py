@@ -10,7 +10,8 @@ photo is left out for being hard. The judge is dlib (pip install 'facefusion-stu
 For each pair: *first*, share of frames in which the source is nearest among everyone (all sources and the people of all
 clips, the one in the frame included); dlib's distance to the source's photo and to the target; *tone*, how much further
 the face's skin is from that of the head around it than it was (`facefusion.metrics.tone`); *flicker* (as in
-motion.py); pose and expression of the output against the target (*expression*: what is left of the difference after
+motion.py); *sharp*, measured blur of the face over that of the target's (`facefusion.imaging.finish`; above 1 it is
+softer); pose and expression of the output against the target (*expression*: what is left of the difference after
 what is constant over the clip, the shape, is taken off; *geometry*: with it).
 
 Every ``--without`` makes a row of the table and is rendered beside the rest: ``shape fusion masks flow light finish``.
@@ -32,6 +33,7 @@ import cv2
 import numpy as np
 
 from facefusion.errors import FaceFusionError
+from facefusion.imaging.finish import measure_finish
 from facefusion.media.reader import ClipReader
 from facefusion.metrics.fidelity import compare_tracks
 from facefusion.metrics.tone import tone_step
@@ -57,7 +59,7 @@ WITHOUT: dict[str, dict[str, object]] = {
     "light": {"face_swapper_light": 0.0},
     "finish": {"finish_matching": 0.0},
 }
-KEYS = ("first", "to_source", "to_target", "tone", "tone_worst", "flicker", "pose", "expression", "geometry")
+KEYS = ("first", "to_source", "to_target", "tone", "tone_worst", "flicker", "sharp", "pose", "expression", "geometry")
 TILE, PER_SHEET = 208, 10
 
 
@@ -179,7 +181,7 @@ def judge_output(
     )
     seen = [k for k, o in enumerate(outputs) if o.is_changed and target.find(k) is not None]
     rows = sorted({seen[int(k)] for k in np.linspace(0, len(seen) - 1, count + 2)[1:-1]}) if seen else []
-    first, to_source, to_target, tones, tiles = [], [], [], [], []
+    first, to_source, to_target, tones, sharp, tiles = [], [], [], [], [], []
     for k in rows:
         before, after = frames[k].pixels, outputs[k].pixels
         mesh = target.meshes[target.find(k)]
@@ -190,6 +192,8 @@ def judge_output(
         others = [np.linalg.norm(b - code) for person, code in gallery.items() if person != pair.person]
         first.append(to_source[-1] < min(*others, to_target[-1]))
         tones.append(tone_step(before, after, mesh, None if row is None else mine.meshes[row]))
+        finish = [measure_finish(pixels, mesh) for pixels in (before, after)]
+        sharp.append(float("nan") if None in finish else finish[1][0] / finish[0][0])
         tiles.append((tile(before, mesh), tile(after, mesh)))
     steadiness = judge_steadiness({"all": outputs}, tracks, chosen)["all"]
     fidelity = compare_tracks(target, mine) if mine is not None else None
@@ -201,6 +205,7 @@ def judge_output(
         "tone": mean(tones),
         "tone_worst": float(np.nanmax(tones)) if np.isfinite(tones).any() else float("nan"),
         "flicker": steadiness["flicker"],
+        "sharp": mean(sharp),
         "pose": fidelity.pose_deg if fidelity else float("nan"),
         "expression": expression_error(target, mine) if mine is not None else float("nan"),
         "geometry": fidelity.expression if fidelity else float("nan"),
@@ -247,7 +252,8 @@ def write_sheets(folder: Path, names: list[str], rows: list[Path], prefix: str) 
 
 def summarise(rows: list[dict[str, float]]) -> dict[str, float]:
     """Figures over pairs: by frames for *first*, means of the rest; of the tone the positives and the worst."""
-    found = {key: np.array([row[key] for row in rows]) for key in (*KEYS, "frames")}
+    # Earlier runs did not measure everything.
+    found = {key: np.array([row.get(key, float("nan")) for row in rows]) for key in (*KEYS, "frames")}
     tone = found["tone"][np.isfinite(found["tone"])]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -256,7 +262,7 @@ def summarise(rows: list[dict[str, float]]) -> dict[str, float]:
             **{key: float(np.nanmean(found[key])) for key in ("to_source", "to_target")},
             "tone+": float(tone[tone > 0].mean()) if (tone > 0).any() else 0.0,
             "tone worst": float(np.nanmax(found["tone_worst"])),
-            **{key: float(np.nanmean(found[key])) for key in ("flicker", "pose", "expression", "geometry")},
+            **{key: float(np.nanmean(found[key])) for key in ("flicker", "sharp", "pose", "expression", "geometry")},
             "frames": float(found["frames"].sum()),
         }
 

@@ -10,7 +10,7 @@ import pytest
 
 from facefusion.declaration import Step
 from facefusion.imaging.crops import cut_native
-from facefusion.imaging.finish import measure_finish
+from facefusion.imaging.finish import measure_finish, missing_blur, sharp_blur
 from facefusion.imaging.masks import disc_around
 from facefusion.imaging.texture import sample_soft
 from facefusion.media.image import read_photo
@@ -343,6 +343,35 @@ def test_softening_sets_in_without_a_jump(source, rng):
     assert changes[0] == 0
     assert changes[-1] > 20
     assert steps.max() < 0.12 * changes[-1]  # all at once it is 0.4
+
+
+@pytest.mark.parametrize("height", [60, 90, 140])
+@pytest.mark.parametrize("blur", [0.0, 1.8, 2.6])
+def test_a_new_face_is_made_as_soft_as_the_target_and_hardly_softer(source, height, blur):
+    """A face that is as sharp as its pixels has no hard edges, and was taken for a soft one."""
+    scale = height / float(np.ptp(source.face.mesh[:, 1]))
+    pixels = cv2.resize(source.pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    pixels = cv2.GaussianBlur(pixels, (0, 0), blur) if blur else pixels
+    (seen, _) = measure_finish(pixels, source.face.mesh * np.float32(scale))
+    missing = missing_blur(seen, sharp_blur(height))
+    if blur:
+        assert missing == pytest.approx(blur, rel=0.25)
+    else:
+        assert missing < 0.6  # it was 1.1 at 140 pixels
+
+
+def test_a_face_beyond_the_size_of_the_texture_is_soft_already(source):
+    swapper = MeshSwapper()
+    swapper.prepare([source])
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[:, 32:] = 255
+    own = replace(swapper._prepared, blur=0.0)
+    for factor, is_softened in ((1.0, False), (4.0, False), (1.0, True)):
+        height = factor * 450
+        blur = sharp_blur(450) * (factor + is_softened)
+        mesh = source.face.mesh * np.float32(height / np.ptp(source.face.mesh[:, 1]))
+        soft = swapper._soften(pixels, replace(source.face, mesh=mesh, blur=blur), own)
+        assert (soft != pixels).any() == is_softened, factor
 
 
 def test_light_is_read_alike_wherever_the_crop_begins(source):

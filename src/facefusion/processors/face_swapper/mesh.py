@@ -20,7 +20,7 @@ from facefusion.errors import NoFaceInSource
 from facefusion.imaging.align import compose, invert, shifted, transform
 from facefusion.imaging.composite import paste
 from facefusion.imaging.crops import MARGIN, cut_native, move_face, native_box, shrunk
-from facefusion.imaging.finish import SHARPEST_PX, measure_finish, soften
+from facefusion.imaging.finish import measure_finish, missing_blur, sharp_blur, soften
 from facefusion.imaging.light import (
     OFFSET,
     estimate_shading,
@@ -685,10 +685,11 @@ class MeshSwapper:
         Outside of the texture ``over`` is plain light, so nothing strange comes in over the edge.
         """
         height = float(np.ptp(face.mesh[:, 1]))
-        own = max(source.blur * height, SHARPEST_PX)
-        # The measure says a little too much of soft pictures.
-        missing = float(np.sqrt(max((0.9 * face.blur) ** 2 - own**2, 0.0))) * self._finish
-        return soften(over, min(missing, MAX_BLUR * height))
+        # One that is drawn as sharp as can be is measured as that, and not as without blur; beyond the texture's own
+        # size it is enlarged.
+        finest = float(np.ptp(self._plane.points[:, 1]))
+        own = max(source.blur * height, sharp_blur(min(height, finest)) * max(height / finest, 1.0))
+        return soften(over, min(missing_blur(face.blur, own) * self._finish, MAX_BLUR * height))
 
     def _measure_light(
         self, pixels: Pixels, face: Face, source: _Prepared, mask: FloatArray | None
@@ -820,7 +821,7 @@ def _choose_level(density: float, count: int) -> tuple[int, float]:
     count
         How many levels there are.
     """
-    octaves = float(np.log2(max(density, 1.0))) + 0.35 - LEVEL_BAND / 2
+    octaves = float(np.log2(max(density, 1.0))) - LEVEL_BAND / 2
     number = int(np.clip(np.floor(octaves), 0, count - 1))
     # The band lies around the middle between two levels, where the one is as good as the other.
     share = (octaves - number - (1 - LEVEL_BAND)) / LEVEL_BAND
