@@ -49,8 +49,8 @@ def measure_finish(pixels: Pixels, mesh: FloatArray) -> tuple[float, float] | No
     Returns
     -------
     Standard deviation of the blur in pixels, that of the grain in levels of 255; None where the face is too small or
-    not in sight. A face that is as sharp as its pixels has more than nothing, since skin and brows have few hard edges, and
-    the more the larger it is (`sharp_blur`); what counts is the difference of two faces.
+    not in sight. A face that is as sharp as its pixels has more than nothing, since skin and brows have few hard
+    edges, and the more the larger it is (`sharp_blur`); what counts is the difference of two faces.
 
     References
     ----------
