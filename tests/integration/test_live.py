@@ -100,6 +100,18 @@ def test_people_are_hidden_from_the_frame_in_which_they_are_found(stream):
     assert np.abs(before[inside].astype(int) - again.pixels[inside]).mean() < 12
 
 
+def test_who_is_hidden_stays_hidden_through_a_flash(stream):
+    """A flash is a cut to what tells cuts, and nobody is found in it; with what comes after it, it could be told."""
+    flash = [replace(stream[4], pixels=255 - (255 - frame.pixels) // 64, pts=frame.pts) for frame in stream[4:10]]
+    with Live(build_recipe({"processors": ["face_anonymiser"], "face_anonymiser_seed": 3})) as live:
+        for frame in stream[:4]:
+            live.render(frame)
+        rendered = [live.render(frame) for frame in flash]
+    assert [one.is_changed for one in rendered] == [True] * 3 + [False] * 3
+    x0, y0, x1, y1 = rendered[0].box
+    assert (x1 - x0) * (y1 - y0) > 0.1 * 512 * 512
+
+
 def test_only_the_one_who_was_chosen_is_changed(stream, monkeypatch):
     """Two people side by side: of the largest it is one, of all both."""
     monkeypatch.setenv("FACEFUSION_WATERMARK", "off")

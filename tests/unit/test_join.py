@@ -13,6 +13,7 @@ from facefusion.analyse.join import JoinOptions, join
 from facefusion.analyse.people import link_people
 from facefusion.errors import TracksError
 from facefusion.testing.fakes import make_mesh
+from facefusion.types.certainty import certainty_of
 from facefusion.types.observation import Observation, Sighting
 from facefusion.types.rows import Rows
 from facefusion.types.topology import MESH_TO_68
@@ -114,6 +115,51 @@ def test_a_face_stays_where_it_was_at_both_ends_within_its_shot(observations):
     assert np.array_equal(track.meshes[0], track.meshes[2])
     assert np.array_equal(track.poses[-1], track.poses[-3])
     assert track.guessed[[0, 1, -1, -2]].all()
+
+
+@pytest.mark.parametrize(("cuts", "covered"), [
+    ([0, 8, 10], {8, 9}),  # a flash of two frames: from both sides
+    ([0, 8], set()),  # a cut, and ten frames without anybody
+    ([0, 8, 9, 10], {8, 9}),  # two flashes, one after the other
+    ([0, 8, 12], set()),  # too long for a flash
+])  # fmt: skip
+def test_a_face_stays_where_it_was_through_a_flash_and_not_beyond_a_cut(cuts, covered):
+    rng = np.random.default_rng(7)
+    sides = [make_sighting(range(8), 0, rng), make_sighting(range(max(cuts[-1], 10), 40), 0, rng)]
+    if len(cuts) == 2:
+        sides = sides[:1]
+    seen = Observation(640, 360, Fraction(1, 25), np.arange(40), np.array(cuts), False, tuple(sides))
+    rows = {int(row) for track in join([seen], JoinOptions(max_gap=0, reach=4)).tracks for row in track.frames}
+    assert rows & set(range(8, max(cuts[-1], 10))) == covered
+    assert set(range(8)) <= rows
+    # Where nobody is hidden nothing is drawn that was not seen.
+    rows = {int(row) for track in join([seen], JoinOptions(max_gap=0)).tracks for row in track.frames}
+    assert not rows & set(range(8, max(cuts[-1], 10)))
+
+
+def in_doubt(sighting, detector, verdict):
+    scores = np.full(len(sighting.frames), 0.95, np.float32)
+    return replace(sighting, scores=scores, evidence=np.array([detector, 0, verdict], np.float32))
+
+
+@pytest.mark.parametrize(("rows", "middle", "cuts", "expected"), [
+    (range(3, 14), (102.0, 101.0), [0], "unsure"),  # before the face was sure
+    (range(24, 40), (102.0, 101.0), [0], "unsure"),  # and after it
+    (range(12, 20), (102.0, 101.0), [0], "unlikely"),  # only while it was: it is covered then
+    (range(3, 14), (150.0, 101.0), [0], "unlikely"),  # beside it
+    (range(3, 14), (102.0, 101.0), [0, 10], "unlikely"),  # in another shot
+])  # fmt: skip
+def test_a_doubtful_find_that_goes_on_where_a_face_begins_or_ends_is_that_face(rows, middle, cuts, expected):
+    """Found at t, one is there at t - 1, whatever the networks think of what they see then."""
+    rng = np.random.default_rng(8)
+    looks = two_looks(rng)
+    face = in_doubt(placed(range(10, 26), (100.0, 100.0), looks[0], rng), 0.9, 0.99)
+    find = in_doubt(placed(rows, middle, looks[1], rng), 0.25, 0.28)
+    seen = Observation(640, 360, Fraction(1, 25), np.arange(40), np.array(cuts), False, (face, find))
+    tracks = join([seen], JoinOptions(max_gap=5, reach=4))
+    assert len(tracks.tracks) == 2
+    by_evidence = {float(track.evidence[0]) > 0.5: certainty_of(track, 40) for track in tracks.tracks}
+    assert by_evidence == {True: "sure", False: expected}
 
 
 def people_by_definition(tracks, limit):

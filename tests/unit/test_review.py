@@ -88,7 +88,7 @@ class Draft:
 def test_a_head_that_is_left_alone_itself_is_no_reason_to_leave_a_find_on_it_alone(verdict, expected):
     head = track(0, replace(SURE, detector=0.7, size_px=40.0, verdict=verdict), 100)
     find = track(1, replace(DOUBTFUL, detector=0.54, verdict=0.97), 102)
-    joined = _with_heads([head, find], [Draft(head), Draft(find)], 10)
+    joined = _with_heads([head, find], [Draft(head), Draft(find)], [0, 10])
     assert tuple(certainties(clip_of(*joined)).values()) == expected
 
 
@@ -117,7 +117,7 @@ def test_a_small_find_on_the_body_of_somebody_sure_is_taken_for_their_hand(size,
     angle = np.radians(degrees)
     turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     person = replace(person, meshes=((person.meshes - middle) @ turn + middle).astype(np.float32))
-    joined = _with_heads([person, hand], [Draft(person), Draft(hand)], 1)
+    joined = _with_heads([person, hand], [Draft(person), Draft(hand)], [0, 1])
     assert [certainty_of(one, 1) for one in joined] == ["sure", expected]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.analyse.analyser import THOROUGH_REACH, Analyser, Glimpse, Watch
-from facefusion.analyse.join import MAX_SAMPLES
+from facefusion.analyse.join import FLASH, MAX_SAMPLES
 from facefusion.analyse.smooth import FINISH_MEDIAN, CausalSmoother
 from facefusion.imaging.boxes import overlap
 from facefusion.models.face_shape import load_face_shape, shape_of
@@ -60,6 +60,8 @@ class _Person:
     speed: FloatArray = field(default_factory=lambda: np.zeros(3, np.float32))
     seen_count: int = 0
     held: int = 0
+    until: int | None = None
+    """Last frame in which they are held since the picture was cut, where people are hidden."""
 
     @property
     def identity(self) -> FloatArray | None:
@@ -216,12 +218,15 @@ class CausalTracker:
                 glimpse.depth, glimpse.black,
             )
         )  # fmt: skip
-        person.last, person.held = now, 0
+        person.last, person.held, person.until = now, 0, None
 
     def _miss(self, person: _Person, now: int, is_cut: bool, size: tuple[int, int]) -> None:
         """Somebody is not seen in a frame: taken to be where they went for a while, then let go."""
         is_there = bool(person.rows) and person.rows[-1].frame == now - 1
-        is_going = not is_cut and person.held < self._limit and is_there
+        if is_cut and self._analyser.is_thorough and person.until is None:
+            person.until = now + FLASH - 1  # it may be a flash, behind which they still stand
+        is_over = is_cut if person.until is None else now > person.until
+        is_going = not is_over and person.held < self._limit and is_there
         if is_going:
             last = person.rows[-1]
             mesh = last.mesh + person.speed * np.float32(0.5 ** (person.held + 1))
@@ -232,7 +237,8 @@ class CausalTracker:
                 if other.last == now
             )
             is_inside = bool(((middle >= 0) & (middle < np.array(size))).all())
-            if self._analyser.is_thorough or (is_free and is_inside):
+            # After a flash whoever is found there is the same.
+            if is_free if person.until is not None else self._analyser.is_thorough or (is_free and is_inside):
                 points = None if last.points is None else last.points + (mesh - last.mesh)[:, :2].mean(axis=0)
                 person.rows.append(
                     _Row(now, mesh, last.score, last.pose, points, True, last.finish, last.depth, last.black)

@@ -19,7 +19,7 @@ from facefusion.imaging.appearance import likeness_of_looks, points_inside
 from facefusion.imaging.boxes import overlap
 from facefusion.models.face_shape import load_face_shape, shape_of
 from facefusion.models.pose import estimate_poses
-from facefusion.types.certainty import NO_VERDICT, Evidence
+from facefusion.types.certainty import INSIDE, NO_VERDICT, Evidence
 from facefusion.types.certainty import SURE as FACE
 from facefusion.types.face import Attributes
 from facefusion.types.observation import LONG as LONG_SEEN
@@ -62,6 +62,11 @@ HAND_UPRIGHT = 35.0
 """Degrees by which somebody may lean for their body to be below their face."""
 TURNED_BRIDGE = 30.0
 """Degrees by which a face is turned after a gap from which it turns in between: points on straight ways would meet."""
+FLASH = 3
+"""Frames up to which what lies between two cuts is a flash, and no shot."""
+AT_ENDS, AS_LARGE, SAME_FACE = 3, 1.6, 0.3
+"""Frames from the first or last of somebody sure and factor between sizes up to which, and overlap from which, a
+doubtful find is the same face."""
 SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
 """Frames of a track that are smoothed together, and frames to each side that are looked at for it."""
 
@@ -83,7 +88,7 @@ class JoinOptions:
     min_point_score
         Below this score 68 points are not believed and the mesh stands in.
     reach
-        Frames by which every track is made longer at both ends, within its shot.
+        Frames by which every track is made longer at both ends, within its shot or over a flash.
     contract, same_person_cosine
         Of the recogniser whose embeddings the sightings hold.
     """
@@ -178,12 +183,13 @@ def join(
     linked = _link(runs, times, first.time_base, cuts, options.same_person_cosine, least)
     size = first.width, first.height
     drafts = [_draft(run, options, size) for run in _by_prominence(linked, size)]
+    shots = _without_flashes([*cuts, len(times)])
     if not options.reach:  # where people are hidden, doubt covers
         drafts = [_without_hidden(draft, drafts) for draft in drafts]
     if options.reach:
-        drafts = [_extended(draft, [*cuts, len(times)], options.reach) for draft in drafts]
+        drafts = [_extended(draft, shots, options.reach) for draft in drafts]
     tracks = [draft.outline(number) for number, draft in enumerate(drafts)]
-    tracks = _with_heads(tracks, drafts, len(times))
+    tracks = _with_heads(tracks, drafts, shots)
     people = link_people(tracks, options.same_person_cosine)
     result = Tracks(
         first.width, first.height, first.time_base, times, tuple(tracks), dict(notes or {}),
@@ -538,8 +544,37 @@ class _Draft:
         )
 
 
-def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], frame_count: int) -> list[Track]:
-    """The tracks with how far those that are no faces beyond doubt lie on the heads of those that are."""
+def _without_flashes(bounds: Sequence[int]) -> list[int]:
+    """Where shots begin, and the end of the last one, without those of what is too short to be a shot.
+
+    A flash of a camera is a cut, and a cut again; who stands there stays.
+    """
+    flashes = [(one, other) for one, other in pairwise(bounds) if other - one <= FLASH]
+    parted = {bound for flash in flashes for bound in flash}
+    return [bound for bound in bounds if bound not in parted or bound in (bounds[0], bounds[-1])]
+
+
+def _goes_on(draft: _Draft, sure: Sequence[_Draft], shots: Sequence[int]) -> bool:
+    """Whether a find is where somebody sure is first or last found, as large, and goes on from there."""
+    for other in sure:
+        for row, step in ((0, -1), (len(other.frames) - 1, 1)):
+            end = int(other.frames[row])
+            near = int(np.abs(draft.frames - end).argmin())
+            on = int(np.searchsorted(draft.frames, end, side="left" if step < 0 else "right")) - (step < 0)
+            if not 0 <= on < len(draft.frames) or abs(int(draft.frames[near]) - end) > AT_ENDS:
+                continue
+            if np.searchsorted(shots, end, side="right") != np.searchsorted(shots, draft.frames[on], side="right"):
+                continue
+            box, theirs = _box(draft.meshes(near, near + 1)[0]), _box(other.meshes(row, row + 1)[0])
+            sizes = [float((one[2:] - one[:2]).max()) for one in (box, theirs)]
+            if max(sizes) <= AS_LARGE * min(sizes) and overlap(box, theirs) >= SAME_FACE:
+                return True
+    return False
+
+
+def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], shots: Sequence[int]) -> list[Track]:
+    """The tracks with how far those in doubt lie on the heads of those that are sure, and whether they go on there."""
+    frame_count = shots[-1]
     found = [Evidence.of(track) for track in tracks]
     sure: list[_Draft] = []
     moving: list[_Draft] = []
@@ -553,13 +588,19 @@ def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], frame_count: int)
             moving.append(draft)
     result = []
     for track, draft, one in zip(tracks, drafts, found, strict=True):
-        if one is not None and not one.is_sure(frame_count):
+        if one is None:
+            result.append(track)
+            continue
+        if not one.is_sure(frame_count):
             share = _share_on(draft, sure, _is_on_head)
             if one.may_be_a_hand:
                 share = max(share, _share_on(draft, sure, _is_like_a_hand))
             if one.has_moved:  # what is seen of a coat moves as the face above it does
                 share = max(share, _share_on(draft, [*sure, *(m for m in moving if m is not draft)], _is_on_body))
-            track = replace(track, evidence=replace(one, inside=share).as_row())
+            one = replace(one, inside=share)
+        is_left = one.is_left_alone(frame_count) or one.inside >= INSIDE
+        one = replace(one, goes_on=is_left and _goes_on(draft, sure, shots))
+        track = replace(track, evidence=one.as_row())
         result.append(track)
     return result
 

@@ -77,6 +77,9 @@ class Evidence:
         What the verifier made of all looks at it (`verdict_of`), 0 to 1; None where it was not asked.
     cut
         Share of its width or height that lies out of the picture, the larger one, median.
+    goes_on
+        Whether it is where somebody sure is first or last found, and goes on from there: who is a face in one frame is
+        one in the next.
     """
 
     detector: float
@@ -87,6 +90,7 @@ class Evidence:
     inside: float = 0.0
     verdict: float | None = None
     cut: float = 0.0
+    goes_on: bool = False
 
     @classmethod
     def of(cls, track: Track) -> Evidence | None:
@@ -96,7 +100,8 @@ class Evidence:
         detector, mesh, seen, has_moved, size_px, inside, *rest = (float(v) for v in track.evidence)
         verdict = rest[0] if rest and rest[0] >= 0 else None
         cut = rest[1] if len(rest) > 1 else 0.0
-        return cls(detector, mesh, round(seen), has_moved > 0, size_px, inside, verdict, cut)
+        goes_on = len(rest) > 2 and rest[2] > 0
+        return cls(detector, mesh, round(seen), has_moved > 0, size_px, inside, verdict, cut, goes_on)
 
     @property
     def odds(self) -> float:
@@ -124,8 +129,8 @@ class Evidence:
     def as_row(self) -> FloatArray:
         """As it is kept in `Track.evidence`."""
         verdict = NO_VERDICT if self.verdict is None else self.verdict
-        values = self.detector, self.mesh, self.seen, self.has_moved, self.size_px, self.inside, verdict, self.cut
-        return np.array(values, dtype=np.float32)
+        seen = self.detector, self.mesh, self.seen, self.has_moved, self.size_px
+        return np.array([*seen, self.inside, verdict, self.cut, self.goes_on], dtype=np.float32)
 
     def is_sure(self, frame_count: int) -> bool:
         """Whether the detector and the mesh are sure of it, in a clip of so many frames."""
@@ -133,6 +138,8 @@ class Evidence:
 
     def is_left_alone(self, frame_count: int) -> bool:
         """Whether both networks together think too little of it, in a clip of so many frames."""
+        if self.goes_on:
+            return False
         if self.verdict is None:
             if self.is_sure(frame_count) or self.has_moved:
                 return False
@@ -181,7 +188,7 @@ def certainty_of(track: Track, frame_count: int) -> Certainty:
         return "unlikely"
     if found.is_sure(frame_count):
         return "sure" if found.verdict is None or found.verdict >= LIKE_A_FACE else "unsure"
-    return "unlikely" if found.inside >= INSIDE else "unsure"
+    return "unlikely" if found.inside >= INSIDE and not found.goes_on else "unsure"
 
 
 def certainties(tracks: Tracks) -> dict[int, Certainty]:

@@ -76,8 +76,8 @@ class Track:
         (C,) float32 how the person's face differs from the mean one, from all rows together
         (`facefusion.models.face_shape`), or None.
     evidence
-        (7,) float32 what speaks for a face from all rows together (`facefusion.types.certainty`), or None where nobody
-        looked twice; of earlier versions (6,), without a verifier's verdict.
+        (9,) float32 what speaks for a face from all rows together (`facefusion.types.certainty`), or None where nobody
+        looked twice; of earlier versions 6 to 8, without what they did not know.
     """
 
     track_id: int
