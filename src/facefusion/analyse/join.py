@@ -187,7 +187,7 @@ def join(
     if not options.reach:  # where people are hidden, doubt covers
         drafts = [_without_hidden(draft, drafts) for draft in drafts]
     if options.reach:
-        drafts = [_extended(draft, shots, options.reach) for draft in drafts]
+        drafts = [_extended(draft, [*cuts, len(times)], options.reach) for draft in drafts]
     tracks = [draft.outline(number) for number, draft in enumerate(drafts)]
     tracks = _with_heads(tracks, drafts, shots)
     people = link_people(tracks, options.same_person_cosine)
@@ -776,11 +776,24 @@ def _smooth_points(draft: _Draft, low: int, high: int, meshes: FloatArray, min_s
 
 
 def _extended(draft: _Draft, bounds: Sequence[int], reach: int) -> _Draft:
-    """A track with more frames at both ends, within its shot."""
+    """A track with more frames at both ends, within its shot and the flashes beside it."""
     first, last = int(draft.frames[0]), int(draft.frames[-1])
-    start = max(max(bound for bound in bounds if bound <= first), first - reach)
-    stop = min(min(bound for bound in bounds if bound > last), last + 1 + reach)
+    start = max(_over_flashes(bounds, first, -1), first - reach)
+    stop = min(_over_flashes(bounds, last, 1), last + 1 + reach)
     return replace(draft, before=first - start, after=stop - last - 1)
+
+
+def _over_flashes(bounds: Sequence[int], frame: int, step: int) -> int:
+    """Where the shot of a frame begins (-1) or ends (1), together with flashes beside it.
+
+    What is found in a flash stays in it: whoever it is, is known better beside it.
+    """
+    at = int(np.searchsorted(bounds, frame, side="right")) - (step < 0)
+    if bounds[at] - bounds[at - 1] <= FLASH if step > 0 else bounds[at + 1] - bounds[at] <= FLASH:
+        return int(bounds[at])
+    while 0 <= at + step < len(bounds) and abs(bounds[at + step] - bounds[at]) <= FLASH:
+        at += step
+    return int(bounds[at])
 
 
 def _majority(found: Sequence[Attributes]) -> Attributes:
