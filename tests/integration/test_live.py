@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from facefusion import Live
 from facefusion.errors import MediaUnreadable, MediaUnsupported, OutputRefused, RecipeError
 from facefusion.jobs.once import run
 from facefusion.media.camera import Camera, Recorder
+from facefusion.media.image import read_photo
 from facefusion.media.reader import ClipReader
 from facefusion.recipe import build_recipe
 from facefusion.service.live import NOBODY, STOPPED, CameraChoice, record
@@ -100,16 +102,41 @@ def test_people_are_hidden_from_the_frame_in_which_they_are_found(stream):
     assert np.abs(before[inside].astype(int) - again.pixels[inside]).mean() < 12
 
 
-def test_who_is_hidden_stays_hidden_through_a_flash(stream):
+def test_who_is_hidden_stays_hidden_through_a_flash(stream, monkeypatch):
     """A flash is a cut to what tells cuts, and nobody is found in it; with what comes after it, it could be told."""
-    flash = [replace(stream[4], pixels=255 - (255 - frame.pixels) // 64, pts=frame.pts) for frame in stream[4:10]]
+    monkeypatch.setenv("FACEFUSION_WATERMARK", "off")
+    flash = [replace(frame, pixels=cv2.GaussianBlur(255 - frame.pixels, (0, 0), 16)) for frame in stream[4:10]]
+    with Live(build_recipe({"processors": ["face_anonymiser"], "face_anonymiser_seed": 3})) as live:
+        before = [live.render(frame) for frame in stream[:4]][-1]
+        rendered = [live.render(frame) for frame in flash]
+    was_hidden = (before.pixels != stream[3].pixels).any(axis=-1)
+    shares = [
+        float((one.pixels != frame.pixels).any(axis=-1)[was_hidden].mean())
+        for one, frame in zip(rendered, flash, strict=True)
+    ]
+    assert min(shares[:3]) > 0.5
+    # After a cut to nothing nobody is held for longer.
+    white = [replace(frame, pixels=255 - (255 - frame.pixels) // 64) for frame in stream[4:10]]
     with Live(build_recipe({"processors": ["face_anonymiser"], "face_anonymiser_seed": 3})) as live:
         for frame in stream[:4]:
             live.render(frame)
-        rendered = [live.render(frame) for frame in flash]
-    assert [one.is_changed for one in rendered] == [True] * 3 + [False] * 3
-    x0, y0, x1, y1 = rendered[0].box
-    assert (x1 - x0) * (y1 - y0) > 0.1 * 512 * 512
+        assert [live.render(frame).is_changed for frame in white] == [True] * 3 + [False] * 3
+
+
+def test_who_is_held_through_what_may_be_a_flash_makes_room_for_who_is_there(stream, monkeypatch, source_photo):
+    """After a cut the largest is who is there, and not who was there before it."""
+    monkeypatch.setenv("FACEFUSION_WATERMARK", "off")
+    other = read_photo(source_photo).pixels
+    first, second = (np.full((512, 1024, 3), 90, np.uint8) for _ in range(2))
+    second[:, 512:] = 255 - second[:, 512:] // 4
+    first[:, :512], second[:, 512:] = stream[0].pixels, other[:512, :512]
+    second[:, :512] = 20
+    frames = [replace(frame, pixels=first if k < 4 else second) for k, frame in enumerate(stream[:8])]
+    with Live(build_recipe({"processors": ["face_anonymiser"], "faces": "largest"})) as live:
+        made = [live.render(frame) for frame in frames]
+    for k, (one, frame) in enumerate(zip(made, frames, strict=True)):
+        half = slice(0, 512) if k < 4 else slice(512, None)
+        assert (one.pixels[:, half] != frame.pixels[:, half]).any(axis=-1).mean() > 0.1, k
 
 
 def test_only_the_one_who_was_chosen_is_changed(stream, monkeypatch):

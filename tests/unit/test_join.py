@@ -118,23 +118,37 @@ def test_a_face_stays_where_it_was_at_both_ends_within_its_shot(observations):
 
 
 @pytest.mark.parametrize(("cuts", "covered"), [
-    ([0, 8, 10], {8, 9}),  # a flash of two frames: from both sides
-    ([0, 8], set()),  # a cut, and ten frames without anybody
+    ([0, 8, 10], {8, 9}),  # a flash of two frames
+    ([0, 8, 11], {8, 9, 10}),  # the longest one
     ([0, 8, 9, 10], {8, 9}),  # two flashes, one after the other
     ([0, 8, 12], set()),  # too long for a flash
+    ([0, 8], set()),  # a cut, and nobody any more
 ])  # fmt: skip
-def test_a_face_stays_where_it_was_through_a_flash_and_not_beyond_a_cut(cuts, covered):
+@pytest.mark.parametrize("reach", [1, 4])
+def test_a_face_stays_where_it_was_through_a_flash_and_not_beyond_a_cut(cuts, covered, reach):
     rng = np.random.default_rng(7)
-    sides = [make_sighting(range(8), 0, rng), make_sighting(range(max(cuts[-1], 10), 40), 0, rng)]
-    if len(cuts) == 2:
-        sides = sides[:1]
-    seen = Observation(640, 360, Fraction(1, 25), np.arange(40), np.array(cuts), False, tuple(sides))
-    rows = {int(row) for track in join([seen], JoinOptions(max_gap=0, reach=4)).tracks for row in track.frames}
-    assert rows & set(range(8, max(cuts[-1], 10))) == covered
+    after = max(cuts[-1], 10)
+    shots = [range(8), range(after, 40)][: len(cuts) - 1]
+    sides = tuple(make_sighting(rows, 0, rng) for rows in shots)
+    seen = Observation(640, 360, Fraction(1, 25), np.arange(40), np.array(cuts), False, sides)
+    tracks = join([seen], JoinOptions(max_gap=0, reach=reach))
+    rows = {int(row) for track in tracks.tracks for row in track.frames}
+    assert rows & set(range(8, after)) == covered
     assert set(range(8)) <= rows
+    # One who is held in a flash is of their own shot: the most prominent of every shot are all that there are.
+    assert set(tracks.prominent()) == {track.track_id for track in tracks.tracks}
+    assert all(not np.isin(track.frames[track.guessed == 0], range(8, after)).any() for track in tracks.tracks)
     # Where nobody is hidden nothing is drawn that was not seen.
     rows = {int(row) for track in join([seen], JoinOptions(max_gap=0)).tracks for row in track.frames}
-    assert not rows & set(range(8, max(cuts[-1], 10)))
+    assert not rows & set(range(8, after))
+
+
+def test_what_is_found_in_a_flash_stays_in_it():
+    rng = np.random.default_rng(7)
+    sides = tuple(make_sighting(rows, 60 * k, rng) for k, rows in enumerate((range(8), range(8, 10), range(10, 40))))
+    seen = Observation(640, 360, Fraction(1, 25), np.arange(40), np.array([0, 8, 10]), False, sides)
+    spans = {(int(t.frames[0]), int(t.frames[-1])) for t in join([seen], JoinOptions(max_gap=0, reach=4)).tracks}
+    assert spans == {(0, 9), (8, 9), (8, 39)}
 
 
 def in_doubt(sighting, detector, verdict):
@@ -142,24 +156,41 @@ def in_doubt(sighting, detector, verdict):
     return replace(sighting, scores=scores, evidence=np.array([detector, 0, verdict], np.float32))
 
 
-@pytest.mark.parametrize(("rows", "middle", "cuts", "expected"), [
-    (range(3, 14), (102.0, 101.0), [0], "unsure"),  # before the face was sure
-    (range(24, 40), (102.0, 101.0), [0], "unsure"),  # and after it
-    (range(12, 20), (102.0, 101.0), [0], "unlikely"),  # only while it was: it is covered then
-    (range(3, 14), (150.0, 101.0), [0], "unlikely"),  # beside it
-    (range(3, 14), (102.0, 101.0), [0, 10], "unlikely"),  # in another shot
+@pytest.mark.parametrize(("rows", "middle", "size", "cuts", "expected"), [
+    (range(3, 14), (102.0, 101.0), 40.0, [0], "unsure"),  # before the face was sure
+    (range(24, 40), (102.0, 101.0), 40.0, [0], "unsure"),  # and after it
+    ([12, 13, *range(30, 40)], (102.0, 101.0), 40.0, [0], "unsure"),  # four frames later
+    ([12, 13, *range(31, 40)], (102.0, 101.0), 40.0, [0], "unlikely"),  # five frames later
+    (range(12, 20), (102.0, 101.0), 40.0, [0], "unlikely"),  # only while it was: it is covered then
+    (range(3, 14), (150.0, 101.0), 40.0, [0], "unlikely"),  # beside it
+    (range(3, 14), (102.0, 101.0), 24.0, [0], "unlikely"),  # far smaller
+    (range(3, 14), (102.0, 101.0), 40.0, [0, 10], "unlikely"),  # in another shot
+    (range(29, 40), (102.0, 101.0), 40.0, [0, 26, 29], "unsure"),  # beyond a flash
 ])  # fmt: skip
-def test_a_doubtful_find_that_goes_on_where_a_face_begins_or_ends_is_that_face(rows, middle, cuts, expected):
+def test_a_doubtful_find_that_goes_on_where_a_face_begins_or_ends_is_that_face(rows, middle, size, cuts, expected):
     """Found at t, one is there at t - 1, whatever the networks think of what they see then."""
     rng = np.random.default_rng(8)
     looks = two_looks(rng)
-    face = in_doubt(placed(range(10, 26), (100.0, 100.0), looks[0], rng), 0.9, 0.99)
+    face = in_doubt(placed(range(10, 27), (100.0, 100.0), looks[0], rng), 0.9, 0.99)
+    if len(cuts) == 3:
+        face = in_doubt(placed(range(10, 26), (100.0, 100.0), looks[0], rng), 0.9, 0.99)
     find = in_doubt(placed(rows, middle, looks[1], rng), 0.25, 0.28)
+    find = replace(find, meshes=np.stack([make_mesh(middle, size)] * len(rows)))
     seen = Observation(640, 360, Fraction(1, 25), np.arange(40), np.array(cuts), False, (face, find))
-    tracks = join([seen], JoinOptions(max_gap=5, reach=4))
+    tracks = join([seen], JoinOptions(max_gap=0, reach=4))
     assert len(tracks.tracks) == 2
     by_evidence = {float(track.evidence[0]) > 0.5: certainty_of(track, 40) for track in tracks.tracks}
     assert by_evidence == {True: "sure", False: expected}
+
+
+def test_a_doubtful_find_while_a_face_is_lost_for_a_while_is_that_face():
+    rng = np.random.default_rng(8)
+    looks = two_looks(rng)
+    face = in_doubt(placed([*range(10), *range(30, 40)], (100.0, 100.0), looks[0], rng), 0.9, 0.99)
+    find = in_doubt(placed(range(8, 29), (102.0, 101.0), looks[1], rng), 0.25, 0.28)
+    seen = Observation(640, 360, Fraction(1, 25), np.arange(40), np.array([0]), False, (face, find))
+    tracks = join([seen], JoinOptions(max_gap=5, reach=4)).tracks
+    assert sorted(certainty_of(track, 40) for track in tracks) == ["sure", "unsure"]
 
 
 def people_by_definition(tracks, limit):

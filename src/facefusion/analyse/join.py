@@ -64,7 +64,7 @@ TURNED_BRIDGE = 30.0
 """Degrees by which a face is turned after a gap from which it turns in between: points on straight ways would meet."""
 FLASH = 3
 """Frames up to which what lies between two cuts is a flash, and no shot."""
-AT_ENDS, AS_LARGE, SAME_FACE = 3, 1.6, 0.3
+AT_ENDS, AS_LARGE, SAME_FACE = FLASH + 1, 1.6, 0.3
 """Frames from the first or last of somebody sure and factor between sizes up to which, and overlap from which, a
 doubtful find is the same face."""
 SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
@@ -549,26 +549,43 @@ def _without_flashes(bounds: Sequence[int]) -> list[int]:
 
     A flash of a camera is a cut, and a cut again; who stands there stays.
     """
-    flashes = [(one, other) for one, other in pairwise(bounds) if other - one <= FLASH]
-    parted = {bound for flash in flashes for bound in flash}
+    parted = {bound for shot in pairwise(bounds) if _is_flash(shot) for bound in shot}
     return [bound for bound in bounds if bound not in parted or bound in (bounds[0], bounds[-1])]
 
 
-def _goes_on(draft: _Draft, sure: Sequence[_Draft], shots: Sequence[int]) -> bool:
+@dataclass(frozen=True, slots=True)
+class _End:
+    """Where somebody sure is first or last found: frame, box, and the way on from there, -1 or 1."""
+
+    frame: int
+    box: FloatArray
+    step: int
+
+
+def _ends_of(draft: _Draft) -> list[_End]:
+    """Of all pieces of a track: where somebody is lost and found again counts, too."""
+    parted = np.flatnonzero(np.diff(draft.frames) > 1)
+    rows = [(0, -1), *((int(k), 1) for k in parted), *((int(k) + 1, -1) for k in parted), (len(draft.frames) - 1, 1)]
+    return [_End(int(draft.frames[row]), _box(draft.meshes(row, row + 1)[0]), step) for row, step in rows]
+
+
+def _goes_on(draft: _Draft, ends: Sequence[_End], shots: Sequence[int]) -> bool:
     """Whether a find is where somebody sure is first or last found, as large, and goes on from there."""
-    for other in sure:
-        for row, step in ((0, -1), (len(other.frames) - 1, 1)):
-            end = int(other.frames[row])
-            near = int(np.abs(draft.frames - end).argmin())
-            on = int(np.searchsorted(draft.frames, end, side="left" if step < 0 else "right")) - (step < 0)
-            if not 0 <= on < len(draft.frames) or abs(int(draft.frames[near]) - end) > AT_ENDS:
-                continue
-            if np.searchsorted(shots, end, side="right") != np.searchsorted(shots, draft.frames[on], side="right"):
-                continue
-            box, theirs = _box(draft.meshes(near, near + 1)[0]), _box(other.meshes(row, row + 1)[0])
-            sizes = [float((one[2:] - one[:2]).max()) for one in (box, theirs)]
-            if max(sizes) <= AS_LARGE * min(sizes) and overlap(box, theirs) >= SAME_FACE:
-                return True
+    for end in ends:
+        at = int(np.searchsorted(draft.frames, end.frame, side="left" if end.step < 0 else "right"))
+        on = at - (end.step < 0)  # the next row of the find on the way
+        if not 0 <= on < len(draft.frames):
+            continue
+        rows = [row for row in (on, on - end.step) if 0 <= row < len(draft.frames)]
+        near = min(rows, key=lambda row: abs(int(draft.frames[row]) - end.frame))
+        if abs(int(draft.frames[near]) - end.frame) > AT_ENDS:
+            continue
+        if np.searchsorted(shots, end.frame, side="right") != np.searchsorted(shots, draft.frames[on], side="right"):
+            continue
+        box = _box(draft.meshes(near, near + 1)[0])
+        sizes = [float((one[2:] - one[:2]).max()) for one in (box, end.box)]
+        if max(sizes) <= AS_LARGE * min(sizes) and overlap(box, end.box) >= SAME_FACE:
+            return True
     return False
 
 
@@ -586,6 +603,7 @@ def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], shots: Sequence[i
             sure.append(draft)
         elif one.has_moved:
             moving.append(draft)
+    ends = [end for draft in sure for end in _ends_of(draft)]
     result = []
     for track, draft, one in zip(tracks, drafts, found, strict=True):
         if one is None:
@@ -599,7 +617,7 @@ def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], shots: Sequence[i
                 share = max(share, _share_on(draft, [*sure, *(m for m in moving if m is not draft)], _is_on_body))
             one = replace(one, inside=share)
         is_left = one.is_left_alone(frame_count) or one.inside >= INSIDE
-        one = replace(one, goes_on=is_left and _goes_on(draft, sure, shots))
+        one = replace(one, goes_on=is_left and _goes_on(draft, ends, shots))
         track = replace(track, evidence=one.as_row())
         result.append(track)
     return result
@@ -776,24 +794,28 @@ def _smooth_points(draft: _Draft, low: int, high: int, meshes: FloatArray, min_s
 
 
 def _extended(draft: _Draft, bounds: Sequence[int], reach: int) -> _Draft:
-    """A track with more frames at both ends, within its shot and the flashes beside it."""
+    """A track with more frames at both ends, within its shot, and through a flash where it comes that far."""
     first, last = int(draft.frames[0]), int(draft.frames[-1])
-    start = max(_over_flashes(bounds, first, -1), first - reach)
-    stop = min(_over_flashes(bounds, last, 1), last + 1 + reach)
+    start, stop = _shot(bounds, first)[0], _shot(bounds, last)[1]
+    start, stop = max(start, first - reach), min(stop, last + 1 + reach)
+    # What is found in a flash stays in it: whoever it is, is known better beside it.
+    if start in bounds and not _is_flash(_shot(bounds, first)) and start > bounds[0]:
+        before = _shot(bounds, start - 1)
+        start = before[0] if _is_flash(before) else start
+    if stop in bounds and not _is_flash(_shot(bounds, last)) and stop < bounds[-1]:
+        after = _shot(bounds, stop)
+        stop = after[1] if _is_flash(after) else stop
     return replace(draft, before=first - start, after=stop - last - 1)
 
 
-def _over_flashes(bounds: Sequence[int], frame: int, step: int) -> int:
-    """Where the shot of a frame begins (-1) or ends (1), together with flashes beside it.
+def _shot(bounds: Sequence[int], frame: int) -> tuple[int, int]:
+    """First frame of the shot of a frame, and that of the next one."""
+    at = int(np.searchsorted(bounds, frame, side="right"))
+    return int(bounds[at - 1]), int(bounds[at])
 
-    What is found in a flash stays in it: whoever it is, is known better beside it.
-    """
-    at = int(np.searchsorted(bounds, frame, side="right")) - (step < 0)
-    if bounds[at] - bounds[at - 1] <= FLASH if step > 0 else bounds[at + 1] - bounds[at] <= FLASH:
-        return int(bounds[at])
-    while 0 <= at + step < len(bounds) and abs(bounds[at + step] - bounds[at]) <= FLASH:
-        at += step
-    return int(bounds[at])
+
+def _is_flash(shot: tuple[int, int]) -> bool:
+    return shot[1] - shot[0] <= FLASH
 
 
 def _majority(found: Sequence[Attributes]) -> Attributes:

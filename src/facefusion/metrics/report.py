@@ -82,7 +82,7 @@ class Reporter:
         pts, base = self._tracks.pts, self._tracks.time_base
         first, last = int(track.frames[0]), int(track.frames[-1])
         row = Row(
-            int(np.searchsorted(self._tracks.cuts, first, side="right")) - 1,
+            int(np.searchsorted(self._tracks.cuts, track.first_seen, side="right")) - 1,
             self._tracks.person_of(track.track_id),
             track.track_id,
             float(pts[first] * base),

@@ -358,13 +358,23 @@ class _Chooser:
         seen = tracks.at(pts, tuple(self._chosen))
         chosen = self._chosen
         if self._is_one:
-            here = {track.track_id: _area(track, row) for track, row in seen}
+            # Who is held through what may be a flash makes room for somebody who is there.
+            there = [(track, row) for track, row in seen if not _is_of_before(track, row, tracks)]
+            here = {track.track_id: _area(track, row) for track, row in there or seen}
             people = {k: tracks.person_of(k) for k in here}
             if here and self._one not in people.values():
                 self._one = people[max(here, key=lambda k: here[k])]
             chosen = {k: n for k, n in chosen.items() if tracks.person_of(k) == self._one}
         self.now = {track.track_id: tracks.person_of(track.track_id) for track, _ in seen if track.track_id in chosen}
         return chosen
+
+
+def _is_of_before(track: Track, row: int, tracks: Tracks) -> bool:
+    """Whether somebody was seen before the last cut, and only taken to be there since."""
+    if track.guessed is None or not track.guessed[row]:
+        return False
+    seen = track.frames[: row + 1][~track.guessed[: row + 1]]
+    return not len(seen) or int(seen[-1]) < int(tracks.cuts[-1])
 
 
 def _area(track: Track, row: int) -> float:

@@ -183,7 +183,7 @@ def choose_tracks(
     if recipe.face_selector_mode == "one":
         firsts: dict[int, int] = {}
         for track in ordered:
-            shot = int(np.searchsorted(tracks.cuts, track.frames[0], side="right"))
+            shot = int(np.searchsorted(tracks.cuts, track.first_seen, side="right"))
             firsts.setdefault(shot, track.track_id)
         return tuple(firsts.values())
     wanted = _reference_in_frame(recipe, tracks, source) if reference is None else reference

@@ -123,6 +123,12 @@ class Track:
             finishes = (finishes * np.array([scale, 1], dtype=np.float32)).astype(np.float32)
         return replace(self, meshes=(self.meshes * scale + shift).astype(np.float32), points=points, finishes=finishes)
 
+    @property
+    def first_seen(self) -> int:
+        """First frame in which the person was seen: through a flash they may be taken to be there before their shot."""
+        seen = None if self.guessed is None else np.flatnonzero(~self.guessed)
+        return int(self.frames[seen[0] if seen is not None and len(seen) else 0])
+
     def find(self, frame: int) -> int | None:
         """Row of a frame, or None where the person is not seen."""
         row = int(np.searchsorted(self.frames, frame))
@@ -228,7 +234,7 @@ class Tracks:
         bounds = [*self.cuts.tolist(), len(self.pts)]
         chosen: list[int] = []
         for start, stop in pairwise(bounds):
-            inside = [t for t in self.tracks if len(t.frames) and start <= t.frames[0] < stop]
+            inside = [t for t in self.tracks if len(t.frames) and start <= t.first_seen < stop]
             if inside:
                 chosen.append(min(track.track_id for track in inside))
         return tuple(chosen)

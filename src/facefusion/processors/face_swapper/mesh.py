@@ -658,8 +658,8 @@ class MeshSwapper:
         )
 
         def lit(density: float, has_eyes: bool = True) -> Lit:
-            # One texture pixel per picture pixel: finer levels would alias, coarser ones blur. A face that grows or
-            # shrinks passes from level to level without a jump.
+            # Up to two texture pixels per picture pixel: coarser levels would blur, finer ones alias. A face that grows
+            # or shrinks passes from level to level without a jump.
             number, further = _choose_level(density, len(prepared.tones))
             levels = prepared.levels(number, openness)
             if eyes is not None and has_eyes:
@@ -823,7 +823,8 @@ def _choose_level(density: float, count: int) -> tuple[int, float]:
     """
     octaves = float(np.log2(max(density, 1.0))) - LEVEL_BAND / 2
     number = int(np.clip(np.floor(octaves), 0, count - 1))
-    # The band lies around the middle between two levels, where the one is as good as the other.
+    # The band lies around the size of the coarser level: what aliases up to there costs less than what would blur
+    # (flicker 0.005 more, and nearer to the source; docs/quality.md).
     share = (octaves - number - (1 - LEVEL_BAND)) / LEVEL_BAND
     return (number, float(smoothstep(np.array(share)))) if number < count - 1 else (number, 0.0)
 
