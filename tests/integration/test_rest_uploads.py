@@ -289,6 +289,7 @@ def test_who_sends_byte_by_byte_is_sent_away(live, anna, nothing_left, monkeypat
 def test_who_dawdles_over_headers_is_sent_away(live, monkeypatch):
     """Slow loris, with the headers; at the first request of a connection and at a later one."""
     monkeypatch.setattr(run, "HEAD_S", 0.5)
+    monkeypatch.setattr(run, "KEEP_S", 2.0)
     for first in (b"", f"GET /v1/health HTTP/1.1\r\nHost: 127.0.0.1:{live.port}\r\n\r\n".encode()):
         with socket.create_connection(("127.0.0.1", live.port), 10) as sock:
             sock.settimeout(0.05)
