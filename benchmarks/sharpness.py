@@ -23,6 +23,7 @@ from facefusion.imaging.finish import measure_finish, missing_blur, sharp_blur
 from facefusion.pipeline.runner import build_analyser, read_sources
 from facefusion.recipe import build_recipe
 from facefusion.types.crop import SourceFace
+from likeness import MODULUS, PARTS
 
 HEIGHTS, BLURS = (40, 60, 90, 140, 220, 300, 400, 500), (0.0, 0.5, 0.8, 1.2, 1.8, 2.6)
 LEAST_REDUCTION = 1.3
@@ -36,7 +37,7 @@ def load_people(media: Path) -> list[SourceFace]:
     for row in csv.DictReader((media / "manifest.csv").open()):
         person = row["identities"]
         is_alone = row["kind"] == "image" and len(person.split()) == 1 and row["faces"] == "1"
-        if not is_alone or person in seen or int(person[2:]) % 7 == 3:
+        if not is_alone or person in seen or int(person[2:]) % MODULUS == PARTS["held-out"]:
             continue
         try:
             with warnings.catch_warnings():

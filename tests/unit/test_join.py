@@ -171,9 +171,8 @@ def test_a_doubtful_find_that_goes_on_where_a_face_begins_or_ends_is_that_face(r
     """Found at t, one is there at t - 1, whatever the networks think of what they see then."""
     rng = np.random.default_rng(8)
     looks = two_looks(rng)
-    face = in_doubt(placed(range(10, 27), (100.0, 100.0), looks[0], rng), 0.9, 0.99)
-    if len(cuts) == 3:
-        face = in_doubt(placed(range(10, 26), (100.0, 100.0), looks[0], rng), 0.9, 0.99)
+    until = 27 if len(cuts) < 3 else cuts[1]
+    face = in_doubt(placed(range(10, until), (100.0, 100.0), looks[0], rng), 0.9, 0.99)
     find = in_doubt(placed(rows, middle, looks[1], rng), 0.25, 0.28)
     find = replace(find, meshes=np.stack([make_mesh(middle, size)] * len(rows)))
     seen = Observation(640, 360, Fraction(1, 25), np.arange(40), np.array(cuts), False, (face, find))

@@ -183,13 +183,13 @@ def join(
     linked = _link(runs, times, first.time_base, cuts, options.same_person_cosine, least)
     size = first.width, first.height
     drafts = [_draft(run, options, size) for run in _by_prominence(linked, size)]
-    shots = _without_flashes([*cuts, len(times)])
-    if not options.reach:  # where people are hidden, doubt covers
+    bounds = [*cuts, len(times)]
+    if options.reach:  # where people are hidden, doubt covers
+        drafts = [_extended(draft, bounds, options.reach) for draft in drafts]
+    else:
         drafts = [_without_hidden(draft, drafts) for draft in drafts]
-    if options.reach:
-        drafts = [_extended(draft, [*cuts, len(times)], options.reach) for draft in drafts]
     tracks = [draft.outline(number) for number, draft in enumerate(drafts)]
-    tracks = _with_heads(tracks, drafts, shots)
+    tracks = _with_heads(tracks, drafts, _without_flashes(bounds))
     people = link_people(tracks, options.same_person_cosine)
     result = Tracks(
         first.width, first.height, first.time_base, times, tuple(tracks), dict(notes or {}),

@@ -280,6 +280,7 @@ class MeshSwapper:
         has_eyes: bool = False,
     ) -> None:
         self._plane, self._grid = _surface()
+        self._finest = float(np.ptp(self._plane.points[:, 1]))  # height of a face as it is in the texture, pixels
         self._seen_px = seen_px
         self._light, self._masks, self._fusion, self._finish = light, masks, fusion, finish
         self._has_veil, self._completer = has_veil, completer
@@ -638,7 +639,7 @@ class MeshSwapper:
         mask = None if self._masks is None else self._masks.mask(seen, seen, there, has_outline=True)
         shading, keep, relief, colourfulness, tint, skin_light = self._measure_light(clear, there, prepared, mask)
         openness = _openness(face.mesh)
-        density = float(np.ptp(self._plane.points[:, 1])) / max(float(np.ptp(face.mesh[:, 1])), 1.0)
+        density = self._finest / max(float(np.ptp(face.mesh[:, 1])), 1.0)
         mesh, eyes = _with_line(face.mesh, openness), prepared.eyes
         openings: tuple[Opening, ...] = ()
         if eyes is not None:
@@ -687,8 +688,8 @@ class MeshSwapper:
         height = float(np.ptp(face.mesh[:, 1]))
         # One that is drawn as sharp as can be is measured as that, and not as without blur; beyond the texture's own
         # size it is enlarged.
-        finest = float(np.ptp(self._plane.points[:, 1]))
-        own = max(source.blur * height, sharp_blur(min(height, finest)) * max(height / finest, 1.0))
+        sharpest = sharp_blur(min(height, self._finest)) * max(height / self._finest, 1.0)
+        own = max(source.blur * height, sharpest)
         return soften(over, min(missing_blur(face.blur, own) * self._finish, MAX_BLUR * height))
 
     def _measure_light(
