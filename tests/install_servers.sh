@@ -13,5 +13,11 @@ for package in $packages; do
 done
 [ -z "$missing" ] && exit 0
 echo "install_servers: installing$missing" >&2
-apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
-    echo "install_servers: apt-get failed; tests that need these are skipped (and fail with CI=true)" >&2
+# Others install too (a new machine brings itself up to date), and hold one of apt's locks meanwhile. Not all of them are waited
+# for by apt itself.
+wait="-o DPkg::Lock::Timeout=300"
+for try in 1 2 3 4 5; do
+    apt-get $wait update -qq && DEBIAN_FRONTEND=noninteractive apt-get $wait install -y -qq --no-install-recommends $missing >/dev/null && exit 0
+    [ "$try" = 5 ] || { echo "install_servers: apt-get failed ($try of 5), trying again in 20 s" >&2; sleep 20; }
+done
+echo "install_servers: apt-get failed; tests that need these are skipped (and fail with CI=true)" >&2
