@@ -232,6 +232,33 @@ def test_hidden_people_are_followed_over_gaps_and_beyond_their_ends():
     assert len(frames) == 60
 
 
+def test_whoever_comes_in_while_the_camera_turns_is_hidden_at_once(portrait, rng):
+    """The picture changes as much as in a cut, and between two looks somebody would have been there bare."""
+    pixels, face = portrait
+    small = cv2.resize(pixels, (240, 240), interpolation=cv2.INTER_AREA)
+    mesh = face.mesh[:, :2] * (240 / 512)
+    wall = cv2.resize(rng.integers(0, 256, (4, 24, 3), dtype=np.uint8), (2400, 240), interpolation=cv2.INTER_CUBIC)
+    people = (500, 1130, 1760)
+    for x in people:
+        wall[:, x : x + 240] = small
+    steps = range(0, 2400 - 480, 48)
+    frames = [Frame(np.ascontiguousarray(wall[:, x : x + 480]), k, k, Fraction(1, 25)) for k, x in enumerate(steps)]
+    recipe = build_recipe({"processors": ["face_anonymiser"], "face_anonymiser_seed": 1})
+    tracks = build_analyser(recipe).analyse(iter(frames))
+    bare = []
+    for k, x in enumerate(steps):
+        for place in people:
+            low, high = mesh[:, 0].min() + place - x, mesh[:, 0].max() + place - x
+            if min(high, 480) - max(low, 0) < 0.6 * (high - low):
+                continue
+            middle = mesh.mean(axis=0) + (place - x, 0)
+            found = [t.meshes[row, :, :2] for t in tracks.tracks if (row := t.find(k)) is not None]
+            if not any(((one.min(axis=0) < middle) & (middle < one.max(axis=0))).all() for one in found):
+                bare.append((k, place))
+    assert not bare
+    assert len(tracks.cuts) == 1
+
+
 def test_report_shows_figures_pictures_and_needs_nothing_else(tmp_path, source_photo, target_clip):
     output, page = tmp_path / "o.mp4", tmp_path / "sub" / "r.html"
     recipe = build_recipe(

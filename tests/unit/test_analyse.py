@@ -1,4 +1,5 @@
 from fractions import Fraction
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -6,10 +7,11 @@ import pytest
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.analyse.smooth import savitzky_golay, smooth_finishes, smooth_meshes
+from facefusion.imaging import resample
 from facefusion.imaging.align import mesh_crop
 from facefusion.imaging.appearance import POINTS, likeness_of_looks, points_inside
 from facefusion.imaging.flow import crop_shift, measure_motion, motion_crop
-from facefusion.imaging.resample import is_cut, thumbnail
+from facefusion.imaging.resample import is_cut, pan_between, thumbnail
 from facefusion.models.pose import estimate_pose, estimate_poses
 from facefusion.testing.fakes import BrightSpotLandmarker, FakeDetector, make_mesh
 from facefusion.types.frame import Frame
@@ -161,6 +163,17 @@ def test_a_flash_is_no_cut_and_another_scene_is(rng):
     other = rng.integers(130, 255, (120, 160, 3), dtype=np.uint8)
     assert not is_cut(thumbnail(scene), thumbnail(brighter))
     assert is_cut(thumbnail(scene), thumbnail(other))
+
+
+def test_a_camera_that_turns_fast_is_no_cut(rng, monkeypatch):
+    scene = cv2.resize(rng.integers(0, 256, (6, 60, 3), dtype=np.uint8), (3000, 240), interpolation=cv2.INTER_CUBIC)
+    views = [thumbnail(scene[:, x : x + 320]) for x in range(0, 2600, 50)]
+    assert not any(is_cut(one, other) for one, other in pairwise(views))
+    assert {pan_between(one, other) for one, other in pairwise(views)} == {(5, 0)}
+    assert pan_between(views[0], views[0]) is None
+    assert is_cut(views[0], views[30])
+    monkeypatch.setattr(resample, "SAME_PICTURE", -1.0)
+    assert sum(is_cut(one, other) for one, other in pairwise(views)) > len(views) / 2
 
 
 def test_points_at_the_outline_are_not_carried_away_by_the_background():

@@ -72,6 +72,9 @@ def test_what_was_seen_over_time_decides_how_sure_a_find_is():
 def test_a_doubtful_find_on_the_head_of_somebody_sure_is_no_face_of_its_own():
     assert certainties(clip_of(track(0, replace(DOUBTFUL, inside=0.9), 100))) == {0: "unlikely"}
     assert certainties(clip_of(track(0, replace(SURE, inside=0.9), 100))) == {0: "sure"}
+    # Who looks past another's shoulder is near their head, too.
+    beside = [track(k, replace(DOUBTFUL, inside=0.9, verdict=share), 100) for k, share in enumerate((0.93, 0.97))]
+    assert certainties(clip_of(*beside)) == {0: "unlikely", 1: "unsure"}
 
 
 class Draft:
@@ -87,7 +90,7 @@ class Draft:
 @pytest.mark.parametrize(("verdict", "expected"), [(0.9, ("sure", "unlikely")), (0.05, ("unlikely", "unsure"))])
 def test_a_head_that_is_left_alone_itself_is_no_reason_to_leave_a_find_on_it_alone(verdict, expected):
     head = track(0, replace(SURE, detector=0.7, size_px=40.0, verdict=verdict), 100)
-    find = track(1, replace(DOUBTFUL, detector=0.54, verdict=0.97), 102)
+    find = track(1, replace(DOUBTFUL, detector=0.54, verdict=0.93), 102)
     joined = _with_heads([head, find], [Draft(head), Draft(find)], [0, 10])
     assert tuple(certainties(clip_of(*joined)).values()) == expected
 

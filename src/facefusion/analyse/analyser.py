@@ -23,7 +23,7 @@ from facefusion.imaging.boxes import overlap, share_inside
 from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.flow import MOTION_SIDE, crop_shift, measure_motion, motion_crop
 from facefusion.imaging.masks import HEAD
-from facefusion.imaging.resample import cut, is_cut, thumbnail
+from facefusion.imaging.resample import cut, is_cut, pan_between, thumbnail
 from facefusion.imaging.templates import similarity
 from facefusion.imaging.veil import measure_black
 from facefusion.models.mesh_topology import load_mesh_topology
@@ -876,6 +876,8 @@ class Watch:
                 follower.is_lost, follower.is_hidden = True, False
             self._faint.forget()
             self._lately.clear()
+        elif analyser._is_thorough and pan_between(self._miniature, current) not in (None, (0, 0)):
+            self._next_detection = number  # whoever comes in at the border is not waited for
         self._miniature = current
         faint: list[Detection] | None = None
         was_lost = analyser._follow(followers, self._before, frame.pixels, number, self._aside, self._waiting)

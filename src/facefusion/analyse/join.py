@@ -19,7 +19,7 @@ from facefusion.imaging.appearance import likeness_of_looks, points_inside
 from facefusion.imaging.boxes import overlap
 from facefusion.models.face_shape import load_face_shape, shape_of
 from facefusion.models.pose import estimate_poses
-from facefusion.types.certainty import INSIDE, NO_VERDICT, Evidence
+from facefusion.types.certainty import NO_VERDICT, Evidence
 from facefusion.types.certainty import SURE as FACE
 from facefusion.types.face import Attributes
 from facefusion.types.observation import LONG as LONG_SEEN
@@ -616,7 +616,7 @@ def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], shots: Sequence[i
             if one.has_moved:  # what is seen of a coat moves as the face above it does
                 share = max(share, _share_on(draft, [*sure, *(m for m in moving if m is not draft)], _is_on_body))
             one = replace(one, inside=share)
-        is_left = one.is_left_alone(frame_count) or one.inside >= INSIDE
+        is_left = one.is_left_alone(frame_count) or one.is_part_of_another
         one = replace(one, goes_on=is_left and _goes_on(draft, ends, shots))
         track = replace(track, evidence=one.as_row())
         result.append(track)

@@ -50,8 +50,9 @@ NEVER_SURE = 0.003
 """Least thought and doubt that odds are taken of, so that neither network outweighs the other by being sure."""
 LIKE_A_FACE = 0.3
 """Verdict from which what the detector is sure of gets a new face, and no squares."""
-INSIDE = 0.6
-"""Share of its frames in which a doubtful find is taken for a part of somebody sure, from which it is left alone."""
+INSIDE, LEAST_ODDS_INSIDE = 0.6, 3.0
+"""Share of its frames in which a doubtful find is taken for a part of somebody sure, from which it is left alone, and
+the odds from which it is not: whoever looks past another's shoulder is near their head, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,11 @@ class Evidence:
         the other's doubt.
         """
         return 0.0 if self.verdict is None else _log_odds(self.verdict) + 2 * _log_odds(self.detector)
+
+    @property
+    def is_part_of_another(self) -> bool:
+        """Whether it is taken for a part of somebody sure, who is hidden without it."""
+        return self.inside >= INSIDE and (self.verdict is None or self.odds < LEAST_ODDS_INSIDE)
 
     @property
     def may_be_a_hand(self) -> bool:
@@ -188,7 +194,7 @@ def certainty_of(track: Track, frame_count: int) -> Certainty:
         return "unlikely"
     if found.is_sure(frame_count):
         return "sure" if found.verdict is None or found.verdict >= LIKE_A_FACE else "unsure"
-    return "unlikely" if found.inside >= INSIDE and not found.goes_on else "unsure"
+    return "unlikely" if found.is_part_of_another and not found.goes_on else "unsure"
 
 
 def certainties(tracks: Tracks) -> dict[int, Certainty]:
