@@ -251,7 +251,7 @@ def test_whoever_comes_in_while_the_camera_turns_is_hidden_at_once(portrait, rng
             low, high = mesh[:, 0].min() + place - x, mesh[:, 0].max() + place - x
             if min(high, 480) - max(low, 0) < 0.6 * (high - low):
                 continue
-            middle = mesh.mean(axis=0) + (place - x, 0)
+            middle = mesh.mean(axis=0) + np.array([place - x, 0])
             found = [t.meshes[row, :, :2] for t in tracks.tracks if (row := t.find(k)) is not None]
             if not any(((one.min(axis=0) < middle) & (middle < one.max(axis=0))).all() for one in found):
                 bare.append((k, place))
