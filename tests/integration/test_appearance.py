@@ -15,6 +15,7 @@ from facefusion.apps import cli
 from facefusion.errors import NoFaceInSource
 from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.resample import decode
+from facefusion.imaging.texture import blur
 from facefusion.media.image import read_photo
 from facefusion.models.pose import estimate_pose
 from facefusion.models.synthetic_faces import load_synthetic_faces
@@ -106,6 +107,29 @@ def with_beard(source: SourceFace) -> SourceFace:
     cv2.polylines(hairs, [moustache], False, (45, 35, 30), max(round(unit * 0.09), 2), cv2.LINE_AA)
     shown = pixels + (hairs.astype(np.float32) - pixels) * 0.5 * grown
     return SourceFace(shown.astype(np.uint8), source.face)
+
+
+@pytest.mark.parametrize("number", PEOPLE)
+def test_light_from_one_side_is_taken_off_and_even_light_is_none(swapper, number, monkeypatch):
+    """What is left of it is as narrow as a nose, so that broad light does not hold it."""
+    evened = appearance._evened
+    seen = []
+    monkeypatch.setattr(appearance, "_evened", lambda *given: seen.append(given) or evened(*given))
+    for one in (person(number), with_shadow(person(number))):
+        swapper._complete([one], swapper._completer)
+    (clean, skin), _ = seen
+    np.testing.assert_array_equal(evened(clean, skin), clean)
+    columns = np.mgrid[0 : appearance.SIZE, 0 : appearance.SIZE][1]
+    half_dark = (clean - np.float32(0.5) * ((columns > 60) & (columns < 94))[..., None]).astype(np.float32)
+    plain = np.minimum(skin, skin[:, ::-1]) > 0.8
+
+    def unlike(texture):
+        return float(np.abs(blur(np.ascontiguousarray(texture - texture[:, ::-1]), 3.0)).mean(axis=-1)[plain].mean())
+
+    made = evened(half_dark, skin)
+    assert unlike(made) < 0.3 * unlike(half_dark)
+    fine = made - half_dark - blur(np.ascontiguousarray(made - half_dark), 1.0)
+    assert np.abs(fine).max() < 0.05, "moles and lines are somebody's own"
 
 
 @pytest.mark.parametrize("number", PEOPLE)
