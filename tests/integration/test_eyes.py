@@ -257,6 +257,29 @@ def test_a_blink_of_the_target_is_a_blink_of_the_output(source, target, analyser
     assert blink < open_ - 10
 
 
+def test_shut_lids_are_the_targets_own_and_no_lashes_drawn_out(source, target, analyser, monkeypatch):
+    """A photo of open eyes shows a lid that is a few pixels high, and most of that is lashes."""
+    mesh, lids = source.face.mesh, target.face.mesh
+    painted = source.pixels.copy()
+    for ring, _ in RINGS:
+        upper = np.round((mesh[list(ring[:9]), :2] - [0, 3]) * 16).astype(np.int32)
+        cv2.polylines(painted, [upper], False, (10, 8, 8), 7, cv2.LINE_AA, 4)
+    dark, shut = replace(source, pixels=painted), with_closed_eyes(target)
+    shape = shut.pixels.shape[:2]
+    own = np.logical_or.reduce([ring_of(lids, (*ring[1:8], *ring[9:]), shape) for ring, _ in RINGS])
+    own &= shut.pixels.mean(axis=-1) > 90  # without the line where a lid ends
+    own_lids = float(rendered(dark, shut, analyser)[own].mean())
+    assert own_lids == pytest.approx(float(shut.pixels[own].mean()), abs=12)
+    monkeypatch.setattr(module, "SHUT", (-1.0, -0.5))
+    assert float(rendered(dark, shut, analyser)[own].mean()) < own_lids - 15
+
+
+def test_open_eyes_keep_the_lids_of_the_source(source, target, analyser, monkeypatch):
+    before = rendered(source, target, analyser)
+    monkeypatch.setattr(module, "SHUT", (-1.0, -0.5))
+    np.testing.assert_array_equal(before, rendered(source, target, analyser))
+
+
 def test_the_places_of_the_eyes_are_whole_pixels_of_every_level(source, analyser):
     swapper, _ = prepared(source, analyser)
     for place in swapper._eyes:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from facefusion.imaging.align import compose, invert, transform
 from facefusion.imaging.light import mean_of_three, to_log
 from facefusion.imaging.resample import warp
-from facefusion.imaging.texture import TexturePlane, blur, halved, sample_soft, smoothstep
+from facefusion.imaging.texture import TexturePlane, blur, grown, halved, inner_distance, sample_soft, smoothstep
 from facefusion.imaging.tones import to_tones
 from facefusion.plugins.protocols import FloatArray
 from facefusion.processors.face_swapper.appearance import smoothly
@@ -62,6 +62,11 @@ APERTURE = (0.62, 0.78)
 """Share of its height that an eye is open from which what is dark in it may be more than lashes, and surely is."""
 SLIT = (0.25, 0.45)
 """The same from which an eyeball is drawn into it, where an iris is seen in this eye or in the other, and in full."""
+SHUT = (0.5, 0.64)
+"""The same up to which the target's own lid is shown, and from which the source's is drawn: a lid that comes down is more
+than photos of open eyes show, and what they show, drawn out, is lashes as broad as the lid."""
+LID_EDGE_PX = 3.0
+"""How soft the edge between the two is, pixels of the finest texture."""
 FLATTEST = 1e-4
 """Squared radii of an iris for a pixel of a texture of 512, below which an eye has no area; of a front it is 0.007."""
 _ASIDE = np.linspace(-1.5, 1.5, 16, dtype=np.float32)
@@ -76,6 +81,8 @@ MIRRORED = 0.6
 """An eye that is worth less than this share of the other is the other's mirror image."""
 Eye = tuple[Sequence[int], int]
 """The points of the mesh around an eye, and the middle of its iris."""
+_CREASES = ((247, 30, 29, 27, 28, 56, 190), (414, 286, 258, 257, 259, 260, 467))
+"""The points of the mesh over either upper lid, in the order of its ring."""
 _EYES: tuple[Eye, ...] = ((LEFT_EYE, LEFT_IRIS), (RIGHT_EYE, RIGHT_IRIS))
 
 
@@ -122,6 +129,16 @@ def find_places(holes: Sequence[FloatArray], inner: Sequence[FloatArray]) -> tup
                 part.append(halved(part[-1]))
         places.append(EyePlace(down, across, tuple(levels[0]), tuple(levels[1])))
     return tuple(places)
+
+
+def find_lids(plane: TexturePlane) -> tuple[EyePlace, ...]:
+    """Where the lids of both eyes and what is between them are in textures."""
+    masks = []
+    for ring, crease in zip((LEFT_EYE, RIGHT_EYE), _CREASES, strict=True):
+        depth = inner_distance(plane.points[[ring[0], *crease, *ring[8:]]], plane.size)
+        near = grown(np.asarray(depth > 0, dtype=np.float32), 2 * round(LID_EDGE_PX) + 1)
+        masks.append(blur(near, LID_EDGE_PX) * (blur(near, LID_EDGE_PX) > 1 / 255))
+    return find_places(masks, masks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +396,37 @@ def with_lids(mesh: FloatArray, openings: Sequence[Opening]) -> FloatArray:
         upper, lower = list(ring[1:8]), list(ring[:8:-1])
         moved[upper] = mesh[lower] + (mesh[upper] - mesh[lower]) * np.float32(opening.aperture)
     return moved
+
+
+def with_own_lids(
+    levels: Sequence[Pixels], number: int, openings: Sequence[Opening], lids: Sequence[EyePlace]
+) -> tuple[Pixels, ...]:
+    """Levels of a texture that let the target's own lids through where its eyes are shut.
+
+    Parameters
+    ----------
+    levels
+        (S, S, 4) uint8 tones and alpha; they are not written into.
+    number
+        Which level the first of them is.
+    openings
+        As of `Eyes.open_in`.
+    lids
+        As of `find_lids`.
+    """
+    drawn = list(levels)
+    for opening, place in zip(openings, lids, strict=True):
+        shut = 1 - smoothly(opening.aperture, SHUT)
+        if shut <= 0:
+            continue
+        for k, level in enumerate(levels):
+            if drawn[k] is level:
+                drawn[k] = level.copy()
+            factor = 2 ** (number + k)
+            rows, columns = (slice(s.start // factor, s.stop // factor) for s in (place.rows, place.columns))
+            alpha = drawn[k][rows, columns, 3]
+            drawn[k][rows, columns, 3] = np.rint(alpha * (1 - place.between[number + k] * np.float32(shut)))
+    return tuple(drawn)
 
 
 def _iris_shown(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> float:

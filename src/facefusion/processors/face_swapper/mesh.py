@@ -67,7 +67,17 @@ from facefusion.processors.face_swapper.appearance import (
     fineness_of,
 )
 from facefusion.processors.face_swapper.beard import Beards
-from facefusion.processors.face_swapper.eyes import LID_PX, EyePlace, Eyes, Opening, find_eyes, find_places, with_lids
+from facefusion.processors.face_swapper.eyes import (
+    LID_PX,
+    EyePlace,
+    Eyes,
+    Opening,
+    find_eyes,
+    find_lids,
+    find_places,
+    with_lids,
+    with_own_lids,
+)
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
 from facefusion.processors.masking import CropMasks
 from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
@@ -300,6 +310,7 @@ class MeshSwapper:
         self._raised = _once("raised", self._build_raised)
         self._beards = Beards(self._plane, self._skin, SHADING_SIGMA)
         self._has_eyes, self._eyes = has_eyes, _eye_places() if has_eyes else ()
+        self._lids = _lids() if has_eyes else ()
         self._prepared: _Prepared | None = None
 
     def _polygon(self, ring: Sequence[int]) -> FloatArray:
@@ -665,6 +676,8 @@ class MeshSwapper:
             levels = prepared.levels(number, openness)
             if eyes is not None and has_eyes:
                 levels = eyes.draw(levels, number, mesh, openings, self._plane, self._eyes)
+            if openings:
+                levels = with_own_lids(levels, number, openings, self._lids)
             return Lit(levels, further, prepared.top, tint, gains, offsets, fade)
 
         if self._fusion is not None:
@@ -867,6 +880,13 @@ def _surface() -> tuple[TexturePlane, SurfaceGrid]:
     triangles = np.concatenate([topology.skin, topology.eyes, topology.mouth])
     plane = build_plane(topology.mean, triangles, np.array(FACE_OVAL, dtype=np.int32), SIZE)
     return plane, build_grid(plane, CELLS)
+
+
+@cache
+def _lids() -> tuple[EyePlace, ...]:
+    """The lids of both eyes in the texture plane; the same for everyone."""
+    plane, _ = _surface()
+    return find_lids(plane)
 
 
 @cache
