@@ -74,11 +74,11 @@ OF_FEATURES = 0.3
 TELLING = ((0.18, 0.83), (0.28, 0.72))
 """Rows and columns of the texture, over its side, in which contrast is measured."""
 ONE_SIDED = (0.085, 0.13)
-"""How far the halves of plain skin are from their mean, natural logarithm, from which a face is taken to be lit from one
-side, and surely is. Nine photos of ten have less than 0.087."""
+"""How far the halves of plain skin are from their mean, natural logarithm, from which a face is taken to be lit from
+one side, and surely is. Nine photos of ten have less than 0.087."""
 EVEN_PX, EVEN_FEATURES = 4.0, 0.5
-"""Width, texture pixels of the network, above which both halves of a face are alike but for that light; and how far eyes,
-brows and lips are evened."""
+"""Width, texture pixels of the network, above which both halves of a face are alike but for that light; and how far
+eyes, brows and lips are evened."""
 LEAST_SKIN = 200.0
 """Pixels of the network's texture without which nothing is said of the skin's colour."""
 CONTRAST_PX = 24.0
@@ -274,7 +274,7 @@ def _strange(small: FloatArray, near: FloatArray, over: FloatArray, skin: FloatA
 
 
 def _evened(whole: FloatArray, skin: FloatArray) -> FloatArray:
-    """The texture without what light from one side leaves of itself: an edge along the nose, half of a face in the dark.
+    """The texture without what light from one side leaves of itself: an edge along the nose, half a face in the dark.
 
     Broad light is off already, but this is as narrow as a nose; that it is on one side alone tells it.
     """

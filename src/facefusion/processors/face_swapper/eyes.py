@@ -63,8 +63,8 @@ APERTURE = (0.62, 0.78)
 SLIT = (0.25, 0.45)
 """The same from which an eyeball is drawn into it, where an iris is seen in this eye or in the other, and in full."""
 SHUT = (0.5, 0.64)
-"""The same up to which the target's own lid is shown, and from which the source's is drawn: a lid that comes down is more
-than photos of open eyes show, and what they show, drawn out, is lashes as broad as the lid."""
+"""The same up to which the target's own lid is shown, and from which the source's is drawn: a lid that comes down is
+more than photos of open eyes show, and what they show, drawn out, is lashes as broad as the lid."""
 LID_EDGE_PX = 3.0
 """How soft the edge between the two is, pixels of the finest texture."""
 FLATTEST = 1e-4
