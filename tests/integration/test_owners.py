@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -375,6 +376,32 @@ def test_tracks_and_observations_are_for_their_owner_alone_and_observations_go_a
     stop_at(jobs, job.id, "render")
     kept = [stored.key.split("/")[1] for stored in jobs.storage.list(f"{job.id}/")]
     assert "tracks.safetensors" in kept and "observations" not in kept
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "made by an earlier version"])
+def test_the_job_store_is_for_its_owner_alone(tmp_path, is_new):
+    before = os.umask(0o022)
+    try:
+        path = tmp_path / "jobs.db"
+        if not is_new:
+            with JobStore(f"sqlite:///{path}")._engine.connect():
+                path.chmod(0o664)
+        with closing(JobStore(f"sqlite:///{path}")) as store:
+            store.create("0" * 16, {}, {"spans": []}, "file:///x", [1])
+            files = sorted(tmp_path.glob("jobs.db*"))
+            assert len(files) == 3  # with SQLite's own
+            assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+    finally:
+        os.umask(before)
+
+
+def test_a_store_of_somebody_else_keeps_its_rights(tmp_path):
+    path = tmp_path / "jobs.db"
+    foreign(path)
+    path.chmod(0o644)
+    with pytest.raises(StoreRefused):
+        JobStore(f"sqlite:///{path}")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
 
 
 def test_tracks_that_are_damaged_after_their_observations_are_gone_are_made_again(jobs, recipe, tmp_path, wanted):

@@ -8,10 +8,12 @@ import os
 import random
 import re
 import signal
+import struct
 import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import av
@@ -30,7 +32,7 @@ from facefusion.jobs.once import render_target, run
 from facefusion.jobs.storage import ObjectStorage
 from facefusion.media.image import Photo, write_photo
 from facefusion.pipeline.runner import analyse_target
-from facefusion.policy import provenance
+from facefusion.policy import container, provenance
 from facefusion.policy.credentials import load_c2pa
 from facefusion.policy.provenance import Signed, sidecar_of, sign
 from facefusion.policy.signing import OF_THIS_MACHINE, Signing, make_identity
@@ -196,6 +198,92 @@ def test_what_is_cut_off_or_added_is_found(output, tmp_path):
     for wrong in (content[:-1], content[: len(content) * 3 // 4], content + b"\0"):
         changed.write_bytes(wrong)
         assert verify(changed).state == "tampered", len(wrong)
+
+
+def box(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(content), name) + content
+
+
+SPARE = (
+    box(b"free", b"N" * 3000), box(b"skip", b"N" * 3000), box(b"free", bytes(8)),
+    struct.pack(">I4s", 0, b"free") + b"NN", struct.pack(">I4sQ", 1, b"skip", 18) + b"NN",
+)  # fmt: skip
+"""Boxes that C2PA leaves out, with something in them, at the end of a film."""
+
+
+def test_a_box_for_what_is_not_used_is_part_of_what_is_signed(output, tmp_path):
+    path, *_ = output
+    if path.suffix not in (".mp4", ".m4v", ".mov", ".heic", ".avif"):
+        pytest.skip("it has no boxes")
+    changed = tmp_path / path.name
+    for more in SPARE:
+        changed.write_bytes(path.read_bytes() + more)
+        assert verify(changed).problems[-1] == "facefusion.changed: a box that is not used", more[:12]
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "before such boxes counted"])
+def test_boxes_for_what_is_not_used_that_were_there_when_it_was_signed_may_be_there(
+    tmp_path, signing, monkeypatch, is_new
+):
+    manifest = Statement.manifest
+
+    def as_before(self, media_type, facts):
+        return manifest(self, media_type, {k: v for k, v in facts.items() if is_new or k != "spare_sha256"})
+
+    monkeypatch.setattr(Statement, "manifest", as_before)
+    path = make(tmp_path / "a.mp4")
+    path.write_bytes(path.read_bytes() + box(b"free", bytes(100)) + box(b"skip", b""))
+    sign(path, statement(), signing.signer())
+    assert (b"spare_sha256" in path.read_bytes()) == is_new
+    assert verify(path).state == "valid"
+    signed = path.read_bytes()
+    for wrong in (signed + SPARE[0], signed.replace(box(b"free", bytes(100)), box(b"free", bytes(99) + b"N"))):
+        path.write_bytes(wrong)
+        assert verify(path).problems[-1] == "facefusion.changed: a box that is not used"
+
+
+def rebuilt(content: bytes, change) -> bytes:
+    """A box of boxes with other boxes in it."""
+    ((name, inner),) = container._inner(content)
+    return box(name, b"".join(change([box(*one) for one in container._inner(inner)])))
+
+
+def test_nothing_is_put_beside_a_manifest_or_its_signature(tmp_path, signing):
+    path = make(tmp_path / "a.mkv")
+
+    def copied(manifests):
+        """The same once more under another name, which nothing refers to."""
+        label = re.search(rb"urn:c2pa:[0-9a-f-]{36}", manifests[-1])[0]
+        return [*manifests[:-1], manifests[-1].replace(label, label[:-4] + b"0000"), manifests[-1]]
+
+    def stamped(manifests):
+        """A time, as somebody might have confirmed it, in the part of a signature that is not signed."""
+
+        def in_value(parts):
+            before, after = parts[-1].split(b"\x63pad", 1)
+            value = before[8:-1] + bytes([before[-1] + 1]) + b"\x66sigTst\x58\x20" + b"N" * 32 + b"\x63pad" + after
+            return [*parts[:-1], box(b"cbor", value)]
+
+        def in_signature(parts):
+            return [rebuilt(part, in_value) if b"c2pa.signature\0" in part[:80] else part for part in parts]
+
+        return [*manifests[:-1], rebuilt(manifests[-1], in_signature)]
+
+    for change in (copied, stamped):
+        sign(path, statement(), signing.signer())
+        assert verify(path).state == "valid"
+        beside = sidecar_of(path)
+        beside.write_bytes(rebuilt(beside.read_bytes(), change))
+        assert verify(path).problems[-1].startswith("facefusion.changed: "), change
+
+
+def test_an_output_made_of_an_output_made_of_an_output_is_valid(tmp_path, signing):
+    paths = [make(tmp_path / f"{number}.mp4") for number in range(3)]
+    for path, before in zip(paths, (None, *paths), strict=False):
+        target = Target("cc", None if before is None else partial(before.open, "rb"))
+        sign(path, statement(target=target), signing.signer())
+        assert verify(path).state == "valid", path
+    assert paths[2].read_bytes().count(b"jumdc2ma") == 3
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])

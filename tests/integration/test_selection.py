@@ -1,17 +1,24 @@
 """Who is changed, and with whose face."""
 
 from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from facefusion.analyse.turned import TurnedDetector
-from facefusion.errors import MediaMissing, NoFaceInTarget, RecipeError, TracksError, UnknownOption
+from facefusion.errors import MediaMissing, NoFaceInSource, NoFaceInTarget, RecipeError, TracksError, UnknownOption
 from facefusion.imaging.masks import area_mask, box_mask, soften
+from facefusion.jobs.work import joined_as
+from facefusion.media.image import Photo, read_photo, write_photo
+from facefusion.pipeline.cast import Cast, FacePart, _for_photos, build_analyser, check_faces
+from facefusion.pipeline.plan import Target
+from facefusion.pipeline.resolved import resolve
 from facefusion.pipeline.selection import choose_tracks, distance, load_face_map, matching_tracks, order_tracks
-from facefusion.recipe import Recipe, build_recipe, four_sides
-from facefusion.testing.fakes import FakeDetector, make_face, make_mesh
+from facefusion.recipe import Person, Recipe, build_recipe, four_sides
+from facefusion.testing.fakes import FakeDetector, make_face, make_mesh, sample_path
 from facefusion.types.face import Attributes
 from facefusion.types.track import Track, Tracks
 
@@ -271,3 +278,84 @@ def test_softening_never_lets_anything_through_outside():
     soft = soften(mask)
     assert soft[mask == 0].max() < 0.02
     assert soft[60, 60] == pytest.approx(1.0, abs=1e-3)
+
+
+def cast_of(**values):
+    return Cast((FacePart((), ()),), **values)
+
+
+def joined(cast, recipe, tracks=PEOPLE):
+    return joined_as(
+        SimpleNamespace(recipe=recipe, kind="clip"), Target(640, 480, Fraction(1, 25)), cast, tracks, "a.mp4"
+    )
+
+
+DORA = np.eye(4, dtype=np.float32)[3]
+BY_PHOTO = {"face_selector_mode": "reference", "reference_face_path": "photos/dora.jpg"}
+
+
+@pytest.mark.parametrize("hides", [False, True])
+@pytest.mark.parametrize(
+    ("options", "reference", "said"),
+    [
+        (BY_PHOTO, DORA, "looks like dora.jpg: the nearest is 0.50 away, and 0.3 is somebody else"),
+        ({"face_selector_mode": "reference", "reference_face_distance": 0}, None, "less than 0 away"),
+        ({"face_selector_age_start": 70}, None, "age, gender or appearance"),
+        ({"face_selector_mode": "many", "face_selector_race": "indian"}, None, "age, gender or appearance"),
+        (BY_PHOTO | {"face_selector_gender": "male"}, ANNA, "age, gender or appearance"),
+    ],
+)
+def test_a_selection_that_nobody_meets_is_an_error_and_no_silent_copy(options, reference, said, hides):
+    cast, recipe = cast_of(reference=reference, hides=hides), Recipe(**options)
+    with pytest.raises(NoFaceInTarget, match=said) as told:
+        joined(cast, recipe)
+    assert "a.mp4" in told.value.message and "--allow-empty" in told.value.hint
+    assert joined(cast, recipe.model_copy(update={"allow_empty": True})).assigned == {}
+
+
+def test_a_mapping_file_whose_photos_nobody_looks_like_is_an_error_and_one_of_several_is_told_about():
+    anna, dora = (Person(reference=Path(f"{name}.jpg"), sources=()) for name in ("anna", "dora"))
+    made = joined(cast_of(people=((anna, ANNA), (dora, DORA))), Recipe())
+    assert (made.assigned, made.notes) == (
+        {0: 0}, ("The mapping file changes who looks like dora.jpg, but nobody in the target does.",),
+    )  # fmt: skip
+    with pytest.raises(NoFaceInTarget, match=r"looks like dora\.jpg"):
+        joined(cast_of(people=((dora, DORA),)), Recipe())
+
+
+def test_who_is_exempt_may_leave_nobody():
+    one = tracks_of(track(0, 100, 300, 60, 0.8, ANNA))
+    assert joined(cast_of(exempt=(ANNA,)), Recipe(exempt_paths=("anna.jpg",)), one).assigned == {}
+    assert joined(cast_of(), Recipe(exempt_faces=(0,)), one).assigned == {}
+    recipe = Recipe(exempt_paths=("anna.jpg",), **BY_PHOTO)  # she is not whom the photo asks for
+    with pytest.raises(NoFaceInTarget, match=r"looks like dora\.jpg"):
+        joined(cast_of(exempt=(ANNA,), reference=DORA), recipe, one)
+
+
+def test_nobody_is_missed_of_whom_another_exempt_photo_is_known():
+    profile, older = ANNA + 1.2 * DORA, ANNA + 0.6 * DORA  # farther from her than from one another
+    recipe = Recipe(faces="all", exempt_paths=("dora.jpg", "profile.jpg", "older.jpg"), reference_face_distance=0.1)
+    cast = cast_of(exempt=(-ANNA, profile, older))
+    assert joined(cast, recipe).notes == ("dora.jpg is exempt, but nobody in the target looks like them.",)
+    assert [bool(one.matched) for one in cast.exemptions(recipe, PEOPLE)] == [False, False, True]
+    assert [one.as_dict()["absent"] for one in cast.exemptions(recipe, PEOPLE)] == [True, False, False]
+
+
+def test_people_are_counted_and_not_their_tracks():
+    four = [track(k, 100, 300, 60, 0.8, (ANNA, BEN)[k % 2], frames=(k,)) for k in range(4)]
+    tracks = Tracks(640, 480, Fraction(1, 25), np.arange(4), tuple(four), {}, np.array([0]), (0, 1, 0, 1))
+    assert joined(cast_of(), Recipe(faces="all"), tracks).track_count == 2
+
+
+def test_photos_that_somebody_is_known_by_are_looked_at_as_where_nobody_is_hidden(tmp_path):
+    hiding = {"processors": ["face_anonymiser"], "target_path": "t.png"}
+    face = read_photo(sample_path("source.jpg")).pixels
+    faint = (90 + (face - face.mean()) * 0.033).astype(np.uint8)  # hardly more than an even grey
+    write_photo(path := tmp_path / "faint.png", Photo(faint))
+    assert build_analyser(build_recipe(hiding), has_identity=False).find_faces(faint)
+    for option, what in (("exempt_paths", "exempt photo"), ("reference_face_path", "reference photo")):
+        recipe = build_recipe(hiding | {option: [path] if option == "exempt_paths" else path})
+        with pytest.raises(NoFaceInSource, match=rf"No face is found in the {what} .*faint\.png"):
+            check_faces(recipe)
+    asked = resolve(build_recipe(hiding | {"face_detector_score": 0.2}))
+    assert (asked.is_protective, _for_photos(asked).recipe.face_detector_score) == (True, 0.2)

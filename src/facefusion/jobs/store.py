@@ -7,8 +7,10 @@ complete.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
+import stat
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -282,6 +284,10 @@ class JobStore:
         if self._is_sqlite:
             if not self._file.parent.is_dir():
                 make_folder(self._file.parent)
+            # One that is there already, or cannot be made: SQLite says what is wrong with it. Some stores are no files.
+            with suppress(OSError):
+                if self._engine.url.database not in (None, "", ":memory:"):
+                    os.close(os.open(self._file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             sa.event.listen(self._engine, "connect", _set_up_sqlite)
             sa.event.listen(self._engine, "begin", _begin_sqlite)
         try:
@@ -289,6 +295,17 @@ class JobStore:
         except BaseException:
             self.close()
             raise
+        if self._is_sqlite:
+            self._keep_private()
+
+    def _keep_private(self) -> None:
+        """Let nobody else read a store of ours: it names files and holds seeds. SQLite's own files beside it get the
+        rights that it has when they are made."""
+        for ending in ("", "-wal", "-shm", "-journal"):
+            path = Path(f"{self._file}{ending}")
+            with suppress(OSError):  # it is not there, or somebody else's
+                if (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
+                    path.chmod(mode & 0o700)
 
     @property
     def _file(self) -> Path:

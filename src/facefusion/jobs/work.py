@@ -89,7 +89,6 @@ from facefusion.recipe import Recipe, build_recipe
 from facefusion.types.observation import Observation
 from facefusion.types.track import Tracks
 from facefusion.version import __version__
-from facefusion.wording import counted
 from facefusion.workplace import LOCK, Workplace, is_held, refusal, user_base
 from facefusion.writing import deliver, stand_in, told_as
 
@@ -170,17 +169,16 @@ def joined_as(plan: Plan, target: Target, cast: Cast, tracks: Tracks, name: str)
         )
     check_size(tracks, target, recipe.target_path)
     assigned = cast.assign(recipe, tracks)
-    is_meant = recipe.allow_empty or bool(recipe.decisions) or bool(cast.left_as_they_are(recipe, tracks))
-    if cast.hides and not assigned and not is_meant:
-        raise NoFaceInTarget(
-            f"No face is found in the target {name}; "
-            f"{counted(len(tracks.tracks), 'find is', 'finds are')} taken for something else.",
-            "Add --allow-empty if nobody is in it, or say what a find is with --review.",
-        )
-    absent = [one for one in cast.exemptions(recipe, tracks) if not one.matched]
-    notes = tuple(f"{one.photo} is exempt, but nobody in the target looks like them." for one in absent)
-    found = sum(how != "unlikely" for how in judged(recipe, tracks).values())
-    return Joined(assigned, found, notes=notes)
+    if not assigned and not recipe.allow_empty and not recipe.decisions:
+        cast.check_chosen(recipe, tracks, name)
+    absent = [one for one in cast.exemptions(recipe, tracks) if one.is_absent]
+    notes = [f"{one.photo} is exempt, but nobody in the target looks like them." for one in absent]
+    notes += [
+        f"The mapping file changes who looks like {photo}, but nobody in the target does."
+        for photo in cast.unmatched(recipe, tracks)
+    ]
+    found = {tracks.person_of(k) for k, how in judged(recipe, tracks).items() if how != "unlikely"}
+    return Joined(assigned, len(found), notes=tuple(notes))
 
 
 def report_key(job_id: str, path: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from facefusion.analyse.analyser import Analyser
 from facefusion.analyse.turned import TurnedDetector
 from facefusion.declaration import Input, Need, Requirements, Step, union
-from facefusion.errors import NoFaceInSource, UnknownOption
+from facefusion.errors import NoFaceInSource, NoFaceInTarget, UnknownOption
 from facefusion.media.image import Photo
 from facefusion.media.sound import read_sound
 from facefusion.models.providers import core_count
@@ -26,7 +26,7 @@ from facefusion.pipeline.plan import kind_of_source, models_of
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.resolved import Resolved, SourceKind, Use, resolve
 from facefusion.pipeline.review import check_decisions, exempted, judged
-from facefusion.pipeline.selection import choose_tracks, distance, matching_tracks
+from facefusion.pipeline.selection import choose_tracks, distance, has_filter, matching_tracks
 from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray, FrameProcessor, ShowsSources
 from facefusion.plugins.registry import build_engine, build_processor
 from facefusion.recipe import Person, Recipe, four_sides
@@ -43,6 +43,8 @@ LOOKS = 2
 """How many looks at a picture are taken side by side where it is looked at often."""
 SMALL_PX, TURNED_DEG, DARK = 64, 40.0, 40
 """Sources with less height of the face, turned further or darker (mean of 255) than that are told about."""
+SAME_PERSON = 0.3
+"""Distance up to which two exempt photos are of one person, whatever the limit for people in the target is."""
 STRANGERS = 0.2
 """Dot product of embeddings below which two photos are of two people. Far below the limit of the recogniser: photos of
 one person, beards, glasses and profiles too, were each likelier than 0.27 to be of one of the others."""
@@ -104,7 +106,8 @@ class Looker:
     Parameters
     ----------
     asked
-        What is asked for.
+        What is asked for. Where people are hidden, targets are looked at for whatever might be a face; photos that
+        somebody is known by are not.
     shelf
         Where photos and faces are kept for who wants them next.
     analyser
@@ -112,14 +115,23 @@ class Looker:
     """
 
     def __init__(self, asked: Recipe | Resolved, shelf: Shelf | None = None, analyser: Analyser | None = None) -> None:
-        self._resolved, self._shelf, self._analyser = resolve(asked), shelf or Shelf(), analyser
+        resolved = resolve(asked)
+        self._resolved, self._shelf = _for_photos(resolved), shelf or Shelf()
+        self._analyser = None if resolved.is_protective else analyser
         # What is found depends on no other option.
         recipe = self._resolved.recipe
         names = [name for name in Recipe.model_fields if name.startswith(_LOOKING)]
         self._settings = recipe.model_dump_json(include=set(names)), self._resolved.is_protective
 
-    def find(self, path: Path) -> SourceFace:
+    def find(self, path: Path, what: str = "source") -> SourceFace:
         """The largest face of a photo.
+
+        Parameters
+        ----------
+        path
+            Of the photo.
+        what
+            It is, for errors.
 
         Raises
         ------
@@ -133,12 +145,25 @@ class Looker:
             found = self._analyser.find_faces(photo.pixels)
             if not found:
                 raise NoFaceInSource(
-                    f"No face is found in the source {path}.",
+                    f"No face is found in the {what} {path}.",
                     "Use a photo in which the face is at least 64 px high, or lower --face-detector-score.",
                 )
             return SourceFace(photo.pixels, found[0])
 
         return self._shelf.face(path, self._settings, find)
+
+
+def _for_photos(resolved: Resolved) -> Resolved:
+    """The same, with photos looked at as they are where nobody is hidden."""
+    if not resolved.is_protective:
+        return resolved
+    recipe = resolved.recipe
+    usual = {
+        name: Recipe.model_fields[name].default
+        for name, value in resolved.required.cautious.items()
+        if getattr(recipe, name) == value  # nobody asked for it
+    }
+    return replace(resolved, recipe=recipe.model_copy(update=usual), is_protective=False)
 
 
 _LOOKING = ("face_detector", "face_landmarker", "execution", "models_paths", "licences")
@@ -281,7 +306,8 @@ def check_faces(
         told += strangers(resolved.recipe, paths, own)
     for sentence in dict.fromkeys(told):
         warnings.warn(sentence, PoorSourceWarning, stacklevel=2)
-    read_faces(resolved.known_faces, looker)  # to know somebody by, less will do
+    for path, what in resolved.known_faces.items():  # to know somebody by, less will do
+        looker.find(path, what)
     return tuple(dict.fromkeys(told))
 
 
@@ -385,19 +411,22 @@ class Exemption:
         The smallest distance of all tracks, or None where there are none.
     limit
         Distance from which it is somebody else.
+    is_absent
+        Whether nobody is known by it, nor by another photo that shows the same person.
     """
 
     photo: str
     matched: Mapping[int, float]
     nearest: float | None
     limit: float
+    is_absent: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """For the report."""
         tracks = [{"area": k, "distance": v} for k, v in self.matched.items()]
         return {
             "photo": self.photo, "matched": tracks, "nearest": self.nearest, "limit": self.limit,
-            "absent": not self.matched,
+            "absent": self.is_absent,
         }  # fmt: skip
 
 
@@ -484,7 +513,90 @@ class Cast:
             matched = {k: round(v, 4) for k, v in away.items() if v < recipe.reference_face_distance}
             nearest = round(min(away.values()), 4) if away else None
             found.append(Exemption(path.name, matched, nearest, recipe.reference_face_distance))
-        return tuple(found)
+        present = {k for group in self._same_exempt(tracks) if any(found[k].matched for k in group) for k in group}
+        return tuple(replace(one, is_absent=k not in present) for k, one in enumerate(found))
+
+    def _same_exempt(self, tracks: Tracks) -> list[list[int]]:
+        """Numbers of exempt photos by the people in them."""
+        is_alike = [
+            [distance(one, other, tracks.same_person_cosine) < SAME_PERSON for other in self.exempt]
+            for one in self.exempt
+        ]
+        return _linked(np.array(is_alike, bool))
+
+    def unmatched(self, recipe: Recipe, tracks: Tracks) -> tuple[str, ...]:
+        """Names of reference photos of the mapping file that nobody looks like."""
+        return tuple(
+            person.reference.name
+            for person, face in self.people
+            if person.reference is not None
+            and face is not None
+            and not matching_tracks(tracks, face, recipe.reference_face_distance)
+        )
+
+    def check_chosen(self, recipe: Recipe, tracks: Tracks, name: str) -> None:
+        """Refuse a target in which nobody is changed, unless that is meant, since who would be is exempt.
+
+        Parameters
+        ----------
+        recipe
+            Who is selected.
+        tracks
+            Of the whole clip.
+        name
+            Of the target, for errors.
+
+        Raises
+        ------
+        NoFaceInTarget
+        """
+        if not any(isinstance(part, FacePart) for part in self.parts):
+            return
+        chosen = set(self._assign(recipe, tracks))
+        if chosen & self.left_as_they_are(recipe, tracks):
+            return
+        are_none = all(how == "unlikely" for how in judged(recipe, tracks).values())
+        if self.hides and (chosen or are_none):
+            raise NoFaceInTarget(
+                f"No face is found in the target {name}; "
+                f"{counted(len(tracks.tracks), 'find is', 'finds are')} taken for something else.",
+                "Add --allow-empty if nobody is in it, or say what a find is with --review.",
+            )
+        if chosen:
+            return
+        others = "name people by their numbers (facefusion people), or add --allow-empty to get a copy."
+        photos, known = self._known_by(recipe)
+        if known and not any(matching_tracks(tracks, face, recipe.reference_face_distance) for face in known):
+            away = [
+                distance(track.identity, face, tracks.same_person_cosine)
+                for track in tracks.tracks
+                for face in known
+                if track.identity is not None
+            ]
+            raise NoFaceInTarget(
+                f"Nobody in the target {name} looks like {', '.join(photos)}: the nearest is {min(away):.2f} away, and "
+                f"{recipe.reference_face_distance:g} is somebody else.",
+                f"Use another photo, raise --reference-face-distance, {others}",
+            )
+        if has_filter(recipe):
+            raise NoFaceInTarget(
+                f"Nobody in the target {name} is of the age, gender or appearance that is asked for.",
+                f"Change --face-selector-age-start, -age-end, -gender or -race, {others}",
+            )
+        if recipe.face_selector_mode == "reference":
+            raise NoFaceInTarget(
+                f"Nobody in the target {name} is less than {recipe.reference_face_distance:g} away from the reference.",
+                f"Raise --reference-face-distance, {others}",
+            )
+
+    def _known_by(self, recipe: Recipe) -> tuple[list[str], list[FloatArray]]:
+        """Names and embeddings of the photos that those who are changed are known by."""
+        if self.people:
+            pairs = [(person.reference, face) for person, face in self.people]
+        else:
+            pairs = [(recipe.reference_face_path, self.reference)]
+        known = [(path.name, face) for path, face in pairs if path is not None and face is not None]
+        return [name for name, _ in known], [face for _, face in known]
 
     def _assign(self, recipe: Recipe, tracks: Tracks) -> dict[int, int]:
         if not self.people:
@@ -551,7 +663,7 @@ def build_cast(
     sources = tuple(
         gather_sources(chain.sources, chain.required, looker, kinds, on_progress) for chain in resolved.chains
     )
-    references = tuple(_encode_reference(resolved, person.reference, looker) for person in people)
+    references = tuple(_encode(resolved, person.reference, looker) for person in people)
     parts = build_parts(recipe, people, sources) if is_rendering else _parts_to_choose(resolved)
     if people:
         exempt = _exempt(resolved, looker)
@@ -559,7 +671,7 @@ def build_cast(
         return Cast(parts, named, exempt=exempt, sources=sources, hides=resolved.is_protective)
     reference = None
     if recipe.face_selector_mode == "reference":
-        reference = _encode_reference(resolved, recipe.reference_face_path, looker)
+        reference = _encode(resolved, recipe.reference_face_path, looker)
     looks = None
     if sources[0] and "auto" in (recipe.face_selector_gender, recipe.face_selector_race):
         classifier = build_engine("face_classifier", recipe.face_classifier_model, EngineContext(recipe))
@@ -614,14 +726,14 @@ def _face_part(recipe: Recipe, chains: Sequence[Sequence[Step]], sources: Sequen
 
 def _exempt(resolved: Resolved, looker: Looker) -> tuple[FloatArray, ...]:
     """Embeddings of people who are left as they are."""
-    found = (_encode_reference(resolved, path, looker) for path in resolved.recipe.exempt_paths)
+    found = (_encode(resolved, path, looker) for path in resolved.recipe.exempt_paths)
     return tuple(face for face in found if face is not None)
 
 
-def _encode_reference(resolved: Resolved, path: Path | None, looker: Looker) -> FloatArray | None:
+def _encode(resolved: Resolved, path: Path | None, looker: Looker) -> FloatArray | None:
     if path is None:
         return None
-    face = looker.find(path)
+    face = looker.find(path, resolved.known_faces.get(path, "photo"))
     identifier = build_engine("face_identifier", resolved.identifier, EngineContext(resolved.recipe))
     embedding: FloatArray = identifier.identify([face.pixels], [face.face.five_points])[0]
     return embedding

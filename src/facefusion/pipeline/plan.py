@@ -204,7 +204,7 @@ def check_sources(asked: Recipe | Resolved, shelf: Shelf | None = None) -> dict[
     kinds: dict[Path, SourceKind] = {}
     for chain in resolved.chains:
         _check_chain(chain, kinds, look)
-    for path in dict.fromkeys([*resolved.recipe.exempt_paths, *resolved.known_faces]):
+    for path in resolved.known_faces:
         _check_photo(path, shelf)
     return kinds
 
@@ -287,7 +287,7 @@ def check_known(recipe: Recipe, known: Mapping[Path, Known]) -> Resolved:
     kinds: dict[Path, SourceKind] = {}
     for chain in resolved.chains:
         _check_chain(chain, kinds, look)
-    for path in (*recipe.exempt_paths, *resolved.known_faces):
+    for path in resolved.known_faces:
         check_photo(path)
     target = known[recipe.target_path]
     if target.kind == "photo":

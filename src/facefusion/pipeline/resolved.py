@@ -106,11 +106,15 @@ class Resolved:
         return tuple(dict.fromkeys(path for chain in self.chains for path in chain.sources))
 
     @property
-    def known_faces(self) -> tuple[Path, ...]:
-        """Photos that somebody is recognised by, in the order in which they are looked at."""
+    def known_faces(self) -> dict[Path, str]:
+        """Photos that somebody is recognised by, in the order in which they are looked at, and what each is."""
         recipe = self.recipe
-        named = [*(person.reference for person in recipe.people), recipe.reference_face_path, *recipe.exempt_paths]
-        return tuple(path for path in named if path is not None)
+        named = [
+            *((person.reference, "reference photo of the mapping file") for person in recipe.people),
+            (recipe.reference_face_path, "reference photo"),
+            *((path, "exempt photo") for path in recipe.exempt_paths),
+        ]
+        return {path: what for path, what in named if path is not None}
 
     def new_sound(self, kinds: Mapping[Path, SourceKind]) -> Path | None:
         """The file whose sound takes the place of the target's: the first with sound of a chain that replaces it.

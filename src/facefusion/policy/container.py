@@ -22,8 +22,8 @@ _UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _AFTER_TYPE = bytes.fromhex("00110010800000aa00389b71")
 _TRACES = (b"jumbc2pa", b"c2pa.signature", b"c2pa.assertions", b"c2pa.claim", b"urn:c2pa:", _UUID)
 _BOXES = {b"c2pa.assertions": b"c2as", b"c2pa.claim": b"c2cl", b"c2pa.claim.v2": b"c2cl", b"c2pa.signature": b"c2cs"}
-_UNSIGNED = {"pad", "pad2", "sigTst", "sigTst2", "rVals"}
-"""What may stand beside a signature without being signed."""
+_UNSIGNED = {"pad", "pad2"}
+"""What may stand beside a signature without being signed. We ask nobody for the time, so there is no stamp of it."""
 
 
 class Damaged(Exception):
@@ -68,11 +68,47 @@ def outer_hash(content: Any, kind: str) -> str:
     """SHA-256 of what C2PA leaves out of its hashes in a file before it is signed; empty where that is nothing."""
     if kind not in ("mp4", "mov", "heic", "avif"):
         return ""
-    boxes = (content[start:stop] for name, start, stop in _boxes(content) if name in (b"ftyp", b"mfra"))
+    return _hash_boxes(content, b"ftyp", b"mfra")
+
+
+def spare_hash(content: Any, kind: str) -> str:
+    """SHA-256 of the boxes for what is not used, which C2PA leaves out too; empty where there are no such boxes.
+
+    Apart from `outer_hash`: outputs that were signed before have that one only.
+    """
+    return _hash_boxes(content, b"free", b"skip") if outer_hash(content, kind) else ""
+
+
+def check_spare(content: Any, kind: str, told: str | None) -> None:
+    """Refuse a file of ours with something in boxes that are not used.
+
+    Parameters
+    ----------
+    content
+        The file, as bytes or mapped.
+    kind
+        As in `MEDIA_TYPES`.
+    told
+        `spare_hash` as it was signed; None where that was not done yet. What we wrote into them then were zeros.
+
+    Raises
+    ------
+    Damaged
+    """
+    if told is not None:
+        _need(spare_hash(content, kind) == told, "a box that is not used")
+    elif outer_hash(content, kind):
+        for name, start, stop in _boxes(content):
+            if name in (b"free", b"skip"):
+                _need(not bytes(content[start + 8 : stop]).strip(b"\0"), "a box that is not used")
+
+
+def _hash_boxes(content: Any, *names: bytes) -> str:
+    boxes = (content[start:stop] for name, start, stop in _boxes(content) if name in names)
     return hashlib.sha256(b"".join(boxes)).hexdigest()
 
 
-def check_store(content: Any, kind: str) -> None:
+def check_store(content: Any, kind: str, count: int) -> None:
     """Refuse a file of ours in which the manifest, or what it is wrapped in, is not as we wrote it.
 
     Parameters
@@ -81,6 +117,8 @@ def check_store(content: Any, kind: str) -> None:
         The file, as bytes or mapped.
     kind
         As in `MEDIA_TYPES`.
+    count
+        Manifests in it that are hashed: ours, those of what it was made of, and theirs.
 
     Raises
     ------
@@ -90,12 +128,12 @@ def check_store(content: Any, kind: str) -> None:
         stores = list(_stores(content, kind))
         if len(stores) != 1:
             raise Damaged(f"{len(stores)} manifests")
-        check_manifest(stores[0])
+        check_manifest(stores[0], count)
     except (struct.error, IndexError, ValueError, KeyError) as error:
         raise Damaged(str(error)) from error
 
 
-def check_manifest(store: bytes) -> None:
+def check_manifest(store: bytes, count: int) -> None:
     """The same for the bytes of a manifest alone, as a sidecar has them.
 
     Raises
@@ -103,7 +141,7 @@ def check_manifest(store: bytes) -> None:
     Damaged
     """
     try:
-        _check_jumbf(store)
+        _check_jumbf(store, count)
     except (struct.error, IndexError, ValueError, KeyError, UnicodeDecodeError) as error:
         raise Damaged(str(error)) from error
 
@@ -208,12 +246,13 @@ def _described(content: bytes) -> tuple[bytes, bytes, list[tuple[bytes, bytes]]]
     return about[:4], label, inner[1:]
 
 
-def _check_jumbf(store: bytes) -> None:
+def _check_jumbf(store: bytes, count: int) -> None:
     (outer,) = list(_inner(store))
     _need(outer[0] == b"jumb", "the outermost box")
     kind, label, manifests = _described(outer[1])
     _need((kind, label) == (b"c2pa", b"c2pa"), "the outermost box")
     _need(bool(manifests) and all(name == b"jumb" for name, _ in manifests), "a manifest")
+    _need(len(manifests) == count, "a manifest that nothing refers to")
     kind, label, parts = _described(manifests[-1][1])  # the others are hashed by it
     _need(kind == b"c2ma" and re.fullmatch(rb"urn:c2pa:[0-9a-f-]{36}(:.*)?", label) is not None, "a manifest")
     seen = set()

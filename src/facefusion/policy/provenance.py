@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from facefusion.errors import OutputRefused, SigningRefused
-from facefusion.policy.container import MEDIA_TYPES, kind_of, outer_hash
+from facefusion.policy.container import MEDIA_TYPES, kind_of, outer_hash, spare_hash
 from facefusion.policy.credentials import load_c2pa
 from facefusion.policy.signing import Signer
 from facefusion.policy.statement import PARENT, Statement
@@ -137,6 +137,7 @@ def sign(path: Path, statement: Statement, signer: Signer, asked: Path | None = 
     if is_inside:
         with mapped(path) as content:
             facts["outer_sha256"] = outer_hash(content, kind)
+            facts["spare_sha256"] = spare_hash(content, kind)
     made = path.with_name(f"{path.name[:32]}.signed") if is_inside else None  # names may have no room
     try:
         with _own_errors(asked or path), ExitStack() as stack:

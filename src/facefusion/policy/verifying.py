@@ -16,6 +16,7 @@ from facefusion.policy.container import (
     MEDIA_TYPES,
     Damaged,
     check_manifest,
+    check_spare,
     check_store,
     has_traces,
     kind_of,
@@ -353,16 +354,30 @@ def _inspect(path: Path, kind: str, beside: Path | None, told: Mapping[str, Any]
     own: Mapping[str, Any] = next(
         (one["data"] for one in told["manifests"][label]["assertions"] if one["label"] == LABEL), {}
     )
+    count = len(_hashed(told["manifests"], label))
     try:
         with mapped(path) as content:
             if beside is not None:
-                check_manifest(beside.read_bytes())
+                check_manifest(beside.read_bytes(), count)
                 if hashlib.sha256(content).hexdigest() != own.get("unsigned_sha256"):
                     raise Damaged("another file")
             else:
-                check_store(content, kind)
+                check_store(content, kind, count)
                 if outer_hash(content, kind) != own.get("outer_sha256"):
                     raise Damaged("the type of the container")
+                check_spare(content, kind, own.get("spare_sha256"))
     except Damaged as error:
         return [f"facefusion.changed: {error}"]
     return []
+
+
+def _hashed(manifests: Mapping[str, Any], label: str) -> set[str]:
+    """Labels of a manifest and of all that it refers to: each is hashed by the one that names it."""
+    found: set[str] = set()
+    left = [label]
+    while left:
+        one = left.pop()
+        if one in manifests and one not in found:
+            found.add(one)
+            left += [str(part.get("active_manifest") or "") for part in manifests[one].get("ingredients", ())]
+    return found

@@ -25,8 +25,8 @@ from facefusion.pipeline.runner import Outcome
 from facefusion.policy.provenance import is_sidecar, sidecar_of
 from facefusion.recipe import Recipe, with_absolute_paths
 from facefusion.service.values import Problem
-from facefusion.workplace import is_beside
-from facefusion.writing import save_bytes
+from facefusion.workplace import is_beside, make_folder
+from facefusion.writing import save_private
 
 MARKS = "finished"
 """Folder with a file for every run that was finished: the hash of what was written."""
@@ -579,7 +579,8 @@ def work_through(
             _check_made_here(run.output, theirs)
             yield BatchStep(run, "begun")
             outcome = do(one)
-            save_bytes(mark, _mark_of(one.output_path))
+            make_folder(marks)
+            save_private(mark, _mark_of(one.output_path))
         except Stopped:
             raise
         except Exception as error:
