@@ -487,7 +487,8 @@ def layer_in_frame(rendered: RenderedFrame, is_on_target: bool) -> Pixels:
 
     Returns
     -------
-    (H, W, 4) uint8: red, green, blue, not multiplied by alpha, and alpha. Over the target it gives the output.
+    (H, W, 4) uint8: red, green, blue, not multiplied by alpha, and alpha. Over the target it gives the output,
+    but for the mark (`RenderedFrame.overlay`), which reaches over all of the frame.
     """
     height, width = rendered.frame.pixels.shape[:2]
     if not is_on_target:
