@@ -137,6 +137,9 @@ def make_film(
     pictures: Sequence[Any] = (),
     data: Sequence[bytes] = (),
     disposition: int = 1,
+    aspect: Fraction | None = None,
+    colour: tuple[int, int, int, int] | None = None,
+    rotation_deg: int = 0,
 ) -> Path:
     """Write a film of `moving_square` frames; what the container cannot hold raises libav's error."""
     with av.open(str(path), "w") as output:
@@ -145,6 +148,13 @@ def make_film(
         film.codec_context.time_base = film.time_base = 1 / rate
         film.codec_context.thread_count = 1
         film.disposition = disposition
+        if aspect:
+            film.codec_context.sample_aspect_ratio = aspect
+        if colour:
+            told = film.codec_context
+            told.color_primaries, told.color_trc, told.colorspace, told.color_range = colour
+        if rotation_deg:
+            film.set_display_rotation(rotation_deg)
         film.metadata.update(film_tags or {})
         if timecode:
             film.metadata["timecode"] = timecode

@@ -15,6 +15,7 @@ from tests.films import Sound, Words, click_time_s, make_film, make_parts, send_
 
 from facefusion.errors import FaceFusionError, MediaUnsupported, OutputRefused, RecipeError
 from facefusion.jobs.once import run
+from facefusion.media import passengers as passengers_module
 from facefusion.media import writer as writer_module
 from facefusion.media.passengers import TrackOptions, list_passengers, read_tracks
 from facefusion.media.reader import ClipReader
@@ -263,6 +264,47 @@ def test_subtitles_are_cut_where_the_part_ends(tmp_path):
             (one.pts, one.duration, bytes(one)) for one in container.demux(container.streams.subtitles[0]) if one.size
         ]
     assert cues == [(200, 400, b"in")]
+
+
+@pytest.mark.parametrize("made", [".mkv", ".mp4"])
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".webm"])
+def test_subtitles_that_are_on_the_screen_at_the_start_are_kept(tmp_path, made, suffix):
+    codec = "mov_text" if made == ".mp4" else "subrip"
+    cues = (100, 200, "over"), (200, 13_000, "long"), (13_200, 13_700, "here"), (13_900, 14_500, "next")
+    pictures = [moving_square(160, 120, k) for k in range(15)]
+    source = make_film(
+        tmp_path / f"a{made}",
+        count=15,
+        rate=Fraction(1),
+        pictures=pictures,
+        words=[Words(codec, cues)],
+        sounds=[Sound()],
+    )
+    encoder = "libvpx-vp9" if suffix == ".webm" else "libx264"
+    for start_s, wanted in (
+        (2, [(0, 11, b"long"), (11.2, 0.5, b"here")]),
+        (13.5, [(0.0, 0.2, b"here"), (0.4, 0.6, b"next")]),
+    ):
+        send_through(source, tmp_path / f"out{suffix}", CONVERT, encoder=encoder, start_s=start_s)
+        with av.open(str(tmp_path / f"out{suffix}")) as container:
+            found = [
+                (float(one.pts * one.time_base), float(one.duration * one.time_base), bytes(one)[-4:])
+                for one in container.demux(container.streams.subtitles[0])
+                if one.size > 2
+            ]
+        for one, other in zip(found[:2], wanted, strict=True):
+            assert one[:2] == pytest.approx(other[:2], abs=0.002)
+            assert one[2] == other[2]
+
+
+def test_words_that_stand_until_the_next_ones_stand_where_the_part_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(passengers_module, "_UNTIL_NEXT", ("subrip",))  # such are pictures, which nothing here encodes
+    cues = (100, 100, "first"), (300, 300, "second"), (700, 700, "third")
+    source = make_film(tmp_path / "a.mkv", words=[Words(cues=cues)])
+    send_through(source, tmp_path / "out.mkv", start_s=0.52, end_s=0.6)
+    assert contents(tmp_path / "out.mkv", "subtitle") == [b"second"]
+    send_through(source, tmp_path / "out.mkv", start_s=0.52)
+    assert contents(tmp_path / "out.mkv", "subtitle") == [b"second", b"third"]
 
 
 def test_telemetry_that_a_container_cannot_hold_is_named(tmp_path):

@@ -125,6 +125,20 @@ def test_a_layer_of_a_photo_over_it_is_the_output(tmp_path):
     assert layer.alpha.max() == 255 and layer.alpha.min() == 0
 
 
+def test_a_layer_has_no_mark_and_the_run_says_so(tmp_path):
+    recipe = build_recipe({"source_paths": [SOURCE], "target_path": PHOTO, "output_path": tmp_path / "o.png"})
+    recipe = recipe.with_options(layer_path=tmp_path / "l.tif")
+    outcome = run(recipe)
+    assert [note for note in outcome.notes if "layer is without the invisible mark" in note]
+    marked, layer = read_photo(tmp_path / "o.png").pixels, read_photo(tmp_path / "l.tif")
+    outcome = run(recipe.with_options(output_path=tmp_path / "p.png", layer_path=tmp_path / "m.tif"), policy=POLICY)
+    assert not [note for note in outcome.notes if "layer" in note]
+    laid = lay_over(read_photo(sample_path("target.jpg")).pixels, layer.pixels, layer.alpha)
+    np.testing.assert_array_equal(laid, read_photo(tmp_path / "p.png").pixels)
+    assert (laid != marked).any()
+    np.testing.assert_array_equal(layer.alpha, read_photo(tmp_path / "m.tif").alpha)
+
+
 def test_a_preview_is_the_frame_of_a_lossless_output_also_when_the_job_is_done(tmp_path, few_frames):
     clip, frames = tmp_path / "clip.mkv", list(ClipReader(few_frames))[:3]
     write_test_clip(

@@ -449,7 +449,8 @@ def test_a_damaged_packet_costs_what_it_costs_a_player(shared):
     found = [frame.pts for frame in reader]
     assert len(found) == 37
     notes = reader.describe(reader.defects(), found)
-    assert "1 of 38 frames is damaged and left out" in notes[0]
+    assert notes[0] == "2 of 38 frames are damaged (first at 0.20 s): 1 is left out and 1 is kept, as players do."
+    assert not any("damaged" in note for note in notes[1:])
 
 
 def test_a_damaged_packet_is_refused_where_one_is_strict(shared):

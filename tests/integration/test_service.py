@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 import threading
 
@@ -423,6 +424,20 @@ def test_a_batch_is_planned_then_worked_through_and_the_second_time_skipped(tmp_
     assert all(is_json(step) for step in steps)
     again = list(work_through(batch, recipe, backend.folder / "finished", run))
     assert [step.status for step in again] == ["begun", "failed", "skipped", "skipped"]
+
+
+def test_a_batch_takes_photos_whole_where_a_part_of_its_clips_is_asked_for(tmp_path, backend, few_frames):
+    (tmp_path / "in").mkdir()
+    shutil.copy(sample_path("target.jpg"), tmp_path / "in" / "a.jpg")
+    shutil.copy(few_frames, tmp_path / "in" / "b.mp4")
+    for part in ({"start_s": 0.04, "end_s": 0.1}, {"trim_frame_start": 1, "trim_frame_end": 3}):
+        recipe = build_recipe({"source_paths": [str(sample_path("source.jpg"))], **part})
+        batch = plan_batch(recipe, "", str(tmp_path / "in"), str(tmp_path / f"out{len(str(part))}"))
+        steps = [step for step in work_through(batch, recipe, backend.folder / "finished", run) if step.outcome]
+        photo, clip = (step.outcome for step in steps)
+        assert any("a.jpg is a photo and is taken whole" in note for note in photo.notes)
+        assert not any("taken whole" in note for note in clip.notes)
+        assert clip.frame_count == 2
 
 
 @pytest.fixture

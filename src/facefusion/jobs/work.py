@@ -215,6 +215,12 @@ def is_at_work(storage: Storage, item: Item, now: float) -> bool:
     return item.lease_until > now
 
 
+_UNMARKED_LAYER = (
+    "The layer is without the invisible mark, which is in every pixel of a changed frame: over the target it gives the "
+    "output but for that, and exactly with --watermark off."
+)
+
+
 @dataclass(eq=False)
 class _Bench:
     """What a process keeps of the job it works on: plan with local paths, engines, sources."""
@@ -807,6 +813,9 @@ class Worker:
                     parts.append(Part(path, one.pts, one.durations))
                 if plan.recipe.has_layer:
                     save_layers(plan, parts, comment_of(plan), *layers)
+                    is_partial = plan.recipe.layer_path is not None and plan.resolved.is_faces_only
+                    if is_partial and bench.stored.mark and changed:
+                        notes.append(_UNMARKED_LAYER)
                 notes += merge_segments(plan, parts, comment_of(plan), output, check, bench.shelf)
             times = [time for part in parts for time in part.pts]
             notes += notes_on_target(plan, times, [one.defects for one in rendered])

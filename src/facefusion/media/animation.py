@@ -60,13 +60,38 @@ def notes_on_animation(path: Path, target: ClipReader, is_strict: bool) -> tuple
         lost = [track for track in read_tracks(container) if not track.is_timecode]
     if not lost:
         return ()
-    name = "a sequence" if is_index(path) else f"a {path.suffix.lower()}"
+    name = _name_of(path)
     if is_strict:
         raise MediaUnsupported(
             f"{target.info.path} has {', '.join(map(str, lost))}, and {name} is for pictures alone.",
             "Leave out --strict, or end the output in .mkv.",
         )
     return tuple(f"{str(track)[:1].upper()}{str(track)[1:]} is left out: {name} holds none." for track in lost)
+
+
+def notes_on_shape(path: Path, target: ClipReader) -> tuple[str, ...]:
+    """What becomes of pixels that are not square: animations get square ones, numbered pictures keep theirs."""
+    info = target.info
+    aspect = info.shown_aspect or Fraction(1)
+    if aspect == 1:
+        return ()
+    width, height = _square_size(info.width, info.height, aspect)
+    shape = f"{aspect.numerator}:{aspect.denominator}"
+    if is_index(path):
+        return (
+            f"The pixels of the target are {shape} and not square, and numbered pictures do not say so: "
+            f"{info.width} x {info.height} px are to be shown as {width} x {height}.",
+        )
+    return (f"The pixels of the target are {shape} and not square; those of {_name_of(path)} are made so.",)
+
+
+def _name_of(path: Path) -> str:
+    return "a sequence" if is_index(path) else f"a {path.suffix.lower()}"
+
+
+def _square_size(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+    """Size of a picture in square pixels; no side becomes shorter."""
+    return (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +134,17 @@ def write_animation(
     """
     ending = path.suffix.lower()
     moments, dropped = _moments(parts, target.info.time_base, _TICKS[ending], _SHORTEST[ending])
+    aspect = target.info.shown_aspect or Fraction(1)
     replacement = Replacement(path)
     output: Any = None
     try:
         with writing(path):
             output = av.open("file:" + str(replacement.path), "w", format=ending[1:], options={"loop": "0"})
             if ending == ".gif":
-                _encode(output, "gif", _TICKS[ending], {}, _dithered(parts, moments), moments)
+                _encode(output, "gif", _TICKS[ending], {}, _dithered(parts, moments, aspect), moments)
             else:
                 options = {"quality": str(quality), "compression_level": "4"}
-                _encode(output, ANIMATIONS[ending], _TICKS[ending], options, _plain(parts, moments), moments)
+                _encode(output, ANIMATIONS[ending], _TICKS[ending], options, _plain(parts, moments, aspect), moments)
             output.close()
         if before_naming is not None:
             before_naming()
@@ -167,22 +193,22 @@ def _pictures(parts: Sequence[Part], moments: dict[int, int]) -> Iterator[_Momen
             )
 
 
-def _plain(parts: Sequence[Part], moments: dict[int, int]) -> Iterator[_Moment]:
+def _plain(
+    parts: Sequence[Part], moments: dict[int, int], aspect: Fraction, kind: str = "yuv420p"
+) -> Iterator[_Moment]:
+    """Pictures that are shown, in a format and in square pixels."""
     reformatter = VideoReformatter()
     for moment in _pictures(parts, moments):
-        yield _Moment(reformatter.reformat(moment.picture, format="yuv420p", threads=1), moment.at)
+        picture = moment.picture
+        width, height = _square_size(picture.width, picture.height, aspect)
+        way: Any = {} if aspect == 1 else {"width": width, "height": height, "interpolation": "LANCZOS"}
+        yield _Moment(reformatter.reformat(picture, format=kind, threads=1, **way), moment.at)
 
 
-def _rgb(parts: Sequence[Part], moments: dict[int, int]) -> Iterator[_Moment]:
-    reformatter = VideoReformatter()
-    for moment in _pictures(parts, moments):
-        yield _Moment(reformatter.reformat(moment.picture, format="rgb24", threads=1), moment.at)
-
-
-def _dithered(parts: Sequence[Part], moments: dict[int, int]) -> Iterator[_Moment]:
+def _dithered(parts: Sequence[Part], moments: dict[int, int], aspect: Fraction) -> Iterator[_Moment]:
     """Pictures in 256 colours that were chosen for all of them: they are looked at once for that, and once more."""
     graph: Any = None
-    for moment in _rgb(parts, moments):
+    for moment in _plain(parts, moments, aspect, "rgb24"):
         if graph is None:
             graph = Graph()
             buffer = graph.add_buffer(
@@ -196,7 +222,7 @@ def _dithered(parts: Sequence[Part], moments: dict[int, int]) -> Iterator[_Momen
     palette = graph.vpull()
     palette.pts, palette.time_base = 0, Fraction(1, 100)
     graph = None
-    for moment in _rgb(parts, moments):
+    for moment in _plain(parts, moments, aspect, "rgb24"):
         if graph is None:
             graph = Graph()
             size = {"width": moment.picture.width, "height": moment.picture.height}

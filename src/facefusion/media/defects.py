@@ -84,12 +84,16 @@ def describe_defects(found: Defects, kind: str, written: int, missing: int, ends
         notes.append(f"{missing} of {promised} {agreed(missing, 'is', 'are')} missing: the file is cut off.")
     elif ends_early:
         notes.append(ends_early)
-    if found.lost:
-        what = f"{found.lost} of {counted(written + found.lost, 'frame')} {agreed(found.lost, 'is', 'are')}"
-        notes.append(f"{what} damaged and left out, as players do (first at {found.first_s:.2f} s).")
-    if found.spoilt:
-        what = counted(found.spoilt, "frame is", "frames are")
-        notes.append(f"{what} damaged and kept as players show them (first at {found.first_s:.2f} s).")
+    damaged, of = found.lost + found.spoilt, counted(written + found.lost, "frame")
+    what = f"{damaged} of {of} {agreed(damaged, 'is', 'are')} damaged"
+    first = f"first at {found.first_s:.2f} s"
+    if found.lost and found.spoilt:
+        left, kept = (counted(count, "is", "are") for count in (found.lost, found.spoilt))
+        notes.append(f"{what} ({first}): {left} left out and {kept} kept, as players do.")
+    elif found.lost:
+        notes.append(f"{what} and left out, as players do ({first}).")
+    elif found.spoilt:
+        notes.append(f"{what} and kept as players show {agreed(damaged, 'it', 'them')} ({first}).")
     if found.leading > LEADING_TOLD:
         notes.append(f"{found.leading} frames before the first whole picture are left out.")  # more than one
     for at_s, what in found.changes:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from facefusion.errors import OutputRefused
 from facefusion.media.border import writing
 from facefusion.media.image import Photo, write_photo
+from facefusion.media.matroska import write_aspect
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -117,6 +118,7 @@ def write_layers(
     matte: Path | None,
     layer: Path | None,
     comment: str,
+    aspect: Fraction | None = None,
 ) -> None:
     """Write a matte, a layer, or both; each a clip, or a folder of pictures.
 
@@ -130,6 +132,8 @@ def write_layers(
         Where they go. Clips must lie where half of them may be: the caller gives them their names.
     comment
         Written into them.
+    aspect
+        Width of a pixel by its height; None where it is not known.
 
     Raises
     ------
@@ -145,7 +149,7 @@ def write_layers(
                         writers.append(_Pictures(path, is_matte, comment))
                     elif path is not None:
                         rate = _rate(times, time_base)
-                        writers.append(_Clip(path, is_matte, comment, width, height, time_base, rate))
+                        writers.append(_Clip(path, is_matte, comment, width, height, time_base, rate, aspect))
             for writer in writers:
                 writer.write(pixels, pts, duration)
         for writer in writers:
@@ -199,9 +203,17 @@ class _Clip:
     """A clip of layers or mattes."""
 
     def __init__(
-        self, path: Path, is_matte: bool, comment: str, width: int, height: int, time_base: Fraction, rate: Fraction
+        self,
+        path: Path,
+        is_matte: bool,
+        comment: str,
+        width: int,
+        height: int,
+        time_base: Fraction,
+        rate: Fraction,
+        aspect: Fraction | None,
     ) -> None:
-        self._path, self._is_matte = path, is_matte
+        self._path, self._is_matte, self._aspect = path, is_matte, aspect
         suffix = path.suffix.lower()
         options: dict[str, str] = {}
         if suffix == ".mkv":
@@ -229,6 +241,8 @@ class _Clip:
             context.thread_count = 1
             if self._format.startswith("yuv"):
                 context.color_primaries, context.color_trc, context.colorspace, context.color_range = 1, 1, 1, 1
+            if aspect:
+                context.sample_aspect_ratio = aspect
 
     def write(self, pixels: Pixels, pts: int, duration: int) -> None:
         pad = (self._size[1] - pixels.shape[0], self._size[0] - pixels.shape[1])
@@ -243,6 +257,8 @@ class _Clip:
             if self._is_matte:
                 ranges = {**ranges, "src_color_range": 2}
             picture = picture.reformat(format=self._format, **ranges)
+        if self._format.startswith("yuv"):
+            picture.color_primaries, picture.color_trc = 1, 1  # ProRes looks at pictures for them
         picture.pts, picture.time_base = pts, self._stream.codec_context.time_base
         picture.pict_type = 0
         if duration:
@@ -254,6 +270,8 @@ class _Clip:
         with writing(self._path):
             self._output.mux(self._stream.encode(None))
             self._output.close()
+            if self._path.suffix.lower() == ".mkv":
+                write_aspect(self._path, self._aspect)
 
     def drop(self) -> None:
         """The caller takes the file away."""

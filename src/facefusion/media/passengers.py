@@ -34,6 +34,10 @@ KINDS: tuple[TrackKind, ...] = ("audio", "subtitle", "data", "attachment", "pict
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """Endings and libav's name for their container."""
 _MP4 = ("mp4", "mov")
+_UNTIL_NEXT = ("hdmv_pgs_subtitle", "dvb_subtitle")
+"""Pictures of words that stand until others, or none, are sent."""
+_RUN_UP_S = 1
+"""What is decoded of sound before the part begins, s: the first samples lean on what was before."""
 FILM_CODECS = {
     "libx264": "h264", "libx265": "hevc", "libsvtav1": "av1", "libvpx-vp9": "vp9", "prores_ks": "prores",
     "ffv1": "ffv1",
@@ -796,7 +800,9 @@ class Passengers:
     ) -> None:
         self._output, self._path, self._options = output, path, options or TrackOptions()
         self._offset_s, self._stop_s, self._is_cut = offset_s, stop_s, bool(target.offset)
-        self._target_path = target.info.path
+        self._target, self._target_path = target, target.info.path
+        self._chosen: list[Any] = []
+        self._can_seek = False
         self._tracks = {one.track.number: one.track for one in listed.passengers}
         self._streams: dict[int, Any] = {}
         self._converters: dict[int, Any] = {}
@@ -807,6 +813,7 @@ class Passengers:
         self._damage = ""
         self._has_no_edits = output.format.name not in _MP4
         self._waiting: Any = None
+        self._on_screen: dict[int, Any] = {}
         self._pictures: list[Any] = []
         self.has_failed_packets = False
         self._container = target.open()
@@ -841,12 +848,20 @@ class Passengers:
         self._packets: Iterator[Any] = iter(())
         if not chosen:
             return
+        self._chosen = chosen
+        self._can_seek = bool(target.offset and not target.info.joins)
+        if not any(one.track.kind == "subtitle" for one in listed.passengers):
+            self._seek()  # words on screen at the start may have been sent long before, so those are read from there
+        self._packets = self._target.packets(self._container, self._chosen)
+
+    def _seek(self) -> None:
+        """Go to where the part begins, once."""
         try:
-            if target.offset and not target.info.joins:
+            if self._can_seek:
                 self._container.seek(int(self._offset_s * 1_000_000))
         except FOREIGN:
             pass  # then what comes before is read and left out
-        self._packets = target.packets(self._container, chosen)
+        self._can_seek = False
 
     def _read_pictures(self, target: ClipReader) -> list[Any]:
         found = []
@@ -885,9 +900,13 @@ class Passengers:
                 self._lost[number] = self._lost.get(number, 0) + 1
                 continue
             if self._stop_s is not None and at_s >= self._stop_s:
+                self._carry_on_screen()
                 if at_s >= self._stop_s + LATE_S:
                     self._packets = iter(())  # the rest of the film is none of our business
                 continue
+            if at_s >= self._offset_s:
+                self._can_seek = False
+                self._carry_on_screen()
             if time_s is not None and at_s - self._offset_s > time_s:
                 self._waiting = packet
                 return
@@ -902,6 +921,10 @@ class Passengers:
             try:
                 packet = next(self._packets, None)
             except FOREIGN as error:
+                if self._can_seek:  # what is damaged may lie before the part
+                    self._seek()
+                    self._packets = self._target.packets(self._container, self._chosen)
+                    continue
                 self._damage = reason_of(error)
                 if self._options.is_strict:
                     raise MediaUnreadable(
@@ -932,16 +955,27 @@ class Passengers:
     def _carry(self, packet: Any, number: int, at_s: Fraction) -> None:
         converter = self._converters.get(number)
         is_sound = self._tracks[number].kind == "audio"
+        if is_sound and at_s < self._offset_s - _RUN_UP_S:
+            return
         if converter is not None and is_sound:
             with writing(self._path):
                 made = converter.feed(packet)
             for one in made:
                 self._send(one, number)
             return
-        if self._is_cut and at_s < self._offset_s:
-            return
         base = Fraction(packet.time_base)
         shift = round(self._offset_s / base)
+        if self._is_cut and at_s < self._offset_s:
+            if self._tracks[number].kind != "subtitle" or packet.pts is None:
+                return
+            if not packet.duration and self._tracks[number].codec in _UNTIL_NEXT:
+                self._on_screen[number] = packet
+                return
+            if packet.pts + (packet.duration or 0) <= shift:
+                return
+            packet.duration -= shift - packet.pts
+            packet.pts = packet.dts = shift
+            at_s = self._offset_s
         if packet.dts is not None:
             packet.dts -= shift
         if packet.pts is not None:
@@ -950,6 +984,13 @@ class Passengers:
             packet.duration = max(min(packet.duration, int((self._stop_s - at_s) / base)), 1)
         for one in [packet] if converter is None else converter.feed(packet):
             self._send(one, number)
+
+    def _carry_on_screen(self) -> None:
+        """Send what stands on the screen where the part begins, of words that stand until the next ones."""
+        held, self._on_screen = self._on_screen, {}
+        for number, packet in held.items():
+            packet.pts = packet.dts = round(self._offset_s / Fraction(packet.time_base))
+            self._carry(packet, number, self._offset_s)
 
     def _send(self, packet: Any, number: int) -> None:
         stream = self._streams[number]
@@ -967,6 +1008,7 @@ class Passengers:
             self.has_failed_packets = True
 
     def _finish(self) -> None:
+        self._carry_on_screen()
         for number, converter in self._converters.items():
             with writing(self._path):
                 made = converter.finish()

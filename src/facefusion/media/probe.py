@@ -112,6 +112,11 @@ class ClipInfo:
         return not self.rotation_deg and not self.is_mirrored
 
     @property
+    def shown_aspect(self) -> Fraction | None:
+        """Width by height of a pixel of the upright picture, None where it is not said."""
+        return 1 / self.sample_aspect if self.sample_aspect and self.rotation_deg in (90, 270) else self.sample_aspect
+
+    @property
     def stored_size(self) -> tuple[int, int]:
         """Width and height in pixels before turning."""
         return (self.height, self.width) if self.rotation_deg in (90, 270) else (self.width, self.height)

@@ -76,24 +76,35 @@ def draw_sheet(
     (H, W, 3) uint8 RGB.
     """
     frames = [_overview(pixels, people) for pixels, _, people in overviews]
-    frame_height = max((frame.height for frame in frames), default=0) + (34 if frames else 0)
+    places, frame_height = _places([frame.size for frame in frames])
     row_height = PORTRAIT + PAD
     height = 84 + frame_height + row_height * len(rows) + PAD
     sheet = Image.new("RGB", (WIDTH, height), PAPER)
     draw = ImageDraw.Draw(sheet)
     _write(draw, (PAD, 18), title, 26, INK, WIDTH - 2 * PAD)
     _write(draw, (PAD, 52), subtitle, 16, FAINT, WIDTH - 2 * PAD)
-    left, top = PAD, 84
-    for frame, (_, words, _) in zip(frames, overviews, strict=True):
-        sheet.paste(frame, (left, top))
-        _write(draw, (left, top + frame.height + 4), words, 14, FAINT, frame.width)
-        left += frame.width + 16
+    top = 84
+    for frame, (left, below), (_, words, _) in zip(frames, places, overviews, strict=True):
+        sheet.paste(frame, (left, top + below))
+        _write(draw, (left, top + below + frame.height + 4), words, 14, FAINT, frame.width)
     top += frame_height
     for row in rows:
         draw.line((PAD, top, WIDTH - PAD, top), LINE)
         _draw_row(sheet, draw, row, top + PAD // 2)
         top += row_height
     return np.asarray(sheet, dtype=np.uint8)
+
+
+def _places(sizes: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], int]:
+    """Left and top of frames that stand side by side as long as there is room, and the height of them all."""
+    places: list[tuple[int, int]] = []
+    left, top, height = PAD, 0, 0
+    for width, tall in sizes:
+        if left > PAD and left + width > WIDTH - PAD:
+            left, top, height = PAD, top + height, 0
+        places.append((left, top))
+        left, height = left + width + 16, max(height, tall + 34)
+    return places, top + height
 
 
 def _draw_row(sheet: Image.Image, draw: ImageDraw.ImageDraw, row: Row, top: int) -> None:

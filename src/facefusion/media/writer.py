@@ -19,6 +19,7 @@ from av.video.reformatter import VideoReformatter
 from facefusion.documents import reason_of
 from facefusion.errors import OutputRefused
 from facefusion.media.border import FOREIGN, writing
+from facefusion.media.matroska import write_aspect
 from facefusion.media.mp4 import switch_off
 from facefusion.media.passengers import (
     FILM_CODECS,
@@ -288,18 +289,28 @@ class ClipWriter:
         context.thread_count = ENCODER_THREADS
         context.options = self._encoder_options()
         self._stream = stream
-        context.color_primaries, context.color_trc, context.colorspace, context.color_range = self._target.colour
-        if pixel_format == "bgr0":
-            context.colorspace, context.color_range = 0, 2
-        if info.sample_aspect:
-            aspect = info.sample_aspect
-            context.sample_aspect_ratio = 1 / aspect if info.rotation_deg in (90, 270) else aspect
+        self._describe_film(context, pixel_format)
         # Kept aside: pictures may be prepared while the stream is gone already.
         self._pixel_format, self._width, self._height = pixel_format, stream.width, stream.height
         space = context.colorspace if context.colorspace in (1, 4, 5, 6, 7, 9) else 5
         self._space = (context.colorspace, 5 if space == 6 else space)
         self._range = context.color_range
         self._is_full = context.color_range == 2 or pixel_format.startswith("yuvj") or pixel_format == "bgr0"
+
+    def _describe_film(self, context: Any, pixel_format: str) -> None:
+        """Colours and shape of the pixels, which encoders and containers write down."""
+        primaries, transfer, matrix, range_ = self._target.colour
+        if pixel_format == "bgr0":
+            matrix, range_ = 0, 2
+        elif self._encoder == "prores_ks":
+            range_ = 1  # it has no other, and would be read so
+        elif pixel_format.startswith("yuvj"):
+            range_ = 2
+        context.color_primaries, context.color_trc, context.colorspace, context.color_range = (
+            primaries, transfer, matrix, range_,
+        )  # fmt: skip
+        if self._target.info.shown_aspect:
+            context.sample_aspect_ratio = self._target.info.shown_aspect
 
     def _has_defaults(self) -> bool:
         with self._target.open() as container:
@@ -417,6 +428,7 @@ class ClipWriter:
         )
         converted.colorspace = self._space[0]
         converted.color_range = self._range
+        converted.color_primaries, converted.color_trc = self._target.colour[:2]  # ProRes looks at pictures for them
         return converted
 
     def _patch(self, native: Any, rendered: RenderedFrame) -> None:
@@ -459,6 +471,8 @@ class ClipWriter:
                 if self._passengers is not None and FORMATS.get(self._path.suffix.lower()) in ("mp4", "mov"):
                     # libav plays the first subtitles where none are to be played unasked.
                     switch_off(self._made, self._passengers.quiet_subtitles)
+                if FORMATS.get(self._path.suffix.lower()) in ("matroska", "webm"):
+                    write_aspect(self._made, self._target.info.shown_aspect)
                 if self._passengers is not None:
                     self.notes += self._passengers.notes
                     if self._passengers.has_failed_packets:

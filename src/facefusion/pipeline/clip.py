@@ -18,7 +18,7 @@ from facefusion.errors import MediaUnreadable, SegmentDamaged, TracksError
 from facefusion.imaging.flow import dense_inverse_search
 from facefusion.imaging.layer import layer_of, matte_of
 from facefusion.imaging.resample import resize_pixels
-from facefusion.media.animation import is_animation, notes_on_animation, write_animation
+from facefusion.media.animation import is_animation, notes_on_animation, notes_on_shape, write_animation
 from facefusion.media.defects import NO_DEFECTS, Defects, join_defects
 from facefusion.media.image import Photo, with_pixels, write_photo
 from facefusion.media.layers import write_layer_photo, write_layers
@@ -487,7 +487,8 @@ def layer_in_frame(rendered: RenderedFrame, is_on_target: bool) -> Pixels:
 
     Returns
     -------
-    (H, W, 4) uint8: red, green, blue, not multiplied by alpha, and alpha. Over the target it gives the output.
+    (H, W, 4) uint8: red, green, blue, not multiplied by alpha, and alpha. Over the target it gives the output,
+    but for the mark (`RenderedFrame.overlay`), which reaches over all of the frame.
     """
     height, width = rendered.frame.pixels.shape[:2]
     if not is_on_target:
@@ -532,7 +533,8 @@ def save_layers(
     layers = (layer for part in filled for layer in read_layers(part.path, len(part.pts)))
     times = [time for part in filled for time in part.pts]
     durations = [length for part in filled for length in part.durations]
-    write_layers(layers, times, durations, plan.target.time_base, mask_path, layer_path, comment)
+    aspect = read_clip(plan.recipe).info.shown_aspect
+    write_layers(layers, times, durations, plan.target.time_base, mask_path, layer_path, comment, aspect)
 
 
 def _is_inside(pts: int, span: tuple[int | None, int | None]) -> bool:
@@ -573,10 +575,12 @@ def merge_segments(
     if is_animation(path):
         reader = read_clip(recipe)
         lost = notes_on_animation(path, reader, recipe.strict) if recipe.output_audio != "none" else ()
+        lost += notes_on_shape(path, reader)
         return (*lost, *write_animation(path, reader, filled, recipe.output_video_quality, before_naming))
     if is_index(path):
         reader = read_clip(recipe)
         lost = notes_on_animation(path, reader, recipe.strict) if recipe.output_audio != "none" else ()
+        lost += notes_on_shape(path, reader)
         first = 1 if recipe.first_number is None else recipe.first_number
         base, colour = reader.info.time_base, reader.colour
         names, quality = pattern_of(recipe.output_path), recipe.output_image_quality

@@ -8,7 +8,7 @@ import re
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from facefusion.errors import MediaUnreadable, OutputRefused, RecipeError, Stopp
 from facefusion.jobs.prepare import hash_inputs, job_id_of
 from facefusion.jobs.storage import hash_file
 from facefusion.media.files import Named, is_same_file, place_of
-from facefusion.media.image import FORMATS
+from facefusion.media.image import FORMATS, is_photo
 from facefusion.media.writer import CONTAINERS
 from facefusion.metrics.report import check_report, report_files
 from facefusion.pipeline.plan import check_paths
@@ -570,7 +570,7 @@ def work_through(
     theirs = _not_made_here(batch.left_out, marks)
     for run in batch.runs:
         try:
-            one = run.recipe(recipe)
+            one, notes = _whole_photo(run.recipe(recipe))
             check_paths(one, reads=reads)
             mark = marks / job_id_of(one, hash_inputs(one))
             if _is_finished(one, mark) and all(path.is_file() for path in _reports(one)):
@@ -579,6 +579,7 @@ def work_through(
             _check_made_here(run.output, theirs)
             yield BatchStep(run, "begun")
             outcome = do(one)
+            outcome = replace(outcome, notes=(*outcome.notes, *notes))
             make_folder(marks)
             save_private(mark, _mark_of(one.output_path))
         except Stopped:
@@ -587,6 +588,15 @@ def work_through(
             yield BatchStep(run, "failed", error=error)
         else:
             yield BatchStep(run, "done", outcome)
+
+
+def _whole_photo(recipe: Recipe) -> tuple[Recipe, tuple[str, ...]]:
+    """The recipe of a run without the part that is meant for the clips beside its photo, and a sentence on that."""
+    part = "start_s", "end_s", "trim_frame_start", "trim_frame_end"
+    if all(getattr(recipe, name) is None for name in part) or not is_photo(recipe.target_path):
+        return recipe, ()
+    note = f"{recipe.target_path.name} is a photo and is taken whole: --start and --end are for clips."
+    return recipe.with_options(**dict.fromkeys(part)), (note,)
 
 
 def _reports(recipe: Recipe) -> list[Path]:
