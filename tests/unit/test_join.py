@@ -342,7 +342,7 @@ def telling(sighting, looks):
     ([ANNA, BEN, BEN, ANNA, ANNA], [4, 20]),
     ([ANNA, ANNA, BEN, ANNA, ANNA], []),  # one strange look is a hand or blur
     ([ANNA, ANNA, BEN, CARL, ANNA], []),  # so are two that have nothing in common
-    ([ANNA, ANNA, ANNA + 0.5 * BEN, ANNA + BEN, 0.3 * ANNA + BEN, BEN, BEN], [20]),  # a dissolve
+    ([ANNA, ANNA, ANNA + 0.5 * BEN, ANNA + BEN, 0.3 * ANNA + BEN, BEN, BEN], [28]),  # a dissolve
     ([ANNA, ANNA + 1.5 * BEN, ANNA + 1.4 * BEN, ANNA + 1.5 * BEN], []),  # a face that turns, and is still theirs
 ])  # fmt: skip
 def test_looks_at_a_face_that_become_somebody_elses_are_told(looks, expected):
@@ -350,8 +350,8 @@ def test_looks_at_a_face_that_become_somebody_elses_are_told(looks, expected):
     found = find_changes(frames, np.stack(looks).astype(np.float32), 0.5)
     assert [change.at for change in found] == expected
     for change in found:
-        assert change.begin <= change.at - ALSO
-        assert change.end > change.at + ALSO
+        assert change.last < change.at <= change.begins
+        assert change.both == (change.last - ALSO, change.begins + ALSO + 1)
 
 
 def test_two_looks_that_share_a_moment_bear_nothing_out():

@@ -400,9 +400,9 @@ def _parted(run: _Run, same_person_cosine: float, is_shared: bool) -> list[_Run]
     for number, (start, stop) in enumerate(pairwise(bounds)):
         before, after = ([None, *changes][number], [*changes, None][number])
         # Looks at both are looks at neither, but where there are no others.
-        sure = before.end if before else start, after.begin if after else stop
-        wide = (max(before.begin, bounds[number - 1]) if before and is_shared else start,
-                min(after.end, bounds[number + 2]) if after and is_shared else stop)  # fmt: skip
+        sure = before.begins if before else start, after.last + 1 if after else stop
+        wide = (max(before.both[0], bounds[number - 1]) if before and is_shared else start,
+                min(after.both[1], bounds[number + 2]) if after and is_shared else stop)  # fmt: skip
         low, high = np.searchsorted(run.frames, wide).tolist()
         if low == high:
             continue

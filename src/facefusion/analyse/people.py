@@ -15,7 +15,7 @@ STRANGE = 0.6
 """Share of the cosine from which two looks are one person, below which a look is not of whom the ones before are. In
 three seconds each of 50 of the maintainers' clips nobody's face came below it twice running."""
 LEARNED = 0.6
-"""Share of the way from there to the same look, from which a look is added to what is known of somebody."""
+"""Share of the way from the cosine of one person to 1, from which a look is added to what is known of them."""
 APART = 4
 """Frames between two looks that bear each other out; nearer ones share the same blur and the same hand."""
 
@@ -91,12 +91,15 @@ class Sameness:
         Cosine above which two embeddings are one person.
     known
         (D,) sum of the looks that are surely of this person, or None before the first.
+    first
+        (D,) unit embedding that the others of those are like.
     strange
         Frame and (D,) unit embedding of the last look, where that was strange.
     """
 
     same_person_cosine: float
     known: FloatArray | None = None
+    first: FloatArray | None = None
     strange: tuple[int, FloatArray] | None = None
 
     def see(self, frame: int, embedding: FloatArray) -> bool:
@@ -104,15 +107,18 @@ class Sameness:
         unit = _unit(embedding)
         likeness = 1.0 if self.known is None else float(unit @ _unit(self.known))
         if likeness >= STRANGE * self.same_person_cosine:
-            # What is between, as in the middle of a dissolve, would make the next one less strange.
-            if likeness >= self.same_person_cosine + LEARNED * (1 - self.same_person_cosine):
-                self.known = unit if self.known is None else self.known + unit
+            # What is between, as in a dissolve, would make the next one less strange, and that the one after it.
+            least = self.same_person_cosine + LEARNED * (1 - self.same_person_cosine)
+            if self.known is None or self.first is None:
+                self.known = self.first = unit
+            elif float(unit @ self.first) >= least:
+                self.known = self.known + unit
             self.strange = None
             return False
         if self.strange is not None and float(unit @ self.strange[1]) >= self.same_person_cosine:
             if frame - self.strange[0] < APART:
                 return False
-            self.known, self.strange = self.strange[1] + unit, None
+            self.known, self.first, self.strange = self.strange[1] + unit, unit, None
             return True
         self.strange = frame, unit
         return False
@@ -126,13 +132,19 @@ class Change:
     ----------
     at
         First frame that is more of the second person than of the first.
-    begin, end
-        Frames in which both may be seen, half-open.
+    last, begins
+        Frames of the last look that shows the first person and nothing of the second, and of the first one that shows
+        the second and nothing of the first.
     """
 
     at: int
-    begin: int
-    end: int
+    last: int
+    begins: int
+
+    @property
+    def both(self) -> tuple[int, int]:
+        """Half-open span of frames in which both may be seen."""
+        return self.last - ALSO, self.begins + ALSO + 1
 
 
 def find_changes(frames: npt.NDArray[np.int64], embeddings: FloatArray, same_person_cosine: float) -> list[Change]:
@@ -172,13 +184,8 @@ def find_changes(frames: npt.NDArray[np.int64], embeddings: FloatArray, same_per
         sure = [k for k in range(first, turn) if _is_surely(units[k], one, other, same_person_cosine)]
         sure_other = [k for k in range(turn, stop) if _is_surely(units[k], other, one, same_person_cosine)]
         last, begins = sure[-1] if sure else first, sure_other[0] if sure_other else stop - 1
-        changes.append(
-            Change(
-                int(frames[turn - 1] + frames[turn] + 1) // 2,
-                int(frames[last]) - ALSO,
-                int(frames[begins]) + ALSO + 1,
-            )
-        )
+        turned = int(frames[turn - 1] + frames[turn] + 1) // 2
+        changes.append(Change(turned, int(frames[last]), int(frames[begins])))
     return changes
 
 
