@@ -26,6 +26,7 @@ from facefusion.plugins.registry import build_engine
 from facefusion.processors.face_anonymiser.shape import AMPLITUDES, draw_proportions, offsets_of, reshaped
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.render.renderer import Renderer
+from facefusion.testing.clips import write_test_clip
 from facefusion.testing.fakes import BrightSpotLandmarker, FakeDetector, make_mesh, sample_path
 from facefusion.types.frame import Frame
 from facefusion.types.topology import FACE_OVAL, LEFT_IRIS, MESH_TO_68, RIGHT_IRIS, five_from_68
@@ -141,6 +142,25 @@ def test_while_one_dissolves_into_another_both_are_hidden():
     assert first[1] >= 26
     assert second[0] <= 14
     assert second[1] == 39
+
+
+def test_after_a_dissolve_from_somebody_exempt_nobody_is_bare(tmp_path):
+    frames = list(dissolved(packaged(0), packaged(1)))
+    write_test_clip(tmp_path / "clip.mp4", [f.pixels for f in frames], [f.pts for f in frames], Fraction(1, 12800))
+    cv2.imwrite(str(tmp_path / "first.png"), packaged(0)[..., ::-1].astype(np.uint8))
+    outcome = run(
+        build_recipe(
+            {
+                "target_path": tmp_path / "clip.mp4", "output_path": tmp_path / "out.mp4",
+                "processors": ["face_anonymiser"], "face_anonymiser_model": "blackout",
+                "exempt_paths": [tmp_path / "first.png"], "exempt_faces": [7],
+            }
+        )
+    )  # fmt: skip
+    assert "Face 7 is exempt, but the target has no such." in outcome.notes
+    middles = [float(frame.pixels[118:138, 118:138].mean()) for frame in ClipReader(tmp_path / "out.mp4")]
+    assert min(middles[:5]) > 60  # the one who is exempt
+    assert max(middles[14:]) < 20  # and from the first frame in which the other one is seen
 
 
 def test_light_that_changes_and_a_head_in_the_mirror_part_nobody():

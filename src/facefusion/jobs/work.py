@@ -179,6 +179,8 @@ def joined_as(plan: Plan, target: Target, cast: Cast, tracks: Tracks, name: str)
         )
     absent = [one for one in cast.exemptions(recipe, tracks) if not one.matched]
     notes = tuple(f"{one.photo} is exempt, but nobody in the target looks like them." for one in absent)
+    people = {tracks.person_of(track.track_id) for track in tracks.tracks}
+    notes += tuple(f"Face {k} is exempt, but the target has no such." for k in recipe.exempt_faces if k not in people)
     found = sum(how != "unlikely" for how in judged(recipe, tracks).values())
     return Joined(assigned, found, notes=notes)
 
