@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from facefusion.analyse.analyser import Analyser
+from facefusion.analyse.causal import CausalTracker
 from facefusion.errors import QualityTooLow, RecipeError, UnknownOption
 from facefusion.imaging.flow import warping_error
 from facefusion.jobs.once import run
@@ -25,9 +26,10 @@ from facefusion.plugins.registry import build_engine
 from facefusion.processors.face_anonymiser.shape import AMPLITUDES, draw_proportions, offsets_of, reshaped
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.render.renderer import Renderer
+from facefusion.testing.clips import write_test_clip
 from facefusion.testing.fakes import BrightSpotLandmarker, FakeDetector, make_mesh, sample_path
 from facefusion.types.frame import Frame
-from facefusion.types.topology import FACE_OVAL, LEFT_IRIS, RIGHT_IRIS
+from facefusion.types.topology import FACE_OVAL, LEFT_IRIS, MESH_TO_68, RIGHT_IRIS, five_from_68
 
 CONTEXT = EngineContext(Recipe())
 MODES = ("synthetic", "blur", "pixelate", "mask", "blackout")
@@ -88,6 +90,85 @@ def test_identities_are_near_for_one_person_and_far_for_two(portrait, analyser):
     same = build_engine("face_identifier", "embedded", CONTEXT).same_person_cosine
     assert distance(one, again, same) < 0.15
     assert distance(one, other, same) > 0.3
+
+
+def dissolved(one, other, count=40, begin=14, end=26):
+    """One picture that dissolves into another; both sway by a pixel."""
+    for k in range(count):
+        share = float(np.clip((k - begin) / (end - begin), 0, 1))
+        pixels = (one * (1 - share) + other * share + 0.5).astype(np.uint8)
+        yield Frame(np.ascontiguousarray(np.roll(pixels, k % 3 - 1, axis=1)), k, k * 512, Fraction(1, 12800))
+
+
+def packaged(number):
+    from facefusion.imaging.resample import decode
+
+    return decode(load_synthetic_faces()[number].jpeg).astype(np.float32)
+
+
+def spans(tracks):
+    return sorted((int(track.frames[0]), int(track.frames[-1])) for track in tracks.tracks)
+
+
+def test_one_face_that_dissolves_into_another_is_two_people():
+    looker = build_analyser(Recipe())
+    frames = list(dissolved(packaged(0), packaged(1)))
+    tracks = looker.analyse(frames)
+    assert len(set(tracks.people)) == len(tracks.tracks) == 2
+    (begin, turn), (again, end) = spans(tracks)
+    assert (begin, again, end) == (0, turn + 1, 39)
+    assert 14 <= turn < 26
+    # Every part is known by its own looks.
+    known = looker.find_faces(frames[0].pixels)[0]
+    points = five_from_68(known.mesh[list(MESH_TO_68), :2])
+    own, _ = looker.tell_apart(frames[0].pixels, points)
+    away = {int(t.frames[0]): distance(t.identity, own, tracks.same_person_cosine) for t in tracks.tracks}
+    assert away[0] < 0.2
+    assert away[again] > 0.4
+    # So it is wherever the clip is cut for two to look at it.
+    for seam in (12, 20, 27):
+        parts = [looker.observe(frames[: seam + 1], overlaps=True), looker.observe(frames[seam:])]
+        assert len(set(looker.join(parts).people)) == 2
+    with CausalTracker(looker) as tracker:
+        ends = [{track.track_id for track, _ in tracker.see(frame).at(frame.pts, range(9))} for frame in frames]
+    assert ends[0] == {0}
+    assert ends[-1] == {1}
+
+
+def test_while_one_dissolves_into_another_both_are_hidden():
+    looker = build_analyser(build_recipe({"processors": ["face_anonymiser"]}))
+    first, second = spans(looker.analyse(dissolved(packaged(0), packaged(1))))
+    assert first[0] == 0
+    assert first[1] >= 26
+    assert second[0] <= 14
+    assert second[1] == 39
+
+
+def test_after_a_dissolve_from_somebody_exempt_nobody_is_bare(tmp_path):
+    frames = list(dissolved(packaged(0), packaged(1)))
+    write_test_clip(tmp_path / "clip.mp4", [f.pixels for f in frames], [f.pts for f in frames], Fraction(1, 12800))
+    cv2.imwrite(str(tmp_path / "first.png"), packaged(0)[..., ::-1].astype(np.uint8))
+    outcome = run(
+        build_recipe(
+            {
+                "target_path": tmp_path / "clip.mp4", "output_path": tmp_path / "out.mp4",
+                "processors": ["face_anonymiser"], "face_anonymiser_model": "blackout",
+                "exempt_paths": [tmp_path / "first.png"], "exempt_faces": [7],
+            }
+        )
+    )  # fmt: skip
+    assert "Face 7 is exempt, but the target has no such." in outcome.notes
+    middles = [float(frame.pixels[118:138, 118:138].mean()) for frame in ClipReader(tmp_path / "out.mp4")]
+    assert min(middles[:5]) > 60  # the one who is exempt
+    assert max(middles[14:]) < 20  # and from the first frame in which the other one is seen
+
+
+def test_light_that_changes_and_a_head_in_the_mirror_part_nobody():
+    looker = build_analyser(Recipe())
+    face = packaged(0)
+    for other in (face * 0.45, 0.6 * face[:, ::-1], cv2.GaussianBlur(face, (0, 0), 3)):
+        tracks = looker.analyse(dissolved(face, np.ascontiguousarray(other)))
+        assert spans(tracks) == [(0, 39)]
 
 
 def test_distance_is_scaled_so_that_people_always_begin_at_the_same_number():

@@ -1,5 +1,6 @@
 """Who is changed, and with whose face."""
 
+import dataclasses
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,6 +86,34 @@ def test_mode_one_takes_one_person_of_every_shot():
         cuts=(0, 2),
     )
     assert choose_tracks(Recipe(face_selector_mode="one"), tracks) == (0, 2)
+
+
+def spanned(number, start, stop, size=40):
+    return track(number, 100 + 90 * number, 100, size, frames=range(start, stop))
+
+
+@pytest.mark.parametrize(
+    ("tracks", "people", "expected"),
+    [
+        # Alone, one after the other: all of them, whoever the recogniser takes them for.
+        ([(10, 20), (0, 5), (5, 10)], (), {0, 1, 2}),
+        ([(10, 20), (0, 5), (5, 10)], (0, 1, 0), {0, 1, 2}),
+        # A wipe: for a few frames there are two.
+        ([(0, 12), (9, 20)], (), {0, 1}),
+        # Beside the chosen one nobody else is, and does not step in while that one is lost for a moment.
+        ([(0, 20), (0, 20)], (), {0}),
+        ([(0, 9), (0, 20), (12, 20)], (0, 1, 0), {0, 2}),
+        ([(0, 9), (0, 20)], (), {0, 1}),  # gone for more than half of the other's time
+        ([(0, 12), (0, 20)], (), {0}),
+        ([(0, 9), (0, 9), (9, 20)], (0, 1, 1), {0, 2}),  # the part of somebody that is alone
+    ],
+)
+def test_whoever_is_alone_in_the_picture_is_changed(tracks, people, expected):
+    found = tracks_of(*(spanned(k, *span, 60 - k) for k, span in enumerate(tracks)), count=20)
+    found = dataclasses.replace(found, people=people)
+    assert set(choose_tracks(Recipe(), found)) == expected
+    one = Recipe(face_selector_mode="one", face_selector_order="large-small")
+    assert set(choose_tracks(one, found)) == expected
 
 
 @pytest.mark.parametrize(

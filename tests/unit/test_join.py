@@ -10,7 +10,7 @@ import pytest
 
 from facefusion.analyse import join as join_module
 from facefusion.analyse.join import JoinOptions, join
-from facefusion.analyse.people import link_people
+from facefusion.analyse.people import ALSO, Sameness, find_changes, link_people
 from facefusion.errors import TracksError
 from facefusion.testing.fakes import make_mesh
 from facefusion.types.certainty import certainty_of
@@ -320,3 +320,95 @@ def test_trusts_that_are_no_shares_are_refused_when_the_part_is_read(tmp_path, v
     part.save(tmp_path / "part")
     with pytest.raises(TracksError, match="is damaged"):
         join([Observation.load(tmp_path / "part")], JoinOptions(), {}, tmp_path / "tracks")
+
+
+ANNA, BEN, CARL = np.eye(3, 8, dtype=np.float32)
+
+
+def telling(sighting, looks):
+    """A sighting with looks that tell who it is: frame and embedding. The first two are its best."""
+    frames = np.array([frame for frame, _ in looks])
+    told = np.stack([who for _, who in looks]).astype(np.float32)
+    kept = slice(0, 2)
+    return replace(
+        sighting, told_frames=frames, told=told, kept_frames=frames[kept], identities=told[kept],
+        qualities=np.ones(len(frames[kept]), np.float32),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("looks", "expected"), [
+    ([ANNA] * 5, []),
+    ([ANNA, ANNA, BEN, BEN], [12]),
+    ([ANNA, BEN, BEN, ANNA, ANNA], [4, 20]),
+    ([ANNA, ANNA, BEN, ANNA, ANNA], []),  # one strange look is a hand or blur
+    ([ANNA, ANNA, BEN, CARL, ANNA], []),  # so are two that have nothing in common
+    ([ANNA, ANNA, ANNA + 0.5 * BEN, ANNA + BEN, 0.3 * ANNA + BEN, BEN, BEN], [28]),  # a dissolve
+    ([ANNA, ANNA + 1.5 * BEN, ANNA + 1.4 * BEN, ANNA + 1.5 * BEN], []),  # a face that turns, and is still theirs
+])  # fmt: skip
+def test_looks_at_a_face_that_become_somebody_elses_are_told(looks, expected):
+    frames = 8 * np.arange(len(looks))
+    found = find_changes(frames, np.stack(looks).astype(np.float32), 0.5)
+    assert [change.at for change in found] == expected
+    for change in found:
+        assert change.last < change.at <= change.begins
+        assert change.both == (change.last - ALSO, change.begins + ALSO + 1)
+
+
+def test_two_looks_that_share_a_moment_bear_nothing_out():
+    sameness = Sameness(0.5)
+    assert [sameness.see(frame, who) for frame, who in ((0, ANNA), (8, BEN), (9, BEN), (11, BEN), (12, BEN))] == [
+        False, False, False, False, True,
+    ]  # fmt: skip
+
+
+DISSOLVE = [(0, ANNA), (8, ANNA), (16, ANNA + BEN), (24, BEN), (32, BEN), (39, BEN)]
+
+
+@pytest.mark.parametrize("seam", [None, 12, 18, 28])
+def test_a_face_that_dissolves_into_another_is_two_people_wherever_a_clip_is_cut(seam):
+    rng = np.random.default_rng(6)
+    looks = two_looks(rng)[0]  # light and colours are the same
+
+    def part(start, stop):
+        told = [(frame - start, who) for frame, who in DISSOLVE if start <= frame < stop]
+        seen = telling(placed(range(stop - start), (100.0, 100.0), looks, rng), told)
+        return Observation(640, 360, Fraction(1, 25), np.arange(start, stop), np.array([0]), stop < 40, (seen,))
+
+    found = [part(0, 40)] if seam is None else [part(0, seam + 1), part(seam, 40)]
+    tracks = join(found, JoinOptions(max_gap=5, contract="made-up"))
+    first, second = sorted(tracks.tracks, key=lambda track: int(track.frames[0]))
+    assert len(set(tracks.people)) == 2
+    # No frame is lost, and none is both's.
+    assert [*first.frames.tolist(), *second.frames.tolist()] == list(range(40))
+    assert 12 <= second.frames[0] <= 20
+    np.testing.assert_allclose(first.identity, ANNA, atol=1e-6)
+    np.testing.assert_allclose(second.identity, BEN, atol=1e-6)
+    # Where people are hidden, both are there as long as both may be seen.
+    hidden = join(found, JoinOptions(max_gap=5, reach=2, contract="made-up")).tracks
+    first, second = sorted(hidden, key=lambda track: int(track.frames[-1]))
+    assert first.frames[0] == 0
+    assert second.frames[0] <= 8 - ALSO + 2
+    assert first.frames[-1] >= 24 + ALSO
+    assert second.frames[-1] == 39
+
+
+def test_whom_a_clip_dissolves_back_to_is_the_same_person():
+    rng = np.random.default_rng(6)
+    told = [(0, ANNA), (6, ANNA), (12, BEN), (18, BEN), (24, ANNA), (30, ANNA), (39, ANNA)]
+    tracks = join(
+        observed(telling(placed(range(40), (100.0, 100.0), two_looks(rng)[0], rng), told)), JoinOptions(max_gap=5)
+    )
+    assert len(tracks.tracks) == 3
+    assert len(set(tracks.people)) == 2
+
+
+def test_looks_that_tell_go_through_files(tmp_path):
+    rng = np.random.default_rng(6)
+    found = observed(telling(placed(range(40), (100.0, 100.0), two_looks(rng)[0], rng), DISSOLVE))
+    found[0].save(tmp_path / "part")
+    (seen,), (again,) = found[0].sightings, Observation.load(tmp_path / "part").sightings
+    for name in ("kept_frames", "told_frames", "told"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(seen, name))
+    for wrong in ({"told_frames": None}, {"told_frames": seen.told_frames[::-1].copy()}, {"told": seen.told[1:]}):
+        with pytest.raises(ValueError, match=r"told|looks"):
+            replace(seen, **wrong).check(40)

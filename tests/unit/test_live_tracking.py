@@ -155,8 +155,8 @@ class Script:
     def glimpses(self):
         return [
             Glimpse(follower, self.shot, make_mesh(place, 36.0), 1.0, None, None, None, np.zeros(3, np.float32), 0,
-                    (np.full((2, 2, 3), who, np.uint8), np.zeros((5, 2), np.float32), 1.0))
-            for follower, (place, who) in self.frames[self._number][1].items()
+                    (np.full((2, 2, 3), who, np.uint8), np.zeros((5, 2), np.float32), 1.0), *is_other)
+            for follower, (place, who, *is_other) in self.frames[self._number][1].items()
         ]  # fmt: skip
 
     def forget(self):
@@ -196,6 +196,12 @@ def test_who_comes_where_somebody_else_was_lost_is_another_and_nobody_is_held_be
     assert follow(frames, monkeypatch) == [[(0, 0, False)]] * 3 + [[(1, 1, False)]] * 2
     frames = [(False, {0: (HERE, 1)})] * 3 + [(False, {5: (FAR, 1)})]  # elsewhere: another track of the same person
     assert follow(frames, monkeypatch)[-1] == [(0, 0, True), (1, 0, False)]
+
+
+def test_a_face_that_turns_out_to_be_somebody_elses_is_another_track(monkeypatch):
+    frames = [(False, {0: (HERE, 1)})] * 3 + [(False, {5: (HERE, 1, True)})] + [(False, {5: (HERE, 1)})]
+    found = follow(frames, monkeypatch)
+    assert [row[0] for rows in found for row in rows] == [0, 0, 0, 1, 1]
 
 
 def test_people_have_the_same_number_after_a_cut_and_after_a_long_while(monkeypatch):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from facefusion.analyse.answers import checked_detections, numbers
 from facefusion.analyse.faint import FaintTraces, Trace
 from facefusion.analyse.join import MAX_SAMPLES, JoinOptions, join
+from facefusion.analyse.people import APART, Sameness
 from facefusion.analyse.turned import TurnedDetector
 from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, square_crop, transform
 from facefusion.imaging.appearance import POINTS, likeness_of_looks, points_inside, read_looks, unlikeness_at
@@ -88,6 +89,13 @@ FINISH_EVERY = 6
 SAMPLE_EVERY = 8
 """Frames between two looks that may be kept to tell who somebody is."""
 SAMPLE_SIDE = 256
+TELL_EVERY, THOROUGH_TELL_EVERY = 24, 8
+"""Frames between two looks that tell whether a face that is followed is still the same person's: each costs about
+half of what following does in a frame. Between two that differ, those that may be kept are looked at, too."""
+TELLING_PX = 40.0
+"""Size from which such a look tells: of smaller faces two looks may have little in common."""
+DOUBTS = 4
+"""Looks that are taken at once because the ones before were strange; then it is their turn again."""
 TURN, REMEMBERED = 24, 72
 """Frames after which everything that is done every so many frames has its turn again, and frames of somebody that a
 watch without an end remembers at least."""
@@ -141,6 +149,13 @@ class _Follower:
     motions: list[Future[_Motion] | None] = field(default_factory=list)
     points: dict[int, tuple[FloatArray, float]] = field(default_factory=dict)
     samples: list[_Sample] = field(default_factory=list)
+    former: list[_Sample] = field(default_factory=list)
+    pending: list[_Sample] = field(default_factory=list)
+    told: dict[int, FloatArray] = field(default_factory=dict)
+    sameness: Sameness | None = None
+    doubts: int = 0
+    changed_at: int = -1
+    latest: _Sample | None = None
     finishes: dict[int, tuple[float, float]] = field(default_factory=dict)
     is_lost: bool = False
     depths: dict[int, int] = field(default_factory=dict)
@@ -182,6 +197,11 @@ class _Follower:
         self.looks = np.asarray(self.looks + LEARN * (looks - self.looks), dtype=np.float32)
 
     @property
+    def told_last(self) -> int:
+        """Frame of the last look that told who it is, or a frame long ago."""
+        return next(reversed(self.told)) if self.told else -TELL_EVERY
+
+    @property
     def is_promising(self) -> bool:
         """Whether so much speaks for a face that it is worth while to carry it along."""
         return self.has_moved or (self.evidence or 0) >= PROMISING
@@ -206,7 +226,8 @@ class _Follower:
         for column in (self.frames, self.meshes, self.scores, self.motions, self.blacks):
             del column[:over]
         del self.verdicts[:-count]
-        for held in (self.points, self.finishes, self.depths):
+        self.former.clear()
+        for held in (self.points, self.finishes, self.depths, self.told):
             for frame in [frame for frame in held if frame < self.frames[0]]:
                 del held[frame]
 
@@ -408,13 +429,17 @@ class Analyser:
         for row, measured in enumerate(follower.motions):
             if measured is not None:
                 motions[row], trusts[row] = measured.result()
-        identities = np.zeros((len(follower.samples), 0), np.float32)
+        samples = [*follower.former, *follower.samples]
+        identities = np.zeros((len(samples), 0), np.float32)
         attributes: tuple[Attributes, ...] = ()
-        if follower.samples:
-            pixels, fives = [s.pixels for s in follower.samples], [s.points for s in follower.samples]
+        if samples:
+            pixels, fives = [s.pixels for s in samples], [s.points for s in samples]
             if self._identifier is not None:
-                identities = np.asarray(self._identifier.identify(pixels, fives), dtype=np.float32)
-                numbers(identities, "face_identifier")
+                known = {k: follower.told[s.frame] for k, s in enumerate(samples) if s.frame in follower.told}
+                rest = [k for k in range(len(samples)) if k not in known]
+                if rest:
+                    known |= zip(rest, self._identify([samples[k] for k in rest]), strict=True)
+                identities = np.stack([known[k] for k in range(len(samples))])
             if self._classifier is not None:
                 attributes = tuple(self._classifier.classify(pixels, fives))
         located, finished = sorted(follower.points), sorted(follower.finishes)
@@ -430,13 +455,71 @@ class Analyser:
             np.array([follower.points[k][1] for k in located], dtype=np.float32),
             np.array(finished, dtype=np.int64),
             np.array([follower.finishes[k] for k in finished], dtype=np.float32).reshape(-1, 2),
-            np.array([s.quality for s in follower.samples], dtype=np.float32),
+            np.array([s.quality for s in samples], dtype=np.float32),
             identities,
             attributes,
             np.array([follower.depths.get(k, 0) for k in follower.frames], np.int8) if follower.depths else None,
             None if follower.looks is None else np.stack([follower.looks_at_first, follower.looks]),
             np.stack(follower.blacks),
+            kept_frames=np.array([s.frame for s in samples], dtype=np.int64),
+            told_frames=np.array(list(follower.told), dtype=np.int64) if follower.told else None,
+            told=np.stack(list(follower.told.values())) if follower.told else None,
         )
+
+    def _identify(self, samples: Sequence[_Sample]) -> FloatArray:
+        """(N, D) embeddings of looks."""
+        assert self._identifier is not None
+        found = self._identifier.identify([s.pixels for s in samples], [s.points for s in samples])
+        found = np.asarray(found, dtype=np.float32)
+        numbers(found, "face_identifier")
+        return found
+
+    def _tell(self, follower: _Follower, sample: _Sample, is_due: bool) -> bool:
+        """Take in a look, and read who it shows where it is due; whether it has come to show somebody else.
+
+        Parameters
+        ----------
+        follower
+            Whom it was taken of.
+        sample
+            The look.
+        is_due
+            Whether to read it now; otherwise it is kept until the next one is read, and read only if that differs.
+        """
+        follower.pending.append(sample)
+        if not is_due:
+            return False
+        looks, follower.pending = follower.pending, []
+        (last,) = self._identify(looks[-1:])
+        if (
+            follower.told
+            and len(looks) > 1
+            and _cosine(last, follower.told[follower.told_last]) < self.same_person_cosine
+        ):
+            between = list(self._identify(looks[:-1]))
+        else:
+            looks, between = looks[-1:], []
+        has_changed = False
+        for look, embedding in zip(looks, [*between, last], strict=True):
+            follower.told[look.frame] = embedding
+            if follower.sameness is None:
+                follower.sameness = Sameness(self.same_person_cosine)
+            before = follower.sameness.strange
+            if follower.sameness.see(look.frame, embedding):
+                has_changed = True
+                # The best looks at who comes are not to be measured against those at who went.
+                assert before is not None
+                follower.former += [s for s in follower.samples if s.frame < before[0]]
+                follower.samples = [s for s in follower.samples if s.frame >= before[0]]
+            follower.doubts = follower.doubts + 1 if follower.sameness.strange is not None else 0
+        return has_changed
+
+    def _tell_at_end(self, follower: _Follower, pixels: Pixels | None, number: int) -> None:
+        """Read who somebody was in the last frame they were seen in, which is the one at hand."""
+        if self._identifier is None or pixels is None or follower.frames[-1] != number or number in follower.depths:
+            return
+        if number - follower.told_last >= APART and follower.told and _extent(follower.meshes[-1]) >= TELLING_PX:
+            self._tell(follower, _sample(pixels, follower, 1.0), True)
 
     def _follow(
         self,
@@ -466,6 +549,7 @@ class Analyser:
         for follower, (mesh, score), is_there in zip(active, looks, still_there, strict=True):
             if score < MIN_SCORE or not _is_in_picture(mesh, pixels) or not is_there:
                 follower.is_lost = True
+                self._tell_at_end(follower, before, number - 1)
                 follower.is_hidden = not is_there or _is_beside(follower.meshes[-1], active, follower)
                 was_lost = True
             else:
@@ -686,10 +770,22 @@ class Analyser:
                 follower.points[number] = found
         if self._identifier is None and self._classifier is None:
             return
+        every = THOROUGH_TELL_EVERY if self._is_thorough else TELL_EVERY
         for follower in seen:
-            if (len(follower.frames) - 1) % SAMPLE_EVERY == 0:
-                share = BESIDE if number in follower.depths else 1.0
-                follower.samples = _best_samples([*follower.samples, _sample(pixels, follower, share)])
+            follower.latest = None
+            is_turn = (len(follower.frames) - 1) % SAMPLE_EVERY == 0
+            is_in_doubt = 0 < follower.doubts <= DOUBTS and number - follower.told_last >= APART
+            if not is_turn and not is_in_doubt:
+                continue
+            sample = _sample(pixels, follower, BESIDE if number in follower.depths else 1.0)
+            if is_turn:
+                follower.samples = _best_samples([*follower.samples, sample])
+            is_telling = number not in follower.depths and _extent(follower.meshes[-1]) >= TELLING_PX
+            if self._identifier is not None and is_telling:
+                is_due = is_in_doubt or number - follower.told_last >= every
+                if self._tell(follower, sample, is_due):
+                    follower.number, follower.changed_at = -1, number  # to who watches, somebody new
+                follower.latest = sample if is_due else None
 
     @staticmethod
     def _locate(landmarker: PointLandmarker, pixels: Pixels, faces: Sequence[Face]) -> list[tuple[FloatArray, float]]:
@@ -802,6 +898,8 @@ class Glimpse:
     look
         A picture with the five points of the face in it, and how good it is, where this frame's is one to know
         somebody by.
+    is_other
+        Whether the face that was followed has just turned out to be somebody else's: the number is new.
     """
 
     number: int
@@ -814,6 +912,7 @@ class Glimpse:
     black: FloatArray
     depth: int
     look: tuple[Pixels, FloatArray, float] | None
+    is_other: bool = False
 
     __repr__ = shown
 
@@ -873,6 +972,7 @@ class Watch:
             self._shot += 1
             self._next_detection = self._next_turned = number
             for follower in followers:
+                analyser._tell_at_end(follower, self._before, number - 1)
                 follower.is_lost, follower.is_hidden = True, False
             self._faint.forget()
             self._lately.clear()
@@ -907,12 +1007,12 @@ class Watch:
         elif any(follower.is_awaited(number) for follower in followers):
             faint = found = analyser._find(frame.pixels, number % 2 == 0)
             analyser._add_new(followers, frame.pixels, number, self._shot, found, allow_new=False)
-        for follower in followers:
-            if follower.number < 0:
-                follower.number, self._follower_count = self._follower_count, self._follower_count + 1
         seen = [f for f in followers if f.frames and f.frames[-1] == number]
         analyser._order(seen, frame.pixels, number)
         analyser._examine(seen, frame.pixels, number)
+        for follower in followers:
+            if follower.number < 0:
+                follower.number, self._follower_count = self._follower_count, self._follower_count + 1
         if analyser._is_thorough:
             self._look_closer(frame.pixels, number, faint)
             analyser._verify([f for f in followers if f.frames and f.frames[-1] == number], frame.pixels)
@@ -961,6 +1061,9 @@ class Watch:
 
     def observation(self, overlaps: bool = False) -> Observation:
         """Everything that was seen; the watch is over."""
+        for follower in self._followers:
+            if follower.frames and not follower.is_lost:
+                self._analyser._tell_at_end(follower, self._before, self._number - 1)
         return Observation(
             self._size[0],
             self._size[1],
@@ -979,7 +1082,7 @@ class Watch:
     def _glimpse(self, follower: _Follower, now: int) -> Glimpse:
         motion = follower.motions[-1]
         measured = None if motion is None else motion.result()
-        sample = next((sample for sample in follower.samples if sample.frame == now), None)
+        sample = next((sample for sample in follower.samples if sample.frame == now), follower.latest)
         return Glimpse(
             follower.number,
             follower.shot,
@@ -991,6 +1094,7 @@ class Watch:
             follower.blacks[-1],
             follower.depths.get(now, 0),
             None if sample is None else (sample.pixels, sample.points, sample.quality),
+            follower.changed_at == now,
         )
 
     def forget(self) -> None:
@@ -1020,6 +1124,10 @@ def _sample(pixels: Pixels, follower: _Follower, share: float) -> _Sample:
     # Large, sure and seen from the front: the eyes are far apart in the picture.
     quality = float(np.linalg.norm(mesh[RIGHT_IRIS, :2] - mesh[LEFT_IRIS, :2])) * follower.scores[-1]
     return _Sample(share * quality, cut(pixels, affine, SAMPLE_SIDE), five, follower.frames[-1])
+
+
+def _cosine(one: FloatArray, other: FloatArray) -> float:
+    return float(one @ other) / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-9)
 
 
 def _best_samples(samples: list[_Sample]) -> list[_Sample]:

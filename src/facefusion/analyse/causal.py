@@ -158,7 +158,7 @@ class CausalTracker:
     def _take_up(self, found: Sequence[Glimpse], seen: Set[int], now: int) -> None:
         """Who is followed anew where somebody was lost just now is taken to be the same, if they look it."""
         for glimpse in found:
-            if glimpse.number in self._people:
+            if glimpse.number in self._people or glimpse.is_other:
                 continue
             best, most = None, SAME_PLACE
             for person in self._people.values():

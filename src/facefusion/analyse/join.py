@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.analyse.people import link_people
+from facefusion.analyse.people import find_changes, link_people
 from facefusion.analyse.smooth import smooth_finishes, smooth_meshes
 from facefusion.imaging.align import mesh_roll
 from facefusion.imaging.appearance import likeness_of_looks, points_inside
@@ -123,6 +123,9 @@ class _Run:
     trusts: Rows
     points: Rows
     evidence: FloatArray | None = None
+    kept_frames: IntArray | None = None
+    told_frames: IntArray | None = None
+    told: FloatArray | None = None
 
     @property
     def is_seen(self) -> npt.NDArray[np.bool_]:
@@ -181,6 +184,8 @@ def join(
     # Where people are hidden, two runs are parted only when nearly everything speaks against one person.
     least = STRANGER * (3 if options.reach else 1)
     linked = _link(runs, times, first.time_base, cuts, options.same_person_cosine, least)
+    # After linking, so that parts of one run are not linked again.
+    linked = [part for run in linked for part in _parted(run, options.same_person_cosine, options.reach > 0)]
     size = first.width, first.height
     drafts = [_draft(run, options, size) for run in _by_prominence(linked, size)]
     bounds = [*cuts, len(times)]
@@ -223,6 +228,9 @@ def _run(sighting: Sighting, offset: int) -> _Run:
         _blacks(sighting),
         Rows.of(sighting.meshes), Rows.of(sighting.motions), Rows.of(sighting.trusts), Rows.of(sighting.points),
         sighting.evidence,
+        None if sighting.kept_frames is None else sighting.kept_frames + offset,
+        None if sighting.told_frames is None else sighting.told_frames + offset,
+        sighting.told,
     )  # fmt: skip
 
 
@@ -300,6 +308,9 @@ def _part(run: _Run, low: int, high: int) -> _Run:
     first, stop = (int(run.frames[k]) if k < len(run.frames) else int(run.frames[-1]) + 1 for k in (low, high))
     begin, end = np.searchsorted(run.point_frames, (first, stop)).tolist()
     finishes = (run.finish_frames >= first) & (run.finish_frames < stop)
+    if run.told_frames is not None and run.told is not None:
+        is_in = (run.told_frames >= first) & (run.told_frames < stop)
+        run = replace(run, told_frames=run.told_frames[is_in], told=run.told[is_in])
     return replace(
         run,
         **{name: getattr(run, name)[low:high] for name in PER_FRAME},
@@ -320,12 +331,11 @@ def _one_after_other(before: _Run, after: _Run) -> list[_Run]:
 
 
 def _sum(runs: Sequence[_Run]) -> _Run:
-    """Consecutive runs of one person as one; of the looks the best."""
+    """Consecutive runs as one, with all looks: whether it is one person is seen later."""
     if len(runs) == 1:
         return runs[0]
-    qualities = np.concatenate([run.qualities for run in runs])
-    best = np.argsort(-qualities, kind="stable")[:MAX_SAMPLES]
-    looks = [look for run in runs for look in run.attributes]
+    told = [(run.told_frames, run.told) for run in runs if run.told_frames is not None and run.told is not None]
+    has_kept = all(run.kept_frames is not None for run in runs)
     short = (
         "frames",
         "scores",
@@ -342,11 +352,93 @@ def _sum(runs: Sequence[_Run]) -> _Run:
     return replace(
         runs[0],
         **joined,
-        qualities=qualities[best],
-        identities=np.concatenate([run.identities for run in runs])[best],
-        attributes=tuple(looks[k] for k in best) if looks else (),
+        qualities=np.concatenate([run.qualities for run in runs]),
+        identities=np.concatenate([run.identities for run in runs]),
+        attributes=tuple(look for run in runs for look in run.attributes),
+        kept_frames=np.concatenate([r.kept_frames for r in runs if r.kept_frames is not None]) if has_kept else None,
+        told_frames=np.concatenate([frames for frames, _ in told]) if told else None,
+        told=np.concatenate([embeddings for _, embeddings in told]) if told else None,
         evidence=_best_evidence([run.evidence for run in runs]),
         looks=_ends([run.looks for run in runs]),
+    )
+
+
+def _with_looks(run: _Run, which: IntArray) -> _Run:
+    """A run with some of its looks, the best of those."""
+    best = which[np.argsort(-run.qualities[which], kind="stable")][:MAX_SAMPLES]
+    return replace(
+        run,
+        qualities=run.qualities[best],
+        identities=run.identities[best],
+        attributes=tuple(run.attributes[k] for k in best.tolist()) if run.attributes else (),
+        kept_frames=None if run.kept_frames is None else run.kept_frames[best],
+    )
+
+
+def _parted(run: _Run, same_person_cosine: float, is_shared: bool) -> list[_Run]:
+    """A run as those of the people it shows: where one picture dissolves into the next, a face is followed over both.
+
+    Parameters
+    ----------
+    run
+        With all looks.
+    same_person_cosine
+        Cosine above which two embeddings are one person.
+    is_shared
+        Whether frames in which both may be seen belong to both, so that nobody is bare when the other one is left as
+        they are; otherwise every frame is one person's.
+    """
+    everything = np.arange(len(run.qualities))
+    run = _with_kept_told(run)
+    if run.told_frames is None or run.told is None:
+        return [_with_looks(run, everything)]
+    changes = find_changes(run.told_frames, run.told, same_person_cosine)
+    if not changes:
+        return [_with_looks(run, everything)]
+    bounds = [int(run.frames[0]), *(change.at for change in changes), int(run.frames[-1]) + 1]
+    parts = []
+    for number, (start, stop) in enumerate(pairwise(bounds)):
+        before, after = ([None, *changes][number], [*changes, None][number])
+        # Looks at both are looks at neither, but where there are no others.
+        sure = before.begins if before else start, after.last + 1 if after else stop
+        wide = (max(before.both[0], bounds[number - 1]) if before and is_shared else start,
+                min(after.both[1], bounds[number + 2]) if after and is_shared else stop)  # fmt: skip
+        low, high = np.searchsorted(run.frames, wide).tolist()
+        if low == high:
+            continue
+        part = _with_looks_of(_part(run, low, high), run, sure, (start, stop))
+        if is_shared and run.evidence is not None:
+            is_own = (part.frames >= start) & (part.frames < stop)
+            part = replace(part, scores=np.where(is_own, part.scores, 0).astype(np.float32))
+        parts.append(part)
+    return parts
+
+
+def _with_kept_told(run: _Run) -> _Run:
+    """A run whose best looks tell who it is, too: they are read in any case."""
+    if run.told_frames is None or run.told is None or run.kept_frames is None or not run.identities.shape[1]:
+        return run
+    frames, rows = np.unique(np.concatenate([run.told_frames, run.kept_frames]), return_index=True)
+    return replace(run, told_frames=frames, told=np.concatenate([run.told, run.identities])[rows])
+
+
+def _with_looks_of(part: _Run, run: _Run, *spans: tuple[int, int]) -> _Run:
+    """Part of a run with the looks in the first of some half-open spans of frames that has any."""
+    assert run.told_frames is not None
+    assert run.told is not None
+    told = np.zeros(0, np.int64)
+    for start, stop in spans:
+        told = np.flatnonzero((run.told_frames >= start) & (run.told_frames < stop))
+        kept = np.zeros(0) if run.kept_frames is None else run.kept_frames
+        which = np.flatnonzero((kept >= start) & (kept < stop))
+        if len(which):
+            return _with_looks(part, which)
+        if len(told):
+            break
+    # Who has no good look is known by those that told; what they look like is not.
+    best = told[:MAX_SAMPLES]
+    return replace(
+        part, qualities=np.zeros(len(best), np.float32), identities=run.told[best], attributes=(), kept_frames=None
     )
 
 
@@ -412,7 +504,9 @@ def _evidence(before: _Run, after: _Run, same_person_cosine: float) -> float:
     if before.looks is not None and after.looks is not None:
         total += (likeness_of_looks(before.looks[1], after.looks[0]) - ALIKE) / 0.3
     if len(before.identities) and len(after.identities) and before.identities.shape[1]:
-        one, other = before.identities.mean(axis=0), after.identities.mean(axis=0)
+        one, other = (
+            _with_looks(run, np.arange(len(run.qualities))).identities.mean(axis=0) for run in (before, after)
+        )
         length = float(np.linalg.norm(one) * np.linalg.norm(other))
         if before.looks is not None and after.looks is not None:
             total += (float(one @ other) / max(length, 1e-9) - same_person_cosine) / PERSON

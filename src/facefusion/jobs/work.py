@@ -177,6 +177,8 @@ def joined_as(plan: Plan, target: Target, cast: Cast, tracks: Tracks, name: str)
         f"The mapping file changes who looks like {photo}, but nobody in the target does."
         for photo in cast.unmatched(recipe, tracks)
     ]
+    everybody = {tracks.person_of(track.track_id) for track in tracks.tracks}
+    notes += [f"Face {k} is exempt, but the target has no such." for k in recipe.exempt_faces if k not in everybody]
     found = {tracks.person_of(k) for k, how in judged(recipe, tracks).items() if how != "unlikely"}
     return Joined(assigned, len(found), notes=tuple(notes))
 

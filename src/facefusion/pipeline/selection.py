@@ -181,11 +181,7 @@ def choose_tracks(
     if recipe.face_selector_mode == "many":
         return tuple(track.track_id for track in ordered)
     if recipe.face_selector_mode == "one":
-        firsts: dict[int, int] = {}
-        for track in ordered:
-            shot = int(np.searchsorted(tracks.cuts, track.first_seen, side="right"))
-            firsts.setdefault(shot, track.track_id)
-        return tuple(firsts.values())
+        return tracks.one_at_a_time(ordered)
     wanted = _reference_in_frame(recipe, tracks, source) if reference is None else reference
     allowed_ids = {track.track_id for track in candidates}
     return tuple(k for k in matching_tracks(tracks, wanted, recipe.reference_face_distance) if k in allowed_ids)

@@ -28,7 +28,7 @@ _COLUMNS = (
     "frames", "meshes", "scores", "motions", "trusts", "is_moved", "point_frames", "points", "point_scores",
     "finish_frames", "finishes", "qualities", "identities",
 )  # fmt: skip
-_OPTIONAL = ("depths", "looks", "blacks", "evidence")
+_OPTIONAL = ("depths", "looks", "blacks", "evidence", "kept_frames", "told_frames", "told")
 LONG = ("meshes", "motions", "trusts", "points")
 """Columns that are large for every frame."""
 
@@ -72,6 +72,11 @@ class Sighting:
         surroundings, 0 or 1, and the verifier's verdict (`facefusion.types.certainty.verdict_of`), -1 where it was not
         asked; None where nobody looked again. Rows with a score of 0 were then not seen but carried along the motion of
         the picture.
+    kept_frames
+        (S,) int64 rows of the best looks, or None where that is not known.
+    told_frames, told
+        (T,) int64, rising: rows of looks at about even distances, and (T, D) their embeddings, which tell whether it is
+        one person all the time; None where nobody asked.
 
     The long ones may lie in a file.
     """
@@ -94,6 +99,9 @@ class Sighting:
     looks: FloatArray | None = None
     blacks: FloatArray | None = None
     evidence: FloatArray | None = None
+    kept_frames: npt.NDArray[np.int64] | None = None
+    told_frames: npt.NDArray[np.int64] | None = None
+    told: FloatArray | None = None
 
     __repr__ = shown
 
@@ -139,6 +147,14 @@ class Sighting:
             (self.frames, "frames"), (self.point_frames, "point_frames"), (self.finish_frames, "finish_frames"),
         ):  # fmt: skip
             check_rising(values, name, frame_count)
+        if self.kept_frames is not None:
+            check_column(self.kept_frames, "kept_frames", np.int64, len(self.qualities))
+        if (self.told_frames is None) != (self.told is None):
+            raise ValueError("looks have no rows, or rows no looks")
+        if self.told_frames is not None and self.told is not None:
+            check_column(self.told_frames, "told_frames", np.int64, None)
+            check_rising(self.told_frames, "told_frames", frame_count)
+            check_column(self.told, "told", np.float32, len(self.told_frames), None)
         if self.attributes and len(self.attributes) != len(self.qualities):
             raise ValueError("not every look has its attributes")
 

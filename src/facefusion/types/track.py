@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from html import escape
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -230,13 +229,35 @@ class Tracks:
         )
 
     def prominent(self) -> tuple[int, ...]:
-        """Track ids of the most prominent person of every shot."""
-        bounds = [*self.cuts.tolist(), len(self.pts)]
+        """Track ids of the most prominent person of every shot, and of who is seen instead (`one_at_a_time`)."""
+        return self.one_at_a_time(sorted(self.tracks, key=lambda track: track.track_id))
+
+    def one_at_a_time(self, ordered: Sequence[Track]) -> tuple[int, ...]:
+        """Track ids of one person at a time in every shot.
+
+        The first of a shot is chosen. Of the others, one after the other, so is who is seen in more frames without
+        anybody chosen than with them: whoever is alone in the picture, but nobody beside a person who is lost for a
+        moment. Tracks are chosen whole, so for a few frames, as in a wipe, there may be two.
+
+        Parameters
+        ----------
+        ordered
+            Tracks to choose from, whom to choose first.
+        """
+        shots: dict[int, dict[int, list[Track]]] = {}
+        for track in ordered:
+            if len(track.frames):
+                shot = int(np.searchsorted(self.cuts, track.first_seen, side="right"))
+                shots.setdefault(shot, {}).setdefault(self.person_of(track.track_id), []).append(track)
         chosen: list[int] = []
-        for start, stop in pairwise(bounds):
-            inside = [t for t in self.tracks if len(t.frames) and start <= t.first_seen < stop]
-            if inside:
-                chosen.append(min(track.track_id for track in inside))
+        for people in shots.values():
+            taken = np.zeros(0, np.int64)
+            for own in people.values():
+                if not _is_mostly_without(np.concatenate([track.frames for track in own]), taken):
+                    continue
+                there = [track for track in own if _is_mostly_without(track.frames, taken)]
+                chosen += [track.track_id for track in there]
+                taken = np.concatenate([taken, *(track.frames for track in there)])
         return tuple(chosen)
 
     def at(self, pts: int, track_ids: Sequence[int]) -> list[tuple[Track, int]]:
@@ -357,6 +378,11 @@ class Tracks:
                 header.get("contract", ""),
                 float(header.get("same_person_cosine", SAME_PERSON_COSINE)),
             )
+
+
+def _is_mostly_without(frames: npt.NDArray[np.int64], taken: npt.NDArray[np.int64]) -> bool:
+    """Whether most of some frames are not among others."""
+    return 2 * int(np.isin(frames, taken).sum()) < len(frames)
 
 
 def _path(path: object) -> Path:
