@@ -313,6 +313,41 @@ def test_the_same_names_in_a_tree_keep_their_places(tree):
     assert "{target_dir}" in refused.value.hint
 
 
+def test_a_target_whose_container_cannot_hold_the_usual_film_gets_another_ending(tree):
+    (tree / "in/a/x.webm").write_bytes(b"only its name counts here")
+    options = {"source_paths": ["s.jpg"]}
+    recipe = build_recipe(options)
+
+    def in_a(recipe, *patterns):
+        return [one for one in outputs(recipe, *patterns) if one.startswith(("out/a/x.webm", "out/x.webm"))]
+
+    assert in_a(recipe, "", "in", "out") == ["out/a/x.webm.mkv"]
+    fits = build_recipe(options | {"output_video_encoder": "libsvtav1"})
+    assert in_a(fits, "", "in", "out") == ["out/a/x.webm"]
+    asked = build_recipe(options | {"output_video_encoder": "libx264"})  # which is refused with its reason
+    assert in_a(asked, "", "in", "out") == ["out/a/x.webm"]
+    assert in_a(recipe, "", "in/a/x.avi", "out/{target_name}.webm") == ["out/x.webm"]  # as asked for
+
+
+@pytest.mark.parametrize(
+    "pattern", ["in/a/{target_name}-new{target_extension}", "in/{target_dir}/{target_name}-new{target_extension}"]
+)
+def test_an_output_under_another_ending_is_no_target_of_a_second_run(tree, pattern):
+    (tree / "in/a/x.webm").write_bytes(b"only its name counts here")
+    recipe = build_recipe({"source_paths": ["s.jpg"]})
+    first = outputs(recipe, "", "in/a/*", pattern)
+    assert [Path(one).name for one in first] == ["x-new.avi.mkv", "x-new.jpg", "x-new.webm.mkv"]
+    for one in first:
+        Path(one).write_bytes(b"made")
+    assert outputs(recipe, "", "in/a/*", pattern) == first
+
+
+def test_an_output_under_another_ending_is_not_written_over_a_target(tree):
+    (tree / "in/a/x.avi.mkv").write_bytes(b"a film of the user")
+    with pytest.raises(RecipeError, match="Two runs would write"):
+        plan_batch(build_recipe({"source_paths": ["s.jpg"]}), "", "in", "out")
+
+
 def test_outputs_within_the_folder_of_targets_are_no_targets(tree, target_photo):
     recipe = build_recipe({"source_paths": ["s.jpg"]})
     wanted = outputs(recipe, "", "in", "in/out")

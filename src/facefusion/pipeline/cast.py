@@ -564,7 +564,6 @@ class Cast:
             )
         if chosen:
             return
-        others = "name people by their numbers (facefusion people), or add --allow-empty to get a copy."
         photos, known = self._known_by(recipe)
         if known and not any(matching_tracks(tracks, face, recipe.reference_face_distance) for face in known):
             away = [
@@ -576,17 +575,20 @@ class Cast:
             raise NoFaceInTarget(
                 f"Nobody in the target {name} looks like {', '.join(photos)}: the nearest is {min(away):.2f} away, and "
                 f"{recipe.reference_face_distance:g} is somebody else.",
-                f"Use another photo, raise --reference-face-distance, {others}",
+                "Use another photo, raise --reference-face-distance, name people by number with --faces, or add "
+                "--allow-empty to get a copy.",
             )
         if has_filter(recipe):
             raise NoFaceInTarget(
                 f"Nobody in the target {name} is of the age, gender or appearance that is asked for.",
-                f"Change --face-selector-age-start, -age-end, -gender or -race, {others}",
+                "Change --face-selector-gender, --face-selector-race or the ages, name people by number with --faces, "
+                "or add --allow-empty to get a copy.",
             )
         if recipe.face_selector_mode == "reference":
             raise NoFaceInTarget(
                 f"Nobody in the target {name} is less than {recipe.reference_face_distance:g} away from the reference.",
-                f"Raise --reference-face-distance, {others}",
+                "Raise --reference-face-distance, name people by number with --faces, or add --allow-empty to get a "
+                "copy.",
             )
 
     def _known_by(self, recipe: Recipe) -> tuple[list[str], list[FloatArray]]:

@@ -18,6 +18,7 @@ from facefusion.jobs.prepare import hash_inputs, job_id_of
 from facefusion.jobs.storage import hash_file
 from facefusion.media.files import Named, is_same_file, place_of
 from facefusion.media.image import FORMATS, is_photo
+from facefusion.media.passengers import holds_film
 from facefusion.media.writer import CONTAINERS
 from facefusion.metrics.report import check_report, report_files
 from facefusion.pipeline.plan import check_paths
@@ -73,7 +74,7 @@ def fill(pattern: str, values: Mapping[str, object]) -> str:
 
 
 def pair(
-    sources: Sequence[Path], targets: Sequence[Path], pattern: str, base: Path | None = None
+    sources: Sequence[Path], targets: Sequence[Path], pattern: str, base: Path | None = None, encoder: str = ""
 ) -> list[tuple[Path | None, Path, Path]]:
     """Source, target and output of every run, sources first.
 
@@ -85,6 +86,8 @@ def pair(
         Output path with the fields of `FIELDS` in braces.
     base
         Folder that ``{target_dir}`` is told from; None takes the one that all targets are in.
+    encoder
+        Of films, where it decides whether an output can have the ending of its target.
 
     Raises
     ------
@@ -97,7 +100,8 @@ def pair(
     runs: list[tuple[Path | None, Path, Path]] = []
     for source in sources or [None]:  # type: ignore[list-item]
         for target in targets:
-            runs.append((source, target, Path(fill(pattern, _values(len(runs), source, target, base)))))
+            named = Path(fill(pattern, _values(len(runs), source, target, base)))
+            runs.append((source, target, _writable(named, encoder)))
     read = {place_of(Path(os.path.realpath(path))): ("target", path) for path in targets}
     read |= {place_of(Path(os.path.realpath(path))): ("source", path) for path in sources}
     states = {_identity(path): named for named in read.values() if os.path.exists(path := named[1])}
@@ -260,7 +264,7 @@ def find_files(pattern: str, kind: str) -> list[Path]:
 
 
 def own_outputs(
-    targets: Sequence[Path], sources: Sequence[Path], pattern: str, folder: Path | None = None
+    targets: Sequence[Path], sources: Sequence[Path], pattern: str, folder: Path | None = None, encoder: str = ""
 ) -> list[Path]:
     """Those of some files that are outputs of this pattern for others of them, as on a second run.
 
@@ -274,10 +278,12 @@ def own_outputs(
         The output pattern.
     folder
         As ``base`` of `pair`.
+    encoder
+        As there.
     """
     fill(pattern, dict.fromkeys(FIELDS, 0))  # says what is wrong with it
     if "{target_dir" in pattern:
-        return _outputs_in_tree(targets, sources, pattern, folder or _common(targets))
+        return _outputs_in_tree(targets, sources, pattern, folder or _common(targets), encoder)
     base = _real(pattern)
     by_name = {(path.stem, path.suffix): path for path in targets}
     # {target_name} may be read in two ways where it stands beside other fields.
@@ -289,7 +295,10 @@ def own_outputs(
     found = []
     for path in targets:
         place = os.path.join(os.path.realpath(path.parent), path.name)
-        for match in filter(None, (reading.fullmatch(place) for reading in readings)):
+        places = [place]
+        if _writable(Path(place).with_suffix(""), encoder) == Path(place):  # another ending stands behind the target's
+            places.append(os.path.splitext(place)[0])
+        for match in filter(None, (reading.fullmatch(one) for reading in readings for one in places)):
             groups = match.groupdict()
             name, ending = groups.get("target_name"), groups.get("target_extension")
             of = [
@@ -303,10 +312,12 @@ def own_outputs(
     return found
 
 
-def _outputs_in_tree(targets: Sequence[Path], sources: Sequence[Path], pattern: str, base: Path) -> list[Path]:
+def _outputs_in_tree(
+    targets: Sequence[Path], sources: Sequence[Path], pattern: str, base: Path, encoder: str
+) -> list[Path]:
     """The same where outputs keep the places of their targets: everything that one of them would be written to."""
     made = {
-        place_of(Path(os.path.realpath(fill(pattern, _values(index, source, target, base)))))
+        place_of(Path(os.path.realpath(_writable(Path(fill(pattern, _values(index, source, target, base))), encoder))))
         for source in (sources or [None])  # type: ignore[list-item]
         for index, target in enumerate(targets)
     }
@@ -485,14 +496,17 @@ def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_
             left_out = [path for path in targets if within in Path(os.path.realpath(path)).parents]
         output_pattern = in_folder(output_pattern, len(sources) > 1)
     targets = _without(targets, left_out)
-    own = own_outputs(targets, sources, output_pattern, base)
+    # Who names an encoder, or an ending, gets it or is told why not.
+    is_open = "output_video_encoder" not in recipe.model_fields_set and "{target_extension" in output_pattern
+    encoder = recipe.output_video_encoder if is_open else ""
+    own = own_outputs(targets, sources, output_pattern, base, encoder)
     targets, left_out = _without(targets, own), left_out + own
     if not targets:
         raise RecipeError(
             f"All files of {target_pattern} look like outputs of {output_pattern}.",
             "Have --output-pattern lead to another folder or name.",
         )
-    pairs = [(s, t, _writable(o)) for s, t, o in pair(sources, targets, output_pattern, base)]
+    pairs = pair(sources, targets, output_pattern, base, encoder)
     if recipe.report_path is not None:
         check_report(recipe.report_path)
         _check_summary(recipe.report_path, pairs)
@@ -534,9 +548,11 @@ def in_folder(folder: str, has_sources: bool) -> str:
     return os.path.join(folder.replace("{", "{{").replace("}", "}}"), "{target_dir}", name)
 
 
-def _writable(output: Path) -> Path:
-    """The output under another ending where none can be written under the target's."""
+def _writable(output: Path, encoder: str) -> Path:
+    """The output under another ending where none can be written under the target's, or none by an encoder of films."""
     ending = output.suffix.lower()
+    if ending in CONTAINERS and encoder and not holds_film(ending, encoder):
+        return output.with_name(f"{output.name}.mkv")
     if ending in (*FORMATS, *CONTAINERS):
         return output
     if ending in PHOTO_ENDINGS:
