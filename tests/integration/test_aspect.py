@@ -129,3 +129,19 @@ def test_animations_have_square_pixels_and_say_so(tmp_path, suffix, aspect, size
 def test_numbered_pictures_keep_their_pixels_and_the_run_says_how_to_show_them(tmp_path, pal):
     (note,) = notes_on_shape(tmp_path / "%04d.png.frames", ClipReader(pal))
     assert "160 x 120 px are to be shown as 228 x 120" in note
+
+
+@pytest.mark.parametrize("is_interlaced", [True, False])
+def test_the_run_says_that_fields_become_frames(tmp_path, is_interlaced):
+    with av.open(str(tmp_path / "a.mpg"), "w") as output:
+        stream = output.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 128, "yuv420p"
+        stream.options = {"flags": "+ildct+ilme"} if is_interlaced else {}
+        for number in range(3):
+            picture = av.VideoFrame(160, 128, "yuv420p")
+            picture.pts, picture.time_base = number, Fraction(1, 25)
+            output.mux(stream.encode(picture))
+        output.mux(stream.encode(None))
+    reader = ClipReader(tmp_path / "a.mpg")
+    notes = reader.describe(reader.defects(), [frame.pts for frame in reader])
+    assert any("interlaced" in note for note in notes) == is_interlaced

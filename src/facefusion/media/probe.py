@@ -75,6 +75,8 @@ class ClipInfo:
         Primaries, transfer, matrix and range as in FFmpeg.
     sample_aspect
         Width of a stored pixel by its height, None where it is not said.
+    is_interlaced
+        Whether the first picture is of two fields.
     zero
         The container's time that is the beginning of the clip, in units of ``time_base``.
     timing, joins
@@ -100,6 +102,7 @@ class ClipInfo:
     is_mirrored: bool = False
     colour: tuple[int, int, int, int] = (2, 2, 2, 0)
     sample_aspect: Fraction | None = None
+    is_interlaced: bool = False
     zero: int = 0
     timing: Timing = "stamped"
     joins: tuple[Join, ...] = ()
@@ -446,6 +449,7 @@ def with_picture(info: ClipInfo, picture: Any, sample_aspect: Fraction | None) -
             int(picture.colorspace or 2), int(picture.color_range or 0),
         ),
         sample_aspect=Fraction(sample_aspect) if sample_aspect else None,
+        is_interlaced=bool(picture.interlaced_frame),
     )  # fmt: skip
 
 

@@ -387,7 +387,8 @@ class ClipReader:
             found, _kind_of(info.stored_size, info.pixel_format), len(times), self.missing_count, early
         )
         pressed = (f"The target is HDR ({HDR[self._hdr]}); it is brought to standard range.",) if self._hdr else ()
-        return (*told, *slower, *pressed)
+        fields = ("The target is interlaced; the output has both fields in every frame, as progressive video.",)
+        return (*told, *slower, *pressed, *(fields if info.is_interlaced else ()))
 
     def __iter__(self) -> Iterator[Frame]:
         first, last = self.span_pts()
