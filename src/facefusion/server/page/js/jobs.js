@@ -7,7 +7,7 @@ import { duration, moment, number, percent, t, timecode } from "./i18n.js";
 import { processorName } from "./look.js";
 import { announce, notice, toast } from "./notices.js";
 import { checksGroup, provenanceGroup } from "./provenance.js";
-import { newStep, processor } from "./recipe.js";
+import { canReport, newStep, processor } from "./recipe.js";
 import { state, tellAll } from "./store.js";
 import { stillThere } from "./upload.js";
 
@@ -257,7 +257,7 @@ function drawDetail() {
     isOver(job) ? null : stageLines(job),
     (job.notes ?? []).map((note) => h("p", { class: "note" }, note)));
 
-  const report = job.has_report && job.status === "done" ? h("a", { class: "quiet", href: `/v1/jobs/${job.id}/report?format=html`, target: "_blank", rel: "noopener", data: { focus: "report" } }, t("jobs.report")) : null;
+  const report = job.has_report && job.status === "done" ? h("a", { class: "quiet", href: `/v1/jobs/${job.id}/report?format=${canReport() ? "html" : "json"}`, target: "_blank", rel: "noopener", data: { focus: "report" } }, t("jobs.report")) : null;
   fill(facts, checksGroup(job), provenanceGroup(job, chainsOf(job.recipe), draw), report);
 }
 
