@@ -309,7 +309,7 @@ export function drawRender() {
     h("input", { type: "checkbox", id: "want-report", data: { focus: "report" }, checked: can && state.draft.report, disabled: !can, "aria-describedby": can ? null : "no-report", onchange: (event) => change({ report: event.target.checked }, "report") }),
     h("span", {}, t("render.report")), can ? null : h("span", { class: "hint", id: "no-report" }, t("render.no_report")));
   const button = h("button", { type: "button", class: "primary is-wide", id: "render", data: { focus: "render" }, "aria-disabled": lacks || sending ? "true" : "false", "aria-describedby": "render-note", onclick: render }, t(state.draft.mode === "anonymise" ? "render.anonymise" : "render"));
-  fill($("render-bar"), h("p", { class: "hint", id: "render-note", "aria-live": "polite" }, lacks ? t(lacks) : t("render.ready")), h("div", { class: "render-line" }, report, button));
+  fill($("render-bar"), h("p", { class: "hint", id: "render-note", "aria-live": "polite" }, lacks ? t(lacks) : t(sending ? "render.sending" : "render.ready")), h("div", { class: "render-line" }, report, button));
 }
 
 async function render() {
