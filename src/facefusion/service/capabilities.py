@@ -54,7 +54,7 @@ class Capabilities:
     providers
         Execution providers that really run.
     encoders
-        Video encoders that are there.
+        Video encoders that work here.
     reports
         Whether a report of an output can be made as a page.
     limits
@@ -90,7 +90,7 @@ def find_capabilities(models: Models, policy: SitePolicy = NO_POLICY) -> Capabil
         schema,
         lines,
         tuple(provider.name for provider in probe_providers(models) if provider.runs_on),
-        tuple(name for name, is_there in describe_encoders().items() if is_there),
+        tuple(name for name, problem in describe_encoders().items() if not problem),
         can_make_page(),
         Limits(),
         policy.as_dict(),
