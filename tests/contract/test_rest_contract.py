@@ -72,6 +72,28 @@ def test_every_route_is_described(tmp_path):
             assert "HTTPValidationError" not in json.dumps(told)
 
 
+def test_every_reference_leads_somewhere(tmp_path):
+    made = build_app(ServerConfig(Backend(tmp_path)), is_working=False).openapi()
+    found = set()
+
+    def look(part):
+        if isinstance(part, dict):
+            found.update([part["$ref"]] if isinstance(part.get("$ref"), str) else [])
+            part = list(part.values())
+        for one in part if isinstance(part, list) else ():
+            look(one)
+
+    look(made)
+    assert "#/components/schemas/Problem" in found
+    for reference in found:
+        beginning, *names = reference.split("/")
+        place = made
+        for name in names:
+            assert name in place, reference
+            place = place[name]
+        assert beginning == "#"
+
+
 @pytest.mark.parametrize("is_known", [True, False], ids=["with a key", "without a key"])
 def test_requests_that_nobody_thought_of_break_nothing(live, is_known):
     """No 5xx and nothing that OpenAPI does not say, for whatever is sent."""

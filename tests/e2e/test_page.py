@@ -592,6 +592,90 @@ def test_a_job_is_cancelled_in_the_middle_of_rendering(visit, tmp_path):
     one.page.wait_for_function("id => !location.hash.includes(id)", arg=job)
 
 
+def test_a_press_arrives_though_the_page_is_told_of_progress_before_it_is_let_go(visit, tmp_path):
+    one = visit()
+    photo = resize_pixels(read_photo(sample_path("target.jpg")).pixels, 192, 192)
+    write_test_clip(tmp_path / "long.mp4", [photo] * 400, [k * 512 for k in range(400)], Fraction(1, 12800))
+    one.open()
+    one.give("target", tmp_path / "long.mp4")
+    one.see_people(1)
+
+    one.give("source", sample_path("source.jpg"))
+    one.page.wait_for_selector(".person[data-fate=swapped]")
+    job = one.render()
+    one.page.wait_for_selector(".job-numbers .big")
+    one.page.hover("#cancel-job")
+    before = one.page.inner_text(".job-numbers .big")
+    one.page.mouse.down()
+    one.page.wait_for_function(
+        "before => (document.querySelector('.job-numbers .big')?.textContent ?? before) !== before", arg=before
+    )
+    one.page.mouse.up()
+    one.see_end("cancelled")
+    one.page.get_by_role("button", name="Delete the job and its result").click()
+    one.page.wait_for_function("id => !location.hash.includes(id)", arg=job)
+
+
+def test_whoever_uses_the_keyboard_keeps_their_place_while_files_come_and_go(visit):
+    one = visit()
+    one.open()
+    focused = "() => document.activeElement.closest('[data-focus]')?.dataset.focus ?? document.activeElement.tagName"
+
+    def choose(path: Path) -> None:
+        with one.page.expect_file_chooser() as chooser:
+            one.page.keyboard.press("Enter")
+        chooser.value.set_files(str(path))
+
+    one.page.focus("#viewer [data-focus=empty-choose]")
+    choose(sample_path("target.jpg"))
+    one.see_people(1)
+    assert one.page.evaluate(focused) == "target-choose"
+    one.page.focus("#sources [data-focus=add]")
+    one.bring("paste", "body", sample_path("source.jpg"))
+    one.page.wait_for_selector(".person[data-fate=swapped]")
+    assert one.page.evaluate(focused) == "add"
+    one.page.focus(".tile-remove")
+    one.page.keyboard.press("Enter")
+    one.page.wait_for_selector(".person:not([data-fate=swapped])")
+    assert one.page.evaluate(focused) == "add"
+
+
+@pytest.mark.parametrize("order", ["sources first", "target first"])
+def test_the_first_source_goes_to_the_most_prominent_person_whichever_is_there_first(visit, two_people, order):
+    one = visit()
+    one.open()
+    sources = [sample_path("source.jpg"), sample_path("target.jpg")]
+    if order == "sources first":
+        one.give("source", *sources)
+        one.page.wait_for_function("() => document.querySelectorAll('.tile:not(.tile-add)').length === 2")
+    one.give("target", two_people)
+    one.see_people(2)
+    if order == "target first":
+        one.give("source", *sources)
+    one.page.wait_for_function("() => document.querySelectorAll('.tile:not(.tile-add)').length === 2")
+    one.page.wait_for_selector(".person:first-child .chip[aria-label*='source.jpg']")
+    assert one.page.locator(".chip").count() == 1
+    one.page.locator("#people-actions button", has_text="Clear").click()
+    one.bring("paste", "body", sample_path("target.jpg"))
+    one.page.wait_for_function("() => document.querySelectorAll('.tile:not(.tile-add)').length === 3")
+    assert one.page.locator(".chip").count() == 0, "whoever took it away does not get it again"
+
+
+def test_a_report_that_cannot_be_made_cannot_be_chosen_and_the_page_says_why(visit):
+    one = visit()
+
+    def without(route: Any) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "reports": False})
+
+    one.page.route("**/v1/capabilities", without)
+    one.open()
+    box = one.page.locator("#want-report")
+    assert box.is_disabled() and not box.is_checked()
+    assert one.page.inner_text(f"#{box.get_attribute('aria-describedby')}") == "not installed on this service"
+    one.check_axe()
+
+
 def test_what_is_wrong_is_said_with_what_to_do_next(visit, tmp_path):
     one = visit()
     one.expected += ["Failed to load resource"]
@@ -603,6 +687,7 @@ def test_what_is_wrong_is_said_with_what_to_do_next(visit, tmp_path):
     notice.wait_for()
     assert len(notice.locator("p").all()) == 2  # what is wrong, and a hint
     one.check_axe()
+    assert one.page.inner_text("[data-focus=target-choose]") == "Replace", "another one can be chosen at once"
     one.page.click(".upload .upload-actions >> text=Remove")
 
     grey = tmp_path / "grey.png"

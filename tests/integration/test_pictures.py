@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from tests.chaos import make_small
 from tests.graphs import channel_means
 from tests.patience import wait_until
@@ -104,6 +104,47 @@ def test_what_comes_back_is_what_was_given(swapper, swapped, picture, tmp_path):
     clear = swapper.swap(Image.fromarray(np.dstack([picture, alpha])))
     assert clear.mode == "RGBA"
     assert np.array_equal(np.asarray(clear), np.dstack([swapped, alpha]))
+
+
+def profile_named(name, space="sRGB"):
+    """A profile that is told from others by its description."""
+    made = ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes()
+    assert b"s\0R\0G\0B" in made
+    return made.replace(b"s\0R\0G\0B", b"\0".join(bytes([letter]) for letter in name))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_an_image_keeps_the_meaning_of_its_colours_and_nothing_that_is_no_longer_true(picture, kind):
+    """Every picture lies on its side, says where it was taken, and has another resolution across than down."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "a description"
+    if kind != "TIFF":  # Pillow writes none there
+        exif[0x8825] = {1: "N", 2: (1.0, 2.0, 3.0)}
+    profile, held = profile_named(b"ours"), BytesIO()
+    Image.fromarray(np.rot90(picture)).save(held, kind, exif=exif, icc_profile=profile, dpi=(300, 150))
+    lying = Image.open(held)
+    for door in (Swapper(SOURCE).swap, Anonymiser(face_anonymiser_model="blackout").hide):
+        made = door(lying)
+        assert made.size == picture.shape[1::-1], "upright, once"
+        assert "exif" not in made.info and not dict(made.getexif()) and not made.getexif().get_ifd(0x8825)
+        # Pillow itself turns TIFF when it loads it, and leaves the resolution as it was.
+        dpi = sorted(made.info["dpi"]) if kind == "TIFF" else made.info["dpi"]
+        assert dpi == pytest.approx([150, 300], rel=0.01)
+        assert ImageCms.ImageCmsProfile(BytesIO(made.info["icc_profile"])).tobytes()
+    swapped = Swapper(SOURCE).swap(lying)
+    assert swapped.info["icc_profile"] == profile
+    again = BytesIO()
+    swapped.save(again, "PNG")
+    assert Image.open(again).info["icc_profile"] == profile, "and so it is saved"
+
+
+def test_an_image_without_a_profile_gets_none_and_one_of_grey_none_of_grey(picture):
+    assert not Swapper(SOURCE).swap(Image.fromarray(picture)).info
+    grey = Image.fromarray(picture).convert("L")
+    curve = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes().replace(b"RGB XYZ", b"GRAYXYZ")
+    grey.info["icc_profile"] = curve
+    made = Swapper(SOURCE).swap(grey)
+    assert made.mode == "RGB" and "icc_profile" not in made.info
 
 
 def test_what_was_given_is_not_written_into_and_not_given_back(swapper, picture):

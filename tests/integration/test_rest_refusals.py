@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import re
 import socket
@@ -16,11 +17,15 @@ from tests.patience import PATIENCE_S
 import facefusion
 from facefusion import errors
 from facefusion.apps.cli import main
-from facefusion.errors import DiskLimitReached, FaceFusionError, LicenceRefused, OutputRefused
+from facefusion.errors import DiskLimitReached, ExtraMissing, FaceFusionError, LicenceRefused, OutputRefused
+from facefusion.metrics import page
+from facefusion.models import tensors
 from facefusion.server import run
 from facefusion.server.config import ServerConfig
 from facefusion.server.problems import hint_for_clients, respond
 from facefusion.service.backend import Backend
+from facefusion.service.capabilities import find_capabilities
+from facefusion.service.models import Models
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
 
@@ -80,7 +85,7 @@ def test_what_is_known_to_fail_is_refused_when_it_is_asked_for(anna, things, rec
     body = {"recipe": filled({"target": "photo", **recipe}), "output": output}
     answer = anna.post("/v1/jobs", json=body)
     told = answer.json()
-    assert answer.status_code in (415, 422), told
+    assert answer.status_code == 422, told
     assert answer.headers["content-type"] == "application/problem+json"
     assert told["code"] in ((code,) if code else ("model_missing", "licence_refused", "unknown_model")), told
     assert said in told["detail"] and told["hint"], told
@@ -88,8 +93,70 @@ def test_what_is_known_to_fail_is_refused_when_it_is_asked_for(anna, things, rec
     shared = {key: value for key, value in body["recipe"].items() if key not in ("target", "sources")}
     sources = body["recipe"].get("sources", [])
     batch = {"recipe": shared, "targets": [body["recipe"]["target"]], "sources": [sources], "output": output}
-    assert anna.post("/v1/batches", json=batch).status_code in (415, 422)
+    assert anna.post("/v1/batches", json=batch).status_code == 422
     assert anna.get("/v1/jobs").json()["items"] == [], "none was made"
+
+
+def test_a_body_of_another_type_is_told_which_type_is_taken(anna, things):
+    body = json.dumps({"recipe": {"target": things["photo"], "sources": [things["face"]]}}).encode()
+    for path in ("/v1/jobs", "/v1/batches", "/v1/previews", "/v1/session"):
+        for kind in ("application/x-www-form-urlencoded", "text/plain; charset=utf-8", ""):
+            answer = anna.post(path, content=body, headers={"Content-Type": kind} if kind else {})
+            told = answer.json()
+            assert (answer.status_code, told["code"]) == (415, "media_type"), told
+            assert kind.partition(";")[0] in told["detail"] and "application/json" in told["hint"]
+    answer = anna.post("/v1/jobs", content=b"[]", headers={"Content-Type": "application/json; charset=utf-8"})
+    assert answer.status_code == 422, "it is JSON, and wrong"
+
+
+def test_a_method_that_a_path_does_not_take_is_told_all_that_it_takes(anna, live):
+    methods = {}
+    for path, operations in live.app.openapi()["paths"].items():
+        methods[path] = {method.upper() for method in operations}
+    for path in ("/v1/session", "/v1/jobs", "/v1/assets", "/v1/uploads"):
+        answer = anna.request("TRACE" if path != "/v1/jobs" else "PUT", path)
+        assert answer.status_code == 405
+        assert set(answer.headers["allow"].split(", ")) - {"HEAD"} == methods[path] - {"HEAD"}, path
+    answer = anna.put(f"/v1/jobs/{'0' * 32}")
+    assert (answer.status_code, set(answer.headers["allow"].split(", ")) - {"HEAD"}) == (405, {"GET", "DELETE"})
+
+
+def test_an_answer_without_a_body_is_of_no_type(live):
+    with live.client("bert") as client:
+        answer = client.delete("/v1/session", headers={"Sec-Fetch-Site": "same-origin"})
+        assert (answer.status_code, answer.content) == (204, b"") and "content-type" not in answer.headers
+        asset = upload(client, "source.jpg")
+        answer = client.delete(f"/v1/assets/{asset}")
+        assert answer.status_code == 204 and "content-type" not in answer.headers
+
+
+@pytest.mark.parametrize("package", ["jinja2", "matplotlib"])
+def test_a_report_that_cannot_be_made_here_is_refused_when_it_is_asked_for(anna, things, monkeypatch, package):
+    """Limits need figures alone, so they stay."""
+    recipe = {"target": things["photo"], "sources": [things["face"]]}
+    assert anna.get("/v1/capabilities").json()["reports"] is True
+    found = importlib.util.find_spec
+    monkeypatch.setattr(page, "find_spec", lambda name, *rest: None if name == package else found(name, *rest))
+    for path, body in (
+        ("/v1/jobs", {"recipe": recipe, "report": True}),
+        ("/v1/batches", {"targets": [recipe["target"]], "sources": [recipe["sources"]], "report": True}),
+    ):
+        answer = anna.post(path, json=body)
+        told = answer.json()
+        assert (answer.status_code, told["code"]) == (422, "extra_missing"), told
+        assert package in told["detail"] and told["hint"] == "Tell who runs this service."
+    assert anna.get("/v1/jobs").json()["items"] == [], "none was made"
+    answer = anna.post("/v1/jobs", json={"recipe": {**recipe, "fail_under": ["similarity_source=0.1"]}})
+    assert answer.status_code == 202, answer.text
+    anna.delete(f"/v1/jobs/{answer.json()['id']}")
+    assert not find_capabilities(Models()).reports
+
+
+def test_a_model_that_cannot_be_read_without_a_package_is_refused_before_it_runs(monkeypatch):
+    monkeypatch.setattr(tensors, "find_spec", lambda name: None)
+    tensors.check_readable("arcface", "w600k")
+    with pytest.raises(ExtraMissing, match="inswapper_128 needs the package onnx"):
+        tensors.check_readable("inswapper", "inswapper_128")
 
 
 @pytest.mark.parametrize("name", ["o.gif", "o", "o.mp4", "file/o.jpg", "folder.png", "target.jpg"])

@@ -30,6 +30,7 @@ from facefusion.jobs.once import run
 from facefusion.jobs.prepare import execution_of
 from facefusion.jobs.store import JobStore
 from facefusion.jobs.work import Worker
+from facefusion.media import encoders
 from facefusion.media.image import read_photo
 from facefusion.plugins.listing import show_processor
 from facefusion.recipe import build_recipe
@@ -487,6 +488,14 @@ def test_models_are_timed_as_values(models):
     assert timed.fastest.provider == "cpu"
     assert timed.fastest.seconds > 0
     assert is_json(timed)
+
+
+def test_an_encoder_that_does_not_start_here_is_not_said_to_work(models, monkeypatch):
+    monkeypatch.setattr(encoders, "refusal_of", lambda name: "no such device" if name == "libx265" else "")
+    health = examine(models)
+    assert health.encoders["libx264"] and not health.encoders["libx265"]
+    assert health.encoder_problems["libx265"] == "does not work on this machine: no such device"
+    assert "libx265" not in find_capabilities(models).encoders
 
 
 def test_the_doctor_and_the_capabilities_are_values(models):

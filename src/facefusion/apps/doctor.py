@@ -53,7 +53,7 @@ def _text(health: Health) -> str:
         lines.append(f"  {provider.name:<14}{works}")
     lines += ["", "video encoders"]
     for name, is_there in health.encoders.items():
-        lines.append(f"  {name:<12}{'available' if is_there else 'not in this PyAV'}")
+        lines.append(f"  {name:<24}{'works' if is_there else health.encoder_problems.get(name, '')}")
     lines += ["", "signing of outputs", *(f"  {line}" for line in _signing(health.signing))]
     lines += ["", "policy", *(f"  {name:<12}{_said(value)}" for name, value in health.policy.items())]
     if health.policy.get("watermark") == "off":

@@ -17,6 +17,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 ORIENTATION, SOFTWARE, XMP = 0x0112, 0x0131, 0x02BC
+X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 EXIF_IFD, GPS_IFD, INTEROP_IFD, MAKER_NOTE = 0x8769, 0x8825, 0xA005, 0x927C
 _USER_COMMENT, _WIDTH, _HEIGHT = 0x9286, 0xA002, 0xA003
 _STRUCTURE = {
@@ -133,6 +134,39 @@ def _built(parts: Mapping[int, Mapping[int, Any]]) -> bytes | None:
     if parts.get(GPS_IFD):
         exif[GPS_IFD] = dict(parts[GPS_IFD])
     return exif.tobytes()
+
+
+def exif_of_dpi(dpi: Any) -> bytes | None:
+    """An EXIF block with a resolution and nothing else; None for what is none.
+
+    Parameters
+    ----------
+    dpi
+        Pixels an inch, across and down, as Pillow tells them.
+    """
+    try:
+        across, down = (float(one) for one in dpi)
+    except BROKEN:
+        return None
+    if not (0 < across < 1e6 and 0 < down < 1e6):
+        return None
+    exif = Image.Exif()
+    exif[X_RESOLUTION], exif[Y_RESOLUTION], exif[RESOLUTION_UNIT] = across, down, 2
+    return exif.tobytes()
+
+
+def dpi_of_exif(block: bytes | None) -> tuple[float, float] | None:
+    """Pixels an inch that an EXIF block tells, across and down."""
+    if not block:
+        return None
+    exif = Image.Exif()
+    try:
+        exif.load(block)
+        cm = {2: 1.0, 3: 2.54}[exif.get(RESOLUTION_UNIT, 2)]
+        across, down = float(exif[X_RESOLUTION]) * cm, float(exif[Y_RESOLUTION]) * cm
+    except BROKEN:
+        return None
+    return (across, down) if across > 0 and down > 0 else None
 
 
 def with_software(block: bytes | None, software: str) -> bytes:

@@ -12,7 +12,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from facefusion.errors import MediaUnreadable, MediaUnsupported
+from facefusion.media.colour import convert_to_srgb, space_of
 from facefusion.media.image import MAX_PIXELS, Photo, check_sides, is_photo, read_photo, read_picture
+from facefusion.media.metadata import dpi_of_exif, exif_of_dpi, orientation_of
 from facefusion.media.probe import probe
 from facefusion.types.frame import Pixels
 
@@ -120,9 +122,19 @@ def _way_to_uint8(pixels: Any) -> str:
     return f"(picture / {white} * 255).round().clip(0, 255).astype(np.uint8) where {white} is white"
 
 
-def as_pil(pixels: Pixels, alpha: Pixels | None = None) -> PilImage:
-    """Pixels, and their alpha, as an image of Pillow."""
-    return Image.fromarray(pixels if alpha is None else np.dstack([pixels, alpha]))
+def as_pil(photo: Photo) -> PilImage:
+    """A photo as an image of Pillow, with its alpha, its colour profile and its resolution (`Image.info`).
+
+    The rest of its EXIF is left out: whoever saves an image of Pillow does not look what is in it.
+    """
+    alpha = photo.alpha
+    image = Image.fromarray(photo.pixels if alpha is None else np.dstack([photo.pixels, alpha]))
+    if photo.icc_profile:
+        image.info["icc_profile"] = photo.icc_profile
+    dpi = dpi_of_exif(photo.exif)
+    if dpi is not None:
+        image.info["dpi"] = dpi
+    return image
 
 
 def data_uri(pixels: Pixels, side: int) -> str:
@@ -154,13 +166,23 @@ def _from_pil(image: PilImage, name: str) -> Photo:
         raise MediaUnsupported(f"{name} has {image.width} x {image.height} px.", "Scale it first.")
     check_sides(image.width, image.height, name)
     try:
+        dpi = tuple(image.info.get("dpi") or ())
+        is_lying = orientation_of(image.getexif()) >= 5
         upright = ImageOps.exif_transpose(image)
         is_clear = "A" in upright.mode or "transparency" in upright.info
         pixels = np.array(upright.convert("RGBA" if is_clear else "RGB"))
     except Exception as error:  # images are decoded when they are first touched
         raise MediaUnreadable(f"{name} is damaged: {str(error).rstrip('.')}.", "Get an intact copy.") from error
     alpha = np.ascontiguousarray(pixels[..., 3]) if is_clear else None
-    return Photo(np.ascontiguousarray(pixels[..., :3]), alpha, icc_profile=upright.info.get("icc_profile"))
+    colours, profile = np.ascontiguousarray(pixels[..., :3]), upright.info.get("icc_profile")
+    if profile and (space := space_of(profile)) not in ("RGB", ""):  # a profile of grey is none of RGB
+        convert = convert_to_srgb(profile, "L") if space == "GRAY" and upright.mode in ("1", "L", "LA") else None
+        if convert is not None:
+            colours = np.array(convert(upright.convert("L")))
+        profile = None
+    if is_lying:
+        dpi = dpi[::-1]
+    return Photo(colours, alpha, exif_of_dpi(dpi), profile or None)
 
 
 def _from_bytes(content: bytes, name: str, allow_8bit: bool) -> Photo:

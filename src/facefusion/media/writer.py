@@ -129,7 +129,7 @@ def check_clip_output(path: Path, encoder: str) -> None:
         raise OutputRefused(f"A clip cannot be written as '{path.name}'.", f"End it in {known}.{way}")
     if encoder not in av.codecs_available:
         raise OutputRefused(f"This PyAV has no encoder {encoder}.", "Use --output-video-encoder libx264.")
-    if reason := _refusal_of(encoder):
+    if reason := refusal_of(encoder):
         raise OutputRefused(
             f"The encoder {encoder} does not work on this machine: {reason}.", "Use --output-video-encoder libx264."
         )
@@ -140,7 +140,7 @@ def check_clip_output(path: Path, encoder: str) -> None:
 
 
 @lru_cache
-def _refusal_of(encoder: str) -> str:
+def refusal_of(encoder: str) -> str:
     """Why an encoder of hardware does not start here; empty where it does, and for those of software."""
     if encoder.startswith("lib") or encoder in ("prores_ks", "ffv1"):
         return ""

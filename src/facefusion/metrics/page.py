@@ -67,9 +67,17 @@ def check_page() -> None:
     ------
     ExtraMissing
     """
-    for package in PACKAGES:
-        if find_spec(package) is None:
-            raise ExtraMissing.of("A report (--report) as a page", package, "report")
+    for package in _missing():
+        raise ExtraMissing.of("A report (--report) as a page", package, "report")
+
+
+def can_make_page() -> bool:
+    """Whether the packages are here."""
+    return not _missing()
+
+
+def _missing() -> list[str]:
+    return [package for package in PACKAGES if find_spec(package) is None]
 
 
 def render_page(report: Report, failures: tuple[str, ...] = ()) -> str:

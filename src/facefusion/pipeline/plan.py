@@ -28,6 +28,7 @@ from facefusion.models.licences import check_licence
 from facefusion.models.providers import check_precision, check_providers, core_count
 from facefusion.models.spec import ModelSpec
 from facefusion.models.store import missing
+from facefusion.models.tensors import check_readable
 from facefusion.pipeline.inputs import Shelf
 from facefusion.pipeline.resolved import Chain, Resolved, SourceKind, Use, face_map_of, resolve
 from facefusion.pipeline.review import decisions_of
@@ -284,6 +285,8 @@ def check_known(recipe: Recipe, known: Mapping[Path, Known]) -> Resolved:
     check_generator(recipe)
     find_models(resolved)
     read_limits(recipe.fail_under)
+    if recipe.report_path is not None:
+        check_report(recipe.report_path)
     kinds: dict[Path, SourceKind] = {}
     for chain in resolved.chains:
         _check_chain(chain, kinds, look)
@@ -563,7 +566,7 @@ def find_models(asked: Recipe | Resolved, is_rendering: bool = True) -> Models:
 
     Raises
     ------
-    UnknownProcessor, UnknownModel, LicenceRefused, ModelMissing, ProviderRefused
+    UnknownProcessor, UnknownModel, LicenceRefused, ModelMissing, ExtraMissing, ProviderRefused
     """
     resolved = resolve(asked)
     recipe = resolved.recipe
@@ -584,6 +587,7 @@ def find_models(asked: Recipe | Resolved, is_rendering: bool = True) -> Models:
         for file in spec.files:
             if store.find(spec, file) is None:
                 raise missing(spec, file)
+        check_readable(spec.family, spec.id)
     check_providers(recipe.execution_providers)
     check_precision(recipe.execution_providers, recipe.execution_precision)
     return Models(tuple(every.values()), tuple({spec.key: spec for spec in analysis}.values()))

@@ -68,7 +68,7 @@ def _session(service: Service, principal: Principal) -> SessionBody:
     )  # fmt: skip
 
 
-@router.post("/session", response_model=SessionBody, summary="Trade a key for a cookie", responses=documented())
+@router.post("/session", response_model=SessionBody, summary="Trade a key for a cookie", responses=documented(415))
 def begin_session(request: Request, response: Response, body: SessionKey) -> SessionBody:
     """For the page: the key itself need not be kept in the browser."""
     service = service_of(request)
@@ -157,6 +157,7 @@ class CapabilitiesBody(BaseModel):
     models: list[ModelBody]
     providers: list[str]
     encoders: list[str]
+    reports: bool = Field(description="whether jobs may be asked for with a report")
     licences: str = Field(description="which models may run here: commercial, research or any")
     limits: LimitsBody
     policy: PolicyBody
@@ -191,6 +192,7 @@ def capabilities(request: Request, principal: Principal = Depends(anybody)) -> C
         models=_models(service),
         providers=list(found.providers),
         encoders=list(found.encoders),
+        reports=found.reports,
         licences=str(config.execution.get("licences", "commercial")),
         limits=LimitsBody(
             upload_bytes=config.upload_bytes, clip_s=config.clip_s, photo_pixels=found.limits.photo_pixels,

@@ -11,8 +11,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
-from facefusion.errors import FaceFusionError, RecipeError
+from facefusion.errors import FaceFusionError, RecipeError, ServiceError
 from facefusion.server import admin, assets, events, jobs, looks, monitoring, pages, provenance, shots, uploads
 from facefusion.server.admin import set_cookie
 from facefusion.server.config import ServerConfig
@@ -58,11 +59,13 @@ def build_app(config: ServerConfig, is_working: bool = True, made: Service | Non
         title="FaceFusion", version=__version__, description=DESCRIPTION, lifespan=lifespan, docs_url=None,
         redoc_url=None, openapi_url=None, redirect_slashes=False,
     )  # fmt: skip
-    for router in (
+    routers = (
         admin.router, assets.router, uploads.router, jobs.build_router(), jobs.plain_router, looks.build_router(),
         looks.plain_router, shots.router, provenance.router, events.router, monitoring.router,
-    ):  # fmt: skip
+    )  # fmt: skip
+    for router in routers:
         app.include_router(router)
+    app.state.paths = [route for router in routers for route in router.routes]
     _add_page(app)
     app.add_exception_handler(FaceFusionError, problem_of)
     app.add_exception_handler(assets.RangeRefused, _range_refused)
@@ -111,6 +114,9 @@ def is_direct(request: Request) -> bool:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
+    # A body of another type is not read as JSON, and would be told to be no object.
+    if any(tuple(one["loc"]) == ("body",) for one in error.errors()) and not _is_json(request):
+        return respond(_wrong_type(request), request.state.request_id)
     flaws = []
     for one in error.errors()[:20]:
         where = ".".join(str(part) for part in one["loc"] if part not in ("body",))
@@ -122,12 +128,37 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return respond(known, request.state.request_id, flaws)
 
 
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _is_json(request: Request) -> bool:
+    kind, _, word = _content_type(request).partition("/")
+    return kind == "application" and (word == "json" or word.endswith("+json"))
+
+
+def _wrong_type(request: Request) -> ServiceError:
+    named = f"of the type {_content_type(request)[:80]}" if _content_type(request) else "without a type"
+    return ServiceError(
+        f"The body is {named}; JSON is taken here.", "Send it with the header Content-Type: application/json.",
+        code="media_type", status=415,
+    )  # fmt: skip
+
+
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     response = respond(of_status(error.status_code, str(error.detail)), request.state.request_id)
     for name, value in (error.headers or {}).items():
         response.headers[name] = value
+    if error.status_code == 405:  # Starlette tells the methods of the first route of that path
+        response.headers["Allow"] = ", ".join(_methods_of(request))
     return response
+
+
+def _methods_of(request: Request) -> list[str]:
+    routes = [*request.app.state.paths, *(route for route in request.app.routes if isinstance(route, Route))]
+    found = [route for route in routes if route.matches(request.scope)[0] != Match.NONE]
+    return sorted({method for route in found for method in getattr(route, "methods", None) or ()})
 
 
 async def _range_refused(request: Request, error: Exception) -> Response:
@@ -149,7 +180,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         )
         parts = schema["components"]["schemas"]
         parts.setdefault("Problem", ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}"))
-        parts["Problem"].pop("$defs", None)
+        parts.update(parts["Problem"].pop("$defs", {}))  # what it is made of is named from the top, as all is
         for name in ("ProblemBody", "HTTPValidationError", "ValidationError"):
             parts.pop(name, None)
         schema.setdefault("components", {}).setdefault("securitySchemes", {})

@@ -15,10 +15,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facefusion import journal, traces
-from facefusion.errors import FaceFusionError, Fault, RequestRefused, ServiceError, TooLarge, own_error
+from facefusion.errors import FaceFusionError, Fault, MediaError, RequestRefused, ServiceError, TooLarge, own_error
 from facefusion.jobs.ledger import Deed
 from facefusion.server.config import ServerConfig
-from facefusion.server.problems import respond
+from facefusion.server.problems import respond, status_of
 from facefusion.wording import counted
 
 BODY_BYTES = 1_000_000
@@ -139,6 +139,8 @@ class Guard:
         )  # fmt: skip
 
     def _dress(self, message: Message, request_id: str) -> None:
+        if message["status"] == 204:  # there is nothing that could be of a type
+            message["headers"] = [one for one in message["headers"] if one[0].lower() != b"content-type"]
         there = {name.lower() for name, _ in message["headers"]}
         own = {**HEADERS, "X-Request-Id": request_id}
         if self._has_tls:
@@ -252,6 +254,7 @@ def _note(scope: Scope, status: int, request_id: str) -> None:
 
 
 async def problem_of(request: Any, error: Exception) -> Any:
-    """Answer with one of our errors."""
+    """Answer with one of our errors. One about a file is one about the body's type only where the body is the file."""
     assert isinstance(error, FaceFusionError)
-    return respond(error, request.state.request_id)
+    is_of_body = not isinstance(error, MediaError) or FILES.fullmatch(request.url.path)
+    return respond(error, request.state.request_id, status=None if is_of_body or status_of(error) != 415 else 422)

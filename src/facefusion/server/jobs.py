@@ -34,7 +34,7 @@ from facefusion.server.bodies import (
 from facefusion.server.guard import CSP_OF_FILES
 from facefusion.server.intake import LOOK_S, key_folder
 from facefusion.server.life import remove_order
-from facefusion.server.orders import cancel_order, file_of
+from facefusion.server.orders import FIGURES, REPORT, cancel_order, file_of
 from facefusion.server.problems import documented, for_clients
 from facefusion.server.recipes import FORMATS, AssetId, assets_of, output_suffix, plain, recipe_models, to_recipe
 from facefusion.server.state import Service, new_id
@@ -108,7 +108,7 @@ def build_router() -> APIRouter:
     )
 
     @router.post(
-        "/jobs", status_code=202, response_model=JobBody, summary="Ask for a job", responses=documented(404, 409)
+        "/jobs", status_code=202, response_model=JobBody, summary="Ask for a job", responses=documented(404, 409, 415)
     )
     def create(
         request: Request,
@@ -132,7 +132,7 @@ def build_router() -> APIRouter:
         status_code=202,
         response_model=BatchBody,
         summary="Ask for many jobs",
-        responses=documented(404, 409),
+        responses=documented(404, 409, 415),
     )
     def create_batch(
         request: Request,
@@ -172,7 +172,7 @@ plain_router = APIRouter(prefix="/v1", tags=["jobs"])
 
 
 def _checked(
-    service: Service, asked: Mapping[str, Any], assets: Mapping[str, Asset], suffix: str, is_opened: bool
+    service: Service, asked: Mapping[str, Any], assets: Mapping[str, Asset], suffix: str, report: str, is_opened: bool
 ) -> Recipe:
     """The recipe, refused where it can be known now that it will fail: by what is known of its assets and of this
     machine, and, where the target is at hand, by a look at what is in it besides its frames.
@@ -189,7 +189,8 @@ def _checked(
     def face_of(asset_id: str, face: str) -> Path:
         return there / f"{asset_id}-{face}"
 
-    recipe = to_recipe(asked, there.joinpath, there / f"output{suffix}", face_of, None, execution)
+    report_path = there / report if report else None
+    recipe = to_recipe(asked, there.joinpath, there / f"output{suffix}", face_of, report_path, execution)
     known = {there / asset_id: _known(asset) for asset_id, asset in assets.items()}
     for person in asked.get("people", ()):
         if person.get("face"):
@@ -245,6 +246,8 @@ def _asked(service: Service, principal: Principal, asked: dict[str, Any], body: 
     ------
     RecipeError, NotThere
     """
+    from facefusion.metrics.page import can_make_page
+
     ledger, tenant = service.ledger, principal.tenant
     wanted = assets_of(asked)
     assets = {asset_id: ledger.get_asset(tenant, asset_id) for asset_id in wanted}
@@ -257,7 +260,10 @@ def _asked(service: Service, principal: Principal, asked: dict[str, Any], body: 
                 f"There is no face {person['face']} in the target.", f"See GET /v1/assets/{target.id}/faces."
             )
     suffix = output_suffix(target.kind, body.output.format)
-    recipe = _checked(service, asked, assets, suffix, is_opened=not batch)
+    report = ""
+    if body.report or asked.get("fail_under"):  # limits need figures, and no page
+        report = REPORT if body.report or can_make_page() else FIGURES
+    recipe = _checked(service, asked, assets, suffix, report, is_opened=not batch)
     if body.webhook is not None:
         check_url(body.webhook.url, service.config.allow_private_webhooks)
     length_s = float(target.about.get("duration_s") or 0.0)
@@ -265,7 +271,7 @@ def _asked(service: Service, principal: Principal, asked: dict[str, Any], body: 
     request = {
         "recipe": asked,
         "output": {"suffix": suffix, "name": body.output.name},
-        "report": bool(body.report or recipe.fail_under),
+        "report": report,
         "label": body.label,
         "webhook": None if body.webhook is None else body.webhook.model_dump(mode="json"),
         "target_name": target.name,

@@ -46,6 +46,8 @@ BEAT_S = 1.0
 POLL_S = 0.3
 FOLLOW_S = 1.0
 """How often a job that workers do is looked at."""
+REPORT, FIGURES = "report.html", "report.json"
+"""What an order's report is called: a page with its figures, or the figures alone."""
 MAX_TRIES = 5
 """So many processes may die over one order."""
 
@@ -238,7 +240,9 @@ class _Clerk:
     def _places(self, order: Order) -> tuple[Path, Path | None]:
         folder = make_folder(made_folder(self._config) / order.id)
         output = folder / f"output{order.request['output']['suffix']}"
-        return output, folder / "report.html" if order.request["report"] else None
+        asked = order.request["report"]
+        # Orders of earlier versions say only that there is one.
+        return output, folder / (asked if isinstance(asked, str) else REPORT) if asked else None
 
     def _local(self, order: Order, asset: Asset) -> Path:
         if isinstance(self._storage, FolderStorage) and not self._config.backend.is_cluster:

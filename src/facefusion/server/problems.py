@@ -176,7 +176,9 @@ def noted(error: Exception, what: str, hint_of_fault: str) -> dict[str, str]:
     return facts_of(known, hint_of_fault)
 
 
-def respond(error: FaceFusionError, request_id: str, flaws: Sequence[Flaw] = ()) -> JSONResponse:
+def respond(
+    error: FaceFusionError, request_id: str, flaws: Sequence[Flaw] = (), status: int | None = None
+) -> JSONResponse:
     """The answer that tells of an error.
 
     Parameters
@@ -187,8 +189,10 @@ def respond(error: FaceFusionError, request_id: str, flaws: Sequence[Flaw] = ())
         Of the request.
     flaws
         All that is wrong in a body.
+    status
+        Where it is not what `status_of` says.
     """
-    status = status_of(error)
+    status = status or status_of(error)
     told = facts_of(error, "It was noted; tell who runs this service the request id.")
     headers = {"Cache-Control": "no-store"}
     retry_after_s = getattr(error, "retry_after_s", 0.0) or (5.0 if status == 503 else 0.0)

@@ -10,6 +10,7 @@ from facefusion.declaration import processor_names
 from facefusion.errors import ProcessorRefused
 from facefusion.media import image, probe
 from facefusion.media.encoders import describe_encoders
+from facefusion.metrics.page import can_make_page
 from facefusion.plugins.listing import ProcessorView, show_processor
 from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import INNER, Recipe
@@ -53,7 +54,9 @@ class Capabilities:
     providers
         Execution providers that really run.
     encoders
-        Video encoders that are there.
+        Video encoders that work here.
+    reports
+        Whether a report of an output can be made as a page.
     limits
         What is too large.
     policy
@@ -66,6 +69,7 @@ class Capabilities:
     models: tuple[ModelLine, ...]
     providers: tuple[str, ...]
     encoders: tuple[str, ...]
+    reports: bool
     limits: Limits
     policy: dict[str, Any] = field(default_factory=dict)
 
@@ -86,7 +90,8 @@ def find_capabilities(models: Models, policy: SitePolicy = NO_POLICY) -> Capabil
         schema,
         lines,
         tuple(provider.name for provider in probe_providers(models) if provider.runs_on),
-        tuple(name for name, is_there in describe_encoders().items() if is_there),
+        tuple(name for name, problem in describe_encoders().items() if not problem),
+        can_make_page(),
         Limits(),
         policy.as_dict(),
     )

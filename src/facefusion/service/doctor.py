@@ -91,6 +91,8 @@ class Health:
         What is checked here before anything is done (`facefusion.policy.site.SitePolicy`).
     policy_problems
         Why a check that is in force cannot be made.
+    encoder_problems
+        Why encoders cannot be used.
     """
 
     version: str
@@ -108,6 +110,7 @@ class Health:
     is_well: bool
     policy: dict[str, Any] = field(default_factory=dict)
     policy_problems: tuple[Problem, ...] = ()
+    encoder_problems: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -124,6 +127,7 @@ def examine(models: Models, policy: SitePolicy = NO_POLICY) -> Health:
     signed = describe_signing(policy.signing)
     cpu = next(provider for provider in providers if provider.name == "cpu")
     troubles = tuple(find_problems(policy))
+    encoders = describe_encoders()
     return Health(
         __version__,
         sys.version.split()[0],
@@ -135,11 +139,12 @@ def examine(models: Models, policy: SitePolicy = NO_POLICY) -> Health:
         here,
         len(lines) - len(here),
         providers,
-        describe_encoders(),
+        {name: not why for name, why in encoders.items()},
         signed,
         cpu.problem is None and signed.problem is None and not any(model.problem for model in here) and not troubles,
         policy.as_dict(),
         troubles,
+        {name: why for name, why in encoders.items() if why},
     )
 
 

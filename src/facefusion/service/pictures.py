@@ -30,6 +30,7 @@ from facefusion.imaging.crops import cut_native
 from facefusion.jobs.provenance import sign_alone
 from facefusion.media.image import Photo, check_photo_output, write_photo
 from facefusion.media.picture import Picture, PilImage, as_pil, data_uri, is_one_picture, take_picture
+from facefusion.media.privacy import clean_photo
 from facefusion.pipeline.cast import Cast, FacePart, build_analyser, build_cast, build_parts
 from facefusion.pipeline.clip import photo_frame, write_changed
 from facefusion.pipeline.inputs import Shelf
@@ -179,8 +180,8 @@ class Changed:
         return type(self), (self.pixels, self.is_changed, self.faces, self.changed, self._photo, _save_elsewhere)
 
     def as_pil(self) -> PilImage:
-        """As an image of Pillow, with the alpha that the picture had."""
-        return as_pil(self.pixels, self.alpha)
+        """As an image of Pillow, with the alpha, the colour profile and the resolution that the picture had."""
+        return as_pil(replace(self._photo, pixels=self.pixels, alpha=self.alpha))
 
     @property
     def alpha(self) -> Pixels | None:
@@ -417,7 +418,9 @@ class Changer(Staying):
         def save(made: Changed, path: Path) -> tuple[str, ...]:
             return self._save(made, looked, path)
 
-        return Changed(pixels, still.is_changed, faces_of(tracks, frame.pixels), changed, looked.photo, save)
+        # What an image tells beside its pixels tells of nobody who is hidden.
+        photo = clean_photo(looked.photo)[0] if self._resolved.is_private else looked.photo
+        return Changed(pixels, still.is_changed, faces_of(tracks, frame.pixels), changed, photo, save)
 
     def _forget(self) -> None:
         """Nothing that was decided for people of one picture holds in the next."""

@@ -148,7 +148,7 @@ export function drawTarget() {
     parts.push(h("span", { class: "target-name", title: target.name }, icon(target.kind === "clip" ? "film" : "picture"), h("span", {}, target.name)),
       h("span", { class: "target-facts" }, [size, length, rate, bytes(target.bytes)].filter(Boolean).join(" · ")));
   } else parts.push(h("span", { class: "target-facts" }, t("target.none")));
-  if (!upload) parts.push(h("button", { type: "button", class: "quiet", data: { focus: "target-choose" }, onclick: () => choose_("target") }, t(target ? "target.replace" : "target.choose")));
+  parts.push(h("button", { type: "button", class: "quiet", data: { focus: "target-choose" }, onclick: () => choose_("target") }, t(target || upload ? "target.replace" : "target.choose")));
   fill(place, parts);
 }
 
@@ -166,9 +166,9 @@ function uploadLine(upload, isLine = false) {
     h("progress", { max: "1", value: upload.share, "aria-label": t("upload.progress", { name: upload.name }) }),
     !isLine && upload.problem && upload.state === "failed" ? notice(upload.problem) : null,
     h("div", { class: "upload-actions" },
-      upload.state === "failed" && upload.file ? h("button", { type: "button", class: "quiet", onclick: () => { upload.become("waiting"); start(upload); } }, t("again")) : null,
-      upload.state === "paused" ? h("button", { type: "button", class: "quiet", onclick: () => choose_(upload.role) }, t("upload.choose_again")) : null,
-      h("button", { type: "button", class: "quiet", onclick: () => drop(upload) }, t(upload.isActive ? "cancel" : "remove"))));
+      upload.state === "failed" && upload.file ? h("button", { type: "button", class: "quiet", data: { focus: "upload-again" }, onclick: () => { upload.become("waiting"); start(upload); } }, t("again")) : null,
+      upload.state === "paused" ? h("button", { type: "button", class: "quiet", data: { focus: "upload-choose" }, onclick: () => choose_(upload.role) }, t("upload.choose_again")) : null,
+      h("button", { type: "button", class: "quiet", data: { focus: "upload-drop" }, onclick: () => drop(upload) }, t(upload.isActive ? "cancel" : "remove"))));
 }
 
 // ---- sources ----

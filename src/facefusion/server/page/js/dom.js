@@ -76,6 +76,16 @@ export function iconButton(name, label, onclick, props = {}) {
  */
 export function keyed(parent, things, key, create, update = () => {}) {
   const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  const active = parent.contains(document.activeElement) ? document.activeElement : null;
+  // First goes what is gone: whatever is moved loses the focus, and the press that is on it.
+  const staying = new Set(things.map((thing) => String(key(thing))));
+  let heir = null;
+  for (const [name, element] of old) {
+    if (staying.has(name)) continue;
+    if (element.contains(active)) heir = element.nextElementSibling ?? element.previousElementSibling;
+    element.remove();
+    old.delete(name);
+  }
   let before = parent.firstElementChild;
   for (const thing of things) {
     const name = String(key(thing));
@@ -84,19 +94,47 @@ export function keyed(parent, things, key, create, update = () => {}) {
       element = create(thing);
       element.dataset.key = name;
     }
-    old.delete(name);
     update(element, thing);
     if (element === before) before = before.nextElementSibling;
     else parent.insertBefore(element, before);
   }
-  for (const element of old.values()) element.remove();
+  if (active?.isConnected && document.activeElement !== active) active.focus({ preventScroll: true });
+  else if (heir?.isConnected && document.activeElement === document.body) focusIn(heir);
 }
 
-/** Replace what is in an element; the focus stays on what has the same `data-focus`. */
+const CONTROLS = "button, a[href], input, select, textarea, summary";
+function focusIn(place) {
+  const stops = [...place.querySelectorAll(CONTROLS)].filter((each) => !each.disabled && !each.hidden && each.tabIndex >= 0);
+  stops[0]?.focus({ preventScroll: true });
+}
+
+/** What a pointer or the space bar is down on. A click needs press and release on the same element, so it stays. */
+let pressed = null;
+const held = new Map();
+function release() {
+  const mine = pressed;
+  if (!mine) return;
+  setTimeout(() => { // after the click, which touch brings a little later
+    if (pressed === mine) pressed = null;
+    const due = [...held];
+    held.clear();
+    for (const [parent, children] of due) fill(parent, ...children);
+  }, 50);
+}
+addEventListener("pointerdown", (event) => { release(); if (event.button === 0) pressed = event.target.closest?.(`${CONTROLS}, label`) ?? null; }, true);
+addEventListener("keydown", (event) => { if (event.key === " ") pressed = event.target.closest?.("button, summary, input") ?? null; }, true);
+for (const end of ["pointerup", "pointercancel", "keyup", "dragend"]) addEventListener(end, release, true);
+addEventListener("blur", release); // of the window
+
+/** Replace what is in an element; the focus stays on what has the same `data-focus`. While something in it is pressed it waits. */
 export function fill(parent, ...children) {
-  const active = parent.contains(document.activeElement) ? document.activeElement.dataset.focus : undefined;
+  if (pressed && parent !== pressed && parent.contains(pressed)) { held.set(parent, children); return; }
+  held.delete(parent);
+  const active = parent.contains(document.activeElement) ? document.activeElement : null;
+  const name = active?.dataset.focus;
   parent.replaceChildren(...real(children));
-  if (active !== undefined) parent.querySelector(`[data-focus="${CSS.escape(active)}"]`)?.focus({ preventScroll: true });
+  if (name !== undefined) parent.querySelector(`[data-focus="${CSS.escape(name)}"]`)?.focus({ preventScroll: true });
+  if (active && document.activeElement === document.body) focusIn(parent);
 }
 
 /** A small window beside a button; closes by Escape, by a click elsewhere, and hands the focus back. */

@@ -7,7 +7,7 @@ import { duration, moment, number, percent, t, timecode } from "./i18n.js";
 import { processorName } from "./look.js";
 import { announce, notice, toast } from "./notices.js";
 import { checksGroup, provenanceGroup } from "./provenance.js";
-import { newStep, processor } from "./recipe.js";
+import { canReport, newStep, processor } from "./recipe.js";
 import { state, tellAll } from "./store.js";
 import { stillThere } from "./upload.js";
 
@@ -96,6 +96,7 @@ function listenTo(id) {
     const now = JSON.parse(event.data);
     const there = jobs.get(id);
     if (!there) return;
+    if (there.status === "queued") there.status = "running"; // whatever gets on is not waiting
     there.progress = { ...there.progress, share: now.share ?? there.progress?.share, stage: now.stage, frames_per_s: now.frames_per_s, time_left_s: now.time_left_s };
     draw();
     soon(3000);
@@ -226,16 +227,7 @@ function drawDetail() {
   }
   const [player, now, facts] = [".job-player", ".job-state", ".job-facts-table"].map((name) => place.querySelector(name));
   const { output } = job;
-  fill(top,
-    h("a", { class: "icon-button phone-only", href: "#/jobs", "aria-label": t("jobs.back"), data: { focus: "back" } }, icon("left")),
-    h("div", { class: "job-title" }, h("h3", {}, job.label || t("jobs.unnamed")), h("p", { class: "hint" }, moment(job.created_at))),
-    h("span", { class: `status is-${job.status}`, data: { status: job.status } }, stageWord(job)),
-    h("span", { class: "spring" }),
-    isOver(job) ? null : h("button", { type: "button", class: "quiet", id: "cancel-job", data: { focus: "cancel" }, onclick: () => act(job, "cancel", t("jobs.cancelled")) }, t("jobs.cancel")),
-    ["failed", "cancelled"].includes(job.status) ? h("button", { type: "button", class: "primary", id: "retry-job", data: { focus: "retry" }, onclick: () => act(job, "retry", t("jobs.retried")) }, icon("retry"), t("jobs.retry")) : null,
-    output ? h("a", { class: "primary", id: "download", href: asset.download(output.id), download: output.name, data: { focus: "download" } }, icon("download"), t("jobs.download")) : null,
-    h("button", { type: "button", class: "quiet", data: { focus: "again" }, onclick: () => again(job) }, t("jobs.again")),
-    iconButton("trash", t("jobs.remove"), () => drop(job), { data: { focus: "remove" } }));
+  drawTop(top, job);
 
   const wanted = `${job.id} ${output?.id} ${assets.get(job.recipe?.target)?.id}`;
   describe(job.recipe?.target);
@@ -257,8 +249,31 @@ function drawDetail() {
     isOver(job) ? null : stageLines(job),
     (job.notes ?? []).map((note) => h("p", { class: "note" }, note)));
 
-  const report = job.has_report && job.status === "done" ? h("a", { class: "quiet", href: `/v1/jobs/${job.id}/report?format=html`, target: "_blank", rel: "noopener", data: { focus: "report" } }, t("jobs.report")) : null;
+  const report = job.has_report && job.status === "done" ? h("a", { class: "quiet", href: `/v1/jobs/${job.id}/report?format=${canReport() ? "html" : "json"}`, target: "_blank", rel: "noopener", data: { focus: "report" } }, t("jobs.report")) : null;
   fill(facts, checksGroup(job), provenanceGroup(job, chainsOf(job.recipe), draw), report);
+}
+
+/** The job's line of buttons. It is told of several times a second, so elements stay, and only words change. */
+function drawTop(top, job) {
+  const { id, output } = job;
+  const now = () => jobs.get(id) ?? job;
+  const made = {
+    back: () => h("a", { class: "icon-button phone-only", href: "#/jobs", "aria-label": t("jobs.back") }, icon("left")),
+    title: () => h("div", { class: "job-title" }, h("h3", {}), h("p", { class: "hint" })),
+    status: () => h("span", {}),
+    spring: () => h("span", { class: "spring" }),
+    cancel: isOver(job) ? null : () => h("button", { type: "button", class: "quiet", id: "cancel-job", onclick: () => act(now(), "cancel", t("jobs.cancelled")) }, t("jobs.cancel")),
+    retry: ["failed", "cancelled"].includes(job.status) ? () => h("button", { type: "button", class: "primary", id: "retry-job", onclick: () => act(now(), "retry", t("jobs.retried")) }, icon("retry"), t("jobs.retry")) : null,
+    download: output ? () => h("a", { class: "primary", id: "download" }, icon("download"), t("jobs.download")) : null,
+    again: () => h("button", { type: "button", class: "quiet", onclick: () => again(now()) }, t("jobs.again")),
+    remove: () => iconButton("trash", t("jobs.remove"), () => drop(now())),
+  };
+  const update = {
+    title: (element) => { element.firstElementChild.textContent = job.label || t("jobs.unnamed"); element.lastElementChild.textContent = moment(job.created_at); },
+    status: (element) => { set(element, { class: `status is-${job.status}`, data: { status: job.status } }); element.textContent = stageWord(job); },
+    download: (element) => set(element, { href: asset.download(output.id), download: output.name }),
+  };
+  keyed(top, Object.keys(made).filter((name) => made[name]), (name) => name, (name) => made[name](), (element, name) => update[name]?.(element));
 }
 
 /** What is done, in order; people may have chains of their own. */

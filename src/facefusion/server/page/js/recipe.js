@@ -22,6 +22,8 @@ export function newStep(name, options = {}) {
   return { id: `${Date.now().toString(36)}-${(stepNumber += 1)}`, processor: name, options: "seed" in known && !("seed" in options) ? { ...options, seed: drawSeed() } : options };
 }
 
+/** Whether the service has what a report is made with; until it has said so it is taken for granted. */
+export const canReport = () => state.capabilities?.reports !== false;
 export const needsPhoto = () => chain().some((step) => processor(step.processor)?.inputs.includes("face photo"));
 const bare = (steps) => steps.map(({ processor: name, options }) => ({ processor: name, options }));
 
@@ -85,5 +87,5 @@ export function buildJob() {
   if (formats().includes(draft.format)) output.format = draft.format;
   const stem = draft.target.name.replace(/\.[^.]*$/, "");
   if (stem) output.name = `${stem}-facefusion`;
-  return { recipe: buildRecipe(), output, report: draft.report, label: draft.label || draft.target.name };
+  return { recipe: buildRecipe(), output, report: draft.report && canReport(), label: draft.label || draft.target.name };
 }

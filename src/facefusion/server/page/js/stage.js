@@ -216,7 +216,10 @@ function build() {
       askLater();
     });
   }
-  fill($("viewer"), box);
+  // Who chose the target here by keyboard goes on at the button that chooses another one.
+  const hadFocus = $("viewer").contains(document.activeElement);
+  $("viewer").replaceChildren(box);
+  if (hadFocus) document.querySelector("#target-head [data-focus=target-choose]")?.focus({ preventScroll: true });
   setLine(line);
   fit();
 }

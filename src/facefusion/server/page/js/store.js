@@ -32,6 +32,7 @@ export const drawSeed = () => { const [high, low] = crypto.getRandomValues(new U
 const fresh = () => ({
   target: null, // an asset
   sources: [], // assets
+  given: null, // {target, face, source}: what the page itself gave to the first person
   people: {}, // by face: {sources: [id], hide: bool, leave: bool}
   mode: "swap",
   chains: { swap: null, anonymise: null }, // null: as the service does unasked
@@ -72,7 +73,7 @@ export function change(values, ...topics) {
 
 export function setTarget(asset) {
   state.draft.target = asset;
-  Object.assign(state.draft, { people: {}, start: null, end: null });
+  Object.assign(state.draft, { people: {}, given: null, start: null, end: null });
   state.faces = null;
   state.facesProblem = null;
   state.at = 0;
@@ -92,6 +93,7 @@ export function removeSource(id) {
   state.draft.sources = state.draft.sources.filter((each) => each.id !== id);
   for (const choice of Object.values(state.draft.people)) choice.sources = choice.sources.filter((each) => each !== id);
   if (state.picked === id) state.picked = null;
+  if (!state.draft.sources.length) state.draft.given = null;
   tellAll("sources", "people", "picked", "look");
 }
 
@@ -113,11 +115,24 @@ export function toggleSource(face, id) {
 
 export const isUntouched = () => Object.values(state.draft.people).every((choice) => !choice.sources.length && !choice.hide);
 
-/** Who brings one face and has said nothing else wants it on the most prominent person. */
+/** Whether nobody has chosen anything since the page itself gave the first source away. */
+function isAsGiven({ face, source }) {
+  const { sources, hide } = choiceOf(face);
+  const others = Object.entries(state.draft.people).filter(([name]) => name !== face).map(([, choice]) => choice);
+  return !hide && sources.length === 1 && sources[0] === source && others.every((choice) => !choice.sources.length && !choice.hide);
+}
+
+/**
+ * Who has said nothing else wants the first source on the most prominent person, whichever is there first: a source that
+ * was chosen earlier may come later, and so may the people.
+ */
 export function assignFirst() {
-  const { sources } = state.draft;
-  if (sources.length === 1 && people().length && isUntouched()) {
-    const [first] = people();
-    if (!choiceOf(first.face).leave) state.draft.people[first.face] = { sources: [sources[0].id], hide: false, leave: false };
-  }
+  const { sources, target } = state.draft;
+  const [first] = people();
+  const given = state.draft.given?.target === target?.id ? state.draft.given : null;
+  if (!sources.length || !first || !(given ? isAsGiven(given) : isUntouched())) return;
+  if (choiceOf(first.face).leave || (given?.face === first.face && given.source === sources[0].id)) return;
+  if (given) delete state.draft.people[given.face];
+  state.draft.people[first.face] = { sources: [sources[0].id], hide: false, leave: false };
+  state.draft.given = { target: target.id, face: first.face, source: sources[0].id };
 }
