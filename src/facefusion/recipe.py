@@ -745,7 +745,7 @@ def check_name(path: object) -> object:
 def check_no_blank(value: object) -> object:
     """Paths, or ValueError: an empty one is a variable that nobody set, and would mean the folder one is in."""
     several = value if isinstance(value, list | tuple | set | frozenset) else [value]
-    if any(isinstance(one, str) and not one.strip() for one in several):
+    if any(isinstance(one, str | Path) and not str(one).strip() for one in several):
         raise ValueError("an empty path names nothing")
     return check_no_picture(value)
 

@@ -57,7 +57,7 @@ def test_texture_plane_is_symmetric():
     quality=st.integers(0, 100),
     blur=st.floats(0, 1),
     faces=st.one_of(st.sampled_from(["largest", "all"]), st.lists(st.integers(0, 9), min_size=1).map(tuple)),
-    sources=st.lists(st.text(alphabet="abc/._ ", min_size=1), max_size=3),
+    sources=st.lists(st.text(alphabet="abc/._ ", min_size=1).filter(str.strip), max_size=3),
 )
 def test_recipe_survives_json(quality, blur, faces, sources):
     recipe = build_recipe(
