@@ -14,6 +14,6 @@ class Staying:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise RecipeError(
-            f"A {type(self).__name__} belongs to the process that made it: it is not pickled or copied.",
+            f"{type(self).__name__} belongs to the process that made it: it is not pickled or copied.",
             "Threads may share one; in other processes make one each, such as in the initializer of a pool.",
         )

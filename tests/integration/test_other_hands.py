@@ -35,7 +35,7 @@ def test_what_holds_models_or_locks_is_neither_pickled_nor_copied_and_says_so(sw
     with Stream(swapper) as stream:
         for one in (swapper, stream, CancelToken(), Anonymiser(face_anonymiser_model="blur")):
             for way in (pickle.dumps, copy.copy, copy.deepcopy):
-                with pytest.raises(RecipeError, match=f"A {type(one).__name__} belongs to the process") as caught:
+                with pytest.raises(RecipeError, match=f"{type(one).__name__} belongs to the process") as caught:
                     way(one)
                 assert "initializer of a pool" in caught.value.hint
 

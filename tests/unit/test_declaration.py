@@ -18,6 +18,7 @@ from facefusion.declaration import (
     default_processors,
     find_processor,
     processor_names,
+    suggest,
     union,
 )
 from facefusion.errors import ProcessorRefused, RecipeError, UnknownOption, UnknownProcessor
@@ -414,3 +415,10 @@ def test_the_recipe_module_reserves_its_own_names():
     assert set(Recipe.model_fields) <= declaration._reserved
     assert set(setting_fields()) <= declaration._reserved
     assert recipes.INNER == ("steps", "presets", "people", "decisions")
+
+
+def test_a_part_of_a_name_finds_those_that_are_made_of_it():
+    known = ["face_enhancer_blend", "face_swapper_blend", "end", *(f"face_mask_{k}" for k in range(9))]
+    assert suggest("blend", known) == "Did you mean 'face_enhancer_blend' or 'face_swapper_blend'?"
+    assert suggest("blen", known) == "Did you mean 'end'?"
+    assert suggest("mask", known).startswith("Known: ")  # too many to be meant

@@ -132,7 +132,7 @@ def _of_container(
 def _check_length(length_s: float, most_s: float) -> None:
     if most_s and length_s > most_s:
         raise MediaUnsupported(
-            f"This has {length_s / 60:.1f} minutes; up to {most_s / 60:.0f} are taken.", "Cut it into shorter parts."
+            f"This has {length_s / 60:.1f} minutes; up to {most_s / 60:.4g} are taken.", "Cut it into shorter parts."
         )
 
 
