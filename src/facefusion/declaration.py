@@ -483,15 +483,16 @@ def union(requirements: Iterable[Requirements]) -> Requirements:
 
 
 MOST_NAMED = 5
-"""Words that a hint names because they hold what was written."""
+"""How many words that hold what was written a hint names."""
 
 
 def suggest(name: str, known: list[str]) -> str:
     """A hint that names the words that are made of what was written, the nearest one, or all where nothing is near."""
     word = name.replace("-", "_")
     parts = sorted(one for one in known if f"_{word}_" in f"_{one}_")
-    if 0 < len(parts) <= MOST_NAMED:
-        return f"Did you mean {' or '.join(repr(one) for one in parts)}?"
+    if parts:
+        others = ", or another of them" if len(parts) > MOST_NAMED else ""
+        return f"Did you mean {' or '.join(repr(one) for one in parts[:MOST_NAMED])}{others}?"
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     if near:
         return f"Did you mean '{near[0]}'?"
