@@ -94,6 +94,8 @@ TELL_EVERY, THOROUGH_TELL_EVERY = 24, 8
 half of what following does in a frame. Between two that differ, those that may be kept are looked at, too."""
 TELLING_PX = 40.0
 """Size from which such a look tells: of smaller faces two looks may have little in common."""
+SCENE_EVERY = 4
+"""Frames between two looks at whether the picture as a whole has become another."""
 DOUBTS = 4
 """Looks that are taken at once because the ones before were strange; then it is their turn again."""
 TURN, REMEMBERED = 24, 72
@@ -153,6 +155,7 @@ class _Follower:
     pending: list[_Sample] = field(default_factory=list)
     told: dict[int, FloatArray] = field(default_factory=dict)
     sameness: Sameness | None = None
+    turns: Sequence[int] = ()
     doubts: int = 0
     changed_at: int = -1
     latest: _Sample | None = None
@@ -503,7 +506,7 @@ class Analyser:
         for look, embedding in zip(looks, [*between, last], strict=True):
             follower.told[look.frame] = embedding
             if follower.sameness is None:
-                follower.sameness = Sameness(self.same_person_cosine)
+                follower.sameness = Sameness(self.same_person_cosine, follower.turns)
             before = follower.sameness.strange
             if follower.sameness.see(look.frame, embedding):
                 has_changed = True
@@ -931,6 +934,8 @@ class Watch:
         self._followers: list[_Follower] = []
         self._pts: list[int] = []
         self._cuts: list[int] = []
+        self._scene: FloatArray | None = None
+        self._turns: list[int] = []
         self._size, self._time_base = (0, 0), Fraction(1, 1)
         self._miniature: FloatArray | None = None
         self._before: Pixels | None = None
@@ -979,6 +984,10 @@ class Watch:
         elif analyser._is_thorough and pan_between(self._miniature, current) not in (None, (0, 0)):
             self._next_detection = number  # whoever comes in at the border is not waited for
         self._miniature = current
+        # A dissolve is no cut from one frame to the next, and one over many.
+        if self._scene is None or (number % SCENE_EVERY == 0 and is_cut(self._scene, current)):
+            self._scene = current
+            self._turns.append(number)
         faint: list[Detection] | None = None
         was_lost = analyser._follow(followers, self._before, frame.pixels, number, self._aside, self._waiting)
         if was_lost or number >= self._next_detection:  # look again at once when somebody was lost
@@ -1008,6 +1017,8 @@ class Watch:
             faint = found = analyser._find(frame.pixels, number % 2 == 0)
             analyser._add_new(followers, frame.pixels, number, self._shot, found, allow_new=False)
         seen = [f for f in followers if f.frames and f.frames[-1] == number]
+        for follower in seen:
+            follower.turns = self._turns
         analyser._order(seen, frame.pixels, number)
         analyser._examine(seen, frame.pixels, number)
         for follower in followers:
@@ -1072,6 +1083,7 @@ class Watch:
             np.array(self._cuts, dtype=np.int64),
             overlaps,
             tuple(self._analyser._sighting(follower) for follower in self._followers if follower.frames),
+            np.array(self._turns, dtype=np.int64),
         )
 
     def glimpses(self) -> list[Glimpse]:
@@ -1101,6 +1113,7 @@ class Watch:
         """Let go what is of no use for frames to come, so that a watch without an end needs no more and more room."""
         self._pts.clear()
         self._cuts.clear()
+        del self._turns[:-REMEMBERED]
         now, patience = self._number - 1, self._analyser.patience
         self._followers = [
             f for f in self._followers if f.shot == self._shot and (not f.is_lost or now - f.frames[-1] <= patience)

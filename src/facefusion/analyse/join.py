@@ -185,7 +185,8 @@ def join(
     least = STRANGER * (3 if options.reach else 1)
     linked = _link(runs, times, first.time_base, cuts, options.same_person_cosine, least)
     # After linking, so that parts of one run are not linked again.
-    linked = [part for run in linked for part in _parted(run, options.same_person_cosine, options.reach > 0)]
+    turns = _turns(observations, offsets, cuts)
+    linked = [part for run in linked for part in _parted(run, options.same_person_cosine, turns, options.reach > 0)]
     size = first.width, first.height
     drafts = [_draft(run, options, size) for run in _by_prominence(linked, size)]
     bounds = [*cuts, len(times)]
@@ -375,7 +376,7 @@ def _with_looks(run: _Run, which: IntArray) -> _Run:
     )
 
 
-def _parted(run: _Run, same_person_cosine: float, is_shared: bool) -> list[_Run]:
+def _parted(run: _Run, same_person_cosine: float, turns: Sequence[int], is_shared: bool) -> list[_Run]:
     """A run as those of the people it shows: where one picture dissolves into the next, a face is followed over both.
 
     Parameters
@@ -384,6 +385,8 @@ def _parted(run: _Run, same_person_cosine: float, is_shared: bool) -> list[_Run]
         With all looks.
     same_person_cosine
         Cosine above which two embeddings are one person.
+    turns
+        As of `_turns`.
     is_shared
         Whether frames in which both may be seen belong to both, so that nobody is bare when the other one is left as
         they are; otherwise every frame is one person's.
@@ -392,7 +395,7 @@ def _parted(run: _Run, same_person_cosine: float, is_shared: bool) -> list[_Run]
     run = _with_kept_told(run)
     if run.told_frames is None or run.told is None:
         return [_with_looks(run, everything)]
-    changes = find_changes(run.told_frames, run.told, same_person_cosine)
+    changes = find_changes(run.told_frames, run.told, same_person_cosine, turns)
     if not changes:
         return [_with_looks(run, everything)]
     bounds = [int(run.frames[0]), *(change.at for change in changes), int(run.frames[-1]) + 1]
@@ -412,6 +415,14 @@ def _parted(run: _Run, same_person_cosine: float, is_shared: bool) -> list[_Run]
             part = replace(part, scores=np.where(is_own, part.scores, 0).astype(np.float32))
         parts.append(part)
     return parts
+
+
+def _turns(observations: Sequence[Observation], offsets: Sequence[int], cuts: Sequence[int]) -> list[int]:
+    """Frames at which the picture as a whole has become another, rising; what it did over a seam is not known."""
+    found = {*cuts, *offsets[1:-1]}
+    for observation, offset in zip(observations, offsets, strict=False):
+        found.update((observation.turns + offset).tolist() if observation.turns is not None else ())
+    return sorted(found)
 
 
 def _with_kept_told(run: _Run) -> _Run:

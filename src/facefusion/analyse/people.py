@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,8 +13,8 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float32]
 
 STRANGE = 0.6
-"""Share of the cosine from which two looks are one person, below which a look is not of whom the ones before are. In
-three seconds each of 50 of the maintainers' clips nobody's face came below it twice running."""
+"""Share of the cosine from which two looks are one person, below which a look is not of whom the ones before are, or
+of their profile, or of a hand before them."""
 LEARNED = 0.6
 """Share of the way from the cosine of one person to 1, from which a look is added to what is known of them."""
 APART = 4
@@ -83,7 +84,8 @@ def _together(frames: Sequence[npt.NDArray[np.int64]]) -> Iterator[tuple[int, in
 class Sameness:
     """Whether the looks at a face that is followed are still of one person, look by look.
 
-    One strange look is blur, a hand or a profile; two strange ones that are like each other are somebody else.
+    One strange look is blur or a hand; two strange ones that are like each other are somebody else if the picture has
+    become another meanwhile, as in a dissolve. In the same picture it is a profile, or a hand that stays.
 
     Attributes
     ----------
@@ -95,12 +97,18 @@ class Sameness:
         (D,) unit embedding that the others of those are like.
     strange
         Frame and (D,) unit embedding of the last look, where that was strange.
+    turns
+        Rising frames at which the picture as a whole had become another; more may come to it.
+    at
+        Frame of the last look that was surely of this person.
     """
 
     same_person_cosine: float
+    turns: Sequence[int] = ()
     known: FloatArray | None = None
     first: FloatArray | None = None
     strange: tuple[int, FloatArray] | None = None
+    at: int = 0
 
     def see(self, frame: int, embedding: FloatArray) -> bool:
         """Take in the next look; whether it and the last strange one show somebody else, who is then known instead."""
@@ -110,15 +118,17 @@ class Sameness:
             # What is between, as in a dissolve, would make the next one less strange, and that the one after it.
             least = self.same_person_cosine + LEARNED * (1 - self.same_person_cosine)
             if self.known is None or self.first is None:
-                self.known = self.first = unit
+                self.known, self.first, self.at = unit, unit, frame
             elif float(unit @ self.first) >= least:
-                self.known = self.known + unit
+                self.known, self.at = self.known + unit, frame
             self.strange = None
+            return False
+        if bisect_right(self.turns, frame) <= bisect_right(self.turns, self.at):
             return False
         if self.strange is not None and float(unit @ self.strange[1]) >= self.same_person_cosine:
             if frame - self.strange[0] < APART:
                 return False
-            self.known, self.first, self.strange = self.strange[1] + unit, unit, None
+            self.known, self.first, self.strange, self.at = self.strange[1] + unit, unit, None, frame
             return True
         self.strange = frame, unit
         return False
@@ -147,7 +157,9 @@ class Change:
         return self.last - ALSO, self.begins + ALSO + 1
 
 
-def find_changes(frames: npt.NDArray[np.int64], embeddings: FloatArray, same_person_cosine: float) -> list[Change]:
+def find_changes(
+    frames: npt.NDArray[np.int64], embeddings: FloatArray, same_person_cosine: float, turns: Sequence[int]
+) -> list[Change]:
     """Where the looks at one track come to be of somebody else.
 
     Parameters
@@ -158,11 +170,13 @@ def find_changes(frames: npt.NDArray[np.int64], embeddings: FloatArray, same_per
         (N, D) of them.
     same_person_cosine
         Cosine above which two embeddings are one person.
+    turns
+        Rising frames at which the picture as a whole has become another.
     """
     if len(frames) < 2:
         return []
     units = [_unit(one) for one in embeddings]
-    sameness = Sameness(same_person_cosine)
+    sameness = Sameness(same_person_cosine, turns)
     firsts, known = [0], []  # of every person: the first look, and what is known of them
     for frame, unit in zip(frames.tolist(), units, strict=True):
         before, strange = sameness.known, sameness.strange

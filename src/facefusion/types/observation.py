@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,9 @@ class Observation:
         Whether the last row is the first frame of the next part, looked at by both.
     sightings
         People.
+    turns
+        (K,) int64, rising: rows at which the picture as a whole had become another, by a cut or little by little; None
+        where nobody asked.
     """
 
     width: int
@@ -187,12 +190,15 @@ class Observation:
     cuts: npt.NDArray[np.int64]
     overlaps: bool
     sightings: tuple[Sighting, ...]
+    turns: npt.NDArray[np.int64] | None = None
 
     __repr__ = shown
 
     def save(self, path: Path) -> None:
         """Write the file under a temporary name, then rename it."""
         columns: dict[str, npt.NDArray[Any]] = {"pts": self.pts, "cuts": self.cuts}
+        if self.turns is not None:
+            columns["turns"] = self.turns
         for number, sighting in enumerate(self.sightings):
             for name in _COLUMNS:
                 values = getattr(sighting, name)
@@ -239,6 +245,11 @@ class Observation:
                 for k in range(count)
             )
             found = cls(width, height, Fraction(base), column("pts"), column("cuts"), overlaps, sightings)
+            if "turns" in columns:
+                turns = column("turns")
+                check_column(turns, "turns", np.int64, None)
+                check_rising(turns, "turns", len(found.pts))
+                found = replace(found, turns=turns)
             check_column(found.pts, "pts", np.int64, None)
             check_column(found.cuts, "cuts", np.int64, None)
             check_rising(found.pts, "pts")
