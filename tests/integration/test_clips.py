@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from facefusion.errors import MediaMissing, MediaUnreadable, MediaUnsupported, OutputRefused
+from facefusion.imaging.resample import resize_pixels
 from facefusion.media.reader import ClipReader
 from facefusion.media.writer import ClipWriter, quality_to_crf
 from facefusion.testing.clips import make_clip, moving_square
@@ -341,3 +342,20 @@ def test_a_region_is_converted_exactly_as_the_whole_frame_is(target_clip):
         x0, y0 = (max(v, 0) for v in box[:2])
         np.testing.assert_array_equal(part.pixels[y0 : box[3], x0 : box[2]], frame.pixels[y0 : box[3], x0 : box[2]])
         assert part.pts == frame.pts
+
+
+@pytest.mark.parametrize("side", [176, 320])
+def test_an_encoder_writes_the_same_bytes_whatever_lay_in_memory_before(tmp_path, target_clip, rng, side):
+    """With code for AVX-512, x264 did not (facefusion.media.writer.encoder_options)."""
+    pictures = [resize_pixels(frame.pixels, side, side) for frame in ClipReader(target_clip)][::8][:5]
+    source = make_clip(tmp_path / "source.mp4", side, side, [k * 2560 for k in range(5)])
+    written = set()
+    for _ in range(12):
+        memory = [np.full(int(rng.integers(1_000, 400_000)), int(rng.integers(256)), np.uint8) for _ in range(20)]
+        del memory
+        reader = ClipReader(source)
+        with ClipWriter(tmp_path / "out.mp4", reader) as writer:
+            for frame, pixels in zip(reader, pictures, strict=True):
+                writer.write(RenderedFrame(frame, pixels, (0, 0, side, side)))
+        written.add(tuple(packets(tmp_path / "out.mp4", "video")))
+    assert len(written) == 1
