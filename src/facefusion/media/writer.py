@@ -118,8 +118,9 @@ def encoder_options(encoder: str, preset: str, quality: int) -> dict[str, str]:
         # Every segment must stand alone, and be the same on any machine.
         options["x265-params"] = "log-level=none:open-gop=0:frame-threads=2"
     if encoder == "libx264" and _has_avx512():
-        # With its code for AVX-512 and more than one thread it writes other bytes from one run to the next in many sizes
-        # (160, 176, 320, 400 px; not 256, 512), by how it weighs blocks (mbtree). That for AVX2 does not, and is as fast.
+        # With its code for AVX-512 and more than one thread it writes other bytes from one run to the next, in many
+        # sizes (160, 176, 320, 400 px; not 256, 512), by how it weighs blocks (mbtree). That for AVX2 does not, and is
+        # as fast.
         options["x264-params"] = "asm=avx2"
     return options
 
