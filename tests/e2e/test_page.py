@@ -621,21 +621,25 @@ def test_whoever_uses_the_keyboard_keeps_their_place_while_files_come_and_go(vis
     one.open()
     focused = "() => document.activeElement.closest('[data-focus]')?.dataset.focus ?? document.activeElement.tagName"
 
-    def choose(path: Path) -> None:
-        with one.page.expect_file_chooser() as chooser:
-            one.page.keyboard.press("Enter")
-        chooser.value.set_files(str(path))
+    one.page.evaluate("() => document.addEventListener('keydown', event => { window.pressed = event.target.tagName; })")
 
-    one.page.focus("#viewer [data-focus=empty-choose]")
-    choose(sample_path("target.jpg"))
+    def press(button: str) -> None:
+        """As often as it takes: what is drawn anew between focus and key gets no key."""
+        while True:
+            one.page.locator(button).press("Enter")
+            if one.page.evaluate("() => window.pressed") == "BUTTON":
+                return
+
+    with one.page.expect_file_chooser() as chooser:
+        press("#viewer [data-focus=empty-choose]")
+    chooser.value.set_files(str(sample_path("target.jpg")))
     one.see_people(1)
     assert one.page.evaluate(focused) == "target-choose"
     one.page.focus("#sources [data-focus=add]")
     one.bring("paste", "body", sample_path("source.jpg"))
     one.page.wait_for_selector(".person[data-fate=swapped]")
     assert one.page.evaluate(focused) == "add"
-    one.page.focus(".tile-remove")
-    one.page.keyboard.press("Enter")
+    press(".tile-remove")
     one.page.wait_for_selector(".person:not([data-fate=swapped])")
     assert one.page.evaluate(focused) == "add"
 
