@@ -29,7 +29,7 @@ from facefusion.server.config import Quotas, ServerConfig
 from facefusion.service.backend import Backend
 
 SNAPSHOT = Path(__file__).with_name("openapi.json")
-EXAMPLES = 20 if os.environ.get("CI") == "true" else 5
+EXAMPLES = 10 if os.environ.get("CI") == "true" else 5
 CHECKS = [
     not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance,
     response_headers_conformance,

@@ -27,7 +27,7 @@ from facefusion.service.values import Changed
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
 
-SEEDS = 4 if os.environ.get("CI") == "true" else 2
+SEEDS = 2
 """benchmarks/chaos.py runs a hundred, of longer clips."""
 
 
