@@ -280,11 +280,16 @@ def _evened(whole: FloatArray, skin: FloatArray) -> FloatArray:
     """
     uneven = blur(np.ascontiguousarray((whole - whole[:, ::-1]) / 2, dtype=np.float32), EVEN_PX)
     both = np.minimum(skin, skin[:, ::-1])
-    telling = tuple(slice(round(SIZE * low), round(SIZE * high)) for low, high in TELLING)
-    weight = both[telling]
-    found = float((np.abs(uneven.mean(axis=-1))[telling] * weight).sum()) / (float(weight.sum()) + 1e-6)
+    found = _size_on(uneven.mean(axis=-1), both)
     share = smoothly(found, ONE_SIDED) * (EVEN_FEATURES + (1 - EVEN_FEATURES) * both)
     return np.asarray(whole - uneven * share[..., None], dtype=np.float32)
+
+
+def _size_on(values: FloatArray, skin: FloatArray) -> float:
+    """Mean of how far some values are from 0 on the skin of the middle of the face."""
+    telling = tuple(slice(round(SIZE * low), round(SIZE * high)) for low, high in TELLING)
+    weight = skin[telling]
+    return float((np.abs(values)[telling] * weight).sum()) / (float(weight.sum()) + 1e-6)
 
 
 def _one_coloured(whole: FloatArray, skin: FloatArray) -> FloatArray:
@@ -306,9 +311,7 @@ def _softened(whole: FloatArray, skin: FloatArray) -> tuple[FloatArray, float]:
     """The texture with no more contrast than skin has in even light, and the share of it that stayed."""
     grey = np.ascontiguousarray(whole.mean(axis=-1))
     relief = grey - blur(grey, CONTRAST_PX)
-    telling = tuple(slice(round(SIZE * low), round(SIZE * high)) for low, high in TELLING)
-    weight = skin[telling]
-    found = float((np.abs(blur(relief, 1.5))[telling] * weight).sum()) / (float(weight.sum()) + 1e-6)
+    found = _size_on(blur(relief, 1.5), skin)
     share = max(min(CONTRAST / max(found, 1e-6), 1.0), LEAST_CONTRAST)
     taken = relief * np.float32(1 - share) * (OF_FEATURES + (1 - OF_FEATURES) * skin)
     return np.asarray(whole - taken[..., None], dtype=np.float32), share

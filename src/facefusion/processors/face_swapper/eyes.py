@@ -105,6 +105,12 @@ class EyePlace:
     between: tuple[FloatArray, ...]
     ball: tuple[FloatArray, ...]
 
+    def at(self, number: int) -> tuple[slice, slice]:
+        """Rows and columns of a level that hold it."""
+        factor = 2**number
+        rows, columns = (slice(s.start // factor, s.stop // factor) for s in (self.rows, self.columns))
+        return rows, columns
+
 
 def find_places(holes: Sequence[FloatArray], inner: Sequence[FloatArray]) -> tuple[EyePlace, ...]:
     """Both eyes in textures.
@@ -137,7 +143,8 @@ def find_lids(plane: TexturePlane) -> tuple[EyePlace, ...]:
     for ring, crease in zip((LEFT_EYE, RIGHT_EYE), _CREASES, strict=True):
         depth = inner_distance(plane.points[[ring[0], *crease, *ring[8:]]], plane.size)
         near = grown(np.asarray(depth > 0, dtype=np.float32), 2 * round(LID_EDGE_PX) + 1)
-        masks.append(blur(near, LID_EDGE_PX) * (blur(near, LID_EDGE_PX) > 1 / 255))
+        soft = blur(near, LID_EDGE_PX)
+        masks.append(soft * (soft > 1 / 255))
     return find_places(masks, masks)
 
 
@@ -243,7 +250,7 @@ class Eyes:
     ) -> None:
         """Lay one eye into one level of a texture."""
         factor = 2**number
-        rows, columns = (slice(s.start // factor, s.stop // factor) for s in (place.rows, place.columns))
+        rows, columns = place.at(number)
         plane_from_part = _plane_of((place.columns.start, place.rows.start), factor)
         part_from_ball = invert(compose(_pixels_of_ball(factor), compose(ball_from_plane, plane_from_part)))
         height, width = place.ball[number].shape
@@ -422,8 +429,7 @@ def with_own_lids(
         for k, level in enumerate(levels):
             if drawn[k] is level:
                 drawn[k] = level.copy()
-            factor = 2 ** (number + k)
-            rows, columns = (slice(s.start // factor, s.stop // factor) for s in (place.rows, place.columns))
+            rows, columns = place.at(number + k)
             alpha = drawn[k][rows, columns, 3]
             drawn[k][rows, columns, 3] = np.rint(alpha * (1 - place.between[number + k] * np.float32(shut)))
     return tuple(drawn)
