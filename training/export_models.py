@@ -1,6 +1,7 @@
 """Write the trained networks as ONNX files with their catalogue entries.
 
     python training/export_models.py mesh RUN/mesh.pt FACEPACK MEDIA --note "..."
+    python training/export_models.py features RUN/features.pt HELD_FEATURE_POOL --note "..."
     python training/export_models.py detector RUN/detector.pt FACEPACK MEDIA --note "..."
     python training/export_models.py identity RUN/identity.pt IDENTITY_POOL --note "..."
     python training/export_models.py fusion RUN/fusion.pt HELD_FUSION_POOL FUSION_POOL --note "..."
@@ -18,7 +19,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -110,18 +111,19 @@ def store_bytes(path: Path, feeds: Iterable[dict[str, np.ndarray]], is_kept: Cal
 
 def export(
     module: nn.Module,
-    example: torch.Tensor,
+    example: torch.Tensor | tuple[torch.Tensor, ...],
     path: Path,
     outputs: list[str],
     free: dict[str, dict[int, str]],
     store: Callable[[Path], None] = store_half,
+    inputs: Sequence[str] = ("image",),
 ) -> None:
     module.eval()
     torch.onnx.export(
         module,
-        (example,),
+        example if isinstance(example, tuple) else (example,),
         str(path),
-        input_names=["image"],
+        input_names=list(inputs),
         output_names=outputs,
         dynamic_axes=free,
         opset_version=17,
@@ -230,6 +232,51 @@ mesh = [-1, 478, 3]
 score = [-1]
 """
     write_entry("face_landmarker_embedded", "face_landmarker", path, io, figures)
+    print(figures)
+
+
+def export_features(weights: list[Path], held: Path, note: str) -> None:
+    from train_features import EYE_SIDE, MOUTH_SIDE, POINTS, FeatureNet, figures_of, load_held
+
+    net = FeatureNet()
+    net.load_state_dict(
+        {key: v for key, v in load_weights(weights).items() if not key.endswith("_share")}, strict=False
+    )
+    path = EMBEDDED / "face_features.onnx"
+    free = {"eyes": {0: "m"}, "mouths": {0: "n"}, "of_eyes": {0: "m"}, "of_mouths": {0: "n"}}
+    outputs = ["of_eyes", "of_mouths", "share_of_eyes", "share_of_mouths"]
+    example = torch.zeros(2, 3, EYE_SIDE, EYE_SIDE), torch.zeros(2, 3, MOUTH_SIDE, MOUTH_SIDE)
+    export(net, example, path, outputs, free, inputs=("eyes", "mouths"))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def look(name: str, crops: torch.Tensor) -> torch.Tensor:
+        other, side = ("mouths", MOUTH_SIDE) if name == "eyes" else ("eyes", EYE_SIDE)
+        feed = {name: crops.numpy(), other: np.zeros((1, 3, side, side), np.float32)}
+        return torch.from_numpy(session.run([f"of_{name}"], feed)[0])
+
+    found = figures_of(look, load_held(held))
+    figures = {
+        "lids_agree": f"{found['lids_r']:.3f} (slope {found['lids_slope']:.2f})",
+        "gaze_agrees": f"{found['gaze_r']:.3f} (slope {found['gaze_slope']:.2f})",
+        "lips_agree": f"{found['lips_r']:.3f} (slope {found['lips_slope']:.2f})",
+        "points_off": f"{found['eyes_px']:.2f} of {EYE_SIDE} px at eyes, {found['mouths_px']:.2f} of {MOUTH_SIDE} px at mouths",
+        "held_out": f"{int(found['faces'])} faces",
+        "training": note,
+    }
+    io = f"""
+[inputs]
+eyes = [-1, 3, {EYE_SIDE}, {EYE_SIDE}]
+mouths = [-1, 3, {MOUTH_SIDE}, {MOUTH_SIDE}]
+
+[outputs]
+of_eyes = [-1, {POINTS}, 2]
+of_mouths = [-1, {POINTS}, 2]
+share_of_eyes = [{POINTS}]
+share_of_mouths = [{POINTS}]
+"""
+    write_entry("face_features_embedded", "face_features", path, io, figures)
     print(figures)
 
 
@@ -609,6 +656,7 @@ score = [-1]
 RUNS = {
     "appearance": export_appearance,
     "mesh": export_mesh,
+    "features": export_features,
     "detector": export_detector,
     "identity": export_identity,
     "masks": export_masks,

@@ -31,6 +31,12 @@ def proportions_of(mesh: np.ndarray, looks: float = 4.0) -> np.ndarray:
     return load_face_shape().proportions(shape_of(mesh[None], np.zeros(1, np.float32))[0], looks)
 
 
+def doing(mesh: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """A mesh moved by offsets of the front, what opens and shuts included."""
+    _, scale, turn = to_front(mesh[None])
+    return (mesh + offsets @ turn[0].T * scale[0]).astype(np.float32)
+
+
 def difference(one: np.ndarray, other: np.ndarray) -> float:
     """Mean distance of points of two sets of proportions, eye distances."""
     return float(np.linalg.norm(load_face_shape().offsets(one - other), axis=1).mean())
@@ -59,8 +65,48 @@ def test_what_a_face_does_most_is_left_out(seed):
     habit = model.offsets(axes[:, -1].astype(np.float32))
     habit *= 0.3 / np.abs(habit).max()  # a third of an eye distance
     one = reshaped(make_mesh(), person(seed))
-    done = difference(proportions_of(reshaped(one, habit)), proportions_of(one))
+    done = difference(proportions_of(doing(one, habit)), proportions_of(one))
     assert done < 0.1 * float(np.linalg.norm(habit, axis=1).mean())
+
+
+def gap(mesh: np.ndarray, upper: int, lower: int) -> float:
+    """How far two points are apart, eye distances."""
+    return float(np.linalg.norm(mesh[upper] - mesh[lower]) / to_front(mesh[None])[1][0])
+
+
+LIPS, LIDS = ((13, 14), (82, 87), (311, 402)), ((159, 145), (158, 153), (386, 374), (385, 380))
+
+
+@pytest.mark.parametrize("open_by", [-0.09, 0.0, 0.25])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_mouth_is_as_open_with_the_proportions_of_somebody_else(seed, open_by):
+    offsets = person(seed)
+    offsets[[13, 82, 311, 312, 81, 80, 310, 191, 415]] -= [0, 0.08, 0]  # of somebody who always talks
+    jaw = np.zeros((478, 3), np.float32)
+    jaw[[14, 87, 402, 317, 178, 88, 318, 95, 324, 17, 152], 1] = open_by
+    mesh = doing(make_mesh((200, 200), 60, 15, 5, 20), jaw)
+    moved = reshaped(mesh, offsets)
+    for pair in LIPS:
+        assert gap(moved, *pair) == pytest.approx(gap(mesh, *pair), abs=2e-3)
+    # The lips themselves, and where the mouth is, are who somebody is.
+    assert difference(proportions_of(moved), proportions_of(mesh)) > 0.01
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_lids_that_are_down_stay_down_with_the_proportions_of_somebody_else(share):
+    wide = np.zeros((478, 3), np.float32)
+    for upper, lower in LIDS:
+        wide[upper, 1], wide[lower, 1] = -0.03, 0.03
+    mesh = make_mesh((200, 200), 60, -10, 5, 20)
+    shut = mesh.copy()
+    for uppers, lowers in (
+        ((246, 161, 160, 159, 158, 157, 173), (7, 163, 144, 145, 153, 154, 155)),
+        ((398, 384, 385, 386, 387, 388, 466), (382, 381, 380, 374, 373, 390, 249)),
+    ):
+        shut[list(uppers)] = shut[list(lowers)] + (mesh[list(uppers)] - mesh[list(lowers)]) * share
+    moved = reshaped(shut, wide)
+    for pair in LIDS:
+        assert gap(moved, *pair) - gap(shut, *pair) == pytest.approx(0.06 * share, abs=0.008)
 
 
 def test_more_looks_at_somebody_are_believed_more():

@@ -30,7 +30,7 @@ from facefusion.imaging.veil import measure_black
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.models.pose import estimate_poses
 from facefusion.models.verifier import CROP_MARGIN, CROP_SIDE, Verifier
-from facefusion.plugins.protocols import Classifier, Detector, Identifier, Landmarker, PointLandmarker
+from facefusion.plugins.protocols import Classifier, CloserLook, Detector, Identifier, Landmarker, PointLandmarker
 from facefusion.types.certainty import verdict_of
 from facefusion.types.face import Attributes, Detection, Face, Pose
 from facefusion.types.frame import Frame, Pixels
@@ -872,10 +872,11 @@ class Analyser:
             mirrored[..., 0] = self._landmarker.crop_size - 1 - mirrored[..., 0]
             meshes = np.asarray((meshes[:count] + mirrored) / 2, dtype=np.float32)
             scores = scores[:count]
-        return [
-            (transform(invert(affine), mesh), float(score))
-            for affine, mesh, score in zip(affines, meshes, scores, strict=True)
-        ]
+        found = [transform(invert(affine), mesh) for affine, mesh in zip(affines, meshes, strict=True)]
+        if is_mirrored_too and isinstance(self._landmarker, CloserLook):
+            found = self._landmarker.look_closer(pixels, found)
+            numbers(np.asarray(found), "face_landmarker", np.asarray(found), scores)
+        return [(mesh, float(score)) for mesh, score in zip(found, scores, strict=True)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,15 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.types.topology import CHIN, FOREHEAD, LEFT_IRIS, RIGHT_IRIS, SKIN_COUNT
+from facefusion.types.topology import (
+    CHIN,
+    FOREHEAD,
+    LEFT_IRIS,
+    MOUTH_LEFT,
+    MOUTH_RIGHT,
+    RIGHT_IRIS,
+    SKIN_COUNT,
+)
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -92,6 +100,12 @@ def mesh_crop(points: FloatArray, size: int, margin: float = MESH_CROP_MARGIN) -
     return square_crop(centre, max(right - left, bottom - top) * margin, roll, size)
 
 
+def mesh_extent(points: FloatArray) -> float:
+    """The longer side of the box around the skin of an (upright) mesh, pixels."""
+    _, across, down = _upright(points)
+    return max(across[1] - across[0], down[1] - down[0])
+
+
 def _upright(points: FloatArray) -> tuple[float, tuple[float, float], tuple[float, float]]:
     """The roll of a mesh, and what its skin reaches over, across and down, once that is taken off."""
     roll = mesh_roll(points)
@@ -119,6 +133,37 @@ def eye_band(points: FloatArray, width: int, height: int) -> FloatArray:
     middle = points[[LEFT_IRIS, RIGHT_IRIS], :2].mean(axis=0)
     square = square_crop(middle, max(right - left, bottom - top), roll, width)
     return compose(shifted(0, (width - height) // 2), square)
+
+
+def eye_crop(points: FloatArray, size: int, margin: float = 1.0) -> FloatArray:
+    """Upright square around the eye on the left of the picture and its brow; see `mesh_crop`.
+
+    Parameters
+    ----------
+    points
+        (478, 2 or 3) mesh in frame pixels.
+    size
+        Side of the crop in pixels.
+    margin
+        Side of the square over what the embedded model of eyes and mouths sees.
+
+    Returns
+    -------
+    (2, 3) ``crop_from_frame``.
+    """
+    return _part_crop(points, [33, 133], -0.05, 0.38 * margin, size)
+
+
+def mouth_crop(points: FloatArray, size: int, margin: float = 1.0) -> FloatArray:
+    """Upright square around mouth and chin; see `eye_crop`."""
+    return _part_crop(points, [MOUTH_LEFT, MOUTH_RIGHT], 0.06, 0.56 * margin, size)
+
+
+def _part_crop(points: FloatArray, ends: list[int], lower: float, side: float, size: int) -> FloatArray:
+    """A square ``side`` as wide as the face is large, around the middle of two points and that much lower."""
+    roll, extent = mesh_roll(points), mesh_extent(points)
+    middle = points[ends, :2].mean(axis=0) + lower * extent * np.array([-math.sin(roll), math.cos(roll)])
+    return square_crop(middle, side * extent, roll, size)
 
 
 def detection_crop(box: FloatArray, five: FloatArray, size: int, margin: float = MESH_CROP_MARGIN) -> FloatArray:

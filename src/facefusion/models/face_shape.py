@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -150,8 +151,100 @@ def load_face_shape() -> FaceShapeModel:
     return FaceShapeModel(**{name: values.astype(np.float32) for name, values in held.items()})
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Gap:
+    """What opens and shuts: two rows of points that lie opposite one another, and what moves with either."""
+
+    upper: list[int]
+    lower: list[int]
+    share: npt.NDArray[np.float64]
+    """(478, P) of what the rows' pairs move apart, how much belongs to each point; negative above."""
+    size: float
+    """How far they are apart in the middle in the mean face, eye distances."""
+
+    def opening(self, front: npt.NDArray[np.float64]) -> float:
+        """How far they are apart, over the same of the mean face; of a (478, 3) mesh turned to the front."""
+        third = len(self.upper) // 3
+        middle = slice(third, len(self.upper) - third)
+        apart = front[self.lower, 1] - front[self.upper, 1]
+        return float(apart[middle].mean() / self.size)
+
+
+LOOSE = 0.35
+"""Eye distances beyond the outline of lips over which skin goes along with them; a third of that at lids."""
+
+
+@cache
+def _gaps() -> tuple[_Gap, ...]:
+    """Lips, and the lids of either eye."""
+    mean = load_mesh_topology().mean.astype(np.float64)
+    rings = ((LIPS_INNER, LIPS_OUTER, LOOSE), (LEFT_EYE, LEFT_EYE, LOOSE / 3), (RIGHT_EYE, RIGHT_EYE, LOOSE / 3))
+    return tuple(_gap(mean, inner, outer, loose) for inner, outer, loose in rings)
+
+
+def _gap(mean: npt.NDArray[np.float64], inner: Sequence[int], outer: Sequence[int], loose: float) -> _Gap:
+    half = len(inner) // 2
+    upper, lower = list(inner[1:half]), list(inner[:half:-1])
+    places = (mean[upper, 0] + mean[lower, 0]) / 2
+    corners = mean[[inner[0], inner[half]], 0]
+    order = np.argsort(places)
+    knots = np.concatenate([[corners.min()], places[order], [corners.max()]])
+    along = np.zeros((POINT_COUNT, len(upper)))
+    for row, pair in enumerate(order):
+        peak = np.zeros(len(knots))
+        peak[row + 1] = 1.0
+        along[:, pair] = np.interp(mean[:, 0], knots, peak, left=0.0, right=0.0)
+    middle = np.concatenate([mean[[inner[0], inner[half]]], (mean[upper] + mean[lower]) / 2])
+    middle = middle[np.argsort(middle[:, 0])]
+    line = np.interp(mean[:, 0], middle[:, 0], middle[:, 1])
+    side = np.where(mean[:, 1] < line, -1.0, 1.0)
+    side[upper], side[lower], side[[inner[0], inner[half]]] = -1.0, 1.0, 0.0
+    ring = mean[list(outer), :2]
+    away = np.linalg.norm(mean[:, None, :2] - ring[None], axis=2).min(axis=1)
+    inside = (mean[:, 1] > np.interp(mean[:, 0], *_line_of(ring[: len(outer) // 2 + 1]))) & (
+        mean[:, 1] < np.interp(mean[:, 0], *_line_of(np.concatenate([ring[len(outer) // 2 :], ring[:1]])))
+    )
+    fall = np.where(inside, 1.0, np.clip(1 - away / loose, 0, 1))
+    fall = fall * fall * (3 - 2 * fall)
+    fall[SKIN_COUNT:] = 0.0
+    third = len(upper) // 3
+    sizes = mean[lower, 1] - mean[upper, 1]
+    return _Gap(upper, lower, along * (side * fall / 2)[:, None], float(sizes[third : len(upper) - third].mean()))
+
+
+def _line_of(points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    ordered = points[np.argsort(points[:, 0])]
+    return ordered[:, 0], ordered[:, 1]
+
+
+def without_expression(mesh: FloatArray, offsets: FloatArray) -> FloatArray:
+    """Offsets that neither open nor shut what somebody else's proportions have open or shut.
+
+    How far lips are apart is not who somebody is. How large eyes are is, as far as they are open: lids that are down
+    stay down.
+
+    Parameters
+    ----------
+    mesh
+        (478, 3) of the face that is to move.
+    offsets
+        (478, 3) of the front, eye distances.
+    """
+    return _without_expression(to_front(mesh[None])[0][0], offsets).astype(np.float32)
+
+
+def _without_expression(front: npt.NDArray[np.float64], offsets: FloatArray) -> npt.NDArray[np.float64]:
+    moved = offsets.astype(np.float64)
+    result = moved.copy()
+    for number, gap in enumerate(_gaps()):
+        kept = 0.0 if number == 0 else min(max(gap.opening(front), 0.0), 1.0)
+        if kept < 1:
+            result -= (1 - kept) * (gap.share @ (moved[gap.lower] - moved[gap.upper]))
+    return result
+
+
 def reshaped(mesh: FloatArray, offsets: FloatArray) -> FloatArray:
-    """A (478, 3) mesh with (478, 3) offsets of the front added to it, whatever its pose and expression."""
-    _, scale, turn = to_front(mesh[None])
-    moved = offsets.astype(np.float64) @ turn[0].T * scale[0]
+    """A (478, 3) mesh with (478, 3) offsets of the front added to it, whatever its pose; its expression stays."""
+    front, scale, turn = to_front(mesh[None])
+    moved = _without_expression(front[0], offsets) @ turn[0].T * scale[0]
     return np.asarray(mesh + moved, dtype=np.float32)

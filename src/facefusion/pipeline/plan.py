@@ -486,7 +486,7 @@ def _models_of_use(recipe: Recipe, use: Use) -> Iterator[ModelSpec]:
     if capability == "face_landmarker":
         entry = check_model(capability, name, context)
         if entry is None or not is_mesh_reader(entry):
-            yield context.store.get("face_landmarker_embedded")  # the mesh under landmarkers of other layouts
+            yield from models_behind(capability, "embedded", context)  # the mesh under landmarkers of other layouts
     for spec in models_behind(capability, name, context):
         yield spec
         yield from (context.store.get(needed) for needed in spec.needs)

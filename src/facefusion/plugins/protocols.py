@@ -158,6 +158,26 @@ class Landmarker(Protocol):
         """
 
 
+@runtime_checkable
+class CloserLook(Protocol):
+    """A `Landmarker` that also looks at parts of a face in the picture itself, finer than crops of whole faces show."""
+
+    def look_closer(self, pixels: Pixels, meshes: Sequence[FloatArray]) -> list[FloatArray]:
+        """Meshes whose eyes, brows and mouths are where a closer look sees them.
+
+        Parameters
+        ----------
+        pixels
+            (H, W, 3) uint8 RGB picture.
+        meshes
+            (478, 3) float32 each, in its pixels.
+
+        Returns
+        -------
+        As many, (478, 3) float32; those that are given are not written into.
+        """
+
+
 class PointLandmarker(Protocol):
     """Reads the 68-point layout off faces that are already found."""
 

@@ -1,4 +1,4 @@
-"""The embedded mesh network: 478 points and a score from a 128 px crop."""
+"""The embedded mesh networks: 478 points and a score from a 128 px crop, and a closer look at eyes and mouth."""
 
 from __future__ import annotations
 
@@ -6,24 +6,39 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from facefusion.imaging.align import eye_crop, invert, mesh_extent, mouth_crop, transform
+from facefusion.imaging.resample import cut
+from facefusion.imaging.texture import smoothstep
+from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.models.session import Session
-from facefusion.plugins.protocols import EngineContext, FloatArray
+from facefusion.plugins.protocols import EngineContext, FloatArray, opens
 from facefusion.types.frame import Pixels
+
+MODELS = ("face_landmarker_embedded", "face_features_embedded")
+EYE_SIDE, MOUTH_SIDE = 64, 80
+LARGE_ENOUGH = (24.0, 48.0)
+"""Pixels of a face from which a closer look says more than the first one, and counts in full."""
 
 
 class EmbeddedLandmarker:
-    """Mesh network of our own training; see ``docs/models/mesh.md`` for its figures.
+    """Mesh networks of our own training; see ``docs/models`` for their figures.
 
     Parameters
     ----------
     session
         A session of ``face_landmarker_embedded``.
+    features
+        A session of ``face_features_embedded``.
+
+    References
+    ----------
+    Grishchenko et al., Attention Mesh, 2020.
     """
 
     crop_size = 128
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, features: Session) -> None:
+        self._session, self._features = session, features
 
     def landmark(self, crops: Sequence[Pixels]) -> tuple[FloatArray, FloatArray]:
         """See `facefusion.plugins.protocols.Landmarker`."""
@@ -31,7 +46,64 @@ class EmbeddedLandmarker:
         meshes, scores = self._session.run({"image": batch})
         return meshes, scores
 
+    def look_closer(self, pixels: Pixels, meshes: Sequence[FloatArray]) -> list[FloatArray]:
+        """See `facefusion.plugins.protocols.CloserLook`."""
+        shares = [float(smoothstep(_in_range(mesh_extent(mesh), LARGE_ENOUGH))) for mesh in meshes]
+        seen = [mesh for mesh, share in zip(meshes, shares, strict=True) if share > 0]
+        if not seen:
+            return list(meshes)
+        flip = load_mesh_topology().flip
+        affines = [(eye_crop(mesh, EYE_SIDE), _mirrored_eye_crop(mesh[flip])) for mesh in seen]
+        mouths = [mouth_crop(mesh, MOUTH_SIDE) for mesh in seen]
+        found, found_mouths, eye_weight, mouth_weight = self._features.run(
+            {
+                "eyes": _batch([cut(pixels, affine, EYE_SIDE) for pair in affines for affine in pair]),
+                "mouths": _batch([cut(pixels, affine, MOUTH_SIDE) for affine in mouths]),
+            }
+        )
+        closer = iter(zip(affines, mouths, found.reshape(-1, 2, *found.shape[1:]), found_mouths, strict=True))
+        result = []
+        for mesh, share in zip(meshes, shares, strict=True):
+            if share <= 0:
+                result.append(mesh)
+                continue
+            (left, right), mouth, (in_left, in_right), in_mouth = next(closer)
+            moved = mesh.copy()
+            for affine, points, weight, order in (
+                (left, in_left, eye_weight, None),
+                (right, in_right, eye_weight, flip),
+                (mouth, in_mouth, mouth_weight, None),
+            ):
+                at, much = transform(invert(affine), points), weight[:, None] * np.float32(share)
+                if order is not None:
+                    at, much = at[order], much[order]
+                moved[:, :2] += (at - moved[:, :2]) * much
+            result.append(moved)
+        return result
 
+
+def _batch(crops: Sequence[Pixels]) -> FloatArray:
+    return np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
+
+
+def _in_range(value: float, limits: tuple[float, float]) -> FloatArray:
+    return np.asarray((value - limits[0]) / (limits[1] - limits[0]), dtype=np.float32)
+
+
+def _mirrored_eye_crop(mesh: FloatArray) -> FloatArray:
+    """(2, 3) ``crop_from_frame`` of the eye on the right, in whose crop it lies as one on the left.
+
+    Parameters
+    ----------
+    mesh
+        (478, 3) with its points in the order of the mirrored face.
+    """
+    turn = np.array([-1, 1], dtype=np.float32)
+    affine = eye_crop(mesh[:, :2] * turn, EYE_SIDE)
+    return np.concatenate([affine[:, :2] * turn, affine[:, 2:]], axis=1)
+
+
+@opens(lambda _: MODELS)
 def build(context: EngineContext) -> EmbeddedLandmarker:
     """Builder named in the entry point."""
-    return EmbeddedLandmarker(context.session("face_landmarker_embedded"))
+    return EmbeddedLandmarker(*(context.session(name) for name in MODELS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.models.face_shape import without_expression
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.types.face import Pose
 from facefusion.types.topology import CHIN, FOREHEAD, LEFT_IRIS, NOSE_TIP, RIGHT_IRIS
@@ -72,11 +73,11 @@ def offsets_of(proportions: dict[str, float]) -> FloatArray:
 
 
 def reshaped(mesh: FloatArray, pose: Pose, offsets: FloatArray) -> FloatArray:
-    """A (478, 3) mesh with other proportions, whatever its pose and expression."""
+    """A (478, 3) mesh with other proportions, whatever its pose; its expression stays."""
     yaw, pitch, roll = np.radians([-pose.yaw, -pose.pitch, pose.roll])
     about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
     about_z = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
     scale = float(np.linalg.norm(mesh[LEFT_IRIS] - mesh[RIGHT_IRIS]))
-    turned = offsets.astype(np.float64) @ (about_z @ about_x @ about_y).T
+    turned = without_expression(mesh, offsets).astype(np.float64) @ (about_z @ about_x @ about_y).T
     return np.asarray(mesh + scale * turned, dtype=np.float32)

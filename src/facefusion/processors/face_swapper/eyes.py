@@ -62,9 +62,16 @@ APERTURE = (0.62, 0.78)
 """Share of its height that an eye is open from which what is dark in it may be more than lashes, and surely is."""
 SLIT = (0.25, 0.45)
 """The same from which an eyeball is drawn into it, where an iris is seen in this eye or in the other, and in full."""
-SHUT = (0.5, 0.64)
+SHUT = (0.38, 0.52)
 """The same up to which the target's own lid is shown, and from which the source's is drawn: a lid that comes down is
 more than photos of open eyes show, and what they show, drawn out, is lashes as broad as the lid."""
+OPENED = 0.28
+"""Distance of the lids over the width of an eye, from which it is open: less is a lid that has come down."""
+NARROWEST = 0.22
+"""Width of an eye over the distance of the eyes, by which the distance of its lids is divided at least: half of what it
+is from the front."""
+_ARCH = np.array([0.45, 0.75, 0.95, 1.0, 0.95, 0.8, 0.5], dtype=np.float32)
+"""How far a lid moves along its line, from the outer corner to the inner one, over how far its middle does."""
 LID_EDGE_PX = 3.0
 """How soft the edge between the two is, pixels of the finest texture."""
 FLATTEST = 1e-4
@@ -198,7 +205,11 @@ class Eyes:
         plane, places
             Textures, and the eyes in them.
         """
-        both = [_open(pixels, light, mesh, plane, place, eye) for place, eye in zip(places, _EYES, strict=True)]
+        wide, apertures = opened(mesh)
+        both = [
+            _open(pixels, light, wide, plane, place, eye, aperture)
+            for place, eye, aperture in zip(places, _EYES, apertures, strict=True)
+        ]
         # Eyes look in one direction, and what one of them shows is true of the other, too; how far its lid is down each
         # says by itself.
         shares = np.array([one.share for one in both])
@@ -303,9 +314,16 @@ def _least_squares(points: bytes, kind: str) -> npt.NDArray[np.float64]:
 
 
 def _open(
-    pixels: Pixels, light: FloatArray, mesh: FloatArray, plane: TexturePlane, place: EyePlace, eye: Eye
+    pixels: Pixels, light: FloatArray, mesh: FloatArray, plane: TexturePlane, place: EyePlace, eye: Eye, most: float
 ) -> Opening:
-    """What a picture shows of an iris where a mesh says that it is."""
+    """What a picture shows of an iris where a mesh whose eyes are wide open says that it is.
+
+    Parameters
+    ----------
+    most
+        How far open the eye is at most, 0 to 1: what is seen as a lid may be the shadow of one, but a lid that the mesh
+        has down is.
+    """
     at_plane = _cells(place.rows.start, place.rows.stop, place.columns.start, place.columns.stop)
     shape = at_plane.shape
     at = transform(image_from_plane(mesh, plane, eye[0]), at_plane.reshape(-1, 2))
@@ -324,6 +342,9 @@ def _open(
     )
     darker, weight = np.float32(light[cells[1], cells[0]].mean()) - seen, place.ball[0][:, ::2]
     aperture, down = _aperture(darker, weight, of_iris)
+    if most < aperture:
+        rows = np.flatnonzero((weight > 0.5).any(axis=1))
+        aperture, down = most, float(rows[0] + (1 - most) * (len(rows) - 1)) if len(rows) else 0.0
     below = weight * smoothstep(np.arange(len(weight), dtype=np.float32) - down + 1)[:, None]
     aside = _aside(darker, below, of_iris)
     of_iris = of_iris - np.array([aside, 0], dtype=np.float32)
@@ -386,6 +407,29 @@ def _nearly_most(values: FloatArray) -> float:
     return float(ordered[low] + (ordered[high] - ordered[low]) * (at - low))
 
 
+def opened(mesh: FloatArray) -> tuple[FloatArray, tuple[float, ...]]:
+    """(478, 3) a mesh whose eyes are wide open, and how far open either was, 0 to 1.
+
+    What is between the lids is read, and drawn, as of an open eye; a lid that is down is laid over it.
+    """
+    wide, apertures = mesh, []
+    for ring, _ in _EYES:
+        upper, lower = list(ring[1:8]), list(ring[:8:-1])
+        across = mesh[upper, :2] - mesh[lower, :2]
+        width = mesh[ring[8], :2] - mesh[ring[0], :2]
+        down = np.array([-width[1], width[0]], dtype=np.float32)
+        # Of a head that is turned an eye is narrower than its lids are apart.
+        least = NARROWEST * float(np.linalg.norm(mesh[RIGHT_IRIS] - mesh[LEFT_IRIS]))
+        length = max(float(np.linalg.norm(width)), least)
+        up = -down / max(float(np.linalg.norm(down)), 1e-6)
+        gap = float((across[2:5] @ up).mean()) / max(length, 1e-6)
+        apertures.append(float(np.clip(gap / OPENED, 0, 1)))
+        if gap < OPENED:
+            wide = mesh.copy() if wide is mesh else wide
+            wide[upper, :2] += np.outer(_ARCH, up) * np.float32((OPENED - max(gap, 0.0)) * length)
+    return wide, tuple(apertures)
+
+
 def with_lids(mesh: FloatArray, openings: Sequence[Opening]) -> FloatArray:
     """(478, 3) a mesh whose upper lids are where the picture shows them.
 
@@ -398,10 +442,10 @@ def with_lids(mesh: FloatArray, openings: Sequence[Opening]) -> FloatArray:
     """
     if all(opening.aperture >= 1 for opening in openings):
         return mesh
-    moved = mesh.copy()
+    moved = opened(mesh)[0].copy()
     for (ring, _), opening in zip(_EYES, openings, strict=True):
         upper, lower = list(ring[1:8]), list(ring[:8:-1])
-        moved[upper] = mesh[lower] + (mesh[upper] - mesh[lower]) * np.float32(opening.aperture)
+        moved[upper] = moved[lower] + (moved[upper] - moved[lower]) * np.float32(opening.aperture)
     return moved
 
 
