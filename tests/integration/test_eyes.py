@@ -10,7 +10,15 @@ import pytest
 from facefusion.pipeline.advice import advice
 from facefusion.pipeline.runner import build_processors
 from facefusion.processors.face_swapper import eyes as module
-from facefusion.processors.face_swapper.eyes import BALL_PX, RADIUS_PX, Eyes, Opening, image_from_iris, with_lids
+from facefusion.processors.face_swapper.eyes import (
+    BALL_PX,
+    RADIUS_PX,
+    Eyes,
+    Opening,
+    image_from_iris,
+    opened,
+    with_lids,
+)
 from facefusion.processors.face_swapper.mesh import MeshSwapper
 from facefusion.recipe import build_recipe
 from facefusion.render.renderer import Renderer
@@ -123,7 +131,8 @@ def openings(swapper: MeshSwapper, eyes: Eyes, target: SourceFace) -> tuple[Open
         ** 2.2
     )
     light = np.broadcast_to(skin.astype(np.float32), (48, 48, 3))
-    return eyes.open_in(target.pixels, light, target.face.mesh, swapper._plane, swapper._eyes)
+    wide, apertures = opened(target.face.mesh)
+    return eyes.open_in(target.pixels, light, wide, swapper._plane, swapper._eyes, apertures)
 
 
 def test_photos_that_show_no_eyes_leave_the_targets(source, target, analyser):

@@ -7,10 +7,21 @@ import numpy as np
 import pytest
 
 from facefusion.imaging.reshape import RING, find_bend
-from facefusion.models.face_shape import load_face_shape, reshaped, shape_of, to_front
+from facefusion.models.face_shape import (
+    HABITS,
+    habits_of,
+    lid_gap,
+    load_face_shape,
+    reshaped,
+    shape_of,
+    to_front,
+    with_habits,
+    without_expression,
+)
+from facefusion.models.face_shape import proportions_of as shape_and_habits
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.testing.fakes import make_mesh
-from facefusion.types.topology import FACE_OVAL
+from facefusion.types.topology import FACE_OVAL, LEFT_BROW, LEFT_EYE, RIGHT_BROW, RIGHT_EYE
 
 OVAL = np.array(FACE_OVAL)
 
@@ -35,6 +46,10 @@ def doing(mesh: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """A mesh moved by offsets of the front, what opens and shuts included."""
     _, scale, turn = to_front(mesh[None])
     return (mesh + offsets @ turn[0].T * scale[0]).astype(np.float32)
+
+
+def proportions_of_all(mesh: np.ndarray) -> np.ndarray:
+    return shape_and_habits(mesh[None], np.zeros(1, np.float32))
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> float:
@@ -104,9 +119,37 @@ def test_lids_that_are_down_stay_down_with_the_proportions_of_somebody_else(shar
         ((398, 384, 385, 386, 387, 388, 466), (382, 381, 380, 374, 373, 390, 249)),
     ):
         shut[list(uppers)] = shut[list(lowers)] + (mesh[list(uppers)] - mesh[list(lowers)]) * share
-    moved = reshaped(shut, wide)
-    for pair in LIDS:
-        assert gap(moved, *pair) - gap(shut, *pair) == pytest.approx(0.06 * share, abs=0.008)
+    offsets = without_expression(shut, wide)
+    for upper, lower in LIDS:
+        assert offsets[lower, 1] - offsets[upper, 1] == pytest.approx(0.06 * share, abs=0.008)
+        assert gap(reshaped(shut, wide), upper, lower) == pytest.approx(gap(shut, upper, lower), abs=0.008)
+
+
+def test_habits_are_what_most_looks_show():
+    mesh = make_mesh((200, 200), 60, 5, 0, 10)
+    shut = mesh.copy()
+    for ring in (LEFT_EYE, RIGHT_EYE):
+        shut[list(ring[1:8])] = mesh[list(ring[:8:-1])]
+    usual = lid_gap(mesh, LEFT_EYE)[0]
+    assert usual > 0.2 and lid_gap(shut, LEFT_EYE)[0] == pytest.approx(0, abs=0.02)
+    meshes = np.stack([mesh] * 6 + [shut] * 4)
+    assert habits_of(meshes, np.zeros(10, np.float32))[0] == pytest.approx(usual, abs=0.01)
+
+
+@pytest.mark.parametrize("pose", [(0, 0, 0), (20, -10, 30)])
+def test_brows_go_where_somebody_elses_are_and_lids_keep_what_they_do(pose):
+    raised = np.zeros((478, 3), np.float32)
+    raised[[*LEFT_BROW, *RIGHT_BROW], 1] = -0.08
+    mesh = make_mesh((200, 200), 60, *pose)
+    own, other = (proportions_of_all(one) for one in (mesh, doing(mesh, raised)))
+    count = len(own) - HABITS
+    offsets = with_habits(np.zeros((478, 3), np.float32), other[count:] - own[count:], 1.0, 0.2)
+    moved = reshaped(mesh, offsets)
+    np.testing.assert_allclose(proportions_of_all(moved)[count + 1 :], other[count + 1 :], atol=0.01)
+    for ring in (LEFT_EYE, RIGHT_EYE):
+        np.testing.assert_allclose(moved[list(ring)], mesh[list(ring)], atol=0.6)
+    little = with_habits(np.zeros((478, 3), np.float32), other[count:] - own[count:], 1.0, 0.02)
+    assert np.abs(little).max() <= 0.02 + 1e-6
 
 
 def test_more_looks_at_somebody_are_believed_more():
@@ -118,13 +161,22 @@ def test_more_looks_at_somebody_are_believed_more():
     )
 
 
+def mesh_is_still(point: int) -> bool:
+    """Whether proportions move a point as they are, and not as far as eyes are open."""
+    mean = load_mesh_topology().mean
+    eyes = [*LEFT_EYE, *RIGHT_EYE]
+    return point < 468 and float(np.linalg.norm(mean[eyes] - mean[point], axis=1).min()) > 0.13
+
+
 def test_offsets_are_symmetric_and_turn_with_the_head():
     offsets, flip = person(5), load_mesh_topology().flip
     np.testing.assert_allclose(offsets[flip] * [-1, 1, 1], offsets, atol=1e-3)
     for pose in ((0, 0, 0), (30, 0, 0), (0, 0, 90)):
         mesh = make_mesh((100, 100), 40, *pose)
+        moved = np.linalg.norm(without_expression(mesh, offsets), axis=1)
+        still = [k for k in range(478) if mesh_is_still(k)]
         np.testing.assert_allclose(
-            np.linalg.norm(reshaped(mesh, offsets) - mesh, axis=1), 40 * np.linalg.norm(offsets, axis=1), atol=0.25
+            np.linalg.norm(reshaped(mesh, offsets) - mesh, axis=1)[still], 40 * moved[still], atol=0.25
         )
 
 

@@ -18,7 +18,7 @@ from facefusion.analyse.analyser import THOROUGH_REACH, Analyser, Glimpse, Watch
 from facefusion.analyse.join import FLASH, MAX_SAMPLES
 from facefusion.analyse.smooth import FINISH_MEDIAN, CausalSmoother
 from facefusion.imaging.boxes import overlap
-from facefusion.models.face_shape import load_face_shape, shape_of
+from facefusion.models.face_shape import proportions_of
 from facefusion.models.pose import estimate_poses
 from facefusion.types.face import Attributes
 from facefusion.types.frame import Frame
@@ -208,7 +208,7 @@ class CausalTracker:
         ):
             person.shapes.append(glimpse.mesh)
             looks = np.stack(person.shapes)
-            person.proportions = load_face_shape().proportions(*shape_of(looks, estimate_poses(looks)[:, 0]))
+            person.proportions = proportions_of(looks, estimate_poses(looks)[:, 0])
         person.seen_count += 1
         if glimpse.finish is not None:
             person.finishes.append(glimpse.finish)

@@ -17,7 +17,7 @@ from facefusion.analyse.smooth import smooth_finishes, smooth_meshes
 from facefusion.imaging.align import mesh_roll
 from facefusion.imaging.appearance import likeness_of_looks, points_inside
 from facefusion.imaging.boxes import overlap
-from facefusion.models.face_shape import load_face_shape, shape_of
+from facefusion.models.face_shape import proportions_of
 from facefusion.models.pose import estimate_poses
 from facefusion.types.certainty import NO_VERDICT, Evidence
 from facefusion.types.certainty import SURE as FACE
@@ -794,7 +794,7 @@ def _proportions(run: _Run) -> FloatArray:
     count = len(run.frames)
     rows = np.unique(np.linspace(0, count - 1, min(count, SHAPE_LOOKS)).astype(int)).tolist()
     meshes = np.stack([run.meshes.row(row) for row in rows])
-    return load_face_shape().proportions(*shape_of(meshes, estimate_poses(meshes)[:, 0]))
+    return proportions_of(meshes, estimate_poses(meshes)[:, 0])
 
 
 def _draft(run: _Run, options: JoinOptions, size: tuple[int, int]) -> _Draft:

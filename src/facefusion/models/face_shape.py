@@ -217,6 +217,130 @@ def _line_of(points: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], 
     return ordered[:, 0], ordered[:, 1]
 
 
+_LEFT = (*LEFT_BROW, LEFT_EYE[0], LEFT_EYE[8])
+"""Brow and corners of the eye on the left of the picture, of which there are as many on the right."""
+HABITS = 1 + 2 * len(_LEFT)
+"""What a face usually looks like around the eyes, told beside its proportions: see `habits_of`."""
+USUAL = 0.7
+"""Share of its looks in which eyes are open no wider than usual; blinks are the rest."""
+AROUND, NEAR = 0.22, 0.07
+"""Eye distances from brows over which what surrounds them goes along; from how far off a point of them counts."""
+
+
+def habits_of(meshes: FloatArray, yaws: FloatArray) -> FloatArray:
+    """(H,) how far the lids of a face are usually apart, over the width of an eye, and where brows and corners of the
+    eyes are: x and y of those on the left, away from the mean face, eye distances, both sides taken together.
+
+    Parameters
+    ----------
+    meshes
+        (N, 478, 3) in pixels.
+    yaws
+        (N,) degrees.
+    """
+    weight = np.exp(-((yaws.astype(np.float64) / TURN_DEG) ** 2)) + 1e-3
+    openings = np.array([np.mean([lid_gap(mesh, ring)[0] for ring in (LEFT_EYE, RIGHT_EYE)]) for mesh in meshes])
+    order = np.argsort(openings)
+    at = int(np.searchsorted(np.cumsum(weight[order]), USUAL * weight.sum()))
+    topology = load_mesh_topology()
+    away = np.einsum("n,nkd->kd", weight / weight.sum(), to_front(meshes)[0]) - topology.mean
+    away = (away + away[topology.flip] * [-1, 1, 1]) / 2
+    return np.concatenate([[openings[order[min(at, len(order) - 1)]]], away[list(_LEFT), :2].ravel()]).astype(
+        np.float32
+    )
+
+
+NARROWEST = 0.22
+"""Width of an eye over the distance of the eyes, by which the distance of its lids is divided at least: half of what it
+is from the front."""
+
+
+def lid_gap(mesh: FloatArray, ring: Sequence[int]) -> tuple[float, float, FloatArray]:
+    """How far the lids of an eye are apart over its width, that width in pixels, and the (2,) direction upwards.
+
+    Parameters
+    ----------
+    mesh
+        (478, 3) in pixels.
+    ring
+        `LEFT_EYE` or `RIGHT_EYE`.
+    """
+    upper, lower = list(ring[3:6]), list(ring[13:10:-1])
+    width = mesh[ring[8], :2] - mesh[ring[0], :2]
+    up = np.array([width[1], -width[0]], dtype=np.float32) / max(float(np.linalg.norm(width)), 1e-6)
+    # Of a head that is turned an eye is narrower than its lids are apart.
+    least = NARROWEST * float(np.linalg.norm(mesh[SKIN_COUNT + 5] - mesh[SKIN_COUNT]))
+    length = max(float(np.linalg.norm(width)), least, 1e-6)
+    return float(((mesh[upper, :2] - mesh[lower, :2]) @ up).mean()) / length, length, up
+
+
+def proportions_of(meshes: FloatArray, yaws: FloatArray) -> FloatArray:
+    """(C + H,) proportions of the person in some meshes, freed of expression, and what their face usually does.
+
+    Parameters
+    ----------
+    meshes
+        (N, 478, 3) in pixels.
+    yaws
+        (N,) degrees.
+    """
+    shape = load_face_shape().proportions(*shape_of(meshes, yaws))
+    return np.concatenate([shape, habits_of(meshes, yaws)])
+
+
+def known_habits(proportions: FloatArray | None) -> FloatArray | None:
+    """(H,) what `proportions_of` told of habits; None where nothing is known, as in tracks of earlier versions."""
+    count = len(load_face_shape().axes)
+    return None if proportions is None or len(proportions) != count + HABITS else proportions[count:]
+
+
+@cache
+def _around_eyes() -> npt.NDArray[np.float64]:
+    """(478, 2 L) how far each point goes along with brows and corners of the eyes, `_LEFT` and then those on the right.
+
+    What is between the lids goes with the corners, skin with what is near.
+    """
+    topology = load_mesh_topology()
+    mean = topology.mean.astype(np.float64)
+    controls = np.array([*_LEFT, *topology.flip[list(_LEFT)]])
+    away = np.linalg.norm(mean[:, None, :2] - mean[None, controls, :2], axis=2)
+    share = np.exp(-np.square(away / NEAR)) + 1e-12
+    fall = np.clip(1 - away.min(axis=1) / AROUND, 0, 1)
+    share *= (fall * fall * (3 - 2 * fall) / share.sum(axis=1))[:, None]
+    share[controls] = np.eye(len(controls))
+    for ring, first in ((LEFT_EYE, SKIN_COUNT), (RIGHT_EYE, SKIN_COUNT + 5)):
+        ends = [int(np.flatnonzero(controls == corner)[0]) for corner in (ring[0], ring[8])]
+        points = [*ring, *range(first, first + 5)]
+        along = (mean[points, 0] - mean[ring[0], 0]) / (mean[ring[8], 0] - mean[ring[0], 0])
+        share[points] = 0.0
+        share[points, ends[0]], share[points, ends[1]] = 1 - np.clip(along, 0, 1), np.clip(along, 0, 1)
+    return np.asarray(share)
+
+
+def with_habits(offsets: FloatArray, change: FloatArray, share: float, most: float) -> FloatArray:
+    """Offsets whose brows and eyes are where somebody else's usually are.
+
+    Parameters
+    ----------
+    offsets
+        (478, 3) of the front, eye distances, as of `FaceShapeModel.offsets`: few components hold what all faces have.
+    change
+        (H,) habits of one less those of the other.
+    share
+        How far brows and eyes go there, 0 to 1.
+    most
+        Furthest that anything is moved besides, eye distances.
+    """
+    flip = load_mesh_topology().flip
+    left = change[1:].reshape(-1, 2).astype(np.float64)
+    goal = np.concatenate([left, left * [-1, 1]])
+    controls = [*_LEFT, *flip[list(_LEFT)].tolist()]
+    rest = np.clip((goal - offsets[controls, :2]) * share, -most, most)
+    moved = offsets.astype(np.float64)
+    moved[:, :2] += _around_eyes() @ rest
+    return moved.astype(np.float32)
+
+
 def without_expression(mesh: FloatArray, offsets: FloatArray) -> FloatArray:
     """Offsets that neither open nor shut what somebody else's proportions have open or shut.
 
@@ -230,21 +354,24 @@ def without_expression(mesh: FloatArray, offsets: FloatArray) -> FloatArray:
     offsets
         (478, 3) of the front, eye distances.
     """
-    return _without_expression(to_front(mesh[None])[0][0], offsets).astype(np.float32)
+    return _without_expression(to_front(mesh[None])[0][0], offsets, True).astype(np.float32)
 
 
-def _without_expression(front: npt.NDArray[np.float64], offsets: FloatArray) -> npt.NDArray[np.float64]:
+def _without_expression(front: npt.NDArray[np.float64], offsets: FloatArray, has_lids: bool) -> npt.NDArray[np.float64]:
     moved = offsets.astype(np.float64)
     result = moved.copy()
     for number, gap in enumerate(_gaps()):
-        kept = 0.0 if number == 0 else min(max(gap.opening(front), 0.0), 1.0)
+        kept = 0.0 if number == 0 or not has_lids else min(max(gap.opening(front), 0.0), 1.0)
         if kept < 1:
             result -= (1 - kept) * (gap.share @ (moved[gap.lower] - moved[gap.upper]))
     return result
 
 
 def reshaped(mesh: FloatArray, offsets: FloatArray) -> FloatArray:
-    """A (478, 3) mesh with (478, 3) offsets of the front added to it, whatever its pose; its expression stays."""
+    """A (478, 3) mesh with (478, 3) offsets of the front added to it, whatever its pose; its expression stays.
+
+    How far lids are apart stays, too: what they usually are is told by `habits_of`.
+    """
     front, scale, turn = to_front(mesh[None])
-    moved = _without_expression(front[0], offsets) @ turn[0].T * scale[0]
+    moved = _without_expression(front[0], offsets, False) @ turn[0].T * scale[0]
     return np.asarray(mesh + moved, dtype=np.float32)

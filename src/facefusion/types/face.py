@@ -93,8 +93,8 @@ class Face:
     black
         (3,) linear light of the darkest that is seen of the person and near by; None where that is not known.
     proportions
-        (C,) how the person's face differs from the mean one, freed of expression, the same in every frame of a track
-        (`facefusion.models.face_shape`); None where that is not known.
+        (C + H,) how the person's face differs from the mean one, freed of expression, and what it usually does, the
+        same in every frame of a track (`facefusion.models.face_shape`); None where that is not known.
     is_doubtful
         Whether it may be no face at all.
     """

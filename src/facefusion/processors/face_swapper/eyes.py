@@ -21,6 +21,7 @@ from facefusion.imaging.light import mean_of_three, to_log
 from facefusion.imaging.resample import warp
 from facefusion.imaging.texture import TexturePlane, blur, grown, halved, inner_distance, sample_soft, smoothstep
 from facefusion.imaging.tones import to_tones
+from facefusion.models.face_shape import lid_gap
 from facefusion.plugins.protocols import FloatArray
 from facefusion.processors.face_swapper.appearance import smoothly
 from facefusion.types.frame import Pixels
@@ -60,16 +61,17 @@ LID_CONTRAST = 0.5
 """Natural logarithm by which a lid is brighter than what is below it, at least."""
 APERTURE = (0.62, 0.78)
 """Share of its height that an eye is open from which what is dark in it may be more than lashes, and surely is."""
-SLIT = (0.25, 0.45)
+SLIT = (0.15, 0.3)
 """The same from which an eyeball is drawn into it, where an iris is seen in this eye or in the other, and in full."""
-SHUT = (0.38, 0.52)
+SHUT = (0.2, 0.36)
 """The same up to which the target's own lid is shown, and from which the source's is drawn: a lid that comes down is
 more than photos of open eyes show, and what they show, drawn out, is lashes as broad as the lid."""
-OPENED = 0.28
-"""Distance of the lids over the width of an eye, from which it is open: less is a lid that has come down."""
-NARROWEST = 0.22
-"""Width of an eye over the distance of the eyes, by which the distance of its lids is divided at least: half of what it
-is from the front."""
+OPENED = 0.29
+"""Distance of the lids of an open eye over its width, in most people."""
+USUAL, DRAWN = (0.17, 0.4), (0.22, 0.36)
+"""The least and the most of it that counts as open for a target, and that a source is drawn with."""
+WIDEST = 1.25
+"""How much wider than usual eyes are drawn at most."""
 _ARCH = np.array([0.45, 0.75, 0.95, 1.0, 0.95, 0.8, 0.5], dtype=np.float32)
 """How far a lid moves along its line, from the outer corner to the inner one, over how far its middle does."""
 LID_EDGE_PX = 3.0
@@ -190,7 +192,13 @@ class Eyes:
     trust: float
 
     def open_in(
-        self, pixels: Pixels, light: FloatArray, mesh: FloatArray, plane: TexturePlane, places: Sequence[EyePlace]
+        self,
+        pixels: Pixels,
+        light: FloatArray,
+        mesh: FloatArray,
+        plane: TexturePlane,
+        places: Sequence[EyePlace],
+        apertures: Sequence[float] = (1.0, 1.0),
     ) -> tuple[Opening, ...]:
         """How either eye of a target is open.
 
@@ -201,13 +209,14 @@ class Eyes:
         light
             (G, G, 3) logarithm of the light that its skin would have everywhere.
         mesh
-            (478, 3) in these pixels.
+            (478, 3) in these pixels, with open eyes.
         plane, places
             Textures, and the eyes in them.
+        apertures
+            How far open the eyes are at most, 0 to 1: as far as the mesh sees their lids come down.
         """
-        wide, apertures = opened(mesh)
         both = [
-            _open(pixels, light, wide, plane, place, eye, aperture)
+            _open(pixels, light, mesh, plane, place, eye, aperture)
             for place, eye, aperture in zip(places, _EYES, apertures, strict=True)
         ]
         # Eyes look in one direction, and what one of them shows is true of the other, too; how far its lid is down each
@@ -407,27 +416,42 @@ def _nearly_most(values: FloatArray) -> float:
     return float(ordered[low] + (ordered[high] - ordered[low]) * (at - low))
 
 
-def opened(mesh: FloatArray) -> tuple[FloatArray, tuple[float, ...]]:
-    """(478, 3) a mesh whose eyes are wide open, and how far open either was, 0 to 1.
+def opened(mesh: FloatArray, usual: float = OPENED, goal: float = OPENED) -> tuple[FloatArray, tuple[float, ...]]:
+    """(478, 3) a mesh whose eyes are as open as those of a source, and how far open either was, 0 to 1.
 
     What is between the lids is read, and drawn, as of an open eye; a lid that is down is laid over it.
+
+    Parameters
+    ----------
+    mesh
+        (478, 3) of the target.
+    usual
+        Distance of its lids, over the width of an eye, that is open for this person (`usual_opening`).
+    goal
+        The same of who is drawn.
     """
     wide, apertures = mesh, []
     for ring, _ in _EYES:
-        upper, lower = list(ring[1:8]), list(ring[:8:-1])
-        across = mesh[upper, :2] - mesh[lower, :2]
-        width = mesh[ring[8], :2] - mesh[ring[0], :2]
-        down = np.array([-width[1], width[0]], dtype=np.float32)
-        # Of a head that is turned an eye is narrower than its lids are apart.
-        least = NARROWEST * float(np.linalg.norm(mesh[RIGHT_IRIS] - mesh[LEFT_IRIS]))
-        length = max(float(np.linalg.norm(width)), least)
-        up = -down / max(float(np.linalg.norm(down)), 1e-6)
-        gap = float((across[2:5] @ up).mean()) / max(length, 1e-6)
-        apertures.append(float(np.clip(gap / OPENED, 0, 1)))
-        if gap < OPENED:
+        gap, length, up = lid_gap(mesh, ring)
+        share = max(gap, 0.0) / usual
+        apertures.append(min(share, 1.0))
+        more = goal * min(max(share, 1.0), WIDEST) - gap
+        if more:
             wide = mesh.copy() if wide is mesh else wide
-            wide[upper, :2] += np.outer(_ARCH, up) * np.float32((OPENED - max(gap, 0.0)) * length)
+            wide[list(ring[1:8]), :2] += np.outer(_ARCH if ring is LEFT_EYE else _ARCH[::-1], up) * np.float32(
+                more * length
+            )
     return wide, tuple(apertures)
+
+
+def usual_opening(habit: float | None) -> float:
+    """Distance of the lids, over the width of an eye, that is open for somebody; None where nothing is known."""
+    return OPENED if habit is None else float(np.clip(habit, *USUAL))
+
+
+def drawn_opening(habit: float) -> float:
+    """Distance of the lids, over the width of an eye, with which a source is drawn: a photo shows them once."""
+    return float(np.clip((habit + OPENED) / 2, *DRAWN))
 
 
 def with_lids(mesh: FloatArray, openings: Sequence[Opening]) -> FloatArray:
@@ -442,7 +466,7 @@ def with_lids(mesh: FloatArray, openings: Sequence[Opening]) -> FloatArray:
     """
     if all(opening.aperture >= 1 for opening in openings):
         return mesh
-    moved = opened(mesh)[0].copy()
+    moved = mesh.copy()
     for (ring, _), opening in zip(_EYES, openings, strict=True):
         upper, lower = list(ring[1:8]), list(ring[:8:-1])
         moved[upper] = moved[lower] + (moved[upper] - moved[lower]) * np.float32(opening.aperture)

@@ -54,7 +54,7 @@ from facefusion.imaging.texture import (
 )
 from facefusion.imaging.tones import Lit, brightest, draw, find_line, to_tones
 from facefusion.imaging.veil import SURE, find_veil, measure_black
-from facefusion.models.face_shape import load_face_shape, reshaped, shape_of
+from facefusion.models.face_shape import HABITS, known_habits, load_face_shape, proportions_of, reshaped, with_habits
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.plugins.protocols import EngineContext, opens
 from facefusion.plugins.registry import models_behind
@@ -72,9 +72,12 @@ from facefusion.processors.face_swapper.eyes import (
     EyePlace,
     Eyes,
     Opening,
+    drawn_opening,
     find_eyes,
     find_lids,
     find_places,
+    opened,
+    usual_opening,
     with_lids,
     with_own_lids,
 )
@@ -153,6 +156,9 @@ SHAPE_ROOM, SHAPE_MAX_SIDE = 0.24, 4096
 """Room that bends with a head, and the largest picture of it, pixels: nothing outside of the face is shrunk."""
 SHAPE_GAIN = 1.5
 """The best guess of two people's proportions says less than they differ by; this much is made of it."""
+HABIT_SHARE, MAX_HABIT = 1.0, 0.14
+"""Share of what brows and corners of the eyes of two people differ by that is taken over, and the most of it besides
+what proportions say, eye distances."""
 MAX_MOVE = 0.22
 """Furthest that the outline of a head is moved, eye distances."""
 TURNED = (40.0, 65.0)
@@ -630,10 +636,16 @@ class MeshSwapper:
         # A profile shows half of the outline, and what the mesh says of the other half is a guess.
         share = self._shape * float(smoothstep(np.array((TURNED[1] - abs(face.pose.yaw)) / (TURNED[1] - TURNED[0]))))
         share *= _room_beside(face)
-        # Tracks that another model of proportions made have others.
-        if share <= 0 or face.proportions is None or face.proportions.shape != self._proportions.shape:
+        model = load_face_shape()
+        count = len(model.axes)
+        own = face.proportions
+        # Tracks that another model of proportions made have others, and those of earlier versions tell no habits.
+        if share <= 0 or own is None or len(self._proportions) < count or len(own) not in (count, count + HABITS):
             return None
-        offsets = load_face_shape().offsets((self._proportions - face.proportions) * np.float32(SHAPE_GAIN))
+        offsets = model.offsets((self._proportions[:count] - own[:count]) * np.float32(SHAPE_GAIN))
+        habits = known_habits(own)
+        if habits is not None:
+            offsets = with_habits(offsets, self._proportions[count:] - habits, HABIT_SHARE, MAX_HABIT)
         furthest = float(np.linalg.norm(offsets[list(FACE_OVAL)], axis=1).max())
         return offsets * np.float32(share * min(1.0, MAX_MOVE / max(furthest, 1e-6)))
 
@@ -654,8 +666,12 @@ class MeshSwapper:
         mesh, eyes = _with_line(face.mesh, openness), prepared.eyes
         openings: tuple[Opening, ...] = ()
         if eyes is not None:
-            openings = eyes.open_in(clear, skin_light, there.mesh, self._plane, self._eyes)
-            mesh = with_lids(mesh, openings)
+            known = known_habits(face.proportions)
+            usual = usual_opening(None if known is None else float(known[0]))
+            goal = drawn_opening(float(self._proportions[-HABITS]))
+            wide, apertures = opened(there.mesh, usual, goal)
+            openings = eyes.open_in(clear, skin_light, wide, self._plane, self._eyes, apertures)
+            mesh = with_lids(opened(mesh, usual, goal)[0], openings)
         # Around the face itself there is more in the crop, for the network to see, than is drawn.
         x0, y0, x1, y1 = native_box(pixels, face)
         height, width = y1 - y0, x1 - x0
@@ -790,7 +806,7 @@ def _proportions(faces: Sequence[Face]) -> FloatArray:
     """Of the person in several photos."""
     meshes = np.stack([face.mesh for face in faces])
     yaws = np.array([face.pose.yaw for face in faces], dtype=np.float32)
-    return load_face_shape().proportions(*shape_of(meshes, yaws))
+    return proportions_of(meshes, yaws)
 
 
 def _openness(mesh: FloatArray) -> float:
