@@ -39,10 +39,9 @@ def with_lid(pixels: np.ndarray, mesh: np.ndarray, ring) -> np.ndarray:
     """An eye under its lid: skin, and a dark line where it ends."""
     out, inside = pixels.copy(), np.zeros(pixels.shape[:2], np.uint8)
     cv2.fillPoly(inside, [np.round(mesh[list(ring), :2]).astype(np.int32)], 1)
-    below = mesh[list(ring), :2].mean(axis=0).astype(int) + [0, 28]
-    out[cv2.dilate(inside, np.ones((5, 5), np.uint8)) > 0] = np.median(
-        out[below[1] :, below[0] - 8 :][:16, :16], (0, 1)
-    )
+    x, y = mesh[list(ring), :2].mean(axis=0).astype(int)
+    skin = np.median(out[y + 28 :, x - 8 :][:16, :16], axis=(0, 1))
+    out[cv2.dilate(inside, np.ones((5, 5), np.uint8)) > 0] = skin
     lower = np.round(mesh[[ring[0], *ring[:8:-1], ring[8]], :2] * 16).astype(np.int32)
     cv2.polylines(out, [lower], False, (40, 25, 20), 3, cv2.LINE_AA, 4)
     return cv2.GaussianBlur(out, (0, 0), 0.7)
