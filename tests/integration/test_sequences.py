@@ -388,3 +388,22 @@ def test_video_without_loss_can_be_asked_for(tmp_path):
     assert all((one.pixels == other.pixels).all() for one, other in pairs)
     with pytest.raises(OutputRefused, match="cannot hold ffv1"):
         run(asked(clip, tmp_path / "out.mp4", output_video_encoder="ffv1"))
+
+
+@pytest.mark.parametrize("how", ["pattern", "folder", "glob"])
+@pytest.mark.parametrize("command", ["preview", "people", "run"])
+def test_no_output_of_any_kind_goes_over_a_picture_of_the_target(faces, tmp_path, monkeypatch, how, command, capsys):
+    """The pictures are known though what is worked on is a clip that was packed of them, also by a second command."""
+    folder = tmp_path / "frames"
+    shutil.copytree(faces.parent, folder)
+    monkeypatch.chdir(tmp_path)
+    target = {"pattern": ["frames/shot_%d.png"], "folder": ["frames"], "glob": ["frames/*.png"]}[how]
+    target += ["--frame-rate", "25"]
+    frame = folder / ("shot_10.png" if how == "pattern" else "shot_8.png")
+    before = frame.read_bytes()
+    words = ["-o", str(frame)] if command != "run" else ["-o", "o.mp4", "--report", str(frame.with_suffix(".html"))]
+    if command == "run":
+        os.link(frame, frame.with_suffix(".html"))  # by another name
+    assert cli.main([command, *(["-s", SOURCE] if command != "people" else []), "-t", *target, *words]) != 0
+    assert "it is the picture of the target" in capsys.readouterr().err
+    assert frame.read_bytes() == before

@@ -14,13 +14,14 @@ from facefusion.imaging.templates import TEMPLATES
 from facefusion.media.animation import check_animation, is_animation, notes_on_animation
 from facefusion.media.files import Named, check_file, check_outputs
 from facefusion.media.image import check_photo_output, is_photo, read_photo
-from facefusion.media.layers import check_layer_output, is_sequence, sequence_name
+from facefusion.media.layer_folders import check_layer_folder, index_in
+from facefusion.media.layers import check_layer_output, is_sequence
 from facefusion.media.numbering import count_frames, time_of_frame
 from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader, check_start
 from facefusion.media.segments import Span
-from facefusion.media.sequence import check_sequence_output, is_index
+from facefusion.media.sequence import check_sequence_output, is_index, members_of
 from facefusion.media.sound import check_sound_encoder, has_sound
 from facefusion.media.writer import check_clip_output
 from facefusion.metrics.report import check_report, read_limits, report_files
@@ -433,7 +434,7 @@ def writes_of(recipe: Recipe) -> list[Named]:
         written += [("report", page), *(("report's JSON file", path) for path in others)]
     for what, path in (("matte", recipe.mask_path), ("layer", recipe.layer_path)):
         if path is not None:
-            written.append((what, path / sequence_name(0) if is_sequence(path) else path))
+            written.append((what, index_in(path) if is_sequence(path) else path))
     return written
 
 
@@ -452,7 +453,12 @@ def check_paths(recipe: Recipe, writes: Sequence[Named] = (), reads: Sequence[Na
     OutputRefused
         Naming the two files that clash.
     """
-    check_outputs([*writes_of(recipe), *writes], [*reads_of(recipe), *reads])
+    written = [*writes_of(recipe), *writes]
+    read = [*reads_of(recipe), *(("picture of the target", path) for path in members_of(recipe.target_path)), *reads]
+    check_outputs(written, read)
+    for what, folder in (("matte", recipe.mask_path), ("layer", recipe.layer_path)):
+        if folder is not None and is_sequence(folder):
+            check_layer_folder(what, folder, [*read, *(named for named in written if is_index(named[1]))])
 
 
 def find_kind(path: Path) -> Kind:
