@@ -404,6 +404,8 @@ def test_no_output_of_any_kind_goes_over_a_picture_of_the_target(faces, tmp_path
     words = ["-o", str(frame)] if command != "run" else ["-o", "o.mp4", "--report", str(frame.with_suffix(".html"))]
     if command == "run":
         os.link(frame, frame.with_suffix(".html"))  # by another name
-    assert cli.main([command, *(["-s", SOURCE] if command != "people" else []), "-t", *target, *words]) != 0
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, *(["-s", SOURCE] if command != "people" else []), "-t", *target, *words])
+    assert ended.value.code != 0
     assert "it is the picture of the target" in capsys.readouterr().err
     assert frame.read_bytes() == before

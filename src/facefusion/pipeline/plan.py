@@ -454,7 +454,8 @@ def check_paths(recipe: Recipe, writes: Sequence[Named] = (), reads: Sequence[Na
         Naming the two files that clash.
     """
     written = [*writes_of(recipe), *writes]
-    read = [*reads_of(recipe), *(("picture of the target", path) for path in members_of(recipe.target_path)), *reads]
+    read = [*reads_of(recipe), *reads]
+    read += [(f"picture of the {what}", member) for what, path in read for member in members_of(path)]
     check_outputs(written, read)
     for what, folder in (("matte", recipe.mask_path), ("layer", recipe.layer_path)):
         if folder is not None and is_sequence(folder):
