@@ -59,7 +59,7 @@ def made(few_frames, tmp_path_factory):
     )
     assert len(plan_clip(recipe)) == 2
     (folder / "mask").mkdir()
-    left = {name: b"left" for name in ("00000001.png", "00000005.png", "00000099.png")}
+    left = dict.fromkeys(("00000001.png", "00000005.png", "00000099.png"), b"left")
     for name, content in {**left, "mine.txt": b"old"}.items():
         (folder / "mask" / name).write_bytes(content)
     told = [{"name": name, "sha256": hashlib.sha256(content).hexdigest()} for name, content in left.items()]

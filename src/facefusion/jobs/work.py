@@ -665,7 +665,8 @@ class Worker:
 
     def _join(self, bench: _Bench) -> tuple[int, Path, Joined]:
         # Names of this machine say nothing about the tracks.
-        notes = {**notes_of(bench.recipe, bench.plan.models.analysis), "target": bench.job.target_path.name}
+        notes = notes_of(bench.recipe, bench.plan.models.analysis, bench.target.frames)
+        notes["target"] = bench.job.target_path.name
         path = self._folder / "tracks.safetensors"
         with ExitStack() as stack:
             observations = [

@@ -16,7 +16,7 @@ from facefusion.media.files import Named, check_file, check_outputs
 from facefusion.media.image import check_photo_output, is_photo, read_photo
 from facefusion.media.layer_folders import check_layer_folder, index_in
 from facefusion.media.layers import check_layer_output, is_sequence
-from facefusion.media.numbering import count_frames, time_of_frame
+from facefusion.media.numbering import count_frames, numbers_of, time_of_frame
 from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader, check_start
@@ -55,12 +55,15 @@ class Target:
         Seconds per unit of pts.
     begin
         The pts at which the output begins.
+    frames
+        Numbers of the frames that are read (`facefusion.types.numbers`); empty where all are.
     """
 
     width: int
     height: int
     time_base: Fraction = Fraction(1)
     begin: int = 0
+    frames: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -720,4 +723,4 @@ def look_at_clip(recipe: Recipe) -> Target:
 
 
 def _target_of(clip: ClipReader) -> Target:
-    return Target(clip.info.width, clip.info.height, clip.info.time_base, clip.offset)
+    return Target(clip.info.width, clip.info.height, clip.info.time_base, clip.offset, numbers_of(clip))
