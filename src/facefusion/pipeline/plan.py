@@ -33,6 +33,7 @@ from facefusion.models.tensors import check_readable
 from facefusion.pipeline.inputs import Shelf
 from facefusion.pipeline.resolved import Chain, Resolved, SourceKind, Use, face_map_of, resolve
 from facefusion.pipeline.review import decisions_of
+from facefusion.pipeline.selection import has_filter
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import check_model, is_mesh_reader, models_behind
 from facefusion.policy.provenance import sidecar_of, wants_sidecar
@@ -508,10 +509,34 @@ def settled(recipe: Recipe) -> Recipe:
     """
     read = {"people": face_map_of(recipe), "decisions": decisions_of(recipe)}
     recipe = with_times(with_absolute_paths(recipe.model_copy(update=read)))
+    _check_mapped(recipe)
     steps = [step for person in recipe.people for step in person.steps]
     given = {name: getattr(recipe, name) for name in recipe.model_fields_set}
     wanted = {name: value for name, value in with_caution(given, steps).items() if name not in given}
     return recipe.model_copy(update=wanted) if wanted else recipe
+
+
+def _check_mapped(recipe: Recipe) -> None:
+    """Refuse what says who gets whose face beside a mapping file, which says it already.
+
+    Raises
+    ------
+    RecipeError
+    """
+    if not recipe.people:
+        return
+    beside = {
+        "--faces": isinstance(recipe.faces, tuple),  # 'all' may be what hiding people wants
+        "--face-selector-mode": recipe.face_selector_mode is not None,
+        "--face-selector-age-start, -age-end, -gender and -race": has_filter(recipe),
+        "--source": bool(recipe.source_paths),
+    }
+    for name, is_given in beside.items():
+        if is_given:
+            raise RecipeError(
+                f"A mapping file says who is changed and whose face they get, so {name} would mean nothing beside it.",
+                f"Leave out {name}, or the mapping file.",
+            )
 
 
 def with_times(recipe: Recipe) -> Recipe:
