@@ -548,16 +548,14 @@ def _choose(words: list[str]) -> int:
         words = ["run", *words]
     command = words[0]
     if command not in _COMMANDS and command not in _DRAFT_ACTIONS:
-        import difflib
-
-        from facefusion.declaration import CUTOFF
+        from facefusion.declaration import nearest
         from facefusion.facefusion3 import COMMANDS
 
         if command in COMMANDS:
             message, hint = COMMANDS[command]
             raise RecipeError(f"{message} (FaceFusion 3's '{command}')".replace(". (", " (") + ".", hint)
-        near = difflib.get_close_matches(command, (*_COMMANDS, *_DRAFT_ACTIONS), n=1, cutoff=CUTOFF)
-        hint = f"Did you mean '{near[0]}'?" if near else f"Commands: {', '.join(_COMMANDS)}."
+        near = nearest(command, (*_COMMANDS, *_DRAFT_ACTIONS))
+        hint = f"Did you mean '{near}'?" if near else f"Commands: {', '.join(_COMMANDS)}."
         raise RecipeError(f"There is no command '{command}'.", hint)
     arguments = _parse(_command_parser(command), words[1:])
     return _run_command(command, vars(arguments))

@@ -445,7 +445,7 @@ class ClipWriter:
         return converted
 
     def _patch(self, native: Any, rendered: RenderedFrame) -> None:
-        """Write what is new into the decoder's picture, to whole colour samples; the rest of the box stays as it was."""
+        """Write what is new into the decoder's picture, in whole colour samples; the rest stays as it is."""
         assert rendered.patch is not None
         height, width = rendered.frame.pixels.shape[:2]
         left, top, right, bottom = rendered.box
