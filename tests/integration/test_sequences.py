@@ -19,6 +19,7 @@ from PIL import Image
 from facefusion import run
 from facefusion.apps import cli
 from facefusion.apps.library import analyse_target
+from facefusion.apps.verify import _text as text_of
 from facefusion.errors import (
     FaceFusionError,
     MediaMissing,
@@ -189,6 +190,8 @@ def test_the_index_is_signed_and_tells_of_a_picture_that_is_gone_or_changed(tmp_
     (tmp_path / "out" / "0004.png").unlink()
     found = verify_file(index)
     assert found.state == "tampered" and "0002.png, 0004.png" in found.problems[-1]
+    (wrong,) = (line for line in text_of(found).splitlines() if line.split()[:1] == ["wrong"])
+    assert wrong.split()[1] == "2" and "untrusted" not in wrong  # whose the signature is, is nothing wrong
     index.write_text(index.read_text() + " ")
     assert verify_file(index).state == "tampered"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
@@ -139,8 +138,7 @@ class Jobs:
             return Submitted(self.show(room.create(self.backend, recipe, self.store, on_bytes, tenant)))
         job = self.local.create(recipe, self.backend.max_attempts, tenant=tenant)
         done = sum(item.status == "done" for item in self.store.items(job.id))
-        # It is in the hands of whoever asked for it, who has yet to begin.
-        return Submitted(replace(self.show(job.id), is_stopped=False), done, job.plan.taken_from)
+        return Submitted(self.show(job.id), done, job.plan.taken_from)
 
     def run(
         self,

@@ -99,7 +99,7 @@ def verify_file(
         said = (
             f"{counted(len(changed), 'picture is', 'pictures are')} missing or changed: {', '.join(changed[:3])}{many}"
         )
-        return replace(told, state="tampered", problems=(said, *told.problems))
+        return replace(told, state="tampered", problems=(*told.problems, said))
     if told.state != "marked-only" or not _is_of_this_site(told.watermark):
         return told
     return replace(told, is_own=True, job=find_job(told.watermark) if find_job is not None else "")
