@@ -486,6 +486,17 @@ MOST_NAMED = 5
 """How many words that hold what was written a hint names."""
 
 
+CUTOFF = 0.7
+"""Likeness from which a word that is known is taken for what was meant."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The word that was meant: one that is much like it, or is of the same letters; empty where there is none."""
+    every = list(known)
+    near = difflib.get_close_matches(word, every, n=1, cutoff=CUTOFF)
+    return next(iter(near or [one for one in every if sorted(one) == sorted(word)]), "")
+
+
 def suggest(name: str, known: list[str]) -> str:
     """A hint that names the words that are made of what was written, the nearest one, or all where nothing is near."""
     word = name.replace("-", "_")
@@ -493,7 +504,6 @@ def suggest(name: str, known: list[str]) -> str:
     if parts:
         others = ", or another of them" if len(parts) > MOST_NAMED else ""
         return f"Did you mean {' or '.join(repr(one) for one in parts[:MOST_NAMED])}{others}?"
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    if near:
-        return f"Did you mean '{near[0]}'?"
+    if near := nearest(word, known):
+        return f"Did you mean '{near}'?"
     return f"Known: {', '.join(sorted(known))}."

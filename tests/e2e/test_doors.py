@@ -109,6 +109,8 @@ def test_json_events_come_one_per_line(tmp_path, source_photo, short_clip, capsy
     assert call("-s", source_photo, "-t", short_clip, "-o", tmp_path / "out.mp4", "--json") == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert {event["stage"] for event in events if event["event"] == "progress"} == {"analyse", "render", "merge"}
+    (submitted,) = (event["job"] for event in events if event["event"] == "submitted")
+    assert (submitted["status"], submitted["is_stopped"]) == ("queued", False)
     assert events[-1]["event"] == "done"
     assert events[-1]["frames"] == 15
     assert events[-1]["frames_per_s"] > 0
@@ -183,6 +185,21 @@ def test_wrong_requests_say_what_to_do(tmp_path, source_photo, target_photo, wor
     assert call("-s", source_photo, "-t", target_photo, "-o", tmp_path / "o.png", *words) == code
     assert said in capsys.readouterr().err
     assert not (tmp_path / "o.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--quiet", "analyse", "-t", "x.mp4"], "The command comes first: facefusion analyse --quiet -t x.mp4"),
+        (["-t", "x.mp4", "--json", "preview"], "facefusion preview -t x.mp4 --json"),
+        (["preview", "-t", "x.mp4", "--at", "abc", "-o", "x.png"], "'abc' is no time: seconds, or 00:01:02.5"),
+        (["preview", "-t", "x.mp4", "--at", "0:75", "-o", "x.png"], "'0:75' is no time"),
+    ],
+)
+def test_words_in_the_wrong_place_are_told(words, said, capsys):
+    assert call(*words) == 2
+    told = capsys.readouterr()
+    assert said in told.err + told.out
 
 
 def test_output_equal_to_an_input_is_refused(tmp_path, source_photo, target_photo, capsys):

@@ -9,7 +9,7 @@ import pytest
 from facefusion.errors import MediaMissing, MediaUnreadable, MediaUnsupported, OutputRefused
 from facefusion.imaging.resample import resize_pixels
 from facefusion.media.reader import ClipReader
-from facefusion.media.writer import ClipWriter, quality_to_crf
+from facefusion.media.writer import ClipWriter, plane_of, quality_to_crf
 from facefusion.testing.clips import make_clip, moving_square
 from facefusion.types.frame import Frame, RenderedFrame
 from facefusion.workplace import Workplace
@@ -359,3 +359,23 @@ def test_an_encoder_writes_the_same_bytes_whatever_lay_in_memory_before(tmp_path
                 writer.write(RenderedFrame(frame, pixels, (0, 0, side, side)))
         written.add(tuple(packets(tmp_path / "out.mp4", "video")))
     assert len(written) == 1
+
+
+def test_what_lies_between_two_changed_faces_reaches_the_encoder_exactly(tmp_path):
+    """One box is around both; between them nothing is converted there and back."""
+    source = make_clip(tmp_path / "in.mp4", codec="libx264", pixel_format="yuv420p")
+    reader = ClipReader(source)
+    with ClipWriter(tmp_path / "out.mkv", reader, encoder="ffv1") as writer:
+        for frame in reader:
+            new = frame.pixels[20:90, 10:150].copy()
+            new[:, :31], new[:, 110:] = 255 - new[:, :31], 255 - new[:, 110:]
+            writer.write(RenderedFrame(frame, new, (10, 20, 150, 90)))
+    with av.open(str(source)) as one, av.open(str(tmp_path / "out.mkv")) as other:
+        for before, after in zip(one.decode(video=0), other.decode(video=0), strict=True):
+            for number, step in enumerate((1, 2, 2)):
+                old, new = plane_of(before, number), plane_of(after, number)
+                kept = np.ones(old.shape, bool)
+                kept[20 // step : 90 // step, 10 // step : -(-41 // step)] = False
+                kept[20 // step : 90 // step, 120 // step : 150 // step] = False
+                np.testing.assert_array_equal(old[kept], new[kept])
+                assert (old[~kept] != new[~kept]).mean() > 0.3

@@ -40,7 +40,9 @@ def tracks():
         track(2, range(30, 40), 120, 200, 40, ANNA),
     )  # fmt: skip
     cuts = np.array([0])
-    return Tracks(640, 480, BASE, pts, people, {"target": "a film.mp4"}, cuts, (0, 1, 0), "made up")
+    return Tracks(
+        640, 480, BASE, pts, people, {"target": "a film.mp4", "frames": "32:40:1"}, cuts, (0, 1, 0), "made up"
+    )
 
 
 SCHEMA = {
@@ -83,10 +85,10 @@ SCHEMA = {
 def check_row(row, tracks):
     """A row says what the tracks say."""
     track = tracks.tracks[row["track"]]
-    at = track.find(row["frame"])
+    at = track.find(row["frame"] - 32)  # numbers and times count from the beginning of the target
     assert row["person"] == tracks.person_of(row["track"])
-    assert row["pts"] == tracks.pts[row["frame"]]
-    assert row["time_s"] == pytest.approx(float((row["pts"] - tracks.pts[0]) * BASE), abs=1e-6)
+    assert row["pts"] == tracks.pts[row["frame"] - 32]
+    assert row["time_s"] == pytest.approx(float(row["pts"] * BASE), abs=1e-6)
     np.testing.assert_allclose(row["box"], track.face(at).box, atol=1e-3)
     assert row["score"] == pytest.approx(track.scores[at], abs=1e-4)
     assert row["is_guessed"] == track.guessed[at]
@@ -98,6 +100,7 @@ def test_json_has_the_faces_of_every_frame_by_its_schema(tracks, tmp_path):
     found = json.loads((tmp_path / "a.json").read_text())
     jsonschema.validate(found, SCHEMA)
     assert (made.format, made.faces, made.people, made.frames) == ("json", 59, 2, 40)
+    assert found["shots"] == [32]
     assert len(found["faces"]) == 59 and found["target"] == "a film.mp4"
     for row in found["faces"]:
         check_row(row, tracks)
@@ -172,6 +175,8 @@ def test_coco_is_read_by_pycocotools(tracks, tmp_path, layout, capsys):
         assert len(one["keypoints"]) == 3 * int(layout)
         assert one["num_keypoints"] == sum(v > 0 for v in one["keypoints"][2::3])
     assert {one["person_id"] for one in found} == {0, 1}
+    told = [(one["file_name"], one["frame_id"], one["time_s"]) for one in coco.loadImgs([1, 40])]
+    assert told == [("a film.00000032.png", 32, 1.28), ("a film.00000071.png", 71, 2.88)]
     (first, *_) = coco.loadAnns(coco.getAnnIds(imgIds=[1]))
     box = tracks.tracks[0].face(0).box
     np.testing.assert_allclose(first["bbox"], [box[0] + 0.5, box[1] + 0.5, *(box[2:] - box[:2])], atol=2e-3)
@@ -186,7 +191,7 @@ def test_mot_has_ten_columns_and_counts_from_one(tracks, tmp_path):
     export(tracks, tmp_path / "gt.txt")
     rows = np.loadtxt(tmp_path / "gt.txt", delimiter=",", ndmin=2)
     assert rows.shape == (59, 10) and (rows[:, 7:] == -1).all()
-    assert (np.diff(rows[:, 0]) >= 0).all() and rows[0, 0] == 1 and rows[-1, 0] == 40
+    assert (np.diff(rows[:, 0]) >= 0).all() and rows[0, 0] == 33 and rows[-1, 0] == 72
     assert set(rows[:, 1]) == {1, 2}  # Anna is one person before and after
     assert len({tuple(pair) for pair in rows[:, :2].tolist()}) == 59  # nobody is twice in one frame
     box = tracks.tracks[0].face(0).box
@@ -211,11 +216,11 @@ def test_who_is_who_says_where_when_and_how_well(tracks):
     anna, ben = people_of(tracks)
     assert (anna.person, anna.tracks, anna.frames, anna.side) == (0, (0, 2), 22, "left")
     assert (ben.person, ben.tracks, ben.frames, ben.side) == (1, (1,), 37, "right")
-    assert [(s.start_s, s.stop_s, s.track) for s in anna.stretches] == [(0.0, 0.48, 0), (1.24, 1.64, 2)]
-    assert [(s.start_s, s.stop_s) for s in ben.stretches] == [(0.12, 1.64)]
+    assert [(s.start_s, s.stop_s, s.track) for s in anna.stretches] == [(1.28, 1.76, 0), (2.52, 2.92, 2)]
+    assert [(s.start_s, s.stop_s) for s in ben.stretches] == [(1.4, 2.92)]
     assert anna.size_px == pytest.approx(np.median([np.ptp(t.meshes[0][:, 1]) for t in tracks.tracks[::2]]), rel=0.35)
     assert 0 < ben.quality < anna.quality <= 1  # Ben is turned away
-    assert anna.best_s < 0.48  # she is larger then
+    assert 1.28 <= anna.best_s < 1.76  # she is larger then
 
 
 def test_embeddings_are_written_only_when_asked_for_and_with_a_warning(tracks, tmp_path):

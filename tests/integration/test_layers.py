@@ -1,20 +1,25 @@
 """What is new in an output, by itself: over the target it gives the output. And previews are frames of the output."""
 
+import hashlib
 from dataclasses import replace
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
+import facefusion
 from facefusion.errors import OutputRefused, RecipeError
 from facefusion.imaging.layer import layer_of, matte_of
 from facefusion.jobs.once import run
 from facefusion.jobs.prepare import prepare, work_id_of
 from facefusion.media.generate import write_test_clip
 from facefusion.media.image import read_photo
+from facefusion.media.layer_folders import index_in
 from facefusion.media.layers import write_layers
 from facefusion.media.reader import ClipReader
+from facefusion.media.sequence import find_changed, save_index
 from facefusion.media.writer import ClipWriter
 from facefusion.pipeline.clip import layer_in_frame, plan_clip
 from facefusion.policy.site import SitePolicy
@@ -54,8 +59,11 @@ def made(few_frames, tmp_path_factory):
     )
     assert len(plan_clip(recipe)) == 2
     (folder / "mask").mkdir()
-    for name in ("00000001.png", "00000005.png", "00000099.png", "mine.png", "100.png"):
-        (folder / "mask" / name).write_bytes(b"old")
+    left = dict.fromkeys(("00000001.png", "00000005.png", "00000099.png"), b"left")
+    for name, content in {**left, "mine.txt": b"old"}.items():
+        (folder / "mask" / name).write_bytes(content)
+    told = [{"name": name, "sha256": hashlib.sha256(content).hexdigest()} for name, content in left.items()]
+    save_index(index_in(folder / "mask"), "%08d.png", told)  # as an earlier and longer run left it
     outcome = run(recipe.with_options(mask_path=folder / "mask", layer_path=folder / "layer.mkv"), policy=POLICY)
     assert outcome.changed_frame_count == 5
     layers, times = [layer for _, layer in decode(folder / "layer.mkv", "rgba")], [0, 600, 1200, 1800, 2400]
@@ -86,7 +94,7 @@ def test_a_layer_over_the_target_is_the_frame_that_the_run_renders(made):
         rows, columns = np.flatnonzero(layer[..., 3].any(axis=1)), np.flatnonzero(layer[..., 3].any(axis=0))
         corner = layer[rows[0] : rows[0] + 12, columns[0] : columns[0] + 12, 3]
         assert corner.mean() < 25
-    assert sorted(path.name for path in (folder / "layer").iterdir()) == [f"{k:08d}.png" for k in range(5)]
+    assert sorted(path.name for path in (folder / "layer").glob("*.png")) == [f"{k:08d}.png" for k in range(5)]
     assert b"synthetic media" in read_photo(folder / "mask" / "00000000.png").exif
 
 
@@ -172,8 +180,42 @@ def test_a_preview_is_the_frame_of_a_lossless_output_also_when_the_job_is_done(t
 def test_an_older_and_longer_sequence_leaves_nothing_behind(made):
     folder, _ = made
     found = {path.name: path.read_bytes() == b"old" for path in (folder / "mask").iterdir()}
-    assert found == {**{f"{k:08d}.png": False for k in range(5)}, **dict.fromkeys(("mine.png", "100.png"), True)}
-    assert not list(folder.glob(".*"))
+    assert found == {**{f"{k:08d}.png": False for k in range(5)}, "%08d.png.frames": False, "mine.txt": True}
+    assert not list(folder.glob(".*")) and find_changed(index_in(folder / "mask")) == ()
+
+
+@pytest.mark.parametrize("option", ["mask_path", "layer_path"])
+@pytest.mark.parametrize("asked", ["folder", "pattern"])
+def test_pictures_of_somebody_else_are_never_written_over(tmp_path, option, asked):
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    for number, frame in zip(range(3), ClipReader(sample_path("target.mp4")), strict=False):
+        Image.fromarray(frame.pixels).save(frames / f"{number:08d}.png")
+    target = {"target_path": frames, "frame_rate": 25} if asked == "folder" else {"target_path": frames / "%08d.png"}
+    holds = {path.name: path.read_bytes() for path in frames.iterdir()}
+    recipe = build_recipe({"source_paths": [SOURCE], **target, "output_path": tmp_path / "o.mp4", option: frames})
+    with pytest.raises(OutputRefused, match=r"holds the picture of the target 00000000\.png too"):
+        facefusion.run(recipe)
+    assert {path.name: path.read_bytes() for path in frames.iterdir()} == holds
+    strange = tmp_path / "strange"  # not of the target, and with an index of what is no longer all there is
+    strange.mkdir()
+    save_index(index_in(strange), "%08d.png", [{"name": "00000000.png", "sha256": ""}])
+    (strange / "00000009.png").write_bytes(b"mine")
+    with pytest.raises(OutputRefused, match=r"holds 1 picture that no earlier (matte|layer) left there: 00000009"):
+        facefusion.run(recipe.with_options(**{option: strange}))
+    assert (strange / "00000009.png").read_bytes() == b"mine" and not (tmp_path / "o.mp4").exists()
+
+
+def test_a_second_run_goes_over_its_own_pictures_and_no_others(few_frames, tmp_path):
+    recipe = build_recipe({"source_paths": [SOURCE], "target_path": few_frames, "output_path": tmp_path / "o.mp4"})
+    recipe = recipe.with_options(mask_path=tmp_path / "mask")
+    run(recipe, policy=POLICY)
+    run(recipe.with_options(trim_frame_end=2), policy=POLICY)
+    names = ["%08d.png.frames", "00000000.png", "00000001.png"]
+    assert sorted(path.name for path in (tmp_path / "mask").iterdir()) == names
+    masks = {"target_path": tmp_path / "mask" / "%08d.png", "output_path": tmp_path / "p.mp4"}
+    with pytest.raises(OutputRefused, match="holds the picture of the target"):
+        facefusion.run(recipe.with_options(**masks))
 
 
 @pytest.mark.parametrize(

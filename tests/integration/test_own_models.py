@@ -15,6 +15,7 @@ from facefusion.errors import ModelMismatch, ModelMissing, OutputRefused, Recipe
 from facefusion.models.catalog import built_in_models, load_catalog
 from facefusion.models.drafting import draft
 from facefusion.models.spec import parse_spec
+from facefusion.pipeline.runner import analyse_target
 from facefusion.recipe import build_recipe
 from facefusion.service.own_models import check_folder, draft_entry
 
@@ -124,11 +125,29 @@ def test_inputs_of_other_names_than_the_family_asks_for_are_told(tmp_path):
 
 def test_every_family_of_the_catalogue_can_be_gone_by(tmp_path):
     path = tmp_path / "x.onnx"
-    path.write_bytes(inverting(64))
-    families = {spec.family for spec in built_in_models() if spec.family != "embedded"}
+    families = {spec.family: spec for spec in built_in_models() if spec.family != "embedded"}
     assert len(families) > 20
-    for family in sorted(families):
+    for family, spec in sorted(families.items()):
+        shapes = spec.outputs or {"out": (1, 3, 64, 64)}
+        outputs = {name: np.zeros([min(n or 1, 64) for n in shape] or [1]) for name, shape in shapes.items()}
+        path.write_bytes(constant_outputs(["n", 3, 64, 64], outputs))
         assert parse_spec(draft(path, family).text, family, "local").family == family
+
+
+def test_a_picture_is_no_embedding(tmp_path):
+    (tmp_path / "paints.onnx").write_bytes(inverting(64))
+    with pytest.raises(ModelMismatch, match=r"The output '\w+' is .*64 x 64; models of the family aligned give"):
+        draft_entry(tmp_path / "paints.onnx", "aligned", said=FREE)
+    assert not (tmp_path / "paints.toml").exists()
+
+
+def test_a_recogniser_that_is_named_is_opened_though_nobody_is_chosen_by_it(tmp_path, few_frames):
+    named(tmp_path, "my_id.onnx", eye(), "aligned")
+    with (tmp_path / "my_id.toml").open("a") as file:
+        file.write('[options]\nsame_person_cosine = 0.9\ncontract = "my_id"\n')
+    options = {"models_paths": [str(tmp_path)], "face_identifier_model": "my_id", "target_path": few_frames}
+    (track,) = analyse_target(build_recipe(options)).tracks
+    assert track.identity is not None and track.identity.shape == (192,)
 
 
 def test_what_is_written_is_found_and_ready(tmp_path):

@@ -672,3 +672,22 @@ class OldSequence:
 
 def test_a_batch_may_be_anything_with_numbers(swapper, picture):
     assert [one.is_changed for one in swapper.change_each(OldSequence([picture, EMPTY]))] == [True, False]
+
+
+def test_a_class_does_what_it_is_called():
+    with pytest.raises(RecipeError, match="A Swapper is to do face_anonymiser, and not face_swapper"):
+        Swapper(SOURCE, processors=["face_anonymiser"])
+    with pytest.raises(RecipeError, match="and not face_anonymiser"):
+        Anonymiser(processors=["face_swapper"], sources=SOURCE)
+    assert Swapper(SOURCE, processors=["face_swapper", "face_anonymiser"]).recipe.processors[1] == "face_anonymiser"
+
+
+def test_who_may_be_no_face_is_told_as_rendering_takes_it(monkeypatch):
+    hider = Anonymiser(face_anonymiser_model="blur")
+    (face,) = hider.change(PHOTO).faces
+    assert face.is_doubtful is False
+    monkeypatch.setattr(
+        "facefusion.pipeline.review.certainties", lambda tracks: {t.track_id: "unsure" for t in tracks.tracks}
+    )
+    (face,) = hider.change(PHOTO).faces
+    assert face.is_doubtful is True

@@ -159,6 +159,19 @@ def test_reference_frame_without_such_a_person_is_an_error_and_no_silent_copy():
         choose_tracks(Recipe(face_selector_mode="reference", reference_frame_number=9), PEOPLE)
 
 
+def test_a_reference_frame_counts_in_the_target_and_not_in_the_part():
+    both = Tracks(
+        640, 480, Fraction(1, 25), np.arange(13, 16), (
+            track(0, 100, 300, 60, 0.8, ANNA, frames=(0,)), track(1, 500, 100, 40, 0.99, BEN, frames=(1, 2)),
+        ), {"frames": "13:3:1"}, np.array([0]),
+    )  # fmt: skip
+    assert choose_tracks(Recipe(face_selector_mode="reference", reference_frame_number=13), both) == (0,)
+    assert choose_tracks(Recipe(face_selector_mode="reference", reference_frame_number=15), both) == (1,)
+    for outside in (0, 1, 12, 16):
+        with pytest.raises(NoFaceInTarget, match=r"none of those that are looked at: .* 13 to 15"):
+            choose_tracks(Recipe(face_selector_mode="reference", reference_frame_number=outside), both)
+
+
 def test_tracks_made_without_what_the_selection_needs_are_refused():
     plain = tracks_of(track(0, 100, 100, 60))
     with pytest.raises(TracksError, match="identities"):

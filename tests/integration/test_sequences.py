@@ -19,6 +19,7 @@ from PIL import Image
 from facefusion import run
 from facefusion.apps import cli
 from facefusion.apps.library import analyse_target
+from facefusion.apps.verify import _text as text_of
 from facefusion.errors import (
     FaceFusionError,
     MediaMissing,
@@ -189,6 +190,8 @@ def test_the_index_is_signed_and_tells_of_a_picture_that_is_gone_or_changed(tmp_
     (tmp_path / "out" / "0004.png").unlink()
     found = verify_file(index)
     assert found.state == "tampered" and "0002.png, 0004.png" in found.problems[-1]
+    (wrong,) = (line for line in text_of(found).splitlines() if line.split()[:1] == ["wrong"])
+    assert wrong.split()[1] == "2" and "untrusted" not in wrong  # whose the signature is, is nothing wrong
     index.write_text(index.read_text() + " ")
     assert verify_file(index).state == "tampered"
 
@@ -388,3 +391,24 @@ def test_video_without_loss_can_be_asked_for(tmp_path):
     assert all((one.pixels == other.pixels).all() for one, other in pairs)
     with pytest.raises(OutputRefused, match="cannot hold ffv1"):
         run(asked(clip, tmp_path / "out.mp4", output_video_encoder="ffv1"))
+
+
+@pytest.mark.parametrize("how", ["pattern", "folder", "glob"])
+@pytest.mark.parametrize("command", ["preview", "people", "run"])
+def test_no_output_of_any_kind_goes_over_a_picture_of_the_target(faces, tmp_path, monkeypatch, how, command, capsys):
+    """The pictures are known though what is worked on is a clip that was packed of them, also by a second command."""
+    folder = tmp_path / "frames"
+    shutil.copytree(faces.parent, folder)
+    monkeypatch.chdir(tmp_path)
+    target = {"pattern": ["frames/shot_%d.png"], "folder": ["frames"], "glob": ["frames/*.png"]}[how]
+    target += ["--frame-rate", "25"]
+    frame = folder / ("shot_10.png" if how == "pattern" else "shot_8.png")
+    before = frame.read_bytes()
+    words = ["-o", str(frame)] if command != "run" else ["-o", "o.mp4", "--report", str(frame.with_suffix(".html"))]
+    if command == "run":
+        os.link(frame, frame.with_suffix(".html"))  # by another name
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, *(["-s", SOURCE] if command != "people" else []), "-t", *target, *words])
+    assert ended.value.code != 0
+    assert "it is the picture of the target" in capsys.readouterr().err
+    assert frame.read_bytes() == before

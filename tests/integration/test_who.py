@@ -7,8 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from facefusion.errors import NoFaceInTarget, QualityTooLow, RecipeError, TracksError, UnknownOption
+from facefusion.errors import NoFaceInTarget, OutputRefused, QualityTooLow, RecipeError, TracksError, UnknownOption
 from facefusion.media.image import Photo, read_photo, write_photo
+from facefusion.media.numbering import time_of_frame
 from facefusion.media.reader import ClipReader
 from facefusion.media.sheet import colour_of
 from facefusion.media.writer import ClipWriter
@@ -18,6 +19,7 @@ from facefusion.pipeline.runner import analyse_target
 from facefusion.pipeline.selection import load_face_map
 from facefusion.recipe import build_recipe
 from facefusion.service.measure import check_good_enough, measure, pair
+from facefusion.service.previews import Previews
 from facefusion.service.sheets import show_people
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import make_mesh, sample_path
@@ -181,3 +183,54 @@ def test_clips_without_faces_cannot_be_measured(tmp_path):
     clip = make_clip(tmp_path / "none.mp4", pts=[0, 512])
     with pytest.raises(NoFaceInTarget):
         measure(build_recipe({"target_path": clip}), clip)
+
+
+def test_parts_are_told_as_they_lie_in_the_target(few_frames, found, tmp_path):
+    """Frames and times count from the beginning of the target, whichever part was analysed and whichever is shown."""
+    number, base = 2, found.time_base
+    start_s = time_of_frame(few_frames, number)
+    recipe = build_recipe({"target_path": few_frames, "trim_frame_start": number})
+    part = analyse_target(recipe)
+    assert part.numbers.tolist() == list(range(number, len(found.pts))) and part.pts[0] == found.pts[number]
+    part.save(tmp_path / "part.tracks")
+    assert Tracks.load(tmp_path / "part.tracks").numbers.tolist() == part.numbers.tolist()
+    whole = build_recipe({"target_path": few_frames})
+    for asked, tracks in ((recipe, part), (recipe, found), (whole, part)):  # the second was refused as another file's
+        made = show_people(asked, tmp_path / "people.png", tracks=tracks)
+        assert made.frames == len(part.pts)
+        assert made.people[0].stretches[0].start_s == pytest.approx(float(found.pts[number] * base), abs=1e-3)
+        assert made.people[0].best_s >= made.people[0].stretches[0].start_s
+    cut = found.within(int(found.pts[number]), None)
+    np.testing.assert_array_equal(cut.pts, part.pts)
+    np.testing.assert_array_equal(cut.tracks[0].meshes, found.tracks[0].meshes[number:])
+    assert cut.notes["frames"] == part.notes["frames"]
+    early = build_recipe({"target_path": few_frames, "end_s": start_s})
+    with pytest.raises(TracksError, match="nothing of that is in the part"):
+        show_people(early, tracks=part)
+    with pytest.raises(TracksError, match="Nobody was looked for"):
+        Previews().of_recipe(whole.with_options(source_paths=[SOURCE]), 0.0, tracks=part)
+
+
+def test_numbers_of_frames_that_are_left_out_are_not_told(tmp_path):
+    clip = make_clip(tmp_path / "c.mp4")
+    recipe = build_recipe({"target_path": clip, "output_video_fps": 12.5, "trim_frame_start": 1})
+    tracks = analyse_target(recipe)
+    every = [frame.pts for frame in ClipReader(clip)]
+    assert [every[number] for number in tracks.numbers] == tracks.pts.tolist()
+
+
+def test_a_mapping_file_that_is_there_is_never_written_over_unasked(few_frames, two, tmp_path):
+    recipe, path = build_recipe({"target_path": few_frames}), tmp_path / "map.toml"
+    with pytest.raises(OutputRefused, match="picture of the mapping file"):
+        show_people(recipe, tmp_path / "map-people" / "0.png", path, two)
+    assert not list(tmp_path.iterdir())
+    show_people(recipe, None, path, two)
+    path.write_text("mine")
+    for gone in (None, path):
+        if gone is not None:
+            gone.unlink()
+        with pytest.raises(OutputRefused, match="is there already"):
+            show_people(recipe, None, path, two)
+    path.write_text("mine")
+    made = show_people(recipe, None, path, two, is_replacing=True)
+    assert "person = 0" in path.read_text() and len(made.pictures) == 2

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from facefusion.errors import RecipeError, UnknownOption
+from facefusion.pipeline.plan import settled
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.settings import JobSettings, build_settings, load_options
 
@@ -110,3 +111,21 @@ def test_broken_toml_and_missing_file_are_explained(tmp_path: Path):
         load_options({}, {}, tmp_path)
     with pytest.raises(RecipeError, match="no configuration file"):
         load_options({}, {}, tmp_path / "elsewhere", tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("beside", "name"),
+    [
+        ({"faces": "0,2"}, "--faces"), ({"source_paths": ["face.jpg"]}, "--source"),
+        ({"face_selector_mode": "many"}, "--face-selector-mode"), ({"face_selector_gender": "male"}, "-gender"),
+    ],
+)  # fmt: skip
+def test_what_a_mapping_file_says_is_not_said_twice(tmp_path, beside, name):
+    path = tmp_path / "map.toml"
+    path.write_text('[[person]]\nperson = 0\nsources = ["anna.jpg"]\n')
+    values = {"face_map_path": path, "target_path": tmp_path / "clip.mp4"}
+    assert settled(build_recipe(values)).people
+    with pytest.raises(RecipeError, match=f"{name}.* would mean nothing beside it"):
+        settled(build_recipe({**values, **beside}))
+    hides = settled(build_recipe({**values, "processors": ["face_anonymiser"]}))
+    assert hides.faces == "all"  # which nobody said

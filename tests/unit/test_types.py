@@ -56,6 +56,15 @@ def test_missing_foreign_and_damaged_tracks_files_are_explained(tmp_path: Path):
     (tmp_path / "cut").write_bytes(content[: len(content) // 2])
     with pytest.raises(TracksError, match="damaged"):
         Tracks.load(tmp_path / "cut")
+    (tmp_path / "longer").write_bytes(content + b"more")
+    with pytest.raises(TracksError, match="damaged"):
+        Tracks.load(tmp_path / "longer")
+    for at in range(0, len(content), max(len(content) // 200, 1)):
+        (tmp_path / "changed").write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(TracksError, match=r"damaged|not a tracks file"):
+            Tracks.load(tmp_path / "changed")
+    (tmp_path / "older").write_bytes(content.replace(b'"crc32": "', b'"crc31": "'))  # which nobody looks at
+    assert len(Tracks.load(tmp_path / "older").tracks) == len(make_tracks().tracks)
 
 
 def test_types_refuse_wrong_shapes():

@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -216,7 +217,10 @@ def _time(text: str) -> float:
     """Seconds, or a time such as 00:01:02.5."""
     from facefusion.recipe import read_time
 
-    return float(read_time(text))  # type: ignore[arg-type]
+    try:
+        return float(read_time(text))  # type: ignore[arg-type]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is no time: seconds, or 00:01:02.5") from error
 
 
 def _add_preview_flags(parser: argparse.ArgumentParser, is_required: bool) -> None:
@@ -536,21 +540,38 @@ def _choose(words: list[str]) -> int:
         console.say(man_page(_book()) if asked.man else completion(_book(), asked.completion))
         return EXIT_OK
     if words[0].startswith("-"):
+        if found := _misplaced(words):
+            rest = " ".join(word for word in words if word != found)
+            raise RecipeError(
+                f"The command comes first: facefusion {found} {rest}", f"See 'facefusion {found} --help'."
+            )
         words = ["run", *words]
     command = words[0]
     if command not in _COMMANDS and command not in _DRAFT_ACTIONS:
-        import difflib
-
+        from facefusion.declaration import nearest
         from facefusion.facefusion3 import COMMANDS
 
         if command in COMMANDS:
             message, hint = COMMANDS[command]
             raise RecipeError(f"{message} (FaceFusion 3's '{command}')".replace(". (", " (") + ".", hint)
-        near = difflib.get_close_matches(command, (*_COMMANDS, *_DRAFT_ACTIONS), n=1)
-        hint = f"Did you mean '{near[0]}'?" if near else f"Commands: {', '.join(_COMMANDS)}."
+        near = nearest(command, (*_COMMANDS, *_DRAFT_ACTIONS))
+        hint = f"Did you mean '{near}'?" if near else f"Commands: {', '.join(_COMMANDS)}."
         raise RecipeError(f"There is no command '{command}'.", hint)
     arguments = _parse(_command_parser(command), words[1:])
     return _run_command(command, vars(arguments))
+
+
+_BARE = ("--json", "--quiet", "--debug")
+"""Flags of every command that take no value."""
+
+
+def _misplaced(words: Sequence[str]) -> str:
+    """A command behind flags; empty where there is none, or where it is the value of one."""
+    for before, word in pairwise(words):
+        is_value = before.startswith("-") and before not in _BARE and "=" not in before
+        if word in (*_COMMANDS, *_DRAFT_ACTIONS) and not is_value and not Path(word).exists():
+            return word
+    return ""
 
 
 def _run_command(command: str, values: dict[str, Any]) -> int:

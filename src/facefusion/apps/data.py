@@ -46,6 +46,8 @@ def add_flags(command: str, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("-o", "--output", dest="sheet_path", type=Path, help="picture to write")
         text = "mapping file to fill in, with a picture of everybody in a folder beside it"
         parser.add_argument("--face-map-template", dest="template_path", type=Path, metavar="PATH", help=text)
+        text = "write over a mapping file that is there, and over pictures beside it"
+        parser.add_argument("--force", action="store_true", dest="is_replacing", help=text)
     if command == "report":
         text = "what was made of the target, by whatever program"
         parser.add_argument("-o", "--output", dest="measured_path", type=Path, required=True, help=text)
@@ -83,7 +85,9 @@ def _people(
 
     tracks = None if tracks_path is None else Tracks.load(tracks_path)
     named = [*reads, *([("tracks file", tracks_path)] if tracks_path is not None else [])]
-    found = show_people(recipe, words["sheet_path"], words["template_path"], tracks, show.progress, named)
+    found = show_people(
+        recipe, words["sheet_path"], words["template_path"], tracks, show.progress, named, words["is_replacing"]
+    )
     lines = [f"{counted(len(found.people), 'person', 'people')} in {counted(found.frames, 'frame')}"]
     lines += table_of(found.people, found.frames)
     lines += [shown(note) for note in found.notes]

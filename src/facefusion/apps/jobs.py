@@ -67,7 +67,8 @@ def run_recipe(recipe: Recipe, settings: JobSettings, policy: SitePolicy, show: 
     elif done:
         text = f"Job {job.id} goes on: {counted(done, 'part is', 'parts are')} there already"
         text += f", from job {other}." if other else "."
-    show.answer("submitted", submitted, text, is_news=True)
+    begun = replace(job, is_stopped=False)  # it is in our hands, though nothing is done of it yet
+    show.answer("submitted", replace(submitted, job=begun), text, is_news=True)
     return _run(jobs, job.id, recipe, show)
 
 

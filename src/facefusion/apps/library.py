@@ -233,6 +233,7 @@ class Swapper(FaceFusion):
 
     def __init__(self, sources: Picture | Sequence[Picture], /, **options: Any) -> None:
         super().__init__({"processors": ("face_swapper",), "source_paths": sources, **options})
+        _check_does(self, "face_swapper")
 
     @overload
     def swap(self, picture: PilImage, cancel: CancelToken = ...) -> PilImage: ...
@@ -289,6 +290,7 @@ class Anonymiser(FaceFusion):
 
     def __init__(self, /, **options: Any) -> None:
         super().__init__({"processors": ("face_anonymiser",), **options})
+        _check_does(self, "face_anonymiser")
 
     @overload
     def hide(self, picture: PilImage, cancel: CancelToken = ...) -> PilImage: ...
@@ -352,6 +354,21 @@ def analyse_image(picture: Picture, *, attributes: bool = False, **options: Any)
     ((128,), False)
     """
     return find_faces(picture, options, attributes)
+
+
+def _check_does(changer: FaceFusion, processor: str) -> None:
+    """Refuse processors without the one that a class is named after.
+
+    Raises
+    ------
+    RecipeError
+    """
+    if processor not in changer.recipe.processors:
+        name, said = type(changer).__name__, ", ".join(changer.recipe.processors) or "nothing"
+        raise RecipeError(
+            f"A {name} is to do {said}, and not {processor}.",
+            f"Name {processor} among the processors, or make a FaceFusion(processors=[…]), which does any of them.",
+        )
 
 
 def _given_back(picture: Picture, changed: Changed) -> Any:

@@ -60,13 +60,18 @@ def _code(found: Verification, has_list: bool) -> int:
     return codes.get(found.state, EXIT_UNTRUSTED if has_list else 0)
 
 
+_ON_NO_LIST = "signingCredential.untrusted"
+"""Says of a signature whose it is, and not that anything is wrong."""
+
+
 def _text(found: Verification) -> str:
     lines = [f"{shown(found.file)}: {found.state}: {_MEANING[found.state]}"]
     if found.problems and found.state == "tampered":
-        lines.append(f"  wrong     {shown(', '.join(found.problems))}")
+        wrong = [code for code in found.problems if code != _ON_NO_LIST] or found.problems
+        lines.append(f"  wrong     {shown(', '.join(wrong))}")
         lines += ["  what follows is what it says, which cannot be believed"] if found.signature else []
     elif found.problems and found.state == "valid":
-        expired = [code for code in found.problems if code != "signingCredential.untrusted"]
+        expired = [code for code in found.problems if code != _ON_NO_LIST]
         lines += [f"  note      {shown(', '.join(expired))}"] if expired else []
     if found.signature is not None:
         name = f"{found.signature.organisation}, {found.signature.name}".strip(", ")

@@ -123,7 +123,14 @@ class StoredPlan:
             made, target = values.get("generated"), values.get("target")
             found = Found(
                 _one_of(values.get("kind", "clip"), Kind),
-                target and Target(target["width"], target["height"], Fraction(target["time_base"]), target["begin"]),
+                target
+                and Target(
+                    target["width"],
+                    target["height"],
+                    Fraction(target["time_base"]),
+                    target["begin"],
+                    str(target.get("frames", "")),
+                ),
                 {Path(path): _one_of(kind, SourceKind) for path, kind in _table(values, "sources").items()},
                 tuple(_span(span) for span in values.get("spans", ())),
                 made and SourceInfo(made["width"], made["height"], Fraction(made["frame_rate"]), made["frame_count"]),

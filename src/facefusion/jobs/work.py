@@ -42,7 +42,7 @@ from facefusion.jobs.store import Job, JobStore
 from facefusion.jobs.stored import Joined, Merged, Outcome, Rendered, StoredPlan, Told
 from facefusion.jobs.tally import of_spent
 from facefusion.media.generated import join_generated
-from facefusion.media.layers import drop_rest, is_sequence, pairs_of_layer, stand_in_of
+from facefusion.media.layer_folders import left_by_earlier, pairs_of_layer, stand_in_of
 from facefusion.media.probe import mount
 from facefusion.media.segments import SUFFIX, Part
 from facefusion.media.sequence import names_listed, written_pictures
@@ -665,7 +665,8 @@ class Worker:
 
     def _join(self, bench: _Bench) -> tuple[int, Path, Joined]:
         # Names of this machine say nothing about the tracks.
-        notes = {**notes_of(bench.recipe, bench.plan.models.analysis), "target": bench.job.target_path.name}
+        notes = notes_of(bench.recipe, bench.plan.models.analysis, bench.target.frames)
+        notes["target"] = bench.job.target_path.name
         path = self._folder / "tracks.safetensors"
         with ExitStack() as stack:
             observations = [
@@ -754,23 +755,25 @@ class Worker:
         pairs[:1] = [*pictures, pairs[0]]  # the index first: what is there of it then is known to be its own
         if report is not None and made is not None:
             pairs += zip(report_files(made), report_files(report), strict=True)
+        stale: set[Path] = set()
         for one, other in zip(layers, wanted, strict=True):
             if one is not None and other is not None:
-                pairs += pairs_of_layer(one, other)
+                made_of = pairs_of_layer(one, other)
+                stale |= left_by_earlier(other) - {path for _, path in made_of}
+                pairs += made_of
 
         def put_in_place() -> None:
             if bench.inputs is not None:
                 bench.inputs.check_untouched()
             if sidecar_of(asked) not in {other for _, other in pairs}:
                 drop_sidecar(asked)
+            for path in stale:  # as below
+                path.unlink(missing_ok=True)
             for one, other in reversed(pairs):
                 if other == asked:  # once the new index is there, nobody knows whose these were
                     for name in earlier:
                         (asked.parent / name).unlink(missing_ok=True)
                 deliver(one, other)
-            for path in wanted:
-                if path is not None and is_sequence(path):
-                    drop_rest(path, sum(other.parent == path for _, other in pairs))
             self.place.drop(*folders)
 
         self._deliver = put_in_place

@@ -63,13 +63,15 @@ def check_outputs(written: Sequence[Named], read: Sequence[Named]) -> None:
     """
     for what, path in written:
         _check_one_output(what, path)
+    inputs = _Inputs(read)
     for what, path in written:
-        for other, source in read:
-            if is_same_file(path, source):
-                raise OutputRefused(
-                    f"The {what} {path} is also an input: it is the {other}{'' if source == path else f' {source}'}.",
-                    f"Choose another name for the {what}.",
-                )
+        clash = inputs.find(path)
+        if clash is not None:
+            other, source = clash
+            raise OutputRefused(
+                f"The {what} {path} is also an input: it is the {other}{'' if source == path else f' {source}'}.",
+                f"Choose another name for the {what}.",
+            )
     seen: dict[tuple[object, ...], Named] = {}
     for what, path in written:
         other, twin = seen.setdefault(place_of(path), (what, path))
@@ -91,6 +93,29 @@ def is_same_file(one: Path, other: Path) -> bool:
         return os.path.samefile(one, other)
     except (OSError, ValueError):  # one of them is not there yet
         return place_of(one) == place_of(other)
+
+
+class _Inputs:
+    """Files that are read, however many: each is looked at once."""
+
+    def __init__(self, read: Sequence[Named]) -> None:
+        self._there: dict[tuple[int, int], Named] = {}
+        self._others: list[Named] = []
+        for named in read:
+            try:
+                state = os.stat(named[1])
+            except (OSError, ValueError):  # not there, or not to be looked at
+                self._others.append(named)
+            else:
+                self._there.setdefault((state.st_dev, state.st_ino), named)
+
+    def find(self, path: Path) -> Named | None:
+        """The input that a name stands for, or will once it is there."""
+        try:
+            state = os.stat(path)
+        except (OSError, ValueError):
+            return next((named for named in self._others if place_of(named[1]) == place_of(path)), None)
+        return self._there.get((state.st_dev, state.st_ino))
 
 
 def place_of(path: Path) -> tuple[object, ...]:

@@ -69,27 +69,6 @@ def sequence_name(number: int) -> str:
     return f"{number:08d}.png"
 
 
-def stand_in_of(wanted: Path) -> Path:
-    """A file beside which a matte or layer is made: a folder of pictures may be there already."""
-    return wanted.with_name(f"{wanted.name}.png") if is_sequence(wanted) else wanted
-
-
-def pairs_of_layer(made: Path, wanted: Path) -> list[tuple[Path, Path]]:
-    """Files that were made of a matte or layer, each with the name that it gets."""
-    if not is_sequence(wanted):
-        return [(made, wanted)]
-    with writing(wanted):
-        wanted.mkdir(parents=True, exist_ok=True)
-    return [(path, wanted / path.name) for path in sorted(made.iterdir())]
-
-
-def drop_rest(folder: Path, count: int) -> None:
-    """Take away pictures of an older and longer sequence: those that are numbered on behind this one."""
-    for path in folder.glob("[0-9]" * 8 + ".png"):
-        if int(path.stem) >= count:
-            path.unlink(missing_ok=True)
-
-
 def add_layers(output: Any, time_base: Fraction, width: int, height: int) -> Any:
     """A stream for layers in a container of ours, without loss, the same to the byte on every machine."""
     stream: Any

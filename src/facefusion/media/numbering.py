@@ -9,6 +9,7 @@ from pathlib import Path
 
 from facefusion.media.probe import file_state, film_of
 from facefusion.media.reader import ClipReader
+from facefusion.types.numbers import write_numbers
 
 
 def count_frames(path: Path) -> int:
@@ -49,6 +50,25 @@ def time_of_frame(path: Path, number: int) -> float | None:
         if seconds >= 0 and before < ceil(Fraction(seconds).limit_denominator(1_000_000) / base) <= times[number]:
             return seconds
     return max(float(exact), 0.0)
+
+
+def numbers_of(reader: ClipReader) -> str:
+    """Numbers in their clip of the frames that a reader gives (`facefusion.types.numbers`); empty where it gives all.
+
+    Raises
+    ------
+    MediaError
+    """
+    first, stop = reader.span_pts()
+    if first is None and stop is None and not reader.left_out:
+        return ""
+    times, _ = _times(reader.info.path, file_state(reader.info.path))
+    kept = [
+        number
+        for number, time in enumerate(times)
+        if (first is None or time >= first) and (stop is None or time < stop) and time not in reader.left_out
+    ]
+    return write_numbers(kept)
 
 
 @lru_cache(maxsize=16)

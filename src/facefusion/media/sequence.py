@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -235,6 +236,34 @@ def pack(
     return tuple(notes)
 
 
+def note_members(clip: Path, paths: Iterable[Path]) -> None:
+    """Note beside a packed clip which pictures it was made of, so that nobody writes over them.
+
+    The same pictures at several places make one clip: all that are still there are kept.
+
+    Raises
+    ------
+    OSError, OutputRefused
+    """
+    earlier = [path for path in members_of(clip) if path.exists()]
+    every = dict.fromkeys([*earlier, *(Path(os.path.abspath(path)) for path in paths)])
+    if len(every) != len(earlier):
+        save_bytes(_members_beside(clip), b"\0".join(os.fsencode(path) for path in every))
+
+
+def members_of(clip: Path) -> tuple[Path, ...]:
+    """Pictures that a clip was packed of; none of any other file."""
+    try:
+        told = _members_beside(clip).read_bytes()
+    except (OSError, ValueError):
+        return ()
+    return tuple(Path(os.fsdecode(name)) for name in told.split(b"\0") if name)
+
+
+def _members_beside(clip: Path) -> Path:
+    return clip.with_name("pictures.facefusion") if clip.name else clip
+
+
 def index_of(pattern: Path) -> Path:
     """The index of a sequence that is written by a pattern: what stands for it as an output."""
     return pattern.with_name(pattern.name + INDEX)
@@ -273,6 +302,17 @@ def check_sequence_output(index: Path) -> None:
             f"{' and others' if len(strange) > 1 else ''}.",
             "Name another folder, or take them away first.",
         )
+
+
+def save_index(index: Path, pattern: str, told: Sequence[Mapping[str, object]]) -> None:
+    """Write an index: of every picture its ``name``, its ``sha256``, and what else is to be said.
+
+    Raises
+    ------
+    OSError, OutputRefused
+    """
+    text = json.dumps({"pattern": pattern, "pictures": list(told)}, indent=1, ensure_ascii=False)
+    save_bytes(index, (text + "\n").encode("utf-8", "surrogateescape"))
 
 
 def listed(index: Path) -> list[tuple[str, str]]:
@@ -391,8 +431,7 @@ def write_pictures(
         told.append({"name": path.name, "time_s": round(time, 6), "sha256": sha256})
     if before_naming is not None:
         before_naming()
-    text = json.dumps({"pattern": pattern.name, "pictures": told}, indent=1, ensure_ascii=False)
-    save_bytes(made, (text + "\n").encode("utf-8", "surrogateescape"))
+    save_index(made, pattern.name, told)
     names = [one["name"] for one in told]
     return (f"{counted(len(names), 'picture')}: {names[0]} to {names[-1]}." if names else "No picture.",)
 

@@ -445,7 +445,7 @@ class ClipWriter:
         return converted
 
     def _patch(self, native: Any, rendered: RenderedFrame) -> None:
-        """Write the changed part into the decoder's picture, widened to whole colour samples."""
+        """Write what is new into the decoder's picture, in whole colour samples; the rest stays as it is."""
         assert rendered.patch is not None
         height, width = rendered.frame.pixels.shape[:2]
         left, top, right, bottom = rendered.box
@@ -458,12 +458,16 @@ class ClipWriter:
             pixels[: y1 - y0, : x1 - x0] = rendered.frame.pixels[y0:y1, x0:x1]
         pixels[top - y0 : bottom - y0, left - x0 : right - x0] = rendered.patch
         part = self._to_yuv(pixels)
+        # Several faces have one box: what lies between them must not be converted there and back.
+        is_new = (pixels[: y1 - y0, : x1 - x0] != rendered.frame.pixels[y0:y1, x0:x1]).any(axis=2)
         for number in range(3):
             x_step = width // native.planes[number].width
             y_step = height // native.planes[number].height
             into, out_of = plane_of(native, number), plane_of(part, number)
             h, w = (y1 - y0) // y_step, (x1 - x0) // x_step
-            into[y0 // y_step : y0 // y_step + h, x0 // x_step : x0 // x_step + w] = out_of[:h, :w]
+            where = is_new[: h * y_step, : w * x_step].reshape(h, y_step, w, x_step).any(axis=(1, 3))
+            place = into[y0 // y_step : y0 // y_step + h, x0 // x_step : x0 // x_step + w]
+            np.copyto(place, out_of[:h, :w], where=where)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -130,6 +130,7 @@ def draft(path: Path, family: str = "", model_id: str = "", said: Mapping[str, s
     name = _id_of(path, model_id)
     told = {key: value for key, value in (said or {}).items() if value}
     inputs, doubts = _inputs(like, graph)
+    _check_outputs(known, graph)
     outputs, more = _outputs(like, graph)
     doubts += more
     guessed: list[str] = [] if family else [f"The family {like.family}, by the shapes of inputs and outputs."]
@@ -228,6 +229,23 @@ def _inputs(like: ModelSpec, graph: GraphView) -> tuple[dict[str, Shape], list[s
             )
         found[name] = left.pop(name)
     return {**found, **left}, doubts
+
+
+def _check_outputs(known: Sequence[ModelSpec], graph: GraphView) -> None:
+    """Refuse outputs of other kinds than any model of the family has: a picture is no embedding.
+
+    Raises
+    ------
+    ModelMismatch
+    """
+    for number, (name, shape) in enumerate(graph.outputs.items()):
+        shapes = [list(spec.outputs.values())[number] for spec in known if number < len(spec.outputs)]
+        if shapes and all(wanted and len(wanted) != len(shape) for wanted in shapes):
+            raise ModelMismatch(
+                f"The output '{name}' is {say_shape(shape)}; models of the family {known[0].family} give "
+                f"{say_shape(shapes[0])}.",
+                "Name the family that it is of with --family.",
+            )
 
 
 def _outputs(like: ModelSpec, graph: GraphView) -> tuple[dict[str, Shape], list[str]]:

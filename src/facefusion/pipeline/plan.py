@@ -14,13 +14,14 @@ from facefusion.imaging.templates import TEMPLATES
 from facefusion.media.animation import check_animation, is_animation, notes_on_animation
 from facefusion.media.files import Named, check_file, check_outputs
 from facefusion.media.image import check_photo_output, is_photo, read_photo
-from facefusion.media.layers import check_layer_output, is_sequence, sequence_name
-from facefusion.media.numbering import count_frames, time_of_frame
+from facefusion.media.layer_folders import check_layer_folder, index_in
+from facefusion.media.layers import check_layer_output, is_sequence
+from facefusion.media.numbering import count_frames, numbers_of, time_of_frame
 from facefusion.media.passengers import TrackOptions, list_passengers
 from facefusion.media.probe import probe
 from facefusion.media.reader import ClipReader, check_start
 from facefusion.media.segments import Span
-from facefusion.media.sequence import check_sequence_output, is_index
+from facefusion.media.sequence import check_sequence_output, is_index, members_of
 from facefusion.media.sound import check_sound_encoder, has_sound
 from facefusion.media.writer import check_clip_output
 from facefusion.metrics.report import check_report, read_limits, report_files
@@ -32,6 +33,7 @@ from facefusion.models.tensors import check_readable
 from facefusion.pipeline.inputs import Shelf
 from facefusion.pipeline.resolved import Chain, Resolved, SourceKind, Use, face_map_of, resolve
 from facefusion.pipeline.review import decisions_of
+from facefusion.pipeline.selection import has_filter
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import check_model, is_mesh_reader, models_behind
 from facefusion.policy.provenance import sidecar_of, wants_sidecar
@@ -54,12 +56,15 @@ class Target:
         Seconds per unit of pts.
     begin
         The pts at which the output begins.
+    frames
+        Numbers of the frames that are read (`facefusion.types.numbers`); empty where all are.
     """
 
     width: int
     height: int
     time_base: Fraction = Fraction(1)
     begin: int = 0
+    frames: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,7 +438,7 @@ def writes_of(recipe: Recipe) -> list[Named]:
         written += [("report", page), *(("report's JSON file", path) for path in others)]
     for what, path in (("matte", recipe.mask_path), ("layer", recipe.layer_path)):
         if path is not None:
-            written.append((what, path / sequence_name(0) if is_sequence(path) else path))
+            written.append((what, index_in(path) if is_sequence(path) else path))
     return written
 
 
@@ -452,7 +457,13 @@ def check_paths(recipe: Recipe, writes: Sequence[Named] = (), reads: Sequence[Na
     OutputRefused
         Naming the two files that clash.
     """
-    check_outputs([*writes_of(recipe), *writes], [*reads_of(recipe), *reads])
+    written = [*writes_of(recipe), *writes]
+    read = [*reads_of(recipe), *reads]
+    read += [(f"picture of the {what}", member) for what, path in read for member in members_of(path)]
+    check_outputs(written, read)
+    for what, folder in (("matte", recipe.mask_path), ("layer", recipe.layer_path)):
+        if folder is not None and is_sequence(folder):
+            check_layer_folder(what, folder, [*read, *(named for named in written if is_index(named[1]))])
 
 
 def find_kind(path: Path) -> Kind:
@@ -498,10 +509,34 @@ def settled(recipe: Recipe) -> Recipe:
     """
     read = {"people": face_map_of(recipe), "decisions": decisions_of(recipe)}
     recipe = with_times(with_absolute_paths(recipe.model_copy(update=read)))
+    _check_mapped(recipe)
     steps = [step for person in recipe.people for step in person.steps]
     given = {name: getattr(recipe, name) for name in recipe.model_fields_set}
     wanted = {name: value for name, value in with_caution(given, steps).items() if name not in given}
     return recipe.model_copy(update=wanted) if wanted else recipe
+
+
+def _check_mapped(recipe: Recipe) -> None:
+    """Refuse what says who gets whose face beside a mapping file, which says it already.
+
+    Raises
+    ------
+    RecipeError
+    """
+    if not recipe.people:
+        return
+    beside = {
+        "--faces": isinstance(recipe.faces, tuple),  # 'all' may be what hiding people wants
+        "--face-selector-mode": recipe.face_selector_mode is not None,
+        "--face-selector-age-start, -age-end, -gender and -race": has_filter(recipe),
+        "--source": bool(recipe.source_paths),
+    }
+    for name, is_given in beside.items():
+        if is_given:
+            raise RecipeError(
+                f"A mapping file says who is changed and whose face they get, so {name} would mean nothing beside it.",
+                f"Leave out {name}, or the mapping file.",
+            )
 
 
 def with_times(recipe: Recipe) -> Recipe:
@@ -713,4 +748,4 @@ def look_at_clip(recipe: Recipe) -> Target:
 
 
 def _target_of(clip: ClipReader) -> Target:
-    return Target(clip.info.width, clip.info.height, clip.info.time_base, clip.offset)
+    return Target(clip.info.width, clip.info.height, clip.info.time_base, clip.offset, numbers_of(clip))

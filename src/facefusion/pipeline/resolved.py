@@ -165,6 +165,7 @@ def resolve(asked: Recipe | Resolved) -> Resolved:
         identifier = required.identity_contract or "embedded"
     wants_identity = (
         identifier == "embedded"  # cheap, and it tells who comes back after a cut
+        or recipe.face_identifier_model != "embedded"  # whoever names one wants its embeddings
         or recipe.face_selector_mode == "reference"
         or bool(recipe.exempt_paths)
         or Need.IDENTITY in required.needs

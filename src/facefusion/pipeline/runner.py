@@ -15,6 +15,7 @@ from facefusion.errors import FaceFusionError, MediaUnreadable, QualityTooLow, T
 from facefusion.imaging.resample import resize_pixels
 from facefusion.media.files import replacing, translate_os_error
 from facefusion.media.image import is_photo, read_photo
+from facefusion.media.numbering import numbers_of
 from facefusion.media.picture import data_uri
 from facefusion.media.reader import ClipReader
 from facefusion.metrics.report import Reporter, read_limits, write_report
@@ -57,7 +58,7 @@ from facefusion.recipe import Recipe
 from facefusion.render.overlap import prefetch
 from facefusion.types.frame import Frame, Pixels, RenderedFrame
 from facefusion.types.shown import shown
-from facefusion.types.track import Tracks
+from facefusion.types.track import FRAMES, Tracks
 from facefusion.version import __version__
 from facefusion.wording import counted
 
@@ -164,7 +165,7 @@ def _middle_of(path: Path) -> Pixels:
     raise MediaUnreadable(f"{path} has no frame.", "Look at it with a player.")
 
 
-def notes_of(recipe: Recipe, models: Iterable[ModelSpec]) -> dict[str, str]:
+def notes_of(recipe: Recipe, models: Iterable[ModelSpec], frames: str = "") -> dict[str, str]:
     """What made the tracks, to be stored with them.
 
     Parameters
@@ -173,10 +174,17 @@ def notes_of(recipe: Recipe, models: Iterable[ModelSpec]) -> dict[str, str]:
         What was asked for.
     models
         Those of pass 1.
+    frames
+        Numbers of the frames that were looked at, where they are not all (`facefusion.types.numbers`).
     """
     hashes = hashes_of_models(recipe, models)
     made_of = {f"model {key}": sha256 for key, sha256 in hashes.items()}
-    return {"facefusion": __version__, "target": recipe.target_path.name, **made_of}
+    return {
+        "facefusion": __version__,
+        "target": recipe.target_path.name,
+        **made_of,
+        **({FRAMES: frames} if frames else {}),
+    }
 
 
 @contextmanager
@@ -254,7 +262,8 @@ def _analyse(resolved: Resolved, analyser: Analyser | None, on_progress: OnProgr
 
     observations = list(observe_spans(recipe, analyser, spans, range(len(spans)), count, kind))
     models = models_of(recipe, resolved.uses_of_analysis)
-    return join_observations(analyser, observations, notes_of(recipe, models))
+    frames = numbers_of(read_clip(recipe)) if kind == "clip" else ""
+    return join_observations(analyser, observations, notes_of(recipe, models, frames))
 
 
 def build_reporter(recipe: Recipe, tracks: Tracks, cast: Cast, assigned: Mapping[int, int]) -> Reporter | None:

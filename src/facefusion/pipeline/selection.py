@@ -14,7 +14,7 @@ from facefusion.documents import load_toml
 from facefusion.errors import MediaMissing, NoFaceInTarget, RecipeError, TracksError, UnknownOption
 from facefusion.recipe import Person, Recipe
 from facefusion.types.face import Attributes
-from facefusion.types.track import SAME_PERSON_COSINE, Track, Tracks
+from facefusion.types.track import FRAMES, SAME_PERSON_COSINE, Track, Tracks
 from facefusion.wording import counted
 
 FloatArray = npt.NDArray[np.float32]
@@ -264,16 +264,23 @@ def _passes(track: Track, recipe: Recipe, source: Attributes | None) -> bool:
 
 
 def _reference_in_frame(recipe: Recipe, tracks: Tracks, source: Attributes | None) -> FloatArray:
-    number = recipe.reference_frame_number
-    if number >= len(tracks.pts):
+    number, numbers = recipe.reference_frame_number, tracks.numbers
+    frame = int(np.searchsorted(numbers, number))
+    if frame >= len(numbers) or numbers[frame] != number:
+        if FRAMES in tracks.notes and len(numbers):
+            raise NoFaceInTarget(
+                f"The reference frame {number} is none of those that are looked at: of the target they are frames "
+                f"{numbers[0]} to {numbers[-1]}.",
+                "Numbers count from the beginning of the target; give --reference-frame-number one of these.",
+            )
         raise NoFaceInTarget(
             f"The target has {counted(len(tracks.pts), 'frame')}, so there is no reference frame {number}.",
             "Lower --reference-frame-number.",
         )
-    seen = [t for t in tracks.tracks if t.find(number) is not None and _passes(t, recipe, source)]
+    seen = [t for t in tracks.tracks if t.find(frame) is not None and _passes(t, recipe, source)]
     at_frame = []
     for track in seen:
-        row = track.find(number)
+        row = track.find(frame)
         assert row is not None
         part = slice(row, row + 1)
         at_frame.append(

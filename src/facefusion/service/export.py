@@ -22,7 +22,7 @@ from facefusion.errors import ExtraMissing, RecipeError, TracksError
 from facefusion.media.files import Named, check_outputs, translate_os_error
 from facefusion.service.who import FloatArray, PersonSeen, boxes_of, people_of, quality_of, time_of
 from facefusion.types.topology import MESH_TO_68, five_from_68
-from facefusion.types.track import Track, Tracks
+from facefusion.types.track import FRAMES, Track, Tracks
 from facefusion.version import __version__
 from facefusion.writing import replacing
 
@@ -87,8 +87,9 @@ class FaceRow:
 
     Attributes
     ----------
-    row, pts, time_s
-        Of the frame: its number among the analysed ones, its time in `Tracks.time_base`, seconds from the first one.
+    row, number, pts, time_s
+        Of the frame: which it is of the analysed ones, its number in the target, its time in `Tracks.time_base` and in
+        seconds, both from the beginning of the target.
     track, person
         Numbers.
     box
@@ -104,6 +105,7 @@ class FaceRow:
     """
 
     row: int
+    number: int
     pts: int
     time_s: float
     track: int
@@ -225,7 +227,7 @@ def export(
 
 def rows_of(tracks: Tracks, layouts: Sequence[str] = ()) -> Iterator[FaceRow]:
     """Every face in every frame, in order of time, then of tracks; large columns are read a piece at a time."""
-    own = [track for track in tracks.tracks if len(track.frames)]
+    own, numbers = [track for track in tracks.tracks if len(track.frames)], tracks.numbers
     persons = {track.track_id: tracks.person_of(track.track_id) for track in own}
     for start in range(0, len(tracks.pts), _ROWS_AT_ONCE // 16):
         stop = start + _ROWS_AT_ONCE // 16
@@ -233,12 +235,14 @@ def rows_of(tracks: Tracks, layouts: Sequence[str] = ()) -> Iterator[FaceRow]:
         for track in own:
             low, high = (int(v) for v in np.searchsorted(track.frames, (start, stop)))
             if low < high:
-                found += _rows_of(tracks, track, persons[track.track_id], slice(low, high), layouts)
+                found += _rows_of(tracks, track, persons[track.track_id], slice(low, high), layouts, numbers)
         found.sort(key=lambda one: (one.row, one.track))
         yield from found
 
 
-def _rows_of(tracks: Tracks, track: Track, person: int, part: slice, layouts: Sequence[str]) -> Iterator[FaceRow]:
+def _rows_of(
+    tracks: Tracks, track: Track, person: int, part: slice, layouts: Sequence[str], numbers: npt.NDArray[np.int64]
+) -> Iterator[FaceRow]:
     meshes, poses = np.asarray(track.meshes[part]), np.asarray(track.poses[part])
     scores, frames = track.scores[part], track.frames[part]
     flat = meshes[:, :, :2]
@@ -254,8 +258,8 @@ def _rows_of(tracks: Tracks, track: Track, person: int, part: slice, layouts: Se
             else:
                 points[layout] = sixty_eight[k] if layout == "68" else meshes[k]
         yield FaceRow(
-            frame, int(tracks.pts[frame]), time_of(tracks, frame), track.track_id, person, boxes[k], float(scores[k]),
-            float(qualities[k]), poses[k], bool(guessed[k]), points,
+            frame, int(numbers[frame]), int(tracks.pts[frame]), time_of(tracks, frame), track.track_id, person,
+            boxes[k], float(scores[k]), float(qualities[k]), poses[k], bool(guessed[k]), points,
         )  # fmt: skip
 
 
@@ -267,7 +271,7 @@ def _numbers(values: npt.NDArray[Any], digits: int = 3) -> Any:
 def _plain_row(one: FaceRow) -> dict[str, Any]:
     yaw, pitch, roll = _numbers(one.pose, 2)
     return {
-        "frame": one.row,
+        "frame": one.number,
         "pts": one.pts,
         "time_s": round(one.time_s, 6),
         "track": one.track,
@@ -291,7 +295,7 @@ def _head(tracks: Tracks, people: Sequence[PersonSeen], layouts: Sequence[str], 
         "time_base": str(tracks.time_base),
         "frames": len(tracks.pts),
         "pts": tracks.pts.tolist(),
-        "shots": tracks.cuts.tolist(),
+        "shots": tracks.numbers[tracks.cuts].tolist(),
         "layouts": list(layouts),
         "people": [one.as_dict() for one in people],
     }
@@ -425,17 +429,17 @@ def _write_coco(
     https://cocodataset.org/#format-data
     """
     stem = Path(name).stem or "frame"
-    is_photo = len(tracks.pts) == 1
+    is_photo = len(tracks.pts) == 1 and FRAMES not in tracks.notes
     images = [
         {
             "id": row + 1,
-            "file_name": name if is_photo and name else f"{stem}.{row:08d}.png",
+            "file_name": name if is_photo and name else f"{stem}.{number:08d}.png",
             "width": tracks.width,
             "height": tracks.height,
-            "frame_id": row,
+            "frame_id": number,
             "time_s": round(time_of(tracks, row), 6),
         }
-        for row in range(len(tracks.pts))
+        for row, number in enumerate(tracks.numbers.tolist())
     ]
     category: dict[str, Any] = {"id": 1, "name": "face", "supercategory": "person"}
     layout = layouts[0] if layouts else ""
@@ -498,7 +502,7 @@ def _write_mot(
         count += 1
         left, top, right, bottom = (float(v) for v in one.box)
         file.write(
-            f"{one.row + 1},{one.person + 1},{left + 1:.2f},{top + 1:.2f},{right - left:.2f},{bottom - top:.2f},"
+            f"{one.number + 1},{one.person + 1},{left + 1:.2f},{top + 1:.2f},{right - left:.2f},{bottom - top:.2f},"
             f"{one.score:.4f},-1,-1,-1\n"
         )
     return count

@@ -48,6 +48,7 @@ from facefusion.pipeline.progress import (
     ignore_progress,
 )
 from facefusion.pipeline.resolved import Resolved, Use, resolve
+from facefusion.pipeline.review import judged
 from facefusion.pipeline.runner import comment_on, own_errors
 from facefusion.pipeline.still import Moment, look_around, render_still
 from facefusion.plugins.protocols import FloatArray, ForgetsPeople, MeetsPeople
@@ -420,7 +421,7 @@ class Changer(Staying):
 
         # What an image tells beside its pixels tells of nobody who is hidden.
         photo = clean_photo(looked.photo)[0] if self._resolved.is_private else looked.photo
-        return Changed(pixels, still.is_changed, faces_of(tracks, frame.pixels), changed, photo, save)
+        return Changed(pixels, still.is_changed, faces_of(self.recipe, tracks, frame.pixels), changed, photo, save)
 
     def _forget(self) -> None:
         """Nothing that was decided for people of one picture holds in the next."""
@@ -626,7 +627,7 @@ def find_faces(picture: Picture, options: Mapping[str, Any], has_attributes: boo
         photo = take_picture(picture, "The picture", recipe.allow_8bit)
         frame = photo_frame(photo)
         analyser = _analyser(recipe.model_dump_json(), has_attributes)
-        return list(faces_of(look_around(recipe, analyser, "photo", frame), frame.pixels))
+        return list(faces_of(recipe, look_around(recipe, analyser, "photo", frame), frame.pixels))
 
 
 @lru_cache(maxsize=4)
@@ -640,9 +641,9 @@ def _analyser(recipe_json: str, has_attributes: bool) -> Analyser:
     return build_analyser(resolved, has_identity=True)
 
 
-def faces_of(tracks: Tracks, pixels: Pixels) -> tuple[SeenFace, ...]:
-    """People of a picture as faces, the most prominent first."""
-    found = []
+def faces_of(recipe: Recipe, tracks: Tracks, pixels: Pixels) -> tuple[SeenFace, ...]:
+    """People of a picture as faces, the most prominent first; in doubt are those that rendering takes for doubtful."""
+    found, sure = [], judged(recipe, tracks)
     for track in tracks.tracks:
         for row in range(min(len(track.frames), 1)):
             face = track.face(row)
@@ -650,6 +651,7 @@ def faces_of(tracks: Tracks, pixels: Pixels) -> tuple[SeenFace, ...]:
             values |= {
                 "person": tracks.person_of(track.track_id), "contract": tracks.contract,
                 "same_person_cosine": tracks.same_person_cosine,
+                "is_doubtful": sure.get(track.track_id, "sure") != "sure",
             }  # fmt: skip
             crop = cut_native(pixels, face, 0.2, THUMB_PX).pixels
             found.append(SeenFace(**values, attributes=track.attributes, picture=crop))

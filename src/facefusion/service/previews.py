@@ -18,7 +18,7 @@ from facefusion.jobs.preview import preview
 from facefusion.media.files import Named, replacing
 from facefusion.media.image import Photo, check_photo_output, encode_picture, write_photo
 from facefusion.pipeline.cast import Cast, FacePart, build_analyser, build_cast
-from facefusion.pipeline.clip import empty_tracks
+from facefusion.pipeline.clip import check_analysed, empty_tracks
 from facefusion.pipeline.inputs import hash_of
 from facefusion.pipeline.permission import Permission
 from facefusion.pipeline.plan import (
@@ -182,6 +182,8 @@ class Previews:
             if tracks is not None:
                 check_size(tracks, Target(frame.pixels.shape[1], frame.pixels.shape[0]), recipe.target_path)
                 check_target(tracks, recipe.target_path, {str(recipe.target_path): self._hash(recipe)})
+                if kind == "clip":
+                    check_analysed(tracks, [frame.pts], recipe.target_path.name)
                 seen = tracks
             elif needs_whole(recipe) and kind == "clip":
                 seen = self._learn(recipe, ignore_progress)

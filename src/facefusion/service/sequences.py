@@ -26,6 +26,7 @@ from facefusion.media.sequence import (
     index_of,
     is_index,
     is_pattern,
+    note_members,
     pack,
     pattern_of,
     say_missing,
@@ -170,6 +171,7 @@ def _packed(found: Pictures, recipe: Recipe, on_frame: Callable[[int, int], None
             )  # fmt: skip
         with replacing(notes) as made:
             made.write_text("\n".join(said), encoding="utf-8")
+    note_members(path, found.paths)
     os.utime(folder)
     with suppress(OSError):
         for line in notes.read_text(encoding="utf-8").splitlines():

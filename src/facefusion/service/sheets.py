@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from facefusion.errors import NoFaceInTarget, RecipeError, TracksError
+from facefusion.errors import NoFaceInTarget, OutputRefused, RecipeError, TracksError
 from facefusion.jobs.local import check_target
 from facefusion.media.files import Named, translate_os_error
 from facefusion.media.image import Photo, check_photo_output, read_photo, write_photo
@@ -78,6 +78,7 @@ def show_people(
     tracks: Tracks | None = None,
     on_progress: OnProgress = ignore_progress,
     reads: Sequence[Named] = (),
+    is_replacing: bool = False,
 ) -> Sheet:
     """Find out who is who in a target.
 
@@ -93,10 +94,16 @@ def show_people(
         What an earlier first pass left; None makes them.
     on_progress, reads
         As in `facefusion.service.passes.analyse`.
+    is_replacing
+        Whether a mapping file that is there, and pictures beside it, are written over.
 
     Raises
     ------
     NoFaceInTarget
+    OutputRefused
+        Where the mapping file or the folder of its pictures is there already, too.
+    TracksError
+        Where the tracks are of another file, or of no moment of the part that is asked for.
     FaceFusionError
         With nothing written.
     """
@@ -110,17 +117,22 @@ def show_people(
     writes = [(what, path) for what, path in (("picture", picture), ("mapping file", face_map)) if path is not None]
     check_models(recipe, is_rendering=False)
     check_paths(recipe, writes=writes, reads=reads)
+    if face_map is not None and not is_replacing:
+        _check_new(face_map)
     kind = find_kind(recipe.target_path)
     found = tracks if tracks is not None else analyse_target(recipe, on_progress=on_progress)
     if tracks is not None:
         check_target(tracks, recipe.target_path, {str(recipe.target_path): hash_of(recipe.target_path)})
+        if kind == "clip":
+            found = _in_part(recipe, found)
     people = people_of(found)
     if not people:
         raise NoFaceInTarget(
             f"No face is found in {recipe.target_path}.",
             "Lower --face-detector-score or raise --face-detector-size.",
         )
-    length_s = end_of(found, len(found.pts) - 1)
+    begin_s = time_of(found, 0)
+    length_s = end_of(found, len(found.pts) - 1) - begin_s
     shown = people[:MOST]
     notes = (
         []
@@ -128,6 +140,9 @@ def show_people(
         else [f"Pictures are of the first {len(shown)} of {counted(len(people), 'person', 'people')}."]
     )
     pictures: list[Path] = []
+    if face_map is not None:  # who there is says what will be written
+        own_pictures = [("picture of the mapping file", _picture_beside(face_map, one.person)) for one in shown]
+        check_paths(recipe, writes=[*writes, *own_pictures], reads=reads)
     if writes:
         looks = {one.person: looks_of(found, one, LOOKS + 1) for one in shown}
         wholes = _crowded(found) if picture is not None else ()
@@ -143,12 +158,16 @@ def show_people(
                     [crops[one.person, look.row] for look in looks[one.person] if len(looks[one.person]) > 1],
                     f"Person {one.person}",
                     words_of(one, len(found.pts)),
-                    [(s.start_s / max(length_s, 1e-6), s.stop_s / max(length_s, 1e-6)) for s in one.stretches],
+                    [
+                        ((s.start_s - begin_s) / max(length_s, 1e-6), (s.stop_s - begin_s) / max(length_s, 1e-6))
+                        for s in one.stretches
+                    ],
                 )
                 for one in shown
             ]
             overviews = [(frames[row], f"at {time_of(found, row):.2f} s", _boxes_at(found, row)) for row in wholes]
-            said = f"{counted(len(people), 'person', 'people')} in {counted(len(found.pts), 'frame')}, {length_s:.2f} s"
+            said = f"{counted(len(people), 'person', 'people')} in {counted(len(found.pts), 'frame')}, "
+            said += f"{begin_s:.2f} to {begin_s + length_s:.2f} s"
             said += "; numbers as --faces, --exempt-faces and mapping files take them"
             sheet = draw_sheet(recipe.target_path.name, said, overviews, rows)
             write_photo(picture, Photo(sheet, None, None, None))
@@ -229,9 +248,56 @@ def _frame(recipe: Recipe, kind: Kind, tracks: Tracks, row: int) -> Pixels:
     if kind == "photo":
         return read_photo(recipe.target_path, recipe.allow_8bit).pixels
     pts = int(tracks.pts[row])
-    for frame in read_clip(recipe, span=(pts, pts + 1)):
+    whole = recipe.model_copy(update={"start_s": None, "end_s": None, "output_video_fps": None})
+    for frame in read_clip(whole, span=(pts, pts + 1)):
         return frame.pixels
-    raise TracksError(f"The tracks were made from another file than {recipe.target_path} is.", "Analyse it again.")
+    raise TracksError(
+        f"{recipe.target_path} has no frame at {float(pts * tracks.time_base):.2f} s, which the tracks are of.",
+        "They were made from another file, or from this one before it was changed: analyse it again.",
+    )
+
+
+def _in_part(recipe: Recipe, tracks: Tracks) -> Tracks:
+    """Tracks of the part that a recipe asks for, whatever part they were made of.
+
+    Raises
+    ------
+    TracksError
+        Where they have nothing of it.
+    """
+    first, stop = read_clip(recipe).span_pts()
+    if first is None and stop is None:
+        return tracks
+    part = tracks.within(first, stop)
+    if not len(part.pts) and len(tracks.pts):
+        begin_s, stop_s = time_of(tracks, 0), end_of(tracks, len(tracks.pts) - 1)
+        raise TracksError(
+            f"The tracks are of {begin_s:.2f} to {stop_s:.2f} s of {recipe.target_path}, and nothing of that is in the "
+            "part that is asked for.",
+            "Choose another --start and --end, or analyse this part.",
+        )
+    return part
+
+
+def _check_new(face_map: Path) -> None:
+    """Refuse a mapping file that is there: somebody may have filled it in; and pictures beside it.
+
+    Raises
+    ------
+    OutputRefused
+    """
+    folder = _picture_beside(face_map, 0).parent
+    found = next((path for path in (face_map, folder) if path.exists() or path.is_symlink()), None)
+    if found is not None:
+        what = "mapping file" if found == face_map else "folder of its pictures"
+        raise OutputRefused(
+            f"The {what} {found} is there already.", "Add --force to write it anew, or choose another name."
+        )
+
+
+def _picture_beside(face_map: Path, person: int) -> Path:
+    """Where the picture of somebody in a mapping file goes."""
+    return face_map.with_name(f"{face_map.stem}-people") / f"{person}.png"
 
 
 def _around(pixels: Pixels, box: FloatArray) -> Pixels:
@@ -248,7 +314,7 @@ def _write_face_map(
     path: Path, recipe: Recipe, people: Sequence[PersonSeen], portraits: Mapping[int, Pixels], frame_count: int
 ) -> list[Path]:
     """A mapping file in which nobody is changed yet, and a picture of everybody in a folder beside it."""
-    folder = path.with_name(f"{path.stem}-people")
+    folder = _picture_beside(path, 0).parent
     lines = [
         f"# Who is in {_plain(recipe.target_path.name)}, and whose face they get: see docs/selection.md.",
         "# Take away the # before a person's three lines, and name the photos; the others stay as they are.",
@@ -259,7 +325,7 @@ def _write_face_map(
         folder.mkdir(exist_ok=True)
         made = []
         for one in people:
-            made.append(folder / f"{one.person}.png")
+            made.append(_picture_beside(path, one.person))
             write_photo(made[-1], Photo(portraits[one.person], None, None, None))
             lines += [f"# {_plain(line)}" for line in words_of(one, frame_count)]
             lines += [

@@ -32,7 +32,7 @@ class Stretch:
     Attributes
     ----------
     start_s, stop_s
-        When the first frame is shown, and when the last one is no longer, seconds from the first analysed frame.
+        When the first frame is shown, and when the last one is no longer, seconds from the beginning of the target.
     track
         Number of the track.
     """
@@ -123,8 +123,8 @@ def boxes_of(meshes: npt.NDArray[Any]) -> FloatArray:
 
 
 def time_of(tracks: Tracks, row: int) -> float:
-    """When a row of the tracks is shown, seconds from the first one."""
-    return float((int(tracks.pts[row]) - int(tracks.pts[0])) * tracks.time_base)
+    """When a row of the tracks is shown, seconds from the beginning of the target."""
+    return float(int(tracks.pts[row]) * tracks.time_base)
 
 
 def end_of(tracks: Tracks, row: int) -> float:

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import struct
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ _CODES = {np.dtype(kind): code for code, kind in _NAMES.items()}
 ALIGNMENT = 8
 MAX_HEADER_BYTES = 64 << 20
 ROWS_AT_ONCE = 1024
+SEAL = "crc32"
+_UNSEALED = "00000000"
+_SEAL_BEFORE = b'{"__metadata__": {"crc32": "'
 MAX_NUMBER = 1e6
 """Coordinates, degrees and levels are far smaller."""
 
@@ -91,7 +95,7 @@ def find_columns(path: Path) -> tuple[dict[str, StoredColumn], dict[str, str]]:
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise ValueError("its header is not one")
-    columns = {}
+    columns, end = {}, 8 + length
     for name, told in header.items():
         shape, (start, stop) = told["shape"], told["data_offsets"]
         if not shape or not all(type(n) is int and 0 <= n < 1 << 48 for n in (*shape, start, stop)):
@@ -100,7 +104,47 @@ def find_columns(path: Path) -> tuple[dict[str, StoredColumn], dict[str, str]]:
         if 8 + length + stop > size or stop - start != math.prod(column.shape) * column.dtype.itemsize:
             raise ValueError("it is cut off")
         columns[name] = column
+        end = max(end, 8 + length + stop)
+    if end != size:
+        raise ValueError("something lies behind its end")
     return columns, metadata
+
+
+def check_seal(path: Path, metadata: Mapping[str, str]) -> None:
+    """Refuse a file that is not as it was written; of earlier versions, which have no seal, nothing is known.
+
+    Raises
+    ------
+    OSError
+    ValueError
+    """
+    told = metadata.get(SEAL)
+    if told is not None and _sum_of(path) not in (told, None):
+        raise ValueError("its bytes are not those that were written")
+
+
+def _sum_of(path: Path) -> str | None:
+    """CRC-32 of a file whose seal is not set yet; None of one that another program has written anew."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
+        head = file.read(length)
+        if not head.startswith(_SEAL_BEFORE):
+            return None
+        at = len(_SEAL_BEFORE)
+        head = head[:at] + _UNSEALED.encode() + head[at + len(_UNSEALED) :]
+        found = zlib.crc32(head, length)
+        while piece := file.read(1 << 20):
+            found = zlib.crc32(piece, found)
+    return f"{found:08x}"
+
+
+def _seal(path: Path) -> None:
+    """Write the sum of a file into its header."""
+    told = _sum_of(path)
+    assert told is not None
+    with path.open("r+b") as file:
+        file.seek(8 + len(_SEAL_BEFORE))
+        file.write(told.encode())
 
 
 def check_numbers(values: Array, where: str) -> None:
@@ -197,11 +241,22 @@ def write_columns(
 
 
 def save_columns(
-    path: Path, columns: Mapping[str, Array], metadata: Mapping[str, str], pieces: Iterable[tuple[str, int, Array]] = ()
+    path: Path,
+    columns: Mapping[str, Array],
+    metadata: Mapping[str, str],
+    pieces: Iterable[tuple[str, int, Array]] = (),
+    is_sealed: bool = False,
 ) -> None:
-    """`write_columns` under a temporary name, which is then renamed: the file is there whole or not at all."""
-    with replacing(path) as partial, partial.open("wb") as file:
-        write_columns(file, columns, metadata, pieces)
+    """`write_columns` under a temporary name, which is then renamed: the file is there whole or not at all.
+
+    Sealed files carry a sum of all their bytes (`check_seal`).
+    """
+    with replacing(path) as partial:
+        with partial.open("wb") as file:
+            # First, so that no text of a caller can look like it.
+            write_columns(file, columns, {SEAL: _UNSEALED, **metadata} if is_sealed else metadata, pieces)
+        if is_sealed:
+            _seal(partial)
 
 
 def absent(shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> Array:

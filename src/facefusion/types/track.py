@@ -21,7 +21,8 @@ from facefusion.documents import border
 from facefusion.errors import MediaMissing, RecipeError, TracksError
 from facefusion.types.face import Attributes, Face, Pose, read_attributes
 from facefusion.types.frame import scaled_size
-from facefusion.types.rows import check_column, check_rising, find_columns, save_columns
+from facefusion.types.numbers import read_numbers, write_numbers
+from facefusion.types.rows import check_column, check_rising, check_seal, find_columns, save_columns
 from facefusion.types.shown import shown
 from facefusion.types.topology import FACE_OVAL, MESH_TO_68, POINT_COUNT
 from facefusion.wording import counted
@@ -29,6 +30,8 @@ from facefusion.wording import counted
 SAME_PERSON_COSINE = 0.4
 """Cosine above which ArcFace embeddings show one person; FaceFusion's distance of 0.3."""
 FORMAT = "facefusion-tracks-1"
+FRAMES = "frames"
+"""Note on the numbers of the analysed frames in the target, where they are not all (`Tracks.numbers`)."""
 MAX_SIDE = 1 << 16
 """No picture has a longer side, px."""
 _COLUMNS = ("frames", "meshes", "scores", "poses")
@@ -128,6 +131,16 @@ class Track:
         seen = None if self.guessed is None else np.flatnonzero(~self.guessed)
         return int(self.frames[seen[0] if seen is not None and len(seen) else 0])
 
+    def within(self, low: int, high: int) -> Track:
+        """The same person in some of the frames, half-open and counted from the first of them."""
+        rows = slice(*(int(v) for v in np.searchsorted(self.frames, (low, high))))
+        columns = {
+            name: values[rows]
+            for name in (*_COLUMNS, *_OPTIONAL)
+            if name not in _WHOLE and (values := getattr(self, name)) is not None
+        }
+        return replace(self, **{**columns, "frames": columns["frames"] - low})
+
     def find(self, frame: int) -> int | None:
         """Row of a frame, or None where the person is not seen."""
         row = int(np.searchsorted(self.frames, frame))
@@ -220,6 +233,21 @@ class Tracks:
         """For notebooks: everybody as an outline, and when they are seen. No embedding is in it."""
         return drawn(self)
 
+    @property
+    def numbers(self) -> npt.NDArray[np.int64]:
+        """(F,) int64 numbers of the analysed frames in the target, from 0: of a part they do not begin there."""
+        return read_numbers(self.notes.get(FRAMES, ""), len(self.pts))
+
+    def within(self, first: int | None, stop: int | None) -> Tracks:
+        """The same people in a part of the time: half-open pts, None where open. Who is not in it has no rows."""
+        low = 0 if first is None else int(np.searchsorted(self.pts, first))
+        high = len(self.pts) if stop is None else max(int(np.searchsorted(self.pts, stop)), low)
+        cuts = self.cuts[(self.cuts > low) & (self.cuts < high)] - low
+        notes = {**self.notes, FRAMES: write_numbers(self.numbers[low:high].tolist())}
+        tracks = tuple(track.within(low, high) for track in self.tracks)
+        starts = np.zeros(min(high - low, 1), np.int64)
+        return replace(self, pts=self.pts[low:high], tracks=tracks, notes=notes, cuts=np.concatenate([starts, cuts]))
+
     def person_of(self, track_id: int) -> int:
         """Number of the person behind a track."""
         if not self.people:
@@ -311,7 +339,7 @@ class Tracks:
             "same_person_cosine": repr(self.same_person_cosine),
             "attributes": json.dumps({t.track_id: asdict(t.attributes) for t in self.tracks if t.attributes}),
         }
-        save_columns(path, columns, header, pieces)
+        save_columns(path, columns, header, pieces, is_sealed=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], rows: tuple[int, int] | None = None, is_mapped: bool = False) -> Tracks:
@@ -340,6 +368,8 @@ class Tracks:
             columns, header = find_columns(path)
             if header.get("format") != FORMAT:
                 raise TracksError(f"{path} is not a tracks file.", "Make one with 'facefusion analyse'.")
+            if rows is None:
+                check_seal(path, header)
             attributes = json.loads(header.get("attributes", "{}"))
 
             def column(number: int, name: str) -> Any:
