@@ -67,6 +67,7 @@ import traceback
 from collections.abc import Iterator
 
 from facefusion.version import DISTRIBUTION
+from facefusion.wording import without_secrets
 
 
 class FaceFusionError(Exception):
@@ -75,7 +76,8 @@ class FaceFusionError(Exception):
     Parameters
     ----------
     message
-        What is wrong, in one sentence, naming the file, option or value.
+        What is wrong, in one sentence, naming the file, option or value. Passwords in addresses are hidden: whoever
+        raises it may name a setting as it is, and what a library says of it.
     hint
         What to do next.
 
@@ -91,9 +93,9 @@ class FaceFusionError(Exception):
     retryable = False
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = without_secrets(message)
+        self.hint = without_secrets(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
@@ -565,7 +567,7 @@ def own_error(error: BaseException, hint: str = "") -> FaceFusionError:
         f"Something went wrong that should not: {_text(error)}, at {_place(error)}.",
         hint or "This is a fault of FaceFusion or of a library or plug-in it uses; please report it with this text.",
     )
-    fault.trace = "".join(traceback.format_exception(error))[-4000:]
+    fault.trace = without_secrets("".join(traceback.format_exception(error))[-4000:])
     return fault
 
 

@@ -111,7 +111,11 @@ def _text(view: ConsentView) -> str:
 def _text_of_check(checked: PhotoChecked) -> str:
     several = len(checked.faces) > 1
     state = "on the blocklist" if checked.is_blocked else "not on the blocklist"
-    who = "" if not several else f"{len(checked.faces)} faces, " + ("somebody " if checked.is_blocked else "all ")
+    who = (
+        ""
+        if not several
+        else f"{counted(len(checked.faces), 'face')}, " + ("somebody " if checked.is_blocked else "all ")
+    )
     lines = [f"{shown(checked.photo)}: {who}{state}"]
     for number, face in enumerate(checked.faces):
         if several:

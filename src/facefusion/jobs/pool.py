@@ -23,6 +23,7 @@ from multiprocessing import connection
 from types import TracebackType
 from typing import Any, Protocol
 
+from facefusion.documents import reason_of
 from facefusion.errors import JobError, own_error
 
 BEAT_S = 1.0
@@ -253,7 +254,7 @@ class Pool:
             if found.code == "out_of_memory":
                 raise found from error
             raise JobError(
-                f"A process cannot be started: {error}.", "Use --workers 1, which works in a single process."
+                f"A process cannot be started: {reason_of(error)}.", "Use --workers 1, which works in a single process."
             ) from error
         hears.close()
         tells.close()

@@ -312,7 +312,7 @@ class ObjectStorage(Storage):
         try:
             self._store: Any = obstore.store.from_url(url, **settings)
         except Exception as error:  # obstore has errors of many kinds
-            raise StoreUnreachable(f"There is no storage at {url}: {error}.", "Check the URL.") from error
+            raise StoreUnreachable(f"There is no storage at {url}: {reason_of(error)}.", "Check the URL.") from error
 
     def put(self, key: str, path: Path) -> None:
         """Upload, in parts where it is large."""

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
-from facefusion.documents import load_json
+from facefusion.documents import load_json, reason_of
 from facefusion.errors import ExtraMissing, HashMismatch, ModelMissing, StorageError
 from facefusion.models.catalog import load_catalog
 from facefusion.models.licences import LicencePolicy, check_licence
@@ -285,7 +285,7 @@ def _fetch_object(place: str, name: str, folder: Path) -> Path | None:
         return None
     except Exception as error:  # obstore raises one class per back end
         raise StorageError(
-            f"{place} cannot be read: {error}.", "Check the URL, the network and the credentials."
+            f"{place} cannot be read: {reason_of(error)}.", "Check the URL, the network and the credentials."
         ) from error
     state = hashlib.sha256(
         f"{place}/{name} {head.get('e_tag')} {head['last_modified']} {head['size']}".encode()
@@ -298,5 +298,5 @@ def _fetch_object(place: str, name: str, folder: Path) -> Path | None:
             for chunk in obstore.get(store, name).stream(min_chunk_size=_CHUNK):
                 file.write(chunk)
     except Exception as error:
-        raise StorageError(f"{place}/{name} could not be read: {error}.", "Try again.") from error
+        raise StorageError(f"{place}/{name} could not be read: {reason_of(error)}.", "Try again.") from error
     return path

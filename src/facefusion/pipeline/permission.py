@@ -37,6 +37,7 @@ from facefusion.recipe import Recipe
 from facefusion.types.crop import SourceFace
 from facefusion.types.frame import Frame, Pixels
 from facefusion.types.track import Track, Tracks
+from facefusion.wording import counted
 
 LOOKS = 3
 """Frames in which somebody is looked at who is changed."""
@@ -381,7 +382,7 @@ def describe_person(path: Path, content: bytes | None = None) -> FloatArray:
     codes = describe_faces(path, content)
     if len(codes) > 1:
         raise RecipeError(
-            f"{path} shows {len(codes)} faces; which of them is meant nobody can tell.",
+            f"{path} shows {counted(len(codes), 'face')}; which of them is meant nobody can tell.",
             "Cut the photo to the one person, or use another one.",
         )
     return np.asarray(codes[0])

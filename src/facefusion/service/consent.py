@@ -260,8 +260,8 @@ def list_blocked(site: SitePolicy) -> BlockedList:
 
 
 def block(site: SitePolicy, photos: Sequence[Path], note: str = "") -> BlockedView:
-    """Put everybody in some photos on the blocklist, as one entry; of the photos nothing is kept but what our recogniser
-    says of them.
+    """Put everybody in some photos on the blocklist, as one entry; of the photos nothing is kept but what our
+    recogniser says of them.
 
     Returns
     -------
