@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
 T = TypeVar("T")
 HIDDEN = "***"
+_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 _URL = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]*)://([^\s'\"<>]*)")
 _PARAMETER = re.compile(
     r"([?&;](?:[\w.-]*(?:passw(?:or)?d|pwd|secret|token|signature|credential|access_?key|api_?key|account_?key)[\w-]*"
@@ -55,6 +57,12 @@ def without_secrets(text: str) -> str:
         return match[0].replace(inner, HIDDEN) if any(inner in word for word in words) else match[0]
 
     return _QUOTED.sub(hide_quoted, told) if words else told
+
+
+def in_one_line(text: str) -> str:
+    """What others have written, without what breaks lines, turns their direction or cannot be seen."""
+    spaced = " ".join(text.split())
+    return "".join(letter for letter in spaced if unicodedata.category(letter) not in _UNSEEN)
 
 
 def plain_without_secrets(value: T) -> T:
