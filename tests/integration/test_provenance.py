@@ -330,7 +330,7 @@ def test_a_certificate_that_has_ended_since_leaves_the_file_intact_but_untrusted
     for left_s in (4, 16, 64, 256):  # a busy machine needs longer to sign
         chain, key = make_identity("short", days=(3600 + left_s) / 86400)
         signing.certificate.write_bytes(chain)
-        signing.key.write_bytes(key)
+        save_private(signing.key, key)
         try:
             sign(path, statement(), signing.signer())
             break

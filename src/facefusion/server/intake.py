@@ -26,6 +26,7 @@ from facefusion.errors import (
     TooLarge,
 )
 from facefusion.jobs.ledger import Asset
+from facefusion.jobs.storage import one_patience
 from facefusion.server.state import Service, new_id
 from facefusion.wording import counted
 from facefusion.workplace import Workplace
@@ -221,15 +222,16 @@ def admit(service: Service, tenant: str, received: Received, name: str) -> Asset
         received.size_bytes, received.sha256, about.as_dict(), f"{folder}{asset_id}{about.suffix}",
         expires_at=now + service.config.asset_days * 86400,
     )  # fmt: skip
-    try:
-        if thumbnail.is_file():
-            service.storage.put(f"{folder}{THUMBNAIL}", thumbnail)
-        service.storage.put(asset.key, received.path)
-        return service.ledger.add_asset(asset)
-    except BaseException:
-        with suppress(Exception):
-            service.storage.delete(folder)
-        raise
+    with one_patience():  # somebody waits for all of it
+        try:
+            if thumbnail.is_file():
+                service.storage.put(f"{folder}{THUMBNAIL}", thumbnail)
+            service.storage.put(asset.key, received.path)
+            return service.ledger.add_asset(asset)
+        except BaseException:
+            with suppress(Exception):
+                service.storage.delete(folder)
+            raise
 
 
 def key_folder(tenant: str, asset_id: str) -> str:
