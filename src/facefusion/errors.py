@@ -516,8 +516,22 @@ def is_lack_of_memory(error: BaseException) -> bool:
         return False  # its text may name a file
     if isinstance(error, OSError):  # so may these, but for Pillow's, which has no number
         return error.errno is None and str(error).startswith("out of memory")
+    if isinstance(error, ImportError):  # a library that does not fit any more
+        text = str(error)
+        return "Cannot allocate memory" in text or ("failed to map segment" in text and _is_memory_limited())
     is_native = isinstance(error, (RuntimeError, SystemError)) or type(error).__module__.split(".")[0] in _NATIVE
     return is_native and _NO_MEMORY.search(str(error)) is not None
+
+
+def _is_memory_limited() -> bool:
+    """Whether this process may have no more than some memory (``ulimit -v``). Without that a segment that cannot be
+    mapped is one of a folder from which nothing may be run.
+    """
+    try:
+        import resource
+    except ImportError:
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 _NATIVE = ("onnxruntime", "cv2", "numpy", "obstore", "safetensors", "safetensors_rust", "sqlite3", "sqlalchemy")

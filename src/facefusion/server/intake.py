@@ -212,7 +212,9 @@ def admit(service: Service, tenant: str, received: Received, name: str) -> Asset
         kind = TooLarge if "pixel" in message or "minutes" in message or " px" in message else KindRefused
         raise kind(message, error.hint) from error
     except MediaError as error:
-        raise KindRefused(error.message.replace(str(received.path), "The file"), error.hint) from error
+        # What libraries say of it is for nobody who sends a file.
+        what = error.message.replace(str(received.path), "The file").partition(": ")[0].rstrip(".")
+        raise KindRefused(f"{what}.", error.hint) from error
     except MemoryError as error:
         raise TooLarge("Looking at this file takes more memory than it may.", "Send a smaller one.") from error
     asset_id, now = new_id(), service.ledger.now()
