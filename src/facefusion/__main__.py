@@ -15,7 +15,12 @@ def _stop_early(number: int, frame: object) -> None:
     os._exit(130)
 
 
-if __name__ != "__mp_main__" and os.path.basename(sys.argv[0]) in ("facefusion", "facefusion.exe", "__main__.py"):
+# Processes that this one starts are told by it; a signal to the whole group is one to them, too.
+if (
+    __name__ != "__mp_main__"
+    and "--multiprocessing-fork" not in sys.orig_argv
+    and os.path.basename(sys.argv[0]) in ("facefusion", "facefusion.exe", "__main__.py")
+):
     for _name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
         _number = getattr(_signal, _name, None)
         if _number is not None and _signal.getsignal(_number) != _signal.SIG_IGN:

@@ -48,7 +48,8 @@ def reason_of(error: BaseException) -> str:
     """What an exception says, in one line, without a full stop; its class where it says nothing."""
     if isinstance(error, FaceFusionError):
         return error.message.rstrip(".")
-    text = str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
+    text = str(getattr(error, "strerror", None) or error).partition("\n\nDebug source:")[0]  # of Rust, for its authors
+    text = text.strip() or type(error).__name__
     if isinstance(error, KeyError):
         text = f"{error.args[0]!r} is missing" if error.args else "something is missing"
     return " ".join(text.split())[:300].rstrip(".")

@@ -67,6 +67,7 @@ import traceback
 from collections.abc import Iterator
 
 from facefusion.version import DISTRIBUTION
+from facefusion.wording import without_secrets
 
 
 class FaceFusionError(Exception):
@@ -75,7 +76,8 @@ class FaceFusionError(Exception):
     Parameters
     ----------
     message
-        What is wrong, in one sentence, naming the file, option or value.
+        What is wrong, in one sentence, naming the file, option or value. Passwords in addresses are hidden: whoever
+        raises it may name a setting as it is, and what a library says of it.
     hint
         What to do next.
 
@@ -91,9 +93,9 @@ class FaceFusionError(Exception):
     retryable = False
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = without_secrets(message)
+        self.hint = without_secrets(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".strip()
@@ -514,8 +516,22 @@ def is_lack_of_memory(error: BaseException) -> bool:
         return False  # its text may name a file
     if isinstance(error, OSError):  # so may these, but for Pillow's, which has no number
         return error.errno is None and str(error).startswith("out of memory")
+    if isinstance(error, ImportError):  # a library that does not fit any more
+        text = str(error)
+        return "Cannot allocate memory" in text or ("failed to map segment" in text and _is_memory_limited())
     is_native = isinstance(error, (RuntimeError, SystemError)) or type(error).__module__.split(".")[0] in _NATIVE
     return is_native and _NO_MEMORY.search(str(error)) is not None
+
+
+def _is_memory_limited() -> bool:
+    """Whether this process may have no more than some memory (``ulimit -v``). Without that a segment that cannot be
+    mapped is one of a folder from which nothing may be run.
+    """
+    try:
+        import resource
+    except ImportError:
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 _NATIVE = ("onnxruntime", "cv2", "numpy", "obstore", "safetensors", "safetensors_rust", "sqlite3", "sqlalchemy")
@@ -565,7 +581,7 @@ def own_error(error: BaseException, hint: str = "") -> FaceFusionError:
         f"Something went wrong that should not: {_text(error)}, at {_place(error)}.",
         hint or "This is a fault of FaceFusion or of a library or plug-in it uses; please report it with this text.",
     )
-    fault.trace = "".join(traceback.format_exception(error))[-4000:]
+    fault.trace = without_secrets("".join(traceback.format_exception(error))[-4000:])
     return fault
 
 

@@ -21,7 +21,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from facefusion.declaration import flat_fields, reserve, suggest
-from facefusion.documents import load_toml
+from facefusion.documents import load_toml, reason_of
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.facefusion3 import check_not_missing, is_needless, read_ini
 from facefusion.recipe import WORKING_FOLDER_GONE, check_name, known_options, refusal_of
@@ -593,7 +593,7 @@ def _from_text(name: str, text: str, origin: str) -> Any:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
             raise RecipeError(
-                f"Option '{name}' is not valid JSON ({origin}): {error}.",
+                f"Option '{name}' is not valid JSON ({origin}): {reason_of(error)}.",
                 'Write a list such as ["one", "two"], or words with spaces between them.',
             ) from error
     return text

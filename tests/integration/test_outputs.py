@@ -81,8 +81,9 @@ def test_a_part_begins_with_the_frame_of_its_number(time_base, tmp_path):
 
 
 def test_a_part_by_frames_of_a_photo_is_the_photo(target_photo):
-    recipe = with_times(build_recipe({"target_path": target_photo, "trim_frame_start": 3, "trim_frame_end": 5}))
-    assert (recipe.start_s, recipe.end_s, recipe.trim_frame_end) == (None, None, None)
+    for part in ({"trim_frame_start": 3, "trim_frame_end": 5}, {"trim_frame_start": 0}, {"trim_frame_end": 5}):
+        with pytest.raises(RecipeError, match="is a photo, so --trim-frame-start"):
+            with_times(build_recipe({"target_path": target_photo, **part}))
 
 
 def test_frames_and_seconds_do_not_say_the_same_end():

@@ -20,6 +20,7 @@ from facefusion.errors import (
     NoFaceInSource,
     PersonBlocked,
     PolicyUnready,
+    RecipeError,
 )
 from facefusion.jobs import once
 from facefusion.jobs.local import LocalJobs
@@ -28,6 +29,7 @@ from facefusion.media.image import Photo, read_photo, write_photo
 from facefusion.models.store import UnknownHashWarning
 from facefusion.pipeline.live import Live
 from facefusion.pipeline.runner import analyse_target
+from facefusion.policy.consent import Ledger
 from facefusion.policy.site import SitePolicy
 from facefusion.policy.verdict import Verdict
 from facefusion.recipe import build_recipe
@@ -180,6 +182,52 @@ def test_somebody_on_the_blocklist_is_neither_a_source_nor_a_target(recipe, tmp_
     assert not (tmp_path / "o.png").exists()
     consent.unblock(site, [entry.id])
     once.run(recipe(), policy=site)
+
+
+@pytest.fixture
+def both(tmp_path):
+    """A photo of both people of the samples side by side, the target's the larger."""
+    left, right = read_photo(PHOTO).pixels, read_photo(SOURCE).pixels
+    wide = np.full((max(len(left), len(right)), left.shape[1] + right.shape[1], 3), 127, np.uint8)
+    wide[: len(left), : left.shape[1]], wide[: len(right), left.shape[1] :] = left, right
+    path = tmp_path / "both.png"
+    write_photo(path, Photo(wide))
+    return path
+
+
+def test_everybody_in_a_photo_that_is_put_on_the_blocklist_is_blocked(recipe, tmp_path, both, capsys):
+    site = SitePolicy(blocklist=tmp_path / "b.json")
+    assert consent.block(site, [both]).faces == 2
+    for photo in (SOURCE, PHOTO):
+        with pytest.raises(PersonBlocked, match="The source"):
+            once.run(recipe(source_paths=[photo]), policy=site)
+    assert call("blocklist", "add", both, "--blocklist-path", tmp_path / "other.json") == 0
+    said = capsys.readouterr()
+    assert "2 faces" in said.out and "everybody in them is blocked" in said.out + said.err
+
+
+@pytest.mark.parametrize("blocked", [SOURCE, PHOTO])
+def test_a_check_of_a_photo_looks_at_every_face_as_a_run_does(recipe, site, both, tmp_path, capsys, blocked):
+    site = replace(site, consent_mode="off", blocklist=tmp_path / "b.json")
+    consent.block(site, [blocked])
+    with pytest.raises(PersonBlocked):
+        once.run(recipe(source_paths=[both]), policy=site)
+    (checked,) = consent.check_photos(site, [both])
+    assert checked.is_blocked
+    assert sorted(face.is_blocked for face in checked.faces) == [False, True]
+    where = ("--consent-ledger", site.ledger, "--blocklist-path", site.blocklist)
+    assert call("consent", "check", both, *where) == 0
+    assert "2 faces, somebody on the blocklist" in capsys.readouterr().out
+
+
+def test_a_photo_of_several_people_is_nobodys_consent(recipe, site, both):
+    with pytest.raises(RecipeError, match="shows 2 faces"):
+        consent.add_consent(site, "one-of-them", [both])
+    assert not site.ledger.exists()
+    Ledger(site.ledger).add("by-hand", [both])
+    assert consent.show_consent(site, "by-hand").photos_usable == 0
+    with pytest.raises(ConsentMissing):
+        once.run(recipe(), policy=site)
 
 
 def test_a_blocklist_that_was_named_and_is_gone_stops_the_work(recipe, tmp_path):

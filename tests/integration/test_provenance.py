@@ -43,6 +43,7 @@ from facefusion.recipe import build_recipe
 from facefusion.service.provenance import describe_signing, verify_file
 from facefusion.testing.clips import make_clip
 from facefusion.testing.provenance import content_of
+from facefusion.writing import save_private
 
 c2pa = load_c2pa()
 INSIDE = (".mp4", ".m4v", ".mov", ".jpg", ".png", ".webp", ".tiff", ".heic", ".avif")
@@ -329,7 +330,7 @@ def test_a_certificate_that_has_ended_since_leaves_the_file_intact_but_untrusted
     for left_s in (4, 16, 64, 256):  # a busy machine needs longer to sign
         chain, key = make_identity("short", days=(3600 + left_s) / 86400)
         signing.certificate.write_bytes(chain)
-        signing.key.write_bytes(key)
+        save_private(signing.key, key)
         try:
             sign(path, statement(), signing.signer())
             break
@@ -519,7 +520,7 @@ def test_the_manifest_of_an_output_before_goes_with_it(tmp_path, target_photo):
 def test_a_key_that_cannot_sign_is_said_before_anything_is_done(tmp_path, source_photo, target_photo, capsys):
     chain, _ = make_identity()
     (tmp_path / "chain.pem").write_bytes(chain)
-    (tmp_path / "key.pem").write_bytes(make_identity()[1])
+    save_private(tmp_path / "key.pem", make_identity()[1])
     words = ("--signing-certificate", tmp_path / "chain.pem", "--signing-key", tmp_path / "key.pem", "--json")
     assert call("run", "-s", source_photo, "-t", target_photo, "-o", tmp_path / "o.png", *words) == 2
     (told,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from tests.live import ALL, InProcess
 
 from facefusion.apps.cli import main
-from facefusion.errors import AccessRefused, OutputRefused, RecipeError
+from facefusion.errors import AccessRefused, Conflict, OutputRefused, RecipeError
 from facefusion.jobs.ledger import Ledger
 from facefusion.packed import pack
 from facefusion.server.access import COOKIE, SCOPES, Gate, create_key, digest_of, rotate_key
@@ -267,6 +267,18 @@ def test_a_key_is_kept_as_a_hash_alone_and_rotated(world):
     assert newer.scopes == made.scopes
     _, third = rotate_key(ledger, newer.id, grace_s=600)
     assert {world.client.get("/v1/session", headers=world.bearer(key)).status_code for key in (other, third)} == {200}
+
+
+def test_a_key_that_has_ended_is_not_rotated_into_one_that_opens(world):
+    ledger = world.service.ledger
+    revoked, _ = create_key(ledger, "lost", ["admin"])
+    ledger.change_key(revoked.id, revoked_at=ledger.now())
+    expired, _ = create_key(ledger, "lost", ["admin"], 0.001)
+    time.sleep(0.01)
+    for key, why in ((revoked, "was revoked"), (expired, "has expired")):
+        with pytest.raises(Conflict, match=why):
+            rotate_key(ledger, key.id, 600)
+    assert {key.id for key in ledger.list_keys("lost")} == {revoked.id, expired.id}
 
 
 def test_keys_are_made_listed_and_revoked_on_the_command_line(tmp_path, capfd):
@@ -532,6 +544,27 @@ def test_tokens_of_a_provider_open_what_they_name_and_nothing_else(tmp_path, pro
             token(headers={"kid": "two"}), unsigned, hmac_signed, token()[:-4] + "AAAA",
         ):  # fmt: skip
             assert_problem(ask(bad), 401, "access")
+
+        strange = "u1\nanna said \u202efdp.exe\u200b\x1b[31m"
+        assert ask(token(sub=strange)).json()["who"] == "token u1 anna said fdp.exe[31m"
+
+
+@pytest.mark.parametrize("content", ["[]", '{"keys":[null]}', '{"keys":[]}', "null", "{", '{"keys":[{"kty":"x"}]}'])
+def test_public_keys_that_are_none_are_no_fault_of_who_asks(tmp_path, provider, content):
+    keys, jwks = provider
+    path = tmp_path / "jwks.json"
+    path.write_bytes(jwks.read_bytes())
+    claims = {"iss": "https://i", "aud": "f", "sub": "u", "tenant": "anna", "scope": "jobs:read",
+              "exp": datetime.now(UTC) + timedelta(minutes=5)}  # fmt: skip
+    word = jwt.encode(claims, keys["known"], "RS256", headers={"kid": "one"})
+    config = ServerConfig(Backend(tmp_path / "jobs"), oidc=Oidc("https://i", "f", str(path)))
+    with InProcess(config) as live, live.client() as client:
+        path.write_text(content)
+        answer = client.get("/v1/session", headers=World.bearer(word))
+        assert_problem(answer, 503, "tokens_unready")
+        assert str(tmp_path) not in answer.text and "cryptography" not in answer.text
+        path.write_bytes(jwks.read_bytes())
+        assert client.get("/v1/session", headers=World.bearer(word)).status_code == 200
 
 
 def _pem():

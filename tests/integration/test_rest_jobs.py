@@ -6,9 +6,11 @@ import http.server
 import json
 import os
 import signal
+import ssl
 import threading
 import time
 
+import httpx
 import psutil
 import pytest
 from tests.live import InProcess, LiveServer, upload, wait_for_job
@@ -18,7 +20,7 @@ from facefusion.client import Client
 from facefusion.declaration import Options, option
 from facefusion.errors import RecipeError
 from facefusion.imaging.resample import resize_pixels
-from facefusion.jobs.ledger import Ledger
+from facefusion.jobs.ledger import Delivery, Ledger
 from facefusion.media.image import Photo, read_photo, write_photo
 from facefusion.recipe import Execution, Recipe, Request
 from facefusion.server import webhooks
@@ -506,7 +508,9 @@ def test_a_webhook_that_never_answers_is_given_up(live, anna, things, hooks, mon
         "https://2130706433/", "https://0x7f.1/", "https://127.1/", "https://user:pw@example.org/", "https://example.org:22/",
         "https://metadata.internal/", "https://printer.local/", "https://intranet/", "ftp://example.org/", "https:///x",
         "https://example.org/#x", "https://224.0.0.1/", "https://[ff02::1]/", "https://100.64.0.1/",
-        "javascript:alert(1)", "https://example.org:99999/",
+        "javascript:alert(1)", "https://example.org:99999/", "https://exa mple.org/", "https://exa_%20mple.org/",
+        "https://-a.example.org/", "https://a-.example.org/", "https://a..example.org/", "https://example.123/",
+        "https://" + "a" * 64 + ".example.org/", "https://exa<mple.org/", "https://example.org,other.org/",
     ],
 )  # fmt: skip
 def test_a_webhook_leads_nowhere_but_to_the_public_internet(waiting, url):
@@ -519,6 +523,46 @@ def test_a_webhook_leads_nowhere_but_to_the_public_internet(waiting, url):
             webhooks.resolve(host, 443)
     else:
         assert answer.status_code == 422, answer.text
+
+
+@pytest.mark.parametrize(
+    "url", ["https://exa mple.org/", "https://exa%20mple.org/", "https://-a.org/", "https://a..org/", "https://a.123/",
+            "https://" + "a" * 64 + ".org/", "https://a,b.org/", "https://a;b.org/"],
+)  # fmt: skip
+def test_a_host_that_cannot_be_is_refused_at_once(url):
+    for allow_private in (False, True):
+        with pytest.raises(RecipeError, match="no address for a webhook"):
+            webhooks.check_url(url, allow_private)
+    for good in ("https://a-b.example.org/x", "https://bücher.example/", "https://example.org./", "https://1.1.1.1/"):
+        webhooks.check_url(good)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [httpx.ConnectError("certificate verify failed: self-signed of CN=inner"), httpx.ReadError("inner"),
+     httpx.ReadTimeout("inner"), ssl.SSLError("inner"), OSError("inner"), httpx.RemoteProtocolError("inner")],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_of_a_webhook_that_fails_nothing_is_told_but_how(monkeypatch, error):
+    async def fail(*_):
+        raise error
+
+    monkeypatch.setattr(webhooks, "_post", fail)
+    monkeypatch.setattr(webhooks, "resolve", lambda *_: "93.184.216.34")
+    delivery = Delivery("d", "t", "o", "waiting", "https://example.org/", SECRET, "{}", 0, "", 0.0, 0.0, 0.0)
+    told = webhooks.send(delivery)
+    assert told.endswith(".") and "inner" not in told and type(error).__name__ not in told
+
+
+def test_an_empty_list_of_steps_is_no_swap(waiting):
+    target = upload(waiting, "target.jpg")
+    for recipe in (
+        {"target": target, "sources": [target], "steps": []},
+        {"target": target, "people": [{"track": 0, "sources": [target], "steps": []}]},
+    ):
+        answer = waiting.post("/v1/jobs", json={"recipe": recipe})
+        assert answer.status_code == 422
+        assert "without a step nothing would be done" in answer.json()["detail"]
 
 
 def test_a_name_that_leads_to_this_machine_too_is_refused_and_the_address_checked_is_the_one_used(monkeypatch):
@@ -543,7 +587,6 @@ def test_a_name_that_leads_to_this_machine_too_is_refused_and_the_address_checke
 
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: two()[:1])
     monkeypatch.setattr(webhooks.httpx.AsyncClient, "stream", request)
-    from facefusion.jobs.ledger import Delivery
 
     delivery = Delivery(
         "1", "anna", "2", "waiting", "https://example.org/a?b=1", SECRET, "{}", 1, "", 0.0, 0.0, 0.0

@@ -5,14 +5,19 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
+import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 import wave
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.live import InProcess, upload
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, wait_until
 
 import facefusion
 from facefusion import errors
@@ -250,3 +255,42 @@ def test_too_many_connections_are_answered_with_a_problem(live, monkeypatch):
     head, _, body = _send(live.port, b"GET /v1/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ") and b"retry-after" in head.lower()
     assert json.loads(body)["code"] == "busy"
+
+
+def test_a_body_that_is_no_json_and_a_file_that_is_none_are_told_in_our_words(anna, tmp_path):
+    answer = anna.post("/v1/jobs", content=b'{"recipe": nonsense', headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert "the body is no JSON, from letter 11 on" in answer.json()["detail"]
+    clip = make_clip(tmp_path / "clip.mp4").read_bytes()
+    for content in (sample_path("target.jpg").read_bytes()[:3000], clip[:1500], b"nothing " * 99):
+        answer = anna.post("/v1/assets", params={"name": "a"}, content=content)
+        assert answer.status_code == 415
+        for word in ("Errno", "Invalid data", "truncated", "not processed"):
+            assert word not in answer.text, answer.text
+
+
+def test_a_signal_to_the_whole_group_stops_a_service_once_and_nothing_is_replaced(tmp_path):
+    """As systemd and a shell send it."""
+    if os.name == "nt":
+        pytest.skip("signals")
+    script = tmp_path / "facefusion"  # as pip makes it
+    script.write_text("from facefusion.__main__ import main\nif __name__ == '__main__':\n    main()\n")
+    words = ("serve", "--port", "0", "--jobs-path", tmp_path / "jobs", "--log-format", "text")
+    source = str(Path(facefusion.__file__).parents[1])
+    with subprocess.Popen(
+        [sys.executable, script, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True, env={**os.environ, "PYTHONPATH": source},
+        preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL),
+    ) as service:  # fmt: skip
+        try:
+            wait_until(lambda: len(psutil.Process(service.pid).children()) >= 2)  # Python's own, and who does jobs
+            for line in service.stdout:
+                if "Ctrl-C" in line:
+                    break
+            os.killpg(service.pid, signal.SIGTERM)
+            _, said = service.communicate(timeout=PATIENCE_S)
+        finally:
+            if service.poll() is None:
+                os.killpg(service.pid, signal.SIGKILL)
+    assert said.count("Stopped") == 1, said
+    assert "is replaced" not in said and "nothing was written" not in said

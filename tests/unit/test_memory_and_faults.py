@@ -12,6 +12,7 @@ import onnxruntime
 import psutil
 import pytest
 
+from facefusion import errors
 from facefusion.apps.endings import exit_code
 from facefusion.errors import (
     FaceFusionError,
@@ -201,3 +202,13 @@ def test_where_nobody_tells_how_much_is_free_something_is_reckoned_with(tmp_path
 
     monkeypatch.setattr(psutil, "virtual_memory", fail)
     assert free_bytes(tmp_path) > 0
+
+
+@pytest.mark.parametrize("is_limited", [False, True])
+def test_a_library_that_can_no_longer_be_loaded_is_a_lack_of_memory_where_memory_is_limited(monkeypatch, is_limited):
+    """A segment that cannot be mapped may also be one of a folder from which nothing may be run."""
+    monkeypatch.setattr(errors, "_is_memory_limited", lambda: is_limited)
+    error = ImportError("/x/onnxruntime.so: failed to map segment from shared object")
+    assert is_lack_of_memory(error) is is_limited
+    assert is_lack_of_memory(ImportError("/x/y.so: failed to map segment: Cannot allocate memory"))
+    assert not is_lack_of_memory(ImportError("No module named 'onnx'"))

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from facefusion.errors import SigningRefused
 from facefusion.policy.signing import CHAIN, KEY, Signing, check_chain, make_identity
 from facefusion.policy.statement import without_paths
+from facefusion.writing import save_private
 
 FOR_MAIL = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.4")
 PLAIN = (Encoding.PEM, PrivateFormat.PKCS8)
@@ -33,7 +34,7 @@ def site(tmp_path):
     """A certificate and key of a site, and the signing that names them."""
     chain, key = make_identity("site")
     (tmp_path / "chain.pem").write_bytes(chain)
-    (tmp_path / "key.pem").write_bytes(key)
+    save_private(tmp_path / "key.pem", key)
     return Signing(tmp_path / "chain.pem", tmp_path / "key.pem")
 
 
@@ -100,7 +101,7 @@ def test_where_the_data_folder_cannot_be_written_the_identity_is_a_passing_one(t
 def test_keys_of_other_kinds_sign_too(tmp_path, key, algorithm):
     made = key()
     (tmp_path / "chain.pem").write_bytes(certificate_of(made))
-    (tmp_path / "key.pem").write_bytes(made.private_bytes(*PLAIN, NoEncryption()))
+    save_private(tmp_path / "key.pem", made.private_bytes(*PLAIN, NoEncryption()))
     assert Signing(tmp_path / "chain.pem", tmp_path / "key.pem").signer().algorithm == algorithm
 
 
@@ -189,3 +190,14 @@ def test_nothing_that_names_a_place_is_told_of_a_recipe(tmp_path):
         "g": True,
     }
     assert without_paths(told) == {"b": ["kept"], "e": 1.5, "g": True}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+@pytest.mark.parametrize(("mode", "is_refused"), [(0o600, False), (0o640, False), (0o644, True), (0o660, True)])
+def test_a_key_of_a_site_that_others_may_read_is_refused(site, mode, is_refused):
+    site.key.chmod(mode)
+    if not is_refused:
+        site.check()
+        return
+    with pytest.raises(SigningRefused, match="Others may read the signing key"):
+        site.check()

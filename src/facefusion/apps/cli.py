@@ -808,23 +808,24 @@ def _follow_level(level: str, show: Any) -> None:
 
 
 def _show_config(recipe: Any, settings: Any, policy: Any, options: Any, show: Any) -> None:
-    """Tell every option with where it comes from, as a configuration file."""
+    """Tell every option with where it comes from, as a configuration file; passwords in addresses are hidden."""
     from facefusion.apps.manual import config_text
     from facefusion.recipe import INNER
     from facefusion.service.values import Options, OptionValue
+    from facefusion.wording import plain_without_secrets
 
     found = []
     for step in (*recipe.steps, *recipe.presets):
         for name, value in step.options:
             key = step.spec.key(name)
             origin = options[key].origin if key in options else "steps" if "steps" in options else "default"
-            found.append(OptionValue(step.processor, key, value, origin))
+            found.append(OptionValue(step.processor, key, plain_without_secrets(value), origin))
     for model in (recipe, settings, policy):
         plain = model.model_dump(mode="json", exclude=set(INNER))
         for name in type(model).model_fields:
             if name in INNER or name == "blocklist_key":
                 continue
             origin = options[name].origin if name in options else "default"
-            found.append(OptionValue("", name, plain[name], origin))
+            found.append(OptionValue("", name, plain_without_secrets(plain[name]), origin))
     chain = next((options[name].origin for name in ("processors", "steps") if name in options), "default")
     show.answer("options", Options(tuple(found)), config_text(recipe, found, chain))

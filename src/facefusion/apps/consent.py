@@ -68,6 +68,11 @@ def run_blocklist(words: Mapping[str, Any], site: SitePolicy, show: Show) -> int
     elif action == "add":
         made = consent.block(site, [Path(name) for name in names], words["note"])
         show.answer("blocked", made, f"Put on the blocklist: {_blocked(made)}")
+        if made.faces > len(names):
+            show.note(
+                f"{counted(len(names), 'photo')} {'shows' if len(names) == 1 else 'show'} "
+                f"{counted(made.faces, 'face')}; everybody in them is blocked."
+            )
     else:
         if not names:
             raise RecipeError("Who is to be taken off the blocklist?", "See 'facefusion blocklist list'.")
@@ -104,10 +109,21 @@ def _text(view: ConsentView) -> str:
 
 
 def _text_of_check(checked: PhotoChecked) -> str:
-    lines = [f"{shown(checked.photo)}: " + ("on the blocklist" if checked.is_blocked else "not on the blocklist")]
-    lines += [f"  {_line(view)}" for view in checked.consents] or ["  no consent of this person is here"]
+    several = len(checked.faces) > 1
+    state = "on the blocklist" if checked.is_blocked else "not on the blocklist"
+    who = (
+        ""
+        if not several
+        else f"{counted(len(checked.faces), 'face')}, " + ("somebody " if checked.is_blocked else "all ")
+    )
+    lines = [f"{shown(checked.photo)}: {who}{state}"]
+    for number, face in enumerate(checked.faces):
+        if several:
+            size = " (the largest: who is used of a source)" if not number else ""
+            lines.append(f"  face {number + 1}{size}: {'on' if face.is_blocked else 'not on'} the blocklist")
+        lines += [f"  {_line(view)}" for view in face.consents] or ["  no consent of this person is here"]
     return "\n".join(lines)
 
 
 def _blocked(view: BlockedView) -> str:
-    return f"{view.id}  {view.added_at[:10]}  {counted(view.photos, 'photo')}  {shown(view.note)}".rstrip()
+    return f"{view.id}  {view.added_at[:10]}  {counted(view.faces, 'face')}  {shown(view.note)}".rstrip()

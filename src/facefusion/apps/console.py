@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from facefusion.errors import FaceFusionError
+from facefusion.wording import plain_without_secrets, without_secrets
 
 _TURNS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of a line, and with it what a name seems to be."""
@@ -149,13 +150,13 @@ def shown_lines(text: str) -> str:
 
 
 def say(text: str, is_error: bool = False) -> None:
-    """Print lines of text."""
-    print(shown_lines(text), file=sys.stderr if is_error else sys.stdout)
+    """Print lines of text, without passwords in addresses."""
+    print(shown_lines(without_secrets(text)), file=sys.stderr if is_error else sys.stdout)
 
 
 def emit(**fields: Any) -> None:
-    """Print an event: one line of JSON, valid on every stream."""
-    fields = _plain(fields)
+    """Print an event: one line of JSON, valid on every stream, without passwords in addresses."""
+    fields = plain_without_secrets(_plain(fields))
     is_unicode = getattr(sys.stdout, "is_unicode", False)
     text = json.dumps(fields, ensure_ascii=not is_unicode, allow_nan=False)
     try:

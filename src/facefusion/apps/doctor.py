@@ -45,6 +45,7 @@ def _text(health: Health) -> str:
     for model in health.models:
         lines.append(f"  {model.id:<28}{model.problem.message if model.problem else model.state}")
     lines.append(f"  {health.other_count} more in the catalogue are not here; see 'facefusion models list'")
+    lines += [f"  {problem.message} {problem.hint}" for problem in health.place_problems]
     lines += ["", "execution providers"]
     for provider in health.providers:
         works = f"runs ({provider.runs_on})" if provider.is_offered else "not in this ONNX Runtime"

@@ -90,7 +90,7 @@ def _tell_new(key: Key, secret: str, now: float, show: Show) -> None:
     from facefusion.server.access import KeyView
 
     text = f"{secret}\nThis is the only time that it is shown. It opens {key.tenant} for {', '.join(key.scopes)}"
-    text += f", until {_day(key.expires_at)}." if key.expires_at else "."
+    text += f", until {_moment(key.expires_at)}." if key.expires_at else "."
     show.answer("key", KeyView.of(key, now, secret), text)
 
 
@@ -99,11 +99,16 @@ def _list(keys: list[Key], now: float, show: Show) -> None:
 
     found = KeyList(tuple(KeyView.of(key, now) for key in keys))
     lines = [
-        f"{key.id}  {key.tenant:<16} {key.status:<9} until {_day(key.expires_at):<11}last used {_day(key.used_at):<11}"
+        f"{key.id}  {key.tenant:<16} {key.status:<9} until {_moment(key.expires_at):<22}"
+        f"last used {_day(key.used_at):<11}"
         f"{','.join(key.scopes)}  {shown(key.note)}".rstrip()
         for key in found.keys
     ]
     show.answer("keys", found, "\n".join(lines) or "No keys.")
+
+
+def _moment(at: float | None) -> str:
+    return "-" if at is None else datetime.fromtimestamp(min(at, _LAST_DAY_S), UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _day(at: float | None) -> str:

@@ -23,6 +23,7 @@ from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.resolved import face_map_of
 from facefusion.policy.provenance import drop_sidecar, sidecar_of, wants_sidecar
 from facefusion.recipe import INNER, Execution, Recipe, Request, flags_of
+from facefusion.wording import without_secrets
 from facefusion.writing import replacing, save_bytes
 
 _SUFFIXES = {".jpeg": "jpg", ".tiff": "tif", ".heif": "heic"}
@@ -65,6 +66,7 @@ def run_remote(recipe: Recipe, url: str, key: str, given: Mapping[str, Any], rea
     mark = hashlib.sha256(json.dumps([body, sorted(hashes.items())], sort_keys=True).encode()).hexdigest()
     label = f"facefusion run {mark[:16]}"
     with Client(url, key) as service:
+        url = without_secrets(url)
         job = _find(service, label)
         if job is None:
             ids = {path: service.upload(path, on_bytes=show.transfer).id for path in hashes}

@@ -19,10 +19,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, resource_tracker
 from types import TracebackType
 from typing import Any, Protocol
 
+from facefusion.documents import reason_of
 from facefusion.errors import JobError, own_error
 
 BEAT_S = 1.0
@@ -253,7 +254,7 @@ class Pool:
             if found.code == "out_of_memory":
                 raise found from error
             raise JobError(
-                f"A process cannot be started: {error}.", "Use --workers 1, which works in a single process."
+                f"A process cannot be started: {reason_of(error)}.", "Use --workers 1, which works in a single process."
             ) from error
         hears.close()
         tells.close()
@@ -361,6 +362,7 @@ def _without_interrupt() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # where it has to be started, that lets both signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

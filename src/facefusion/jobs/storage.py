@@ -9,11 +9,14 @@ import os
 import re
 import shutil
 import stat
+import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +35,20 @@ ASSETS = "assets"
 _JOB_ID = re.compile(r"[0-9a-f]{16,32}")
 PATIENCE_S = 45.0
 """How long a call waits for storage that does not answer."""
+_RETRY = {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}
+"""What obstore does by itself, for a part of a large file: its own three minutes would come on top of our patience."""
+_left_s: ContextVar[list[float] | None] = ContextVar("facefusion_storage_patience", default=None)
+
+
+@contextmanager
+def one_patience() -> Iterator[None]:
+    """Have all calls made meanwhile wait no longer than one would: somebody waits for all of them together."""
+    token = None if _left_s.get() is not None else _left_s.set([PATIENCE_S])
+    try:
+        yield
+    finally:
+        if token is not None:
+            _left_s.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +137,7 @@ class Storage(ABC):
         ------
         FileNotFoundError
         """
-        with self.local(key) as path:
+        with one_patience(), self.local(key) as path:
             self.put(other, path)
 
     @abstractmethod
@@ -306,13 +323,13 @@ class ObjectStorage(Storage):
         except ModuleNotFoundError as error:
             raise ExtraMissing.of(f"Storage {url}", str(error.name), "storage") from error
         self.url, self._cache = url, cache
-        settings = dict(options or {})
+        settings = {"retry_config": _RETRY, **(options or {})}
         if any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS):
             settings.setdefault("client_options", {"allow_http": True})
         try:
             self._store: Any = obstore.store.from_url(url, **settings)
         except Exception as error:  # obstore has errors of many kinds
-            raise StoreUnreachable(f"There is no storage at {url}: {error}.", "Check the URL.") from error
+            raise StoreUnreachable(f"There is no storage at {url}: {reason_of(error)}.", "Check the URL.") from error
 
     def put(self, key: str, path: Path) -> None:
         """Upload, in parts where it is large."""
@@ -363,9 +380,10 @@ class ObjectStorage(Storage):
         """Take objects away."""
         import obstore
 
-        keys = [stored.key for stored in self.list(check_key(prefix.rstrip("/")))]
-        if keys:
-            self._call(prefix, lambda: obstore.delete(self._store, keys))
+        with one_patience():
+            keys = [stored.key for stored in self.list(check_key(prefix.rstrip("/")))]
+            if keys:
+                self._call(prefix, lambda: obstore.delete(self._store, keys))
 
     def open_range(self, key: str) -> Any:
         """An object that is read in ranges."""
@@ -380,9 +398,11 @@ class ObjectStorage(Storage):
 
     def _call(self, key: str, function: Callable[[], R]) -> R:
         """Call obstore; wait while the storage does not answer."""
+        left_s = _left_s.get() or [PATIENCE_S]
+        began = time.monotonic()
         attempts = Retrying(
             retry=retry_if_exception(_may_pass),
-            stop=stop_after_delay(PATIENCE_S),
+            stop=stop_after_delay(left_s[0]),
             wait=wait_exponential(0.2, max=5.0),
             reraise=True,
         )
@@ -391,6 +411,7 @@ class ObjectStorage(Storage):
         except FileNotFoundError:
             raise
         except Exception as error:  # obstore has errors of many kinds
+            left_s[0] = max(left_s[0] - (time.monotonic() - began), 0.0)
             if _is_local(error):
                 raise refusal(error, self._cache) from error
             raise StoreUnreachable(

@@ -24,12 +24,14 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
+from facefusion.documents import reason_of
 from facefusion.errors import (
     ExtraMissing,
     FaceFusionError,
     IllegalMove,
     LeaseLost,
     OutputRefused,
+    RecipeError,
     StoreRefused,
     StoreUnreachable,
     UnknownJob,
@@ -65,7 +67,7 @@ from facefusion.jobs.states import (
     stage_to_open,
 )
 from facefusion.version import DISTRIBUTION
-from facefusion.wording import counted
+from facefusion.wording import counted, without_secrets
 from facefusion.workplace import make_folder
 
 if TYPE_CHECKING:
@@ -213,6 +215,11 @@ class StageProgress:
         return 0.0 if not left else left / self.frames_per_s if self.frames_per_s else None
 
 
+def _said(error: BaseException) -> str:
+    """What a database's library says, in one line."""
+    return reason_of(getattr(error, "orig", None) or error)
+
+
 def _patient(function: Callable[P, R]) -> Callable[P, R]:
     """Try again while the store is away; say what is wrong with it where waiting is of no use."""
 
@@ -236,7 +243,7 @@ def _patient(function: Callable[P, R]) -> Callable[P, R]:
             raise
         except exc.DBAPIError as error:
             raise store._why_hopeless(error) or StoreUnreachable(
-                f"The job store {store.shown_url} does not answer: {error.orig}.",
+                f"The job store {store.shown_url} does not answer: {_said(error)}.",
                 "Check that it runs, can be written, and that no process that uses it was stopped; the job can then be "
                 "resumed.",
             ) from error
@@ -261,6 +268,8 @@ class JobStore:
 
     Raises
     ------
+    RecipeError
+        When the URL is none of a job store.
     StoreUnreachable
         From any call, when the store does not answer in time.
     """
@@ -273,12 +282,13 @@ class JobStore:
             options["connect_args"] = {"timeout": min(patience_s, 10.0), "check_same_thread": False}
         try:
             self._engine = sa.create_engine(url, **options)
+            if self._engine.url.port is not None and not 0 < self._engine.url.port < 1 << 16:
+                raise ValueError(f"there is no port {self._engine.url.port}")
         except ModuleNotFoundError as error:
-            shown = sa.make_url(url).render_as_string(hide_password=True)
-            raise ExtraMissing.of(f"The job store {shown}", str(error.name), "worker") from error
-        except (exc.ArgumentError, exc.NoSuchModuleError) as error:
-            raise StoreUnreachable(
-                f"There can be no job store at {url}: {error}.",
+            raise ExtraMissing.of(f"The job store {url}", str(error.name), "worker") from error
+        except (exc.ArgumentError, exc.NoSuchModuleError, ValueError) as error:
+            raise RecipeError(
+                f"There can be no job store at {url}: {reason_of(error)}.",
                 f"Use sqlite:///FILE, or postgresql+psycopg://… after pip install '{DISTRIBUTION}[worker]'.",
             ) from error
         if self._is_sqlite:
@@ -314,7 +324,7 @@ class JobStore:
     @property
     def shown_url(self) -> str:
         """The URL without its password."""
-        return self._engine.url.render_as_string(hide_password=True)
+        return without_secrets(self._engine.url.render_as_string(hide_password=True))
 
     def close(self) -> None:
         """Let all connections go."""
@@ -370,7 +380,7 @@ class JobStore:
         return str(known)
 
     def _refused(self, what: str, error: BaseException | None = None) -> StoreRefused:
-        why = f": {getattr(error, 'orig', None) or error}" if error is not None else ""
+        why = f": {_said(error)}" if error is not None else ""
         if not self._is_sqlite:
             return StoreRefused(
                 f"The job store {self.shown_url} {what}{why}.", "It was left as it is; use another --job-store."

@@ -18,6 +18,7 @@ from typing import Any
 
 from facefusion import traces
 from facefusion.analyse.analyser import Analyser
+from facefusion.documents import reason_of
 from facefusion.errors import (
     ExtraMissing,
     FaceFusionError,
@@ -677,7 +678,9 @@ class Worker:
             try:
                 tracks = join_observations(self._analyser(bench), observations, notes, path)
             except TracksError as error:
-                raise SegmentDamaged(f"A part of the analysis is damaged: {error}.", "It is made again.") from error
+                raise SegmentDamaged(
+                    f"A part of the analysis is damaged: {reason_of(error)}.", "It is made again."
+                ) from error
         joined = joined_as(bench.plan, bench.target, self._cast(bench), tracks, notes["target"])
         if self._policy.looks_at_people:
             joined = replace(joined, verdict=self._ask_of_people(bench, tracks, joined.assigned))
@@ -700,7 +703,9 @@ class Worker:
         try:
             return load(stack.enter_context(self.storage.local(key_of(*item.key))))  # type: ignore[arg-type]
         except (FileNotFoundError, TracksError) as error:
-            raise SegmentDamaged(f"{item.stage} {item.number} is damaged: {error}.", "It is made again.") from error
+            raise SegmentDamaged(
+                f"{item.stage} {item.number} is damaged: {reason_of(error)}.", "It is made again."
+            ) from error
 
     def _render(self, bench: _Bench, numbers: range, count: Callable[[int], None]) -> Generator[Any]:
         job_id, plan = bench.job.id, bench.plan

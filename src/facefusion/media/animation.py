@@ -14,6 +14,7 @@ import av.error
 from av.filter import Graph
 from av.video.reformatter import VideoReformatter
 
+from facefusion.documents import reason_of
 from facefusion.errors import MediaUnsupported, OutputRefused, SegmentDamaged
 from facefusion.media.border import writing
 from facefusion.media.passengers import close_quietly, read_tracks
@@ -184,7 +185,8 @@ def _pictures(parts: Sequence[Part], moments: dict[int, int]) -> Iterator[_Momen
                     number += 1
         except av.error.FFmpegError as error:
             raise SegmentDamaged(
-                f"{part.path.name} cannot be read: {error}.", "Resume the job; the segment is rendered again."
+                f"{part.path.name} cannot be read: {reason_of(error)}.",
+                "Resume the job; the segment is rendered again.",
             ) from error
         if number - first != len(part.pts):
             raise SegmentDamaged(

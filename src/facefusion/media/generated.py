@@ -11,6 +11,7 @@ from typing import Any
 import av
 import av.error
 
+from facefusion.documents import reason_of
 from facefusion.errors import ProcessorRefused, SegmentDamaged
 from facefusion.media.border import writing
 from facefusion.media.segments import Span
@@ -137,7 +138,7 @@ def join_generated(path: Path, parts: Sequence[Path], info: SourceInfo) -> None:
                             output.mux(packet)
                             number += 1
             except (av.error.InvalidDataError, av.error.FileNotFoundError, IndexError) as error:
-                raise SegmentDamaged(f"{part.name} cannot be read: {error}.", "It is made again.") from error
+                raise SegmentDamaged(f"{part.name} cannot be read: {reason_of(error)}.", "It is made again.") from error
     if number != info.frame_count:
         raise SegmentDamaged(
             f"The parts hold {counted(number, 'frame')}, not {info.frame_count}.", "They are made again."

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from facefusion.documents import reason_of
 from facefusion.errors import FaceFusionError, MediaUnreadable, MediaUnsupported, OutputRefused, check_memory
 from facefusion.media import colour, metadata
 from facefusion.media.files import check_file, replacing, translate_os_error
@@ -576,7 +577,9 @@ def write_photo(path: Path, photo: Photo, quality: int = 92, software: str = "")
     except MemoryError as error:
         raise OutputRefused(f"There is not enough memory to write {path}.", "Close other programs.") from error
     except Exception as error:  # encoders raise anything
-        raise OutputRefused(f"{path} cannot be written: {error}.", "Choose another ending, such as .png.") from error
+        raise OutputRefused(
+            f"{path} cannot be written: {reason_of(error)}.", "Choose another ending, such as .png."
+        ) from error
     return tuple(notes)
 
 

@@ -19,6 +19,7 @@ import av.error
 import numpy as np
 from av.codec.context import Flags
 
+from facefusion.documents import reason_of
 from facefusion.errors import SegmentDamaged, check_memory
 from facefusion.media.border import writing
 from facefusion.media.layers import add_layers, layer_picture
@@ -362,7 +363,7 @@ def read_layers(path: Path, count: int) -> Iterator[Pixels]:
                     done += 1
                     yield np.ascontiguousarray(picture.to_ndarray(format="bgra")[..., [2, 1, 0, 3]])
     except (av.error.FFmpegError, OSError) as error:
-        raise SegmentDamaged(f"{path.name} cannot be read: {error}.", "It is rendered again.") from error
+        raise SegmentDamaged(f"{path.name} cannot be read: {reason_of(error)}.", "It is rendered again.") from error
     if done != count:
         raise SegmentDamaged(f"{path.name} holds {done} layers instead of {count}.", "It is rendered again.")
 
@@ -382,5 +383,5 @@ def open_segment(path: Path) -> Any:
     except (av.error.FFmpegError, OSError) as error:
         check_memory(error, f"{path.name} could not be read")
         raise SegmentDamaged(
-            f"{path.name} cannot be read: {error}.", "Resume the job; the segment is rendered again."
+            f"{path.name} cannot be read: {reason_of(error)}.", "Resume the job; the segment is rendered again."
         ) from error

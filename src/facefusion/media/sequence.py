@@ -21,7 +21,7 @@ import av
 import av.error
 from av.video.reformatter import VideoReformatter
 
-from facefusion.documents import load_json
+from facefusion.documents import load_json, reason_of
 from facefusion.errors import MediaMissing, MediaUnreadable, MediaUnsupported, OutputRefused, SegmentDamaged
 from facefusion.media.border import writing
 from facefusion.media.generated import LOSSLESS, LOSSLESS_OPTIONS
@@ -452,7 +452,8 @@ def _pixels(parts: Sequence[Part], colour: tuple[int, int, int, int]) -> Iterato
                     yield to_rgb(picture, reformatter)
         except (av.error.FFmpegError, OSError) as error:
             raise SegmentDamaged(
-                f"{part.path.name} cannot be read: {error}.", "Resume the job; the segment is rendered again."
+                f"{part.path.name} cannot be read: {reason_of(error)}.",
+                "Resume the job; the segment is rendered again.",
             ) from error
         if count != len(part.pts):
             raise SegmentDamaged(

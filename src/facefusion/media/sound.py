@@ -15,6 +15,7 @@ from av.audio.resampler import AudioResampler
 from av.codec.context import Flags
 from av.stream import Disposition
 
+from facefusion.documents import reason_of
 from facefusion.errors import MediaUnreadable, OutputRefused
 from facefusion.media.probe import open_any
 from facefusion.types.sound import Sound
@@ -362,7 +363,9 @@ def read_sound(path: Path, rate: int = SOUND_RATE) -> Sound:
                     collector.feed(packet)
         except (av.error.FFmpegError, ValueError) as error:
             if not count:
-                raise MediaUnreadable(f"The sound of {path} cannot be read: {error}.", "Check the file.") from error
+                raise MediaUnreadable(
+                    f"The sound of {path} cannot be read: {reason_of(error)}.", "Check the file."
+                ) from error
         return Sound(np.ascontiguousarray(collector.collected()), rate)
 
 

@@ -102,7 +102,9 @@ class Session:
             raise
         except Exception as error:  # ONNX Runtime raises its own untyped errors
             check_memory(error, f"model {spec.id} could not be loaded")
-            raise ModelMismatch(f"Model {spec.id} cannot be loaded: {error}.", "See 'facefusion doctor'.") from error
+            raise ModelMismatch(
+                f"Model {spec.id} cannot be loaded: {reason_of(error)}.", "See 'facefusion doctor'."
+            ) from error
         used = self._session.get_providers()
         if used[0] not in {PROVIDERS[name] for name in providers}:
             raise ProviderRefused(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,8 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
-from facefusion.documents import load_json
-from facefusion.errors import ExtraMissing, HashMismatch, ModelMissing, StorageError
+from facefusion.documents import load_json, reason_of
+from facefusion.errors import ExtraMissing, FaceFusionError, HashMismatch, ModelMissing, StorageError
 from facefusion.models.catalog import load_catalog
 from facefusion.models.licences import LicencePolicy, check_licence
 from facefusion.models.spec import EMBEDDED, ModelFile, ModelSpec
@@ -34,6 +37,10 @@ def ignore_bytes(name: str, done: int, total: int) -> None:
 
 
 _CHUNK = 1 << 20
+AWAY_S = 30.0
+"""How long a remote place that did not answer is taken to be away where many models are looked for."""
+_away: dict[str, tuple[float, FaceFusionError]] = {}
+_RETRY: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=10)}
 PIN_PATIENCE_S = 10.0
 """How long another process may take to write down a hash."""
 
@@ -92,8 +99,14 @@ class ModelStore:
 
         return get_spec(model_id, list(reversed(self.folders)))
 
-    def find(self, spec: ModelSpec, file: ModelFile | None = None) -> Path | None:
-        """The file of a model on this machine, or None."""
+    def find(self, spec: ModelSpec, file: ModelFile | None = None, trust_s: float = 0.0) -> Path | None:
+        """The file of a model on this machine, or None.
+
+        Raises
+        ------
+        StorageError, ExtraMissing
+            When it is not here and a remote place does not answer, or did not ``trust_s`` seconds ago.
+        """
         file = file or spec.graph
         if spec.origin == "embedded":
             path = Path(str(EMBEDDED / file.name))
@@ -103,15 +116,53 @@ class ModelStore:
             for path in (folder / file.name, folder / ".assets" / "models" / file.name):
                 if path.is_file():
                     return path
-        return self._find_remote(file)
+        return self._find_remote(file, trust_s)
 
-    def _find_remote(self, file: ModelFile) -> Path | None:
-        """A file in object storage, copied here once for each state it is in."""
+    def find_known(self, spec: ModelSpec, file: ModelFile | None = None) -> Path | None:
+        """`find`, for who tells of many models: what does not answer has none and is not asked again at once."""
+        try:
+            return self.find(spec, file, AWAY_S)
+        except (StorageError, ExtraMissing):
+            return None
+
+    def find_away(self) -> tuple[FaceFusionError, ...]:
+        """Why places could not be asked lately."""
+        return tuple(_away[place][1] for place in self.places if place in _away)
+
+    def _find_remote(self, file: ModelFile, trust_s: float) -> Path | None:
+        """A file in object storage, copied here once for each state it is in.
+
+        Parameters
+        ----------
+        file
+            Which.
+        trust_s
+            How long a place that was away is taken to be away.
+
+        Raises
+        ------
+        StorageError, ExtraMissing
+            When no place has it, and one does not answer.
+        """
+        failed: FaceFusionError | None = None
         for place in self.places:
-            if _is_remote(place):
+            if not _is_remote(place):
+                continue
+            since, known = _away.get(place, (-math.inf, None))
+            if known is not None and time.monotonic() - since < trust_s:
+                failed = failed or known
+                continue
+            try:
                 found = _fetch_object(place, file.name, self.home / "remote")
-                if found is not None:
-                    return found
+            except (StorageError, ExtraMissing) as error:
+                _away[place] = time.monotonic(), error
+                failed = failed or error
+                continue
+            _away.pop(place, None)
+            if found is not None:
+                return found
+        if failed is not None:
+            raise failed
         return None
 
     def stamp(self, spec: ModelSpec) -> Stamp:
@@ -279,13 +330,13 @@ def _fetch_object(place: str, name: str, folder: Path) -> Path | None:
     except ImportError as error:
         raise ExtraMissing.of(f"The models place {place}", "obstore", "storage") from error
     try:
-        store: Any = from_url(place)
+        store: Any = from_url(place, retry_config=_RETRY)
         head = obstore.head(store, name)
     except FileNotFoundError:
         return None
     except Exception as error:  # obstore raises one class per back end
         raise StorageError(
-            f"{place} cannot be read: {error}.", "Check the URL, the network and the credentials."
+            f"{place} cannot be read: {reason_of(error)}.", "Check the URL, the network and the credentials."
         ) from error
     state = hashlib.sha256(
         f"{place}/{name} {head.get('e_tag')} {head['last_modified']} {head['size']}".encode()
@@ -298,5 +349,5 @@ def _fetch_object(place: str, name: str, folder: Path) -> Path | None:
             for chunk in obstore.get(store, name).stream(min_chunk_size=_CHUNK):
                 file.write(chunk)
     except Exception as error:
-        raise StorageError(f"{place}/{name} could not be read: {error}.", "Try again.") from error
+        raise StorageError(f"{place}/{name} could not be read: {reason_of(error)}.", "Try again.") from error
     return path

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from facefusion.analyse.analyser import Analyser
+from facefusion.documents import reason_of
 from facefusion.errors import MediaUnreadable, SegmentDamaged, TracksError
 from facefusion.imaging.flow import dense_inverse_search
 from facefusion.imaging.layer import layer_of, matte_of
@@ -471,7 +472,7 @@ def _load_photo(recipe: Recipe, part: Part) -> Pixels:
         if pixels.ndim != 3 or pixels.shape[2] != channels or pixels.dtype != np.uint8:
             raise ValueError(f"it holds {pixels.shape} {pixels.dtype}")
     except (ValueError, EOFError) as error:
-        raise SegmentDamaged(f"{part.path.name} is damaged: {error}.", "It is made again.") from error
+        raise SegmentDamaged(f"{part.path.name} is damaged: {reason_of(error)}.", "It is made again.") from error
     return pixels
 
 

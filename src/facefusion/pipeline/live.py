@@ -12,6 +12,7 @@ import numpy as np
 
 from facefusion.analyse.causal import CausalTracker
 from facefusion.declaration import Input
+from facefusion.documents import reason_of
 from facefusion.errors import ConsentMissing, MediaUnsupported, RecipeError
 from facefusion.pipeline.cast import Cast, build_analyser, build_cast
 from facefusion.pipeline.clip import build_flow
@@ -194,7 +195,9 @@ class Live:
         try:
             frame = Frame(pixels, 0, round(at_s / _MICROSECOND), _MICROSECOND)
         except (ValueError, AttributeError, TypeError) as error:
-            raise MediaUnsupported(f"This is no picture: {error}.", "Give an array (H, W, 3) of uint8, RGB.") from error
+            raise MediaUnsupported(
+                f"This is no picture: {reason_of(error)}.", "Give an array (H, W, 3) of uint8, RGB."
+            ) from error
         rendered = self.render(frame)
         return None if rendered is None else rendered.pixels
 

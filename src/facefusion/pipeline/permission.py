@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from facefusion.declaration import Input, Need, Step
-from facefusion.errors import FaceFusionError, MediaError, NoFaceInSource, PolicyUnready
+from facefusion.errors import FaceFusionError, MediaError, NoFaceInSource, PolicyUnready, RecipeError
 from facefusion.media.image import read_photo
 from facefusion.pipeline.cast import Looker, build_analyser, sort_sources
 from facefusion.pipeline.clip import photo_frame, read_clip
@@ -37,6 +37,7 @@ from facefusion.recipe import Recipe
 from facefusion.types.crop import SourceFace
 from facefusion.types.frame import Frame, Pixels
 from facefusion.types.track import Track, Tracks
+from facefusion.wording import counted
 
 LOOKS = 3
 """Frames in which somebody is looked at who is changed."""
@@ -342,8 +343,8 @@ def _describe_all(pixels: Pixels) -> FloatArray | None:
     return describe([pixels] * len(faces), [face.five_points for face in faces]) if faces else None
 
 
-def describe_photo(path: Path, content: bytes | None = None) -> FloatArray:
-    """(D,) float32 of unit length: the largest face of a photo, found by our own engines.
+def describe_faces(path: Path, content: bytes | None = None) -> FloatArray:
+    """(N, D) float32 of unit length, N at least 1: everybody in a photo, found by our own engines, the largest first.
 
     Parameters
     ----------
@@ -358,11 +359,33 @@ def describe_photo(path: Path, content: bytes | None = None) -> FloatArray:
         When it shows none.
     MediaError
     """
-    pixels = read_photo(path, allow_8bit=True, content=content).pixels
-    faces = build_analyser(_recipe(), has_identity=False).find_faces(pixels)
-    if not faces:
+    codes = _describe_all(read_photo(path, allow_8bit=True, content=content).pixels)
+    if codes is None:
         raise NoFaceInSource(f"No face is found in {path}.", "Use a photo in which the face is at least 64 px high.")
-    return np.asarray(describe([pixels], [faces[0].five_points])[0])
+    return codes
+
+
+def describe_person(path: Path, content: bytes | None = None) -> FloatArray:
+    """(D,) float32 of unit length: the only face of a photo that says who somebody is.
+
+    Parameters
+    ----------
+    path, content
+        As in `describe_faces`.
+
+    Raises
+    ------
+    RecipeError
+        When it shows several: nobody here can know which of them is meant.
+    NoFaceInSource, MediaError
+    """
+    codes = describe_faces(path, content)
+    if len(codes) > 1:
+        raise RecipeError(
+            f"{path} shows {counted(len(codes), 'face')}; which of them is meant nobody can tell.",
+            "Cut the photo to the one person, or use another one.",
+        )
+    return np.asarray(codes[0])
 
 
 _kept: OrderedDict[str, FloatArray | None] = OrderedDict()
@@ -370,7 +393,8 @@ _KEPT_MAX = 4096
 
 
 def looks_of(ledger: Ledger, entry: Consent) -> FloatArray:
-    """(K, D) float32: the faces of an entry's photos that are what was entered; kept by content, in memory.
+    """(K, D) float32: the faces of an entry's photos that are what was entered and show one person alone; kept by
+    content, in memory.
 
     Parameters
     ----------
@@ -386,8 +410,8 @@ def looks_of(ledger: Ledger, entry: Consent) -> FloatArray:
             continue  # 'consent list' and 'consent check' say so
         if photo.sha256 not in _kept:
             try:
-                _kept[photo.sha256] = describe_photo(ledger.place_of(photo), content)
-            except (MediaError, NoFaceInSource):
+                _kept[photo.sha256] = describe_person(ledger.place_of(photo), content)
+            except (MediaError, NoFaceInSource, RecipeError):
                 _kept[photo.sha256] = None
             while len(_kept) > _KEPT_MAX:
                 _kept.popitem(last=False)

@@ -540,12 +540,12 @@ def _check_mapped(recipe: Recipe) -> None:
 
 
 def with_times(recipe: Recipe) -> Recipe:
-    """The recipe with the part to keep in seconds, where it was said in frames. A photo has no part to keep.
+    """The recipe with the part to keep in seconds, where it was said in frames.
 
     Raises
     ------
     RecipeError
-        When the target has fewer frames.
+        When the target has fewer frames, or is a photo, which has no part to keep.
     MediaError
     """
     first, stop = recipe.trim_frame_start, recipe.trim_frame_end
@@ -553,6 +553,10 @@ def with_times(recipe: Recipe) -> Recipe:
     if (first is None and stop is None) or path == Path() or not path.exists():
         return recipe
     update: dict[str, float | int | None] = {"trim_frame_start": None, "trim_frame_end": None}
+    if find_kind(path) == "photo":
+        raise RecipeError(
+            f"{path} is a photo, so --trim-frame-start and --trim-frame-end mean nothing.", "Leave them out."
+        )
     if find_kind(path) == "clip":
         if first:
             update["start_s"] = time_of_frame(path, first)

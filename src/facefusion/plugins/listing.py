@@ -186,7 +186,7 @@ def list_models(capability: str, store: ModelStore) -> tuple[ModelChoice, ...]:
     found = []
     for spec in store.catalog().values():
         if spec.capability == capability and spec.origin != "embedded":
-            is_here = all(store.find(spec, file) is not None for file in spec.files)
+            is_here = all(store.find_known(spec, file) is not None for file in spec.files)
             place = "here" if is_here else "not here"
             found.append(
                 ModelChoice(spec.id, spec.licence, spec.commercial, place, is_allowed(spec, store.licences))

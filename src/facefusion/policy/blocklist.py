@@ -54,7 +54,7 @@ class Blocked:
     contract
         Name of the space of the embeddings.
     codes
-        (K, D) float32 of unit length, one for each photo that was given. No photo is kept.
+        (K, D) float32 of unit length, one for each face in the photos that were given. No photo is kept.
     """
 
     id: str
@@ -120,7 +120,7 @@ class Blocklist:
         Parameters
         ----------
         codes
-            (K, D) float32 of unit length, one for each photo.
+            (K, D) float32 of unit length, one for each face.
         contract
             Name of their space.
         note

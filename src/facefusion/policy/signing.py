@@ -88,7 +88,8 @@ class Signing:
         Raises
         ------
         SigningRefused
-            For a key that is missing, unreadable, expired, of another certificate, or not made for this.
+            For a key that is missing, unreadable, expired, of another certificate, not made for this, or that others
+            may read.
         """
         if self.is_local:
             return _local_signer(self.home)
@@ -99,6 +100,7 @@ class Signing:
         algorithm, key = self.algorithm, b""
         if self.callback is None:
             assert self.key is not None
+            _check_private(self.key)
             private = _load_key(_read(self.key), self.key)
             algorithm, key = _algorithm_of(private, self.key), _as_pem(private)
             _check_pair(private, chain, self.certificate)
@@ -113,6 +115,15 @@ class Signing:
                 if path.is_file() and (path.parent != _spare(self.home) or _is_own(path.parent)):
                     found.append(path.read_bytes())
         return b"\n".join(found)
+
+
+def _check_private(path: Path) -> None:
+    """Refuse a key that everybody on this machine may read, or its group change: who has it signs as this site. A group
+    may read it, as where a secret of Kubernetes is mounted or a service has a group of its own.
+    """
+    with suppress(OSError):  # `_read` says it
+        if os.name != "nt" and path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o037:
+            raise SigningRefused(f"Others may read the signing key {path}.", f"Run: chmod 600 {path}")
 
 
 OF_THIS_MACHINE = Signing()

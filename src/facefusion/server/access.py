@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import math
 import re
 import secrets
@@ -20,10 +21,12 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 from starlette.concurrency import run_in_threadpool
 
-from facefusion.errors import AccessRefused, NotThere, RecipeError, ScopeMissing
+from facefusion.documents import reason_of
+from facefusion.errors import AccessRefused, Conflict, NotThere, RecipeError, ScopeMissing, ServiceError
 from facefusion.jobs.ledger import Key, Ledger
 from facefusion.packed import pack, unpack
 from facefusion.server.config import Oidc
+from facefusion.wording import in_one_line, without_secrets
 
 Scope = Literal["assets:read", "assets:write", "jobs:read", "jobs:write", "admin"]
 SCOPES: tuple[str, ...] = get_args(Scope)
@@ -41,6 +44,7 @@ KNOWN_S = 1.0
 _KNOWN_AT_ONCE = 4096
 ASKED_EVERY_S = 30.0
 """A provider's keys are not asked for more often because of tokens with ids that nobody knows."""
+_log = logging.getLogger("facefusion.server")
 _REFUSED = "Send Authorization: Bearer KEY with a key of 'facefusion keys create'."
 
 
@@ -200,14 +204,21 @@ def find_key(ledger: Ledger, key_id: str) -> Key:
 
 
 def rotate_key(ledger: Ledger, key_id: str, grace_s: float = 0.0) -> tuple[Key, str]:
-    """A new key in place of one, which ends now or after some seconds.
+    """A new key in place of one that is valid, which ends now or after some seconds.
 
     Raises
     ------
     NotThere
+    Conflict
+        When it was revoked or has expired: who has lost a key gets none by asking for another in its place.
     """
     old = find_key(ledger, key_id)
     now = ledger.now()
+    if not old.is_valid(now):
+        raise Conflict(
+            f"Key {key_id} {_ended(old)}, so there is nothing to rotate.",
+            "Make a new one where that is meant: facefusion keys create.",
+        )
     left_s = None if old.expires_at is None else max(old.expires_at - old.created_at, 1.0)
     made = create_key(ledger, old.tenant, old.scopes, left_s, old.note)
     if grace_s:
@@ -284,8 +295,7 @@ class Gate:
     def _of_valid(self, key: Key, by_cookie: bool = False) -> Principal:
         now = self._ledger.now()
         if not key.is_valid(now):
-            what = "was revoked" if key.revoked_at is not None else "has expired"
-            raise AccessRefused(f"Key {key.id} {what}.", "Ask for a new one.")
+            raise AccessRefused(f"Key {key.id} {_ended(key)}.", "Ask for a new one.")
         if key.used_at is None or now - key.used_at > _USED_EVERY_S:
             self._ledger.change_key(key.id, used_at=now)
         return Principal(key.tenant, f"key {key.id}", spread(key.scopes), by_cookie)
@@ -335,6 +345,10 @@ class Gate:
         return Principal(LOCAL_TENANT, "page", spread(["admin"]), by_cookie=True)
 
 
+def _ended(key: Key) -> str:
+    return "was revoked" if key.revoked_at is not None else "has expired"
+
+
 def _mark(bearer: str, cookie: str) -> bytes:
     """What somebody came with, by its hash: no secret is kept."""
     return hashlib.sha256(f"{bearer}\0{cookie}".encode()).digest()
@@ -342,6 +356,16 @@ def _mark(bearer: str, cookie: str) -> bytes:
 
 def _cookie_secret(digest: str) -> bytes:
     return hashlib.sha256(f"session {digest}".encode()).digest()
+
+
+KEY_SET_ERRORS = (jwt.PyJWTError, OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError)
+"""What reading a set of public keys raises, whatever is wrong with it."""
+
+
+def load_key_set(path: str) -> Sequence[Any]:
+    """Public keys of a file; raises one of `KEY_SET_ERRORS` where it holds none."""
+    keys: Sequence[Any] = jwt.PyJWKSet.from_json(Path(path).read_text(encoding="utf-8")).keys
+    return keys
 
 
 class _Tokens:
@@ -366,15 +390,31 @@ class _Tokens:
         raise jwt.InvalidTokenError("no public key has its id")
 
     def _keys(self) -> Iterator[Sequence[Any]]:
-        """Public keys, as they are known and then asked for anew; made-up ids do not have us ask all day."""
-        if self._client is None:
-            yield jwt.PyJWKSet.from_json(Path(self._oidc.jwks).read_text(encoding="utf-8")).keys
-            return
-        yield self._client.get_signing_keys()
-        now = time.monotonic()
-        if now - self._asked_at > ASKED_EVERY_S:
-            self._asked_at = now
-            yield self._client.get_signing_keys(refresh=True)
+        """Public keys, as they are known and then asked for anew; made-up ids do not have us ask all day.
+
+        Raises
+        ------
+        ServiceError
+            When there are none that can be read: whoever runs the service is told why, in the log.
+        """
+        try:
+            if self._client is None:
+                yield load_key_set(self._oidc.jwks)
+                return
+            yield self._client.get_signing_keys()
+            now = time.monotonic()
+            if now - self._asked_at > ASKED_EVERY_S:
+                self._asked_at = now
+                yield self._client.get_signing_keys(refresh=True)
+        except KEY_SET_ERRORS as error:
+            _log.error("Tokens cannot be checked, for there are no public keys: %s", without_secrets(reason_of(error)))
+            raise ServiceError(
+                "Tokens cannot be checked now.",
+                "Try again in a moment; if it stays so, tell who runs this service.",
+                ASKED_EVERY_S,
+                code="tokens_unready",
+                status=503,
+            ) from error
 
     def read(self, token: str) -> Principal:
         """Who a token is of.
@@ -382,6 +422,8 @@ class _Tokens:
         Raises
         ------
         AccessRefused
+        ServiceError
+            When nobody can say, since there are no public keys.
         """
         try:
             claims: Mapping[str, Any] = jwt.decode(
@@ -402,7 +444,7 @@ class _Tokens:
             )
         words = scopes.split() if isinstance(scopes, str) else scopes if isinstance(scopes, list) else []
         words = [word for word in words if isinstance(word, str)]
-        return Principal(tenant, f"token {claims['sub']}"[:120], spread(words))
+        return Principal(tenant, f"token {in_one_line(str(claims['sub']))}"[:120], spread(words))
 
 
 _bearer = HTTPBearer(auto_error=False, description="a key of 'facefusion keys create', or a token of your provider")

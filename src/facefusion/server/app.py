@@ -120,6 +120,10 @@ async def _invalid(request: Request, error: Exception) -> Response:
     flaws = []
     for one in error.errors()[:20]:
         where = ".".join(str(part) for part in one["loc"] if part not in ("body",))
+        if one["type"] == "json_invalid":
+            why = str(one.get("ctx", {}).get("error", "it cannot be read"))
+            flaws.append(Flaw(where="", message=f"the body is no JSON, from letter {one['loc'][-1]} on: {why}"[:300]))
+            continue
         flaws.append(Flaw(where=where[:200], message=str(one["msg"]).removeprefix("Value error, ")[:300]))
     first = flaws[0] if flaws else Flaw(where="", message="It cannot be read")
     place = f"{first.where}: " if first.where else ""

@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 
+from facefusion.documents import reason_of
 from facefusion.errors import FaceFusionError, NotThere, RequestRefused, ServiceError, TooLarge
 from facefusion.jobs.ledger import Asset
 from facefusion.server.access import Principal, allows
@@ -149,7 +150,9 @@ async def _file_field(stream: AsyncIterator[bytes], boundary: bytes, named: list
         raise
     except Exception as error:  # of the parser
         if type(error).__module__.startswith("python_multipart"):
-            raise RequestRefused(f"The form cannot be read: {error}.", "Send the file as the body.") from error
+            raise RequestRefused(
+                f"The form cannot be read: {reason_of(error)}.", "Send the file as the body."
+            ) from error
         raise
     if state["seen"] != 1 or not state["ended"]:
         raise RequestRefused(

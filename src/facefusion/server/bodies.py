@@ -14,7 +14,7 @@ from facefusion.jobs.states import STAGES
 from facefusion.jobs.store import StageProgress
 from facefusion.packed import pack, unpack
 from facefusion.policy.verdict import Content, Mode
-from facefusion.server.problems import for_clients, hint_for_clients
+from facefusion.server.problems import for_clients, hint_for_clients, message_for_clients
 
 T = TypeVar("T")
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -136,7 +136,9 @@ class ErrorBody(BaseModel):
         if not told:
             return None
         return cls(
-            code=told["code"], message=for_clients(told["message"]), hint=hint_for_clients(told["code"], told["hint"])
+            code=told["code"],
+            message=message_for_clients(told["code"], told["message"]),
+            hint=hint_for_clients(told["code"], told["hint"]),
         )
 
 

@@ -8,12 +8,12 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import TimeoutError as TookTooLong
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from multiprocessing import connection
+from contextlib import contextmanager, suppress
+from multiprocessing import connection, resource_tracker
 from typing import ParamSpec, TypeVar
 
 from facefusion import journal
@@ -55,12 +55,33 @@ def log_faults() -> None:
     log.addHandler(handler)
 
 
+_OF_THE_PARENT = (signal.SIGINT, signal.SIGTERM)
+"""Signals that a terminal or a supervisor sends to a whole group of processes: the service ends its own itself."""
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """What is started meanwhile does not hear `_OF_THE_PARENT`, not even before `begin_child`."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # where it has to be started, that lets both signals through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_PARENT)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def begin_child(memory_bytes: int = 0, log: journal.Plan = journal.NO_PLAN, nice: int = NICE) -> None:
-    """What every process does first: end with its parent, leave Ctrl-C to it, give way, and keep to some memory."""
+    """What every process does first: end with its parent, leave it `_OF_THE_PARENT`, give way, keep to some memory."""
     journal.set_up(*log)
     log_faults()
     follow_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _OF_THE_PARENT:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_THE_PARENT)
     if hasattr(os, "nice"):
         with suppress(OSError):
             os.nice(nice)
@@ -153,7 +174,9 @@ class _Hand:
     def call(self, function: Callable[P, R], timeout_s: float, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             if not self._pid:
-                self._pid = self._executor.submit(os.getpid).result(WAIT_S * 3)
+                with unheard():
+                    first = self._executor.submit(os.getpid)
+                self._pid = first.result(WAIT_S * 3)
             return self._executor.submit(function, *args, **kwargs).result(timeout_s)
         except BrokenProcessPool as error:
             self.is_broken = True

@@ -26,6 +26,7 @@ from facefusion.errors import (
     TooLarge,
 )
 from facefusion.jobs.ledger import Asset
+from facefusion.jobs.storage import one_patience
 from facefusion.server.state import Service, new_id
 from facefusion.wording import counted
 from facefusion.workplace import Workplace
@@ -211,7 +212,9 @@ def admit(service: Service, tenant: str, received: Received, name: str) -> Asset
         kind = TooLarge if "pixel" in message or "minutes" in message or " px" in message else KindRefused
         raise kind(message, error.hint) from error
     except MediaError as error:
-        raise KindRefused(error.message.replace(str(received.path), "The file"), error.hint) from error
+        # What libraries say of it is for nobody who sends a file.
+        what = error.message.replace(str(received.path), "The file").partition(": ")[0].rstrip(".")
+        raise KindRefused(f"{what}.", error.hint) from error
     except MemoryError as error:
         raise TooLarge("Looking at this file takes more memory than it may.", "Send a smaller one.") from error
     asset_id, now = new_id(), service.ledger.now()
@@ -221,15 +224,16 @@ def admit(service: Service, tenant: str, received: Received, name: str) -> Asset
         received.size_bytes, received.sha256, about.as_dict(), f"{folder}{asset_id}{about.suffix}",
         expires_at=now + service.config.asset_days * 86400,
     )  # fmt: skip
-    try:
-        if thumbnail.is_file():
-            service.storage.put(f"{folder}{THUMBNAIL}", thumbnail)
-        service.storage.put(asset.key, received.path)
-        return service.ledger.add_asset(asset)
-    except BaseException:
-        with suppress(Exception):
-            service.storage.delete(folder)
-        raise
+    with one_patience():  # somebody waits for all of it
+        try:
+            if thumbnail.is_file():
+                service.storage.put(f"{folder}{THUMBNAIL}", thumbnail)
+            service.storage.put(asset.key, received.path)
+            return service.ledger.add_asset(asset)
+        except BaseException:
+            with suppress(Exception):
+                service.storage.delete(folder)
+            raise
 
 
 def key_folder(tenant: str, asset_id: str) -> str:

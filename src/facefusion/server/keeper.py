@@ -11,6 +11,7 @@ from typing import Any
 
 from facefusion.errors import FaceFusionError
 from facefusion.server import webhooks
+from facefusion.server.hands import unheard
 from facefusion.server.life import expire
 from facefusion.server.orders import do_orders
 from facefusion.server.state import Service
@@ -122,7 +123,8 @@ class _Place:
         self.process = context.Process(
             target=do_orders, args=(config, self._number, other), name=f"orders {self._number}"
         )
-        self.process.start()
+        with unheard():
+            self.process.start()
         other.close()
         self._began_at = time.monotonic()
 

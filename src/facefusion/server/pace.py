@@ -12,6 +12,7 @@ import limits
 from limits import storage as limits_storage
 from limits import strategies
 
+from facefusion.documents import reason_of
 from facefusion.errors import LimitReached, RecipeError
 
 WINDOW_S = 60.0
@@ -43,7 +44,7 @@ class Pace:
             self._far = strategies.MovingWindowRateLimiter(limits_storage.storage_from_string(url)) if url else None
         except Exception as error:  # of whatever client there is for it
             raise RecipeError(
-                f"Requests cannot be counted at {url.split('@')[-1]}: {error}.", "Use redis://HOST:PORT/NUMBER."
+                f"Requests cannot be counted at {url}: {reason_of(error)}.", "Use redis://HOST:PORT/NUMBER."
             ) from error
 
     def hit(self, most: int, *names: str) -> None:

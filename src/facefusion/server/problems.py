@@ -83,10 +83,19 @@ _HINTS: Mapping[str, str] = {
     errors.JobMismatch.code: "Ask for it again: POST /v1/jobs.",
     errors.OutOfMemory.code: "Try a smaller target, or tell who runs this service.",
     errors.StoreUnreachable.code: "Try again in a moment.",
+    errors.StorageError.code: "Try again in a moment.",
     errors.SegmentFailed.code: "Try again: POST /v1/jobs/ID/retry. If it fails again, tell who runs this service.",
     errors.Stopped.code: "Try again: POST /v1/jobs/ID/retry.",
 }
 """What a client can do where the error's own hint speaks to whoever runs the service; all others are told to ask."""
+
+
+_MESSAGES: Mapping[str, str] = {
+    errors.StoreUnreachable.code: "The service does not reach what it keeps jobs and files in.",
+    errors.StoreRefused.code: "The service cannot use what it keeps jobs in.",
+    errors.StorageError.code: "The service does not reach the place of its models.",
+}
+"""What a client is told of errors that name places inside: addresses, keys, what a library says of them."""
 
 
 class Flaw(BaseModel):
@@ -128,6 +137,17 @@ def for_clients(text: str) -> str:
     return _PATH.sub(r"\1", _FLAG.sub(lambda found: _names().get(found[0], found[0]), text))
 
 
+def message_for_clients(code: str, message: str) -> str:
+    """What is wrong, as a client may know it.
+
+    Parameters
+    ----------
+    code, message
+        Of an error.
+    """
+    return _MESSAGES.get(code) or for_clients(message)
+
+
 def hint_for_clients(code: str, hint: str) -> str:
     """What a client can do next: the error's own hint, unless it speaks of what only whoever runs the service can do.
 
@@ -136,7 +156,7 @@ def hint_for_clients(code: str, hint: str) -> str:
     code, hint
         Of an error.
     """
-    text = for_clients(hint)
+    text = "" if code in _MESSAGES else for_clients(hint)
     return _HINTS.get(code, ASK) if not text or _NOT_FOR_CLIENTS.search(text) else text
 
 
@@ -193,6 +213,8 @@ def respond(
         Where it is not what `status_of` says.
     """
     status = status or status_of(error)
+    if error.code in _MESSAGES:  # whoever runs the service has to know it
+        logging.getLogger("facefusion.server").error("%s %s", error.message, error.hint, extra={"request": request_id})
     told = facts_of(error, "It was noted; tell who runs this service the request id.")
     headers = {"Cache-Control": "no-store"}
     retry_after_s = getattr(error, "retry_after_s", 0.0) or (5.0 if status == 503 else 0.0)
@@ -205,7 +227,7 @@ def respond(
         title=error.code.replace("_", " ").capitalize(),
         status=status,
         code=error.code,
-        detail=for_clients(told["message"]),
+        detail=message_for_clients(error.code, told["message"]),
         hint=hint_for_clients(error.code, told["hint"]),
         request_id=request_id,
         errors=list(flaws),

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from pydantic.fields import FieldInfo
 
 from facefusion.declaration import Step, default_processors, find_processor, processor_names
@@ -44,6 +44,16 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
     "clip": ("mp4", "mkv", "mov", "webm", "m4v"),
 }
 """Endings of outputs by kind; the first is taken where nobody chooses."""
+
+
+def _check_some(steps: list[Any]) -> list[Any]:
+    """Refuse a list that was given and is empty: who sends it has not asked for a swap."""
+    if not steps:
+        raise ValueError("without a step nothing would be done; leave it out to have the face swapped")
+    return steps
+
+
+_SOME = AfterValidator(_check_some)
 
 
 def narrowed(annotation: Any) -> Any:
@@ -125,7 +135,7 @@ def _models(names: tuple[str, ...]) -> Models:
         reference=(AssetId | None, Field(None, description="an asset that shows the person")),
         track=(Annotated[int, Field(ge=0, le=2**31 - 1)] | None, Field(None, description="number of a track")),
         sources=(Annotated[list[AssetId], Field(max_length=_MANY)], Field(default_factory=list)),
-        steps=(Annotated[list[step], Field(max_length=16)], Field(default_factory=list)),
+        steps=(Annotated[list[step], Field(max_length=16), _SOME], Field(default_factory=list)),
     )
     files: dict[str, Any] = {
         "target": (AssetId, Field(description="photo or clip to change")),
@@ -143,7 +153,7 @@ def _models(names: tuple[str, ...]) -> Models:
             Field(default_factory=list, description="who gets whose face"),
         ),
         "steps": (
-            Annotated[list[step], Field(max_length=16)],
+            Annotated[list[step], Field(max_length=16), _SOME],
             Field(default_factory=list, description="what is done, in order"),
         ),
     }

@@ -13,17 +13,16 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import h11
-import jwt
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from facefusion import journal
 from facefusion.errors import OutputRefused, RecipeError, ServiceError
 from facefusion.jobs.ledger import Ledger
+from facefusion.server.access import KEY_SET_ERRORS, load_key_set
 from facefusion.server.app import build_app
 from facefusion.server.config import ServerConfig, Serving
 from facefusion.server.guard import HEADERS
@@ -229,8 +228,8 @@ def _check_files(config: ServerConfig) -> None:
             ) from error
     if config.oidc is not None and not config.oidc.jwks.startswith("https://"):
         try:
-            jwt.PyJWKSet.from_json(Path(config.oidc.jwks).read_text(encoding="utf-8"))
-        except (jwt.PyJWTError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            load_key_set(config.oidc.jwks)
+        except KEY_SET_ERRORS as error:
             raise RecipeError(
                 f"There are no public keys in {config.oidc.jwks}: {getattr(error, 'strerror', None) or error}.",
                 "Name a file with a JSON Web Key Set, or its https URL.",

@@ -6,11 +6,13 @@ import asyncio
 import hmac
 import ipaddress
 import json
+import re
 import socket
 import ssl
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,6 +29,7 @@ WHOLE_S = 30.0
 CLAIM_S = 60.0
 """A message that was taken up and of which nothing was recorded is due again."""
 _PORTS = (443, 8443)
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 
 
 def check_url(url: str, allow_private: bool = False) -> None:
@@ -39,14 +42,14 @@ def check_url(url: str, allow_private: bool = False) -> None:
     try:
         parts = urlsplit(url)
         port = parts.port
-        httpx.URL(url)  # what sends has to understand it, too
+        name = httpx.URL(url).raw_host.decode("ascii").strip("[]")  # what sends has to understand it, too
     except (ValueError, httpx.InvalidURL) as error:
         why = str(error).rstrip(".")
         raise RecipeError(f"This is no address for a webhook: {why}.", "Use https://HOST/PATH.") from error
     if parts.username or parts.password:
         raise RecipeError("An address of a webhook has no user and password.", "Put what you need into its path.")
-    if not parts.hostname or parts.fragment:
-        raise RecipeError("This is no address for a webhook.", "Use https://HOST/PATH.")
+    if not parts.hostname or parts.fragment or not _is_host(name):
+        raise RecipeError("This is no address for a webhook: no host can be called so.", "Use https://HOST/PATH.")
     if allow_private:
         return
     if parts.scheme != "https" or port not in (None, *_PORTS):
@@ -59,6 +62,15 @@ def check_url(url: str, allow_private: bool = False) -> None:
     name = parts.hostname.rstrip(".")
     if literal is None and ("." not in name or name.endswith((".localhost", ".local", ".internal"))):
         raise RecipeError(f"{parts.hostname} is not on the public internet.", "Use an address that is.")
+
+
+def _is_host(name: str) -> bool:
+    """Whether something can be the name of a host, or is an address."""
+    with suppress(ValueError):
+        ipaddress.ip_address(name)
+        return True
+    labels = name.removesuffix(".").split(".")
+    return len(name) < 255 and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
 
 
 def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
@@ -84,7 +96,7 @@ def resolve(host: str, port: int, allow_private: bool = False) -> str:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise RecipeError(f"{host} is not found: {error}.", "Check the address.") from error
+        raise RecipeError(f"{host} is not found.", "Check the address.") from error
     addresses = [str(entry[4][0]) for entry in found]
     for text in addresses:
         if not allow_private and not is_public(ipaddress.ip_address(text.partition("%")[0])):
@@ -128,7 +140,7 @@ def send(delivery: Delivery, allow_private: bool = False) -> str:
 
     Returns
     -------
-    What came of it, beginning with ``2`` where it arrived.
+    What came of it, beginning with ``2`` where it arrived: of the answer its status and no more, of a failure its kind.
     """
     try:
         check_url(delivery.url, allow_private)
@@ -150,8 +162,12 @@ def send(delivery: Delivery, allow_private: bool = False) -> str:
         return asyncio.run(_post(url.copy_with(host=address), delivery.body.encode(), headers, name))
     except TimeoutError:
         return f"It did not answer within {WHOLE_S:.0f} s."
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        return f"{type(error).__name__}: {error}"[:200].rstrip(": ")
+    except httpx.TimeoutException:
+        return f"It did not answer within {TIMEOUT_S:.0f} s."
+    except (httpx.ConnectError, OSError):
+        return "No connection could be made."
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        return "The connection broke, or the answer was none of HTTP."
 
 
 async def _post(url: httpx.URL, body: bytes, headers: Mapping[str, str], name: str) -> str:
@@ -163,7 +179,8 @@ async def _post(url: httpx.URL, body: bytes, headers: Mapping[str, str], name: s
         ) as client,
         client.stream("POST", url, content=body, headers=headers, extensions={"sni_hostname": name}) as answer,
     ):  # nobody needs what it says
-        return f"{answer.status_code} {answer.reason_phrase}".strip()
+        known = answer.status_code in HTTPStatus._value2member_map_
+        return f"{answer.status_code} {HTTPStatus(answer.status_code).phrase if known else ''}".strip()
 
 
 def deliver_next(ledger: Ledger, allow_private: bool = False) -> bool:

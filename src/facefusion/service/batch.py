@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from facefusion.declaration import Input
+from facefusion.documents import reason_of
 from facefusion.errors import MediaUnreadable, OutputRefused, RecipeError, Stopped, own_error
 from facefusion.jobs.prepare import hash_inputs, job_id_of
 from facefusion.jobs.storage import hash_file
@@ -256,7 +257,7 @@ def find_files(pattern: str, kind: str) -> list[Path]:
     try:
         names = [place] if os.path.isfile(place) else glob.glob(place, recursive=True)
     except (ValueError, re.error, RecursionError) as error:
-        raise RecipeError(f"{pattern} is no pattern of files: {error}.", "Check the pattern.") from error
+        raise RecipeError(f"{pattern} is no pattern of files: {reason_of(error)}.", "Check the pattern.") from error
     found = [Path(name) for name in sorted(set(names)) if os.path.isfile(name) and not is_sidecar(Path(name))]
     if not found:
         raise RecipeError(f"No {kind} matches {pattern}.", "Check the pattern, and put it into quotation marks.")

@@ -25,6 +25,7 @@ from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 
 from facefusion import journal
+from facefusion.documents import reason_of
 from facefusion.errors import FaceFusionError, JobMismatch, RecipeError, StoreUnreachable
 from facefusion.jobs.prepare import hash_inputs, input_paths, prepare
 from facefusion.jobs.states import Publish
@@ -65,7 +66,8 @@ def check_cluster(backend: Backend) -> None:
         Celery(broker=backend.broker).connection().transport  # noqa: B018  # says so where there is no such transport
     except (KeyError, ImportError, ValueError) as error:
         raise RecipeError(
-            f"There can be no broker at {backend.broker}: {error}.", "Use amqp://… for RabbitMQ or redis://…."
+            f"There can be no broker at {backend.broker}: {reason_of(error)}.",
+            "Use amqp://… for RabbitMQ or redis://….",
         ) from error
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from facefusion.errors import FaceFusionError, PolicyUnready, RecipeError
-from facefusion.pipeline.permission import blocklist_of, contract, describe_photo, looks_of
+from facefusion.pipeline.permission import blocklist_of, contract, describe_faces, describe_person, looks_of
 from facefusion.policy.blocklist import Blocked
 from facefusion.policy.consent import Consent, Ledger, today
 from facefusion.policy.content import find_checkers
@@ -31,7 +31,7 @@ class ConsentView:
     state
         ``valid``, ``not yet valid``, ``expired`` or ``revoked``.
     photos, photos_usable
-        Photos that were entered, and those that are what was entered and show a face. None where nobody looked.
+        Photos that were entered, and those that are what was entered and show one face. None where nobody looked.
     valid_from, valid_until
         Days, or nothing.
     added_at, revoked_at
@@ -75,6 +75,26 @@ class ConsentList:
 
 
 @dataclass(frozen=True, slots=True)
+class FaceChecked:
+    """Who a face is, as far as is known here.
+
+    Attributes
+    ----------
+    consents
+        Those of the person, whatever their state.
+    is_blocked
+        Whether the person is on the blocklist.
+    """
+
+    consents: tuple[ConsentView, ...]
+    is_blocked: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"consents": [consent.as_dict() for consent in self.consents], "is_blocked": self.is_blocked}
+
+
+@dataclass(frozen=True, slots=True)
 class PhotoChecked:
     """Who a photo shows, as far as is known here.
 
@@ -82,30 +102,46 @@ class PhotoChecked:
     ----------
     photo
         Which.
-    consents
-        Those of the person, whatever their state.
-    is_blocked
-        Whether the person is on the blocklist.
+    faces
+        Everybody in it, the largest first: the one who is the source where it is one.
     """
 
     photo: str
-    consents: tuple[ConsentView, ...]
-    is_blocked: bool
+    faces: tuple[FaceChecked, ...]
+
+    @property
+    def consents(self) -> tuple[ConsentView, ...]:
+        """Those of the largest face, whatever their state."""
+        return self.faces[0].consents
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether anybody in it is on the blocklist: then it can be no source."""
+        return any(face.is_blocked for face in self.faces)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         consents = [consent.as_dict() for consent in self.consents]
-        return {"photo": self.photo, "consents": consents, "is_blocked": self.is_blocked}
+        faces = [face.as_dict() for face in self.faces]
+        return {"photo": self.photo, "consents": consents, "is_blocked": self.is_blocked, "faces": faces}
 
 
 @dataclass(frozen=True, slots=True)
 class BlockedView:
-    """Somebody on the blocklist, without anything of their face."""
+    """Somebody on the blocklist, without anything of their face.
+
+    Attributes
+    ----------
+    id, note, added_at
+        As in `facefusion.policy.blocklist.Blocked`.
+    faces
+        How many were found in the photos that were given; all of them are refused.
+    """
 
     id: str
     note: str
     added_at: str
-    photos: int
+    faces: int
 
     @classmethod
     def of(cls, entry: Blocked) -> BlockedView:
@@ -114,7 +150,7 @@ class BlockedView:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"id": self.id, "note": self.note, "added_at": self.added_at, "photos": self.photos}
+        return {"id": self.id, "note": self.note, "added_at": self.added_at, "faces": self.faces}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +195,7 @@ def show_consent(site: SitePolicy, ref: str) -> ConsentView:
 
 
 def add_consent(site: SitePolicy, ref: str, photos: Sequence[Path], **scope: Any) -> ConsentView:
-    """Enter a consent; every photo must show a face.
+    """Enter a consent; every photo must show one face, so that nobody else is covered.
 
     Parameters
     ----------
@@ -175,7 +211,7 @@ def add_consent(site: SitePolicy, ref: str, photos: Sequence[Path], **scope: Any
     RecipeError, NoFaceInSource, MediaError, OutputRefused, PolicyUnready
     """
     for photo in photos:
-        describe_photo(photo)
+        describe_person(photo)
     ledger = ledger_of(site)
     entry = ledger.add(ref, photos, **scope)
     return _view(entry, len(looks_of(ledger, entry)))
@@ -192,7 +228,7 @@ def revoke_consent(site: SitePolicy, ref: str) -> ConsentView:
 
 
 def check_photos(site: SitePolicy, photos: Sequence[Path]) -> Iterator[PhotoChecked]:
-    """Who some photos show, as far as is known here.
+    """Who some photos show, as far as is known here: every face is looked at, as where they are sources.
 
     Raises
     ------
@@ -202,13 +238,15 @@ def check_photos(site: SitePolicy, photos: Sequence[Path]) -> Iterator[PhotoChec
     known = [(entry, looks_of(ledger, entry)) for entry in ledger.load(must_exist=False)]
     blocked = blocklist_of(site).load() if site.has_blocklist else ()
     for photo in photos:
-        code = describe_photo(photo)
-        found = tuple(
-            _view(entry, len(codes)) for entry, codes in known
-            if len(codes) and float((codes @ code).max()) > CONSENT_COSINE
-        )  # fmt: skip
-        is_blocked = any(len(one.codes) and float((one.codes @ code).max()) > BLOCKED_COSINE for one in blocked)
-        yield PhotoChecked(str(photo), found, is_blocked)
+        faces = []
+        for code in describe_faces(photo):
+            found = tuple(
+                _view(entry, len(codes)) for entry, codes in known
+                if len(codes) and float((codes @ code).max()) > CONSENT_COSINE
+            )  # fmt: skip
+            is_blocked = any(len(one.codes) and float((one.codes @ code).max()) > BLOCKED_COSINE for one in blocked)
+            faces.append(FaceChecked(found, is_blocked))
+        yield PhotoChecked(str(photo), tuple(faces))
 
 
 def list_blocked(site: SitePolicy) -> BlockedList:
@@ -222,7 +260,12 @@ def list_blocked(site: SitePolicy) -> BlockedList:
 
 
 def block(site: SitePolicy, photos: Sequence[Path], note: str = "") -> BlockedView:
-    """Put somebody on the blocklist; of the photos nothing is kept but what our recogniser says of them.
+    """Put everybody in some photos on the blocklist, as one entry; of the photos nothing is kept but what our
+    recogniser says of them.
+
+    Returns
+    -------
+    What was entered, with how many faces: whoever expected one of each photo sees that there were more.
 
     Raises
     ------
@@ -230,7 +273,7 @@ def block(site: SitePolicy, photos: Sequence[Path], note: str = "") -> BlockedVi
     """
     if not photos:
         raise RecipeError("Who is to be put on the blocklist?", "Name photos of the person.")
-    codes = np.stack([describe_photo(photo) for photo in photos])
+    codes = np.concatenate([describe_faces(photo) for photo in photos])
     return BlockedView.of(blocklist_of(site).add(codes, contract(), note))
 
 

@@ -37,6 +37,10 @@ EXTRAS = {
     "models": ("onnx",),
     "worker": ("celery", "psycopg"),
     "storage": ("obstore",),
+    "server": ("fastapi", "uvicorn", "pyjwt", "limits"),
+    "metrics": ("prometheus-client",),
+    "traces": ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"),
+    "parquet": ("pyarrow",),
 }
 """Packages that are installed only when they are wanted, by extra."""
 
@@ -93,6 +97,8 @@ class Health:
         Why a check that is in force cannot be made.
     encoder_problems
         Why encoders cannot be used.
+    place_problems
+        Why remote places of models could not be asked; what is in them counts as not here.
     """
 
     version: str
@@ -111,6 +117,7 @@ class Health:
     policy: dict[str, Any] = field(default_factory=dict)
     policy_problems: tuple[Problem, ...] = ()
     encoder_problems: dict[str, str] = field(default_factory=dict)
+    place_problems: tuple[Problem, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -145,6 +152,7 @@ def examine(models: Models, policy: SitePolicy = NO_POLICY) -> Health:
         policy.as_dict(),
         troubles,
         {name: why for name, why in encoders.items() if why},
+        tuple(map(Problem.of, models.store.find_away())),
     )
 
 

@@ -332,7 +332,7 @@ class Models:
 
     def here(self) -> tuple[str, ...]:
         """Ids of models whose file is on this machine."""
-        return tuple(spec.id for spec in self.store.catalog().values() if self.store.find(spec) is not None)
+        return tuple(spec.id for spec in self.store.catalog().values() if self.store.find_known(spec) is not None)
 
     def show(self, model_id: str) -> ModelView:
         """All that is known of a model.
@@ -344,7 +344,7 @@ class Models:
         spec, store = self.store.get(model_id), self.store
         files = []
         for file in spec.files:
-            path = store.find(spec, file)
+            path = store.find_known(spec, file)
             files.append(
                 ModelFileView(file.name, file.size_bytes, file.sha256, file.urls, None if path is None else str(path))
             )
@@ -359,7 +359,7 @@ class Models:
         place: Place = "not here"
         if spec.origin == "embedded":
             place = "embedded"
-        elif self.store.find(spec) is not None:
+        elif self.store.find_known(spec) is not None:
             place = "here"
         return ModelLine(
             spec.id, spec.version, spec.capability, spec.family, spec.licence, spec.commercial,

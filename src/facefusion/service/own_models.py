@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from facefusion.documents import reason_of
 from facefusion.errors import FaceFusionError, OutputRefused, RecipeError, SpecError
 from facefusion.imaging.templates import TEMPLATES
 from facefusion.media.files import check_outputs, translate_os_error
@@ -247,11 +248,11 @@ def _told(what: str, look: Callable[[], Finding]) -> Finding:
             warnings.simplefilter("ignore")
             return look()
     except Nonconforming as error:
-        return Finding(what, "wrong", f"{error}.")
+        return Finding(what, "wrong", f"{reason_of(error)}.")
     except FaceFusionError as error:
         return Finding(what, "wrong", str(error))
     except Exception as error:  # an engine of another package, or a graph that gives what nobody expected
-        return Finding(what, "wrong", f"Its engine fails with {type(error).__name__}: {error}.")
+        return Finding(what, "wrong", f"Its engine fails with {type(error).__name__}: {reason_of(error)}.")
 
 
 _NO_ENGINE = ("embedding_converter",)

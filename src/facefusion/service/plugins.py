@@ -18,6 +18,7 @@ from facefusion.declaration import (
     processor_names,
     suggest,
 )
+from facefusion.documents import reason_of
 from facefusion.errors import FaceFusionError, ModelMissing, RecipeError, UnknownOption
 from facefusion.models.store import ModelStore
 from facefusion.plugins import listing
@@ -148,11 +149,11 @@ def _state_of(check: Callable[[], State | None]) -> tuple[State, str]:
             warnings.simplefilter("ignore")
             return check() or "holds", ""
     except Nonconforming as error:
-        return "fails", f"{error}."
+        return "fails", f"{reason_of(error)}."
     except FaceFusionError as error:
         return "fails", str(error)
     except Exception as error:  # code of others
-        return "fails", f"{type(error).__name__}: {error}"
+        return "fails", f"{type(error).__name__}: {reason_of(error)}"
 
 
 Check = tuple[tuple[str, ...], str, Callable[[], State | None]]
