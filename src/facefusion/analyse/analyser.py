@@ -873,7 +873,8 @@ class Analyser:
             meshes = np.asarray((meshes[:count] + mirrored) / 2, dtype=np.float32)
             scores = scores[:count]
         found = [transform(invert(affine), mesh) for affine, mesh in zip(affines, meshes, strict=True)]
-        if is_mirrored_too and isinstance(self._landmarker, CloserLook):
+        # When thorough, what decides whether somebody is hidden was measured on meshes as the first look has them.
+        if is_mirrored_too and not self._is_thorough and isinstance(self._landmarker, CloserLook):
             found = self._landmarker.look_closer(pixels, found)
             numbers(np.asarray(found), "face_landmarker", np.asarray(found), scores)
         return [(mesh, float(score)) for mesh, score in zip(found, scores, strict=True)]
