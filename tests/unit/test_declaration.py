@@ -420,6 +420,6 @@ def test_the_recipe_module_reserves_its_own_names():
 def test_a_part_of_a_name_finds_those_that_are_made_of_it():
     known = ["face_enhancer_blend", "face_swapper_blend", "end", *(f"face_mask_{k}" for k in range(9))]
     assert suggest("blend", known) == "Did you mean 'face_enhancer_blend' or 'face_swapper_blend'?"
-    assert suggest("ende", known) == "Did you mean 'end'?"
+    assert suggest("ends", known) == "Did you mean 'end'?"
     assert suggest("nonsense", ["consent", "end"]) == "Known: consent, end."
     assert suggest("mask", known).endswith(" or 'face_mask_4', or another of them?")
