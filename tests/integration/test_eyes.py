@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from facefusion.models.face_shape import OPENED
 from facefusion.pipeline.advice import advice
 from facefusion.pipeline.runner import build_processors
 from facefusion.processors.face_swapper import eyes as module
@@ -16,6 +17,7 @@ from facefusion.processors.face_swapper.eyes import (
     Eyes,
     Opening,
     image_from_iris,
+    lid_shares,
     opened,
     with_lids,
 )
@@ -131,8 +133,9 @@ def openings(swapper: MeshSwapper, eyes: Eyes, target: SourceFace) -> tuple[Open
         ** 2.2
     )
     light = np.broadcast_to(skin.astype(np.float32), (48, 48, 3))
-    wide, apertures = opened(target.face.mesh)
-    return eyes.open_in(target.pixels, light, wide, swapper._plane, swapper._eyes, apertures)
+    shares = lid_shares(target.face.mesh, OPENED)
+    wide = opened(target.face.mesh, shares)
+    return eyes.open_in(target.pixels, light, wide, swapper._plane, swapper._eyes, shares)
 
 
 def test_photos_that_show_no_eyes_leave_the_targets(source, target, analyser):

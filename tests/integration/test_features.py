@@ -116,6 +116,20 @@ def test_a_mirrored_picture_has_the_mirrored_mesh(analyser, photo):
     np.testing.assert_allclose(back[:468], one[:468], atol=4.0)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_what_the_border_cuts_off_is_not_made_up(analyser, photo, side):
+    mesh = mesh_of(analyser, photo)
+    box = mesh[:468].min(axis=0), mesh[:468].max(axis=0)
+    at = int(box[0][0] + 0.38 * (box[1][0] - box[0][0]))
+    cut = np.ascontiguousarray(photo[:, at:] if side == "left" else photo[:, : photo.shape[1] - at])
+    seen = mesh - np.float32([at if side == "left" else 0, 0, 0])
+    landmarker = analyser._landmarker
+    whole, part = landmarker.look_closer(photo, [mesh])[0], landmarker.look_closer(cut, [seen])[0]
+    gone, kept = (LEFT_EYE, RIGHT_EYE) if side == "left" else (RIGHT_EYE, LEFT_EYE)
+    np.testing.assert_array_equal(part[list(gone)], seen[list(gone)])
+    np.testing.assert_allclose(part[list(kept)] - seen[list(kept)], whole[list(kept)] - mesh[list(kept)], atol=0.5)
+
+
 def test_faces_too_small_to_look_closer_at_stay_as_they_are(analyser, photo):
     landmarker = analyser._landmarker
     assert isinstance(landmarker, EmbeddedLandmarker)

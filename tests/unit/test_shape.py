@@ -9,6 +9,7 @@ import pytest
 from facefusion.imaging.reshape import RING, find_bend
 from facefusion.models.face_shape import (
     HABITS,
+    OPENED,
     habits_of,
     lid_gap,
     load_face_shape,
@@ -133,7 +134,21 @@ def test_habits_are_what_most_looks_show():
     usual = lid_gap(mesh, LEFT_EYE)[0]
     assert usual > 0.2 and lid_gap(shut, LEFT_EYE)[0] == pytest.approx(0, abs=0.02)
     meshes = np.stack([mesh] * 6 + [shut] * 4)
-    assert habits_of(meshes, np.zeros(10, np.float32))[0] == pytest.approx(usual, abs=0.01)
+    many = np.concatenate([meshes] * 4)
+    assert habits_of(many, np.zeros(40, np.float32))[0] == pytest.approx(usual, abs=0.02)
+    # A few looks in one blink do not make somebody who never opens their eyes.
+    assert habits_of(shut[None], np.zeros(1, np.float32))[0] > 0.4 * OPENED
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.0])
+def test_lids_are_as_open_from_every_side(share):
+    for yaw, pitch, roll in ((0, 0, 0), (30, 0, 0), (-45, 10, 20), (60, 0, 90), (20, 0, 180)):
+        mesh = make_mesh((300, 300), 60, yaw, pitch, roll)
+        for ring in (LEFT_EYE, RIGHT_EYE):
+            mesh[list(ring[1:8])] = mesh[list(ring[:8:-1])] + (mesh[list(ring[1:8])] - mesh[list(ring[:8:-1])]) * share
+        frontal = make_mesh((300, 300), 60)
+        for ring in (LEFT_EYE, RIGHT_EYE):
+            assert lid_gap(mesh, ring)[0] == pytest.approx(lid_gap(frontal, ring)[0] * share, abs=0.03)
 
 
 @pytest.mark.parametrize("pose", [(0, 0, 0), (20, -10, 30)])

@@ -13,6 +13,8 @@ from safetensors.numpy import load
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.models.spec import EMBEDDED
 from facefusion.types.topology import (
+    CHIN,
+    FOREHEAD,
     LEFT_BROW,
     LEFT_EYE,
     LIPS_INNER,
@@ -221,6 +223,8 @@ _LEFT = (*LEFT_BROW, LEFT_EYE[0], LEFT_EYE[8])
 """Brow and corners of the eye on the left of the picture, of which there are as many on the right."""
 HABITS = 1 + 2 * len(_LEFT)
 """What a face usually looks like around the eyes, told beside its proportions: see `habits_of`."""
+OPENED, PRIOR = 0.27, 1.5
+"""Distance of the lids of an open eye over its width, in most people, and how many looks that is worth."""
 USUAL = 0.7
 """Share of its looks in which eyes are open no wider than usual; blinks are the rest."""
 AROUND, NEAR = 0.22, 0.07
@@ -241,22 +245,20 @@ def habits_of(meshes: FloatArray, yaws: FloatArray) -> FloatArray:
     weight = np.exp(-((yaws.astype(np.float64) / TURN_DEG) ** 2)) + 1e-3
     openings = np.array([np.mean([lid_gap(mesh, ring)[0] for ring in (LEFT_EYE, RIGHT_EYE)]) for mesh in meshes])
     order = np.argsort(openings)
-    at = int(np.searchsorted(np.cumsum(weight[order]), USUAL * weight.sum()))
+    reached = np.cumsum(weight[order]) - weight[order] / 2
+    opening = float(np.interp(USUAL * weight.sum(), reached, openings[order]))
+    # A few looks may all be in one blink.
+    opening = (weight.sum() * opening + PRIOR * OPENED) / (weight.sum() + PRIOR)
     topology = load_mesh_topology()
     away = np.einsum("n,nkd->kd", weight / weight.sum(), to_front(meshes)[0]) - topology.mean
     away = (away + away[topology.flip] * [-1, 1, 1]) / 2
-    return np.concatenate([[openings[order[min(at, len(order) - 1)]]], away[list(_LEFT), :2].ravel()]).astype(
-        np.float32
-    )
-
-
-NARROWEST = 0.22
-"""Width of an eye over the distance of the eyes, by which the distance of its lids is divided at least: half of what it
-is from the front."""
+    return np.concatenate([[opening], away[list(_LEFT), :2].ravel()]).astype(np.float32)
 
 
 def lid_gap(mesh: FloatArray, ring: Sequence[int]) -> tuple[float, float, FloatArray]:
     """How far the lids of an eye are apart over its width, that width in pixels, and the (2,) direction upwards.
+
+    The width is that in depth, too: of a head that is turned an eye looks narrower, and is as open as it was.
 
     Parameters
     ----------
@@ -266,11 +268,11 @@ def lid_gap(mesh: FloatArray, ring: Sequence[int]) -> tuple[float, float, FloatA
         `LEFT_EYE` or `RIGHT_EYE`.
     """
     upper, lower = list(ring[3:6]), list(ring[13:10:-1])
-    width = mesh[ring[8], :2] - mesh[ring[0], :2]
-    up = np.array([width[1], -width[0]], dtype=np.float32) / max(float(np.linalg.norm(width)), 1e-6)
-    # Of a head that is turned an eye is narrower than its lids are apart.
-    least = NARROWEST * float(np.linalg.norm(mesh[SKIN_COUNT + 5] - mesh[SKIN_COUNT]))
-    length = max(float(np.linalg.norm(width)), least, 1e-6)
+    length = max(float(np.linalg.norm(mesh[ring[8]] - mesh[ring[0]])), 1e-6)
+    # As the whole head stands: in profile the corners of one eye may change sides.
+    eyes = mesh[RIGHT_EYE[8], :2] - mesh[LEFT_EYE[0], :2]
+    up = mesh[FOREHEAD, :2] - mesh[CHIN, :2] + np.array([eyes[1], -eyes[0]], dtype=np.float32)
+    up = up / max(float(np.linalg.norm(up)), 1e-6)
     return float(((mesh[upper, :2] - mesh[lower, :2]) @ up).mean()) / length, length, up
 
 

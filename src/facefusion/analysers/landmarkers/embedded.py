@@ -18,6 +18,8 @@ MODELS = ("face_landmarker_embedded", "face_features_embedded")
 EYE_SIDE, MOUTH_SIDE = 64, 80
 LARGE_ENOUGH = (24.0, 48.0)
 """Pixels of a face from which a closer look says more than the first one, and counts in full."""
+INSIDE = (0.7, 0.95)
+"""Share of a crop inside the picture from which what is seen in it counts, and counts in full."""
 
 
 class EmbeddedLandmarker:
@@ -64,22 +66,32 @@ class EmbeddedLandmarker:
         closer = iter(zip(affines, mouths, found.reshape(-1, 2, *found.shape[1:]), found_mouths, strict=True))
         result = []
         for mesh, share in zip(meshes, shares, strict=True):
-            if share <= 0:
+            if not share > 0:
                 result.append(mesh)
                 continue
             (left, right), mouth, (in_left, in_right), in_mouth = next(closer)
             moved = mesh.copy()
-            for affine, points, weight, order in (
-                (left, in_left, eye_weight, None),
-                (right, in_right, eye_weight, flip),
-                (mouth, in_mouth, mouth_weight, None),
+            for affine, points, weight, side, order in (
+                (left, in_left, eye_weight, EYE_SIDE, None),
+                (right, in_right, eye_weight, EYE_SIDE, flip),
+                (mouth, in_mouth, mouth_weight, MOUTH_SIDE, None),
             ):
-                at, much = transform(invert(affine), points), weight[:, None] * np.float32(share)
+                # What lies beyond the border of the picture is made up.
+                inside = smoothstep(_in_range(_share_inside(affine, side, pixels), INSIDE))
+                at, much = transform(invert(affine), points), weight[:, None] * (np.float32(share) * inside)
                 if order is not None:
                     at, much = at[order], much[order]
                 moved[:, :2] += (at - moved[:, :2]) * much
             result.append(moved)
         return result
+
+
+def _share_inside(affine: FloatArray, side: int, pixels: Pixels) -> float:
+    """Share of a crop that lies in the picture."""
+    at = (np.arange(8) + 0.5) * side / 8 - 0.5
+    places = np.stack(np.meshgrid(at, at), axis=-1).reshape(-1, 2).astype(np.float32)
+    found = transform(invert(affine), places)
+    return float(((found >= 0) & (found <= np.array(pixels.shape[1::-1]) - 1)).all(axis=1).mean())
 
 
 def _batch(crops: Sequence[Pixels]) -> FloatArray:

@@ -2,9 +2,9 @@
 
 An eye is taken off the texture once, as a ball: pixels in radii of the iris around its middle, what the lids hide
 completed from what is seen at the same distance from the middle. In every frame it is turned to where the target's iris
-is, and laid between the lids. Whether the target's eye is open its picture says, not its mesh: an iris is darker than
-the skin around it, a closed lid is not. Where that is not sure, and where the photo shows no eyes worth drawing, the
-target's own stay.
+is, and laid between the lids. How far the target's eye is open its mesh says, as far as it sees it, and its picture: an
+iris is darker than the skin around it, a closed lid is not. Where that is not sure, and where the photo shows no eyes
+worth drawing, the target's own stay.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from facefusion.imaging.light import mean_of_three, to_log
 from facefusion.imaging.resample import warp
 from facefusion.imaging.texture import TexturePlane, blur, grown, halved, inner_distance, sample_soft, smoothstep
 from facefusion.imaging.tones import to_tones
-from facefusion.models.face_shape import lid_gap
+from facefusion.models.face_shape import OPENED, lid_gap
 from facefusion.plugins.protocols import FloatArray
 from facefusion.processors.face_swapper.appearance import smoothly
 from facefusion.types.frame import Pixels
@@ -66,10 +66,10 @@ SLIT = (0.15, 0.3)
 SHUT = (0.2, 0.36)
 """The same up to which the target's own lid is shown, and from which the source's is drawn: a lid that comes down is
 more than photos of open eyes show, and what they show, drawn out, is lashes as broad as the lid."""
-OPENED = 0.29
-"""Distance of the lids of an open eye over its width, in most people."""
 USUAL, DRAWN = (0.17, 0.4), (0.22, 0.36)
 """The least and the most of it that counts as open for a target, and that a source is drawn with."""
+IN_SIGHT = (0.15, 0.4)
+"""Width of an eye in the picture over its width in depth, from which its lids are moved at all, and as far as meant."""
 WIDEST = 1.25
 """How much wider than usual eyes are drawn at most."""
 _ARCH = np.array([0.45, 0.75, 0.95, 1.0, 0.95, 0.8, 0.5], dtype=np.float32)
@@ -416,8 +416,14 @@ def _nearly_most(values: FloatArray) -> float:
     return float(ordered[low] + (ordered[high] - ordered[low]) * (at - low))
 
 
-def opened(mesh: FloatArray, usual: float = OPENED, goal: float = OPENED) -> tuple[FloatArray, tuple[float, ...]]:
-    """(478, 3) a mesh whose eyes are as open as those of a source, and how far open either was, 0 to 1.
+def lid_shares(mesh: FloatArray, usual: float) -> tuple[float, float]:
+    """How far open either eye of a (478, 3) mesh is, over the distance of its lids that is usual; above 1 when wide."""
+    left, right = (max(lid_gap(mesh, ring)[0], 0.0) / usual for ring, _ in _EYES)
+    return left, right
+
+
+def opened(mesh: FloatArray, shares: Sequence[float], goal: float = OPENED) -> FloatArray:
+    """(478, 3) a mesh whose eyes are as open as those of a source.
 
     What is between the lids is read, and drawn, as of an open eye; a lid that is down is laid over it.
 
@@ -425,23 +431,20 @@ def opened(mesh: FloatArray, usual: float = OPENED, goal: float = OPENED) -> tup
     ----------
     mesh
         (478, 3) of the target.
-    usual
-        Distance of its lids, over the width of an eye, that is open for this person (`usual_opening`).
+    shares
+        How far open its eyes are, as of `lid_shares`; a mesh that has been moved has other eyes.
     goal
-        The same of who is drawn.
+        Distance of the lids, over the width of an eye, of who is drawn.
     """
-    wide, apertures = mesh, []
-    for ring, _ in _EYES:
+    wide = mesh.copy()
+    for (ring, _), share in zip(_EYES, shares, strict=True):
         gap, length, up = lid_gap(mesh, ring)
-        share = max(gap, 0.0) / usual
-        apertures.append(min(share, 1.0))
-        more = goal * min(max(share, 1.0), WIDEST) - gap
-        if more:
-            wide = mesh.copy() if wide is mesh else wide
-            wide[list(ring[1:8]), :2] += np.outer(_ARCH if ring is LEFT_EYE else _ARCH[::-1], up) * np.float32(
-                more * length
-            )
-    return wide, tuple(apertures)
+        # What the mesh says of an eye in profile is a guess.
+        seen = float(np.linalg.norm(mesh[ring[8], :2] - mesh[ring[0], :2])) / length
+        more = (goal * min(max(share, 1.0), WIDEST) - gap) * smoothly(seen, IN_SIGHT)
+        arch = _ARCH if ring is LEFT_EYE else _ARCH[::-1]
+        wide[list(ring[1:8]), :2] += np.outer(arch, up) * np.float32(more * length)
+    return wide
 
 
 def usual_opening(habit: float | None) -> float:

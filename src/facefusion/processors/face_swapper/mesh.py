@@ -76,6 +76,7 @@ from facefusion.processors.face_swapper.eyes import (
     find_eyes,
     find_lids,
     find_places,
+    lid_shares,
     opened,
     usual_opening,
     with_lids,
@@ -624,7 +625,7 @@ class MeshSwapper:
         moved = bend.apply(pixels)
         # What is drawn needs less room than what is moved.
         inner = cut_native(moved, there, self._room)
-        over, share, corner = self._draw(inner.pixels, inner.face)
+        over, share, corner = self._draw(inner.pixels, inner.face, face.mesh)
         alpha = bend.reach()
         box = paste(moved, over, share, compose(shifted(*corner), inner.crop_from_frame), self._blend)
         if box is not None:  # there the moved picture already holds the new face
@@ -649,8 +650,18 @@ class MeshSwapper:
         furthest = float(np.linalg.norm(offsets[list(FACE_OVAL)], axis=1).max())
         return offsets * np.float32(share * min(1.0, MAX_MOVE / max(furthest, 1e-6)))
 
-    def _draw(self, pixels: Pixels, face: Face) -> tuple[Pixels, FloatArray, tuple[int, int]]:
-        """The new face of a crop: (h, w, 3) uint8 RGB, (h, w) alpha, and where in the crop their corner lies."""
+    def _draw(
+        self, pixels: Pixels, face: Face, own: FloatArray | None = None
+    ) -> tuple[Pixels, FloatArray, tuple[int, int]]:
+        """The new face of a crop: (h, w, 3) uint8 RGB, (h, w) alpha, and where in the crop their corner lies.
+
+        Parameters
+        ----------
+        pixels, face
+            The crop and the face in it.
+        own
+            (478, 3) its mesh, in pixels of any size, before the head took another shape; None where it took none.
+        """
         prepared = self._prepared
         if prepared is None:
             raise RuntimeError("prepare must be called before process")
@@ -669,9 +680,10 @@ class MeshSwapper:
             known = known_habits(face.proportions)
             usual = usual_opening(None if known is None else float(known[0]))
             goal = drawn_opening(float(self._proportions[-HABITS]))
-            wide, apertures = opened(there.mesh, usual, goal)
-            openings = eyes.open_in(clear, skin_light, wide, self._plane, self._eyes, apertures)
-            mesh = with_lids(opened(mesh, usual, goal)[0], openings)
+            shares = lid_shares(face.mesh if own is None else own, usual)
+            wide = opened(there.mesh, shares, goal)
+            openings = eyes.open_in(clear, skin_light, wide, self._plane, self._eyes, shares)
+            mesh = with_lids(opened(mesh, shares, goal), openings)
         # Around the face itself there is more in the crop, for the network to see, than is drawn.
         x0, y0, x1, y1 = native_box(pixels, face)
         height, width = y1 - y0, x1 - x0
