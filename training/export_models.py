@@ -244,7 +244,7 @@ def export_features(weights: list[Path], held: Path, note: str) -> None:
     )
     path = EMBEDDED / "face_features.onnx"
     free = {"eyes": {0: "m"}, "mouths": {0: "n"}, "of_eyes": {0: "m"}, "of_mouths": {0: "n"}}
-    outputs = ["of_eyes", "of_mouths", "share_of_eyes", "share_of_mouths"]
+    outputs = ["of_eyes", "of_mouths"]
     example = torch.zeros(2, 3, EYE_SIDE, EYE_SIDE), torch.zeros(2, 3, MOUTH_SIDE, MOUTH_SIDE)
     export(net, example, path, outputs, free, inputs=("eyes", "mouths"))
     options = onnxruntime.SessionOptions()
@@ -254,7 +254,7 @@ def export_features(weights: list[Path], held: Path, note: str) -> None:
     def look(name: str, crops: torch.Tensor) -> torch.Tensor:
         other, side = ("mouths", MOUTH_SIDE) if name == "eyes" else ("eyes", EYE_SIDE)
         feed = {name: crops.numpy(), other: np.zeros((1, 3, side, side), np.float32)}
-        return torch.from_numpy(session.run([f"of_{name}"], feed)[0])
+        return torch.from_numpy(session.run([f"of_{name}"], feed)[0][..., :2].copy())
 
     found = figures_of(look, load_held(held))
     figures = {
@@ -271,10 +271,8 @@ eyes = [-1, 3, {EYE_SIDE}, {EYE_SIDE}]
 mouths = [-1, 3, {MOUTH_SIDE}, {MOUTH_SIDE}]
 
 [outputs]
-of_eyes = [-1, {POINTS}, 2]
-of_mouths = [-1, {POINTS}, 2]
-share_of_eyes = [{POINTS}]
-share_of_mouths = [{POINTS}]
+of_eyes = [-1, {POINTS}, 3]
+of_mouths = [-1, {POINTS}, 3]
 """
     write_entry("face_features_embedded", "face_features", path, io, figures)
     print(figures)

@@ -90,7 +90,7 @@ class PartNet(nn.Module):
 
 
 class FeatureNet(nn.Module):
-    """Crops of eyes (those on the right mirrored) and of mouths -> all points of the mesh in crop pixels, and their shares."""
+    """Crops of eyes (those on the right mirrored) and of mouths -> all points of the mesh: x and y in crop pixels, and their share."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,10 +103,15 @@ class FeatureNet(nn.Module):
             self.register_buffer(f"{name}_share", torch.from_numpy(share))
             setattr(self, name, PartNet(side, len(rows), start))
 
-    def forward(self, eyes: torch.Tensor, mouths: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        eye = torch.zeros(eyes.shape[0], POINTS, 2).index_copy(1, self.eye_rows, self.eye(eyes))
-        mouth = torch.zeros(mouths.shape[0], POINTS, 2).index_copy(1, self.mouth_rows, self.mouth(mouths))
-        return eye, mouth, self.eye_share, self.mouth_share
+    def forward(self, eyes: torch.Tensor, mouths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        # Shares go with the points: runtimes other than the CPU's know no outputs that are constants.
+        return tuple(
+            torch.cat([spread_out(net(crops), rows), share[None, :, None].expand(crops.shape[0], -1, 1)], dim=2)
+            for net, crops, rows, share in (
+                (self.eye, eyes, self.eye_rows, self.eye_share),
+                (self.mouth, mouths, self.mouth_rows, self.mouth_share),
+            )
+        )
 
 
 class Patches:
@@ -162,7 +167,7 @@ def pairs_of(points: torch.Tensor, pairs: tuple[tuple[int, int], ...]) -> torch.
 
 
 def spread_out(found: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    return torch.zeros(len(found), POINTS, 2).index_copy(1, rows, found)
+    return torch.zeros(found.shape[0], POINTS, 2).index_copy(1, rows, found)
 
 
 def load_held(pool: Path) -> dict[str, Patches]:

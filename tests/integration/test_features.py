@@ -173,3 +173,16 @@ def what_it_does(mesh: np.ndarray) -> tuple[float, float, float]:
         along = mesh[ring[8], :2] - mesh[ring[0], :2]
         gaze.append(float((mesh[iris, :2] - mesh[ring[0], :2]) @ along / (along @ along)) * np.sign(along[0]))
     return float(lids), float(np.mean(gaze)), lip_gap(mesh)
+
+
+def test_no_network_of_ours_gives_what_depends_on_no_picture():
+    """Runtimes other than the CPU's refuse outputs that are constants."""
+    import onnx
+
+    for path in sorted((Path(facefusion.__file__).parent / "models/embedded").glob("*.onnx")):
+        graph = onnx.load(path).graph
+        depending = {value.name for value in graph.input}
+        for node in graph.node:
+            if depending.intersection(node.input):
+                depending.update(node.output)
+        assert {value.name for value in graph.output} <= depending, path.name

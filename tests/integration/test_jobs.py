@@ -664,8 +664,9 @@ def test_a_preview_is_the_frame_as_the_job_renders_it(jobs, tmp_path, monkeypatc
     # The job is done and its tracks are gone: faces are looked for around the moment, and it says so.
     later = previews.of_job(jobs, job.id, 0.84)
     assert later.notes == (AROUND,)
+    # What is usual for the face is told from fewer looks then.
     apart = np.abs(read_photo(tmp_path / "p.png").pixels.astype(int) - later.pixels)
-    assert np.quantile(apart, 0.99) <= 4
+    assert np.quantile(apart, 0.99) <= 8
     previews.learn(build_recipe(job.recipe))
     exact = previews.of_job(jobs, job.id, 0.84)
     assert exact.notes == ()

@@ -401,7 +401,7 @@ def test_object_storage_is_read_by_url_and_a_changed_object_is_picked_up(tmp_pat
     bucket = tmp_path / "bucket"
     bucket.mkdir()
     (bucket / "double.onnx").write_bytes(doubling_graph())
-    monkeypatch.setattr("obstore.store.from_url", lambda url: LocalStore(bucket))
+    monkeypatch.setattr("obstore.store.from_url", lambda url, **_: LocalStore(bucket))
     store = ModelStore(("s3://models/here",), "commercial", tmp_path / "home")
     first = store.stamp(doubling_spec())
     assert store.read(doubling_spec(doubling_graph())) == doubling_graph()

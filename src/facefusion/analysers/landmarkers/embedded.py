@@ -57,7 +57,7 @@ class EmbeddedLandmarker:
         flip = load_mesh_topology().flip
         affines = [(eye_crop(mesh, EYE_SIDE), _mirrored_eye_crop(mesh[flip])) for mesh in seen]
         mouths = [mouth_crop(mesh, MOUTH_SIDE) for mesh in seen]
-        found, found_mouths, eye_weight, mouth_weight = self._features.run(
+        found, found_mouths = self._features.run(
             {
                 "eyes": _batch([cut(pixels, affine, EYE_SIDE) for pair in affines for affine in pair]),
                 "mouths": _batch([cut(pixels, affine, MOUTH_SIDE) for affine in mouths]),
@@ -71,14 +71,14 @@ class EmbeddedLandmarker:
                 continue
             (left, right), mouth, (in_left, in_right), in_mouth = next(closer)
             moved = mesh.copy()
-            for affine, points, weight, side, order in (
-                (left, in_left, eye_weight, EYE_SIDE, None),
-                (right, in_right, eye_weight, EYE_SIDE, flip),
-                (mouth, in_mouth, mouth_weight, MOUTH_SIDE, None),
+            for affine, points, side, order in (
+                (left, in_left, EYE_SIDE, None),
+                (right, in_right, EYE_SIDE, flip),
+                (mouth, in_mouth, MOUTH_SIDE, None),
             ):
                 # What lies beyond the border of the picture is made up.
                 inside = smoothstep(_in_range(_share_inside(affine, side, pixels), INSIDE))
-                at, much = transform(invert(affine), points), weight[:, None] * (np.float32(share) * inside)
+                at, much = transform(invert(affine), points[:, :2]), points[:, 2:] * (np.float32(share) * inside)
                 if order is not None:
                     at, much = at[order], much[order]
                 moved[:, :2] += (at - moved[:, :2]) * much
