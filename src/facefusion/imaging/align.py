@@ -102,7 +102,10 @@ def mesh_crop(points: FloatArray, size: int, margin: float = MESH_CROP_MARGIN) -
 
 def mesh_extent(points: FloatArray) -> float:
     """The longer side of the box around the skin of an (upright) mesh, pixels."""
-    _, across, down = _upright(points)
+    return _extent(*_upright(points)[1:])
+
+
+def _extent(across: tuple[float, float], down: tuple[float, float]) -> float:
     return max(across[1] - across[0], down[1] - down[0])
 
 
@@ -161,7 +164,8 @@ def mouth_crop(points: FloatArray, size: int, margin: float = 1.0) -> FloatArray
 
 def _part_crop(points: FloatArray, ends: list[int], lower: float, side: float, size: int) -> FloatArray:
     """A square ``side`` as wide as the face is large, around the middle of two points and that much lower."""
-    roll, extent = mesh_roll(points), mesh_extent(points)
+    roll, across, down = _upright(points)
+    extent = _extent(across, down)
     middle = points[ends, :2].mean(axis=0) + lower * extent * np.array([-math.sin(roll), math.cos(roll)])
     return square_crop(middle, side * extent, roll, size)
 

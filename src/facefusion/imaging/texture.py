@@ -375,6 +375,12 @@ def smoothstep(values: npt.NDArray[np.floating]) -> FloatArray:
     return np.asarray(clipped * clipped * (3 - 2 * clipped), dtype=np.float32)
 
 
+def smoothly(value: float, band: tuple[float, float]) -> float:
+    """0 below a band, 1 above it, and in between a curve that begins and ends level."""
+    share = min(max((value - band[0]) / (band[1] - band[0]), 0.0), 1.0)
+    return share * share * (3 - 2 * share)
+
+
 def grown(values: FloatArray, side: int) -> FloatArray:
     """A map with the largest value of a disc around every pixel."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))

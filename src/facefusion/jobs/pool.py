@@ -245,7 +245,7 @@ class Pool:
             process = self._context.Process(
                 target=_live, args=(hears, tells, os.getpid(), place, self._parcel), name=f"place {place}", daemon=True
             )
-            with _without_interrupt():
+            with unheard(signal.SIGINT):
                 process.start()
         except Exception as error:
             for end in ends:
@@ -357,13 +357,13 @@ def _is_dead(child: _Child) -> bool:
 
 
 @contextmanager
-def _without_interrupt() -> Iterator[None]:
-    """What is started meanwhile does not hear Ctrl-C, which a terminal sends to all: it is for the parent."""
+def unheard(*signals: signal.Signals) -> Iterator[None]:
+    """What is started meanwhile does not hear some signals, which are sent to all: they are for the parent."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     resource_tracker.ensure_running()  # where it has to be started, that lets both signals through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:

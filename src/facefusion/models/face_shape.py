@@ -91,10 +91,15 @@ def shape_of(meshes: FloatArray, yaws: FloatArray) -> tuple[FloatArray, float]:
     -------
     (478, 3) float32 in eye distances of the mean face, and how many looks from the front it is worth.
     """
-    weight = np.exp(-((yaws.astype(np.float64) / TURN_DEG) ** 2)) + 1e-3
+    weight = _frontal(yaws)
     front, _, _ = to_front(meshes)
     mean = np.einsum("n,nkd->kd", weight / weight.sum(), front)
     return np.asarray(mean, dtype=np.float32), float(weight.sum())
+
+
+def _frontal(yaws: FloatArray) -> npt.NDArray[np.float64]:
+    """(N,) how much looks count: those from the side less."""
+    return np.asarray(np.exp(-((yaws.astype(np.float64) / TURN_DEG) ** 2)) + 1e-3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,7 +247,7 @@ def habits_of(meshes: FloatArray, yaws: FloatArray) -> FloatArray:
     yaws
         (N,) degrees.
     """
-    weight = np.exp(-((yaws.astype(np.float64) / TURN_DEG) ** 2)) + 1e-3
+    weight = _frontal(yaws)
     openings = np.array([np.mean([lid_gap(mesh, ring)[0] for ring in (LEFT_EYE, RIGHT_EYE)]) for mesh in meshes])
     order = np.argsort(openings)
     reached = np.cumsum(weight[order]) - weight[order] / 2

@@ -8,16 +8,17 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import TimeoutError as TookTooLong
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from multiprocessing import connection, resource_tracker
+from contextlib import suppress
+from multiprocessing import connection
 from typing import ParamSpec, TypeVar
 
 from facefusion import journal
 from facefusion.errors import KindRefused, LimitReached
+from facefusion.jobs.pool import unheard
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,33 +56,19 @@ def log_faults() -> None:
     log.addHandler(handler)
 
 
-_OF_THE_PARENT = (signal.SIGINT, signal.SIGTERM)
+OF_THE_PARENT = (signal.SIGINT, signal.SIGTERM)
 """Signals that a terminal or a supervisor sends to a whole group of processes: the service ends its own itself."""
 
 
-@contextmanager
-def unheard() -> Iterator[None]:
-    """What is started meanwhile does not hear `_OF_THE_PARENT`, not even before `begin_child`."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # where it has to be started, that lets both signals through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_THE_PARENT)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def begin_child(memory_bytes: int = 0, log: journal.Plan = journal.NO_PLAN, nice: int = NICE) -> None:
-    """What every process does first: end with its parent, leave it `_OF_THE_PARENT`, give way, keep to some memory."""
+    """What every process does first: end with its parent, leave it `OF_THE_PARENT`, give way, keep to some memory."""
     journal.set_up(*log)
     log_faults()
     follow_parent()
-    for number in _OF_THE_PARENT:
+    for number in OF_THE_PARENT:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_THE_PARENT)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, OF_THE_PARENT)
     if hasattr(os, "nice"):
         with suppress(OSError):
             os.nice(nice)
@@ -174,7 +161,7 @@ class _Hand:
     def call(self, function: Callable[P, R], timeout_s: float, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             if not self._pid:
-                with unheard():
+                with unheard(*OF_THE_PARENT):
                     first = self._executor.submit(os.getpid)
                 self._pid = first.result(WAIT_S * 3)
             return self._executor.submit(function, *args, **kwargs).result(timeout_s)

@@ -10,8 +10,9 @@ from contextlib import suppress
 from typing import Any
 
 from facefusion.errors import FaceFusionError
+from facefusion.jobs.pool import unheard
 from facefusion.server import webhooks
-from facefusion.server.hands import unheard
+from facefusion.server.hands import OF_THE_PARENT
 from facefusion.server.life import expire
 from facefusion.server.orders import do_orders
 from facefusion.server.state import Service
@@ -123,7 +124,7 @@ class _Place:
         self.process = context.Process(
             target=do_orders, args=(config, self._number, other), name=f"orders {self._number}"
         )
-        with unheard():
+        with unheard(*OF_THE_PARENT):
             self.process.start()
         other.close()
         self._began_at = time.monotonic()

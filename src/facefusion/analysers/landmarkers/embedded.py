@@ -8,7 +8,7 @@ import numpy as np
 
 from facefusion.imaging.align import eye_crop, invert, mesh_extent, mouth_crop, transform
 from facefusion.imaging.resample import cut
-from facefusion.imaging.texture import smoothstep
+from facefusion.imaging.texture import smoothly
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.models.session import Session
 from facefusion.plugins.protocols import EngineContext, FloatArray, opens
@@ -44,13 +44,12 @@ class EmbeddedLandmarker:
 
     def landmark(self, crops: Sequence[Pixels]) -> tuple[FloatArray, FloatArray]:
         """See `facefusion.plugins.protocols.Landmarker`."""
-        batch = np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
-        meshes, scores = self._session.run({"image": batch})
+        meshes, scores = self._session.run({"image": _batch(crops)})
         return meshes, scores
 
     def look_closer(self, pixels: Pixels, meshes: Sequence[FloatArray]) -> list[FloatArray]:
         """See `facefusion.plugins.protocols.CloserLook`."""
-        shares = [float(smoothstep(_in_range(mesh_extent(mesh), LARGE_ENOUGH))) for mesh in meshes]
+        shares = [smoothly(mesh_extent(mesh), LARGE_ENOUGH) for mesh in meshes]
         seen = [mesh for mesh, share in zip(meshes, shares, strict=True) if share > 0]
         if not seen:
             return list(meshes)
@@ -77,8 +76,8 @@ class EmbeddedLandmarker:
                 (mouth, in_mouth, MOUTH_SIDE, None),
             ):
                 # What lies beyond the border of the picture is made up.
-                inside = smoothstep(_in_range(_share_inside(affine, side, pixels), INSIDE))
-                at, much = transform(invert(affine), points[:, :2]), points[:, 2:] * (np.float32(share) * inside)
+                inside = smoothly(_share_inside(affine, side, pixels), INSIDE)
+                at, much = transform(invert(affine), points[:, :2]), points[:, 2:] * np.float32(share * inside)
                 if order is not None:
                     at, much = at[order], much[order]
                 moved[:, :2] += (at - moved[:, :2]) * much
@@ -96,10 +95,6 @@ def _share_inside(affine: FloatArray, side: int, pixels: Pixels) -> float:
 
 def _batch(crops: Sequence[Pixels]) -> FloatArray:
     return np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1)
-
-
-def _in_range(value: float, limits: tuple[float, float]) -> FloatArray:
-    return np.asarray((value - limits[0]) / (limits[1] - limits[0]), dtype=np.float32)
 
 
 def _mirrored_eye_crop(mesh: FloatArray) -> FloatArray:

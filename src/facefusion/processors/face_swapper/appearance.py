@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facefusion.imaging.texture import TexturePlane, blur, grown, resize, smoothstep, unwrap
+from facefusion.imaging.texture import TexturePlane, blur, grown, resize, smoothly, smoothstep, unwrap
 from facefusion.models.session import Session
 from facefusion.plugins.protocols import EngineContext, FloatArray, Masker
 from facefusion.plugins.registry import build_engine
@@ -338,12 +338,6 @@ def _calmed(whole: FloatArray, skin: FloatArray, fineness: Fineness) -> FloatArr
         both = np.minimum(skin, skin[:, ::-1]) * np.float32(rough * EVENED)
         grey = np.asarray(grey - uneven * both, dtype=np.float32)
     return np.asarray(colour + grey[..., None], dtype=np.float32)
-
-
-def smoothly(value: float, band: tuple[float, float]) -> float:
-    """0 below a band, 1 above it, and in between a curve that begins and ends level."""
-    share = min(max((value - band[0]) / (band[1] - band[0]), 0.0), 1.0)
-    return share * share * (3 - 2 * share)
 
 
 def build_completer(context: EngineContext) -> Completer:

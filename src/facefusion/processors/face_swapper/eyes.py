@@ -19,11 +19,19 @@ import numpy.typing as npt
 from facefusion.imaging.align import compose, invert, transform
 from facefusion.imaging.light import mean_of_three, to_log
 from facefusion.imaging.resample import warp
-from facefusion.imaging.texture import TexturePlane, blur, grown, halved, inner_distance, sample_soft, smoothstep
+from facefusion.imaging.texture import (
+    TexturePlane,
+    blur,
+    grown,
+    halved,
+    inner_distance,
+    sample_soft,
+    smoothly,
+    smoothstep,
+)
 from facefusion.imaging.tones import to_tones
 from facefusion.models.face_shape import OPENED, lid_gap
 from facefusion.plugins.protocols import FloatArray
-from facefusion.processors.face_swapper.appearance import smoothly
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 
@@ -472,7 +480,7 @@ def with_lids(mesh: FloatArray, openings: Sequence[Opening]) -> FloatArray:
     moved = mesh.copy()
     for (ring, _), opening in zip(_EYES, openings, strict=True):
         upper, lower = list(ring[1:8]), list(ring[:8:-1])
-        moved[upper] = moved[lower] + (moved[upper] - moved[lower]) * np.float32(opening.aperture)
+        moved[upper] = mesh[lower] + (mesh[upper] - mesh[lower]) * np.float32(opening.aperture)
     return moved
 
 
