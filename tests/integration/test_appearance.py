@@ -15,7 +15,7 @@ from facefusion.apps import cli
 from facefusion.errors import NoFaceInSource
 from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.resample import decode
-from facefusion.imaging.texture import blur
+from facefusion.imaging.texture import blur, resize
 from facefusion.media.image import read_photo
 from facefusion.models.pose import estimate_pose
 from facefusion.models.synthetic_faces import load_synthetic_faces
@@ -146,6 +146,44 @@ def test_a_beard_keeps_its_darkness(swapper, number, monkeypatch):
     pale = swapper._complete([with_beard(source)], swapper._completer).detail.mean(axis=-1)[chin].mean()
     assert bearded < pale - 0.15, f"{bare:.2f} without a beard, {bearded:.2f} with it, {pale:.2f} as a shadow"
     assert bearded < bare - 0.3
+
+
+def test_what_a_photo_does_not_show_of_a_beard_is_that_of_the_other_half(swapper):
+    """A far cheek is no beard because nothing is known of it."""
+    beards, cells = swapper._beards, len(swapper._beards.grows)
+    coarse = np.zeros((cells, cells, 3), np.float32)
+    shading = coarse - np.float32(1.2) * beards.grows[..., None]
+    sight = np.ones((cells, cells), np.float32)
+    whole = beards.lost(coarse, sight, shading).mean(axis=-1)
+    np.testing.assert_allclose(whole, -1.2 * beards.grows**2, atol=0.05)
+    half = sight.copy()
+    half[:, : cells // 2] = 0
+    mirrored = beards.lost(coarse, half, shading).mean(axis=-1)
+    assert np.abs(mirrored - whole)[:, : cells // 2 - 3].max() < 0.05
+    assert np.abs(beards.lost(coarse, sight * 0, shading)).max() < 1e-6
+    assert np.abs(np.diff(beards.grows, axis=0)).max() < 0.62, "no edge is to be seen where it ends"
+
+
+def test_a_goatee_stays_as_black_as_it_is_and_the_skin_beside_it_skin(swapper):
+    """To the network it is something foreign: that a beard was found says that it is not."""
+    source = person(0)
+    log_texture, seen, hidden, _ = swapper._join([source], [np.zeros((512, 512), np.float32)])
+    clean = swapper._completer.complete(log_texture, seen, hidden).detail
+    rows, columns = np.mgrid[0:512, 0:512]
+    under = swapper._plane.points[list(LIPS_OUTER), 1].max()
+    tuft = (np.abs(columns - 255.5) < 22) & (rows > under + 14) & (rows < under + 60)
+    assert (seen[tuft] > 0.3).all()
+    beside = (np.abs(columns - 255.5) > 40) & (np.abs(columns - 255.5) < 60) & (rows > under + 14) & (rows < under + 50)
+    dark = (clean - np.float32(1.3) * tuft[..., None]).astype(np.float32)
+    grows = (resize(swapper._beards.grows, 512) * (1 - swapper._lips)).astype(np.float32)
+    with_it, without = (
+        swapper._completer.complete(dark, seen, hidden, bearded=given).detail.mean(axis=-1) for given in (grows, None)
+    )
+    step = {
+        name: float(one[tuft].mean() - one[beside].mean()) for name, one in (("with", with_it), ("without", without))
+    }
+    assert step["with"] < -1.0, step
+    assert step["with"] < step["without"] - 0.3, step
 
 
 @pytest.mark.parametrize("spoil", [lambda one: one, with_shadow, with_finger, with_hair, with_glasses])

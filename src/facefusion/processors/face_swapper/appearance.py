@@ -188,6 +188,7 @@ class Completer:
         covered: FloatArray,
         skin: FloatArray | None = None,
         fineness: Fineness | None = None,
+        bearded: FloatArray | None = None,
     ) -> Appearance:
         """A clean texture from a spoiled one.
 
@@ -203,6 +204,9 @@ class Completer:
             (S, S) how far each place is plain skin in every face; None calms nothing.
         fineness
             How finely the photos show it; None for as finely as can be.
+        bearded
+            (S, S) how far a beard is known to be there, 0 to 1: what is seen of it is the person's own, however unlike
+            most faces. None for nowhere.
         """
         fineness = fineness or Fineness()
         side = detail.shape[0]
@@ -215,8 +219,11 @@ class Completer:
         clean, own = self._session.run({"image": np.ascontiguousarray(image, dtype=np.float32)})
         whole, trust = np.ascontiguousarray(clean[0].transpose(1, 2, 0)), np.ascontiguousarray(own[0, 0])
         # What only one half shows, the other has too, more likely than what most people have there.
+        hair = np.zeros_like(trust) if bearded is None else resize(bearded, SIZE)
+        hair = hair * (1 - smoothstep((over - 0.2) / 0.3))
+        trust = np.maximum(trust, hair)
         known = trust * np.clip((near - 0.06) / 0.4, 0, 1)
-        whole = _with_own(whole, small, trust, known * np.float32(1 - fineness.unsure), over)
+        whole = _with_own(whole, small, trust, known * np.float32(1 - fineness.unsure), over, hair)
         lack = np.clip((known[:, ::-1] - known - 0.15) / 0.6, 0, 1)
         lack = blur(np.asarray(lack * lack * (3 - 2 * lack), dtype=np.float32), 2.0)
         whole = whole + (whole[:, ::-1] - whole) * lack[..., None]
@@ -242,15 +249,16 @@ class Completer:
 
 
 def _with_own(
-    whole: FloatArray, small: FloatArray, trust: FloatArray, known: FloatArray, over: FloatArray
+    whole: FloatArray, small: FloatArray, trust: FloatArray, known: FloatArray, over: FloatArray, hair: FloatArray
 ) -> FloatArray:
-    """The network's answer with what is the person's own put back, broad light left out."""
+    """The network's answer with what is the person's own put back, broad light left out but where it is a beard."""
     rest = np.asarray(small - whole, dtype=np.float32)
     odd = smoothstep((np.abs(blur(rest, 2.0)).max(axis=-1) - ODD[0]) / (ODD[1] - ODD[0])) * (known > 0.05)
+    odd = odd * (1 - hair)
     foreign = np.maximum(smoothstep((0.35 - trust) / 0.2), smoothstep((over - 0.2) / 0.3))
     doubt = blur(grown(np.maximum(odd, foreign), NEAR_PX), 1.5)
     rest = np.asarray(rest * (known * (1 - doubt))[..., None], dtype=np.float32)
-    return np.asarray(whole + rest - blur(rest, OWN_PX), dtype=np.float32)
+    return np.asarray(whole + rest - blur(rest, OWN_PX) * (1 - hair)[..., None], dtype=np.float32)
 
 
 def _of_skin(colour: FloatArray, weight: FloatArray) -> FloatArray:

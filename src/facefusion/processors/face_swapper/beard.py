@@ -21,8 +21,10 @@ LEAST_ROUGH = (0.04, 0.08)
 """The same for the chin by itself, natural logarithm: very smooth skin is rougher here than there, too."""
 ROUGH_PX = 4.0
 """Width of that roughness, pixels of a texture of 512."""
-DARKEST, MOST_COLOUR = 0.9, 0.25
-"""The most that a beard is darkened by, and that its colour is changed by, natural logarithm."""
+DARKEST, LIGHTEST, MOST_COLOUR = 1.6, 0.4, 0.25
+"""The most that a beard is darker and lighter by than shaved skin, and that its colour differs by."""
+BESIDE = (0.3, 0.55)
+"""Distance from the middle of the texture, over half of its side, from which beards reach higher, and all the way."""
 CHEEKS_FROM = 0.42
 """Row of the texture, over its side, below which there are cheeks and the nose."""
 LEAST_SEEN = 0.7
@@ -59,7 +61,11 @@ class Beards:
         is_over = (rows > nose + 0.3) & (rows < over + 0.5) & (columns > left) & (columns < right)
         cheeks = skin * ((rows > CHEEKS_FROM * cells) & (rows < nose))
         self._places = cheeks, skin * (is_chin & is_left), skin * (is_chin & ~is_left), is_over.astype(np.float32)
-        self.grows = np.asarray(smoothstep((rows - nose - 0.5) / 2.5), dtype=np.float32)
+        self._nose = int(nose)
+        self._below = np.asarray(smoothstep((rows - nose - 0.5) / 2.5), dtype=np.float32)
+        # Before the ears hair grows higher, and fades.
+        aside = smoothstep((np.abs(columns - (cells - 1) / 2) / (cells / 2) - BESIDE[0]) / (BESIDE[1] - BESIDE[0]))
+        self.grows = np.asarray(smoothstep((rows - nose - 0.5 + 6 * aside) / (2.5 + 4 * aside)), dtype=np.float32)
 
     def find(self, log_texture: FloatArray, known: FloatArray) -> float:
         """How far there is a beard, 0 to 1; photos that do not show hairs show none.
@@ -86,8 +92,23 @@ class Beards:
         )  # fmt: skip
         return float(np.prod([smoothstep(np.array((value - low) / (high - low))) for value, (low, high) in shares]))
 
-    def lost(self, coarse: FloatArray, in_sight: FloatArray, shown: FloatArray) -> FloatArray:
-        """(G, G, 3) what to add to what is shown of a beard, natural logarithm: it becomes darker and less like skin.
+    def shaved(self, coarse: FloatArray, in_sight: FloatArray) -> FloatArray:
+        """(G, G, 3) how bright a shaved face would be: the light of its upper half, going on as it is over the lips.
+
+        Parameters
+        ----------
+        coarse
+            (G, G, 3) logarithm of linear light by cells.
+        in_sight
+            (G, G) how far each is seen.
+        """
+        weight = np.asarray(self._skin * in_sight * (1 - self._below), dtype=np.float32)
+        above, _ = estimate_shading(coarse, weight, self._sigma)
+        return above[np.minimum(np.arange(len(above)), self._nose)]
+
+    def lost(self, coarse: FloatArray, in_sight: FloatArray, shading: FloatArray) -> FloatArray:
+        """(G, G, 3) what to add to a beard that was drawn without its light, natural logarithm: it becomes as much
+        darker, or lighter, and as much less red than shaved skin would be as the photo shows it.
 
         Parameters
         ----------
@@ -95,19 +116,18 @@ class Beards:
             (G, G, 3) logarithm of linear light of the photo by cells.
         in_sight
             (G, G) how far each is seen.
-        shown
-            (G, G, 3) what is drawn, without light.
+        shading
+            (G, G, 3) what was taken off the photo as light.
         """
-        # The light of the face above says how bright a shaved chin would be.
-        weight = np.asarray(self._skin * in_sight * (1 - self.grows), dtype=np.float32)
-        above, _ = estimate_shading(coarse, weight, self._sigma)
-        photo, now = (blur(np.ascontiguousarray(one, dtype=np.float32), 1.5) for one in (coarse - above, shown))
-        greys = [one.mean(axis=-1, keepdims=True) for one in (photo, now)]
-        darker = np.clip(np.minimum(greys[0], 0) - greys[1], -DARKEST, 0)
+        less = shading - self.shaved(coarse, in_sight)
+        grey = less.mean(axis=-1, keepdims=True)
         # Hair is less red than skin; what is redder has it from a lamp.
-        other = photo - greys[0] - now + greys[1]
+        other = less - grey
         colour = np.zeros_like(other)
         colour[..., 0] = np.clip(other[..., 0], -MOST_COLOUR, 0)
         colour[..., 2] = np.clip(other[..., 2], 0, MOST_COLOUR)
         colour -= colour.mean(axis=-1, keepdims=True)
-        return np.asarray((darker + colour) * self.grows[..., None], dtype=np.float32)
+        own = (np.clip(grey, -DARKEST, LIGHTEST) + colour) * self.grows[..., None]
+        # What one half of the photo does not show, the other says.
+        seen = np.asarray(np.clip(blur(np.ascontiguousarray(in_sight), 1.0), 0, 1), dtype=np.float32)[..., None]
+        return np.asarray(own * seen + (own * seen)[:, ::-1] * (1 - seen), dtype=np.float32)

@@ -310,6 +310,7 @@ class MeshSwapper:
             self.crop_shape = None
         self._cover = _once(f"cover {softness}", lambda: self._build_cover(softness))
         self._mouth = _once("mouth", lambda: self._hole(LIPS_INNER))
+        self._lips = _once("lips", lambda: self._hole(LIPS_OUTER))
         self._plain = _once("plain", self._build_plain)
         self._skin = _once("skin", self._build_skin)
         self._upper = _once("upper", self._build_upper)
@@ -451,13 +452,19 @@ class MeshSwapper:
         beard = self._beards.find(log_texture, known)
         finish = measure_finish(main.pixels, main.face.mesh)
         fineness = fineness_of(float(np.ptp(main.face.mesh[:, 1])), finish)
-        plain = self._plain if beard == 0 else self._plain * (1 - resize(self._beards.grows, SIZE) * np.float32(beard))
-        appearance = completer.complete(log_texture - resize(shading, SIZE), seen, hidden, plain, fineness)
+        plain, bearded = self._plain, None
         if beard > 0:
-            lost = self._beards.lost(coarse, in_sight, resize(appearance.detail, CELLS)) * np.float32(beard)
+            hair = resize(self._beards.grows, SIZE) * np.float32(beard)
+            plain, bearded = plain * (1 - hair), np.asarray(hair * (1 - self._lips), dtype=np.float32)
+        appearance = completer.complete(log_texture - resize(shading, SIZE), seen, hidden, plain, fineness, bearded)
+        if beard > 0:
+            lost = self._beards.lost(coarse, in_sight, shading) * np.float32(beard)
             appearance = replace(appearance, detail=appearance.detail + resize(lost, SIZE))
         rest = resize(appearance.detail, CELLS)
         around, trust = estimate_shading(rest, self._skin, SHADING_SIGMA)
+        if beard > 0:  # its darkness is no shade
+            hair = self._beards.grows[..., None] * np.float32(beard)
+            around = around + (self._beards.shaved(rest, np.ones_like(in_sight)) - around) * hair
         skin = self._skin * trust
         return _Taken(appearance.detail, self._cover, shading, skin, _contrast(rest - around, skin), main, appearance)
 
