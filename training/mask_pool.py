@@ -42,6 +42,8 @@ UPPER_LIP = (*LIPS_OUTER[:11], *reversed(LIPS_INNER[:11]))
 LOWER_LIP = (*LIPS_OUTER[10:], LIPS_OUTER[0], LIPS_INNER[0], *reversed(LIPS_INNER[10:]))
 SHIFT = 4
 """Bits behind the point in the coordinates that OpenCV draws with."""
+ROWS = 112
+"""Steps in which the edge of hair beside a face is told, from over its top to below its chin."""
 
 Rng = np.random.Generator
 
@@ -311,6 +313,63 @@ class Painter:
             colour = rng.uniform(60, 230) * np.array([0.75, 0.95, 1.05])
         self.lay(np.clip(alpha, 0, 1), colour * (0.6 + 0.7 * shade[..., None]), "hair")
 
+    def curtain(self) -> None:
+        """Hair that hangs before a cheek, a temple or the forehead: what is beside the face, drawn over it, or a sheet
+        of strands in any colour that hair has.
+        """
+        rng = self.rng
+        y, x = np.mgrid[0 : self.side, 0 : self.side].astype(np.float32)
+        across = ((x - self.centre[0]) * self.across[0] + (y - self.centre[1]) * self.across[1]) * rng.choice([-1, 1])
+        down = (x - self.centre[0]) * self.down[0] + (y - self.centre[1]) * self.down[1]
+        if rng.random() < 0.2:  # from above
+            across, down = -down, across
+        face = self.labels > 0
+        if not face.any():
+            return
+        bins = np.clip((down / self.half.mean() + 1.4) * ROWS / 2.8, 0, ROWS - 1).astype(int)
+        rim = np.full(ROWS, -np.inf, np.float32)
+        np.maximum.at(rim, bins[face], across[face])
+        seen = np.isfinite(rim)
+        rim = np.interp(np.arange(ROWS), np.nonzero(seen)[0], rim[seen]).astype(np.float32)
+        rim = cv2.GaussianBlur(rim[None], (0, 0), 3)[0]
+        where, width = rng.uniform(5, 105), rng.uniform(25, 90)
+        wave = cv2.resize(rng.normal(0, 0.18, (1, 6)).astype(np.float32), (ROWS, 1), interpolation=cv2.INTER_CUBIC)[0]
+        depth = np.clip(np.exp(-(((np.arange(ROWS) - where) / width) ** 2)) + wave, 0, 1.3)
+        depth *= self.unit * rng.uniform(0.1, 0.85)
+        inner = (rim - depth)[bins]
+        # Strands run along the edge, and part from it.
+        sway = rng.normal(0, 6) * np.sin(down / self.half.mean() * rng.uniform(0.5, 2))
+        at = np.clip((across - inner) / self.unit * 64 + sway + 128, 0, 255).astype(np.float32)
+        strands = np.zeros_like(across)
+        for scale in (1.3, 3.0, 8.0):
+            grid = rng.normal(0, 1, (int(rng.integers(4, 9)), 256)).astype(np.float32)
+            grid = cv2.resize(cv2.GaussianBlur(grid, (0, 0), sigmaX=scale, sigmaY=0.3), (256, ROWS))
+            strands += cv2.remap(grid, at, bins.astype(np.float32), cv2.INTER_LINEAR) / (3 * max(grid.std(), 1e-3))
+        edge = across - inner + strands * self.unit * rng.uniform(0, 0.12)
+        alpha = np.clip(edge / (self.unit * rng.uniform(0.02, 0.2)) + 0.5, 0, 1).astype(np.float32)
+        if rng.random() < 0.3:  # thin enough to see through
+            alpha *= np.clip(rng.uniform(0.5, 1) + 0.5 * strands, 0, 1)
+        over = (alpha > 0.5) & face
+        skin = np.median(self.pixels[self.labels == 1], axis=0) if (self.labels == 1).any() else np.zeros(3)
+        if over.sum() < 20:
+            return
+        outwards = np.array([across[0, 1] - across[0, 0], across[1, 0] - across[0, 0]])
+        shift = (depth[bins] * rng.uniform(0.9, 1.1) + self.unit * rng.uniform(0.02, 0.12)).astype(np.float32)
+        places = [(place + shift * part).astype(np.float32) for place, part in zip((x, y), outwards, strict=True)]
+        beside = cv2.remap(self.pixels, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        if np.abs(np.median(beside[over], axis=0) - skin).max() > 22 and rng.random() < 0.6:
+            colour = beside * (1 + rng.uniform(0, 0.12) * strands[..., None])
+        else:
+            bright = 255 * rng.uniform(0.06, 0.95) * np.clip(skin.max() / 190, 0.2, 1.2)
+            is_grey = rng.random() < 0.12
+            tint = rng.uniform(
+                (0.9, 0.95, 0.97) if is_grey else (0.35, 0.62, 1), (1.02, 1.01, 1) if is_grey else (0.8, 0.88, 1)
+            )
+            sheen = np.cos(down / self.half.mean() * rng.uniform(1, 4) + rng.uniform(0, 6))
+            tone = 1 + rng.uniform(0.08, 0.35) * strands + rng.uniform(0, 0.3) * sheen
+            colour = np.clip(bright * tint * tone[..., None], 0, 255)
+        self.lay(alpha, colour, "hair")
+
     def face_mask(self) -> None:
         """A surgical mask over the lower face."""
         rng = self.rng
@@ -356,7 +415,7 @@ class Painter:
 DRAWN: tuple[tuple[Callable[[Painter], None], float], ...] = (
     (Painter.hand, 0.26), (Painter.fist, 0.14), (Painter.blob, 0.10), (Painter.glasses, 0.32), (Painter.hair, 0.16),
     (Painter.microphone, 0.05), (Painter.face_mask, 0.03), (Painter.bar, 0.07),
-    (Painter.cover, 0.12),
+    (Painter.cover, 0.12), (Painter.curtain, 0.24),
 )  # fmt: skip
 
 

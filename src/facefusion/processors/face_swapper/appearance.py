@@ -35,6 +35,8 @@ SQUARE = 0.45
 
 PLAIN_FROM, PLAIN_TO = 0.46, 0.62
 """Distance from the middle of the texture, over half of its side, from which a face is plain skin."""
+BESIDE_BROWS = (0.43, 0.52)
+"""The same, from which nothing of a face is darker than its skin; brows end at 0.465."""
 OWN_PX = 8.0
 """Width, texture pixels of the network, above which what a photo shows is taken for its light and not put back."""
 ODD = (0.35, 0.7)
@@ -231,6 +233,9 @@ class Completer:
         side_share = np.abs(np.arange(SIZE) - (SIZE - 1) / 2) / (SIZE / 2)
         plain = np.clip((side_share - PLAIN_FROM) / (PLAIN_TO - PLAIN_FROM), 0, 1)
         whole = whole * (1 - plain * plain * (3 - 2 * plain))[None, :, None]
+        # Where brows have ended what is dark is hair that hangs there; whiskers are told by who found a beard.
+        aside = smoothstep((side_share - BESIDE_BROWS[0]) / (BESIDE_BROWS[1] - BESIDE_BROWS[0]))[None] * (1 - hair)
+        whole = whole - np.minimum(whole.mean(axis=-1), 0)[..., None] * aside[..., None]
         whole = np.ascontiguousarray(whole, dtype=np.float32)
         contrast = 1.0
         if plain_skin is not None:

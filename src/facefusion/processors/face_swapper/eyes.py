@@ -71,7 +71,7 @@ APERTURE = (0.62, 0.78)
 """Share of its height that an eye is open from which what is dark in it may be more than lashes, and surely is."""
 SLIT = (0.15, 0.3)
 """The same from which an eyeball is drawn into it, where an iris is seen in this eye or in the other, and in full."""
-SHUT = (0.2, 0.36)
+SHUT = (0.3, 0.48)
 """The same up to which the target's own lid is shown, and from which the source's is drawn: a lid that comes down is
 more than photos of open eyes show, and what they show, drawn out, is lashes as broad as the lid."""
 USUAL, DRAWN = (0.17, 0.4), (0.22, 0.36)
