@@ -73,14 +73,69 @@ def label_regions(mesh: np.ndarray, side: int) -> np.ndarray:
     return labels
 
 
+def hair_inside(pixels: np.ndarray, mesh: np.ndarray) -> np.ndarray:
+    """(S, S) bool: where a photo shows its own hair, a cap or what is behind within the outline of the mesh.
+
+    Found by colour (Rother, Kolmogorov and Blake, GrabCut, 2004): what is around the face and unlike its skin, and goes on over the outline.
+    Skin at the sides that is as dark as hair may be taken for it, and hair in the colour of skin is not found.
+    """
+    whole, side = pixels.shape[0], pixels.shape[0] // 2
+    pixels, mesh = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA), mesh[:, :2] / 2
+    labels = label_regions(mesh, side)
+    inside = labels > 0
+    unit = max(float(np.linalg.norm(mesh[RIGHT_IRIS, :2] - mesh[LEFT_IRIS, :2])), side * 0.12)
+    depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
+    away = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5)
+    lab = cv2.cvtColor(pixels, cv2.COLOR_BGR2LAB).astype(np.float32)
+    rows = np.mgrid[0:side, 0:side][0]
+    brows, mouth = mesh[[*LEFT_BROW, *RIGHT_BROW], 1].max(), mesh[list(LIPS_OUTER), 1].min()
+    core = (depth > 0.32 * unit) & (rows > brows + 0.1 * unit) & np.isin(labels, (1, CLASSES.index("nose")))
+    around = (away > 0.1 * unit) & (away < 0.9 * unit) & (rows < mouth + 0.4 * unit)
+    nothing = np.zeros((whole, whole), bool)
+    if core.sum() < 20:
+        return nothing
+    skin = np.median(lab[core], axis=0)
+    spread = np.median(np.abs(lab[core] - skin), axis=0) * 1.5 + (12, 4, 4)
+    unlike = (np.abs(lab - skin) / spread).max(axis=-1) > 2
+    state = np.where(inside, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    state[core] = cv2.GC_FGD
+    state[around & unlike] = cv2.GC_BGD
+    state[(away > 0.1 * unit) & ~(around & unlike)] = cv2.GC_PR_FGD
+    if (state == cv2.GC_BGD).sum() < 20:
+        return nothing
+    cv2.setRNGSeed(1)
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.grabCut(lab.clip(0, 255).astype(np.uint8), state, None, *models, 2, cv2.GC_INIT_WITH_MASK)
+    features = cv2.dilate(np.isin(labels, (2, 3, 4, 5, 8, 9, 10)).astype(np.uint8), np.ones((3, 3))) > 0
+    found = ((state == cv2.GC_BGD) | (state == cv2.GC_PR_BGD)) & inside & ~features & unlike
+    found = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2)))
+    count, parts = cv2.connectedComponents(found)
+    kept = np.zeros((side, side), np.float32)
+    for k in range(1, count):
+        part = parts == k
+        if part.sum() > 4 and depth[part].min() < 1.6:
+            kept[part] = 1
+    return cv2.resize(kept, (whole, whole), interpolation=cv2.INTER_LINEAR) > 0.5
+
+
 class Painter:
     """Draws things over one face; keeps the labels true."""
 
-    def __init__(self, pixels: np.ndarray, mesh: np.ndarray, rng: Rng, patches: np.ndarray, others: np.ndarray) -> None:
+    def __init__(
+        self,
+        pixels: np.ndarray,
+        mesh: np.ndarray,
+        rng: Rng,
+        patches: np.ndarray,
+        others: np.ndarray,
+        hair: np.ndarray | None = None,
+    ) -> None:
         self.pixels, self.mesh, self.rng = pixels.astype(np.float32), mesh, rng
         self.patches, self.others = patches, others
         self.side = pixels.shape[0]
         self.labels = label_regions(mesh, self.side)
+        if hair is not None:
+            self.labels[hair] = CLASSES.index("hair")
         self.eyes = mesh[[LEFT_IRIS, RIGHT_IRIS], :2]
         self.unit = max(float(np.linalg.norm(self.eyes[1] - self.eyes[0])), self.side * 0.12)
         across = (self.eyes[1] - self.eyes[0]) / max(float(np.linalg.norm(self.eyes[1] - self.eyes[0])), 1e-3)
@@ -419,9 +474,11 @@ DRAWN: tuple[tuple[Callable[[Painter], None], float], ...] = (
 )  # fmt: skip
 
 
-def paint(pixels: np.ndarray, mesh: np.ndarray, rng: Rng, patches: np.ndarray, others: np.ndarray) -> Painter:
-    """A face with nothing, one thing or two things over it."""
-    painter = Painter(pixels, mesh, rng, patches, others)
+def paint(
+    pixels: np.ndarray, mesh: np.ndarray, rng: Rng, patches: np.ndarray, others: np.ndarray, hair: np.ndarray
+) -> Painter:
+    """A face with nothing, one thing or two things over it; ``hair`` is its own."""
+    painter = Painter(pixels, mesh, rng, patches, others, hair)
     chances = np.array([share for _, share in DRAWN])
     for _ in range(int(rng.choice(3, p=(0.3, 0.5, 0.2)))):
         DRAWN[rng.choice(len(DRAWN), p=chances / chances.sum())][0](painter)
@@ -446,8 +503,11 @@ def main() -> None:
     arguments.pool.mkdir(parents=True, exist_ok=True)
     pixels = np.lib.format.open_memmap(arguments.pool / "images.npy", "w+", np.uint8, (*shape, 3))
     labels = np.lib.format.open_memmap(arguments.pool / "labels.npy", "w+", np.uint8, shape)
+    hair: dict[int, np.ndarray] = {}
     for number, k in enumerate(chosen):
-        painter = paint(images[k], meshes[k], rng, patches, images)
+        if k not in hair:
+            hair[k] = hair_inside(images[k], meshes[k])
+        painter = paint(images[k], meshes[k], rng, patches, images, hair[k])
         pixels[number] = np.clip(painter.pixels, 0, 255).astype(np.uint8)
         labels[number] = painter.labels
         if number % 1000 == 0:
