@@ -145,6 +145,9 @@ class Person(BaseModel):
         Track number, or None where something else tells who it is.
     number
         Number of the person in the target, with all of their tracks: as `faces` takes it.
+    places
+        Where the person of that number is seen: number of the frame in the target, and x and y of the middle of the
+        face as shares of width and height. They tell who is meant where numbers are others.
     reference
         Photo of the person in the target.
     sources
@@ -157,6 +160,7 @@ class Person(BaseModel):
 
     track: int | None = None
     number: int | None = None
+    places: tuple[tuple[int, float, float], ...] = ()
     reference: Path | None = None
     sources: tuple[Path, ...] = ()
     steps: tuple[Step, ...] = ()
