@@ -145,6 +145,9 @@ class Person(BaseModel):
         Track number, or None where something else tells who it is.
     number
         Number of the person in the target, with all of their tracks: as `faces` takes it.
+    places
+        Where the person of that number is seen: number of the frame in the target, and x and y of the middle of the
+        face as shares of width and height. They tell who is meant where numbers are others.
     reference
         Photo of the person in the target.
     sources
@@ -157,6 +160,7 @@ class Person(BaseModel):
 
     track: int | None = None
     number: int | None = None
+    places: tuple[tuple[int, float, float], ...] = ()
     reference: Path | None = None
     sources: tuple[Path, ...] = ()
     steps: tuple[Step, ...] = ()
@@ -215,7 +219,8 @@ class Request(BaseModel):
     )
     frame_rate: Annotated[float, Field(gt=0, le=1000)] | None = _option(
         None,
-        "frames a second of a target that is numbered pictures (else 25); with it a folder is such a target",
+        "frames a second of a target that is numbered pictures (else 25), such as 24 or 24000/1001, which 23.976 means "
+        "too; with it a folder is such a target",
         "--frame-rate",
         group="paths",
     )
@@ -587,6 +592,13 @@ class Recipe(Request, Execution):
     def _read_times(cls, value: object) -> object:
         return read_time(value)
 
+    @field_validator("frame_rate", "output_video_fps", mode="before")
+    @classmethod
+    def _read_rate(cls, value: object) -> object:
+        """A rate such as 24000/1001."""
+        found = _RATE.fullmatch(value) if isinstance(value, str) else None
+        return int(found[1]) / int(found[2]) if found and int(found[2]) else value
+
     @field_validator("face_detector_angles", mode="before")
     @classmethod
     def _read_angles(cls, value: object) -> object:
@@ -722,6 +734,9 @@ reserve([*Recipe.model_fields, *_Flat.model_fields, *_ALIASES])
 
 
 _CLOCK = re.compile(r"(?:(?P<h>\d{1,4}):)?(?P<m>\d{1,2}):(?P<s>\d{1,2}(?:[.,]\d{1,9})?)")
+
+
+_RATE = re.compile(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*")
 
 
 def read_time(value: object) -> object:

@@ -313,6 +313,41 @@ def test_what_is_missing_broken_or_of_another_size_is_named(tmp_path):
     refused(RecipeError, "--frame-rate is for a target", clip, frame_rate=24)
 
 
+@pytest.mark.parametrize("written", ["%04d", "####", "$F4"])
+def test_numbers_are_written_as_elsewhere_too(tmp_path, written):
+    numbered(tmp_path / "in", 3, first=1001, pattern="sh010.%04d.png")
+    recipe = asked(tmp_path / "in" / f"sh010.{written}.png", tmp_path / "out" / f"a.{written}.png", frame_rate=12)
+    settled = settle_sequences(recipe)
+    assert len(list(ClipReader(settled.target_path))) == 3
+    assert settled.output_path == tmp_path / "out" / "a.%04d.png.frames" and settled.first_number == 1001
+    clip = settle_sequences(asked(sample_path("target.mp4"), tmp_path / "take#1.mp4"))
+    assert clip.output_path == tmp_path / "take#1.mp4"
+    photo = settle_sequences(asked(sample_path("target.jpg"), tmp_path / "photo#1.png"))
+    assert photo.output_path == tmp_path / "photo#1.png"
+
+
+def test_pictures_that_are_not_read_or_written_are_told_as_such(tmp_path):
+    for number in (1, 2, 3):
+        (tmp_path / f"a.{number:04d}.exr").write_bytes(b"v/1\1")
+    for name in ("a.%04d.exr", "a.####.exr", "a.*.exr"):
+        with pytest.raises(
+            MediaUnsupported, match=r"names 3 files, but pictures that end in \.exr are not read"
+        ) as told:
+            settle_sequences(asked(tmp_path / name, tmp_path / "o.mp4", frame_rate=24))
+        assert ".tif" in told.value.hint
+    with pytest.raises(MediaMissing, match="There is no file"):
+        settle_sequences(asked(tmp_path / "b.%04d.dpx", tmp_path / "o.mp4", frame_rate=24))
+    with pytest.raises(OutputRefused, match=r"Pictures cannot be written as 'o\.%04d\.exr'") as told:
+        settle_sequences(asked(sample_path("target.mp4"), tmp_path / "o.####.exr"))
+    assert ".tif" in told.value.hint
+
+
+@pytest.mark.parametrize("said", ["24000/1001", " 24000 / 1001 ", 23.976, "23.976"])
+def test_rates_are_fractions_too(tmp_path, said):
+    recipe = settle_sequences(asked(numbered(tmp_path / "in"), tmp_path / "o.mp4", frame_rate=said))
+    assert ClipReader(recipe.target_path).info.frame_rate == Fraction(24000, 1001)
+
+
 def test_a_folder_is_a_target_of_pictures_where_a_rate_is_said(tmp_path):
     numbered(tmp_path / "in", 3, first=9, pattern="%d.png")  # 9, 10, 11: by number and not by name
     recipe = settle_sequences(asked(tmp_path / "in", tmp_path / "o.mp4", frame_rate=12))

@@ -16,7 +16,7 @@ from facefusion.media.writer import ClipWriter
 from facefusion.pipeline.cast import Cast, FacePart
 from facefusion.pipeline.clip import empty_tracks
 from facefusion.pipeline.runner import analyse_target
-from facefusion.pipeline.selection import load_face_map
+from facefusion.pipeline.selection import load_face_map, told_numbers
 from facefusion.recipe import build_recipe
 from facefusion.service.measure import check_good_enough, measure, pair
 from facefusion.service.previews import Previews
@@ -24,7 +24,8 @@ from facefusion.service.sheets import show_people
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import make_mesh, sample_path
 from facefusion.types.frame import Frame, RenderedFrame
-from facefusion.types.track import Track, Tracks
+from facefusion.types.numbers import write_numbers
+from facefusion.types.track import FRAMES, Track, Tracks
 
 SOURCE, PHOTO = (str(sample_path(name)) for name in ("source.jpg", "target.jpg"))
 
@@ -81,7 +82,9 @@ def test_numbers_of_the_sheet_are_those_that_faces_and_mapping_files_take(few_fr
     assert all(read_photo(tmp_path / "map-people" / f"{k}.png").pixels.size for k in (0, 1))
     text = path.read_text()
     assert tomllib.loads(text) == {}  # nobody is changed before somebody says so
-    filled = text.replace("#[[person]]\n#person = 0\n#sources", "[[person]]\nperson = 0\nsources")
+    filled = text.replace("#[[person]]\n#person = 0\n#seen", "[[person]]\nperson = 0\nseen").replace(
+        "#sources", "sources", 1
+    )
     path.write_text(filled.replace("PHOTO.jpg", "anna.jpg"))
     people = load_face_map(path, recipe)
     assert [(one.number, one.track, one.sources) for one in people] == [(0, None, (tmp_path / "anna.jpg",))]
@@ -97,6 +100,33 @@ def test_numbers_of_the_sheet_are_those_that_faces_and_mapping_files_take(few_fr
     path.write_text("[[person]]\nperson = 0\n[[person]]\nperson = 0\n")
     with pytest.raises(RecipeError, match="one person twice"):
         load_face_map(path, recipe)
+
+
+def test_a_mapping_file_names_the_same_people_in_another_part_where_numbers_are_others(few_frames, two, tmp_path):
+    recipe = build_recipe({"target_path": few_frames})
+    path = tmp_path / "map.toml"
+    show_people(recipe, None, path, tracks=two)
+    path.write_text(path.read_text().replace("#[[", "[[").replace("#person", "person").replace("#seen", "seen"))
+    people = load_face_map(path, recipe)
+    assert [one.number for one in people] == [0, 1] and all(one.places for one in people)
+    recipe = recipe.model_copy(update={"face_map_path": path, "people": people})
+    cast = Cast((FacePart((), ()),), tuple((one, None) for one in people))
+    as_made = cast.assign(recipe, two)
+    turned = replace(two, people=tuple(1 - k for k in two.people))
+    part = turned.within(int(turned.pts[1]), None)  # of it the other one is person 0
+    assert cast.assign(recipe, part) == as_made
+    assert told_numbers(recipe, two)[0].startswith("Person 0 is seen from 0.00 to ")
+    elsewhere = replace(two, notes={**two.notes, FRAMES: write_numbers(range(900, 900 + len(two.pts)))})
+    with pytest.raises(UnknownOption, match="of another part or file"):
+        cast.assign(recipe, elsewhere)
+
+
+@pytest.mark.parametrize("told", ["3", "[[1, 2]]", '[["a", 0.1, 0.2]]', "[[-1, 0.1, 0.2]]", "[[true, 0.1, 0.2]]"])
+def test_places_that_are_none_are_refused(few_frames, tmp_path, told):
+    path = tmp_path / "map.toml"
+    path.write_text(f"[[person]]\nperson = 0\nseen = {told}\n")
+    with pytest.raises(RecipeError, match="seen must be"):
+        load_face_map(path, build_recipe({"target_path": few_frames}))
 
 
 def test_who_cannot_be_shown_is_said_and_nothing_is_written(few_frames, found, tmp_path):

@@ -324,22 +324,40 @@ class Shaper:
     def __init__(self, signs: FloatArray) -> None:
         self._signs = signs
 
-    def add(self, luma: Luma, scale: float = 1.0) -> None:
+    def add(self, luma: Luma | npt.NDArray[np.uint16], scale: float = 1.0, bits: int = 8) -> None:
         """Add the mark to the brightness of a frame, in place.
 
         Parameters
         ----------
         luma
-            (H, W) uint8.
+            (H, W) uint8, or uint16 where samples have more than 8 bits.
         scale
-            Levels of it over levels of 255.
+            Levels of it, brought to 8 bits, over levels of 255.
+        bits
+            Of a sample.
         """
-        levels = self._levels(luma, scale)
+        if luma.dtype != np.uint8:
+            self._add_deep(np.asarray(luma, dtype=np.uint16), luma, scale, bits)
+            return
+        levels = self._levels(np.asarray(luma, dtype=np.uint8), scale)
         if levels is None:
             return
         height, width = luma.shape
         change = cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR)
         cv2.addWeighted(luma, 1, change, 1 / _FINE, -128 / _FINE, dst=luma)
+
+    def _add_deep(
+        self, luma: npt.NDArray[np.uint16], into: npt.NDArray[np.unsignedinteger[Any]], scale: float, bits: int
+    ) -> None:
+        """As `add`, with samples of more than 8 bits: the mark is that of the frame in 8 bits, added in fine levels."""
+        finer = 2.0 ** (bits - 8)
+        levels = self._levels(np.asarray(cv2.convertScaleAbs(luma, alpha=1 / finer), dtype=np.uint8), scale)
+        if levels is None:
+            return
+        height, width = luma.shape
+        change = cv2.resize(levels, (width, height), interpolation=cv2.INTER_LINEAR)
+        marked = cv2.addWeighted(luma, 1, change.astype(np.uint16), finer / _FINE, -128 * finer / _FINE)
+        np.minimum(marked, 2**bits - 1, out=into, casting="unsafe")
 
     def add_rgb(self, pixels: Pixels) -> None:
         """Add the mark to a frame, in place, alike to red, green and blue.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from typing import Any, Literal
 import av
 import av.error
 import numpy as np
+import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
 from facefusion.errors import MediaUnreadable, MediaUnsupported, check_memory
@@ -26,6 +28,7 @@ from facefusion.media.timing import Clock, decimal_between, shift_at
 from facefusion.types.frame import Frame, Pixels
 from facefusion.wording import agreed, counted
 
+Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Region = Callable[[int], tuple[int, int, int, int] | None]
 _HALVED = ("yuv420p", "yuvj420p")
 """Formats whose colour planes have half the size."""
@@ -752,7 +755,37 @@ def _convert_part(picture: Any, box: tuple[int, int, int, int], pixels: Pixels, 
     pixels[y0:y1, x0:x1] = to_rgb(part, reformatter)
 
 
-def plane_of(picture: Any, number: int) -> Pixels:
-    """A plane of a picture as an array over its own memory."""
+def plane_of(picture: Any, number: int) -> Samples:
+    """A plane of a planar picture as an array over its own memory: uint8, or uint16 where samples have more bits.
+
+    Raises
+    ------
+    ValueError
+        When the plane holds anything but one sample of one component at every place.
+    """
     plane = picture.planes[number]
-    return np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+    held = [component for component in picture.format.components if component.plane == number]
+    if len(held) != 1 or not picture.format.is_planar:
+        raise ValueError(f"plane {number} of {picture.format.name} is no plane of one component")
+    wide = ">u2" if picture.format.name.endswith("be") else "<u2"
+    kind: Any = np.dtype(wide if held[0].bits > 8 else "u1")
+    rows: Samples = np.frombuffer(plane, dtype=kind).reshape(-1, plane.line_size // kind.itemsize)
+    return rows[: plane.height, : plane.width]
+
+
+@lru_cache(maxsize=64)
+def is_patchable(pixel_format: str) -> bool:
+    """Whether a part of a picture can be exchanged in place: brightness and two colours, each in a plane of its own.
+
+    Colours may have half the width and half the height, and samples may have up to 16 bits in this machine's order.
+    """
+    form = av.VideoFormat(pixel_format, 8, 8)
+    components = form.components
+    return (
+        bool(form.is_planar)
+        and _has_matrix(pixel_format)
+        and not pixel_format.endswith("be" if sys.byteorder == "little" else "le")
+        and [component.plane for component in components] == [0, 1, 2]
+        and all(8 <= component.bits <= 16 for component in components)
+        and all(side in (4, 8) for component in components for side in (component.width, component.height))
+    )

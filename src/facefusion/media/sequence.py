@@ -41,6 +41,7 @@ WRITTEN = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 DEFAULT_RATE = Fraction(25)
 MAX_RATE = 1000
 _FIELD = re.compile(r"%(?:0(\d{1,2}))?d")
+_HASHES = re.compile(r"(#+)|\$F(\d?)")
 _DIGITS = re.compile(r"\d+")
 
 
@@ -66,6 +67,31 @@ class Pictures:
 def is_pattern(path: Path) -> bool:
     """Whether a name stands for numbered pictures, such as ``frames/%04d.png``; ``my%20dog.png`` and clips do not."""
     return path.suffix.lower() in FORMATS and len(_FIELD.findall(path.name)) == 1
+
+
+def has_field(path: Path) -> bool:
+    """Whether a name has one place for a number, whatever it ends in."""
+    return len(_FIELD.findall(path.name)) == 1
+
+
+def as_pattern(path: Path) -> Path:
+    """A path with ``%04d`` where a number is written as elsewhere: ``####``, or ``$F4`` of Houdini. Others stay."""
+    if has_field(path) or len(_HASHES.findall(path.name)) != 1:
+        return path
+
+    def field(found: re.Match[str]) -> str:
+        width = len(found[1]) if found[1] else int(found[2] or 1)
+        return f"%0{width}d" if width > 1 else "%d"
+
+    return path.with_name(_HASHES.sub(field, path.name))
+
+
+def find_strange(pattern: Path) -> list[str]:
+    """Numbered files that a pattern names, in order, whatever is in them; none where there is no such folder."""
+    try:
+        return [name for _, name in sorted(_numbered_in(pattern))]
+    except (MediaMissing, MediaUnreadable):
+        return []
 
 
 def name_of(pattern: str, number: int) -> str:

@@ -38,7 +38,7 @@ from facefusion.media.passengers import (
 from facefusion.media.priority import usual_priority
 from facefusion.media.privacy import clean_chapters, clean_tags
 from facefusion.media.probe import film_of
-from facefusion.media.reader import ALIGN_PX, ClipReader, plane_of
+from facefusion.media.reader import ALIGN_PX, ClipReader, is_patchable, plane_of
 from facefusion.media.sound import AddedSound
 from facefusion.media.timecode import move_timecode
 from facefusion.types.frame import RenderedFrame, scaled_size
@@ -138,7 +138,7 @@ def check_clip_output(path: Path, encoder: str) -> None:
     suffix = path.suffix.lower()
     if suffix not in CONTAINERS:
         known = ", ".join((*CONTAINERS, ".gif", ".webp"))
-        way = " Numbered pictures are written by 'run' alone." if "%" in path.name else ""
+        way = " A clip becomes numbered pictures where 'run' writes to a name such as out/%04d.png."
         raise OutputRefused(f"A clip cannot be written as '{path.name}'.", f"End it in {known}.{way}")
     if encoder not in av.codecs_available:
         raise OutputRefused(f"This PyAV has no encoder {encoder}.", "Use --output-video-encoder libx264.")
@@ -289,8 +289,8 @@ class ClipWriter:
         pixel_format = info.pixel_format if is_passed else _FALLBACK_FORMATS.get(self._encoder, "yuv420p")
         even = 1 if pixel_format == "bgr0" else 2
         # A touched area is written back into the decoder's own picture, so the rest stays exact.
-        is_whole = info.is_upright and not has_odd_side
-        self._is_exact = pixel_format == info.pixel_format and is_whole and self._scale == self._resize == 1
+        is_whole = info.is_upright and not has_odd_side and self._scale == self._resize == 1
+        is_same = pixel_format == info.pixel_format and is_patchable(pixel_format)
         stream = self._output.add_stream(self._encoder, rate=info.frame_rate or Fraction(25))
         width, height = scaled_size(*scaled_size(info.width, info.height, self._scale), self._resize)
         width, height = max(width, 2), max(height, 2)
@@ -303,6 +303,11 @@ class ClipWriter:
         context.options = self._encoder_options()
         self._stream = stream
         self._describe_film(context, pixel_format)
+        # HDR is brought to standard range, and ProRes has no full one: such pictures are made anew as a whole.
+        has_colours = self._target.colour == info.colour and (context.color_range == 2) == (
+            info.colour[3] == 2 or info.pixel_format.startswith("yuvj")
+        )
+        self._is_exact = is_whole and is_same and has_colours
         # Kept aside: pictures may be prepared while the stream is gone already.
         self._pixel_format, self._width, self._height = pixel_format, stream.width, stream.height
         space = context.colorspace if context.colorspace in (1, 4, 5, 6, 7, 9) else 5
@@ -416,7 +421,8 @@ class ClipWriter:
                 self._patch(native, rendered)
                 if rendered.overlay is not None:
                     # Brightness alone: colours outside of what was changed stay exact.
-                    rendered.overlay.add(plane_of(native, 0), 1.0 if self._is_full else 219 / 255)
+                    luma, bits = plane_of(native, 0), native.format.components[0].bits
+                    rendered.overlay.add(luma, 1.0 if self._is_full else 219 / 255, bits)
             return native
         pixels = rendered.pixels
         if self._resize != 1:

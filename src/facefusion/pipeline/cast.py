@@ -26,7 +26,7 @@ from facefusion.pipeline.plan import kind_of_source, models_of
 from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.resolved import Resolved, SourceKind, Use, resolve
 from facefusion.pipeline.review import check_decisions, exempted, judged
-from facefusion.pipeline.selection import choose_tracks, distance, has_filter, matching_tracks
+from facefusion.pipeline.selection import choose_tracks, distance, has_filter, matching_tracks, people_at
 from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray, FrameProcessor, ShowsSources
 from facefusion.plugins.registry import build_engine, build_processor
 from facefusion.recipe import Person, Recipe, four_sides
@@ -615,7 +615,16 @@ class Cast:
                     )
                 assigned[person.track] = number
             elif person.number is not None:
-                own = [track_id for track_id, one in persons.items() if one == person.number]
+                meant = people_at(tracks, person.places) if person.places else {person.number}
+                if not meant:
+                    raise UnknownOption(
+                        f"{recipe.face_map_path} names person {person.number} of another part or file: "
+                        "none of the places where that one was seen is here.",
+                        "Numbers are those of the part that they were made of. Write a mapping file of this part "
+                        "('facefusion people' with the same --start and --end), take out who is not in it, or name "
+                        "people by a picture: reference in the place of person and seen.",
+                    )
+                own = [track_id for track_id, one in persons.items() if one in meant]
                 if not own:
                     raise UnknownOption(
                         f"{recipe.face_map_path} names person {person.number}, who is not in {recipe.target_path}.",

@@ -19,6 +19,10 @@ from facefusion.wording import counted
 
 FloatArray = npt.NDArray[np.float32]
 
+PLACES = 24
+"""Places that a template notes of everybody."""
+_NEAR = 0.4
+"""How far a place may be from the middle of a face that it names, over the face's width and height."""
 MEDIAN_OF = 500
 """Rows of a track whose median tells where and how large somebody is."""
 
@@ -56,7 +60,7 @@ def load_face_map(path: Path, recipe: Recipe) -> tuple[Person, ...]:
         where = f"{path}, person {number}"
         if not isinstance(entry, dict):
             raise RecipeError(f"{where} is no table.", _EXAMPLE)
-        unknown = set(entry) - {"person", "track", "reference", "sources", "processors", "step"}
+        unknown = set(entry) - {"person", "track", "reference", "seen", "sources", "processors", "step"}
         if unknown:
             raise RecipeError(f"{where}: unknown key '{sorted(unknown)[0]}'.", _EXAMPLE)
         if len({"person", "track", "reference"} & set(entry)) != 1:
@@ -70,6 +74,7 @@ def load_face_map(path: Path, recipe: Recipe) -> tuple[Person, ...]:
             Person(
                 track=entry.get("track"),
                 number=entry.get("person"),
+                places=_places(entry, where),
                 reference=folder / _word(entry["reference"], f"{where}: reference") if "reference" in entry else None,
                 sources=tuple(folder / name for name in sources),
                 steps=_steps_of(entry, recipe, where),
@@ -85,6 +90,98 @@ def load_face_map(path: Path, recipe: Recipe) -> tuple[Person, ...]:
 
 
 _EXAMPLE = 'For example: [[person]] person = 0 sources = ["anna.jpg"]; see docs/selection.md.'
+
+
+def _places(entry: dict[str, Any], where: str) -> tuple[tuple[int, float, float], ...]:
+    """Where the person of a number is seen, as a template notes it.
+
+    Raises
+    ------
+    RecipeError
+    """
+    told = entry.get("seen", [])
+    if told and "person" not in entry:
+        raise RecipeError(f"{where}: seen belongs to a person's number.", "Take it away.")
+    is_right = isinstance(told, list) and all(
+        isinstance(one, list)
+        and len(one) == 3
+        and all(isinstance(value, int | float) and not isinstance(value, bool) for value in one)
+        and isinstance(one[0], int)
+        and one[0] >= 0
+        for one in told
+    )
+    if not is_right:
+        raise RecipeError(
+            f"{where}: seen must be a list of [frame, x, y].",
+            "Leave it as 'facefusion people' wrote it, or out.",
+        )
+    return tuple((one[0], float(one[1]), float(one[2])) for one in told)
+
+
+def places_of(tracks: Tracks, person: int, most: int = PLACES) -> list[tuple[int, float, float]]:
+    """Where somebody is seen, at even distances: the frame's number in the target, x and y as shares of the picture."""
+    width, height = tracks.width, tracks.height
+    rows = [
+        (frame, track.meshes[row, :, :2])
+        for track in tracks.tracks
+        if tracks.person_of(track.track_id) == person
+        for row, frame in enumerate(track.frames.tolist())
+    ]
+    step = max(len(rows) / most, 1)
+    numbers = tracks.numbers
+    found = []
+    for k in range(min(len(rows), most)):
+        frame, mesh = rows[int((k + 0.5) * step)] if len(rows) > most else rows[k]
+        x, y = ((mesh.min(axis=0) + mesh.max(axis=0)) / 2).tolist()
+        found.append((int(numbers[frame]), round(x / width, 3), round(y / height, 3)))
+    return sorted(found)
+
+
+def people_at(tracks: Tracks, places: Sequence[tuple[int, float, float]]) -> set[int]:
+    """Numbers that the people at some places have in these tracks; none where the tracks hold no such place."""
+    width, height = tracks.width, tracks.height
+    numbers = tracks.numbers
+    found = set()
+    for number, x, y in places:
+        frame = int(np.searchsorted(numbers, number))
+        if frame >= len(numbers) or numbers[frame] != number:
+            continue
+        away: dict[int, float] = {}
+        for track in tracks.tracks:
+            row = track.find(frame)
+            if row is None:
+                continue
+            mesh = track.meshes[row, :, :2]
+            low, high = mesh.min(axis=0), mesh.max(axis=0)
+            off = np.abs(np.array([x * width, y * height]) - (low + high) / 2) / np.maximum(high - low, 1)
+            if off.max() < _NEAR:
+                away[track.track_id] = float(off.max())
+        if away:
+            found.add(tracks.person_of(min(away, key=lambda track_id: away[track_id])))
+    return found
+
+
+def told_numbers(recipe: Recipe, tracks: Tracks) -> list[str]:
+    """Sentences on who the numbers of a recipe are: another part, or another look for faces, has other numbers."""
+    named: set[int] = set()
+    for one in recipe.people:
+        if one.number is not None:
+            named |= people_at(tracks, one.places) if one.places else {one.number}
+    named |= set(recipe.exempt_faces) | (set() if isinstance(recipe.faces, str) else set(recipe.faces))
+    return [told for person in sorted(named) if (told := _told(tracks, person))]
+
+
+def _told(tracks: Tracks, person: int) -> str:
+    own = [track for track in tracks.tracks if tracks.person_of(track.track_id) == person and len(track.frames)]
+    if not own or len(tracks.pts) < 2:
+        return ""
+    frames = np.concatenate([track.frames for track in own])
+    first, last = (float(tracks.pts[k] * tracks.time_base) for k in (frames.min(), frames.max()))
+    meshes = np.concatenate([track.meshes[:: max(len(track.frames) // MEDIAN_OF, 1), :, :2] for track in own])
+    size_px = float(np.median(np.ptp(meshes[:, :, 1], axis=1)))
+    middle = float(np.median(meshes[:, :, 0].mean(axis=1))) / tracks.width
+    side = "left" if middle < 1 / 3 else "right" if middle > 2 / 3 else "middle"
+    return f"Person {person} is seen from {first:.2f} to {last:.2f} s, {side}, {size_px:.0f} px high."
 
 
 def _steps_of(entry: dict[str, Any], recipe: Recipe, where: str) -> tuple[Step, ...]:

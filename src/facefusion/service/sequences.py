@@ -14,14 +14,19 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
-from facefusion.errors import MediaMissing, RecipeError
+from facefusion.errors import MediaMissing, MediaUnsupported, OutputRefused, RecipeError
 from facefusion.media.files import check_file
-from facefusion.media.image import is_photo
+from facefusion.media.image import FORMATS, is_photo
 from facefusion.media.sequence import (
     DEFAULT_RATE,
     ENCODER,
+    INDEX,
+    WRITTEN,
     Pictures,
+    as_pattern,
     find_numbered,
+    find_strange,
+    has_field,
     in_order,
     index_of,
     is_index,
@@ -31,9 +36,11 @@ from facefusion.media.sequence import (
     pattern_of,
     say_missing,
 )
+from facefusion.media.writer import CONTAINERS
 from facefusion.pipeline.inputs import known_hash_of
 from facefusion.recipe import Recipe
-from facefusion.service.batch import PHOTO_ENDINGS
+from facefusion.service.batch import CLIP_ENDINGS, PHOTO_ENDINGS
+from facefusion.wording import counted
 from facefusion.workplace import make_folder, user_base
 from facefusion.writing import replacing
 
@@ -51,8 +58,8 @@ def settle_sequences(recipe: Recipe, on_frame: Callable[[int, int], None] = lamb
     Parameters
     ----------
     recipe
-        As it was asked for. A target such as ``frames/%04d.png`` or ``frames/*.png``, or a folder where a frame rate is
-        given; an output such as ``out/%04d.png``.
+        As it was asked for. A target such as ``frames/%04d.png``, ``frames/####.png`` or ``frames/*.png``, or a folder
+        where a frame rate is given; an output such as ``out/%04d.png``.
     on_frame
         Called with how many pictures of how many are packed.
 
@@ -63,7 +70,10 @@ def settle_sequences(recipe: Recipe, on_frame: Callable[[int, int], None] = lamb
     RecipeError
         For a frame rate where the target is none.
     """
+    recipe = _with_patterns(recipe)
     found = _pictures_of(recipe)
+    if found is None and not recipe.target_path.exists():
+        _check_readable(recipe.target_path)
     if found is None and recipe.frame_rate is not None:
         raise RecipeError(
             "--frame-rate is for a target that is numbered pictures.",
@@ -76,6 +86,8 @@ def settle_sequences(recipe: Recipe, on_frame: Callable[[int, int], None] = lamb
         if found.missing:
             warnings.warn(say_missing(found.missing), SequenceWarning, stacklevel=2)
     output = recipe.output_path
+    if has_field(output) and _is_of_pictures(output) and output.suffix.lower() not in FORMATS:
+        raise OutputRefused(f"Pictures cannot be written as '{output.name}'.", f"End it in {', '.join(WRITTEN)}.")
     if is_pattern(output) and not output.is_file() and not _is_a_photo(recipe.target_path):
         first = recipe.first_number
         if first is None and found is not None:
@@ -86,6 +98,44 @@ def settle_sequences(recipe: Recipe, on_frame: Callable[[int, int], None] = lamb
             "first_number": 1 if first is None else first,
         }
     return recipe.model_copy(update=values) if values else recipe
+
+
+def _with_patterns(recipe: Recipe) -> Recipe:
+    """The recipe with numbers in names written as ``%04d``, unless a file is called so."""
+    values = {}
+    for name in ("target_path", "output_path"):
+        path = getattr(recipe, name)
+        is_free = name == "target_path" or not _is_a_photo(recipe.target_path)
+        if _is_of_pictures(path) and is_free and not path.exists():
+            values[name] = as_pattern(path)
+    return recipe.model_copy(update=values) if values else recipe
+
+
+def _is_of_pictures(path: Path) -> bool:
+    """Whether the ending of a name is none of a clip: that of pictures, also of those that are not read here."""
+    return bool(path.suffix) and path.suffix.lower() not in (*CLIP_ENDINGS, *CONTAINERS, INDEX)
+
+
+def _check_readable(target: Path) -> None:
+    """Refuse numbered pictures of a format that is not read.
+
+    Raises
+    ------
+    MediaUnsupported
+    """
+    if has_field(target) and _is_of_pictures(target):
+        if strange := find_strange(target):
+            raise _unreadable(target, len(strange))
+        raise MediaMissing(
+            f"There is no file {target}.", "The pattern %04d stands for four digits: 0001, 0002 and so on."
+        )
+
+
+def _unreadable(named: Path, count: int) -> MediaUnsupported:
+    return MediaUnsupported(
+        f"{named} names {counted(count, 'file')}, but pictures that end in {named.suffix} are not read.",
+        f"Write them as {', '.join(WRITTEN)} (16-bit PNG or TIFF with --allow-8bit), or as a clip.",
+    )
 
 
 def as_clip(path: Path, recipe: Recipe) -> Path:
@@ -127,7 +177,7 @@ def _pictures_of(recipe: Recipe) -> Pictures | None:
     target = recipe.target_path
     if target == Path() or target.is_file():
         return None
-    if is_pattern(target):
+    if has_field(target) and target.suffix.lower() in PHOTO_ENDINGS:
         return find_numbered(target)
     if target.is_dir() and recipe.frame_rate is not None:
         found = [path for path in target.iterdir() if _is_picture(path)]
@@ -135,7 +185,10 @@ def _pictures_of(recipe: Recipe) -> Pictures | None:
             raise MediaMissing(f"There is no picture in {target}.", "Name a folder that holds some.")
         return in_order(found)
     if glob.has_magic(str(target)):
-        found = [Path(name) for name in glob.glob(str(target)) if _is_picture(Path(name))]
+        every = [Path(name) for name in glob.glob(str(target))]
+        found = [path for path in every if _is_picture(path)]
+        if not found and every and target.suffix and _is_of_pictures(target):
+            raise _unreadable(target, len(every))
         if not found:
             raise MediaMissing(f"There is no picture {target}.", "Check the pattern.")
         return in_order(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from facefusion.pipeline.inputs import hash_of
 from facefusion.pipeline.plan import Kind, Target, check_models, check_paths, find_kind, settled
 from facefusion.pipeline.progress import OnProgress, ignore_progress
 from facefusion.pipeline.runner import analyse_target, check_size
+from facefusion.pipeline.selection import places_of
 from facefusion.recipe import Recipe
 from facefusion.service.who import FloatArray, Look, PersonSeen, boxes_of, end_of, looks_of, people_of, time_of
 from facefusion.types.frame import Pixels
@@ -172,7 +174,7 @@ def show_people(
             sheet = draw_sheet(recipe.target_path.name, said, overviews, rows)
             write_photo(picture, Photo(sheet, None, None, None))
         if face_map is not None:
-            pictures = _write_face_map(face_map, recipe, shown, portraits, len(found.pts))
+            pictures = _write_face_map(face_map, recipe, shown, portraits, found)
     return Sheet(
         None if picture is None else str(picture),
         None if face_map is None else str(face_map),
@@ -311,13 +313,14 @@ def _around(pixels: Pixels, box: FloatArray) -> Pixels:
 
 
 def _write_face_map(
-    path: Path, recipe: Recipe, people: Sequence[PersonSeen], portraits: Mapping[int, Pixels], frame_count: int
+    path: Path, recipe: Recipe, people: Sequence[PersonSeen], portraits: Mapping[int, Pixels], tracks: Tracks
 ) -> list[Path]:
     """A mapping file in which nobody is changed yet, and a picture of everybody in a folder beside it."""
     folder = _picture_beside(path, 0).parent
     lines = [
         f"# Who is in {_plain(recipe.target_path.name)}, and whose face they get: see docs/selection.md.",
-        "# Take away the # before a person's three lines, and name the photos; the others stay as they are.",
+        "# Take away the # before a person's four lines, and name the photos; the others stay as they are.",
+        "# 'seen' (frame, x and y as shares of the picture) tells who is meant where a part of the target is changed.",
         f"# Then: facefusion run -t TARGET -o OUTPUT --face-map {_plain(path.name)}",
         "",
     ]
@@ -327,10 +330,11 @@ def _write_face_map(
         for one in people:
             made.append(_picture_beside(path, one.person))
             write_photo(made[-1], Photo(portraits[one.person], None, None, None))
-            lines += [f"# {_plain(line)}" for line in words_of(one, frame_count)]
+            seen = json.dumps(places_of(tracks, one.person))
+            lines += [f"# {_plain(line)}" for line in words_of(one, len(tracks.pts))]
             lines += [
                 f"# picture: {_plain(folder.name)}/{one.person}.png",
-                "#[[person]]", f"#person = {one.person}", '#sources = ["PHOTO.jpg"]', "",
+                "#[[person]]", f"#person = {one.person}", f"#seen = {seen}", '#sources = ["PHOTO.jpg"]', "",
             ]  # fmt: skip
         save_bytes(path, "\n".join(lines).encode("utf-8", "backslashreplace"))
     except OSError as error:

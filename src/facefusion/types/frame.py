@@ -109,8 +109,11 @@ class FrameWindow:
 class Overlay(Protocol):
     """Something that is added to the brightness of a whole frame, last of all."""
 
-    def add(self, luma: npt.NDArray[np.uint8], scale: float = 1.0) -> None:
-        """Add it in place to (H, W) uint8 whose levels are ``scale`` times as fine as those of 0 to 255."""
+    def add(self, luma: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], scale: float = 1.0, bits: int = 8) -> None:
+        """Add it in place to (H, W) samples of so many bits, uint8 up to 8 and uint16 above.
+
+        Their levels, brought to 8 bits, are ``scale`` times as fine as those of 0 to 255.
+        """
 
     def add_rgb(self, pixels: Pixels) -> None:
         """Add it in place to (H, W, 3) uint8 RGB."""
