@@ -157,6 +157,23 @@ def test_no_face_gives_empty_tracks():
     assert len(tracks.pts) == 5
 
 
+@pytest.mark.parametrize(("lit", "cuts"), [
+    ({8: 160}, [0]),
+    ({8: 160, 9: 120, 10: 70, 11: 20}, [0]),  # it goes little by little
+    ({8: 160, 9: 0, 10: 160}, [0]),  # two, one after the other
+    (dict.fromkeys(range(8, 20), 160), [0, 8]),  # it stays, so it is another picture
+])  # fmt: skip
+def test_a_flash_is_no_shot_of_its_own(rng, lit, cuts):
+    scene = cv2.resize(rng.integers(0, 90, (9, 16, 3), dtype=np.uint8), (320, 180), interpolation=cv2.INTER_CUBIC)
+    bright = rng.integers(90, 255, scene.shape, dtype=np.uint8)
+    frames = [
+        Frame(cv2.addWeighted(scene, 1 - lit.get(k, 0) / 255, bright, lit.get(k, 0) / 255, 0), k, k, Fraction(1, 25))
+        for k in range(20)
+    ]
+    analyser = Analyser(FakeDetector([]), BrightSpotLandmarker())
+    assert analyser.analyse(frames).cuts.tolist() == cuts
+
+
 def test_a_flash_is_no_cut_and_another_scene_is(rng):
     scene = rng.integers(0, 120, (120, 160, 3), dtype=np.uint8)
     brighter = (scene + 12).astype(np.uint8)

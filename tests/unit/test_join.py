@@ -419,3 +419,54 @@ def test_looks_that_tell_go_through_files(tmp_path):
     for wrong in ({"told_frames": None}, {"told_frames": seen.told_frames[::-1].copy()}, {"told": seen.told[1:]}):
         with pytest.raises(ValueError, match=r"told|looks"):
             replace(seen, **wrong).check(40)
+
+
+def _seen_at(frames, place, size, looks, score=1.0):
+    rng = np.random.default_rng(3)
+    one = make_sighting(frames, 0, rng)
+    meshes = np.stack([make_mesh(place, size) for _ in frames]).astype(np.float32)
+    looks = np.array([looks], np.float32)
+    return replace(one, meshes=meshes, scores=np.full(len(frames), score, np.float32), identities=looks)
+
+
+def _joined(*sightings, cuts=(0,)):
+    seen = Observation(640, 360, Fraction(1, 25), np.arange(30), np.array(cuts), False, sightings)
+    return join([seen], JoinOptions(max_gap=5, smoothing=0.0)).tracks
+
+
+@pytest.mark.parametrize(("looks", "frames", "place", "count"), [
+    ([1, 0.2], range(10, 14), (100, 100), 1),  # surely the same
+    ([0.3, 1], range(10, 14), (100, 100), 1),  # strange in that light, and there in the very frames
+    ([0.3, 1], range(11, 13), (100, 100), 2),  # strange, and not in the frames beside
+    ([-1, 0.1], range(10, 14), (100, 100), 2),  # somebody else who stands before them
+    ([1, 0], range(10, 14), (180, 100), 2),  # elsewhere
+])  # fmt: skip
+def test_who_is_found_anew_in_a_flash_is_who_was_there_before_and_after(looks, frames, place, count):
+    whole = _seen_at([*range(10), *range(14, 30)], (100, 100), 40, [1, 0])
+    tracks = _joined(whole, _seen_at(frames, place, 40, looks))
+    assert len(tracks) == count
+    if count == 1:
+        assert tracks[0].frames.tolist() == list(range(30))
+        assert np.isin(frames, tracks[0].frames[tracks[0].guessed == 0]).all()
+
+
+def test_runs_that_take_turns_are_one_track():
+    rows = np.arange(30)
+    runs = [_seen_at(rows[rows // 3 % 3 == k], (100, 100), 40, [1, 0]) for k in range(3)]
+    (track,) = _joined(*runs)
+    assert track.frames.tolist() == rows.tolist()
+    assert not track.guessed.any()
+
+
+@pytest.mark.parametrize(("place", "size", "score", "count"), [
+    ((72, 98), 13, 0.96, 1),  # an ear
+    ((72, 98), 13, 0.999, 2),  # somebody farther away, beside the head
+    ((72, 98), 30, 0.96, 2),  # as large as a face beside it
+    ((180, 98), 13, 0.96, 2),  # at another place
+])  # fmt: skip
+def test_what_lies_on_the_head_of_somebody_surer_is_no_second_person(place, size, score, count):
+    head, found = _seen_at(range(30), (100, 100), 40, [1, 0]), _seen_at(range(5, 20), place, size, [0, 1], score)
+    assert len(_joined(head, found)) == count
+    # Where people are hidden, all that may be a face is.
+    seen = Observation(640, 360, Fraction(1, 25), np.arange(30), np.array([0]), False, (head, found))
+    assert len(join([seen], JoinOptions(max_gap=5, reach=2)).tracks) == 2

@@ -173,6 +173,13 @@ def test_a_face_that_starts_with_a_cut_or_the_clip_does_not_fade():
         assert presence(tracks.tracks[0], tracks).min() == 1
 
 
+def test_a_face_that_another_track_takes_over_is_never_half_changed():
+    one, other = ([make_mesh((120.0, 120.0), 40.0)] * 8 for _ in range(2))
+    tracks = make_tracks(make_track(one, range(8), 0), make_track(other, range(8, 16), 1), count=16)
+    assert all(presence(track, tracks, {0, 1}).min() == 1 for track in tracks.tracks)
+    assert presence(tracks.tracks[0], tracks, {0}).min() < 1  # the other one is left as it is
+
+
 def test_extreme_profiles_fade_out():
     turned = [make_mesh((120.0, 120.0), 40.0, yaw=yaw) for yaw in (0, 60, 75, 83, 89)]
     tracks = make_tracks(make_track(turned), count=5)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from facefusion.analyse.answers import checked_detections, numbers
 from facefusion.analyse.faint import FaintTraces, Trace
-from facefusion.analyse.join import MAX_SAMPLES, JoinOptions, join
+from facefusion.analyse.join import FLASH, MAX_SAMPLES, JoinOptions, join
 from facefusion.analyse.people import APART, Sameness
 from facefusion.analyse.turned import TurnedDetector
 from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, square_crop, transform
@@ -940,6 +940,7 @@ class Watch:
         self._turns: list[int] = []
         self._size, self._time_base = (0, 0), Fraction(1, 1)
         self._miniature: FloatArray | None = None
+        self._miniatures: deque[tuple[int, FloatArray]] = deque(maxlen=FLASH + 1)
         self._before: Pixels | None = None
         self._next_detection = self._next_turned = 0
         self._was_quick = False
@@ -981,11 +982,16 @@ class Watch:
             for follower in followers:
                 analyser._tell_at_end(follower, self._before, number - 1)
                 follower.is_lost, follower.is_hidden = True, False
+            if not analyser._is_thorough:  # there who is found in a flash may be anybody
+                self._end_flash(current)
             self._faint.forget()
             self._lately.clear()
-        elif analyser._is_thorough and pan_between(self._miniature, current) not in (None, (0, 0)):
+        elif not analyser._is_thorough:
+            self._end_flash(current)  # its light may go little by little, which is no second cut
+        elif pan_between(self._miniature, current) not in (None, (0, 0)):
             self._next_detection = number  # whoever comes in at the border is not waited for
         self._miniature = current
+        self._miniatures.append((number, current))
         # A dissolve is no cut from one frame to the next, and one over many.
         if self._scene is None or (number % SCENE_EVERY == 0 and is_cut(self._scene, current)):
             self._scene = current
@@ -1034,6 +1040,19 @@ class Watch:
         self._number += 1
         while len(self._waiting) > MAX_WAITING:
             self._waiting.popleft().result()
+
+    def _end_flash(self, current: FloatArray) -> None:
+        """Take back the cuts of a flash where the picture, as a miniature, is again what it was before them."""
+        for number, before in self._miniatures:
+            if any(number < cut < self._number for cut in self._cuts) and not is_cut(before, current):
+                self._cuts = [cut for cut in self._cuts if cut <= number]
+                if self._turns and self._turns[-1] > number:
+                    self._turns[:] = [turn for turn in self._turns if turn <= number]
+                    self._scene = before
+                for follower in self._followers:
+                    if follower.frames[-1] >= number:
+                        follower.shot = self._shot
+                return
 
     def _look_closer(self, pixels: Pixels, number: int, found: list[Detection] | None) -> None:
         """Carry along who was lost and who has just come, and follow what is faint and moves by itself."""

@@ -19,7 +19,7 @@ from facefusion.imaging.appearance import likeness_of_looks, points_inside
 from facefusion.imaging.boxes import overlap
 from facefusion.models.face_shape import proportions_of
 from facefusion.models.pose import estimate_poses
-from facefusion.types.certainty import NO_VERDICT, Evidence
+from facefusion.types.certainty import INSIDE, NO_VERDICT, Evidence
 from facefusion.types.certainty import SURE as FACE
 from facefusion.types.face import Attributes
 from facefusion.types.observation import LONG as LONG_SEEN
@@ -67,6 +67,12 @@ FLASH = 3
 AT_ENDS, AS_LARGE, SAME_FACE = FLASH + 1, 1.6, 0.3
 """Frames from the first or last of somebody sure and factor between sizes up to which, and overlap from which, a
 doubtful find is the same face."""
+AT_PLACE, LEAST_LIKE, LEAST_LIKE_BESIDE = 0.6, 0.25, 0.5
+"""Overlap from which who fills a gap of somebody may be the same whatever they look like in that light, and shares of
+the cosine of one person below which they are not: where they are seen before and after it, and on one side alone."""
+OWN_FACE, PART_SIZE, PART_REACH = 0.99, 0.45, 1.35
+"""Score of the mesh from which a find on somebody's head is a face of its own, as those held out are; size of another
+over somebody's, and growth of their outline, up to which it is a part of them: ears have 0.96, 0.3 and 1.2."""
 SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
 """Frames of a track that are smoothed together, and frames to each side that are looked at for it."""
 
@@ -184,6 +190,8 @@ def join(
     # Where people are hidden, two runs are parted only when nearly everything speaks against one person.
     least = STRANGER * (3 if options.reach else 1)
     linked = _link(runs, times, first.time_base, cuts, options.same_person_cosine, least)
+    if not options.reach:
+        linked = _without_parts(_woven(linked, cuts, options))
     # After linking, so that parts of one run are not linked again.
     turns = _turns(observations, offsets, cuts)
     linked = [part for run in linked for part in _parted(run, options.same_person_cosine, turns, options.reach > 0)]
@@ -500,6 +508,130 @@ def _link(
             recent.append(len(linked))
             linked.append(run)
     return linked
+
+
+def _woven(runs: Sequence[_Run], cuts: Sequence[int], options: JoinOptions) -> list[_Run]:
+    """Runs of one shot that fill each other's gaps at one place, as one.
+
+    In the light of a flash somebody is found anew, and after it again as who they were before.
+    """
+    woven = dict(enumerate(runs))
+    for number in sorted(woven, key=lambda k: len(runs[k].frames)):
+        run = woven[number]
+        shot = _shot_of(cuts, run)
+        first, last = int(run.frames[0]) - options.max_gap, int(run.frames[-1]) + options.max_gap
+        places: dict[int, tuple[int, float]] = {}
+        for k, other in woven.items():
+            is_near = k != number and first <= other.frames[-1] and other.frames[0] <= last
+            if is_near and _shot_of(cuts, other) == shot:
+                place = _place_between(other, run, options)
+                if place is not None:
+                    places[k] = place
+        if places:
+            best = min(places, key=lambda k: places[k])
+            woven[best] = _as_one(woven[best], woven.pop(number))
+    return list(woven.values())
+
+
+def _without_parts(runs: Sequence[_Run]) -> list[_Run]:
+    """Runs without what is found on the head of somebody surer and is no face of its own: an ear, above all."""
+    result = []
+    for run in runs:
+        if float(np.median(run.scores[run.is_seen])) < OWN_FACE:
+            first, last = int(run.frames[0]), int(run.frames[-1])
+            near = [
+                other for other in runs if other is not run and other.frames[0] <= last and other.frames[-1] >= first
+            ]
+            if _is_part(run, near):
+                continue
+        result.append(run)
+    return result
+
+
+def _is_part(run: _Run, others: Sequence[_Run]) -> bool:
+    """Whether in most of some of its frames a find is much smaller than somebody, less sure, and on their head."""
+    rows = np.unique(np.linspace(0, len(run.frames) - 1, min(len(run.frames), HEAD_LOOKS)).astype(int)).tolist()
+    count = 0
+    for row in rows:
+        mesh = run.meshes.row(row)
+        for other in others:
+            at = int(np.searchsorted(other.frames, run.frames[row]))
+            if at == len(other.frames) or other.frames[at] != run.frames[row] or other.scores[at] <= run.scores[row]:
+                continue
+            head = other.meshes.row(at)
+            is_small = float(np.ptp(mesh[:, 1])) <= PART_SIZE * float(np.ptp(head[:, 1]))
+            if is_small and points_inside(mesh.mean(axis=0, keepdims=True), head, PART_REACH)[0]:
+                count += 1
+                break
+    return count >= INSIDE * len(rows)
+
+
+def _shot_of(cuts: Sequence[int], run: _Run) -> int:
+    return int(np.searchsorted(cuts, int(run.frames[0]), side="right"))
+
+
+def _pieces(run: _Run) -> list[tuple[int, int]]:
+    """Half-open rows of a run that have no frames between them."""
+    bounds = [0, *(np.flatnonzero(np.diff(run.frames) > 1) + 1).tolist(), len(run.frames)]
+    return list(pairwise(bounds))
+
+
+def _place_between(run: _Run, other: _Run, options: JoinOptions) -> tuple[int, float] | None:
+    """How near another run is whose every piece is where a run is before or after it, and of whom nothing says no.
+
+    Who is not surely the same has to be seen in the very frames in which the run is not, at the very place: nobody else
+    comes and goes so.
+
+    Returns
+    -------
+    Least frames from the one to the other, and how little their looks are alike; None where they are two.
+    """
+    if np.isin(other.frames, run.frames).any():
+        return None
+    likeness = _likeness_of(run, other) / options.same_person_cosine
+    reach, least = (options.max_gap, SAME_PLACE) if likeness >= 1 else (1, AT_PLACE)
+    nearest = reach
+    for low, high in _pieces(other):
+        at = int(np.searchsorted(run.frames, other.frames[low]))
+        sides = {}
+        for beside, row in ((at - 1, low), (at, high - 1)):
+            if 0 <= beside < len(run.frames):
+                gap = abs(int(other.frames[row] - run.frames[beside]))
+                if gap <= reach:
+                    sides[beside] = overlap(_box(run.meshes.row(beside)), _box(other.meshes.row(row)))
+                    nearest = min(nearest, gap)
+        least_like = LEAST_LIKE if len(sides) > 1 else LEAST_LIKE_BESIDE
+        if not sides or min(sides.values()) < least or likeness < least_like:
+            return None
+    return nearest, -likeness
+
+
+def _likeness_of(run: _Run, other: _Run) -> float:
+    """Cosine between the two looks at two runs that are most alike: others are of another light, or in profile.
+
+    Where nobody is told apart, it is one that says little.
+    """
+    if not (len(run.identities) and len(other.identities) and run.identities.shape[1]):
+        return SAME_PERSON_COSINE * LEAST_LIKE
+    one, two = (looks / np.linalg.norm(looks, axis=1, keepdims=True) for looks in (run.identities, other.identities))
+    return float((one @ two.T).max())
+
+
+def _as_one(run: _Run, other: _Run) -> _Run:
+    """Two runs that share no frame, in order."""
+    parts: list[tuple[int, _Run]] = []
+    for one in (run, other):
+        bounds = np.searchsorted(one.frames, (run if one is other else other).frames).tolist()
+        rows = sorted({0, *bounds, len(one.frames)})
+        for number, (low, high) in enumerate(pairwise(rows)):
+            part = _part(one, low, high)
+            parts.append((int(one.frames[low]), part if number == 0 else _without_looks(part)))
+    return _sum([part for _, part in sorted(parts, key=lambda part: part[0])])
+
+
+def _without_looks(run: _Run) -> _Run:
+    kept = None if run.kept_frames is None else run.kept_frames[:0]
+    return replace(run, qualities=run.qualities[:0], identities=run.identities[:0], attributes=(), kept_frames=kept)
 
 
 def _is_guess(before: _Run, after: _Run) -> bool:

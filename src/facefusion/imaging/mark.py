@@ -1,12 +1,13 @@
 """An invisible mark in the brightness of whole frames: 256 signs in a tile that is repeated over the picture.
 
 The tile is a sum of waves of low frequency; each sign belongs to four of them, scattered by a fixed key. It stands
-still, so that codecs keep it, and is strongest where the picture is smooth: that is where they keep it. What the
-picture itself says against a sign is measured frame by frame and partly taken off (host interference rejection). A
-frame is measured in samples whose number along its shorter side is one of ten, so a whole frame is read in the very
-samples that it was marked in, whatever became of its size. For parts of frames, whoever looks for the mark measures
-the waves for every size that a tile may have, and finds where the tile begins by one Fourier transform of the waves'
-products. In either case frames are averaged in groups, and nothing has to be known of the picture.
+still, so that codecs keep it and no grain is seen to crawl, is faint where the picture is plain, and stronger where
+detail hides it. What the picture itself says against a sign is measured frame by frame and partly taken off (host
+interference rejection). A frame is measured in samples whose number along its shorter side is one of ten, so a whole
+frame is read in the very samples that it was marked in, whatever became of its size. For parts of frames, whoever looks
+for the mark measures the waves for every size that a tile may have, and finds where the tile begins by one Fourier
+transform of the waves' products. In either case frames are averaged in groups, and nothing has to be known of the
+picture.
 
 References
 ----------
@@ -47,12 +48,13 @@ _GRID = 128
 _MSE, _PIXELS, _LESS, _LEAST_MSE = 3.85, 1e5, 1.5, 0.5
 """Mean square over a frame (42 dB), the pixels above which it is less, the power of them by which it is, and the least,
 which still outlives rounding."""
-_MOST = 1.4
-"""Standard deviation of the mark where it is strongest, over that of the whole."""
+_PLAIN, _LEAST_PLAIN = 0.65, 0.9
+"""Standard deviation of the mark where nothing hides it, over that of the whole, and the least, in levels."""
+_TEXTURE, _MOST, _MORE_MSE = 3.0, 2.0, 1.8
+"""Detail, squared levels, that hides 3 dB more of it; its standard deviation where it is strongest, over that of the
+whole; and by how much its mean square may be more than that of the whole is meant to be where much is hidden."""
 _HIGHEST = 3.0
 """Levels by which it may change a pixel, or three times its standard deviation where that is more."""
-_BUSY = 30.0
-"""Detail, squared levels, in which the mark is made 3 dB weaker: codecs drop it there, and it could not be read."""
 _BLACK, _ROOM, _LEAST = 4.0, 8.0, 0.6
 """What is black, how far from it and from white all of the mark has room, and how much of it is left there."""
 _HEARD, _HIDES, _LOUDEST_MSE = 4.0, 16.0, 3.9
@@ -65,11 +67,11 @@ _NEAR, _AROUND = 1.7, 5
 """Standard deviation of the mean that is taken off, and side of what is around a sample; measured samples."""
 _FLOOR = 6.0
 """Detail that is no detail yet when the mark is made, squared levels: what it adds by itself."""
-_FLOOR_READ, _FLOOR_OF_MEDIAN = 1.0, 2.0
+_FLOOR_READ, _FLOOR_OF_MEDIAN = 4.0, 6.0
 """The same when it is read, for codecs have taken some of it: beside a mean, and beside a median."""
 _MEDIAN = 5
 """Side of the median that is taken off when the mark is read; measured samples."""
-_BLOCK, _STEP, _BLOCK_FLOOR, _BLOCK_SHARE = 24, 12, 2.0, 2.0
+_BLOCK, _STEP, _BLOCK_FLOOR, _BLOCK_SHARE = 24, 12, 4.0, 2.0
 """Side of the blocks whose spectra are evened when the mark is read, and how far apart they begin, measured samples;
 power of a wave in one that is no power yet, squared levels; and how much what is left counts, where what means and
 medians leave counts 1 each."""
@@ -407,15 +409,19 @@ def mean_square(pixels: int) -> float:
 
 
 def _gain(small: FloatArray, square: FloatArray, most: float) -> FloatArray:
-    """Standard deviation of the mark at every sample."""
-    room, highest = _levels_alone(most)
+    """Standard deviation of the mark at every sample: what is just not noticed there.
+
+    That is little where the picture is plain, and more the more detail there is to hide it; as both stand still where
+    the picture does, so does the mark.
+    """
+    plain, highest = _levels_alone(most)
     level = cv2.convertScaleAbs(small)
-    gain = np.multiply(square, np.float32(1 / _BUSY))
+    gain = np.multiply(square, np.float32(1 / _TEXTURE))
     gain += np.float32(1)
     cv2.sqrt(gain, dst=gain)
-    np.divide(cv2.LUT(level, room), gain, out=gain)
-    gain *= np.float32(np.sqrt(most / max(_mean_of_squares(gain), 1e-6)))
+    gain *= cv2.LUT(level, plain)
     np.minimum(gain, cv2.LUT(level, highest), out=gain)
+    gain *= np.float32(np.sqrt(min(_MORE_MSE * most, _LOUDEST_MSE) / max(_mean_of_squares(gain), 1e-6)).clip(max=1))
     return gain
 
 
@@ -442,7 +448,7 @@ def _mean_of_squares(gain: FloatArray) -> float:
 
 @lru_cache(maxsize=16)
 def _levels_alone(most: float) -> tuple[FloatArray, FloatArray]:
-    """(256,) how much of the mark there is at every level, and its highest standard deviation there.
+    """(256,) standard deviation of the mark at every level where nothing hides it, and the highest where much does.
 
     There is less where it would be cut off, or is seen best. What is seen is the change of light over the light, with
     that of the room (Weber's law). The fainter the mark is in frames of that size, the less of this is done, for there
@@ -454,7 +460,8 @@ def _levels_alone(most: float) -> tuple[FloatArray, FloatArray]:
     power = -_EVENED * (most / _MSE) ** 2
     evened = np.minimum((np.maximum(contrast, 1e-6) / contrast[_GREY]) ** power, _MORE)
     room = np.clip(np.minimum(255 - level, level - _BLACK) / _ROOM, _LEAST, 1)
-    return (room * evened).astype(np.float32), (evened * _MOST * np.sqrt(most)).astype(np.float32)
+    plain = max(_PLAIN * np.sqrt(most), _LEAST_PLAIN)
+    return (room * evened * plain).astype(np.float32), (evened * _MOST * np.sqrt(most)).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.imaging.boxes import overlap
 from facefusion.imaging.masks import HEAD
 from facefusion.types.track import Track, Tracks
 
@@ -17,13 +20,16 @@ FADE_S = 0.1
 MAX_FADE_FRAMES = 30
 FADE_YAW_DEG = (76.0, 90.0)
 """Between these the change fades out: beyond, half of the mesh is a guess and would smear."""
+GOES_ON = 0.5
+"""Overlap of a face with one of another track in the next frame, from which that is the same face."""
 
 
-def presence(track: Track, tracks: Tracks) -> FloatArray:
+def presence(track: Track, tracks: Tracks, changed: Collection[int] | None = None) -> FloatArray:
     """(N,) 0 to 1 for every row of a track.
 
-    A face that comes with a cut, or from behind somebody, is changed at once. One that enters over the border is not:
-    it is found only when much of it is in sight.
+    A face that comes with a cut, or from behind somebody, is changed at once, and so is one that is taken over from
+    another track, if that is one of ``changed`` (None for all): what is half of each is a third. One that enters over
+    the border is not: it is found only when much of it is in sight.
     """
     count = len(track.frames)
     if not count:
@@ -32,13 +38,19 @@ def presence(track: Track, tracks: Tracks) -> FloatArray:
     turned = np.clip((high - np.abs(track.poses[:, 0])) / (high - low), 0, 1)
     from_start, to_end = np.full(count, np.inf), np.full(count, np.inf)
     bounds = [*tracks.cuts.tolist(), len(tracks.pts)]
+    others = [one for one in tracks.tracks if one is not track and (changed is None or one.track_id in changed)]
     starts = np.flatnonzero(np.diff(track.frames, prepend=-9) > 1)
     stops = np.append(starts[1:], count)
     for start, stop in zip(starts, stops, strict=True):
         run = np.arange(stop - start)
-        if int(track.frames[start]) not in bounds and not _is_beside_others(track, int(start), tracks):
+        first, last = int(start), int(stop) - 1
+        if int(track.frames[first]) not in bounds and not (
+            _is_beside_others(track, first, tracks) or _goes_on(track, first, -1, others)
+        ):
             from_start[start:stop] = run
-        if int(track.frames[stop - 1]) + 1 not in bounds and not _is_beside_others(track, int(stop) - 1, tracks):
+        if int(track.frames[last]) + 1 not in bounds and not (
+            _is_beside_others(track, last, tracks) or _goes_on(track, last, 1, others)
+        ):
             to_end[start:stop] = run[::-1]
     ramp = np.clip((np.minimum(from_start, to_end) + 1) / (_fade_frames(tracks) + 1), 0, 1)
     return np.asarray(np.minimum(turned, ramp), dtype=np.float32)
@@ -49,6 +61,13 @@ def _fade_frames(tracks: Tracks) -> int:
         return FADE_FRAMES
     step_s = float(np.median(np.diff(tracks.pts))) * float(tracks.time_base)
     return int(np.clip(round(FADE_S / max(step_s, 1e-6)), FADE_FRAMES, MAX_FADE_FRAMES))
+
+
+def _goes_on(track: Track, row: int, step: int, others: Sequence[Track]) -> bool:
+    """Whether one of the others is on the same face in the frame before (-1) or after (1) a row."""
+    frame, box = int(track.frames[row]) + step, _box(track, row)
+    rows = ((other, other.find(frame)) for other in others)
+    return any(at is not None and overlap(box, _box(other, at)) >= GOES_ON for other, at in rows)
 
 
 def _is_beside_others(track: Track, row: int, tracks: Tracks) -> bool:
@@ -66,3 +85,8 @@ def _is_beside_others(track: Track, row: int, tracks: Tracks) -> bool:
         if (np.minimum(high, stop + room) > np.maximum(low, start - room)).all():
             return True
     return False
+
+
+def _box(track: Track, row: int) -> FloatArray:
+    points = np.asarray(track.meshes[row][:, :2])
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])

@@ -69,7 +69,7 @@ class Renderer:
         self._presence = {
             track.track_id: np.ones(len(track.frames), dtype=np.float32)
             if any(processor.covers_fully for processor in self._chains[track.track_id])
-            else presence(track, tracks)
+            else presence(track, tracks, self._chains)
             for track in tracks.tracks
             if track.track_id in self._chains
         }

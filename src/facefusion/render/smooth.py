@@ -255,7 +255,7 @@ class MotionSmoother:
     ) -> None:
         self._tracks, self._ids, self._strength, self._estimate = tracks, tuple(track_ids), strength, estimate
         self._starts = {int(tracks.pts[row]) for row in tracks.cuts if row < len(tracks.pts)}
-        self._presence = {t.track_id: presence(t, tracks) for t in tracks.tracks if t.track_id in self._ids}
+        self._presence = {t.track_id: presence(t, tracks, self._ids) for t in tracks.tracks if t.track_id in self._ids}
         self._sides = {t.track_id: _sides(t) for t in tracks.tracks if t.track_id in self._ids}
 
     def region(self, pts: int) -> tuple[int, int, int, int] | None:
