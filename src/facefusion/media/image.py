@@ -242,10 +242,9 @@ class _Reading:
 
     def _small_parts(self, exif: Image.Exif) -> tuple[str, ...]:
         info, found = self._opened.info, []
-        of_photoshop = {1033, 1036} & set(info.get("photoshop") or ())
-        if (
-            of_photoshop or info.get("thumbnails") or (self._kind != "TIFF" and metadata.has_thumbnail(exif))
-        ):  # there it is the next page
+        has_own = info.get("thumbnails") or {1033, 1036} & set(info.get("photoshop") or ())  # of HEIF, of Photoshop
+        is_next_page = self._kind == "TIFF"
+        if has_own or (not is_next_page and metadata.has_thumbnail(exif)):
             found.append("a thumbnail")
         if self._kind in ("JPEG", "PNG", "WEBP"):
             self._file.seek(0)

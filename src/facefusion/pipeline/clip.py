@@ -459,7 +459,7 @@ def write_changed(
     result, notes = with_pixels(photo, pixels), photo.notes
     if is_private:
         result, removed = clean_photo(result)
-        notes += say_removed(removed) + say_left_out(photo.small_parts)
+        notes += say_left_out(photo.small_parts) + say_removed(removed)
     return notes + write_photo(output, result, quality, comment)
 
 
