@@ -377,9 +377,17 @@ class Client:
         """Have a job tried again that failed or was cancelled."""
         return Job.of(self._send("POST", f"/v1/jobs/{job_id}/retry", tries=1).json())
 
-    def delete_job(self, job_id: str) -> None:
-        """Take a job away, with its output."""
-        self._send("DELETE", f"/v1/jobs/{job_id}")
+    def delete_job(self, job_id: str, *, inputs: bool = False) -> None:
+        """Take a job away, with its output.
+
+        Parameters
+        ----------
+        job_id
+            Which.
+        inputs
+            With the uploads that it read and no other job does, and with what was made of them (needs `assets:write`).
+        """
+        self._send("DELETE", f"/v1/jobs/{job_id}", params={"inputs": "true"} if inputs else {})
 
     def report(self, job_id: str, kind: str = "json") -> bytes:
         """Figures of an output: ``json``, or ``html`` for the page."""

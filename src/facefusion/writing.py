@@ -170,11 +170,15 @@ def save_bytes(path: Path, content: bytes) -> None:
 def save_private(path: Path, content: bytes) -> None:
     """Write a small file whole or not at all, for its owner alone; nobody else can read it at any moment.
 
+    One that others could read before is its owner's alone from then on.
+
     Raises
     ------
     OutputRefused
     """
     try:
+        with suppress(FileNotFoundError):  # the rights of the file before it are kept
+            os.chmod(final_path(path), 0o600)
         with replacing(path) as made:
             made.touch(mode=0o600)
             os.chmod(made, 0o600)

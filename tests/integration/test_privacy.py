@@ -16,7 +16,7 @@ from facefusion.jobs.local import LocalJobs
 from facefusion.jobs.once import run
 from facefusion.media.colour import bare_profile, build_profile, convert_to_srgb
 from facefusion.media.image import Photo, read_photo, write_photo
-from facefusion.media.metadata import add_to_tiff
+from facefusion.media.metadata import add_to_tiff, bytes_behind
 from facefusion.media.privacy import (
     clean_chapters,
     clean_exif,
@@ -24,6 +24,7 @@ from facefusion.media.privacy import (
     clean_photo,
     clean_tags,
     kinds_of_tags,
+    say_left_out,
     say_removed,
 )
 from facefusion.media.reader import ClipReader
@@ -179,6 +180,30 @@ def test_a_bare_profile_means_the_same_colours(pixels):
         np.testing.assert_array_equal(before(Image.fromarray(pixels)), after(Image.fromarray(pixels)))
     for broken in (b"", b"profile bytes", P3[:140], P3[:128] + b"\xff" * 60):
         assert bare_profile(broken) is None
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("is_thumbnail", [False, True])
+@pytest.mark.parametrize("behind", [b"", b"\0" * 32, b"\xff\xd8\xff\xe0 another picture"])
+def test_small_pictures_and_what_lies_behind_a_picture_are_named(tmp_path, pixels, suffix, is_thumbnail, behind):
+    path, exif = tmp_path / f"a.{suffix}", Image.Exif()
+    exif[0x0112] = 1
+    block = exif.tobytes()
+    if is_thumbnail:  # a second directory behind the first: an offset and a length of a JPEG
+        tiff = block.removeprefix(b"Exif\0\0")
+        order = "<" if tiff[:2] == b"II" else ">"
+        (first,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, first)
+        at, end = first + 2 + 12 * count, len(tiff)
+        more = struct.pack(f"{order}HHHIIHHIII", 2, 0x0201, 4, 1, end + 30, 0x0202, 4, 1, 3, 0)
+        block = b"Exif\0\0" + tiff[:at] + struct.pack(f"{order}I", end) + tiff[at + 4 :] + more + b"\xff\xd8\xff"
+    Image.fromarray(pixels).save(path, exif=block)
+    path.write_bytes(path.read_bytes() + behind)
+    parts = read_photo(path).small_parts
+    named = ["a thumbnail"] * is_thumbnail + [f"{len(behind)} bytes behind the picture"] * bool(behind.strip(b"\0"))
+    assert list(parts) == named
+    assert say_left_out(parts) == ((f"The file also had {' and '.join(named)}; the output does not.",) if named else ())
+    assert bytes_behind(path.read_bytes()[:60]) == 0  # cut off
 
 
 def test_exif_that_is_damaged_is_left_out_of_private_photos():

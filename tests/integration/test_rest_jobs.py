@@ -26,6 +26,7 @@ from facefusion.recipe import Execution, Recipe, Request
 from facefusion.server import webhooks
 from facefusion.server.config import ServerConfig
 from facefusion.server.events import Hub
+from facefusion.server.intake import key_folder
 from facefusion.server.life import expire
 from facefusion.server.problems import for_clients
 from facefusion.server.recipes import allowed, recipe_models
@@ -706,3 +707,61 @@ def test_sentences_lose_folders_keep_names_and_call_options_as_the_service_does(
         ("Start with --jobs-path and --models-path.", "Start with --jobs-path and --models-path."),
     ):
         assert for_clients(text) == wanted
+
+
+# What a job was made of
+
+
+def kept(still, asset_id):
+    """Files that are kept of an asset, its crops and its thumbnail among them."""
+    return still.service.storage.list(key_folder("anna", asset_id))
+
+
+def with_crop(still, asset_id, tmp_path):
+    (tmp_path / "1.png").write_bytes(b"a face")
+    still.service.storage.put(f"{key_folder('anna', asset_id)}faces/1.png", tmp_path / "1.png")
+    return asset_id
+
+
+def test_a_job_takes_along_what_it_was_made_of_where_that_is_asked_for_and_nobody_else_reads_it(
+    waiting, still, tmp_path
+):
+    one, other, source = (
+        with_crop(still, upload(waiting, name), tmp_path) for name in ("target.jpg", "target.jpg", "source.jpg")
+    )
+    first, second, third = (
+        waiting.post("/v1/jobs", json={"recipe": {"target": target, "sources": [source]}}).json()["id"]
+        for target in (one, other, other)
+    )
+    assert waiting.delete(f"/v1/jobs/{first}", params={"inputs": "true"}).status_code == 204
+    assert waiting.get(f"/v1/assets/{one}/about").status_code == 404 and kept(still, one) == []
+    assert waiting.get(f"/v1/assets/{source}/about").status_code == 200 and len(kept(still, source)) == 3
+    assert waiting.delete(f"/v1/assets/{source}", params={"unused": "true"}).status_code == 409
+    waiting.post(f"/v1/jobs/{third}/cancel")  # what is over can be tried again, or looked at
+    assert waiting.delete(f"/v1/jobs/{second}", params={"inputs": "true"}).status_code == 204
+    assert len(kept(still, other)) == len(kept(still, source)) == 3
+    assert waiting.delete(f"/v1/assets/{source}", params={"unused": "true"}).status_code == 409
+    assert waiting.delete(f"/v1/jobs/{third}").status_code == 204
+    assert len(kept(still, other)) == len(kept(still, source)) == 3  # unasked they stay until their time comes
+    assert waiting.delete(f"/v1/assets/{source}", params={"unused": "true"}).status_code == 204
+    assert kept(still, source) == []
+
+
+def test_who_may_not_delete_files_takes_a_job_away_alone(waiting, still):
+    target = upload(waiting, "target.jpg")
+    recipe = {"target": target, "steps": [{"processor": "face_anonymiser"}]}
+    job_id = waiting.post("/v1/jobs", json={"recipe": recipe}).json()["id"]
+    with still.client("anna", ("jobs:read", "jobs:write")) as few:
+        answer = few.delete(f"/v1/jobs/{job_id}", params={"inputs": "true"})
+        assert (answer.status_code, answer.json()["detail"]) == (403, "This key does not allow assets:write.")
+        assert few.delete(f"/v1/jobs/{job_id}").status_code == 204
+    assert waiting.get(f"/v1/assets/{target}/about").status_code == 200
+
+
+def test_what_expires_takes_crops_and_thumbnails_along(waiting, still, tmp_path):
+    target = with_crop(still, upload(waiting, "target.jpg"), tmp_path)
+    ledger = still.service.ledger
+    with ledger._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE assets SET expires_at = 1 WHERE id = ?", (target,))
+    expire(still.service)
+    assert waiting.get(f"/v1/assets/{target}/about").status_code == 404 and kept(still, target) == []

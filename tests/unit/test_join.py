@@ -192,6 +192,45 @@ def test_a_doubtful_find_while_a_face_is_lost_for_a_while_is_that_face():
     assert sorted(certainty_of(track, 40) for track in tracks) == ["sure", "unsure"]
 
 
+def of_size(sighting, middle, size):
+    return replace(sighting, meshes=np.stack([make_mesh(middle, size)] * len(sighting.frames)))
+
+
+@pytest.mark.parametrize(("middle", "size", "detector", "cuts", "expected"), [
+    ((600.0, 180.0), 40.0, 0.3, [0], (14, 31)),  # a head that the border cuts
+    ((600.0, 180.0), 40.0, 0.3, [0, 17], (17, 31)),  # within its shot
+    ((300.0, 180.0), 40.0, 0.3, [0], (18, 27)),  # all of it is in the picture
+    ((636.0, 180.0), 12.0, 0.3, [0], (18, 27)),  # too small to be known by half of it
+    ((600.0, 180.0), 40.0, 0.9, [0], (18, 27)),  # a face that the networks know
+])  # fmt: skip
+def test_half_a_head_at_the_border_stays_longer_than_it_is_found(middle, size, detector, cuts, expected):
+    rng = np.random.default_rng(8)
+    half = of_size(in_doubt(placed(range(20, 26), middle, two_looks(rng)[0], rng), detector, 0.9), middle, size)
+    seen = Observation(640, 360, Fraction(1, 25), np.arange(40), np.array(cuts), False, (half,))
+    (track,) = join([seen], JoinOptions(max_gap=0, reach=2)).tracks
+    assert (track.frames[0], track.frames[-1]) == expected
+
+
+@pytest.mark.parametrize(("rows", "place", "expected"), [
+    (range(6, 14), (612.0, 180.0), "unsure"),  # before half a head is found there
+    (range(24, 34), (612.0, 180.0), "unsure"),  # after it
+    (range(6, 14), (612.0, 60.0), "unlikely"),  # elsewhere at the border
+    (range(6, 14), (480.0, 180.0), "unlikely"),  # not at the border
+    (range(8), (612.0, 180.0), "unlikely"),  # long before
+])  # fmt: skip
+def test_what_is_found_at_the_border_where_half_a_head_is_found_later_is_that_head(rows, place, expected):
+    """Found at t, one is there at t - 1; of half a head both networks think little, and it is half as large."""
+    rng = np.random.default_rng(8)
+    looks = two_looks(rng)
+    half = of_size(in_doubt(placed(range(15, 24), (580.0, 190.0), looks[0], rng), 0.3, 0.95), (580.0, 190.0), 40.0)
+    part = of_size(in_doubt(placed(rows, place, looks[1], rng), 0.2, 0.2), place, 20.0)
+    seen = Observation(640, 360, Fraction(1, 25), np.arange(40), np.array([0]), False, (half, part))
+    tracks = join([seen], JoinOptions(max_gap=0, reach=2)).tracks
+    assert {float(track.evidence[0]) > 0.25: certainty_of(track, 40) for track in tracks} == {
+        True: "unsure", False: expected,
+    }  # fmt: skip
+
+
 def people_by_definition(tracks, limit):
     """Average linkage written as it is defined."""
     groups = [[k] for k in range(len(tracks))]

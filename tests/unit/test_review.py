@@ -81,7 +81,7 @@ class Draft:
     """What joining knows of a track's frames."""
 
     def __init__(self, of):
-        self.frames, self._meshes = of.frames, of.meshes
+        self.frames, self._meshes, self.size = of.frames, of.meshes, (640, 200)
 
     def meshes(self, low, high):
         return self._meshes[low:high]
@@ -305,7 +305,32 @@ def test_a_face_that_is_lost_in_mid_picture_is_told_unless_somebody_else_is_hidd
     assert any(kind == "open" for sheet in lost.sheets for _, kind, _ in sheet.boxes)
     taken_over = reviewed(track(0, SURE, 300, range(6)), track(1, SURE, 305, range(6, 10)), hidden=(0, 1))
     assert taken_over.openings == ()
-    assert reviewed(track(0, SURE, 20, range(6)), hidden=(0,)).openings == ()  # left at the border
+
+
+def at_border(evidence, places):
+    """Somebody in as many frames as there are places of their middle."""
+    return replace(
+        track(0, evidence, 0, range(len(places))), meshes=np.stack([mesh_at(x, 100.0) for x in places])
+    )  # fmt: skip
+
+
+def test_a_face_that_is_lost_at_the_border_is_told_unless_it_went_out_there():
+    went = at_border(SURE, [60.0, 52, 44, 36, 28, 20])
+    assert reviewed(went, hidden=(0,)).openings == ()
+    assert reviewed(at_border(SURE, [5.0] * 6), hidden=(0,)).openings == ()  # most of it is out
+    for stays in ([20.0] * 6, [20.0, 22, 24, 26, 28, 30]):
+        (one,) = reviewed(at_border(SURE, stays), hidden=(0,)).openings
+        assert (one.reason, one.start_s) == ("lost at the border", 0.6)
+    came = replace(went, frames=np.arange(4, 10), meshes=went.meshes[::-1])
+    assert reviewed(came, hidden=(0,)).openings == ()
+
+
+def test_half_a_head_in_doubt_that_is_lost_at_the_border_is_told_and_smaller_or_elsewhere_it_comes_and_goes():
+    half = replace(DOUBTFUL, size_px=90.0)
+    assert [one.reason for one in reviewed(at_border(half, [20.0] * 6), hidden=(0,)).openings] == ["lost at the border"]
+    assert reviewed(at_border(DOUBTFUL, [20.0] * 6), hidden=(0,)).openings == ()
+    assert reviewed(at_border(half, [320.0] * 6), hidden=(0,)).openings == ()
+    assert reviewed(at_border(half, [20.0] * 6), hidden=()).openings == ()
 
 
 def test_the_page_shows_every_find_with_doubts_first_and_what_can_be_decided():

@@ -131,6 +131,18 @@ def test_a_large_half_of_a_face_at_the_border_is_left_alone_only_where_nearly_al
         assert judged(replace(half, detector=0.1), frames) == "unlikely"
 
 
+def test_a_find_at_the_border_counts_as_larger_than_it_is_seen_and_limits_have_no_steps():
+    profile = replace(DOUBTFUL, detector=0.318, verdict=0.537, size_px=61.0)  # was left bare for three frames
+    assert judged(profile) == "unlikely"
+    assert judged(replace(profile, beyond=0.061)) == "unsure"
+    assert judged(replace(profile, size_px=64.0)) == "unsure"
+    for odd in ({"size_px": 55.0}, {"size_px": 64.0, "cut": 0.0}, {"size_px": 64.0, "cut": 0.3}):
+        one = replace(profile, **odd)
+        for name, step in (("size_px", 0.01), ("cut", 0.0001), ("beyond", 0.0001)):
+            near = replace(one, **{name: getattr(one, name) + step})
+            assert near._least_odds(FRAMES) == pytest.approx(one._least_odds(FRAMES), abs=0.02)
+
+
 def test_how_far_the_border_cuts_a_find_is_the_share_that_lies_out_of_the_picture():
     mesh = np.full((478, 2), (0, 50), np.float32)
     mesh[0], mesh[1] = (-60, 10), (40, 90)
@@ -178,6 +190,8 @@ def test_a_verdict_is_kept_with_the_evidence_and_earlier_tracks_have_none():
     )  # fmt: skip
     assert Evidence.of(track).verdict == 0.625
     assert Evidence.of(replace(track, evidence=one.as_row()[:7])).cut == 0.0  # of tracks before the border counted
+    assert Evidence.of(replace(track, evidence=replace(one, beyond=0.25).as_row())).beyond == 0.25
+    assert Evidence.of(replace(track, evidence=one.as_row()[:9])).beyond == 0.0
     earlier = replace(track, evidence=one.as_row()[:6])
     assert Evidence.of(earlier).verdict is None and certainty_of(earlier, FRAMES) == "unsure"
     assert Evidence.of(replace(track, evidence=DOUBTFUL.as_row())).verdict is None

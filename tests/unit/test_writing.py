@@ -7,8 +7,11 @@ import pytest
 
 from facefusion.errors import OutputRefused
 from facefusion.media.files import check_outputs, is_same_file, place_of
+from facefusion.metrics.figures import Report
+from facefusion.metrics.report import write_report
+from facefusion.metrics.review import Review
 from facefusion.workplace import Workplace, final_path
-from facefusion.writing import LONG_BYTES, Replacement, replacing, save_bytes, stand_in
+from facefusion.writing import LONG_BYTES, Replacement, replacing, save_bytes, save_private, stand_in
 
 posix = pytest.mark.skipif(os.name == "nt", reason="rights and links of POSIX")
 
@@ -29,6 +32,28 @@ def test_a_temporary_name_is_legal_wherever_the_file_is(tmp_path, name):
         save_bytes(path, b"content")
         assert path.read_bytes() == b"content"
         assert list(tmp_path.iterdir()) == [path]
+
+
+@posix
+@pytest.mark.parametrize("rights", [None, 0o644, 0o600])
+def test_what_is_private_is_nobody_elses_whoever_could_read_the_file_before(tmp_path, rights):
+    path = tmp_path / "key"
+    if rights is not None:
+        path.write_bytes(b"")
+        path.chmod(rights)
+    save_private(path, b"content")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600 and path.read_bytes() == b"content"
+
+
+@posix
+@pytest.mark.parametrize("is_review", [False, True])
+def test_a_review_which_shows_bare_faces_is_for_its_owner_alone(tmp_path, is_review):
+    review = Review((), (), (), {}) if is_review else None
+    write_report(Report("street.mp4", (), ()), tmp_path / "all.html", review=review)
+    found = {path.suffix: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    umask = os.umask(0)
+    os.umask(umask)
+    assert found == dict.fromkeys((".html", ".json"), 0o600 if is_review else 0o666 & ~umask)
 
 
 @posix

@@ -16,7 +16,7 @@ from facefusion.analyse.people import find_changes, link_people
 from facefusion.analyse.smooth import smooth_finishes, smooth_meshes
 from facefusion.imaging.align import mesh_roll
 from facefusion.imaging.appearance import likeness_of_looks, points_inside
-from facefusion.imaging.boxes import overlap
+from facefusion.imaging.boxes import overlap, share_inside
 from facefusion.models.face_shape import proportions_of
 from facefusion.models.pose import estimate_poses
 from facefusion.types.certainty import INSIDE, NO_VERDICT, Evidence
@@ -73,6 +73,11 @@ the cosine of one person below which they are not: where they are seen before an
 OWN_FACE, PART_SIZE, PART_REACH = 0.99, 0.45, 1.35
 """Score of the mesh from which a find on somebody's head is a face of its own, as those held out are; size of another
 over somebody's, and growth of their outline, up to which it is a part of them: ears have 0.96, 0.3 and 1.2."""
+BORDER_REACH, CUT_HEAD_PX = 6, 40.0
+"""Frames by which a doubtful find is made longer at either end where the picture's border cuts its head: networks know
+few halves of heads, and lose them while they are there. Least height of such a find."""
+HALF_INSIDE = 0.5
+"""Share of a find at the border that lies on a head there from which both are the same: of a half, meshes differ."""
 SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
 """Frames of a track that are smoothed together, and frames to each side that are looked at for it."""
 
@@ -199,7 +204,7 @@ def join(
     drafts = [_draft(run, options, size) for run in _by_prominence(linked, size)]
     bounds = [*cuts, len(times)]
     if options.reach:  # where people are hidden, doubt covers
-        drafts = [_extended(draft, bounds, options.reach) for draft in drafts]
+        drafts = [_extended(draft, bounds, *_reaches(draft, options.reach, len(times))) for draft in drafts]
     else:
         drafts = [_without_hidden(draft, drafts) for draft in drafts]
     tracks = [draft.outline(number) for number, draft in enumerate(drafts)]
@@ -752,6 +757,7 @@ class _Draft:
         return Evidence(
             best, float(np.median(run.scores[is_seen])), len(rows), has_moved > 0, float(np.median(heights)),
             verdict=None if verdict == NO_VERDICT else verdict, cut=float(np.median(cuts)),
+            beyond=max(_cut(_head_box(_box(mesh)).reshape(2, 2), self.size) for mesh in meshes),
         )  # fmt: skip
 
     def meshes(self, low: int, high: int) -> FloatArray:
@@ -792,22 +798,33 @@ def _without_flashes(bounds: Sequence[int]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _End:
-    """Where somebody sure is first or last found: frame, box, and the way on from there, -1 or 1."""
+    """Where somebody is first or last found: frame, box, the way on from there, -1 or 1, and whether they are sure."""
 
     frame: int
     box: FloatArray
     step: int
+    is_sure: bool = True
+
+    def is_same(self, box: FloatArray, size: tuple[int, int]) -> bool:
+        """Whether a find near in time is the same face, in a picture of a size.
+
+        One that is doubtful itself tells of others at the border alone, and lies on another part of the head there.
+        """
+        sizes = [float((one[2:] - one[:2]).max()) for one in (box, self.box)]
+        if self.is_sure:
+            return max(sizes) <= AS_LARGE * min(sizes) and overlap(box, self.box) >= SAME_FACE
+        return _is_cut_head(box, size) and share_inside(box, _head_box(self.box)) >= HALF_INSIDE
 
 
-def _ends_of(draft: _Draft) -> list[_End]:
+def _ends_of(draft: _Draft, is_sure: bool = True) -> list[_End]:
     """Of all pieces of a track: where somebody is lost and found again counts, too."""
     parted = np.flatnonzero(np.diff(draft.frames) > 1)
     rows = [(0, -1), *((int(k), 1) for k in parted), *((int(k) + 1, -1) for k in parted), (len(draft.frames) - 1, 1)]
-    return [_End(int(draft.frames[row]), _box(draft.meshes(row, row + 1)[0]), step) for row, step in rows]
+    return [_End(int(draft.frames[row]), _box(draft.meshes(row, row + 1)[0]), step, is_sure) for row, step in rows]
 
 
 def _goes_on(draft: _Draft, ends: Sequence[_End], shots: Sequence[int]) -> bool:
-    """Whether a find is where somebody sure is first or last found, as large, and goes on from there."""
+    """Whether a find is where somebody is first or last found (`_End.is_same`), and goes on from there."""
     for end in ends:
         at = int(np.searchsorted(draft.frames, end.frame, side="left" if end.step < 0 else "right"))
         on = at - (end.step < 0)  # the next row of the find on the way
@@ -819,9 +836,7 @@ def _goes_on(draft: _Draft, ends: Sequence[_End], shots: Sequence[int]) -> bool:
             continue
         if np.searchsorted(shots, end.frame, side="right") != np.searchsorted(shots, draft.frames[on], side="right"):
             continue
-        box = _box(draft.meshes(near, near + 1)[0])
-        sizes = [float((one[2:] - one[:2]).max()) for one in (box, end.box)]
-        if max(sizes) <= AS_LARGE * min(sizes) and overlap(box, end.box) >= SAME_FACE:
+        if end.is_same(_box(draft.meshes(near, near + 1)[0]), draft.size):
             return True
     return False
 
@@ -832,15 +847,19 @@ def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], shots: Sequence[i
     found = [Evidence.of(track) for track in tracks]
     sure: list[_Draft] = []
     moving: list[_Draft] = []
+    doubtful: list[_Draft] = []
     for draft, one in zip(drafts, found, strict=True):
         # What is left alone hides nobody, so nothing on it may be left alone for its sake.
         if one is None or one.is_left_alone(frame_count):
             continue
         if one.is_sure(frame_count):
             sure.append(draft)
-        elif one.has_moved:
+            continue
+        doubtful.append(draft)
+        if one.has_moved:
             moving.append(draft)
     ends = [end for draft in sure for end in _ends_of(draft)]
+    ends += [end for draft in doubtful for end in _ends_of(draft, False) if _is_cut_head(end.box, draft.size)]
     result = []
     for track, draft, one in zip(tracks, drafts, found, strict=True):
         if one is None:
@@ -1030,18 +1049,38 @@ def _smooth_points(draft: _Draft, low: int, high: int, meshes: FloatArray, min_s
     return np.asarray(meshes[:, landmarks, :2] + added / np.maximum(total, 1e-6)[:, None, None], dtype=np.float32)
 
 
-def _extended(draft: _Draft, bounds: Sequence[int], reach: int) -> _Draft:
+def _reaches(draft: _Draft, reach: int, frame_count: int) -> tuple[int, int]:
+    """Frames by which a track is made longer at its beginning and its end."""
+    if draft.run.evidence is None or draft.evidence().is_sure(frame_count):
+        return reach, reach
+    ends = (draft.meshes(row, row + 1)[0] for row in (0, len(draft.frames) - 1))
+    before, after = (max(reach, BORDER_REACH) if _is_cut_head(_box(mesh), draft.size) else reach for mesh in ends)
+    return before, after
+
+
+def _is_cut_head(box: FloatArray, size: tuple[int, int]) -> bool:
+    """Whether the border of a picture cuts a head about a face, xyxy, that is large enough for half of it to count."""
+    return float(box[3] - box[1]) >= CUT_HEAD_PX and _cut(_head_box(box).reshape(2, 2), size) > 0
+
+
+def _head_box(box: FloatArray) -> FloatArray:
+    """That of a head about the one of a face, xyxy."""
+    middle, half = (box[:2] + box[2:]) / 2, HEAD_SIZE * (box[2:] - box[:2]) / 2
+    return np.concatenate([middle - half, middle + half])
+
+
+def _extended(draft: _Draft, bounds: Sequence[int], before: int, after: int) -> _Draft:
     """A track with more frames at both ends, within its shot, and through a flash where it comes that far."""
     first, last = int(draft.frames[0]), int(draft.frames[-1])
     start, stop = _shot(bounds, first)[0], _shot(bounds, last)[1]
-    start, stop = max(start, first - reach), min(stop, last + 1 + reach)
+    start, stop = max(start, first - before), min(stop, last + 1 + after)
     # What is found in a flash stays in it: whoever it is, is known better beside it.
     if start in bounds and not _is_flash(_shot(bounds, first)) and start > bounds[0]:
-        before = _shot(bounds, start - 1)
-        start = before[0] if _is_flash(before) else start
+        shot = _shot(bounds, start - 1)
+        start = shot[0] if _is_flash(shot) else start
     if stop in bounds and not _is_flash(_shot(bounds, last)) and stop < bounds[-1]:
-        after = _shot(bounds, stop)
-        stop = after[1] if _is_flash(after) else stop
+        shot = _shot(bounds, stop)
+        stop = shot[1] if _is_flash(shot) else stop
     return replace(draft, before=first - start, after=stop - last - 1)
 
 

@@ -487,7 +487,9 @@ class Ledger(JobStore):
         return [Asset(**row._mapping) for row in rows]
 
     @_patient
-    def remove_asset(self, tenant: str, asset_id: str, is_expired_at: float | None = None) -> Asset:
+    def remove_asset(
+        self, tenant: str, asset_id: str, is_expired_at: float | None = None, is_unused: bool = False
+    ) -> Asset:
         """Forget an asset that no open order reads; its file is the caller's to take away.
 
         Parameters
@@ -496,6 +498,8 @@ class Ledger(JobStore):
             Which.
         is_expired_at
             Only if it has expired at this time.
+        is_unused
+            Only if it was uploaded and no order reads it, be it over or not.
 
         Raises
         ------
@@ -511,20 +515,34 @@ class Ledger(JobStore):
             asset = Asset(**row._mapping)
             if is_expired_at is not None and (asset.expires_at is None or asset.expires_at > is_expired_at):
                 raise Conflict(f"Asset {asset_id} has not expired.", "Nothing was changed.")
-            user = connection.execute(self._open_users(asset_id)).scalar()
+            user = connection.execute(self._users(asset_id, are_open=not is_unused)).scalar()
+            if is_unused and asset.role != "upload":
+                raise Conflict(f"Asset {asset_id} is the output of a job.", "Delete that job.")
             if user is not None:
-                raise Conflict(f"Asset {asset_id} is needed by job {user}.", "Cancel or delete the job first.")
+                way_out = "Delete the job first." if is_unused else "Cancel or delete the job first."
+                raise Conflict(f"Asset {asset_id} is needed by job {user}.", way_out)
             connection.execute(sa.delete(_assets).where(_assets.c.id == asset_id))
             return asset
 
     @staticmethod
-    def _open_users(asset_id: str) -> Any:
-        return (
+    def _users(asset_id: str, are_open: bool) -> Any:
+        found = (
             sa.select(_orders.c.id)
             .join(_order_assets, _order_assets.c.order_id == _orders.c.id)
-            .where(_order_assets.c.asset_id == asset_id, _orders.c.status.not_in(OVER))
-            .limit(1)
+            .where(_order_assets.c.asset_id == asset_id)
         )
+        return (found.where(_orders.c.status.not_in(OVER)) if are_open else found).limit(1)
+
+    @_patient
+    def inputs_of(self, tenant: str, order_id: str) -> list[str]:
+        """Ids of the assets that an order reads."""
+        with self._reading() as connection:
+            query = (
+                sa.select(_order_assets.c.asset_id)
+                .join(_orders, _orders.c.id == _order_assets.c.order_id)
+                .where(_orders.c.id == order_id, _orders.c.tenant == tenant)
+            )
+            return [str(row[0]) for row in connection.execute(query)]
 
     @_patient
     def expired_assets(self, limit: int = 100) -> list[Asset]:

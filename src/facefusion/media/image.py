@@ -92,6 +92,8 @@ class Photo:
         A JPEG's comment.
     notes
         Sentences about what the file had and is not carried.
+    small_parts
+        What the file had besides, and no output ever has: a thumbnail, something behind the picture.
     """
 
     pixels: Pixels
@@ -102,6 +104,7 @@ class Photo:
     text: tuple[tuple[str, str], ...] = ()
     comment: bytes | None = None
     notes: tuple[str, ...] = ()
+    small_parts: tuple[str, ...] = ()
 
     __repr__ = shown
 
@@ -234,7 +237,21 @@ class _Reading:
             self._text(),
             comment if isinstance(comment, bytes) else None,
             tuple(self._notes),
+            self._small_parts(exif),
         )
+
+    def _small_parts(self, exif: Image.Exif) -> tuple[str, ...]:
+        info, found = self._opened.info, []
+        has_own = info.get("thumbnails") or {1033, 1036} & set(info.get("photoshop") or ())  # of HEIF, of Photoshop
+        is_next_page = self._kind == "TIFF"
+        if has_own or (not is_next_page and metadata.has_thumbnail(exif)):
+            found.append("a thumbnail")
+        if self._kind in ("JPEG", "PNG", "WEBP"):
+            self._file.seek(0)
+            behind = metadata.bytes_behind(self._file.read())
+            if behind:
+                found.append(f"{counted(behind, 'byte')} behind the picture")
+        return tuple(found)
 
     def _exif(self) -> Image.Exif:
         try:

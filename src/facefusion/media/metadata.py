@@ -13,7 +13,7 @@ from typing import Any
 from xml.dom import minidom
 from xml.parsers.expat import ExpatError
 
-from PIL import Image
+from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 ORIENTATION, SOFTWARE, XMP = 0x0112, 0x0131, 0x02BC
@@ -311,3 +311,43 @@ def find_chunk(read: Callable[[int], bytes], wanted: bytes) -> bytes | None:
         if name == wanted:
             return body[:-4]
     return None
+
+
+def has_thumbnail(exif: Image.Exif) -> bool:
+    """Whether an EXIF block has a small picture of the photo, which may show what the photo no longer does."""
+    try:
+        return bool(exif.get_ifd(ExifTags.IFD.IFD1))
+    except BROKEN:
+        return False
+
+
+def bytes_behind(content: bytes) -> int:
+    """How many bytes a JPEG, PNG or WebP file has behind the end of its picture; 0 where that end is not found.
+
+    Other pictures and films are put there (motion photos, previews). Zeros alone fill up and tell nothing.
+    """
+    try:
+        end = _end_of(content)
+    except (struct.error, IndexError, ValueError):  # cut off
+        return 0
+    return len(content) - end if content[end:].strip(b"\0\r\n") else 0
+
+
+def _end_of(content: bytes) -> int:
+    if content[:4] == b"RIFF":
+        return 8 + int(struct.unpack_from("<I", content, 4)[0])
+    if content[:8] == b"\x89PNG\r\n\x1a\n":
+        at = 8
+        while content[at + 4 : at + 8] != b"IEND":
+            at += 12 + int(struct.unpack_from(">I", content, at)[0])
+        return at + 12
+    at = 2
+    while True:  # segments of a JPEG, each with its length, and behind that of a scan what is coded
+        at = content.index(b"\xff", at)
+        marker = content[at + 1]
+        if marker == 0xD9:
+            return at + 2
+        if marker in (0x00, 0xFF) or 0xD0 <= marker <= 0xD7:
+            at += 1 if marker == 0xFF else 2
+        else:
+            at += 2 + int(struct.unpack_from(">H", content, at + 2)[0])

@@ -155,6 +155,11 @@ def say_removed(kinds: Sequence[str]) -> tuple[str, ...]:
     return (f"Metadata that tells who, where or when was removed ({listed}); --keep-metadata keeps it.",)
 
 
+def say_left_out(parts: Sequence[str]) -> tuple[str, ...]:
+    """The sentence about small pictures and more that a photo's file had (`Photo.small_parts`), or nothing."""
+    return (f"The file also had {' and '.join(parts)}; the output does not.",) if parts else ()
+
+
 def clean_extradata(codec: str, extradata: bytes | None) -> bytes | None:
     """A track's header for its decoder without the names that some codecs keep in it.
 

@@ -29,7 +29,7 @@ class BatchEntry:
         The verdict of its review, or why it failed.
     sure, doubtful, left, exempt, openings
         Finds that are hidden beyond doubt, those in doubt that nobody has decided on, those left alone, those left on
-        purpose, and times at which somebody is lost or found in mid-picture.
+        purpose, and times at which somebody is lost or found in the picture.
     target_sha256, output_sha256
         Of the files; empty where they are not known.
     """

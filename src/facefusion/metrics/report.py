@@ -28,7 +28,7 @@ from facefusion.types.face import Face
 from facefusion.types.frame import RenderedFrame
 from facefusion.types.topology import FACE_OVAL
 from facefusion.types.track import Track, Tracks
-from facefusion.writing import save_bytes
+from facefusion.writing import save_bytes, save_private
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -183,13 +183,15 @@ class Reporter:
 def write_report(report: Report, path: Path, failures: tuple[str, ...] = (), review: Review | None = None) -> None:
     """Write ``path`` (HTML that needs nothing else) and the same name with ``.json``; only JSON for that suffix.
 
-    Where people were hidden the page is a review: it answers whether anyone was missed.
+    Where people were hidden the page is a review: it answers whether anyone was missed. It shows bare faces, and both
+    have the hash by which the original is found again, so nobody but their owner may read them.
     """
+    save = save_bytes if review is None else save_private
     values = report.as_dict() | ({} if review is None else {"review": review.as_dict()})
-    save_bytes(path.with_suffix(".json"), json.dumps(values, indent=1).encode("utf-8", "backslashreplace"))
+    save(path.with_suffix(".json"), json.dumps(values, indent=1).encode("utf-8", "backslashreplace"))
     if has_page(path):
         page = render_page(report, failures) if review is None else render_review(report, review, failures)
-        save_bytes(path, page.encode("utf-8", "backslashreplace"))
+        save(path, page.encode("utf-8", "backslashreplace"))
 
 
 def has_page(path: Path) -> bool:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from facefusion.imaging.align import mesh_crop
 from facefusion.imaging.resample import cut, encode_jpeg, resize_pixels
-from facefusion.types.certainty import Certainty, Evidence
+from facefusion.types.certainty import LARGE_PX, Certainty, Evidence
 from facefusion.types.frame import Pixels, RenderedFrame
 from facefusion.types.track import Track, Tracks
 from facefusion.wording import agreed, counted
@@ -26,8 +26,9 @@ LABEL = 0.022
 CROP_PX = 112
 LONG_GAP = 1
 """Frames without a find between two of one person from which it is asked why."""
-EDGE = 0.3
-"""Distance to the border of the picture over the size of a face from which somebody may have left or come in."""
+EDGE, OUT, OUTWARDS, WAY = 0.3, 0.2, 0.02, 5
+"""Distance to the border of the picture over the size of a face from which somebody may have left or come in; they have
+where so much of it is out of it, or where it went that way by so much of its size a frame, over so many frames."""
 
 
 @dataclass(slots=True)
@@ -138,7 +139,9 @@ class Review:
         hidden = f"{counted(sure, 'face')} beyond doubt {agreed(sure, 'is', 'are')} hidden{where}."
         questions = []
         if self.openings:
-            questions.append(f"at {counted(len(self.openings), 'time')} somebody is lost or found in mid-picture")
+            questions.append(
+                f"at {counted(len(self.openings), 'time')} somebody is lost or found in mid-picture or at the border"
+            )
         if doubtful:
             questions.append(f"{counted(doubtful, 'find')} in doubt {agreed(doubtful, 'is', 'are')} hidden by squares")
         if left:
@@ -227,26 +230,31 @@ class Reviewer:
         return round(float(self._times[int(frame)]), 4)
 
     def _find_openings(self) -> tuple[Opening, ...]:
-        """Where a face beyond doubt is lost or found in mid-picture, in mid-shot, and nobody else stands there."""
+        """Where a face is lost or found in mid-picture, in mid-shot, and nobody else stands there.
+
+        Of those in doubt, who come and go, that is what is large and at the border: half a head, which stays there.
+        """
         found = []
         bounds = {0, len(self._tracks.pts), *self._tracks.cuts.tolist()}
         for area in self._areas:
-            if area.what != "hidden" or area.certainty != "sure":
-                continue
             track, _ = self._rows[area.number]
+            is_half = area.certainty == "unsure" and not area.decision and area.size_px >= LARGE_PX
+            if area.what != "hidden" or not (area.certainty == "sure" or is_half):
+                continue
             frames = track.frames
-            for k in np.flatnonzero(np.diff(frames) > LONG_GAP).tolist():
+            for k in () if is_half else np.flatnonzero(np.diff(frames) > LONG_GAP).tolist():
                 if not self._is_covered(track, k, int(frames[k]) + 1):
                     found.append(
                         self._opening(track, k, int(frames[k]) + 1, int(frames[k + 1]), "not found in between")
                     )
-            if int(frames[0]) not in bounds and not self._has_left(track, 0):
+            if int(frames[0]) not in bounds and not self._has_left(track, 0, is_half):
                 before = int(frames[0]) - 1
                 if not self._is_covered(track, 0, before):
-                    found.append(self._opening(track, 0, before, before, "first found in mid-picture"))
+                    found.append(self._opening(track, 0, before, before, f"first found {self._place(track, 0)}"))
             after = int(frames[-1]) + 1
-            if after not in bounds and not self._has_left(track, -1) and not self._is_covered(track, -1, after):
-                found.append(self._opening(track, -1, after, after, "lost in mid-picture"))
+            has_left = after in bounds or self._has_left(track, -1, is_half)
+            if not has_left and not self._is_covered(track, -1, after):
+                found.append(self._opening(track, -1, after, after, f"lost {self._place(track, -1)}"))
         return tuple(found)
 
     def _opening(self, track: Track, row: int, start: int, stop: int, reason: str) -> Opening:
@@ -267,11 +275,37 @@ class Reviewer:
                     return True
         return False
 
-    def _has_left(self, track: Track, row: int) -> bool:
-        """Whether a face is so near to the border that it may have gone, or come, there."""
-        x0, y0, x1, y1 = _box(track.meshes[row])
-        room = EDGE * max(x1 - x0, y1 - y0)
-        return x0 <= room or y0 <= room or x1 >= self._tracks.width - room or y1 >= self._tracks.height - room
+    def _free(self, track: Track, row: int) -> tuple[float, npt.NDArray[np.float64]]:
+        """Size of a face, and how far it is from the border at the left, above, at the right and below; pixels."""
+        box = np.array(_box(track.meshes[row]))
+        free = np.concatenate([box[:2], np.array([self._tracks.width, self._tracks.height]) - box[2:]])
+        return max(float((box[2:] - box[:2]).max()), 1.0), free
+
+    def _place(self, track: Track, row: int) -> str:
+        size, free = self._free(track, row)
+        return "at the border" if free.min() <= EDGE * size else "in mid-picture"
+
+    def _has_left(self, track: Track, row: int, is_half: bool = False) -> bool:
+        """Whether a face is so near to the border that it has gone, or come, there.
+
+        Parameters
+        ----------
+        track, row
+            Which, and its first or last row, 0 or -1.
+        is_half
+            Whether what is in mid-picture is of no interest.
+        """
+        size, free = self._free(track, row)
+        is_near = free <= EDGE * size
+        if not is_near.any():
+            return is_half
+        seen = np.arange(len(track.frames)) if track.guessed is None else np.flatnonzero(~track.guessed)
+        seen = (seen if row else seen[::-1])[-WAY:]
+        if free.min() < -OUT * size or len(seen) < 2:
+            return bool(free.min() < -OUT * size)
+        way = np.array(_box(track.meshes[seen[-1]])) - np.array(_box(track.meshes[seen[0]]))
+        way /= size * max(abs(int(track.frames[seen[-1]]) - int(track.frames[seen[0]])), 1)
+        return bool((is_near & (np.concatenate([-way[:2], way[2:]]) > OUTWARDS)).any())
 
     def _choose_frames(self) -> dict[int, None]:
         """Few frames that show every find that is hidden, those in doubt first."""

@@ -62,7 +62,7 @@ decided: {{ a.decision }}{% endif %}</p>
 ({{ areas | length }})</summary><div class="cards">{% for a in areas %}{{ card(a) }}{% endfor %}</div></details>{%
 endif %}{% endmacro %}
 {{ group("In doubt: hidden by squares. Is it a face?", doubtful, true) }}
-{% if review.openings %}<h2>Lost or found in mid-picture ({{ review.openings | length }})</h2><table>
+{% if review.openings %}<h2>Lost or found in mid-picture or at the border ({{ review.openings | length }})</h2><table>
 <tr><th>find</th><th>time</th><th>what</th></tr>{% for o in review.openings %}<tr><td>{{ o.number }}</td>
 <td>{{ "%.2f" | format(o.start_s) }}{% if o.stop_s > o.start_s %} to {{ "%.2f" | format(o.stop_s) }}{% endif %} s</td>
 <td>{{ o.reason }}</td></tr>{% endfor %}</table>{% endif %}

@@ -23,7 +23,7 @@ from facefusion.media.animation import is_animation, notes_on_animation, notes_o
 from facefusion.media.defects import NO_DEFECTS, Defects, join_defects
 from facefusion.media.image import Photo, with_pixels, write_photo
 from facefusion.media.layers import write_layer_photo, write_layers
-from facefusion.media.privacy import clean_photo, kinds_in_clip, say_removed
+from facefusion.media.privacy import clean_photo, kinds_in_clip, say_left_out, say_removed
 from facefusion.media.reader import ClipReader, Region
 from facefusion.media.segments import (
     SUFFIX,
@@ -459,7 +459,7 @@ def write_changed(
     result, notes = with_pixels(photo, pixels), photo.notes
     if is_private:
         result, removed = clean_photo(result)
-        notes += say_removed(removed)
+        notes += say_left_out(photo.small_parts) + say_removed(removed)
     return notes + write_photo(output, result, quality, comment)
 
 

@@ -505,13 +505,23 @@ def check_same_origin(request: Request) -> None:
         raise ScopeMissing("This request does not say from which page it comes.", "Use a key instead of the cookie.")
 
 
+def check_scope(principal: Principal, scope: Scope) -> None:
+    """Refuse who lacks a scope.
+
+    Raises
+    ------
+    ScopeMissing
+    """
+    if scope not in principal.scopes:
+        raise ScopeMissing(f"This key does not allow {scope}.", f"Use a key with the scope {scope}.")
+
+
 @cache
 def allows(scope: Scope) -> Callable[..., Any]:
     """A dependency that lets in who has a scope."""
 
     async def check(principal: Principal = Depends(anybody)) -> Principal:
-        if scope not in principal.scopes:
-            raise ScopeMissing(f"This key does not allow {scope}.", f"Use a key with the scope {scope}.")
+        check_scope(principal, scope)
         return principal
 
     check.scope = scope  # type: ignore[attr-defined]

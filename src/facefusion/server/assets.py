@@ -322,7 +322,12 @@ def thumbnail(
 
 
 @router.delete("/assets/{asset_id}", status_code=204, summary="Delete a file", responses=documented(404, 409))
-def delete(request: Request, asset_id: AssetPath, principal: Principal = Depends(allows("assets:write"))) -> None:
-    """Not while a job needs it."""
+def delete(
+    request: Request,
+    asset_id: AssetPath,
+    unused: Annotated[bool, Query(description="only an upload that no job reads, be it over or not")] = False,
+    principal: Principal = Depends(allows("assets:write")),
+) -> None:
+    """Not while a job needs it. What was made of it (its small picture, those of people in it) goes too."""
     service = service_of(request)
-    drop(service, service.ledger.remove_asset(principal.tenant, asset_id))
+    drop(service, service.ledger.remove_asset(principal.tenant, asset_id, is_unused=unused))

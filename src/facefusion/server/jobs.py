@@ -16,7 +16,7 @@ from facefusion import traces
 from facefusion.errors import Conflict, FaceFusionError, LimitReached, NotThere, OutputRefused, RecipeError
 from facefusion.jobs.ledger import Asked, Asset, OrderView
 from facefusion.recipe import Recipe
-from facefusion.server.access import Principal, allows
+from facefusion.server.access import Principal, allows, check_scope
 from facefusion.server.assets import service_of
 from facefusion.server.bodies import (
     MAX_PAGE,
@@ -376,10 +376,20 @@ def retry(request: Request, job_id: JobPath, principal: Principal = Depends(allo
 
 
 @plain_router.delete("/jobs/{job_id}", status_code=204, summary="Delete a job", responses=documented(404, 409))
-async def delete(request: Request, job_id: JobPath, principal: Principal = Depends(allows("jobs:write"))) -> None:
+async def delete(
+    request: Request,
+    job_id: JobPath,
+    inputs: Annotated[
+        bool,
+        Query(description="with the uploads that it read and no other job does; needs the scope assets:write, too"),
+    ] = False,
+    principal: Principal = Depends(allows("jobs:write")),
+) -> None:
     """With its output and its working files. One that is running is stopped first."""
     service = service_of(request)
-    await service.take_time(remove_order, service, principal.tenant, job_id)
+    if inputs:
+        check_scope(principal, "assets:write")
+    await service.take_time(remove_order, service, principal.tenant, job_id, inputs)
 
 
 @plain_router.get("/jobs/{job_id}/segments", response_model=Parts, summary="Parts of a job", responses=documented(404))

@@ -24,8 +24,15 @@ REPLAYS_S = 24 * 3600.0
 """A request may be sent again for so long."""
 
 
-def remove_order(service: Service, tenant: str, order_id: str) -> None:
+def remove_order(service: Service, tenant: str, order_id: str, has_inputs: bool = False) -> None:
     """Take an order away: it is stopped, its job deleted with all working files, its output and report deleted.
+
+    Parameters
+    ----------
+    service, tenant, order_id
+        Which.
+    has_inputs
+        With the uploads that it read and no other order does, and with all that was made of them.
 
     Raises
     ------
@@ -51,7 +58,11 @@ def remove_order(service: Service, tenant: str, order_id: str) -> None:
                 raise
             except JobError as error:
                 raise Conflict(f"Job {order_id} is just being stopped.", "Try again in a moment.") from error
+    inputs = ledger.inputs_of(tenant, order_id) if has_inputs else []
     ledger.remove_order(tenant, order_id)
+    for asset_id in inputs:
+        with suppress(NotThere, Conflict):  # another job reads it
+            drop(service, ledger.remove_asset(tenant, asset_id, is_unused=True))
     with suppress(NotThere, Conflict):  # another job reads it: it is deleted when its time comes
         drop(service, ledger.remove_asset(tenant, order_id))
     clear_order(service.config, order_id)

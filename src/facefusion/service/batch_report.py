@@ -15,7 +15,7 @@ from facefusion.media.files import translate_os_error
 from facefusion.metrics.batch_page import BatchEntry, batch_values, entry_of, render_batch
 from facefusion.metrics.report import has_page, report_files
 from facefusion.service.batch import Batch, BatchStep, report_of
-from facefusion.writing import save_bytes
+from facefusion.writing import save_private
 
 
 def save_batch_report(path: Path, batch: Batch, steps: Sequence[BatchStep]) -> None:
@@ -38,9 +38,9 @@ def save_batch_report(path: Path, batch: Batch, steps: Sequence[BatchStep]) -> N
     entries = [_entry(path, run.target, run.output, last.get(run.number)) for run in batch.runs]
     values = json.dumps(batch_values(entries), indent=1).encode("utf-8", "backslashreplace")
     try:
-        save_bytes(path.with_suffix(".json"), values)
+        save_private(path.with_suffix(".json"), values)
         if has_page(path):
-            save_bytes(path, render_batch(entries).encode("utf-8", "backslashreplace"))
+            save_private(path, render_batch(entries).encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise translate_os_error(error, path) from error
 

@@ -33,12 +33,12 @@ LEAST_ODDS, LEAST_ODDS_FEW, FEW = 2.0, -0.5, 2
 fewer looks than so many, as in a photo."""
 LEAST_ODDS_FOUND = -1.0
 """The same where the detector is sure by itself; faces held out had -0.9 at least."""
-LEAST_ODDS_LARGE, LARGE_PX = -2.0, 64.0
-"""The same for what is so large that a mistake would show too much, and the size from which it is: a large face in
-profile is found by its ear, which neither network thinks much of."""
+LEAST_ODDS_LARGE, NEARLY_LARGE_PX, LARGE_PX = -2.0, 56.0, 64.0
+"""The same for what is so large that a mistake would show too much, and the sizes between which the limit goes there
+from the one for what is small: a large face in profile is found by its ear, which neither network thinks much of."""
 LEAST_ODDS_CUT, CUT = -4.0, 0.33
-"""The same where the picture's border cuts so much off a large find: both networks have seen few halves of faces. Those
-had -4.2 at least, and nothing in pictures without people more than -6."""
+"""The same where the picture's border cuts so much off a large find, and less as it cuts less: both networks have seen
+few halves of faces. Those had -4.2 at least, and nothing in pictures without people more than -6."""
 LEAST_ODDS_ON_BODY = 1.0
 """The same for what lies on somebody's body and is far smaller than their face: hands, above all."""
 LEAST_MOVED = 0.65
@@ -79,8 +79,10 @@ class Evidence:
     cut
         Share of its width or height that lies out of the picture, the larger one, median.
     goes_on
-        Whether it is where somebody sure is first or last found, and goes on from there: who is a face in one frame is
-        one in the next.
+        Whether it is where somebody sure is first or last found, or somebody whose head the border cuts, and goes on
+        from there: who is a face in one frame is one in the next.
+    beyond
+        Share of its head's width or height that lies out of the picture, the larger one, where that is most.
     """
 
     detector: float
@@ -92,6 +94,7 @@ class Evidence:
     verdict: float | None = None
     cut: float = 0.0
     goes_on: bool = False
+    beyond: float = 0.0
 
     @classmethod
     def of(cls, track: Track) -> Evidence | None:
@@ -102,7 +105,8 @@ class Evidence:
         verdict = rest[0] if rest and rest[0] >= 0 else None
         cut = rest[1] if len(rest) > 1 else 0.0
         goes_on = len(rest) > 2 and rest[2] > 0
-        return cls(detector, mesh, round(seen), has_moved > 0, size_px, inside, verdict, cut, goes_on)
+        beyond = rest[3] if len(rest) > 3 else 0.0
+        return cls(detector, mesh, round(seen), has_moved > 0, size_px, inside, verdict, cut, goes_on, beyond)
 
     @property
     def odds(self) -> float:
@@ -136,7 +140,7 @@ class Evidence:
         """As it is kept in `Track.evidence`."""
         verdict = NO_VERDICT if self.verdict is None else self.verdict
         seen = self.detector, self.mesh, self.seen, self.has_moved, self.size_px
-        return np.array([*seen, self.inside, verdict, self.cut, self.goes_on], dtype=np.float32)
+        return np.array([*seen, self.inside, verdict, self.cut, self.goes_on, self.beyond], dtype=np.float32)
 
     def is_sure(self, frame_count: int) -> bool:
         """Whether the detector and the mesh are sure of it, in a clip of so many frames."""
@@ -157,11 +161,13 @@ class Evidence:
         return speaks_against and (not self.has_moved or self.verdict + self.detector < LEAST_MOVED)
 
     def _least_odds(self, frame_count: int) -> float:
-        if not self.size_px < LARGE_PX:
-            return LEAST_ODDS_LARGE if self.cut < CUT else LEAST_ODDS_CUT
-        if self.detector >= SURE:
-            return LEAST_ODDS_FOUND
-        return LEAST_ODDS_FEW if min(self.seen, frame_count) < FEW else LEAST_ODDS
+        """The limit, without steps between sizes: of one head some frames are a little larger than others."""
+        small = LEAST_ODDS_FEW if min(self.seen, frame_count) < FEW else LEAST_ODDS
+        small = LEAST_ODDS_FOUND if self.detector >= SURE else small
+        large = LEAST_ODDS_LARGE + (LEAST_ODDS_CUT - LEAST_ODDS_LARGE) * min(self.cut / CUT, 1.0)
+        size = max(self.size_px, 1.0) * (1 + self.beyond)  # of what is cut off the mesh shows too little
+        share = math.log(size / NEARLY_LARGE_PX) / math.log(LARGE_PX / NEARLY_LARGE_PX)
+        return small + (large - small) * min(max(share, 0.0), 1.0)
 
 
 def _log_odds(share: float) -> float:

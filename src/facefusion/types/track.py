@@ -78,8 +78,8 @@ class Track:
         (C + H,) float32 how the person's face differs from the mean one, and what it usually does, from all rows
         together (`facefusion.models.face_shape`), or None; of earlier versions (C,).
     evidence
-        (9,) float32 what speaks for a face from all rows together (`facefusion.types.certainty`), or None where nobody
-        looked twice; of earlier versions 6 to 8, without what they did not know.
+        (10,) float32 what speaks for a face from all rows together (`facefusion.types.certainty`), or None where nobody
+        looked twice; of earlier versions 6 to 9, without what they did not know.
     """
 
     track_id: int
