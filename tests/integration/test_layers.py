@@ -257,6 +257,15 @@ def test_a_cluster_says_that_it_makes_no_layers(few_frames, tmp_path):
 # Layers by themselves
 
 
+def test_colours_of_a_layer_are_near_the_outputs_where_it_hardly_covers(rng):
+    """Grain of a few levels under an alpha of nearly nothing was noise of all colours, which scaling made visible."""
+    target = rng.integers(60, 190, (64, 64, 3)).astype(np.uint8)
+    output = (target.astype(int) + rng.integers(-6, 7, target.shape)).astype(np.uint8)
+    colours, share = layer_of(target, output, np.full((64, 64), 0.01, np.float32))
+    assert np.abs(colours.astype(int) - output).max() <= 18
+    np.testing.assert_array_equal(lay_over(target, colours, share), output)
+
+
 def test_any_change_is_explained_by_a_layer_whatever_was_laid_over(rng):
     for _ in range(5):
         target, output = (rng.integers(0, 256, (48, 40, 3), dtype=np.uint8) for _ in range(2))

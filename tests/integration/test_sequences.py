@@ -348,6 +348,16 @@ def test_rates_are_fractions_too(tmp_path, said):
     assert ClipReader(recipe.target_path).info.frame_rate == Fraction(24000, 1001)
 
 
+def test_mattes_beside_a_clip_have_the_numbers_of_the_targets_pictures(tmp_path):
+    pattern = numbered(tmp_path / "in", 4, first=1001)
+    recipe = settle_sequences(asked(pattern, tmp_path / "o.mkv", start_s=0.04, mask_path=tmp_path / "matte"))
+    assert recipe.first_number == 1002
+    run(recipe)
+    assert sorted(path.name for path in (tmp_path / "matte").glob("*.png")) == [
+        f"0000{k}.png" for k in (1002, 1003, 1004)
+    ]
+
+
 def test_a_folder_is_a_target_of_pictures_where_a_rate_is_said(tmp_path):
     numbered(tmp_path / "in", 3, first=9, pattern="%d.png")  # 9, 10, 11: by number and not by name
     recipe = settle_sequences(asked(tmp_path / "in", tmp_path / "o.mp4", frame_rate=12))

@@ -14,6 +14,11 @@ NOTICED = 5.0
 """Change in levels of 255 from which a place counts as new: more than grain and resampling leave."""
 
 
+FAR = 16.0
+"""Levels of 255 by which colours of a layer may go beyond the output's: with less alpha they would have to be farther
+off, and whoever scales or blurs a layer would have them sparkle."""
+
+
 def matte_of(target: Pixels, output: Pixels, alpha: FloatArray) -> FloatArray:
     """Where a picture is visibly new, with a soft edge and without holes.
 
@@ -50,8 +55,9 @@ def layer_of(target: Pixels, output: Pixels, alpha: FloatArray | None = None) ->
     target, output
         (H, W, 3) uint8 RGB, before and after.
     alpha
-        (H, W) float32, 0 to 1: how far what is new covers the target. It is raised where no colour would give the
-        output with so little of it: steadying and grain reach further than faces. None covers all that is changed.
+        (H, W) float32, 0 to 1: how far what is new covers the target. It is raised where no colour near the
+        output's would give it with so little of it: steadying and grain reach further than faces. None covers all that
+        is changed.
 
     Returns
     -------
@@ -65,7 +71,7 @@ def layer_of(target: Pixels, output: Pixels, alpha: FloatArray | None = None) ->
     below, above = target.astype(np.float32), output.astype(np.float32)
     change = above - below
     room = np.where(change > 0, 255 - below, below)
-    least = (np.abs(change) / np.maximum(room, 1)).max(axis=2)
+    least = (np.abs(change) / np.maximum(np.minimum(room, np.abs(change) + FAR), 1)).max(axis=2)
     wanted = (change != 0).any(axis=2).astype(np.float32) if alpha is None else np.clip(alpha, 0, 1)
     share = np.ceil(np.maximum(least, wanted) * np.float32(255) - np.float32(1e-3))
     scale = np.where(share > 0, 255 / np.maximum(share, 1), 0)

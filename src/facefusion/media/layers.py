@@ -65,7 +65,7 @@ def check_layer_output(path: Path, is_matte: bool, is_photo: bool) -> None:
 
 
 def sequence_name(number: int) -> str:
-    """Name of a picture of a sequence; frames are counted from 0, as everywhere here."""
+    """Name of a picture of a sequence."""
     return f"{number:08d}.png"
 
 
@@ -98,6 +98,7 @@ def write_layers(
     layer: Path | None,
     comment: str,
     aspect: Fraction | None = None,
+    first: int = 0,
 ) -> None:
     """Write a matte, a layer, or both; each a clip, or a folder of pictures.
 
@@ -113,6 +114,8 @@ def write_layers(
         Written into them.
     aspect
         Width of a pixel by its height; None where it is not known.
+    first
+        Number of the first picture of a folder: frames are counted from 0, or as the target's pictures are.
 
     Raises
     ------
@@ -125,7 +128,7 @@ def write_layers(
                 height, width = pixels.shape[:2]
                 for path, is_matte in ((matte, True), (layer, False)):
                     if path is not None and is_sequence(path):
-                        writers.append(_Pictures(path, is_matte, comment))
+                        writers.append(_Pictures(path, is_matte, comment, first))
                     elif path is not None:
                         rate = _rate(times, time_base)
                         writers.append(_Clip(path, is_matte, comment, width, height, time_base, rate, aspect))
@@ -162,8 +165,8 @@ def _rate(times: Sequence[int], time_base: Fraction) -> Fraction:
 class _Pictures:
     """A folder of PNG files."""
 
-    def __init__(self, path: Path, is_matte: bool, comment: str) -> None:
-        self._path, self._is_matte, self._comment, self._number = path, is_matte, comment, 0
+    def __init__(self, path: Path, is_matte: bool, comment: str, first: int) -> None:
+        self._path, self._is_matte, self._comment, self._number = path, is_matte, comment, first
         with writing(path):
             path.mkdir(parents=True, exist_ok=True)
 

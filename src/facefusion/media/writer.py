@@ -138,7 +138,7 @@ def check_clip_output(path: Path, encoder: str) -> None:
     suffix = path.suffix.lower()
     if suffix not in CONTAINERS:
         known = ", ".join((*CONTAINERS, ".gif", ".webp"))
-        way = " A clip becomes numbered pictures where 'run' writes to a name such as out/%04d.png."
+        way = " Numbered pictures (out/%04d.png) are written by 'run' alone."
         raise OutputRefused(f"A clip cannot be written as '{path.name}'.", f"End it in {known}.{way}")
     if encoder not in av.codecs_available:
         raise OutputRefused(f"This PyAV has no encoder {encoder}.", "Use --output-video-encoder libx264.")

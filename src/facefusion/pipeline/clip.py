@@ -535,7 +535,8 @@ def save_layers(
     times = [time for part in filled for time in part.pts]
     durations = [length for part in filled for length in part.durations]
     aspect = read_clip(plan.recipe).info.shown_aspect
-    write_layers(layers, times, durations, plan.target.time_base, mask_path, layer_path, comment, aspect)
+    first = plan.recipe.first_number or 0
+    write_layers(layers, times, durations, plan.target.time_base, mask_path, layer_path, comment, aspect, first)
 
 
 def _is_inside(pts: int, span: tuple[int | None, int | None]) -> bool:

@@ -83,15 +83,15 @@ def settle_sequences(recipe: Recipe, on_frame: Callable[[int, int], None] = lamb
     if found is not None:
         packed = _packed(found, recipe, on_frame)
         values |= {"target_path": packed, "frame_rate": None}
+        if recipe.first_number is None:  # mattes and layers beside a clip are numbered as the target is, too
+            values["first_number"] = found.first + _skipped(recipe)
         if found.missing:
             warnings.warn(say_missing(found.missing), SequenceWarning, stacklevel=2)
     output = recipe.output_path
     if has_field(output) and _is_of_pictures(output) and output.suffix.lower() not in FORMATS:
         raise OutputRefused(f"Pictures cannot be written as '{output.name}'.", f"End it in {', '.join(WRITTEN)}.")
     if is_pattern(output) and not output.is_file() and not _is_a_photo(recipe.target_path):
-        first = recipe.first_number
-        if first is None and found is not None:
-            first = found.first + _skipped(recipe)
+        first = values.get("first_number", recipe.first_number)
         values |= {
             "output_path": index_of(output),
             "output_video_encoder": ENCODER,
