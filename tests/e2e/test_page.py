@@ -258,6 +258,7 @@ class Visit:
 
     def delete_job(self, with_inputs: bool = True) -> None:
         """Press the bin, and say yes."""
+        self.expected.append("status of 404")  # the page asks whether what it was made of is still there
         self.page.get_by_role("button", name="Delete the job and its result").click()
         self.page.locator("#remove-inputs").set_checked(with_inputs)
         self.page.click("#remove-job")
@@ -444,7 +445,6 @@ def test_everybody_is_anonymised_with_one_touch_on_a_phone_in_chinese(visit, two
 
 def test_who_is_hidden_is_shown_nowhere_known_again_by_no_seed_and_goes_with_the_job(visit, two_people, tmp_path):
     one = visit()
-    one.expected.append("status of 404")  # of what was deleted
     one.open()
     one.give("target", sample_path("target.jpg"))
     one.see_people(1)
@@ -501,7 +501,7 @@ def test_who_is_hidden_is_shown_nowhere_known_again_by_no_seed_and_goes_with_the
 
 def test_a_file_is_deleted_in_the_studio_and_one_that_is_replaced_goes_too(visit, two_people, tmp_path):
     one = visit()
-    one.expected.append("status of 404")  # of what was deleted
+    one.expected.append("status of 404")  # the test asks for what is gone
     one.open()
 
     def target() -> str:
