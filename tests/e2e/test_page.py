@@ -252,6 +252,17 @@ class Visit:
     def see_end(self, status: str = "done") -> None:
         self.page.wait_for_selector(f".job-top .status[data-status={status}]")
 
+    def ask(self, path: str) -> Any:
+        """What the service answers to the page."""
+        return self.page.request.get(self.service.url + path)
+
+    def delete_job(self, with_inputs: bool = True) -> None:
+        """Press the bin, and say yes."""
+        self.expected.append("status of 404")  # the page asks whether what it was made of is still there
+        self.page.get_by_role("button", name="Delete the job and its result").click()
+        self.page.locator("#remove-inputs").set_checked(with_inputs)
+        self.page.click("#remove-job")
+
     def download(self, path: Path) -> Path:
         with self.page.expect_download() as download:
             self.page.click("#download")
@@ -432,6 +443,91 @@ def test_everybody_is_anonymised_with_one_touch_on_a_phone_in_chinese(visit, two
         assert difference(frames[6][half], before[6][half]) > 2
 
 
+def test_who_is_hidden_is_shown_nowhere_known_again_by_no_seed_and_goes_with_the_job(visit, two_people, tmp_path):
+    one = visit()
+    one.open()
+    one.give("target", sample_path("target.jpg"))
+    one.see_people(1)
+    one.page.click('#mode label:has-text("Anonymise")')
+    assert one.page.locator("#sources-section").is_hidden()
+    assert one.page.locator("#want-report").is_checked(), "the review is made unasked"
+    assert one.page.locator('[data-option="face_anonymiser.seed"]').input_value() == ""
+    assert "kept until" in one.page.text_content("#target-head")
+    ids, seeds = [], []
+    for _ in range(2):
+        ids.append(one.render())
+        # Nothing of the original is in the list, before the result is there nor after it.
+        assert not one.page.locator(".job-poster img").count()
+        one.see_end()
+        job = one.ask(f"/v1/jobs/{ids[-1]}").json()
+        seeds.append(job["recipe"]["steps"][0]["options"]["seed"])
+        target, output = job["recipe"]["target"], job["output"]["id"]
+        assert job["has_report"]
+        picture = one.page.locator(f'.job-row a[href="#/jobs/{ids[-1]}"] img')
+        one.page.wait_for_function("output => document.querySelector('.job-row img').src.includes(output)", arg=output)
+        assert picture.count() == 1
+        sources = one.page.evaluate("() => [...document.querySelectorAll('#jobs img, #jobs video')].map((e) => e.src)")
+        assert not [source for source in sources if target in source]
+        one.page.screenshot(path=tmp_path / f"job{len(ids)}.png")
+        one.page.click("#show-original")
+        one.page.wait_for_selector(f'#jobs img[src*="{target}"]')
+        one.page.click("nav >> text=Studio")
+    assert seeds[0] != seeds[1], "the new face of one job is known again in none"
+
+    # Another tab is told, and so is whoever is asked before something goes.
+    other = one.context.new_page()
+    other.goto(f"{one.service.url}/#/jobs/{ids[0]}")
+    other.wait_for_selector("#download")
+    one.page.goto(f"{one.service.url}/#/jobs/{ids[0]}")
+    one.page.wait_for_selector(".job-top")
+    one.page.get_by_role("button", name="Delete the job and its result").click()
+    one.page.wait_for_selector("#remove-inputs:checked")
+    one.check_axe()
+    one.page.screenshot(path=tmp_path / "delete.png")
+    one.page.click("dialog >> text=Cancel")
+    assert one.ask(f"/v1/jobs/{ids[0]}").status == 200, "nothing goes unasked"
+    one.delete_job()
+    other.wait_for_selector("text=This job is not here")
+    assert not other.locator("#download").count()
+    assert one.ask(f"/v1/assets/{target}/about").status == 200, "the other job reads it"
+    one.page.goto(f"{one.service.url}/#/jobs/{ids[1]}")
+    one.page.wait_for_selector(f'.job-top[data-job="{ids[1]}"]')
+    one.delete_job()
+    one.page.wait_for_selector("text=Choose a job.")
+    assert one.ask(f"/v1/assets/{target}/about").status == 404
+    one.page.click("nav >> text=Studio")
+    one.page.wait_for_selector("#viewer .primary")  # there is no target any more
+
+
+def test_a_file_is_deleted_in_the_studio_and_one_that_is_replaced_goes_too(visit, two_people, tmp_path):
+    one = visit()
+    one.expected.append("status of 404")  # the test asks for what is gone
+    one.open()
+
+    def target() -> str:
+        return one.page.evaluate("() => JSON.parse(localStorage['facefusion.draft']).target?.id ?? ''")
+
+    one.give("target", sample_path("target.jpg"))
+    one.see_people(1)
+    first = target()
+    one.give("target", two_people)
+    one.see_people(2)
+    second = target()
+    assert first != second
+    wait_until(lambda: one.ask(f"/v1/assets/{first}/about").status == 404)
+    one.give("source", sample_path("source.jpg"))
+    one.page.wait_for_selector(".person[data-fate=swapped]")
+    source = one.page.evaluate("() => JSON.parse(localStorage['facefusion.draft']).sources[0].id")
+    one.page.locator(".tile-remove").click()
+    wait_until(lambda: one.ask(f"/v1/assets/{source}/about").status == 404)
+    one.page.click("#delete-target")
+    one.check_axe()
+    one.page.screenshot(path=tmp_path / "target.png")
+    one.page.click("#delete-target-now")
+    one.page.wait_for_selector("#viewer .primary")
+    assert target() == "" and one.ask(f"/v1/assets/{second}/about").status == 404
+
+
 def test_cards_are_added_ordered_and_removed_and_say_what_a_licence_forbids(visit):
     one = visit()
     one.open()
@@ -556,7 +652,7 @@ def test_a_job_is_cancelled_retried_and_outlives_a_reload(visit):
     one.page.wait_for_selector(".job-top .status:not([data-status=cancelled])")
     one.page.reload()
     one.see_end()
-    one.page.get_by_role("button", name="Delete the job and its result").click()
+    one.delete_job()
     one.page.wait_for_function(
         "id => !location.hash.includes(id) && !document.querySelector(`[data-key='${id}']`)", arg=job
     )
@@ -588,7 +684,7 @@ def test_a_job_is_cancelled_in_the_middle_of_rendering(visit, tmp_path):
     told = one.page.evaluate(ask, job)
     assert (told["status"], told["output"], told["error"]) == ("cancelled", None, None)
     one.check_axe()
-    one.page.get_by_role("button", name="Delete the job and its result").click()
+    one.delete_job()
     one.page.wait_for_function("id => !location.hash.includes(id)", arg=job)
 
 
@@ -612,7 +708,7 @@ def test_a_press_arrives_though_the_page_is_told_of_progress_before_it_is_let_go
     )
     one.page.mouse.up()
     one.see_end("cancelled")
-    one.page.get_by_role("button", name="Delete the job and its result").click()
+    one.delete_job()
     one.page.wait_for_function("id => !location.hash.includes(id)", arg=job)
 
 

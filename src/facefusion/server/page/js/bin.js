@@ -1,9 +1,9 @@
 // Sources, the target and the people in it: what comes in, and who gets whose face.
 
-import { Problem, asset, askUntilKnown, problemOf } from "./api.js";
+import { Problem, asset, askUntilKnown, problemOf, remove } from "./api.js";
 import { carry } from "./drag.js";
-import { fill, h, icon, iconButton, keyed, popover, set } from "./dom.js";
-import { bytes, duration, percent, t, timecode } from "./i18n.js";
+import { dialog, fill, h, icon, iconButton, keyed, popover, set } from "./dom.js";
+import { bytes, duration, moment, percent, t, timecode } from "./i18n.js";
 import { announce, notice, toast } from "./notices.js";
 import { needsPhoto } from "./recipe.js";
 import { addSource, assignFirst, change, choiceOf, choose, on, people, removeSource, setTarget, state, tellAll, toggleSource } from "./store.js";
@@ -69,8 +69,30 @@ async function start(upload) {
     announce(t("sources.added", { name: made.name }));
     checkSource(made);
   }
-  else { setTarget(made); announce(t("target.added", { name: made.name })); }
+  else { const before = state.draft.target; setTarget(made); discard(before); announce(t("target.added", { name: made.name })); }
   tellAll("uploads");
+}
+
+/** What nobody needs any more goes from the service, with what was made of it; where a job was made of it, it is said that it stays. */
+async function discard(file) {
+  if (!file?.id || [state.draft.target, ...state.draft.sources].some((each) => each?.id === file.id)) return;
+  if (!state.session?.scopes.includes("assets:write")) return;
+  try { await remove(`/v1/assets/${file.id}?unused=true`); } catch (error) {
+    if (error.status === 409) toast(file.expires_at ? t("file.stays", { name: file.name, time: moment(file.expires_at) }) : t("file.stays_long", { name: file.name }));
+    else if (error.status !== 404) toast(error, { kind: "error" });
+  }
+}
+
+/** Delete the target from the service, whichever jobs were made of it. */
+async function deleteTarget() {
+  const { target } = state.draft;
+  const isSure = await dialog(t("target.delete.ask", { name: target.name }), (close) => h("form", { onsubmit: (event) => { event.preventDefault(); close(true); } },
+    h("p", {}, t("target.delete.text")),
+    h("div", { class: "dialog-end" }, h("button", { type: "button", class: "quiet", autofocus: true, onclick: () => close() }, t("cancel")), h("button", { type: "submit", class: "primary", id: "delete-target-now" }, t("delete")))));
+  if (!isSure) return;
+  try { await remove(`/v1/assets/${target.id}`); } catch (error) { if (error.status !== 404) { toast(error, { kind: "error" }); return; } }
+  if (state.draft.target?.id === target.id) setTarget(null);
+  announce(t("target.deleted", { name: target.name }));
 }
 
 /** A photo without a face cannot be a source; it is said at once, not when the job is made. */
@@ -130,7 +152,7 @@ export function listenForFiles() {
     take(files, guess(files));
   });
 }
-const guess = (files) => (files.some((file) => file.type.startsWith("video/")) || !state.draft.target ? "target" : "source");
+const guess = (files) => (state.draft.mode === "anonymise" || files.some((file) => file.type.startsWith("video/")) || !state.draft.target ? "target" : "source");
 
 // ---- the target ----
 
@@ -146,9 +168,10 @@ export function drawTarget() {
     const length = target.duration_s ? duration(target.duration_s) : "";
     const rate = target.frame_rate ? t("target.rate", { rate: Math.round(rateOf(target) * 100) / 100 + "" }) : "";
     parts.push(h("span", { class: "target-name", title: target.name }, icon(target.kind === "clip" ? "film" : "picture"), h("span", {}, target.name)),
-      h("span", { class: "target-facts" }, [size, length, rate, bytes(target.bytes)].filter(Boolean).join(" · ")));
+      h("span", { class: "target-facts" }, [size, length, rate, bytes(target.bytes), target.expires_at ? t("file.until", { time: moment(target.expires_at) }) : ""].filter(Boolean).join(" · ")));
   } else parts.push(h("span", { class: "target-facts" }, t("target.none")));
   parts.push(h("button", { type: "button", class: "quiet", data: { focus: "target-choose" }, onclick: () => choose_("target") }, t(target || upload ? "target.replace" : "target.choose")));
+  if (target && !upload && state.session?.scopes.includes("assets:write")) parts.push(iconButton("trash", t("target.delete", { name: target.name }), deleteTarget, { id: "delete-target", data: { focus: "target-delete" } }));
   fill(place, parts);
 }
 
@@ -193,10 +216,12 @@ function sourceTile(source) {
   });
   return h("li", { class: "tile" }, button, h("span", { class: "tile-name" }),
     h("span", { class: "tile-flaw", hidden: true }, icon("warning", 14)),
-    iconButton("close", t("sources.remove", { name: source.name }), () => removeSource(source.id), { class: "icon-button tile-remove" }));
+    iconButton("close", t("sources.remove", { name: source.name }), () => { removeSource(source.id); discard(source); }, { class: "icon-button tile-remove" }));
 }
 
 export function drawSources() {
+  $("sources-section").hidden = state.draft.mode === "anonymise"; // nobody's face is used
+  $("drop-overlay").querySelector("[data-drop=source]").hidden = state.draft.mode === "anonymise";
   const uploads = state.uploads.filter((each) => each.role === "source");
   keyed($("sources"), [...state.draft.sources, ...uploads, { id: "add" }], (each) => each.id ?? `upload ${each.key}`,
     (each) => (each.id === "add" ? h("li", { class: "tile tile-add" }) : each.key ? h("li", { class: "tile-upload" }) : sourceTile(each)),
@@ -343,7 +368,7 @@ export function drawPeople() {
 
 export function listen() {
   on("uploads target", drawTarget);
-  on("uploads sources picked", drawSources);
+  on("uploads sources picked chain", drawSources);
   on("people picked sources look", drawPeople);
   on("target", findPeople);
 }

@@ -2,13 +2,13 @@
 
 import { Problem, ask, asset, remove, tell } from "./api.js";
 import { rateOf } from "./bin.js";
-import { fill, h, icon, iconButton, keyed, set } from "./dom.js";
+import { dialog, fill, h, icon, iconButton, keyed, set } from "./dom.js";
 import { duration, moment, number, percent, t, timecode } from "./i18n.js";
 import { processorName } from "./look.js";
 import { announce, notice, toast } from "./notices.js";
 import { checksGroup, provenanceGroup } from "./provenance.js";
-import { canReport, newStep, processor } from "./recipe.js";
-import { state, tellAll } from "./store.js";
+import { canReport, hidesPeople, newStep, processor } from "./recipe.js";
+import { removeSource, setTarget, state, tellAll } from "./store.js";
 import { stillThere } from "./upload.js";
 
 const $ = (id) => document.getElementById(id);
@@ -37,7 +37,7 @@ export async function load({ more = false } = {}) {
     if (!more) {
       const listed = new Set(page.items.map((job) => job.id));
       const oldest = page.items.at(-1)?.created_at ?? "";
-      for (const job of jobs.values()) if (!listed.has(job.id) && (job.created_at >= oldest || !page.cursor) && job.id !== open) jobs.delete(job.id);
+      for (const job of jobs.values()) if (!listed.has(job.id) && (job.created_at >= oldest || !page.cursor)) { if (job.id === open) refresh(job.id).catch(() => {}); else jobs.delete(job.id); }
     }
     for (const job of page.items) receive(job);
     if (more || !known) cursor = page.cursor;
@@ -66,6 +66,25 @@ function plan() {
   const active = [...jobs.values()].some((job) => !isOver(job));
   if (document.hidden) return;
   if (active || problem) timer = setTimeout(load, problem ? 5000 : 2500);
+  else if (open) timer = setTimeout(() => refresh(open).catch(() => {}).then(plan), 5000); // somebody else may delete it
+}
+/** Other tabs of this browser are told at once what is no longer there. */
+const tabs = globalThis.BroadcastChannel ? new BroadcastChannel("facefusion") : null;
+if (tabs) tabs.onmessage = (event) => forget(event.data.job, event.data.assets);
+
+/** A job is no longer there, and neither is some of what it was made of. */
+async function forget(id, ids) {
+  jobs.delete(id);
+  draw();
+  const { draft } = state;
+  for (const each of ids) {
+    assets.delete(each);
+    if (![draft.target?.id, ...draft.sources.map((source) => source.id)].includes(each)) continue;
+    if (await stillThere(each).catch(() => true)) continue;
+    if (draft.target?.id === each) setTarget(null);
+    removeSource(each);
+  }
+  draw();
 }
 document.addEventListener("visibilitychange", () => { if (!document.hidden) { load(); if (open) lookAt(open); } });
 
@@ -135,10 +154,30 @@ async function act(job, path, done) {
   draw();
 }
 
+const inputsOf = (recipe) => [...new Set([recipe?.target, ...(recipe?.sources ?? []), ...(recipe?.people ?? []).flatMap((person) => person.sources ?? [])])].filter(Boolean);
+
+/** Ask before something goes for good: what goes, and until when the rest stays. Resolves with "alone", "all" or null. */
+async function askToDrop(job) {
+  const there = state.session?.scopes.includes("assets:write") ? (await Promise.all(inputsOf(job.recipe).map((id) => stillThere(id).catch(() => null)))).filter((each) => each?.role === "upload") : [];
+  const until = there.map((each) => each.expires_at).filter(Boolean).sort().at(-1);
+  return dialog(t("jobs.remove.ask", { name: job.label || t("jobs.unnamed") }), (close) => {
+    const box = h("input", { type: "checkbox", id: "remove-inputs", checked: true });
+    return h("form", { onsubmit: (event) => { event.preventDefault(); close(there.length && box.checked ? "all" : "alone"); } },
+      h("p", {}, t("jobs.remove.text")),
+      there.length ? h("label", { class: "check" }, box, h("span", {}, t("jobs.remove.inputs", { names: there.map((each) => each.name).join(", ") }))) : null,
+      there.length ? h("p", { class: "hint" }, until ? t("jobs.remove.stays", { time: moment(until) }) : t("jobs.remove.stays_long")) : null,
+      h("div", { class: "dialog-end" }, h("button", { type: "button", class: "quiet", autofocus: true, onclick: () => close() }, t("cancel")), h("button", { type: "submit", class: "primary", id: "remove-job" }, t("delete"))));
+  });
+}
+
 async function drop(job) {
+  const how = await askToDrop(job);
+  if (!how) return;
   try {
-    await remove(`/v1/jobs/${job.id}`);
-    jobs.delete(job.id);
+    await remove(`/v1/jobs/${job.id}${how === "all" ? "?inputs=true" : ""}`);
+    const ids = how === "all" ? inputsOf(job.recipe) : [];
+    tabs?.postMessage({ job: job.id, assets: ids });
+    await forget(job.id, ids);
     announce(t("jobs.removed"));
     if (open === job.id) location.hash = "#/jobs";
   } catch (error) { toast(error, { kind: "error" }); }
@@ -156,12 +195,13 @@ async function again(job) {
     const sources = (await Promise.all(ids.map(stillThere))).filter(Boolean);
     if (!target || sources.length < ids.length) toast(t("jobs.inputs_gone"), { kind: "warning" });
     const { target: _, sources: __, steps = [], people = [], start_s = null, end_s = null, faces, ...options } = recipe;
+    const own = ({ seed, ...rest }, isHiding) => (isHiding || seed === undefined ? rest : { seed, ...rest }); // each job has new faces
     const isHiding = steps.length > 0 && steps.every((step) => protects(step.processor));
     const mode = isHiding && !people.length ? "anonymise" : "swap";
     const choices = {};
     for (const person of people) choices[person.face] = { sources: person.sources ?? [], hide: Boolean(person.steps?.length) && person.steps.every((step) => protects(step.processor)), leave: false };
-    Object.assign(state.draft, { target, sources, mode, options, start: start_s, end: end_s, people: choices, report: job.has_report, label: "" });
-    if (steps.length) state.draft.chains[mode] = steps.map((step) => newStep(step.processor, { ...step.options }));
+    Object.assign(state.draft, { target, sources, mode, options, start: start_s, end: end_s, people: choices, reports: job.has_report ? { ...state.draft.reports, [mode]: true } : state.draft.reports, label: "" });
+    if (steps.length) state.draft.chains[mode] = steps.map((step) => newStep(step.processor, own(step.options ?? {}, protects(step.processor))));
     state.faces = null;
     state.wanted = people.length || mode === "anonymise" ? null : { sources: recipe.sources ?? [], faces };
     tellAll("target", "sources", "chain", "options", "people", "trim", "look");
@@ -178,9 +218,12 @@ function meter(job) {
   return h("div", { class: "meter", role: "progressbar", "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": String(Math.round(share * 100)), "aria-label": t("jobs.progress", { name: job.label || t("jobs.unnamed") }) }, h("span", { style: { width: `${share * 100}%` } }));
 }
 
+/** What may be shown of a job: the result where people are hidden, and nothing before there is one. */
+const pictured = (job) => (hidesPeople(job.recipe) ? job.output?.id : job.recipe?.target);
+
 function row(job) {
   return h("li", { class: "job-row" }, h("a", { href: `#/jobs/${job.id}` },
-    h("span", { class: "job-picture" }, h("img", { src: asset.thumbnail(job.recipe?.target, 160), alt: "", width: 88, height: 56, loading: "lazy", onerror: (event) => { event.target.hidden = true; } })),
+    h("span", { class: "job-picture" }, h("img", { alt: "", width: 88, height: 56, loading: "lazy", hidden: true, onload: (event) => { event.target.hidden = false; }, onerror: (event) => { event.target.hidden = true; } })),
     h("span", { class: "job-text" }, h("span", { class: "job-label" }), h("span", { class: "job-facts" }), h("span", { class: "job-meter" }))));
 }
 
@@ -196,6 +239,9 @@ function draw() {
     element.dataset.status = job.status;
     const link = element.firstElementChild;
     set(link, { "aria-current": open === job.id ? "true" : null });
+    const picture = element.querySelector("img");
+    const id = pictured(job);
+    if (picture.dataset.asset !== String(id)) { picture.dataset.asset = String(id); picture.hidden = !id; if (id) { picture.loading = "eager"; picture.src = asset.thumbnail(id, 160); } else picture.removeAttribute("src"); }
     element.querySelector(".job-label").textContent = job.label || t("jobs.unnamed");
     const left = job.status === "running" && job.progress?.time_left_s ? ` · ${t("jobs.left", { time: duration(job.progress.time_left_s) })}` : "";
     element.querySelector(".job-facts").textContent = `${stageWord(job)}${job.status === "running" ? ` ${percent(job.progress?.share ?? 0)}` : ` · ${moment(job.created_at)}`}${left}`;
@@ -233,7 +279,7 @@ function drawDetail() {
   describe(job.recipe?.target);
   if (wanted !== shownPlayer) {
     shownPlayer = wanted;
-    fill(player, output ? build(job, output, assets.get(job.recipe.target)) : h("div", { class: "job-poster" }, h("img", { src: asset.thumbnail(job.recipe?.target, 640), alt: "", onerror: (event) => { event.target.hidden = true; } })));
+    fill(player, output ? build(job, output, assets.get(job.recipe.target)) : h("div", { class: "job-poster" }, pictured(job) ? h("img", { src: asset.thumbnail(pictured(job), 640), alt: "", onerror: (event) => { event.target.hidden = true; } }) : null));
   }
 
   const running = job.progress ?? {};
@@ -298,8 +344,18 @@ function stageLines(job) {
 
 // ---- the result beside the original ----
 
+/** Where people are hidden the original is shown only to who asks for it. */
 function build(job, output, original) {
-  if (output.kind === "photo") return compare(h("img", { class: "layer", src: original ? asset.thumbnail(original.id, 1024) : "", alt: t("player.original") }), h("img", { class: "layer", src: asset.thumbnail(output.id, 1024), alt: t("player.result") }), output, null);
+  if (original && hidesPeople(job.recipe)) {
+    const bare = beside(job, output, null);
+    bare.querySelector(".player-bar").append(h("button", { type: "button", class: "quiet", id: "show-original", onclick: () => bare.replaceWith(beside(job, output, original)) }, t("player.compare")));
+    return bare;
+  }
+  return beside(job, output, original);
+}
+
+function beside(job, output, original) {
+  if (output.kind === "photo") return compare(original ? h("img", { class: "layer", src: asset.thumbnail(original.id, 1024), alt: t("player.original") }) : null, h("img", { class: "layer", src: asset.thumbnail(output.id, 1024), alt: t("player.result") }), output, null);
   const offset = job.recipe.start_s ?? 0;
   const film = (id, label, isMuted) => { const made = h("video", { class: "layer", src: asset.url(id), poster: asset.thumbnail(id, 1024), preload: "auto", playsinline: true, "aria-label": label, tabindex: "-1" }); made.muted = isMuted; return made; };
   const after = film(output.id, t("player.result"), false);

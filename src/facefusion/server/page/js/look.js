@@ -5,7 +5,7 @@ import { debounced, dialog, fill, h, icon, iconButton, keyed, popover, saveAs } 
 import { control } from "./forms.js";
 import { has, percent, t } from "./i18n.js";
 import { announce, notice, toast } from "./notices.js";
-import { buildJob, canReport, chain, formats, hider, hidesSomebody, missing, newStep, processor } from "./recipe.js";
+import { buildJob, canReport, chain, forgetSeeds, formats, hider, hidesSomebody, missing, newStep, processor, wantsReport } from "./recipe.js";
 import { change, on, recall, remember, state, tellAll } from "./store.js";
 
 const $ = (id) => document.getElementById(id);
@@ -306,7 +306,7 @@ export function drawRender() {
   const lacks = missing();
   const can = canReport();
   const report = h("label", { class: "check" },
-    h("input", { type: "checkbox", id: "want-report", data: { focus: "report" }, checked: can && state.draft.report, disabled: !can, "aria-describedby": can ? null : "no-report", onchange: (event) => change({ report: event.target.checked }, "report") }),
+    h("input", { type: "checkbox", id: "want-report", data: { focus: "report" }, checked: wantsReport(), disabled: !can, "aria-describedby": can ? null : "no-report", onchange: (event) => change({ reports: { ...state.draft.reports, [state.draft.mode]: event.target.checked } }, "report") }),
     h("span", {}, t("render.report")), can ? null : h("span", { class: "hint", id: "no-report" }, t("render.no_report")));
   const button = h("button", { type: "button", class: "primary is-wide", id: "render", data: { focus: "render" }, "aria-disabled": lacks || sending ? "true" : "false", "aria-describedby": "render-note", onclick: render }, t(state.draft.mode === "anonymise" ? "render.anonymise" : "render"));
   fill($("render-bar"), h("p", { class: "hint", id: "render-note", "aria-live": "polite" }, lacks ? t(lacks) : t(sending ? "render.sending" : "render.ready")), h("div", { class: "render-line" }, report, button));
@@ -324,6 +324,8 @@ async function render() {
   try {
     const job = await tellTwice("/v1/jobs", body, key);
     announce(t("render.begun"));
+    forgetSeeds();
+    tellAll("look");
     location.hash = `#/jobs/${job.id}`;
   } catch (error) {
     toast(error, { kind: "error" });

@@ -18,14 +18,31 @@ export function chain(mode = state.draft.mode) {
 
 let stepNumber = 0;
 export function newStep(name, options = {}) {
-  const known = processor(name)?.options?.properties ?? {};
-  return { id: `${Date.now().toString(36)}-${(stepNumber += 1)}`, processor: name, options: "seed" in known && !("seed" in options) ? { ...options, seed: drawSeed() } : options };
+  return { id: `${Date.now().toString(36)}-${(stepNumber += 1)}`, processor: name, options };
 }
+
+/** The options of a step, with a seed where nobody chose one: it stands for the next job alone, and is no setting. */
+function withSeed(step) {
+  if (!("seed" in (processor(step.processor)?.options?.properties ?? {})) || (step.options.seed ?? null) !== null) return step.options;
+  step.drawn ??= drawSeed();
+  return { ...step.options, seed: step.drawn };
+}
+
+/** A job has been made: the next one gets other seeds, so that nobody is known again by the new face of the last. */
+export function forgetSeeds() {
+  for (const step of Object.values(state.draft.chains).flatMap((steps) => steps ?? [])) delete step.drawn;
+}
+
+/** Whether a report is made: where people are hidden it answers whether anyone was missed, so it is unasked. */
+export const wantsReport = () => canReport() && (state.draft.reports[state.draft.mode] ?? state.draft.mode === "anonymise");
+
+/** Whether a job hides somebody: then nothing of the page shows its target unasked. */
+export const hidesPeople = (recipe) => [...(recipe?.steps ?? []), ...(recipe?.people ?? []).flatMap((person) => person.steps ?? [])].some((step) => processor(step.processor)?.is_protective);
 
 /** Whether the service has what a report is made with; until it has said so it is taken for granted. */
 export const canReport = () => state.capabilities?.reports !== false;
 export const needsPhoto = () => chain().some((step) => processor(step.processor)?.inputs.includes("face photo"));
-const bare = (steps) => steps.map(({ processor: name, options }) => ({ processor: name, options }));
+const bare = (steps) => steps.map((step) => ({ processor: step.processor, options: withSeed(step) }));
 
 /** Numbers of people who are hidden one by one. */
 export const hidesSomebody = () => state.draft.mode === "swap" && people().some((person) => choiceOf(person.face).hide);
@@ -87,5 +104,5 @@ export function buildJob() {
   if (formats().includes(draft.format)) output.format = draft.format;
   const stem = draft.target.name.replace(/\.[^.]*$/, "");
   if (stem) output.name = `${stem}-facefusion`;
-  return { recipe: buildRecipe(), output, report: draft.report && canReport(), label: draft.label || draft.target.name };
+  return { recipe: buildRecipe(), output, report: wantsReport(), label: draft.label || draft.target.name };
 }

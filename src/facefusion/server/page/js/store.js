@@ -26,7 +26,7 @@ export function recallWord(name) {
   try { return localStorage.getItem(PREFIX + name); } catch { return null; }
 }
 
-/** Seeds are drawn here, so that the preview shows the people that the job will make. */
+/** Seeds are drawn here, so that the preview shows the people that the job will make; every job has its own. */
 export const drawSeed = () => { const [high, low] = crypto.getRandomValues(new Uint32Array(2)); return (high & 0xfffff) * 2 ** 32 + low; };
 
 const fresh = () => ({
@@ -40,12 +40,24 @@ const fresh = () => ({
   start: null,
   end: null,
   format: "",
-  report: false,
+  reports: {}, // by mode, where it was chosen: whether a report is made
   label: "",
+  form: 2, // of the draft as it is kept
 });
 
+/** What is kept of the last visit. Earlier pages kept seeds that nobody had chosen as if somebody had. */
+function recallDraft() {
+  const kept = recall("draft", {});
+  if (kept.form !== fresh().form) {
+    for (const step of Object.values(kept.chains ?? {}).flatMap((steps) => steps ?? [])) delete step.options?.seed;
+    delete kept.report;
+    kept.form = fresh().form;
+  }
+  return kept;
+}
+
 export const state = {
-  draft: { ...fresh(), ...recall("draft", {}) },
+  draft: { ...fresh(), ...recallDraft() },
   at: recall("at", 0),
   faces: null, // what the service says of the target's people
   facesProblem: null,
