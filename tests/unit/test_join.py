@@ -231,6 +231,40 @@ def test_what_is_found_at_the_border_where_half_a_head_is_found_later_is_that_he
     }  # fmt: skip
 
 
+def at_top(height, down, other, detectors, verdicts, has_moved, score=0.3):
+    """How sure two finds are: half a head at the upper border, of so many pixels, and another below its middle."""
+    rng = np.random.default_rng(8)
+    looks = two_looks(rng)
+    unit = float(np.ptp(make_mesh((0.0, 0.0), 1.0)[:, 1]))
+    finds = []
+    for number, size in enumerate((height, other)):
+        middle = (320.0 + 2 * number, 0.2 * height + down * number)
+        one = of_size(in_doubt(placed(range(20), middle, looks[number], rng), 0, 0), middle, size / unit)
+        evidence = np.array([detectors[number], has_moved, verdicts[number]], np.float32)
+        finds.append(replace(one, scores=np.full(20, (score, 0.3)[number], np.float32), evidence=evidence))
+    seen = Observation(640, 360, Fraction(1, 25), np.arange(40), np.array([0]), False, tuple(finds))
+    tracks = join([seen], JoinOptions(reach=2)).tracks
+    by_height = {round(float(track.evidence[4])): certainty_of(track, 40) for track in tracks}
+    return by_height[height], by_height[other]
+
+
+@pytest.mark.parametrize(("verdict", "expected"), [
+    (0.25, ("unsure", "unsure")),  # hidden thanks to eased limits alone
+    (0.6, ("unsure", "unlikely")),  # a head in any case: below it is a coat
+])  # fmt: skip
+@pytest.mark.parametrize("height", [50, 54, 56, 58, 60, 62, 63])
+def test_what_moves_below_half_a_head_that_is_hidden_to_be_safe_is_not_its_body(height, verdict, expected):
+    """Who stands there was hidden until the border's heads were, and lost that to them."""
+    assert at_top(height, 180.0, 70, (0.3, 0.34), (verdict, 0.36), 1.0) == expected
+
+
+@pytest.mark.parametrize(("verdict", "expected"), [(0.05, ("unsure", "unsure")), (0.6, ("sure", "unlikely"))])
+@pytest.mark.parametrize("size", [14, 20])
+@pytest.mark.parametrize("down", [1.0, 1.4, 2.0, 2.6, 3.4])
+def test_what_is_small_below_half_a_head_that_is_hidden_to_be_safe_is_not_its_hand(verdict, expected, size, down):
+    assert at_top(62, down * 62, size, (0.6, 0.6), (verdict, 0.45), 0.0, score=0.95) == expected
+
+
 def people_by_definition(tracks, limit):
     """Average linkage written as it is defined."""
     groups = [[k] for k in range(len(tracks))]

@@ -1,6 +1,7 @@
 """The verifier: whether a find shows a face, and what its verdict changes where people are hidden."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -141,6 +142,14 @@ def test_a_find_at_the_border_counts_as_larger_than_it_is_seen_and_limits_have_n
         for name, step in (("size_px", 0.01), ("cut", 0.0001), ("beyond", 0.0001)):
             near = replace(one, **{name: getattr(one, name) + step})
             assert near._least_odds(FRAMES) == pytest.approx(one._least_odds(FRAMES), abs=0.02)
+
+
+def test_limits_are_eased_and_never_made_harder():
+    sizes = 8.0, 40.0, 55.9, 60.0, 63.9, 64.0, 200.0
+    for size_px, share, beyond in product(sizes, (0.0, 0.2, 0.33, 1.0), (0.0, 0.1, 1.0)):
+        for detector, seen in product((0.3, 0.6), (1, 9)):
+            one = replace(DOUBTFUL, size_px=size_px, cut=share, beyond=beyond, detector=detector, seen=seen)
+            assert one._least_odds(FRAMES) <= one._least_odds(FRAMES, is_eased=False)
 
 
 def test_how_far_the_border_cuts_a_find_is_the_share_that_lies_out_of_the_picture():

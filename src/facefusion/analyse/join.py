@@ -847,19 +847,19 @@ def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], shots: Sequence[i
     found = [Evidence.of(track) for track in tracks]
     sure: list[_Draft] = []
     moving: list[_Draft] = []
-    doubtful: list[_Draft] = []
+    ends: list[_End] = []
     for draft, one in zip(drafts, found, strict=True):
         # What is left alone hides nobody, so nothing on it may be left alone for its sake.
         if one is None or one.is_left_alone(frame_count):
             continue
-        if one.is_sure(frame_count):
+        is_sure = one.is_sure(frame_count)
+        ends += [end for end in _ends_of(draft, is_sure) if is_sure or _is_cut_head(end.box, draft.size)]
+        if one.is_left_alone(frame_count, is_eased=False):
+            continue  # hidden to be safe, which may leave nobody else bare
+        if is_sure:
             sure.append(draft)
-            continue
-        doubtful.append(draft)
-        if one.has_moved:
+        elif one.has_moved:
             moving.append(draft)
-    ends = [end for draft in sure for end in _ends_of(draft)]
-    ends += [end for draft in doubtful for end in _ends_of(draft, False) if _is_cut_head(end.box, draft.size)]
     result = []
     for track, draft, one in zip(tracks, drafts, found, strict=True):
         if one is None:

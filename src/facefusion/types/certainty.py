@@ -146,8 +146,12 @@ class Evidence:
         """Whether the detector and the mesh are sure of it, in a clip of so many frames."""
         return self.detector >= SURE and self.mesh >= SURE_MESH and self.seen >= min(SURE_SEEN, frame_count)
 
-    def is_left_alone(self, frame_count: int) -> bool:
-        """Whether both networks together think too little of it, in a clip of so many frames."""
+    def is_left_alone(self, frame_count: int, is_eased: bool = True) -> bool:
+        """Whether both networks together think too little of it, in a clip of so many frames.
+
+        What is hidden thanks to eased limits (`_least_odds`) alone is hidden to be safe. That is no reason to take
+        others for parts of it, who would be bare for that: where this is asked, limits are those without ease.
+        """
         if self.goes_on:
             return False
         if self.verdict is None:
@@ -157,13 +161,19 @@ class Evidence:
             return self.detector < (UNLIKELY_PHOTO if frame_count == 1 else least)
         if self.detector >= BELIEVED and self.is_sure(frame_count):
             return False
-        speaks_against = self.odds < self._least_odds(frame_count)
+        speaks_against = self.odds < self._least_odds(frame_count, is_eased)
         return speaks_against and (not self.has_moved or self.verdict + self.detector < LEAST_MOVED)
 
-    def _least_odds(self, frame_count: int) -> float:
-        """The limit, without steps between sizes: of one head some frames are a little larger than others."""
+    def _least_odds(self, frame_count: int, is_eased: bool = True) -> float:
+        """The limit, without steps between sizes: of one head some frames are a little larger than others.
+
+        Not eased it has steps, and what lies out of the picture makes nothing larger; eased it is never higher.
+        """
         small = LEAST_ODDS_FEW if min(self.seen, frame_count) < FEW else LEAST_ODDS
         small = LEAST_ODDS_FOUND if self.detector >= SURE else small
+        if not is_eased:
+            large = LEAST_ODDS_CUT if self.cut >= CUT else LEAST_ODDS_LARGE
+            return large if self.size_px >= LARGE_PX else small
         large = LEAST_ODDS_LARGE + (LEAST_ODDS_CUT - LEAST_ODDS_LARGE) * min(self.cut / CUT, 1.0)
         size = max(self.size_px, 1.0) * (1 + self.beyond)  # of what is cut off the mesh shows too little
         share = math.log(size / NEARLY_LARGE_PX) / math.log(LARGE_PX / NEARLY_LARGE_PX)
