@@ -3,6 +3,7 @@
 import base64
 import io
 import struct
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from facefusion.jobs.local import LocalJobs
 from facefusion.jobs.once import run
 from facefusion.media.colour import bare_profile, build_profile, convert_to_srgb
-from facefusion.media.image import Photo, read_photo, write_photo
+from facefusion.media.image import Photo, parts_behind, read_photo, write_photo
 from facefusion.media.metadata import add_to_tiff, bytes_behind
 from facefusion.media.privacy import (
     clean_chapters,
@@ -199,11 +200,34 @@ def test_small_pictures_and_what_lies_behind_a_picture_are_named(tmp_path, pixel
         block = b"Exif\0\0" + tiff[:at] + struct.pack(f"{order}I", end) + tiff[at + 4 :] + more + b"\xff\xd8\xff"
     Image.fromarray(pixels).save(path, exif=block)
     path.write_bytes(path.read_bytes() + behind)
-    parts = read_photo(path).small_parts
+    parts = read_photo(path).small_parts + parts_behind(path)
+    assert parts_behind(path.read_bytes()) == parts_behind(path)
     named = ["a thumbnail"] * is_thumbnail + [f"{len(behind)} bytes behind the picture"] * bool(behind.strip(b"\0"))
     assert list(parts) == named
     assert say_left_out(parts) == ((f"The file also had {' and '.join(named)}; the output does not.",) if named else ())
     assert bytes_behind(path.read_bytes()[:60]) == 0  # cut off
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xd8" + b"\xff" * 8_000_000,
+        b"\xff\xd8" + b"\xff\x00" * 4_000_000,
+        b"\xff\xd8" + b"\xff\xe0\x00\x02" * 2_000_000,
+        b"\x89PNG\r\n\x1a\n" + (b"\0\0\0\0IDAT" + b"\0" * 4) * 600_000,
+    ],
+)
+def test_what_is_behind_a_picture_is_found_in_no_time_in_any_file(content):
+    start = time.process_time()
+    assert bytes_behind(content) == 0
+    assert time.process_time() - start < 0.6
+
+
+def test_a_photo_is_read_a_second_time_only_where_it_is_told(monkeypatch, tmp_path):
+    path = tmp_path / "p.png"
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
+    monkeypatch.setattr("facefusion.media.metadata.bytes_behind", lambda content: pytest.fail("it was read"))
+    assert read_photo(path).small_parts == ()
 
 
 def test_exif_that_is_damaged_is_left_out_of_private_photos():

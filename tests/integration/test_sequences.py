@@ -37,6 +37,7 @@ from facefusion.service.provenance import verify_file
 from facefusion.service.sequences import SequenceWarning, as_clip, settle_sequences
 from facefusion.testing.clips import make_clip, moving_square
 from facefusion.testing.fakes import sample_path
+from facefusion.types.numbers import rate_of
 
 SOURCE = str(sample_path("source.jpg"))
 
@@ -326,6 +327,28 @@ def test_numbers_are_written_as_elsewhere_too(tmp_path, written):
     assert photo.output_path == tmp_path / "photo#1.png"
 
 
+@pytest.mark.parametrize("name", ["party#1.webp", "take#2.png", "a##b.png", "img##.png", "$Fox.png"])
+def test_a_sign_of_a_name_is_no_number(tmp_path, name):
+    settled = settle_sequences(asked(sample_path("target.mp4"), tmp_path / name))
+    assert settled.output_path == tmp_path / name
+
+
+@pytest.mark.parametrize("name", ["img#1.png", "img.##.png", "img.####.png"])
+def test_a_missing_target_does_not_become_other_pictures(tmp_path, name):
+    for number in (11, 21, 31):
+        shutil.copy(sample_path("source.jpg"), tmp_path / f"img{number}.png")
+    assert settle_sequences(asked(tmp_path / name, tmp_path / "o.mp4")).target_path == tmp_path / name
+
+
+@pytest.mark.parametrize("written", ["img####", "a_##_b", "a.$F.b"])
+def test_numbers_stand_where_others_write_them(tmp_path, written):
+    pattern = written.replace("####", "%04d").replace("##", "%02d").replace("$F", "%d")
+    numbered(tmp_path / "in", 3, pattern=f"{pattern}.png")
+    settled = settle_sequences(asked(tmp_path / "in" / f"{written}.png", tmp_path / f"{written}.png"))
+    assert len(list(ClipReader(settled.target_path))) == 3
+    assert settled.output_path == tmp_path / f"{pattern}.png.frames"
+
+
 def test_pictures_that_are_not_read_or_written_are_told_as_such(tmp_path):
     for number in (1, 2, 3):
         (tmp_path / f"a.{number:04d}.exr").write_bytes(b"v/1\1")
@@ -346,6 +369,29 @@ def test_pictures_that_are_not_read_or_written_are_told_as_such(tmp_path):
 def test_rates_are_fractions_too(tmp_path, said):
     recipe = settle_sequences(asked(numbered(tmp_path / "in"), tmp_path / "o.mp4", frame_rate=said))
     assert ClipReader(recipe.target_path).info.frame_rate == Fraction(24000, 1001)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (23.976, Fraction(24000, 1001)),
+        (23.98, Fraction(24000, 1001)),
+        (24000 / 1001, Fraction(24000, 1001)),
+        (29.97, Fraction(30000, 1001)),
+        (59.94, Fraction(60000, 1001)),
+        (119.88, Fraction(120000, 1001)),
+        (24, Fraction(24)),
+        (12.5, Fraction(25, 2)),
+        (0.0001, Fraction(1, 1001)),
+    ],
+)
+def test_rates_that_are_written_short_are_those_that_are_meant(said, meant):
+    assert rate_of(said) == meant
+
+
+def test_a_lower_rate_is_the_one_that_is_meant_too(tmp_path):
+    path = make_clip(tmp_path / "clip.mp4", pts=[k * 256 for k in range(20)])
+    assert ClipReader(path, rate=23.976).info.frame_rate == Fraction(24000, 1001)
 
 
 def test_mattes_beside_a_clip_have_the_numbers_of_the_targets_pictures(tmp_path):

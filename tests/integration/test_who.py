@@ -16,7 +16,7 @@ from facefusion.media.writer import ClipWriter
 from facefusion.pipeline.cast import Cast, FacePart
 from facefusion.pipeline.clip import empty_tracks
 from facefusion.pipeline.runner import analyse_target
-from facefusion.pipeline.selection import load_face_map, told_numbers
+from facefusion.pipeline.selection import PLACES, load_face_map, people_at, places_of, told_numbers
 from facefusion.recipe import build_recipe
 from facefusion.service.measure import check_good_enough, measure, pair
 from facefusion.service.previews import Previews
@@ -117,8 +117,50 @@ def test_a_mapping_file_names_the_same_people_in_another_part_where_numbers_are_
     assert cast.assign(recipe, part) == as_made
     assert told_numbers(recipe, two)[0].startswith("Person 0 is seen from 0.00 to ")
     elsewhere = replace(two, notes={**two.notes, FRAMES: write_numbers(range(900, 900 + len(two.pts)))})
-    with pytest.raises(UnknownOption, match="of another part or file"):
+    with pytest.raises(UnknownOption, match="nobody is here at the places"):
         cast.assign(recipe, elsewhere)
+
+
+def crowd(spans, rate=25, step=1):
+    """Tracks of people at (x, y), each through one span of frames in order: ((x, y), person, first, stop)."""
+    count = max(stop for _, _, _, stop in spans)
+    tracks = []
+    for number, (middle, _, first, stop) in enumerate(spans):
+        frames = np.arange(first, stop)
+        meshes = np.stack([make_mesh(middle, 30)] * len(frames))
+        blank = np.zeros((len(frames), 3), np.float32)
+        tracks.append(Track(number, frames, meshes, np.ones(len(frames), np.float32), blank))
+    persons = tuple(person for _, person, _, _ in spans)
+    return Tracks(
+        512, 512, Fraction(1, rate), np.arange(count), tuple(tracks), {}, np.array([0]), persons
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("length_s", [0.2, 0.5, 2])
+def test_somebody_who_is_always_in_sight_is_in_every_part(length_s):
+    tracks = crowd([((100, 200), 0, 0, 1500), ((400, 200), 1, 0, 1500)])
+    seen = [places_of(tracks, person) for person in (0, 1)]
+    assert [len(one) for one in seen] == [61, 61] and seen[0][0][0] == 0 and seen[0][-1][0] == 1499
+    for first in range(0, 1500 - int(25 * length_s), 7):
+        part = tracks.within(first, first + int(25 * length_s))
+        assert [people_at(part, one) for one in seen] == [{0}, {1}]
+
+
+def test_who_is_seen_for_hours_has_a_line_of_bounded_length():
+    tracks = crowd([((100, 200), 0, 0, 25 * 1500)])
+    assert 200 < len(places_of(tracks, 0)) <= PLACES
+    many = crowd([((100, 200), 0, 3 * k, 3 * k + 2) for k in range(800)])
+    assert len(places_of(many, 0)) == PLACES
+
+
+def test_who_is_once_at_a_place_of_somebody_is_not_them():
+    tracks = crowd([((100, 200), 0, 0, 200), ((100, 200), 1, 205, 230), ((100, 200), 0, 240, 500)])
+    assert people_at(tracks, [(k, 100 / 512, 200 / 512) for k in range(0, 500, 25)]) == {0}
+    # Between two stretches that are further apart nobody is meant, nor before the first and after the last.
+    part = crowd([((100, 200), 1, 0, 60)])
+    assert people_at(part, [(100, 100 / 512, 200 / 512), (101, 100 / 512, 200 / 512)]) == set()
+    other = tracks.within(205, 230)
+    assert people_at(other, [(100, 100 / 512, 200 / 512), (300, 100 / 512, 200 / 512)]) == set()
 
 
 @pytest.mark.parametrize("told", ["3", "[[1, 2]]", '[["a", 0.1, 0.2]]', "[[-1, 0.1, 0.2]]", "[[true, 0.1, 0.2]]"])

@@ -93,7 +93,7 @@ class Photo:
     notes
         Sentences about what the file had and is not carried.
     small_parts
-        What the file had besides, and no output ever has: a thumbnail, something behind the picture.
+        What the file had besides, and no output ever has: a thumbnail. `parts_behind` finds more.
     """
 
     pixels: Pixels
@@ -165,6 +165,16 @@ def read_photo(path: Path, allow_8bit: bool = False, content: bytes | None = Non
         raise MediaUnsupported(f"{path} has {size / 1e9:.1f} GB, too much for a photo.", "Save it smaller first.")
     with _our_errors(path), path.open("rb") if content is None else BytesIO(content) as file:
         return _decode(path, file, allow_8bit)
+
+
+def parts_behind(file: Path | bytes) -> tuple[str, ...]:
+    """What a photo's file, or its content, has behind the picture, in the words of `Photo.small_parts`; it is read."""
+    try:
+        content = file if isinstance(file, bytes) else file.read_bytes()
+    except OSError:  # it was there when its picture was read
+        return ()
+    behind = metadata.bytes_behind(content)
+    return (f"{counted(behind, 'byte')} behind the picture",) if behind else ()
 
 
 def read_picture(content: bytes, name: str, allow_8bit: bool = False) -> Photo:
@@ -246,11 +256,6 @@ class _Reading:
         is_next_page = self._kind == "TIFF"
         if has_own or (not is_next_page and metadata.has_thumbnail(exif)):
             found.append("a thumbnail")
-        if self._kind in ("JPEG", "PNG", "WEBP"):
-            self._file.seek(0)
-            behind = metadata.bytes_behind(self._file.read())
-            if behind:
-                found.append(f"{counted(behind, 'byte')} behind the picture")
         return tuple(found)
 
     def _exif(self) -> Image.Exif:

@@ -330,24 +330,36 @@ def bytes_behind(content: bytes) -> int:
         end = _end_of(content)
     except (struct.error, IndexError, ValueError):  # cut off
         return 0
-    return len(content) - end if content[end:].strip(b"\0\r\n") else 0
+    return len(content) - end if end and _TELLING.search(content, end) else 0
+
+
+_TELLING = re.compile(rb"[^\0\r\n]")
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+"""Of a JPEG, but for what stands among what is coded: restarts, and the byte 255 itself."""
+_MOST_SEGMENTS = 100_000
+"""What no picture has; a file made of short ones takes seconds."""
 
 
 def _end_of(content: bytes) -> int:
+    """Where a picture ends; 0 where it is in no form that is known here, or in too many pieces."""
     if content[:4] == b"RIFF":
         return 8 + int(struct.unpack_from("<I", content, 4)[0])
     if content[:8] == b"\x89PNG\r\n\x1a\n":
         at = 8
-        while content[at + 4 : at + 8] != b"IEND":
+        for _ in range(_MOST_SEGMENTS):
+            if content[at + 4 : at + 8] == b"IEND":
+                return at + 12
             at += 12 + int(struct.unpack_from(">I", content, at)[0])
-        return at + 12
+        return 0
+    if content[:2] != b"\xff\xd8":
+        return 0
     at = 2
-    while True:  # segments of a JPEG, each with its length, and behind that of a scan what is coded
-        at = content.index(b"\xff", at)
-        marker = content[at + 1]
-        if marker == 0xD9:
+    for _ in range(_MOST_SEGMENTS):  # segments of a JPEG, each with its length, and behind that of a scan what is coded
+        found = _MARKER.search(content, at)
+        if found is None:
+            return 0
+        at = found.start()
+        if content[at + 1] == 0xD9:
             return at + 2
-        if marker in (0x00, 0xFF) or 0xD0 <= marker <= 0xD7:
-            at += 1 if marker == 0xFF else 2
-        else:
-            at += 2 + int(struct.unpack_from(">H", content, at + 2)[0])
+        at += 2 + int(struct.unpack_from(">H", content, at + 2)[0])
+    return 0

@@ -26,6 +26,7 @@ from facefusion.media.defects import Defects, describe_defects
 from facefusion.media.probe import DECODER_OPTIONS, ClipInfo, file_state, film_of, open_clip, probe, with_picture
 from facefusion.media.timing import Clock, decimal_between, shift_at
 from facefusion.types.frame import Frame, Pixels
+from facefusion.types.numbers import rate_of
 from facefusion.wording import agreed, counted
 
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -220,7 +221,7 @@ class ClipReader:
                 f"The frames of {self.info.path} have no times of their own, so their rate cannot be changed.",
                 "Leave out --output-video-fps.",
             )
-        wanted = Fraction(rate).limit_denominator(1001)
+        wanted = rate_of(rate)
         kept, self.left_out, self._lengths = _chosen_times(self.info, wanted, (first, last), file_state(self.info.path))
         if self.left_out:
             self._usual_step = self._step

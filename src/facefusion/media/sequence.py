@@ -41,7 +41,8 @@ WRITTEN = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 DEFAULT_RATE = Fraction(25)
 MAX_RATE = 1000
 _FIELD = re.compile(r"%(?:0(\d{1,2}))?d")
-_HASHES = re.compile(r"(#+)|\$F(\d?)")
+_HASHES = re.compile(r"((?<![^._-])##(?=[._-])|#{3,})|\$F(\d?)(?![A-Za-z0-9])")
+"""One ``#`` is a letter of a name (``take#2.png``), and so are two that do not stand by themselves."""
 _DIGITS = re.compile(r"\d+")
 
 
@@ -75,7 +76,10 @@ def has_field(path: Path) -> bool:
 
 
 def as_pattern(path: Path) -> Path:
-    """A path with ``%04d`` where a number is written as elsewhere: ``####``, or ``$F4`` of Houdini. Others stay."""
+    """A path with ``%04d`` where a number is written as elsewhere: ``####``, or ``$F4`` of Houdini. Others stay.
+
+    Of ``#`` there are three or more, or two between ``.``, ``_`` and ``-``.
+    """
     if has_field(path) or len(_HASHES.findall(path.name)) != 1:
         return path
 

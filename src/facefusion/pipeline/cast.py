@@ -618,8 +618,8 @@ class Cast:
                 meant = people_at(tracks, person.places) if person.places else {person.number}
                 if not meant:
                     raise UnknownOption(
-                        f"{recipe.face_map_path} names person {person.number} of another part or file: "
-                        "none of the places where that one was seen is here.",
+                        f"{recipe.face_map_path} names person {person.number}, and nobody is here at the "
+                        "places where that one was seen: another part or file, or faces are looked for otherwise.",
                         "Numbers are those of the part that they were made of. Write a mapping file of this part "
                         "('facefusion people' with the same --start and --end), take out who is not in it, or name "
                         "people by a picture: reference in the place of person and seen.",

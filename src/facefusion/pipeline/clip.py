@@ -21,7 +21,7 @@ from facefusion.imaging.layer import layer_of, matte_of
 from facefusion.imaging.resample import resize_pixels
 from facefusion.media.animation import is_animation, notes_on_animation, notes_on_shape, write_animation
 from facefusion.media.defects import NO_DEFECTS, Defects, join_defects
-from facefusion.media.image import Photo, with_pixels, write_photo
+from facefusion.media.image import Photo, parts_behind, with_pixels, write_photo
 from facefusion.media.layers import write_layer_photo, write_layers
 from facefusion.media.privacy import clean_photo, kinds_in_clip, say_left_out, say_removed
 from facefusion.media.reader import ClipReader, Region
@@ -426,6 +426,8 @@ def _merge_photo(
     resize = Fraction(recipe.output_image_scale).limit_denominator(1000)
     width, height = scaled_size(pixels.shape[1], pixels.shape[0], resize)
     pixels = resize_pixels(pixels, max(width, 1), max(height, 1))
+    if plan.resolved.is_private:  # the file is read again where it is told, and nowhere else
+        photo = replace(photo, small_parts=photo.small_parts + parts_behind(recipe.target_path))
     notes = write_changed(photo, pixels, output, recipe.output_image_quality, comment, plan.resolved.is_private)
     if before_naming is not None:
         before_naming()

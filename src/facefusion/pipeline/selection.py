@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,15 @@ from facefusion.wording import counted
 
 FloatArray = npt.NDArray[np.float32]
 
-PLACES = 24
-"""Places that a template notes of everybody."""
+PLACES = 600
+"""Places that a template notes of everybody, at most."""
+EVERY_S = 1.0
+"""Seconds between two of them."""
+_LONGEST_S = 3600.0
+_REACH_S = 1.5
+"""Seconds between two places within which somebody is taken to be where a line between them goes."""
+_USUAL_STEP_S = 0.02
+"""Of a single frame, whose rate is not known."""
 _NEAR = 0.4
 """How far a place may be from the middle of a face that it names, over the face's width and height."""
 MEDIAN_OF = 500
@@ -119,46 +128,104 @@ def _places(entry: dict[str, Any], where: str) -> tuple[tuple[int, float, float]
 
 
 def places_of(tracks: Tracks, person: int, most: int = PLACES) -> list[tuple[int, float, float]]:
-    """Where somebody is seen, at even distances: the frame's number in the target, x and y as shares of the picture."""
+    """Where somebody is seen: the frame's number in the target, x and y as shares of the picture.
+
+    At the beginning and the end of every stretch, and about every second between; less often where that is too many.
+    """
     width, height = tracks.width, tracks.height
-    rows = [
-        (frame, track.meshes[row, :, :2])
-        for track in tracks.tracks
-        if tracks.person_of(track.track_id) == person
-        for row, frame in enumerate(track.frames.tolist())
-    ]
-    step = max(len(rows) / most, 1)
-    numbers = tracks.numbers
+    numbers, times = tracks.numbers, tracks.pts * float(tracks.time_base)
+    rows: list[tuple[int, npt.NDArray[np.float32]]] = []
+    every_s = EVERY_S
+    while True:
+        rows = [
+            (int(track.frames[row]), track.meshes[row, :, :2])
+            for track in tracks.tracks
+            if tracks.person_of(track.track_id) == person
+            for row in _rows_at(track.frames, times, every_s)
+        ]
+        if len(rows) <= most or every_s > _LONGEST_S:
+            break
+        every_s *= 1.5
+    rows.sort(key=lambda one: one[0])
+    if len(rows) > most:
+        rows = [rows[k] for k in np.linspace(0, len(rows) - 1, most).round().astype(int)]
     found = []
-    for k in range(min(len(rows), most)):
-        frame, mesh = rows[int((k + 0.5) * step)] if len(rows) > most else rows[k]
+    for frame, mesh in rows:
         x, y = ((mesh.min(axis=0) + mesh.max(axis=0)) / 2).tolist()
         found.append((int(numbers[frame]), round(x / width, 3), round(y / height, 3)))
-    return sorted(found)
+    return found
+
+
+def _rows_at(frames: npt.NDArray[np.int64], times: npt.NDArray[np.float64], every_s: float) -> list[int]:
+    """Rows of a track: of every stretch without a gap the first, the last, and some at even distances."""
+    found: list[int] = []
+    if not len(frames):
+        return found
+    gaps = np.flatnonzero(np.diff(frames) > 1) + 1
+    for low, stop in zip([0, *gaps.tolist()], [*gaps.tolist(), len(frames)], strict=True):
+        length_s = float(times[frames[stop - 1]] - times[frames[low]])
+        count = min(int(np.ceil(length_s / every_s - 1e-6)) + 1, stop - low)
+        found += sorted(set(np.linspace(low, stop - 1, max(count, 2)).round().astype(int).tolist()))
+    return found
 
 
 def people_at(tracks: Tracks, places: Sequence[tuple[int, float, float]]) -> set[int]:
-    """Numbers that the people at some places have in these tracks; none where the tracks hold no such place."""
-    width, height = tracks.width, tracks.height
+    """Numbers that the person of some places has in these tracks; none where nobody is at such a place.
+
+    Every place has a vote: it names who has the most, and whoever has a third as many (one person may be two here). A
+    part that lies between two places which follow each other closely is told by where a line between them goes.
+    """
     numbers = tracks.numbers
-    found = set()
-    for number, x, y in places:
-        frame = int(np.searchsorted(numbers, number))
-        if frame >= len(numbers) or numbers[frame] != number:
+    if not len(numbers):
+        return set()
+    span = int(numbers[-1] - numbers[0])
+    step_s = float((tracks.pts[-1] - tracks.pts[0]) * tracks.time_base) / span if span else _USUAL_STEP_S
+    noted = sorted(places)
+    spans = np.array([(t.frames[0], t.frames[-1]) if len(t.frames) else (1, 0) for t in tracks.tracks]).reshape(-1, 2)
+    votes: Counter[int] = Counter()
+    for number, x, y in noted:
+        if not numbers[0] <= number <= numbers[-1]:
             continue
-        away: dict[int, float] = {}
-        for track in tracks.tracks:
-            row = track.find(frame)
-            if row is None:
+        frame = _nearest(numbers, number)
+        off_s = abs(int(numbers[frame]) - number) * step_s
+        if off_s <= _REACH_S:
+            votes.update(_person_at(tracks, spans, frame, x, y, off_s))
+    if not votes:
+        for (one, left, top), (other, right, bottom) in pairwise(noted):
+            if not 0 < (other - one) * step_s <= _REACH_S:
                 continue
-            mesh = track.meshes[row, :, :2]
-            low, high = mesh.min(axis=0), mesh.max(axis=0)
-            off = np.abs(np.array([x * width, y * height]) - (low + high) / 2) / np.maximum(high - low, 1)
-            if off.max() < _NEAR:
-                away[track.track_id] = float(off.max())
-        if away:
-            found.add(tracks.person_of(min(away, key=lambda track_id: away[track_id])))
-    return found
+            low, stop = (int(np.searchsorted(numbers, number)) for number in (one, other))
+            for frame in sorted({low, (low + stop - 1) // 2, stop - 1}) if low < stop else ():
+                share = (int(numbers[frame]) - one) / (other - one)
+                x, y = left + share * (right - left), top + share * (bottom - top)
+                off_s = min(share, 1 - share) * (other - one) * step_s
+                votes.update(_person_at(tracks, spans, frame, x, y, off_s))
+    most = max(votes.values(), default=0)
+    return {one for one, count in votes.items() if 3 * count >= most and (count > 1 or most <= 2)}
+
+
+def _nearest(numbers: npt.NDArray[np.int64], number: int) -> int:
+    frame = min(int(np.searchsorted(numbers, number)), len(numbers) - 1)
+    return frame - 1 if frame and number - numbers[frame - 1] < numbers[frame] - number else frame
+
+
+def _person_at(
+    tracks: Tracks, spans: npt.NDArray[np.int64], frame: int, x: float, y: float, off_s: float
+) -> tuple[int, ...]:
+    """Who is at a place in a frame, or nobody. The longer ago the place was noted, the further they may have moved."""
+    best, nearest = None, _NEAR * (1 + off_s)
+    for k in np.flatnonzero((spans[:, 0] <= frame) & (frame <= spans[:, 1])):
+        track = tracks.tracks[k]
+        row = track.find(frame)
+        if row is None:
+            continue
+        mesh = track.meshes[row, :, :2]
+        low, high = mesh.min(axis=0), mesh.max(axis=0)
+        middle = np.array([x * tracks.width, y * tracks.height])
+        away = float((np.abs(middle - (low + high) / 2) / np.maximum(high - low, 1)).max())
+        if away < nearest:
+            best, nearest = track.track_id, away
+    return () if best is None else (tracks.person_of(best),)
 
 
 def told_numbers(recipe: Recipe, tracks: Tracks) -> list[str]:

@@ -28,7 +28,7 @@ from facefusion.declaration import ModelRef
 from facefusion.errors import FaceFusionError, MediaUnsupported, RecipeError, TracksError
 from facefusion.imaging.crops import cut_native
 from facefusion.jobs.provenance import sign_alone
-from facefusion.media.image import Photo, check_photo_output, write_photo
+from facefusion.media.image import Photo, check_photo_output, parts_behind, write_photo
 from facefusion.media.picture import Picture, PilImage, as_pil, data_uri, is_one_picture, take_picture
 from facefusion.media.privacy import clean_photo
 from facefusion.pipeline.cast import Cast, FacePart, build_analyser, build_cast, build_parts
@@ -392,6 +392,9 @@ class Changer(Staying):
     def _look(self, picture: Picture, name: str, cancel: CancelToken) -> _Looked:
         cancel.check()
         photo = take_picture(picture, name, self.recipe.allow_8bit)
+        if self._resolved.is_private and isinstance(picture, str | os.PathLike | bytes | bytearray | memoryview):
+            file = _path(picture) if isinstance(picture, str | os.PathLike) else bytes(picture)
+            photo = replace(photo, small_parts=photo.small_parts + parts_behind(file))
         frame = photo_frame(photo)
         verdict = self._permission.sources(self._resolved).joined(self._permission.frames([photo.pixels]))
         tracks, assigned = NOBODY, dict[int, int]()

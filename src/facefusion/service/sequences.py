@@ -40,6 +40,7 @@ from facefusion.media.writer import CONTAINERS
 from facefusion.pipeline.inputs import known_hash_of
 from facefusion.recipe import Recipe
 from facefusion.service.batch import CLIP_ENDINGS, PHOTO_ENDINGS
+from facefusion.types.numbers import rate_of
 from facefusion.wording import counted
 from facefusion.workplace import make_folder, user_base
 from facefusion.writing import replacing
@@ -101,13 +102,18 @@ def settle_sequences(recipe: Recipe, on_frame: Callable[[int, int], None] = lamb
 
 
 def _with_patterns(recipe: Recipe) -> Recipe:
-    """The recipe with numbers in names written as ``%04d``, unless a file is called so."""
+    """The recipe with numbers in names written as ``%04d``, unless a file is called so.
+
+    Of a target there are such files: a name that is missing must not become other pictures.
+    """
     values = {}
     for name in ("target_path", "output_path"):
         path = getattr(recipe, name)
         is_free = name == "target_path" or not _is_a_photo(recipe.target_path)
         if _is_of_pictures(path) and is_free and not path.exists():
-            values[name] = as_pattern(path)
+            pattern = as_pattern(path)
+            if name == "output_path" or (pattern != path and find_strange(pattern)):
+                values[name] = pattern
     return recipe.model_copy(update=values) if values else recipe
 
 
@@ -167,10 +173,7 @@ def _skipped(recipe: Recipe) -> int:
 def _rate(recipe: Recipe) -> Fraction:
     if recipe.frame_rate is None:
         return DEFAULT_RATE
-    # 23.976 and the like mean a rate over 1001.
-    exact = Fraction(recipe.frame_rate).limit_denominator(1_000_000)
-    film = Fraction(round(exact * 1001 / 1000) * 1000, 1001)
-    return film if abs(film - exact) < Fraction(1, 1000) and exact.denominator > 1 else exact.limit_denominator(1001)
+    return rate_of(recipe.frame_rate)
 
 
 def _pictures_of(recipe: Recipe) -> Pictures | None:

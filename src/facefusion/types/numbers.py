@@ -1,11 +1,24 @@
-"""Numbers of frames as a short text: ``13:25:1`` is 25 numbers from 13, one apart."""
+"""Numbers of frames as a short text: ``13:25:1`` is 25 numbers from 13, one apart. And what a rate means."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
+
+_OVER_1001 = (24, 30, 48, 60, 120)
+_AS_ROUNDED = 0.005
+
+
+def rate_of(value: float) -> Fraction:
+    """Frames a second that are meant: 23.976 (or 23.98), 29.97, 47.952, 59.94 and 119.88 are rates over 1001."""
+    for whole in _OVER_1001:
+        exact = Fraction(whole * 1000, 1001)
+        if abs(exact - value) < _AS_ROUNDED:
+            return exact
+    return Fraction(value).limit_denominator(1001) or Fraction(1, 1001)
 
 
 def write_numbers(numbers: Sequence[int]) -> str:
