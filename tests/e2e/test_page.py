@@ -639,7 +639,8 @@ def test_a_job_is_cancelled_retried_and_outlives_a_reload(visit):
         for process in stopped:  # so that the job waits for as long as it is looked at
             process.suspend()
         job = one.render()
-        one.page.reload()
+        # Pictures of other jobs are drawn by who is stopped.
+        one.page.reload(wait_until="domcontentloaded")
         one.page.wait_for_selector(".job-top .status[data-status=queued]")
         assert one.page.url.endswith(job)
         one.check_axe()
