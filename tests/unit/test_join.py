@@ -231,6 +231,18 @@ def test_what_is_found_at_the_border_where_half_a_head_is_found_later_is_that_he
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("rows", [range(10, 30), [*range(10, 18), *range(24, 30)]])
+def test_a_part_of_somebody_at_the_border_does_not_go_on_from_where_it_was_lost_itself(rows):
+    rng = np.random.default_rng(8)
+    looks = two_looks(rng)
+    head = of_size(in_doubt(placed(range(40), (590.0, 180.0), looks[0], rng), 0.9, 0.95), (590.0, 180.0), 120.0)
+    ear = of_size(in_doubt(placed(rows, (615.0, 180.0), looks[1], rng), 0.5, 0.9), (615.0, 180.0), 40.0)
+    ear = replace(ear, scores=np.full(len(rows), 0.3, np.float32))
+    seen = Observation(640, 360, Fraction(1, 25), np.arange(40), np.array([0]), False, (head, ear))
+    tracks = join([seen], JoinOptions(max_gap=0, reach=2)).tracks
+    assert sorted(certainty_of(track, 40) for track in tracks) == ["sure", "unlikely"]
+
+
 def at_top(height, down, other, detectors, verdicts, has_moved, score=0.3):
     """How sure two finds are: half a head at the upper border, of so many pixels, and another below its middle."""
     rng = np.random.default_rng(8)

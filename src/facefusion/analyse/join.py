@@ -847,13 +847,13 @@ def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], shots: Sequence[i
     found = [Evidence.of(track) for track in tracks]
     sure: list[_Draft] = []
     moving: list[_Draft] = []
-    ends: list[_End] = []
+    ends: list[tuple[_Draft, _End]] = []
     for draft, one in zip(drafts, found, strict=True):
         # What is left alone hides nobody, so nothing on it may be left alone for its sake.
         if one is None or one.is_left_alone(frame_count):
             continue
         is_sure = one.is_sure(frame_count)
-        ends += [end for end in _ends_of(draft, is_sure) if is_sure or _is_cut_head(end.box, draft.size)]
+        ends += [(draft, end) for end in _ends_of(draft, is_sure) if is_sure or _is_cut_head(end.box, draft.size)]
         if one.is_left_alone(frame_count, is_eased=False):
             continue  # hidden to be safe, which may leave nobody else bare
         if is_sure:
@@ -872,8 +872,10 @@ def _with_heads(tracks: list[Track], drafts: Sequence[_Draft], shots: Sequence[i
             if one.has_moved:  # what is seen of a coat moves as the face above it does
                 share = max(share, _share_on(draft, [*sure, *(m for m in moving if m is not draft)], _is_on_body))
             one = replace(one, inside=share)
-        is_left = one.is_left_alone(frame_count) or one.is_part_of_another
-        one = replace(one, goes_on=is_left and _goes_on(draft, ends, shots))
+        if one.is_left_alone(frame_count) or one.is_part_of_another:
+            # Not from its own: whatever is lost and found again goes on from there.
+            others = [end for owner, end in ends if owner is not draft]
+            one = replace(one, goes_on=_goes_on(draft, others, shots))
         track = replace(track, evidence=one.as_row())
         result.append(track)
     return result
