@@ -165,13 +165,39 @@ def test_no_face_gives_empty_tracks():
 ])  # fmt: skip
 def test_a_flash_is_no_shot_of_its_own(rng, lit, cuts):
     scene = cv2.resize(rng.integers(0, 90, (9, 16, 3), dtype=np.uint8), (320, 180), interpolation=cv2.INTER_CUBIC)
-    bright = rng.integers(90, 255, scene.shape, dtype=np.uint8)
-    frames = [
-        Frame(cv2.addWeighted(scene, 1 - lit.get(k, 0) / 255, bright, lit.get(k, 0) / 255, 0), k, k, Fraction(1, 25))
-        for k in range(20)
-    ]
+    ramp = np.linspace(0.3, 1, scene.shape[1], dtype=np.float32)[:, None]  # it comes from one side
+    frames = []
+    for k in range(20):
+        light = lit.get(k, 0)
+        pixels = np.clip(scene * (1 + light / 160) + ramp * light * 0.6, 0, 255).astype(np.uint8)
+        frames.append(Frame(pixels, k, k, Fraction(1, 25)))
     analyser = Analyser(FakeDetector([]), BrightSpotLandmarker())
     assert analyser.analyse(frames).cuts.tolist() == cuts
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("inserted", ["another picture", "white", "black"])
+def test_a_short_shot_of_something_else_is_one_and_nobody_is_in_it(rng, count, inserted):
+    def picture():
+        coarse = rng.integers(0, 120, (9, 16, 3), dtype=np.uint8)
+        return cv2.resize(coarse, (320, 180), interpolation=cv2.INTER_CUBIC)
+
+    levels = {"white": 255, "black": 0}
+    other = np.full_like(picture(), levels[inserted]) if inserted in levels else picture() + 80
+    scene = picture() + 40
+    cv2.circle(scene, (160, 90), 12, (255, 255, 255), -1)
+
+    class SceneDetector(FakeDetector):
+        def detect(self, pixels):
+            seen = [p[0, 0, 0] == scene[0, 0, 0] for p in pixels]
+            return [found if is_it else [] for is_it, found in zip(seen, super().detect(pixels), strict=True)]
+
+    frames = [Frame(other if 8 <= k < 8 + count else scene, k, k, Fraction(1, 25)) for k in range(20)]
+    analyser = Analyser(SceneDetector([make_mesh((160.0, 90.0), 36.0)]), BrightSpotLandmarker())
+    tracks = analyser.analyse(frames)
+    assert tracks.tracks
+    assert tracks.cuts.tolist() == [0, 8, 8 + count]
+    assert not any(8 <= k < 8 + count for track in tracks.tracks for k in track.frames)
 
 
 def test_a_flash_is_no_cut_and_another_scene_is(rng):

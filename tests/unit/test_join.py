@@ -521,18 +521,31 @@ def _joined(*sightings, cuts=(0,)):
 
 @pytest.mark.parametrize(("looks", "frames", "place", "count"), [
     ([1, 0.2], range(10, 14), (100, 100), 1),  # surely the same
-    ([0.3, 1], range(10, 14), (100, 100), 1),  # strange in that light, and there in the very frames
-    ([0.3, 1], range(11, 13), (100, 100), 2),  # strange, and not in the frames beside
+    ([0.3, 1], range(10, 13), (100, 100), 1),  # strange in that light, and there in the very frames
+    ([0.3, 1], range(10, 14), (100, 100), 2),  # strange, and longer than a flash
+    ([0.3, 1], range(11, 12), (100, 100), 2),  # strange, and not in the frames beside
     ([-1, 0.1], range(10, 14), (100, 100), 2),  # somebody else who stands before them
     ([1, 0], range(10, 14), (180, 100), 2),  # elsewhere
 ])  # fmt: skip
 def test_who_is_found_anew_in_a_flash_is_who_was_there_before_and_after(looks, frames, place, count):
-    whole = _seen_at([*range(10), *range(14, 30)], (100, 100), 40, [1, 0])
+    stop = max(frames.stop, 13)
+    whole = _seen_at([*range(10), *range(stop, 30)], (100, 100), 40, [1, 0])
     tracks = _joined(whole, _seen_at(frames, place, 40, looks))
     assert len(tracks) == count
     if count == 1:
         assert tracks[0].frames.tolist() == list(range(30))
         assert np.isin(frames, tracks[0].frames[tracks[0].guessed == 0]).all()
+
+
+def test_people_of_whom_two_looks_are_alike_by_chance_are_two():
+    """Those beside each other in time tell, not the two of all that are most alike."""
+    run, other = (_seen_at(frames, (100, 100), 40, [1, 0]) for frames in ([*range(10), *range(20, 30)], range(10, 20)))
+    looks, others = np.array([[0, 1], [1, 0], [1, 0]], np.float32), np.array([[0, 1], [0, 1]], np.float32)
+    qualities = np.ones(3, np.float32)
+    run = replace(run, identities=looks, qualities=qualities, attributes=(), kept_frames=np.array([0, 9, 20]))
+    other = replace(other, identities=others, qualities=qualities[:2], attributes=(), kept_frames=np.array([10, 19]))
+    assert len(_joined(run, other)) == 2
+    assert len(_joined(run, replace(other, identities=looks[1:]))) == 1
 
 
 def test_runs_that_take_turns_are_one_track():

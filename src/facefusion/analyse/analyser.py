@@ -24,7 +24,7 @@ from facefusion.imaging.boxes import overlap, share_inside
 from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.flow import MOTION_SIDE, crop_shift, measure_motion, motion_crop
 from facefusion.imaging.masks import HEAD
-from facefusion.imaging.resample import cut, is_cut, pan_between, thumbnail
+from facefusion.imaging.resample import cut, is_cut, is_same_layout, pan_between, thumbnail
 from facefusion.imaging.templates import similarity
 from facefusion.imaging.veil import measure_black
 from facefusion.models.mesh_topology import load_mesh_topology
@@ -1042,9 +1042,16 @@ class Watch:
             self._waiting.popleft().result()
 
     def _end_flash(self, current: FloatArray) -> None:
-        """Take back the cuts of a flash where the picture, as a miniature, is again what it was before them."""
+        """Take back the cuts of a flash where the picture, as a miniature, is again what it was before them.
+
+        What lies between has to show the same in another light: a short shot of something else keeps its cuts, and so
+        does a flash in which nothing can be seen.
+        """
         for number, before in self._miniatures:
-            if any(number < cut < self._number for cut in self._cuts) and not is_cut(before, current):
+            if not any(number < cut < self._number for cut in self._cuts) or is_cut(before, current):
+                continue
+            between = [picture for k, picture in self._miniatures if k > number]
+            if all(is_same_layout(before, one) or is_same_layout(current, one) for one in between):
                 self._cuts = [cut for cut in self._cuts if cut <= number]
                 if self._turns and self._turns[-1] > number:
                     self._turns[:] = [turn for turn in self._turns if turn <= number]

@@ -584,8 +584,8 @@ def _pieces(run: _Run) -> list[tuple[int, int]]:
 def _place_between(run: _Run, other: _Run, options: JoinOptions) -> tuple[int, float] | None:
     """How near another run is whose every piece is where a run is before or after it, and of whom nothing says no.
 
-    Who is not surely the same has to be seen in the very frames in which the run is not, at the very place: nobody else
-    comes and goes so.
+    Who is not surely the same has to be seen in the very frames in which the run is not, at the very place, and no
+    longer than a flash: nobody else comes and goes so.
 
     Returns
     -------
@@ -594,6 +594,8 @@ def _place_between(run: _Run, other: _Run, options: JoinOptions) -> tuple[int, f
     if np.isin(other.frames, run.frames).any():
         return None
     likeness = _likeness_of(run, other) / options.same_person_cosine
+    if likeness < 1 and len(other.frames) > FLASH:
+        return None
     reach, least = (options.max_gap, SAME_PLACE) if likeness >= 1 else (1, AT_PLACE)
     nearest = reach
     for low, high in _pieces(other):
@@ -612,14 +614,20 @@ def _place_between(run: _Run, other: _Run, options: JoinOptions) -> tuple[int, f
 
 
 def _likeness_of(run: _Run, other: _Run) -> float:
-    """Cosine between the two looks at two runs that are most alike: others are of another light, or in profile.
+    """Cosine between the two looks at two runs that are nearest in time, or the median where nobody knows when.
 
-    Where nobody is told apart, it is one that says little.
+    Of many looks at two people some are alike. Where nobody is told apart, it is one that says little.
     """
     if not (len(run.identities) and len(other.identities) and run.identities.shape[1]):
         return SAME_PERSON_COSINE * LEAST_LIKE
     one, two = (looks / np.linalg.norm(looks, axis=1, keepdims=True) for looks in (run.identities, other.identities))
-    return float((one @ two.T).max())
+    cosines = one @ two.T
+    if run.kept_frames is None or other.kept_frames is None:
+        return float(np.median(cosines))
+    if len(run.kept_frames) != len(one) or len(other.kept_frames) != len(two):
+        return float(np.median(cosines))
+    away = np.abs(run.kept_frames[:, None] - other.kept_frames[None])
+    return float(np.median(cosines[away == away.min()]))
 
 
 def _as_one(run: _Run, other: _Run) -> _Run:
