@@ -333,11 +333,16 @@ def test_a_sign_of_a_name_is_no_number(tmp_path, name):
     assert settled.output_path == tmp_path / name
 
 
-@pytest.mark.parametrize("name", ["img#1.png", "img.##.png", "img.####.png"])
+@pytest.mark.parametrize("name", ["img#1.png", "img##.png", "img.##.png", "img.####.png"])
 def test_a_missing_target_does_not_become_other_pictures(tmp_path, name):
     for number in (11, 21, 31):
         shutil.copy(sample_path("source.jpg"), tmp_path / f"img{number}.png")
-    assert settle_sequences(asked(tmp_path / name, tmp_path / "o.mp4")).target_path == tmp_path / name
+    recipe = asked(tmp_path / name, tmp_path / "o.mp4", frame_rate=24 if "." in name[:-4] else None)
+    if "." in name[:-4]:
+        with pytest.raises(MediaMissing, match=r"There is no file .*, nor a numbered picture such as img\.0+1\.png"):
+            settle_sequences(recipe)
+    else:
+        assert settle_sequences(recipe).target_path == tmp_path / name
 
 
 @pytest.mark.parametrize("written", ["img####", "a_##_b", "a.$F.b"])

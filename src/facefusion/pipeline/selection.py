@@ -133,7 +133,7 @@ def places_of(tracks: Tracks, person: int, most: int = PLACES) -> list[tuple[int
     At the beginning and the end of every stretch, and about every second between; less often where that is too many.
     """
     width, height = tracks.width, tracks.height
-    numbers, times = tracks.numbers, tracks.pts * float(tracks.time_base)
+    numbers, times = tracks.numbers, tracks.pts.astype(np.float64) * float(tracks.time_base)
     rows: list[tuple[int, npt.NDArray[np.float32]]] = []
     every_s = EVERY_S
     while True:

@@ -31,6 +31,7 @@ from facefusion.media.sequence import (
     index_of,
     is_index,
     is_pattern,
+    name_of,
     note_members,
     pack,
     pattern_of,
@@ -123,12 +124,17 @@ def _is_of_pictures(path: Path) -> bool:
 
 
 def _check_readable(target: Path) -> None:
-    """Refuse numbered pictures of a format that is not read.
+    """Refuse numbered pictures of a format that is not read, or that are not there.
 
     Raises
     ------
-    MediaUnsupported
+    MediaUnsupported, MediaMissing
     """
+    pattern = as_pattern(target)
+    if pattern != target and _is_of_pictures(target):
+        raise MediaMissing(
+            f"There is no file {target}, nor a numbered picture such as {name_of(pattern.name, 1)}.", "Check the path."
+        )
     if has_field(target) and _is_of_pictures(target):
         if strange := find_strange(target):
             raise _unreadable(target, len(strange))
