@@ -521,33 +521,32 @@ def _woven(runs: Sequence[_Run], cuts: Sequence[int], options: JoinOptions) -> l
     In the light of a flash somebody is found anew, and after it again as who they were before.
     """
     woven = dict(enumerate(runs))
+    firsts, lasts = (np.array([run.frames[row] for run in runs], dtype=np.int64) for row in (0, -1))
     for number in sorted(woven, key=lambda k: len(runs[k].frames)):
         run = woven[number]
         shot = _shot_of(cuts, run)
-        first, last = int(run.frames[0]) - options.max_gap, int(run.frames[-1]) + options.max_gap
+        is_near = (firsts <= lasts[number] + options.max_gap) & (lasts >= firsts[number] - options.max_gap)
         places: dict[int, tuple[int, float]] = {}
-        for k, other in woven.items():
-            is_near = k != number and first <= other.frames[-1] and other.frames[0] <= last
-            if is_near and _shot_of(cuts, other) == shot:
-                place = _place_between(other, run, options)
+        for k in np.flatnonzero(is_near).tolist():
+            if k != number and k in woven and _shot_of(cuts, woven[k]) == shot:
+                place = _place_between(woven[k], run, options)
                 if place is not None:
                     places[k] = place
         if places:
             best = min(places, key=lambda k: places[k])
             woven[best] = _as_one(woven[best], woven.pop(number))
+            firsts[best], lasts[best] = min(firsts[best], firsts[number]), max(lasts[best], lasts[number])
     return list(woven.values())
 
 
 def _without_parts(runs: Sequence[_Run]) -> list[_Run]:
     """Runs without what is found on the head of somebody surer and is no face of its own: an ear, above all."""
     result = []
-    for run in runs:
+    firsts, lasts = (np.array([run.frames[row] for run in runs], dtype=np.int64) for row in (0, -1))
+    for number, run in enumerate(runs):
         if float(np.median(run.scores[run.is_seen])) < OWN_FACE:
-            first, last = int(run.frames[0]), int(run.frames[-1])
-            near = [
-                other for other in runs if other is not run and other.frames[0] <= last and other.frames[-1] >= first
-            ]
-            if _is_part(run, near):
+            near = np.flatnonzero((firsts <= lasts[number]) & (lasts >= firsts[number])).tolist()
+            if _is_part(run, [runs[k] for k in near if k != number]):
                 continue
         result.append(run)
     return result
