@@ -20,7 +20,7 @@ from facefusion.analyse.people import APART, Sameness
 from facefusion.analyse.turned import TurnedDetector
 from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, square_crop, transform
 from facefusion.imaging.appearance import POINTS, likeness_of_looks, points_inside, read_looks, unlikeness_at
-from facefusion.imaging.boxes import overlap, share_inside
+from facefusion.imaging.boxes import box_of, overlap, share_inside
 from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.flow import MOTION_SIDE, crop_shift, measure_motion, motion_crop
 from facefusion.imaging.masks import HEAD
@@ -593,7 +593,7 @@ class Analyser:
             likenesses.append(likeness)
             is_there.append(likeness >= min(limit, OF_USUAL * follower.usual))
         for one, two in _pairs(len(found)):
-            if is_there[one] and is_there[two] and overlap(_box(found[one][0]), _box(found[two][0])) > 0.6:
+            if is_there[one] and is_there[two] and overlap(box_of(found[one][0]), box_of(found[two][0])) > 0.6:
                 # Two on one face: who looks less like before is lost, of equals the younger.
                 ages = [len(followers[n].frames) for n in (one, two)]
                 difference = likenesses[one] - likenesses[two]
@@ -697,13 +697,13 @@ class Analyser:
         known = [f for f in followers if not f.is_lost and f.frames[-1] == number]
         fresh = []
         for detection in detections:
-            shares = [overlap(detection.box, _box(follower.meshes[-1])) for follower in known]
+            shares = [overlap(detection.box, box_of(follower.meshes[-1])) for follower in known]
             if shares and max(shares) >= SAME_FIND:
                 known[int(np.argmax(shares))].believe(detection.evidence)
             if all(share < 0.25 for share in shares):
                 fresh.append(detection)
         for mesh, score, evidence in self._look_at_detections(pixels, self._clear(fresh)):
-            box, others = _box(mesh), [_box(follower.meshes[-1]) for follower in known]
+            box, others = box_of(mesh), [box_of(follower.meshes[-1]) for follower in known]
             if any(overlap(box, other) > 0.4 or share_inside(box, other) > IN_A_FACE for other in others):
                 continue
             looks = read_looks(pixels, mesh)
@@ -751,7 +751,7 @@ class Analyser:
             place = follower.tail[-1][1] if follower.tail else follower.meshes[-1]
             likeness = 1.0 if follower.looks is None else likeness_of_looks(looks, follower.looks, is_free)
             least = min(SLID, OF_USUAL * follower.usual)
-            is_at_place = gap <= self._max_gap + 1 and overlap(_box(place), _box(mesh)) > 0.3
+            is_at_place = gap <= self._max_gap + 1 and overlap(box_of(place), box_of(mesh)) > 0.3
             if not is_at_place:
                 least = SAME if is_free is None or is_free.all() else SAME_BESIDE
                 is_at_place = follower.is_hidden and gap <= AWAITED and _is_near(place, mesh)
@@ -803,7 +803,7 @@ class Analyser:
             return
         crops = []
         for follower in seen:
-            box = _box(follower.meshes[-1])
+            box = box_of(follower.meshes[-1])
             side = float(max(box[2:] - box[:2])) / follower.room * CROP_MARGIN
             affine = square_crop((box[:2] + box[2:]) / 2, side, 0.0, CROP_SIDE)
             crops.append(cut(pixels, affine, CROP_SIDE))
@@ -1072,7 +1072,7 @@ class Watch:
                     _carry_on(follower, self._before, pixels, number, known)
         if found is None:
             found = analyser._find(pixels, is_quick=True)
-        boxes = [_box(f.meshes[-1]) for f in known]
+        boxes = [box_of(f.meshes[-1]) for f in known]
         before = self._before if self._lately else None
         fresh = [follower for follower in known if follower.frames[0] == number]
         traces = self._faint.see(found, boxes, before, pixels, number)
@@ -1189,11 +1189,6 @@ def _pose(values: FloatArray) -> Pose:
     return Pose(*(float(v) for v in values))
 
 
-def _box(mesh: FloatArray) -> FloatArray:
-    points = mesh[:, :2]
-    return np.concatenate([points.min(axis=0), points.max(axis=0)])
-
-
 def _pairs(count: int) -> list[tuple[int, int]]:
     return [(one, other) for one in range(count) for other in range(one + 1, count)]
 
@@ -1225,18 +1220,18 @@ def _which_is_behind(strange: Sequence[float | None], sizes: Sequence[float]) ->
 
 def _points_behind(mesh: FloatArray, other: FloatArray) -> npt.NDArray[np.bool_]:
     """Which of the points that are looked at lie on another's head."""
-    box = _box(other)
+    box = box_of(other)
     room = (HEAD - 1) / 2 * (box[2:] - box[:2])
-    if overlap(_box(mesh), np.concatenate([box[:2] - room, box[2:] + room])) <= 0:
+    if overlap(box_of(mesh), np.concatenate([box[:2] - room, box[2:] + room])) <= 0:
         return np.zeros(len(POINTS), dtype=np.bool_)
     return points_inside(mesh[POINTS], other, HEAD)
 
 
 def _share_behind(mesh: FloatArray, other: FloatArray, growth: float = 1.0) -> float:
     """Share of one face that lies in the outline of another, grown by a factor."""
-    box = _box(other)
+    box = box_of(other)
     room = (growth - 1) / 2 * (box[2:] - box[:2])
-    if overlap(_box(mesh), np.concatenate([box[:2] - room, box[2:] + room])) <= 0:
+    if overlap(box_of(mesh), np.concatenate([box[:2] - room, box[2:] + room])) <= 0:
         return 0.0
     return float(points_inside(mesh, other, growth).mean())
 
@@ -1324,7 +1319,7 @@ def _carry_on(follower: _Follower, before: Pixels, pixels: Pixels, number: int, 
     gap = number - follower.frames[-1]
     if not _is_in_picture(moved, pixels) or (gap > ANYWAY and not _may_be_there(follower, pixels, moved, trust)):
         return
-    if any(overlap(_box(moved), _box(other.meshes[-1])) > AT_ONE_PLACE * 4 for other in known):
+    if any(overlap(box_of(moved), box_of(other.meshes[-1])) > AT_ONE_PLACE * 4 for other in known):
         return
     follower.tail.append((number, moved))
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from facefusion.analyse.analyser import THOROUGH_REACH, Analyser, Glimpse, Watch
 from facefusion.analyse.join import FLASH, MAX_SAMPLES
 from facefusion.analyse.smooth import FINISH_MEDIAN, CausalSmoother
-from facefusion.imaging.boxes import overlap
+from facefusion.imaging.boxes import box_of, overlap
 from facefusion.models.face_shape import proportions_of
 from facefusion.models.pose import estimate_poses
 from facefusion.types.face import Attributes
@@ -164,7 +164,7 @@ class CausalTracker:
             for person in self._people.values():
                 if person.follower in seen or now - person.last > self._limit + 1 or not person.rows:
                     continue
-                share = overlap(_box(person.rows[-1].mesh), _box(glimpse.mesh))
+                share = overlap(box_of(person.rows[-1].mesh), box_of(glimpse.mesh))
                 if share > most and self._may_be(person, glimpse):
                     best, most = person, share
             if best is not None:
@@ -230,9 +230,9 @@ class CausalTracker:
         if is_going:
             last = person.rows[-1]
             mesh = last.mesh + person.speed * np.float32(0.5 ** (person.held + 1))
-            middle, box = mesh[:, :2].mean(axis=0), _box(mesh)
+            middle, box = mesh[:, :2].mean(axis=0), box_of(mesh)
             is_free = all(
-                overlap(box, _box(other.rows[-1].mesh)) <= SAME_PLACE
+                overlap(box, box_of(other.rows[-1].mesh)) <= SAME_PLACE
                 for other in self._people.values()
                 if other.last == now
             )
@@ -331,11 +331,6 @@ def _track(person: _Person, rows: list[_Row], first: int) -> Track:
 
 def _likeness(one: FloatArray, other: FloatArray) -> float:
     return float(one @ other) / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-9)
-
-
-def _box(mesh: FloatArray) -> FloatArray:
-    points = mesh[:, :2]
-    return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
 def _middle(finishes: deque[tuple[float, float]]) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from facefusion.analyse.people import find_changes, link_people
 from facefusion.analyse.smooth import smooth_finishes, smooth_meshes
 from facefusion.imaging.align import mesh_roll
 from facefusion.imaging.appearance import likeness_of_looks, points_inside
-from facefusion.imaging.boxes import overlap, share_inside
+from facefusion.imaging.boxes import box_of, overlap, share_inside
 from facefusion.models.face_shape import proportions_of
 from facefusion.models.pose import estimate_poses
 from facefusion.types.certainty import INSIDE, NO_VERDICT, Evidence
@@ -280,7 +280,7 @@ def _continue(
     for sighting in found:
         best = None
         if seam >= 0 and int(sighting.frames[0]) == seam:
-            shares = {k: overlap(_box(pieces[k][-1].meshes.row(-1)), _box(sighting.meshes.row(0))) for k in free}
+            shares = {k: overlap(box_of(pieces[k][-1].meshes.row(-1)), box_of(sighting.meshes.row(0))) for k in free}
             best = max(shares, key=lambda k: shares[k], default=None)
             if best is not None and shares[best] < SAME_PLACE:
                 best = None
@@ -488,16 +488,13 @@ def _link(
     """Join runs of one shot that never appear together, are near in time, place and size, and look alike."""
     linked: list[_Run] = []
 
-    def shot(frame: int) -> int:
-        return int(np.searchsorted(cuts, frame, side="right"))
-
     recent: list[int] = []
     for run in sorted(runs, key=lambda run: run.seen[0]):
         start = run.seen[0]
         recent = [k for k in recent if float((pts[start] - pts[linked[k].seen[1]]) * time_base) <= MAX_LINK_S]
         candidates: dict[int, float] = {}
         for k in recent:
-            if shot(int(linked[k].frames[0])) != shot(start) or linked[k].seen[1] >= start:
+            if _shot_of(cuts, linked[k].frames[0]) != _shot_of(cuts, start) or linked[k].seen[1] >= start:
                 continue
             if _is_guess(linked[k], run):
                 continue
@@ -524,11 +521,11 @@ def _woven(runs: Sequence[_Run], cuts: Sequence[int], options: JoinOptions) -> l
     firsts, lasts = (np.array([run.frames[row] for run in runs], dtype=np.int64) for row in (0, -1))
     for number in sorted(woven, key=lambda k: len(runs[k].frames)):
         run = woven[number]
-        shot = _shot_of(cuts, run)
+        shot = _shot_of(cuts, run.frames[0])
         is_near = (firsts <= lasts[number] + options.max_gap) & (lasts >= firsts[number] - options.max_gap)
         places: dict[int, tuple[int, float]] = {}
         for k in np.flatnonzero(is_near).tolist():
-            if k != number and k in woven and _shot_of(cuts, woven[k]) == shot:
+            if k != number and k in woven and _shot_of(cuts, woven[k].frames[0]) == shot:
                 place = _place_between(woven[k], run, options)
                 if place is not None:
                     places[k] = place
@@ -570,8 +567,8 @@ def _is_part(run: _Run, others: Sequence[_Run]) -> bool:
     return count >= INSIDE * len(rows)
 
 
-def _shot_of(cuts: Sequence[int], run: _Run) -> int:
-    return int(np.searchsorted(cuts, int(run.frames[0]), side="right"))
+def _shot_of(cuts: Sequence[int], frame: int | np.integer[Any]) -> int:
+    return int(np.searchsorted(cuts, int(frame), side="right"))
 
 
 def _pieces(run: _Run) -> list[tuple[int, int]]:
@@ -604,7 +601,7 @@ def _place_between(run: _Run, other: _Run, options: JoinOptions) -> tuple[int, f
             if 0 <= beside < len(run.frames):
                 gap = abs(int(other.frames[row] - run.frames[beside]))
                 if gap <= reach:
-                    sides[beside] = overlap(_box(run.meshes.row(beside)), _box(other.meshes.row(row)))
+                    sides[beside] = overlap(box_of(run.meshes.row(beside)), box_of(other.meshes.row(row)))
                     nearest = min(nearest, gap)
         least_like = LEAST_LIKE if len(sides) > 1 else LEAST_LIKE_BESIDE
         if not sides or min(sides.values()) < least or likeness < least_like:
@@ -621,12 +618,11 @@ def _likeness_of(run: _Run, other: _Run) -> float:
         return SAME_PERSON_COSINE * LEAST_LIKE
     one, two = (looks / np.linalg.norm(looks, axis=1, keepdims=True) for looks in (run.identities, other.identities))
     cosines = one @ two.T
-    if run.kept_frames is None or other.kept_frames is None:
-        return float(np.median(cosines))
-    if len(run.kept_frames) != len(one) or len(other.kept_frames) != len(two):
-        return float(np.median(cosines))
-    away = np.abs(run.kept_frames[:, None] - other.kept_frames[None])
-    return float(np.median(cosines[away == away.min()]))
+    times = run.kept_frames, other.kept_frames
+    if times[0] is not None and times[1] is not None and (len(times[0]), len(times[1])) == cosines.shape:
+        away = np.abs(times[0][:, None] - times[1][None])
+        cosines = cosines[away == away.min()]
+    return float(np.median(cosines))
 
 
 def _as_one(run: _Run, other: _Run) -> _Run:
@@ -764,7 +760,7 @@ class _Draft:
         return Evidence(
             best, float(np.median(run.scores[is_seen])), len(rows), has_moved > 0, float(np.median(heights)),
             verdict=None if verdict == NO_VERDICT else verdict, cut=float(np.median(cuts)),
-            beyond=max(_cut(_head_box(_box(mesh)).reshape(2, 2), self.size) for mesh in meshes),
+            beyond=max(_cut(_head_box(box_of(mesh)).reshape(2, 2), self.size) for mesh in meshes),
         )  # fmt: skip
 
     def meshes(self, low: int, high: int) -> FloatArray:
@@ -827,7 +823,7 @@ def _ends_of(draft: _Draft, is_sure: bool = True) -> list[_End]:
     """Of all pieces of a track: where somebody is lost and found again counts, too."""
     parted = np.flatnonzero(np.diff(draft.frames) > 1)
     rows = [(0, -1), *((int(k), 1) for k in parted), *((int(k) + 1, -1) for k in parted), (len(draft.frames) - 1, 1)]
-    return [_End(int(draft.frames[row]), _box(draft.meshes(row, row + 1)[0]), step, is_sure) for row, step in rows]
+    return [_End(int(draft.frames[row]), box_of(draft.meshes(row, row + 1)[0]), step, is_sure) for row, step in rows]
 
 
 def _goes_on(draft: _Draft, ends: Sequence[_End], shots: Sequence[int]) -> bool:
@@ -843,7 +839,7 @@ def _goes_on(draft: _Draft, ends: Sequence[_End], shots: Sequence[int]) -> bool:
             continue
         if np.searchsorted(shots, end.frame, side="right") != np.searchsorted(shots, draft.frames[on], side="right"):
             continue
-        if end.is_same(_box(draft.meshes(near, near + 1)[0]), draft.size):
+        if end.is_same(box_of(draft.meshes(near, near + 1)[0]), draft.size):
             return True
     return False
 
@@ -1063,7 +1059,7 @@ def _reaches(draft: _Draft, reach: int, frame_count: int) -> tuple[int, int]:
     if draft.run.evidence is None or draft.evidence().is_sure(frame_count):
         return reach, reach
     ends = (draft.meshes(row, row + 1)[0] for row in (0, len(draft.frames) - 1))
-    before, after = (max(reach, BORDER_REACH) if _is_cut_head(_box(mesh), draft.size) else reach for mesh in ends)
+    before, after = (max(reach, BORDER_REACH) if _is_cut_head(box_of(mesh), draft.size) else reach for mesh in ends)
     return before, after
 
 
@@ -1107,8 +1103,3 @@ def _majority(found: Sequence[Attributes]) -> Attributes:
     """The most frequent value of each attribute; of equals the one seen in the better look."""
     ages, genders, races = ([getattr(one, name) for one in found] for name in ("ages", "gender", "race"))
     return Attributes(*(max(values, key=values.count) for values in (ages, genders, races)))
-
-
-def _box(mesh: FloatArray) -> FloatArray:
-    points = mesh[:, :2]
-    return np.concatenate([points.min(axis=0), points.max(axis=0)])

@@ -39,6 +39,12 @@ def suppress(boxes: FloatArray, scores: FloatArray, max_overlap: float = MAX_OVE
     return kept
 
 
+def box_of(mesh: FloatArray) -> FloatArray:
+    """(4,) xyxy around the points of an (N, 2) or (N, 3) mesh."""
+    points = mesh[:, :2]
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])
+
+
 def overlap(a: FloatArray, b: FloatArray) -> float:
     """Intersection over union of two xyxy boxes."""
     both = _shared_area(a, b)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.imaging.boxes import overlap
+from facefusion.imaging.boxes import box_of, overlap
 from facefusion.imaging.masks import HEAD
 from facefusion.types.track import Track, Tracks
 
@@ -65,9 +65,9 @@ def _fade_frames(tracks: Tracks) -> int:
 
 def _goes_on(track: Track, row: int, step: int, others: Sequence[Track]) -> bool:
     """Whether one of the others is on the same face in the frame before (-1) or after (1) a row."""
-    frame, box = int(track.frames[row]) + step, _box(track, row)
+    frame, box = int(track.frames[row]) + step, box_of(track.meshes[row])
     rows = ((other, other.find(frame)) for other in others)
-    return any(at is not None and overlap(box, _box(other, at)) >= GOES_ON for other, at in rows)
+    return any(at is not None and overlap(box, box_of(other.meshes[at])) >= GOES_ON for other, at in rows)
 
 
 def _is_beside_others(track: Track, row: int, tracks: Tracks) -> bool:
@@ -85,8 +85,3 @@ def _is_beside_others(track: Track, row: int, tracks: Tracks) -> bool:
         if (np.minimum(high, stop + room) > np.maximum(low, start - room)).all():
             return True
     return False
-
-
-def _box(track: Track, row: int) -> FloatArray:
-    points = np.asarray(track.meshes[row][:, :2])
-    return np.concatenate([points.min(axis=0), points.max(axis=0)])
