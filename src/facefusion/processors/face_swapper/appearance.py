@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facefusion.imaging.strands import follow_strands
 from facefusion.imaging.texture import TexturePlane, blur, grown, resize, smoothly, smoothstep, unwrap
 from facefusion.models.session import Session
 from facefusion.plugins.protocols import EngineContext, FloatArray, Masker
@@ -66,8 +67,8 @@ DARK = (-1.9, -1.3)
 COLOURS = (0.09, 0.18)
 """Colour, natural logarithm away from that of the skin, up to which plain skin has it by itself, and the most that it
 is shown with: light from two lamps has more (nine photos of ten have less than 0.19)."""
-OF_COLOURED = 2.5
-"""How many times as much eyes, brows and lips may have."""
+OF_COLOURED, OF_PAINTED = 2.5, 5.0
+"""How many times as much eyes and brows may have, and lips: lipstick."""
 CONTRAST, LEAST_CONTRAST = 0.39, 0.65
 """Mean contrast of plain skin, natural logarithm, up to which it is its own, and the least share of it that stays.
 Three of four photos have less; hard light, or somebody's idea of a strong picture, has more."""
@@ -81,6 +82,13 @@ one side, and surely is. Nine photos of ten have less than 0.087."""
 EVEN_PX, EVEN_FEATURES = 4.0, 0.5
 """Width, texture pixels of the network, above which both halves of a face are alike but for that light; and how far
 eyes, brows and lips are evened."""
+DARK_UNSEEN = 0.2
+"""Natural logarithm by which plain skin that no photo showed is darker than the rest at most."""
+COLOURED = 0.05
+"""Colour, natural logarithm away from that of the skin, that 95 of 100 places of a photo without any have less than:
+black-and-white photos have 0.00, those of the least colour 0.08."""
+OF_LIPS = 0.44, (0.19, -0.19, 0.0)
+"""How much darker than skin lips are, and their colour less that of skin, natural logarithm: medians of 42 photos."""
 LEAST_SKIN = 200.0
 """Pixels of the network's texture without which nothing is said of the skin's colour."""
 CONTRAST_PX = 24.0
@@ -179,7 +187,8 @@ class Completer:
     def find_covered(self, source: SourceFace, plane: TexturePlane) -> FloatArray:
         """(S, S) float32: how far something lies before the face of a photo, 0 to 1."""
         (bare,) = self._occluder.mask([source.pixels], [source.face])
-        coded = np.clip((1 - bare - DOUBTFUL) * (255 / (SURE - DOUBTFUL)), 0, 255).astype(np.uint8)
+        covered = follow_strands(source.pixels, source.face.mesh, 1 - bare)
+        coded = np.clip((covered - DOUBTFUL) * (255 / (SURE - DOUBTFUL)), 0, 255).astype(np.uint8)
         texture, _ = unwrap(np.repeat(coded[..., None], 3, axis=2), source.face.mesh, plane)
         return np.asarray(texture[..., 0] * np.float32(1 / 255), dtype=np.float32)
 
@@ -191,6 +200,7 @@ class Completer:
         skin: FloatArray | None = None,
         fineness: Fineness | None = None,
         bearded: FloatArray | None = None,
+        lips: FloatArray | None = None,
     ) -> Appearance:
         """A clean texture from a spoiled one.
 
@@ -209,6 +219,8 @@ class Completer:
         bearded
             (S, S) how far a beard is known to be there, 0 to 1: what is seen of it is the person's own, however unlike
             most faces. None for nowhere.
+        lips
+            (S, S) where lips are in every face; a photo without colour leaves theirs to be guessed. None guesses none.
         """
         fineness = fineness or Fineness()
         side = detail.shape[0]
@@ -222,7 +234,7 @@ class Completer:
         whole, trust = np.ascontiguousarray(clean[0].transpose(1, 2, 0)), np.ascontiguousarray(own[0, 0])
         # What only one half shows, the other has too, more likely than what most people have there.
         hair = np.zeros_like(trust) if bearded is None else resize(bearded, SIZE)
-        hair = hair * (1 - smoothstep((over - 0.2) / 0.3))
+        hair = hair * (1 - _foreign(over))
         trust = np.maximum(trust, hair)
         known = trust * np.clip((near - 0.06) / 0.4, 0, 1)
         whole = _with_own(whole, small, trust, known * np.float32(1 - fineness.unsure), over, hair)
@@ -239,13 +251,18 @@ class Completer:
         whole = np.ascontiguousarray(whole, dtype=np.float32)
         contrast = 1.0
         if plain_skin is not None:
-            whole = _calmed(_one_coloured(_evened(whole, plain_skin), plain_skin), plain_skin, fineness)
+            whole = _lit_where_unseen(whole, known, plain_skin)
+            red = np.zeros_like(plain_skin) if lips is None else resize(lips, SIZE)
+            whole = _calmed(_one_coloured(_evened(whole, plain_skin), plain_skin, red), plain_skin, fineness)
             whole, contrast = _softened(whole, plain_skin)
+            if lips is not None and _is_grey(small, near * (1 - over)):
+                whole = _with_red_lips(whole, red, plain_skin)
         wide = resize(whole, side)
         trusted = resize(trust, side)
         # Fine detail is what the network's size cannot hold; it comes from the half that shows it best.
         fine = detail - resize(resize(detail, SIZE), side)
-        share = trusted * np.clip(seen / SQUARE, 0, 1)
+        beside = resize(grown(_foreign(over), NEAR_PX), side)  # the edge of glasses shows on either side of it
+        share = trusted * np.clip(seen / SQUARE, 0, 1) * (1 - beside)
         if plain_skin is not None:
             share = share * (1 - np.float32(max(fineness.noise, 1 - fineness.depth)) * resize(plain_skin, side))
         other = share[:, ::-1] * (1 - share)
@@ -260,10 +277,41 @@ def _with_own(
     rest = np.asarray(small - whole, dtype=np.float32)
     odd = smoothstep((np.abs(blur(rest, 2.0)).max(axis=-1) - ODD[0]) / (ODD[1] - ODD[0])) * (known > 0.05)
     odd = odd * (1 - hair)
-    foreign = np.maximum(smoothstep((0.35 - trust) / 0.2), smoothstep((over - 0.2) / 0.3))
+    foreign = np.maximum(smoothstep((0.35 - trust) / 0.2), _foreign(over))
     doubt = blur(grown(np.maximum(odd, foreign), NEAR_PX), 1.5)
     rest = np.asarray(rest * (known * (1 - doubt))[..., None], dtype=np.float32)
     return np.asarray(whole + rest - blur(rest, OWN_PX) * (1 - hair)[..., None], dtype=np.float32)
+
+
+def _foreign(over: FloatArray) -> FloatArray:
+    """How far something lies before the face, 0 to 1, from the chance of it."""
+    return smoothstep((over - 0.2) / 0.3)
+
+
+def _lit_where_unseen(whole: FloatArray, known: FloatArray, skin: FloatArray) -> FloatArray:
+    """The texture without what is dark on plain skin that no photo showed: the shade of the hair that hid it."""
+    grey = np.ascontiguousarray(whole.mean(axis=-1))
+    middle = float(np.median(grey[skin > 0.6 * skin.max()]))
+    lack = np.maximum(middle - DARK_UNSEEN - blur(grey, 2.0), 0) * (1 - known) * skin
+    return np.asarray(whole + blur(np.ascontiguousarray(lack, dtype=np.float32), 1.5)[..., None], dtype=np.float32)
+
+
+def _is_grey(small: FloatArray, near: FloatArray) -> bool:
+    """Whether what was seen has no colours at all."""
+    colour = small - small.mean(axis=-1, keepdims=True)
+    shown = colour[near > 0.1]
+    return len(shown) > LEAST_SKIN and bool(
+        np.quantile(np.abs(shown - np.median(shown, axis=0)).max(axis=-1), 0.95) < COLOURED
+    )
+
+
+def _with_red_lips(whole: FloatArray, lips: FloatArray, skin: FloatArray) -> FloatArray:
+    """The texture with lips as red as most are, the redder the darker they are."""
+    grey = whole.mean(axis=-1)
+    darker = float(np.median(grey[skin > 0.6 * skin.max()]))
+    darker -= float((grey * lips).sum()) / (float(lips.sum()) + 1e-6)
+    share = np.float32(np.clip(darker / OF_LIPS[0], 0.5, 1.6))
+    return np.asarray(whole + np.array(OF_LIPS[1], np.float32) * (lips * share)[..., None], dtype=np.float32)
 
 
 def _of_skin(colour: FloatArray, weight: FloatArray) -> FloatArray:
@@ -305,14 +353,15 @@ def _size_on(values: FloatArray, skin: FloatArray) -> float:
     return float((np.abs(values)[telling] * weight).sum()) / (float(weight.sum()) + 1e-6)
 
 
-def _one_coloured(whole: FloatArray, skin: FloatArray) -> FloatArray:
+def _one_coloured(whole: FloatArray, skin: FloatArray, lips: FloatArray) -> FloatArray:
     """The texture with no more colours than a face has by itself, which are few on plain skin."""
     grey = whole.mean(axis=-1, keepdims=True)
     colour = whole - grey
     middle = _of_skin(blur(np.ascontiguousarray(colour), 2.0), skin)
     broad = blur(np.ascontiguousarray(colour - middle), 2.0)
     away = np.abs(broad).max(axis=-1)
-    low, high = (limit * (OF_COLOURED + (1 - OF_COLOURED) * skin) for limit in COLOURS)
+    most = OF_COLOURED + (1 - OF_COLOURED) * skin + (OF_PAINTED - OF_COLOURED) * lips * (1 - skin)
+    low, high = (limit * most for limit in COLOURS)
     # From the limit on, colours are pressed together and keep their order.
     over = np.maximum(away - low, 0)
     shown = np.minimum(away, low) + (high - low) * (1 - np.exp(-over / (high - low)))

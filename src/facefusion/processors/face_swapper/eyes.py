@@ -71,11 +71,15 @@ APERTURE = (0.62, 0.78)
 """Share of its height that an eye is open from which what is dark in it may be more than lashes, and surely is."""
 SLIT = (0.15, 0.3)
 """The same from which an eyeball is drawn into it, where an iris is seen in this eye or in the other, and in full."""
+SAME_LID = 0.12
+"""How much farther a mesh may have an eye open than its picture shows it, and mean the same lid."""
 SHUT = (0.3, 0.48)
 """The same up to which the target's own lid is shown, and from which the source's is drawn: a lid that comes down is
 more than photos of open eyes show, and what they show, drawn out, is lashes as broad as the lid."""
 USUAL, DRAWN = (0.17, 0.4), (0.22, 0.36)
 """The least and the most of it that counts as open for a target, and that a source is drawn with."""
+OF_USUAL = (0.75, 1.35)
+"""The least and the most of a target's usual opening that the eyes of a source are drawn with."""
 IN_SIGHT = (0.15, 0.4)
 """Width of an eye in the picture over its width in depth, from which its lids are moved at all, and as far as meant."""
 WIDEST = 1.25
@@ -365,7 +369,10 @@ def _open(
     below = weight * smoothstep(np.arange(len(weight), dtype=np.float32) - down + 1)[:, None]
     aside = _aside(darker, below, of_iris)
     of_iris = of_iris - np.array([aside, 0], dtype=np.float32)
-    return Opening(smoothly(_iris_shown(darker, below, of_iris), OPEN) * smoothly(aperture, APERTURE), aperture, aside)
+    # A lid that the mesh has where the picture shows one is a lid; one that only the picture shows may be lashes.
+    is_lid = most <= aperture + SAME_LID
+    sure = smoothly(aperture, SLIT if is_lid else APERTURE)
+    return Opening(smoothly(_iris_shown(darker, below, of_iris), OPEN) * sure, aperture, aside)
 
 
 @cache
@@ -460,9 +467,18 @@ def usual_opening(habit: float | None) -> float:
     return OPENED if habit is None else float(np.clip(habit, *USUAL))
 
 
-def drawn_opening(habit: float) -> float:
-    """Distance of the lids, over the width of an eye, with which a source is drawn: a photo shows them once."""
-    return float(np.clip((habit + OPENED) / 2, *DRAWN))
+def drawn_opening(habit: float, usual: float) -> float:
+    """Distance of the lids, over the width of an eye, with which a source is drawn.
+
+    Parameters
+    ----------
+    habit
+        What its photos show, and a photo shows them once.
+    usual
+        As of `usual_opening` for the target: who looks down all the time must not stare.
+    """
+    low, high = (usual * share for share in OF_USUAL)
+    return float(np.clip(np.clip((habit + OPENED) / 2, *DRAWN), low, high))
 
 
 def with_lids(mesh: FloatArray, openings: Sequence[Opening]) -> FloatArray:
@@ -485,9 +501,16 @@ def with_lids(mesh: FloatArray, openings: Sequence[Opening]) -> FloatArray:
 
 
 def with_own_lids(
-    levels: Sequence[Pixels], number: int, openings: Sequence[Opening], lids: Sequence[EyePlace]
+    levels: Sequence[Pixels],
+    number: int,
+    openings: Sequence[Opening],
+    lids: Sequence[EyePlace],
+    places: Sequence[EyePlace],
+    trust: float,
 ) -> tuple[Pixels, ...]:
     """Levels of a texture that let the target's own lids through where its eyes are shut.
+
+    Between lids that are still open the eye stays the source's: one whose colour changes in a blink is nobody's.
 
     Parameters
     ----------
@@ -499,9 +522,13 @@ def with_own_lids(
         As of `Eyes.open_in`.
     lids
         As of `find_lids`.
+    places
+        As of `find_places`.
+    trust
+        How far eyes are drawn at all, 0 to 1.
     """
     drawn = list(levels)
-    for opening, place in zip(openings, lids, strict=True):
+    for opening, place, eye in zip(openings, lids, places, strict=True):
         shut = 1 - smoothly(opening.aperture, SHUT)
         if shut <= 0:
             continue
@@ -509,9 +536,20 @@ def with_own_lids(
             if drawn[k] is level:
                 drawn[k] = level.copy()
             rows, columns = place.at(number + k)
-            alpha = drawn[k][rows, columns, 3]
-            drawn[k][rows, columns, 3] = np.rint(alpha * (1 - place.between[number + k] * np.float32(shut)))
+            own = place.between[number + k] * np.float32(shut)
+            inner = _within(eye, place, number + k)
+            own[inner] *= 1 - eye.between[number + k] * np.float32(opening.share * trust)
+            drawn[k][rows, columns, 3] = np.rint(drawn[k][rows, columns, 3] * (1 - own))
     return tuple(drawn)
+
+
+def _within(part: EyePlace, whole: EyePlace, number: int) -> tuple[slice, slice]:
+    """Rows and columns of a part of a level counted from a larger one that holds it."""
+    rows, columns = (
+        slice(own.start - other.start, own.stop - other.start)
+        for own, other in zip(part.at(number), whole.at(number), strict=True)
+    )
+    return rows, columns
 
 
 def _iris_shown(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> float:

@@ -31,6 +31,7 @@ from facefusion.imaging.light import (
     to_log,
 )
 from facefusion.imaging.masks import beside_heads
+from facefusion.imaging.membrane import join_light
 from facefusion.imaging.resample import warp
 from facefusion.imaging.reshape import find_bend
 from facefusion.imaging.texture import (
@@ -111,6 +112,8 @@ MAX_LOSS = 6.0
 """Limit of darkening: a face in the dark must not glow."""
 FAINT = (2.0, 4.0)
 """Brightening, natural logarithm, from which the relief of a source is noise more and more, and where most of it is."""
+SHOWN = 0.02
+"""Alpha from which the light of the new face is compared with what it joins."""
 EDGE = (0.015, 0.16)
 """Width of the soft edge over the side of the texture: the least, and what softness, squared, adds to it."""
 BURNT = (-0.55, -0.1)
@@ -456,7 +459,9 @@ class MeshSwapper:
         if beard > 0:
             hair = resize(self._beards.grows, SIZE) * np.float32(beard)
             plain, bearded = plain * (1 - hair), np.asarray(hair * (1 - self._lips), dtype=np.float32)
-        appearance = completer.complete(log_texture - resize(shading, SIZE), seen, hidden, plain, fineness, bearded)
+        lips = self._lips * (1 - self._mouth)
+        even = log_texture - resize(shading, SIZE)
+        appearance = completer.complete(even, seen, hidden, plain, fineness, bearded, lips)
         if beard > 0:
             lost = self._beards.lost(coarse, in_sight, shading) * np.float32(beard)
             appearance = replace(appearance, detail=appearance.detail + resize(lost, SIZE))
@@ -686,7 +691,7 @@ class MeshSwapper:
         if eyes is not None:
             known = known_habits(face.proportions)
             usual = usual_opening(None if known is None else float(known[0]))
-            goal = drawn_opening(float(self._proportions[-HABITS]))
+            goal = drawn_opening(float(self._proportions[-HABITS]), usual)
             shares = lid_shares(face.mesh if own is None else own, usual)
             wide = opened(there.mesh, shares, goal)
             openings = eyes.open_in(clear, skin_light, wide, self._plane, self._eyes, shares)
@@ -712,7 +717,8 @@ class MeshSwapper:
             if eyes is not None and has_eyes:
                 levels = eyes.draw(levels, number, mesh, openings, self._plane, self._eyes)
             if openings:
-                levels = with_own_lids(levels, number, openings, self._lids)
+                trust = 0.0 if eyes is None else eyes.trust * has_eyes
+                levels = with_own_lids(levels, number, openings, self._lids, self._eyes, trust)
             return Lit(levels, further, prepared.top, tint, gains, offsets, fade)
 
         if self._fusion is not None:
@@ -723,9 +729,14 @@ class MeshSwapper:
             gains, offsets, fade = gains * more, offsets * more + added, fade * kept
         over, alpha = draw(lit(density), view, SIZE)
         over = self._soften(over, face, prepared)
+        shown = np.asarray(alpha > SHOWN, dtype=np.float32)
         if mask is not None:
             window_from_seen = compose(window_from_crop, invert(seen_from_crop))
-            alpha = np.minimum(alpha, warp(mask, window_from_seen, width, height, is_border_black=False))
+            bare = warp(mask, window_from_seen, width, height, is_border_black=False)
+            alpha, shown = np.minimum(alpha, bare), shown * bare
+        if self._light > 0:
+            outline = mesh[list(FACE_OVAL), :2]
+            over = join_light(over, pixels[y0:y1, x0:x1], outline, shown, self._light)
         return over, np.asarray(alpha, dtype=np.float32), (x0, y0)
 
     def _soften(self, over: Pixels, face: Face, source: _Prepared) -> Pixels:

@@ -1,0 +1,117 @@
+"""Light along the outline of a new face: what it lacks there to the head that it joins, spread inwards until it is gone.
+
+Light that is estimated on the face alone is right in the middle and wrong at the rim, where a forehead burns out or a
+cheek turns away, and there a step of a few levels is what makes a face look like a mask.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from facefusion.types.frame import Pixels
+
+FloatArray = npt.NDArray[np.float32]
+
+_HEIGHT_PX = 96
+"""Height of a face at which the light is compared."""
+_AT, _BAND = 0.035, 0.03
+"""Where the rim lies inside the outline, and how broad it is, over the height of the face."""
+_REACH = 0.18
+"""How far inwards what is found there reaches, the same."""
+_NEAR, _FAR = 0.04, 0.09
+"""Standard deviations of the spreading along the rim, the same: what is near counts, and what is far where nothing is."""
+_FAR_SHARE, _NOTHING = 0.05, 0.01
+"""How much what is far counts, and what stands for nothing in the sum of weights."""
+_SAME_LIGHT, _SAME_HUE = 0.2, 0.1
+"""Differences, natural logarithm of bytes, from which it is hair or a wall that is seen at the rim and no skin."""
+_MOST = 0.27
+_LIFT = 8.0
+"""Levels that are added before ratios are taken: what is black has no colour."""
+
+
+def join_light(
+    over: Pixels,
+    under: Pixels,
+    outline: FloatArray,
+    shown: FloatArray,
+    share: float = 1.0,
+) -> Pixels:
+    """A new face with the light of the head at its rim.
+
+    Parameters
+    ----------
+    over
+        (H, W, 3) uint8 RGB: the new face, drawn also where little of it is shown.
+    under
+        (H, W, 3) uint8 RGB: the picture under it.
+    outline
+        (N, 2) of the face, pixels.
+    shown
+        (H, W) 0 to 1: where both show skin that may be compared; 0 where something lies before the face.
+    share
+        How much of the difference is taken, 0 to 1.
+
+    Returns
+    -------
+    (H, W, 3) uint8.
+
+    References
+    ----------
+    Perez, Gangnet and Blake, Poisson image editing, 2003 (the difference at the border, spread as a membrane);
+    Farbman et al., Coordinates for instant image cloning, 2009 (spread by weights instead of solving for it).
+    """
+    height = float(np.ptp(outline[:, 1]))
+    step = max(int(height / _HEIGHT_PX), 1)
+    rows, columns = (side // step for side in over.shape[:2])
+    if height < 8 or min(rows, columns) < 2:
+        return over
+    whole = slice(0, rows * step), slice(0, columns * step)
+    own, there = (_ratio(pixels[whole], columns, rows) for pixels in (over, under))
+    seen = cv2.resize(shown[whole], (columns, rows), interpolation=cv2.INTER_AREA)
+    size = height / step
+    own, there = (cv2.GaussianBlur(part, (0, 0), max(0.015 * size, 0.6)) for part in (own, there))
+    difference = there - own
+    light = difference.mean(axis=-1)
+    hue = np.abs(difference - light[..., None]).max(axis=-1)
+    depth = _depth((outline + 0.5) / step - 0.5, rows, columns) / np.float32(size)
+    weight = np.exp(-np.square((depth - _AT) / _BAND)) * seen
+    weight = weight / (1 + (light / _SAME_LIGHT) ** 4) / (1 + (hue / _SAME_HUE) ** 4)
+    weight = np.asarray(weight, dtype=np.float32)
+    weighted = np.dstack([difference * weight[..., None], weight])
+    spread = cv2.GaussianBlur(weighted, (0, 0), _NEAR * size)
+    spread += cv2.GaussianBlur(weighted, (0, 0), _FAR * size) * np.float32(_FAR_SHARE)
+    change = spread[..., :3] / (spread[..., 3:] + np.float32(_NOTHING))
+    inwards = np.clip(1 - np.maximum(depth, 0) / _REACH, 0, 1)
+    inwards = inwards * inwards * (3 - 2 * inwards) * np.float32(share)
+    gain = np.exp(np.clip(change, -_MOST, _MOST) * inwards[..., None])
+    gain = _enlarged(np.asarray(gain, dtype=np.float32), step, over.shape[0], over.shape[1])
+    # (over + lift) * gain - lift, rounded and clipped to bytes.
+    lifted = cv2.multiply(over, gain, dtype=cv2.CV_32F)
+    return np.asarray(cv2.addWeighted(gain, _LIFT, lifted, 1.0, -_LIFT, dtype=cv2.CV_8U), dtype=np.uint8)
+
+
+def _ratio(pixels: Pixels, columns: int, rows: int) -> FloatArray:
+    """(R, C, 3) logarithm of a picture made smaller."""
+    small = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(np.log(small.astype(np.float32) + np.float32(_LIFT)), dtype=np.float32)
+
+
+def _depth(outline: FloatArray, rows: int, columns: int) -> FloatArray:
+    """(R, C) distance inside an outline, pixels; negative outside."""
+    mask = np.zeros((rows, columns), np.uint8)
+    cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
+    inside, outside = (cv2.distanceTransform(part, cv2.DIST_L2, 5) for part in (mask, 1 - mask))
+    return np.asarray(inside - outside, dtype=np.float32)
+
+
+def _enlarged(values: FloatArray, step: int, height: int, width: int) -> FloatArray:
+    """A reduced field at full size; what is left over at the right and below goes on as it is."""
+    rows, columns = values.shape[:2]
+    if step > 1:
+        values = cv2.resize(values, (columns * step, rows * step), interpolation=cv2.INTER_LINEAR)
+    down, across = height - values.shape[0], width - values.shape[1]
+    if down or across:
+        values = cv2.copyMakeBorder(values, 0, down, 0, across, cv2.BORDER_REPLICATE)
+    return np.asarray(values, dtype=np.float32)

@@ -1,0 +1,205 @@
+"""Hair that hangs before the sides of a face, to its end.
+
+A network that looks at every frame sees a face in a hundred pixels, and finds of a strand before a cheek what is broad and
+dark. A photo that gives a face away is looked at once, so there is time: what the network found says what colour and
+grain this person's hair has here, and what is like it and goes on from there is hair too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from facefusion.imaging.align import invert, mesh_crop, transform
+from facefusion.imaging.light import to_linear
+from facefusion.imaging.masks import polygon
+from facefusion.imaging.resample import cut, warp
+from facefusion.types.frame import Pixels
+from facefusion.types.topology import (
+    FACE_OVAL,
+    LEFT_BROW,
+    LEFT_EYE,
+    LEFT_IRIS,
+    LIPS_OUTER,
+    NOSE_TIP,
+    RIGHT_BROW,
+    RIGHT_EYE,
+    RIGHT_IRIS,
+)
+
+FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+SIDE = 256
+"""Side of the picture that is looked at, pixels."""
+FOUND = 0.5
+"""Chance of something before the face from which it shows what hair looks like."""
+_CORE, _RIM, _OUT = 0.32, 0.55, 0.3
+"""Distances between the eyes: how deep inside the outline there is skin for sure, how deep strands are followed, and
+how far outside of it."""
+_EDGE = 0.04
+"""The same: how deep something must reach to be more than the edge of the face."""
+_LEAST_PX = 40
+"""Pixels of hair, and of skin, without which nothing is said."""
+_APART = 1.3
+"""Standard deviations by which hair and skin must differ in what is measured, so that it tells them apart."""
+_LIKE, _DARK_LIKE = 0.45, 0.6
+"""Share of the way from skin to hair from which something is hair; where hair is darker, so are shadows."""
+_NATURAL = (0.05, 0.05, 0.15, 0.4)
+"""Least spread of skin in what is measured: colour twice, light, and grain, all natural logarithms."""
+_SLACK = (0.3, 0.3, 0.3, 1.0)
+"""Variance that is added to that of both, in spreads of skin: few pixels tell little."""
+_ABOVE, _FRINGE = 0.14, 0.7
+"""How far above a brow there is forehead, distances between the eyes; share of it from which hair there hides the brow,
+too."""
+_BEARDED = 0.3
+"""Share of the chin that looks like hair from which it is."""
+_BELOW_LIP = 17
+_OF_BROW = -1.0
+"""Light, in spreads of skin, below which there is a brow where one should be."""
+_LIGHT, _GRAIN = 2, 3
+"""Columns of what is measured."""
+
+
+def follow_strands(pixels: Pixels, mesh: FloatArray, covered: FloatArray) -> FloatArray:
+    """What a network found before the sides of a face, and what goes on from there and looks the same.
+
+    Each side of the face is looked at by itself, since one may be lit otherwise. How light it is counts only of hair
+    that is not darker than the skin: what is as dark as dark hair may be a shadow.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) uint8 RGB.
+    mesh
+        (478, 3) in its pixels.
+    covered
+        (H, W) float32 chance that something lies before the face.
+
+    Returns
+    -------
+    (H, W) float32, nowhere less than ``covered``.
+
+    References
+    ----------
+    Fisher, The use of multiple measurements in taxonomic problems, 1936 (what tells two kinds apart); Canny, A
+    computational approach to edge detection, 1986 (what is weak counts where it goes on from what is strong).
+    """
+    crop_from_photo = mesh_crop(mesh, SIDE)
+    near = cut(pixels, crop_from_photo, SIDE)
+    points = transform(crop_from_photo, mesh)[:, :2]
+    seeds = warp(covered, crop_from_photo, SIDE, SIDE, is_border_black=True) > FOUND
+    found = _follow(near, points, seeds)
+    if found is None:
+        return covered
+    height, width = covered.shape
+    there = warp(found.astype(np.float32), invert(crop_from_photo), width, height, is_border_black=True)
+    return np.asarray(np.maximum(covered, there), dtype=np.float32)
+
+
+def _follow(near: Pixels, points: FloatArray, seeds: BoolArray) -> BoolArray | None:
+    """(S, S) the same in the picture that is looked at; None where nothing is found."""
+    inside = polygon(points[list(FACE_OVAL)], SIDE, SIDE) > 0.5
+    brows, others = _features((LEFT_BROW, RIGHT_BROW), points), _features((LEFT_EYE, RIGHT_EYE, LIPS_OUTER), points)
+    unit = max(float(np.linalg.norm(points[RIGHT_IRIS] - points[LEFT_IRIS])), SIDE * 0.12)
+    depth, away = (cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, 5) / unit for part in (inside, ~inside))
+    rows, columns = np.mgrid[0:SIDE, 0:SIDE]
+    below_brows = rows > points[[*LEFT_BROW, *RIGHT_BROW], 1].max() + 0.1 * unit
+    skin = (depth > _CORE) & below_brows & ~brows & ~others & ~seeds
+    if skin.sum() < _LEAST_PX:
+        return None
+    seen = _measure(near)
+    middle = np.median(seen[skin], axis=0)
+    spread = 1.5 * np.median(np.abs(seen[skin] - middle), axis=0) + _NATURAL
+    seen = np.clip((seen - middle) / spread, -8, 8)
+    # What is as light as skin where a brow should be lies before it.
+    free = ~others & ~(brows & (seen[..., _LIGHT] < _OF_BROW))
+    place = ((depth < _RIM) & inside | (away < _OUT) & ~inside) & free
+    if (seeds & (depth > _RIM)).any():  # glasses, a hand or a microphone: no hair comes so far in by itself
+        count, parts = cv2.connectedComponents((seeds & inside & (depth > _EDGE)).astype(np.uint8))
+        deep = np.zeros(count, bool)
+        deep[np.unique(parts[seeds & (depth > _RIM)])] = True
+        seeds = seeds & ~deep[parts]
+    seeds = seeds & inside & (depth > _EDGE) & (rows < points[NOSE_TIP, 1]) & place  # hair hangs from above
+    chin = (
+        inside & (rows > points[_BELOW_LIP, 1]) & (depth > 0.12) & (abs(columns - points[_BELOW_LIP, 0]) < 0.4 * unit)
+    )
+    found = np.zeros_like(inside)
+    for half in (columns < points[NOSE_TIP, 0], columns >= points[NOSE_TIP, 0]):
+        own = seeds & half
+        if own.sum() < _LEAST_PX:
+            continue
+        is_dark = bool(seen[own][:, _LIGHT].mean() < seen[skin][:, _LIGHT].mean() - 1)
+        share = _towards(seen, skin, own, is_dark)
+        if share is None:
+            continue
+        is_like = share > (_DARK_LIKE if is_dark else _LIKE)
+        like = (is_like | own) & half & place
+        if _mean(is_like[chin]) > _BEARDED:  # a beard goes on from there, too
+            like &= rows < points[NOSE_TIP, 1]
+        like = cv2.morphologyEx(like.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        count, parts = cv2.connectedComponents(like)
+        sure = np.bincount(parts[own], minlength=count) > _LEAST_PX // 2
+        sure[0] = False
+        found |= sure[parts] & inside
+    found |= _under_fringe(found | seeds, points, unit)
+    # Between strands that cross there is no skin worth keeping.
+    closed = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0
+    return (closed & inside & ~others) if found.any() else None
+
+
+def _under_fringe(hair: BoolArray, points: FloatArray, unit: float) -> BoolArray:
+    """(S, S) brows over which hair hangs: where it ends nobody can tell, since both are hair."""
+    covered = np.zeros_like(hair)
+    for brow in (LEFT_BROW, RIGHT_BROW):
+        own = _features((brow,), points)
+        above = np.roll(own, -round(_ABOVE * unit), axis=0) & ~own
+        if _mean(hair[above]) > _FRINGE:
+            covered |= own | above
+    return covered
+
+
+def _mean(values: BoolArray) -> float:
+    return float(values.mean()) if values.size else 0.0
+
+
+def _features(outlines: Sequence[tuple[int, ...]], points: FloatArray) -> BoolArray:
+    """(S, S) where there are brows, eyes or lips, with a little around them: they are no skin, and no hair."""
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    for rows in outlines:
+        outline = cv2.convexHull(np.round(points[list(rows)] * 16).astype(np.int32))
+        cv2.fillPoly(mask, [outline], 1, cv2.LINE_8, 4)
+    return np.asarray(cv2.dilate(mask, np.ones((5, 5), np.uint8)) > 0)
+
+
+def _measure(pixels: Pixels) -> FloatArray:
+    """(S, S, 4) colour twice, light, and how strong a grain with a direction is there."""
+    light = np.log(cv2.GaussianBlur(to_linear(pixels), (0, 0), 0.8) + np.float32(0.004))
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    smooth = cv2.GaussianBlur(grey, (0, 0), 1.0)
+    x, y = (cv2.Sobel(smooth, cv2.CV_32F, *order, ksize=1) / 2 for order in ((1, 0), (0, 1)))
+    xx, xy, yy = (cv2.GaussianBlur(product, (0, 0), 3.0) for product in (x * x, x * y, y * y))
+    directed = np.sqrt((xx - yy) ** 2 + 4 * xy * xy)
+    grain = np.log((directed + np.float32(0.3)) / (cv2.GaussianBlur(grey, (0, 0), 3.0) + 20) ** 2)
+    red, green, blue = (light[..., k] for k in range(3))
+    return np.stack([red - green, green - blue, light.mean(axis=-1), grain], axis=-1).astype(np.float32)
+
+
+def _towards(seen: FloatArray, skin: BoolArray, hair: BoolArray, is_dark: bool) -> FloatArray | None:
+    """(S, S) how far everything is on the way from skin, 0, to hair, 1; None where they do not differ enough."""
+    columns = [0, 1, _LIGHT, _GRAIN]
+    if is_dark:
+        columns.remove(_LIGHT)
+    chosen = seen[..., columns]
+    one, other = chosen[skin].astype(np.float64), chosen[hair].astype(np.float64)
+    difference = other.mean(axis=0) - one.mean(axis=0)
+    together = np.cov(one.T) + 0.5 * np.cov(other.T) + np.diag(np.array(_SLACK)[columns])
+    direction = np.linalg.solve(together, difference)
+    if difference @ direction < _APART**2:
+        return None
+    along = chosen @ direction
+    low, high = np.median(along[skin]), np.median(along[hair])
+    return np.asarray((along - low) / max(high - low, 1e-6), dtype=np.float32)
