@@ -25,7 +25,7 @@ from facefusion.processors.face_swapper import appearance, beard
 from facefusion.recipe import Recipe
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Face
-from facefusion.types.topology import FACE_OVAL, LEFT_IRIS, LIPS_OUTER, RIGHT_IRIS
+from facefusion.types.topology import FACE_OVAL, LEFT_IRIS, LIPS_INNER, LIPS_OUTER, RIGHT_IRIS
 
 PEOPLE = (2, 11)
 
@@ -207,6 +207,63 @@ def test_a_spoiled_source_is_brought_nearer_to_the_clean_one(swapper, spoil, num
     assert where.sum() > 500
     left, mended = plain[where].mean(), np.abs(made[0] - made[1]).mean(axis=-1)[where].mean()
     assert mended < 0.6 * left, f"{mended:.3f} of {left:.3f}"
+
+
+@pytest.mark.parametrize("number", PEOPLE)
+def test_glasses_leave_no_lines_beside_them(swapper, number):
+    """The network's textures are coarse, and what is finer is put back: not from the edge of a rim."""
+    clean, worn = (
+        swapper._complete([s], swapper._completer).detail for s in (person(number), with_glasses(person(number)))
+    )
+    hidden = swapper._completer.find_covered(with_glasses(person(number)), swapper._plane) > 0.5
+    near = (cv2.dilate(hidden.astype(np.uint8), np.ones((15, 15))) > 0) & (swapper._plain > 0.9)
+    fine = [values - cv2.GaussianBlur(values, (0, 0), 2.5) for values in (clean, worn)]
+    lines = [np.quantile(np.abs(values.mean(axis=-1)[near]), 0.99) for values in fine]
+    assert lines[1] < 1.3 * lines[0] + 0.01
+
+
+def without_colour(source: SourceFace) -> SourceFace:
+    grey = cv2.cvtColor(source.pixels, cv2.COLOR_RGB2GRAY)
+    return SourceFace(np.repeat(grey[..., None], 3, axis=2), source.face)
+
+
+def redness(swapper, source: SourceFace) -> float:
+    """Red over green of lips, less that of plain skin, natural logarithm."""
+    detail = swapper._complete([source], swapper._completer).detail
+    ratio = detail[..., 0] - detail[..., 1]
+    lips = (swapper._lips > 0.9) & (swapper._mouth < 0.1)
+    return float(ratio[lips].mean() - np.median(ratio[(swapper._plain > 0.9) & (swapper._cover > 0.9)]))
+
+
+@pytest.mark.parametrize("number", PEOPLE)
+def test_lips_of_a_photo_without_colours_are_red_and_lipstick_stays(swapper, number, monkeypatch):
+    source = person(number)
+    assert redness(swapper, without_colour(source)) == pytest.approx(redness(swapper, source), abs=0.35)
+    assert redness(swapper, without_colour(source)) > 0.15
+    painted, mesh = source.pixels.copy(), source.face.mesh
+    mask = np.zeros(painted.shape[:2], np.uint8)
+    for ring, value in ((LIPS_OUTER, 255), (LIPS_INNER, 0)):
+        cv2.fillPoly(mask, [np.round(mesh[list(ring), :2] * 16).astype(np.int32)], value, cv2.LINE_AA, 4)
+    painted[mask > 127] = (190, 12, 24)
+    red = redness(swapper, SourceFace(painted, source.face))
+    assert red > redness(swapper, source) + 0.25
+    monkeypatch.setattr(appearance, "OF_PAINTED", appearance.OF_COLOURED)
+    assert redness(swapper, SourceFace(painted, source.face)) < red - 0.1
+
+
+def test_the_shade_of_hair_is_not_left_where_it_was(swapper):
+    """What no photo shows of plain skin is skin, and as light as the rest."""
+    source = person(PEOPLE[0])
+    whole = swapper._complete([source], swapper._completer).detail
+    skin = resize((swapper._plain * swapper._cover).astype(np.float32), appearance.SIZE)
+    small, known = resize(whole, appearance.SIZE), np.ones_like(skin)
+    known[:, : appearance.SIZE // 3] = 0
+    dark = small - np.where(known > 0, 0, 0.8)[..., None].astype(np.float32)
+    lit = appearance._lit_where_unseen(dark, known, skin).mean(axis=-1)
+    middle = np.median(dark.mean(axis=-1)[skin > 0.6])
+    hidden = (known == 0) & (skin > 0.95)
+    assert np.quantile(lit[hidden], 0.1) > middle - 0.35 > np.quantile(dark.mean(axis=-1)[hidden], 0.5)
+    np.testing.assert_allclose(lit[:, -60:], dark.mean(axis=-1)[:, -60:], atol=0.02)
 
 
 @pytest.mark.parametrize("number", PEOPLE)

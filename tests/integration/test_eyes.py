@@ -126,15 +126,18 @@ def prepared(source: SourceFace, analyser) -> tuple[MeshSwapper, Eyes | None]:
     return swapper, swapper._prepared.eyes
 
 
-def openings(swapper: MeshSwapper, eyes: Eyes, target: SourceFace) -> tuple[Opening, ...]:
-    """As a frame shows them in even light."""
+def openings(
+    swapper: MeshSwapper, eyes: Eyes, target: SourceFace, shares: tuple[float, float] | None = None
+) -> tuple[Opening, ...]:
+    """As a frame shows them in even light, with lids where the mesh has them or where they are told to be."""
     skin = np.log(
         np.median(target.pixels[ring_of(target.face.mesh, (50, 101, 205), target.pixels.shape[:2])] / 255.0, axis=0)
         ** 2.2
     )
     light = np.broadcast_to(skin.astype(np.float32), (48, 48, 3))
-    shares = lid_shares(target.face.mesh, OPENED)
-    wide = opened(target.face.mesh, shares)
+    own = lid_shares(target.face.mesh, OPENED)
+    wide = opened(target.face.mesh, own)
+    shares = own if shares is None else shares
     return eyes.open_in(target.pixels, light, wide, swapper._plane, swapper._eyes, shares)
 
 
@@ -307,3 +310,45 @@ def test_the_places_of_the_eyes_are_whole_pixels_of_every_level(source, analyser
             assert place.rows.start % factor == place.columns.start % factor == 0
             assert ball.shape == tuple((s.stop - s.start) // factor for s in (place.rows, place.columns))
     assert len(swapper._eyes[0].ball) == module._LEVELS
+
+
+@pytest.mark.parametrize("share", [0.4, 0.5, 0.6])
+def test_an_iris_keeps_its_colour_while_lids_come_down(source, target, analyser, share):
+    """Half shut lids that the mesh sees are lids; what is left between them is the source's, not the target's."""
+    swapper, eyes = prepared(with_irises(source, GREEN), analyser)
+    half = with_lids_down(target, share)
+    found = openings(swapper, eyes, half, (share, share))
+    assert min(one.share for one in found) > 0.9
+    levels = (np.full((512, 512, 4), 255, np.uint8),)
+    own = module.with_own_lids(levels, 0, found, swapper._lids, swapper._eyes, 1.0)[0][..., 3]
+    for place, lid in zip(swapper._eyes, swapper._lids, strict=True):
+        rows, columns = place.at(0)
+        between = place.between[0] > 0.95
+        assert own[rows, columns][between].min() > 240
+        rows, columns = lid.at(0)
+        if share < 0.45:
+            assert own[rows, columns].min() < 170  # the lid itself is the target's
+    # Without an eye of the source the target's own is shown as a whole.
+    bare = module.with_own_lids(levels, 0, found, swapper._lids, swapper._eyes, 0.0)[0][..., 3]
+    assert bare.astype(int).sum() <= own.astype(int).sum()
+
+
+def with_lids_down(face: SourceFace, share: float) -> SourceFace:
+    """Somebody whose upper lids come down, with lashes at their edge."""
+    pixels, mesh = face.pixels.copy(), face.face.mesh
+    for ring, _ in RINGS:
+        upper, lower = mesh[list(ring[1:8]), :2], mesh[list(ring[:8:-1]), :2]
+        edge = lower + (upper - lower) * share
+        skin = np.median(
+            pixels[int(mesh[list(ring), 1].max()) + 12, int(mesh[list(ring), 0].mean()) - 8 :][:16], axis=0
+        )
+        lid = np.concatenate([upper - [0, 4], edge[::-1]])
+        cv2.fillPoly(pixels, [np.round(lid * 16).astype(np.int32)], skin.tolist(), cv2.LINE_AA, 4)
+        cv2.polylines(pixels, [np.round(edge * 16).astype(np.int32)], False, (40, 25, 20), 2, cv2.LINE_AA, 4)
+    return replace(face, pixels=pixels)
+
+
+def test_who_looks_down_all_the_time_does_not_stare():
+    assert module.drawn_opening(0.36, 0.17) < 0.24
+    assert module.drawn_opening(0.22, 0.4) > 0.29
+    assert module.drawn_opening(0.3, 0.3) == pytest.approx((0.3 + module.OPENED) / 2)

@@ -1,4 +1,4 @@
-"""Light along the outline of a new face: what it lacks there to the head that it joins, spread inwards until it is gone.
+"""Light along the outline of a new face: what it lacks to the head that it joins, spread inwards until it is gone.
 
 Light that is estimated on the face alone is right in the middle and wrong at the rim, where a forehead burns out or a
 cheek turns away, and there a step of a few levels is what makes a face look like a mask.
@@ -21,7 +21,7 @@ _AT, _BAND = 0.035, 0.03
 _REACH = 0.18
 """How far inwards what is found there reaches, the same."""
 _NEAR, _FAR = 0.04, 0.09
-"""Standard deviations of the spreading along the rim, the same: what is near counts, and what is far where nothing is."""
+"""Standard deviations of the spreading along the rim, the same: what is near counts; what is far, where nothing is."""
 _FAR_SHARE, _NOTHING = 0.05, 0.01
 """How much what is far counts, and what stands for nothing in the sum of weights."""
 _SAME_LIGHT, _SAME_HUE = 0.2, 0.1
@@ -71,17 +71,17 @@ def join_light(
     own, there = (_ratio(pixels[whole], columns, rows) for pixels in (over, under))
     seen = cv2.resize(shown[whole], (columns, rows), interpolation=cv2.INTER_AREA)
     size = height / step
-    own, there = (cv2.GaussianBlur(part, (0, 0), max(0.015 * size, 0.6)) for part in (own, there))
-    difference = there - own
+    difference = np.asarray(cv2.GaussianBlur(there - own, (0, 0), max(0.015 * size, 0.6)), dtype=np.float32)
     light = difference.mean(axis=-1)
     hue = np.abs(difference - light[..., None]).max(axis=-1)
-    depth = _depth((outline + 0.5) / step - 0.5, rows, columns) / np.float32(size)
+    reduced = np.asarray((outline + 0.5) / step - 0.5, dtype=np.float32)
+    depth = _depth(reduced, rows, columns) / np.float32(size)
     weight = np.exp(-np.square((depth - _AT) / _BAND)) * seen
     weight = weight / (1 + (light / _SAME_LIGHT) ** 4) / (1 + (hue / _SAME_HUE) ** 4)
     weight = np.asarray(weight, dtype=np.float32)
     weighted = np.dstack([difference * weight[..., None], weight])
-    spread = cv2.GaussianBlur(weighted, (0, 0), _NEAR * size)
-    spread += cv2.GaussianBlur(weighted, (0, 0), _FAR * size) * np.float32(_FAR_SHARE)
+    near, far = (cv2.GaussianBlur(weighted, (0, 0), sigma * size) for sigma in (_NEAR, _FAR))
+    spread = near + far * np.float32(_FAR_SHARE)
     change = spread[..., :3] / (spread[..., 3:] + np.float32(_NOTHING))
     inwards = np.clip(1 - np.maximum(depth, 0) / _REACH, 0, 1)
     inwards = inwards * inwards * (3 - 2 * inwards) * np.float32(share)
@@ -109,9 +109,9 @@ def _depth(outline: FloatArray, rows: int, columns: int) -> FloatArray:
 def _enlarged(values: FloatArray, step: int, height: int, width: int) -> FloatArray:
     """A reduced field at full size; what is left over at the right and below goes on as it is."""
     rows, columns = values.shape[:2]
-    if step > 1:
-        values = cv2.resize(values, (columns * step, rows * step), interpolation=cv2.INTER_LINEAR)
-    down, across = height - values.shape[0], width - values.shape[1]
-    if down or across:
-        values = cv2.copyMakeBorder(values, 0, down, 0, across, cv2.BORDER_REPLICATE)
-    return np.asarray(values, dtype=np.float32)
+    size = columns * step, rows * step
+    whole = values if step == 1 else cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)
+    left = height - size[1], width - size[0]
+    if any(left):
+        whole = cv2.copyMakeBorder(whole, 0, left[0], 0, left[1], cv2.BORDER_REPLICATE)
+    return np.asarray(whole, dtype=np.float32)

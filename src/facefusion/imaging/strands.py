@@ -1,8 +1,8 @@
 """Hair that hangs before the sides of a face, to its end.
 
-A network that looks at every frame sees a face in a hundred pixels, and finds of a strand before a cheek what is broad and
-dark. A photo that gives a face away is looked at once, so there is time: what the network found says what colour and
-grain this person's hair has here, and what is like it and goes on from there is hair too.
+A network that looks at every frame sees a face in a hundred pixels, and finds of a strand before a cheek what is broad
+and dark. A photo that gives a face away is looked at once, so there is time: what the network found says what colour
+and grain this person's hair has here, and what is like it and goes on from there is hair too.
 """
 
 from __future__ import annotations
@@ -180,7 +180,8 @@ def _measure(pixels: Pixels) -> FloatArray:
     light = np.log(cv2.GaussianBlur(to_linear(pixels), (0, 0), 0.8) + np.float32(0.004))
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
     smooth = cv2.GaussianBlur(grey, (0, 0), 1.0)
-    x, y = (cv2.Sobel(smooth, cv2.CV_32F, *order, ksize=1) / 2 for order in ((1, 0), (0, 1)))
+    x = np.asarray(cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=1), dtype=np.float32) / 2
+    y = np.asarray(cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=1), dtype=np.float32) / 2
     xx, xy, yy = (cv2.GaussianBlur(product, (0, 0), 3.0) for product in (x * x, x * y, y * y))
     directed = np.sqrt((xx - yy) ** 2 + 4 * xy * xy)
     grain = np.log((directed + np.float32(0.3)) / (cv2.GaussianBlur(grey, (0, 0), 3.0) + 20) ** 2)
@@ -201,5 +202,5 @@ def _towards(seen: FloatArray, skin: BoolArray, hair: BoolArray, is_dark: bool) 
     if difference @ direction < _APART**2:
         return None
     along = chosen @ direction
-    low, high = np.median(along[skin]), np.median(along[hair])
+    low, high = float(np.median(along[skin])), float(np.median(along[hair]))
     return np.asarray((along - low) / max(high - low, 1e-6), dtype=np.float32)

@@ -59,8 +59,9 @@ both."""
 OPEN = (0.35, 0.75)
 """Natural logarithm by which an iris is darker than the skin around it, at least, and surely (see `_iris_shown`): of 60
 clips, closed eyes have 0.3 at most, half open ones 0.4 to 0.6, others more."""
-UPPER, MOST_UPPER = -0.15, 1.3
-"""Radii of the iris from its middle up to which it is its upper half; the most that this counts by being darker."""
+UPPER_SHARE, MOST_UPPER = 0.425, 1.3
+"""Share of its height up to which what is seen of an iris is its upper half; the most that this counts by being
+darker."""
 BRIGHTNESS = 2.5
 """How much more, per unit of natural logarithm, what is bright counts as white of an eye than what is dark."""
 LID_DARK = 0.45
@@ -71,6 +72,8 @@ APERTURE = (0.62, 0.78)
 """Share of its height that an eye is open from which what is dark in it may be more than lashes, and surely is."""
 SLIT = (0.15, 0.3)
 """The same from which an eyeball is drawn into it, where an iris is seen in this eye or in the other, and in full."""
+LOWEST = 0.5
+"""Radii below the middle of an iris from which what is left of it shows nothing."""
 SAME_LID = 0.12
 """How much farther a mesh may have an eye open than its picture shows it, and mean the same lid."""
 SHUT = (0.3, 0.48)
@@ -372,7 +375,8 @@ def _open(
     # A lid that the mesh has where the picture shows one is a lid; one that only the picture shows may be lashes.
     is_lid = most <= aperture + SAME_LID
     sure = smoothly(aperture, SLIT if is_lid else APERTURE)
-    return Opening(smoothly(_iris_shown(darker, below, of_iris), OPEN) * sure, aperture, aside)
+    top = max(float(of_iris[min(round(down), len(of_iris) - 1), :, 1].mean()), -1.0) if is_lid else -1.0
+    return Opening(smoothly(_iris_shown(darker, below, of_iris, min(top, LOWEST)), OPEN) * sure, aperture, aside)
 
 
 @cache
@@ -552,7 +556,7 @@ def _within(part: EyePlace, whole: EyePlace, number: int) -> tuple[slice, slice]
     return rows, columns
 
 
-def _iris_shown(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> float:
+def _iris_shown(darker: FloatArray, weight: FloatArray, of_iris: FloatArray, top: float = -1.0) -> float:
     """Natural logarithm by which there is an iris darker than skin.
 
     A lid is as bright as skin and ends in a dark line, and of an eye that is nearly closed the upper half is lid: the
@@ -566,9 +570,11 @@ def _iris_shown(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> 
         (h, w) where it is between the lids.
     of_iris
         (h, w, 2) places, in radii of the iris from its middle.
+    top
+        Where what is seen of the iris begins, radii from its middle: -1 where no lid covers it.
     """
     within = weight * smoothstep((1 - np.linalg.norm(of_iris, axis=-1)) / 0.3)
-    upper = within * (of_iris[..., 1] < UPPER)
+    upper = within * (of_iris[..., 1] < top + UPPER_SHARE * (1 - top))
     if min(float(within.sum()), float(upper.sum())) < 1:
         return 0.0
     of_all, of_upper = (float((darker * part).sum()) / float(part.sum()) for part in (within, upper))

@@ -1,0 +1,75 @@
+"""A new face takes the light of the head where both meet."""
+
+import cv2
+import numpy as np
+import pytest
+
+from facefusion.imaging.membrane import join_light
+
+SIDE = 240
+
+
+def outline() -> np.ndarray:
+    turn = np.linspace(0, 2 * np.pi, 36, endpoint=False)
+    return np.stack([120 + 70 * np.cos(turn), 120 + 90 * np.sin(turn)], axis=1).astype(np.float32)
+
+
+def inside(shrunk: float = 1.0) -> np.ndarray:
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    points = 120 + (outline() - 120) * shrunk
+    cv2.fillPoly(mask, [np.round(points).astype(np.int32)], 1)
+    return mask > 0
+
+
+def head() -> np.ndarray:
+    """Skin that burns out towards the top."""
+    rows = np.linspace(1.25, 0.85, SIDE)[:, None, None]
+    return np.clip(np.array([190, 150, 130]) * np.broadcast_to(rows, (SIDE, SIDE, 1)), 0, 255).astype(np.uint8)
+
+
+def flat(*colour: int) -> np.ndarray:
+    return np.broadcast_to(np.array(colour, np.uint8), (SIDE, SIDE, 3)).copy()
+
+
+def rim() -> np.ndarray:
+    return inside(0.97) & ~inside(0.9)
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_step_at_the_rim_is_gone_and_the_middle_is_as_it_was(scale):
+    over, under = flat(190, 150, 130), head()
+    shown, points = inside().astype(np.float32), outline()
+    if scale > 1:  # reduced for the comparison, and rows and columns left over
+        over, under, shown = (
+            cv2.resize(part, (scale * SIDE + 1, scale * SIDE + 1), interpolation=cv2.INTER_LINEAR)
+            for part in (over, under, shown)
+        )
+        points = points * scale
+    joined = join_light(over, under, points, shown)
+    assert joined.shape == over.shape and joined.dtype == np.uint8
+    ring, middle = (
+        cv2.resize(part.astype(np.uint8), over.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
+        for part in (rim(), inside(0.45))
+    )
+    before, after = (np.abs(part.astype(int) - under)[ring].mean() for part in (over, joined))
+    assert after < 0.35 * before
+    assert np.abs(joined.astype(int) - over)[middle].max() <= 1
+
+
+def test_hair_and_what_lies_before_the_face_give_no_light():
+    over, under = flat(190, 150, 130), flat(190, 150, 130)
+    under[:100] = (30, 22, 18)
+    shown = inside().astype(np.float32)
+    joined = join_light(over, under, outline(), shown)
+    change = np.abs(joined.astype(int) - over)[inside()]
+    assert change.mean() < 2 and change.max() < 16  # where hair and skin mix a little is left
+    under[:100] = (150, 118, 103)  # a hand, as far as the light goes
+    shown[:110] = 0
+    joined = join_light(over, under, outline(), shown)
+    assert np.abs(joined.astype(int) - over)[:90][inside()[:90]].max() <= 2
+
+
+def test_a_share_of_nothing_changes_nothing_and_tiny_faces_stay():
+    over, under, shown = flat(190, 150, 130), head(), inside().astype(np.float32)
+    np.testing.assert_array_equal(join_light(over, under, outline(), shown, share=0.0), over)
+    np.testing.assert_array_equal(join_light(over, under, outline() * 0.02, shown), over)

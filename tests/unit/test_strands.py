@@ -1,0 +1,100 @@
+"""Hair before the sides of a face is followed from what a network found of it."""
+
+import cv2
+import numpy as np
+import pytest
+
+from facefusion.imaging.resample import decode
+from facefusion.imaging.strands import follow_strands
+from facefusion.models.synthetic_faces import load_synthetic_faces
+from facefusion.types.topology import FACE_OVAL, LEFT_BROW, LEFT_IRIS, RIGHT_BROW, RIGHT_IRIS
+
+BLOND, DARK = (226, 198, 120), (42, 30, 24)
+
+
+def person(number: int = 2) -> tuple[np.ndarray, np.ndarray, float]:
+    face = load_synthetic_faces()[number]
+    mesh = face.mesh.astype(np.float32)
+    return decode(face.jpeg), mesh, float(np.linalg.norm(mesh[LEFT_IRIS, :2] - mesh[RIGHT_IRIS, :2]))
+
+
+def with_strand(pixels, mesh, unit, colour) -> tuple[np.ndarray, np.ndarray]:
+    """A strand of hairs from above the face down along one side of it, and where it is."""
+    rng, drawn = np.random.default_rng(3), pixels.copy()
+    strand = np.zeros(pixels.shape[:2], np.uint8)
+    oval = mesh[list(FACE_OVAL), :2]
+    left = oval[:, 0].min()
+    points = [(left + 0.22 * unit, oval[:, 1].min() - 0.2 * unit), (left + 0.3 * unit, mesh[LEFT_IRIS, 1])]
+    points += [(left + 0.26 * unit, mesh[61, 1]), (left + 0.4 * unit, oval[:, 1].max())]
+    path = np.round(np.array(points) * 16).astype(np.int32)
+    cv2.polylines(strand, [path], False, 255, round(0.2 * unit), cv2.LINE_AA, 4)
+    for _ in range(60):
+        shade = np.clip(np.array(colour) * rng.uniform(0.7, 1.12), 0, 255).tolist()
+        moved = path + np.array([rng.normal(0, 0.06 * unit) * 16, 0]).astype(np.int32)
+        cv2.polylines(drawn, [moved], False, shade, 1, cv2.LINE_AA, 4)
+    alpha = cv2.GaussianBlur(strand, (0, 0), 0.8)[..., None] / 255
+    base = np.broadcast_to(np.array(colour, np.float32) * 0.95, pixels.shape)
+    mixed = np.where(drawn != pixels, drawn, base)
+    return (pixels + (mixed - pixels) * alpha).astype(np.uint8), strand > 127
+
+
+def inside_of(mesh, shape) -> np.ndarray:
+    mask = np.zeros(shape, np.uint8)
+    cv2.fillPoly(mask, [np.round(mesh[list(FACE_OVAL), :2]).astype(np.int32)], 1)
+    return mask > 0
+
+
+@pytest.mark.parametrize("colour", [BLOND, DARK])
+@pytest.mark.parametrize("number", [2, 11])
+def test_a_strand_is_followed_to_its_end_from_what_was_found_of_it(number, colour):
+    clean, mesh, unit = person(number)
+    pixels, strand = with_strand(clean, mesh, unit, colour)
+    inside = inside_of(mesh, strand.shape)
+    found = (strand & (np.mgrid[: strand.shape[0], : strand.shape[1]][0] < mesh[LEFT_IRIS, 1])).astype(np.float32)
+    seen = strand & inside
+    assert (found[seen] > 0.5).mean() < 0.5
+    followed = follow_strands(pixels, mesh, found)
+    assert (followed >= found).all()
+    assert (followed[seen] > 0.5).mean() > 0.85
+    # Skin on the other side of the strand and of the face is skin.
+    away = inside & (cv2.dilate(strand.astype(np.uint8), np.ones((9, 9))) == 0)
+    assert (followed[away] > 0.5).mean() < 0.06
+
+
+@pytest.mark.parametrize("number", [2, 11])
+def test_where_nothing_was_found_nothing_is_followed(number):
+    clean, mesh, _ = person(number)
+    nothing = np.zeros(clean.shape[:2], np.float32)
+    np.testing.assert_array_equal(follow_strands(clean, mesh, nothing), nothing)
+
+
+def test_glasses_are_no_hair():
+    """What comes far into the face is not followed: a dark rim and a dark brow look the same."""
+    clean, mesh, unit = person()
+    pixels, rims = clean.copy(), np.zeros(clean.shape[:2], np.uint8)
+    for picture, colour in ((pixels, (25, 20, 20)), (rims, 255)):
+        for eye in (mesh[LEFT_IRIS, :2], mesh[RIGHT_IRIS, :2]):
+            at = tuple(int(v) for v in np.round(eye))
+            cv2.ellipse(picture, at, (round(unit * 0.4), round(unit * 0.32)), 0, 0, 360, colour, 5, cv2.LINE_AA)
+        bridge = [tuple(int(v) for v in np.round(mesh[row, :2])) for row in (LEFT_IRIS, RIGHT_IRIS)]
+        cv2.line(picture, *bridge, colour, 5, cv2.LINE_AA)
+    found = (rims > 127).astype(np.float32)
+    np.testing.assert_array_equal(follow_strands(pixels, mesh, found), found)
+
+
+def test_brows_under_a_fringe_are_hidden_with_it():
+    clean, mesh, unit = person()
+    oval, brows = mesh[list(FACE_OVAL), :2], mesh[[*LEFT_BROW, *RIGHT_BROW], 1]
+    rng, pixels = np.random.default_rng(5), clean.copy()
+    fringe = np.zeros(clean.shape[:2], np.uint8)
+    for x in np.linspace(oval[:, 0].min(), oval[:, 0].max(), 260):
+        start, end = (round(x), round(oval[:, 1].min() - 0.1 * unit)), (round(x), round(brows.min() + 0.03 * unit))
+        shade = np.clip(np.array((120, 84, 52)) * rng.uniform(0.7, 1.15), 0, 255).tolist()
+        cv2.line(pixels, start, end, shade, 2, cv2.LINE_AA)
+        cv2.line(fringe, start, end, 255, 3)
+    rows = np.mgrid[: fringe.shape[0], : fringe.shape[1]][0]
+    found = ((fringe > 0) & (rows < brows.min() - 0.25 * unit)).astype(np.float32)
+    followed = follow_strands(pixels, mesh, found)
+    for brow in (LEFT_BROW, RIGHT_BROW):
+        x, y = np.round(mesh[list(brow), :2].mean(axis=0)).astype(int)
+        assert found[y, x] < 0.5 < followed[y, x]
