@@ -357,6 +357,18 @@ def test_no_face_goes_on_over_the_black_bars_of_a_film(keeps_alpha):
         assert y1 > 130 and rendered.alpha[130 - y0 :].max() == 0 < rendered.alpha[125 - y0, 160 - x0]
 
 
+def test_who_must_not_be_seen_is_covered_in_the_dark_too():
+    class Hider(PaintProcessor):
+        covers_fully = True
+
+    pixels = FRAME.copy()
+    pixels[130:] = np.random.default_rng(4).integers(0, 20, pixels[130:].shape, dtype=np.uint8)
+    hidden = Renderer({0: [Hider((255, 0, 0), CropShape("ffhq_512", 256))]}, one_frame_tracks()).render(
+        frame_of(pixels)
+    )
+    assert (hidden.pixels[140, 160] == (255, 0, 0)).all()
+
+
 def frame_of(pixels, number=0):
     from fractions import Fraction
 

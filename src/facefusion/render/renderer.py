@@ -62,6 +62,8 @@ class Renderer:
         self._keeps_alpha = keeps_alpha
         self._chains = {track_id: tuple(chain) for track_id, chain in chains.items()}
         self._tracks, self._begin, self._doubtful = tracks, begin, frozenset(doubtful)
+        # What looks black may hold somebody all the same, and who must not be seen is covered there, too.
+        self._keeps_bars = not any(p.covers_fully for chain in self._chains.values() for p in chain)
         self._blends = dict.fromkeys(chains, blend) if isinstance(blend, str) else dict(blend)
         for processor in {id(p): p for chain in self._chains.values() for p in chain}.values():
             if isinstance(processor, MeetsPeople):
@@ -182,7 +184,8 @@ class Renderer:
                 part[inside] = (mixed + 0.5).astype(np.uint8)
         if not changed:
             return RenderedFrame(frame)
-        _keep_bars(part, frame.pixels, (x0, y0), bare)
+        if self._keeps_bars:
+            _keep_bars(part, frame.pixels, (x0, y0), bare)
         left, top = (min(box[k] for box in changed) for k in (0, 1))
         right, bottom = (max(box[k] for box in changed) for k in (2, 3))
         alpha = None if bare is None else 1 - bare[top:bottom, left:right]
