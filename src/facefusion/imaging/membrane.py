@@ -14,7 +14,7 @@ from facefusion.types.frame import Pixels
 
 FloatArray = npt.NDArray[np.float32]
 
-_HEIGHT_PX = 96
+_HEIGHT_PX = 56
 """Height of a face at which the light is compared."""
 _AT, _BAND = 0.035, 0.03
 """Where the rim lies inside the outline, and how broad it is, over the height of the face."""
@@ -27,7 +27,7 @@ _FAR_SHARE, _NOTHING = 0.05, 0.01
 _SAME_LIGHT, _SAME_HUE = 0.2, 0.1
 """Differences, natural logarithm of bytes, from which it is hair or a wall that is seen at the rim and no skin."""
 _MOST = 0.27
-_LIFT = 8.0
+_LIFT = np.float32(8.0)
 """Levels that are added before ratios are taken: what is black has no colour."""
 
 
@@ -63,39 +63,41 @@ def join_light(
     Farbman et al., Coordinates for instant image cloning, 2009 (spread by weights instead of solving for it).
     """
     height = float(np.ptp(outline[:, 1]))
-    step = max(int(height / _HEIGHT_PX), 1)
+    step = max(round(height / _HEIGHT_PX), 1)
     rows, columns = (side // step for side in over.shape[:2])
     if height < 8 or min(rows, columns) < 2:
         return over
     whole = slice(0, rows * step), slice(0, columns * step)
-    own, there = (_ratio(pixels[whole], columns, rows) for pixels in (over, under))
+    own, there = (_reduced(pixels[whole], columns, rows) for pixels in (over, under))
     seen = cv2.resize(shown[whole], (columns, rows), interpolation=cv2.INTER_AREA)
     size = height / step
-    difference = np.asarray(cv2.GaussianBlur(there - own, (0, 0), max(0.015 * size, 0.6)), dtype=np.float32)
+    ratio = np.log((there + _LIFT) / (own + _LIFT))
+    difference = np.asarray(cv2.GaussianBlur(ratio, (0, 0), max(0.015 * size, 0.6)), dtype=np.float32)
     light = difference.mean(axis=-1)
     hue = np.abs(difference - light[..., None]).max(axis=-1)
     reduced = np.asarray((outline + 0.5) / step - 0.5, dtype=np.float32)
     depth = _depth(reduced, rows, columns) / np.float32(size)
     weight = np.exp(-np.square((depth - _AT) / _BAND)) * seen
-    weight = weight / (1 + (light / _SAME_LIGHT) ** 4) / (1 + (hue / _SAME_HUE) ** 4)
-    weight = np.asarray(weight, dtype=np.float32)
-    weighted = np.dstack([difference * weight[..., None], weight])
+    weight /= 1 + np.square(np.square(light / _SAME_LIGHT))
+    weight /= 1 + np.square(np.square(hue / _SAME_HUE))
+    weighted = np.dstack([difference * weight[..., None], weight]).astype(np.float32)
     near, far = (cv2.GaussianBlur(weighted, (0, 0), sigma * size) for sigma in (_NEAR, _FAR))
     spread = near + far * np.float32(_FAR_SHARE)
     change = spread[..., :3] / (spread[..., 3:] + np.float32(_NOTHING))
     inwards = np.clip(1 - np.maximum(depth, 0) / _REACH, 0, 1)
     inwards = inwards * inwards * (3 - 2 * inwards) * np.float32(share)
     gain = np.exp(np.clip(change, -_MOST, _MOST) * inwards[..., None])
-    gain = _enlarged(np.asarray(gain, dtype=np.float32), step, over.shape[0], over.shape[1])
-    # (over + lift) * gain - lift, rounded and clipped to bytes.
-    lifted = cv2.multiply(over, gain, dtype=cv2.CV_32F)
-    return np.asarray(cv2.addWeighted(gain, _LIFT, lifted, 1.0, -_LIFT, dtype=cv2.CV_8U), dtype=np.uint8)
+    # As much is added as the broad tones need; what is finer keeps its relief.
+    more = np.rint((own + _LIFT) * (gain - 1))
+    # In bytes, which are several times as fast to enlarge and to add as numbers that may be negative.
+    added, taken = (_enlarged(np.clip(sign * more, 0, 255).astype(np.uint8), step, *over.shape[:2]) for sign in (1, -1))
+    return np.asarray(cv2.subtract(cv2.add(over, added), taken), dtype=np.uint8)
 
 
-def _ratio(pixels: Pixels, columns: int, rows: int) -> FloatArray:
-    """(R, C, 3) logarithm of a picture made smaller."""
+def _reduced(pixels: Pixels, columns: int, rows: int) -> FloatArray:
+    """(R, C, 3) levels of a picture made smaller."""
     small = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
-    return np.asarray(np.log(small.astype(np.float32) + np.float32(_LIFT)), dtype=np.float32)
+    return np.asarray(small, dtype=np.float32)
 
 
 def _depth(outline: FloatArray, rows: int, columns: int) -> FloatArray:
@@ -106,7 +108,7 @@ def _depth(outline: FloatArray, rows: int, columns: int) -> FloatArray:
     return np.asarray(inside - outside, dtype=np.float32)
 
 
-def _enlarged(values: FloatArray, step: int, height: int, width: int) -> FloatArray:
+def _enlarged(values: Pixels, step: int, height: int, width: int) -> Pixels:
     """A reduced field at full size; what is left over at the right and below goes on as it is."""
     rows, columns = values.shape[:2]
     size = columns * step, rows * step
@@ -114,4 +116,4 @@ def _enlarged(values: FloatArray, step: int, height: int, width: int) -> FloatAr
     left = height - size[1], width - size[0]
     if any(left):
         whole = cv2.copyMakeBorder(whole, 0, left[0], 0, left[1], cv2.BORDER_REPLICATE)
-    return np.asarray(whole, dtype=np.float32)
+    return np.asarray(whole, dtype=np.uint8)
