@@ -25,6 +25,7 @@ from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.flow import MOTION_SIDE, crop_shift, measure_motion, motion_crop
 from facefusion.imaging.masks import HEAD
 from facefusion.imaging.resample import cut, is_cut, is_same_layout, pan_between, thumbnail
+from facefusion.imaging.smear import NO_SPECTRUM, measure_spectrum
 from facefusion.imaging.templates import similarity
 from facefusion.imaging.veil import measure_black
 from facefusion.models.mesh_topology import load_mesh_topology
@@ -167,6 +168,7 @@ class _Follower:
     usual: float = 1.0
     is_hidden: bool = False
     blacks: list[FloatArray] = field(default_factory=list)
+    spectra: list[npt.NDArray[np.float16]] = field(default_factory=list)
     evidence: float | None = None
     has_moved: bool = False
     verdicts: list[float] = field(default_factory=list)
@@ -226,7 +228,7 @@ class _Follower:
         over = (len(self.frames) - count) // TURN * TURN
         if over <= 0:
             return
-        for column in (self.frames, self.meshes, self.scores, self.motions, self.blacks):
+        for column in (self.frames, self.meshes, self.scores, self.motions, self.blacks, self.spectra):
             del column[:over]
         del self.verdicts[:-count]
         self.former.clear()
@@ -467,6 +469,7 @@ class Analyser:
             kept_frames=np.array([s.frame for s in samples], dtype=np.int64),
             told_frames=np.array(list(follower.told), dtype=np.int64) if follower.told else None,
             told=np.stack(list(follower.told.values())) if follower.told else None,
+            spectra=np.stack(follower.spectra),
         )
 
     def _identify(self, samples: Sequence[_Sample]) -> FloatArray:
@@ -763,6 +766,9 @@ class Analyser:
         """Read sharpness, grain and 68 points; keep the best looks where somebody wants to know who is who."""
         for follower in seen:
             follower.blacks.append(measure_black(pixels, follower.meshes[-1]))
+            # Who stands before somebody has edges of their own.
+            is_clear = number not in follower.depths
+            follower.spectra.append(measure_spectrum(pixels, follower.meshes[-1]) if is_clear else NO_SPECTRUM)
             if (len(follower.frames) - 1) % FINISH_EVERY == 0 and number not in follower.depths:
                 finish = measure_finish(pixels, follower.meshes[-1])
                 if finish is not None:
@@ -905,6 +911,8 @@ class Glimpse:
         somebody by.
     is_other
         Whether the face that was followed has just turned out to be somebody else's: the number is new.
+    spectrum
+        (50,) detail by size and direction (`facefusion.imaging.smear`).
     """
 
     number: int
@@ -918,6 +926,7 @@ class Glimpse:
     depth: int
     look: tuple[Pixels, FloatArray, float] | None
     is_other: bool = False
+    spectrum: npt.NDArray[np.float16] = field(default_factory=lambda: NO_SPECTRUM)
 
     __repr__ = shown
 
@@ -1092,6 +1101,7 @@ class Watch:
             for frame, box in trace.hits[len(follower.frames) :]:
                 follower.add(frame, _face_in_box(_roomy(box, trace.largest_px)), MIN_SCORE)
                 follower.blacks.append(measure_black(pixels, follower.meshes[-1]))
+                follower.spectra.append(NO_SPECTRUM)
             follower.believe(trace.score)
             if not follower.samples and (analyser._identifier is not None or analyser._classifier is not None):
                 follower.samples = [_sample(pixels, follower, BESIDE)]
@@ -1135,6 +1145,7 @@ class Watch:
             follower.depths.get(now, 0),
             None if sample is None else (sample.pixels, sample.points, sample.quality),
             follower.changed_at == now,
+            follower.spectra[-1],
         )
 
     def forget(self) -> None:
@@ -1372,5 +1383,6 @@ def _with_carried(seen: Sighting, follower: _Follower) -> Sighting:
         is_moved=padded(seen.is_moved),
         depths=None if seen.depths is None else padded(seen.depths),
         blacks=None if seen.blacks is None else padded(seen.blacks, is_held=True),
+        spectra=None if seen.spectra is None else padded(seen.spectra),
         evidence=evidence,
     )

@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from facefusion.analyse.analyser import THOROUGH_REACH, Analyser, Glimpse, Watch
 from facefusion.analyse.join import FLASH, MAX_SAMPLES
-from facefusion.analyse.smooth import FINISH_MEDIAN, CausalSmoother
+from facefusion.analyse.smooth import FINISH_MEDIAN, USUAL_REACH, CausalSmoother, with_sign_of
 from facefusion.imaging.boxes import box_of, overlap
+from facefusion.imaging.smear import NO_SMEAR, NO_SPECTRUM, Smear, find_smear, smear_in_picture, usual_spectrum
 from facefusion.models.face_shape import proportions_of
 from facefusion.models.pose import estimate_poses
 from facefusion.types.face import Attributes
@@ -90,6 +91,9 @@ class _Row:
     finish: tuple[float, float]
     depth: int
     black: FloatArray
+    spectrum: npt.NDArray[np.float16]
+    found: Smear
+    smear: FloatArray
 
 
 class CausalTracker:
@@ -210,12 +214,14 @@ class CausalTracker:
             looks = np.stack(person.shapes)
             person.proportions = proportions_of(looks, estimate_poses(looks)[:, 0])
         person.seen_count += 1
-        if glimpse.finish is not None:
+        found, smear = _smear(person, glimpse, now)
+        # How sharp a shot is tell the frames that are not smeared.
+        if glimpse.finish is not None and not (smear.any() and person.finishes):
             person.finishes.append(glimpse.finish)
         person.rows.append(
             _Row(
                 now, mesh, glimpse.score, pose, self._points(person, glimpse, mesh), False, _middle(person.finishes),
-                glimpse.depth, glimpse.black,
+                glimpse.depth, glimpse.black, glimpse.spectrum, found, smear,
             )
         )  # fmt: skip
         person.last, person.held, person.until = now, 0, None
@@ -241,8 +247,11 @@ class CausalTracker:
             if is_free if person.until is not None else self._analyser.is_thorough or (is_free and is_inside):
                 points = None if last.points is None else last.points + (mesh - last.mesh)[:, :2].mean(axis=0)
                 person.rows.append(
-                    _Row(now, mesh, last.score, last.pose, points, True, last.finish, last.depth, last.black)
-                )
+                    _Row(
+                        now, mesh, last.score, last.pose, points, True, last.finish, last.depth, last.black,
+                        NO_SPECTRUM, NO_SMEAR, last.smear,
+                    )
+                )  # fmt: skip
                 person.held += 1
                 return
         if now - person.last > ROWS + self._analyser.patience:
@@ -312,6 +321,7 @@ def _track(person: _Person, rows: list[_Row], first: int) -> Track:
     has_points = all(row.points is not None for row in rows)
     depths = np.array([row.depth for row in rows], np.int8)
     blacks = np.stack([row.black for row in rows]).astype(np.float32)
+    smears = np.stack([row.smear for row in rows])
     return Track(
         person.number,
         np.array([row.frame - first for row in rows], dtype=np.int64),
@@ -326,7 +336,21 @@ def _track(person: _Person, rows: list[_Row], first: int) -> Track:
         depths if depths.any() else None,
         None if np.isnan(blacks).any() else blacks,
         person.proportions,
+        smears=smears if smears.any() else None,
     )
+
+
+def _smear(person: _Person, glimpse: Glimpse, now: int) -> tuple[Smear, FloatArray]:
+    """How somebody is smeared in a frame against the last ones, and (3,) as much of it as counts."""
+    rows = person.rows
+    spectra = [*(row.spectrum for row in rows), glimpse.spectrum][-2 * USUAL_REACH - 1 :]
+    usual = usual_spectrum(np.stack(spectra))
+    found = NO_SMEAR if usual is None else find_smear(glimpse.spectrum, usual)
+    surety = found.surety
+    if rows and rows[-1].frame == now - 1:
+        surety = (2 * surety + rows[-1].found.surety) / 3  # as `smooth_smears`, which knows the next frame, too
+    smear = np.array(smear_in_picture(found, surety), np.float32)
+    return found, with_sign_of(smear, rows[-1].smear) if rows else smear
 
 
 def _likeness(one: FloatArray, other: FloatArray) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.analyse.people import find_changes, link_people
-from facefusion.analyse.smooth import smooth_finishes, smooth_meshes
+from facefusion.analyse.smooth import smooth_finishes, smooth_meshes, smooth_smears
 from facefusion.imaging.align import mesh_roll
 from facefusion.imaging.appearance import likeness_of_looks, points_inside
 from facefusion.imaging.boxes import box_of, overlap, share_inside
@@ -23,7 +23,7 @@ from facefusion.types.certainty import INSIDE, NO_VERDICT, Evidence
 from facefusion.types.certainty import SURE as FACE
 from facefusion.types.face import Attributes
 from facefusion.types.observation import LONG as LONG_SEEN
-from facefusion.types.observation import Observation, Sighting, row_offsets
+from facefusion.types.observation import SPECTRUM, Observation, Sighting, row_offsets
 from facefusion.types.rows import Rows, absent
 from facefusion.types.topology import MESH_TO_68, POINT_COUNT
 from facefusion.types.track import LONG, SAME_PERSON_COSINE, Track, Tracks
@@ -82,7 +82,7 @@ SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
 """Frames of a track that are smoothed together, and frames to each side that are looked at for it."""
 
 
-PER_FRAME = ("frames", "scores", "is_moved", "depths", "blacks")
+PER_FRAME = ("frames", "scores", "is_moved", "depths", "blacks", "spectra")
 """Short columns of a run that have a row for every frame."""
 
 
@@ -129,6 +129,7 @@ class _Run:
     depths: npt.NDArray[np.int8]
     looks: FloatArray | None
     blacks: FloatArray
+    spectra: npt.NDArray[np.float16]
     meshes: Rows
     motions: Rows
     trusts: Rows
@@ -240,6 +241,7 @@ def _run(sighting: Sighting, offset: int) -> _Run:
         sighting.identities, sighting.attributes,
         np.zeros(len(sighting.frames), np.int8) if sighting.depths is None else sighting.depths, sighting.looks,
         _blacks(sighting),
+        np.zeros((len(sighting.frames), SPECTRUM), np.float16) if sighting.spectra is None else sighting.spectra,
         Rows.of(sighting.meshes), Rows.of(sighting.motions), Rows.of(sighting.trusts), Rows.of(sighting.points),
         sighting.evidence,
         None if sighting.kept_frames is None else sighting.kept_frames + offset,
@@ -356,6 +358,7 @@ def _sum(runs: Sequence[_Run]) -> _Run:
         "is_moved",
         "depths",
         "blacks",
+        "spectra",
         "point_frames",
         "point_scores",
         "finish_frames",
@@ -719,10 +722,14 @@ class _Draft:
         added = np.arange(first - self.before, first), np.arange(last + 1, last + 1 + self.after)
         frames = np.concatenate([added[0], self.frames, added[1]])
         rows = np.clip(np.arange(len(frames)) - self.before, 0, len(self.frames) - 1)
-        finishes = smooth_finishes(
-            self.frames,
-            {int(k): (float(b), float(g)) for k, (b, g) in zip(run.finish_frames, run.finishes, strict=True)},
-        )
+        smears = smooth_smears(run.frames, run.spectra)
+        smeared = set() if smears is None else set(run.frames[smears.any(axis=1)].tolist())
+        measured = {int(k): (float(b), float(g)) for k, (b, g) in zip(run.finish_frames, run.finishes, strict=True)}
+        # How sharp a shot is tell the frames that are not smeared; otherwise it would be counted twice.
+        sharp = {frame: finish for frame, finish in measured.items() if frame not in smeared}
+        finishes = smooth_finishes(self.frames, sharp or measured)
+        if smears is not None:  # between two sightings it is that of the nearer one
+            smears = smears[self.lefts + (self.shares > 0.5)][rows]
         depths = np.zeros(len(frames), np.int8)
         depths[np.searchsorted(frames, run.frames)] = run.depths
         # Between two sightings it is what it was on both sides.
@@ -745,6 +752,7 @@ class _Draft:
             None if np.isnan(blacks).any() else blacks[rows].astype(np.float32),
             _proportions(run),
             None if run.evidence is None else self.evidence().as_row(),
+            smears,
         )
 
     def evidence(self) -> Evidence:

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.imaging.smear import NO_SMEAR, find_smear, is_measured, smear_in_picture, usual_spectrum
 from facefusion.types.topology import LEFT_IRIS, RIGHT_IRIS
 
 FloatPoints = npt.NDArray[np.float64]
@@ -294,3 +295,52 @@ def _between(frames: npt.NDArray[np.int64], found: Mapping[int, tuple[float, flo
     padded = np.pad(values, ((half, half), (0, 0)), mode="edge")
     steady = np.median(np.lib.stride_tricks.sliding_window_view(padded, FINISH_MEDIAN, axis=0), axis=-1)
     return np.stack([np.interp(frames, known, steady[:, k]) for k in (0, 1)], axis=1).astype(np.float32)
+
+
+USUAL_REACH = 12
+"""Frames to each side that say what a face usually shows: long enough for a blurred moment, and too short for much to
+turn. What is blurred for longer is how sharp the shot is."""
+ABRUPT = 2.0
+"""Spread of a smear over that of either neighbour's which it has at most: a single frame may be anything."""
+
+
+def smooth_smears(frames: npt.NDArray[np.int64], spectra: npt.NDArray[np.float16]) -> npt.NDArray[np.float32] | None:
+    """How far a face is smeared in every frame beyond what it is in the frames around it.
+
+    Parameters
+    ----------
+    frames
+        (N,) rising.
+    spectra
+        (N, 50) as of `facefusion.imaging.smear.measure_spectrum`, zeros where nothing was measured.
+
+    Returns
+    -------
+    (N, 3) float32 line across and down and standard deviation, pixels of the frame (`facefusion.types.track.Track`);
+    None where there is none in any frame.
+    """
+    smears = [NO_SMEAR] * len(frames)
+    for row in np.flatnonzero(is_measured(spectra)).tolist():
+        usual = usual_spectrum(spectra[max(row - USUAL_REACH, 0) : row + USUAL_REACH + 1])
+        if usual is not None:
+            smears[row] = find_smear(spectra[row], usual)
+    if not any(smear.surety for smear in smears):
+        return None
+    found = np.zeros((len(frames), 3), np.float32)
+    before = found[0]
+    for row, smear in enumerate(smears):
+        if smear is not NO_SMEAR:
+            near = [k for k in (row - 1, row + 1) if 0 <= k < len(frames) and abs(int(frames[k] - frames[row])) == 1]
+            # Believed as the mean of three frames is, so that sharpness does not flicker, but as wide as it is.
+            surety = (2 * smear.surety + sum(smears[k].surety for k in near)) / (2 + len(near))
+            widest = ABRUPT * max(smears[k].spread for k in near) if near else np.inf
+            found[row] = with_sign_of(np.array(smear_in_picture(smear, surety, widest), np.float32), before)
+            before = found[row] if found[row, :2].any() else before
+    return found if found.any() else None
+
+
+def with_sign_of(smear: npt.NDArray[np.float32], before: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """(3,) with its line turned round in place where it would point against the one before."""
+    if float(smear[:2] @ before[:2]) < 0:
+        smear[:2] *= -1
+    return smear

@@ -85,4 +85,7 @@ def move_face(face: Face, affine: FloatArray) -> Face:
     covers = tuple(transform(affine, mesh) for mesh in face.covers)
     beside = tuple(transform(affine, mesh) for mesh in face.beside)
     mesh = transform(affine, face.mesh)
-    return replace(face, mesh=mesh, points=points, blur=face.blur * scale, covers=covers, beside=beside)
+    smear = face.smear
+    if smear is not None:
+        smear = np.array([*(affine[:, :2] @ smear[:2]), scale * smear[2]], dtype=np.float32)
+    return replace(face, mesh=mesh, points=points, blur=face.blur * scale, covers=covers, beside=beside, smear=smear)

@@ -95,6 +95,9 @@ class Face:
     proportions
         (C + H,) how the person's face differs from the mean one, freed of expression, and what it usually does, the
         same in every frame of a track (`facefusion.models.face_shape`); None where that is not known.
+    smear
+        (3,) how the picture is smeared there more than in the frames around it, in its pixels: a line across and down
+        and the standard deviation of a round blur; None where it is not.
     is_doubtful
         Whether it may be no face at all.
     """
@@ -112,6 +115,7 @@ class Face:
     black: FloatArray | None = None
     proportions: FloatArray | None = None
     is_doubtful: bool = False
+    smear: FloatArray | None = None
 
     __repr__ = shown
 

@@ -28,9 +28,12 @@ _COLUMNS = (
     "frames", "meshes", "scores", "motions", "trusts", "is_moved", "point_frames", "points", "point_scores",
     "finish_frames", "finishes", "qualities", "identities",
 )  # fmt: skip
-_OPTIONAL = ("depths", "looks", "blacks", "evidence", "kept_frames", "told_frames", "told")
+_OPTIONAL = ("depths", "looks", "blacks", "evidence", "kept_frames", "told_frames", "told", "spectra")
 LONG = ("meshes", "motions", "trusts", "points")
 """Columns that are large for every frame."""
+
+SPECTRUM = 50
+"""Numbers of a face in a frame that `facefusion.imaging.smear` keeps."""
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -77,6 +80,9 @@ class Sighting:
     told_frames, told
         (T,) int64, rising: rows of looks at about even distances, and (T, D) their embeddings, which tell whether it is
         one person all the time; None where nobody asked.
+    spectra
+        (N, 50) float16 detail by size and direction (`facefusion.imaging.smear`), zeros where it was not measured, or
+        None.
 
     The long ones may lie in a file.
     """
@@ -102,6 +108,7 @@ class Sighting:
     kept_frames: npt.NDArray[np.int64] | None = None
     told_frames: npt.NDArray[np.int64] | None = None
     told: FloatArray | None = None
+    spectra: npt.NDArray[np.float16] | None = None
 
     __repr__ = shown
 
@@ -140,6 +147,8 @@ class Sighting:
             check_column(self.looks, "looks", np.float32, 2, None, 3)
         if self.blacks is not None:
             check_column(self.blacks, "blacks", np.float32, rows, 3)
+        if self.spectra is not None:
+            check_column(self.spectra, "spectra", np.float16, rows, SPECTRUM)
         if self.evidence is not None:
             check_column(self.evidence, "evidence", np.float32, 3)
             check_shares(self.evidence[:2] if self.evidence[2] == NO_VERDICT else self.evidence, "evidence")

@@ -35,7 +35,7 @@ FRAMES = "frames"
 MAX_SIDE = 1 << 16
 """No picture has a longer side, px."""
 _COLUMNS = ("frames", "meshes", "scores", "poses")
-_OPTIONAL = ("points", "identity", "guessed", "finishes", "depths", "blacks", "proportions", "evidence")
+_OPTIONAL = ("points", "identity", "guessed", "finishes", "depths", "blacks", "proportions", "evidence", "smears")
 _WHOLE = ("identity", "proportions", "evidence")
 """Columns that say something about all rows at once."""
 UNSEEN_DEPTH = 127
@@ -80,6 +80,9 @@ class Track:
     evidence
         (10,) float32 what speaks for a face from all rows together (`facefusion.types.certainty`), or None where nobody
         looked twice; of earlier versions 6 to 9, without what they did not know.
+    smears
+        (N, 3) float32 how the face is smeared in the frame more than in those around it, in frame pixels: a line across
+        and down and the standard deviation of a round blur; None where it nowhere is.
     """
 
     track_id: int
@@ -96,6 +99,7 @@ class Track:
     blacks: npt.NDArray[np.float32] | None = None
     proportions: npt.NDArray[np.float32] | None = None
     evidence: npt.NDArray[np.float32] | None = None
+    smears: npt.NDArray[np.float32] | None = None
 
     __repr__ = shown
 
@@ -110,7 +114,7 @@ class Track:
                 check_column(getattr(self, name), name, np.float32, None)
         for name, dtype, *shape in (
             ("points", np.float32, 68, 2), ("guessed", np.bool_), ("finishes", np.float32, 2), ("depths", np.int8),
-            ("blacks", np.float32, 3),
+            ("blacks", np.float32, 3), ("smears", np.float32, 3),
         ):  # fmt: skip
             if getattr(self, name) is not None:
                 check_column(getattr(self, name), name, dtype, count, *shape)
@@ -123,7 +127,9 @@ class Track:
         finishes = self.finishes
         if finishes is not None:
             finishes = (finishes * np.array([scale, 1], dtype=np.float32)).astype(np.float32)
-        return replace(self, meshes=(self.meshes * scale + shift).astype(np.float32), points=points, finishes=finishes)
+        smears = None if self.smears is None else (self.smears * scale).astype(np.float32)
+        meshes = (self.meshes * scale + shift).astype(np.float32)
+        return replace(self, meshes=meshes, points=points, finishes=finishes, smears=smears)
 
     @property
     def first_seen(self) -> int:
@@ -164,6 +170,7 @@ class Track:
             grain=0.0 if self.finishes is None else float(self.finishes[row, 1]),
             black=None if self.blacks is None else self.blacks[row],
             proportions=self.proportions,
+            smear=None if self.smears is None or not self.smears[row].any() else self.smears[row],
         )
 
 

@@ -34,6 +34,7 @@ from facefusion.imaging.masks import beside_heads
 from facefusion.imaging.membrane import join_light
 from facefusion.imaging.resample import warp
 from facefusion.imaging.reshape import find_bend
+from facefusion.imaging.smear import smeared
 from facefusion.imaging.texture import (
     SurfaceGrid,
     TexturePlane,
@@ -749,7 +750,13 @@ class MeshSwapper:
         # size it is enlarged.
         sharpest = sharp_blur(min(height, self._finest)) * max(height / self._finest, 1.0)
         own = max(source.blur * height, sharpest)
-        return soften(over, min(missing_blur(face.blur, own) * self._finish, MAX_BLUR * height))
+        sigma = missing_blur(face.blur, own)
+        if face.smear is None:
+            return soften(over, min(sigma * self._finish, MAX_BLUR * height))
+        # Of this frame alone: ``blur`` is that of frames that are not smeared.
+        across, down, more = (face.smear * self._finish).tolist()
+        over = soften(over, min(float(np.hypot(sigma * self._finish, more)), MAX_BLUR * height))
+        return smeared(over, across, down)
 
     def _measure_light(
         self, pixels: Pixels, face: Face, source: _Prepared, mask: FloatArray | None
