@@ -81,7 +81,7 @@ SHUT = (0.3, 0.48)
 more than photos of open eyes show, and what they show, drawn out, is lashes as broad as the lid."""
 USUAL, DRAWN = (0.17, 0.4), (0.22, 0.36)
 """The least and the most of it that counts as open for a target, and that a source is drawn with."""
-OF_USUAL = (0.75, 1.35)
+OF_USUAL = (0.8, 1.2)
 """The least and the most of a target's usual opening that the eyes of a source are drawn with."""
 IN_SIGHT = (0.15, 0.4)
 """Width of an eye in the picture over its width in depth, from which its lids are moved at all, and as far as meant."""
