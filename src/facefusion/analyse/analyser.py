@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,16 @@ from facefusion.analyse.people import APART, Sameness
 from facefusion.analyse.turned import TurnedDetector
 from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, mesh_crop, square_crop, transform
 from facefusion.imaging.appearance import POINTS, likeness_of_looks, points_inside, read_looks, unlikeness_at
+from facefusion.imaging.beards import NOT_LOOKED, Beards
 from facefusion.imaging.boxes import box_of, overlap, share_inside
+from facefusion.imaging.face_map import SHADING_SIGMA, plain_places, plain_skin, texture_plane
 from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.flow import MOTION_SIDE, crop_shift, measure_motion, motion_crop
 from facefusion.imaging.masks import HEAD
 from facefusion.imaging.resample import cut, is_cut, is_same_layout, pan_between, thumbnail
 from facefusion.imaging.smear import NO_SPECTRUM, measure_spectrum
 from facefusion.imaging.templates import similarity
+from facefusion.imaging.texture import TexturePlane
 from facefusion.imaging.veil import measure_black
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.models.pose import estimate_poses
@@ -85,6 +89,8 @@ TURNED_SCORE = 0.6
 """Least size and score of a detection that is not upright."""
 TURNED_EVERY = 24
 """Frames between two looks for faces that are not upright."""
+BEARD_EVERY = 24
+"""Frames between two looks for a beard."""
 FINISH_EVERY = 6
 """Frames between two measurements of sharpness and grain."""
 SAMPLE_EVERY = 8
@@ -169,6 +175,7 @@ class _Follower:
     is_hidden: bool = False
     blacks: list[FloatArray] = field(default_factory=list)
     spectra: list[npt.NDArray[np.float16]] = field(default_factory=list)
+    beards: list[npt.NDArray[np.float16]] = field(default_factory=list)
     evidence: float | None = None
     has_moved: bool = False
     verdicts: list[float] = field(default_factory=list)
@@ -228,7 +235,7 @@ class _Follower:
         over = (len(self.frames) - count) // TURN * TURN
         if over <= 0:
             return
-        for column in (self.frames, self.meshes, self.scores, self.motions, self.blacks, self.spectra):
+        for column in (self.frames, self.meshes, self.scores, self.motions, self.blacks, self.spectra, self.beards):
             del column[:over]
         del self.verdicts[:-count]
         self.former.clear()
@@ -470,6 +477,7 @@ class Analyser:
             told_frames=np.array(list(follower.told), dtype=np.int64) if follower.told else None,
             told=np.stack(list(follower.told.values())) if follower.told else None,
             spectra=np.stack(follower.spectra),
+            beards=np.stack(follower.beards),
         )
 
     def _identify(self, samples: Sequence[_Sample]) -> FloatArray:
@@ -769,6 +777,8 @@ class Analyser:
             # Who stands before somebody has edges of their own.
             is_clear = number not in follower.depths
             follower.spectra.append(measure_spectrum(pixels, follower.meshes[-1]) if is_clear else NO_SPECTRUM)
+            is_turn = is_clear and not self._is_thorough and (len(follower.frames) - 1) % BEARD_EVERY == 0
+            follower.beards.append(_look_for_beard(pixels, follower.meshes[-1]) if is_turn else NOT_LOOKED)
             if (len(follower.frames) - 1) % FINISH_EVERY == 0 and number not in follower.depths:
                 finish = measure_finish(pixels, follower.meshes[-1])
                 if finish is not None:
@@ -913,6 +923,8 @@ class Glimpse:
         Whether the face that was followed has just turned out to be somebody else's: the number is new.
     spectrum
         (50,) detail by size and direction (`facefusion.imaging.smear`).
+    beard
+        (2,) how rough and how dark a beard is (`facefusion.imaging.beards`), below 0 where nobody looked.
     """
 
     number: int
@@ -927,8 +939,22 @@ class Glimpse:
     look: tuple[Pixels, FloatArray, float] | None
     is_other: bool = False
     spectrum: npt.NDArray[np.float16] = field(default_factory=lambda: NO_SPECTRUM)
+    beard: npt.NDArray[np.float16] = field(default_factory=lambda: NOT_LOOKED)
 
     __repr__ = shown
+
+
+@cache
+def _texture() -> tuple[TexturePlane, Beards]:
+    """The unrolled face, and what looks for beards in it."""
+    topology = load_mesh_topology()
+    plane = texture_plane(topology.mean, (topology.skin, topology.eyes, topology.mouth))
+    return plane, Beards(plane, plain_skin(plane, plain_places(plane)), SHADING_SIGMA)
+
+
+def _look_for_beard(pixels: Pixels, mesh: FloatArray) -> npt.NDArray[np.float16]:
+    plane, beards = _texture()
+    return beards.measure(pixels, mesh, plane)
 
 
 class Watch:
@@ -1102,6 +1128,7 @@ class Watch:
                 follower.add(frame, _face_in_box(_roomy(box, trace.largest_px)), MIN_SCORE)
                 follower.blacks.append(measure_black(pixels, follower.meshes[-1]))
                 follower.spectra.append(NO_SPECTRUM)
+                follower.beards.append(NOT_LOOKED)
             follower.believe(trace.score)
             if not follower.samples and (analyser._identifier is not None or analyser._classifier is not None):
                 follower.samples = [_sample(pixels, follower, BESIDE)]
@@ -1146,6 +1173,7 @@ class Watch:
             None if sample is None else (sample.pixels, sample.points, sample.quality),
             follower.changed_at == now,
             follower.spectra[-1],
+            follower.beards[-1],
         )
 
     def forget(self) -> None:
@@ -1384,5 +1412,6 @@ def _with_carried(seen: Sighting, follower: _Follower) -> Sighting:
         depths=None if seen.depths is None else padded(seen.depths),
         blacks=None if seen.blacks is None else padded(seen.blacks, is_held=True),
         spectra=None if seen.spectra is None else padded(seen.spectra),
+        beards=None if seen.beards is None else padded(seen.beards, is_held=True),
         evidence=evidence,
     )

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from facefusion.analyse.analyser import THOROUGH_REACH, Analyser, Glimpse, Watch
 from facefusion.analyse.join import FLASH, MAX_SAMPLES
 from facefusion.analyse.smooth import FINISH_MEDIAN, USUAL_REACH, CausalSmoother, with_sign_of
+from facefusion.imaging.beards import beard_of
 from facefusion.imaging.boxes import box_of, overlap
 from facefusion.imaging.smear import NO_SMEAR, NO_SPECTRUM, Smear, find_smear, smear_in_picture, usual_spectrum
 from facefusion.models.face_shape import proportions_of
@@ -39,6 +40,8 @@ MAX_PEOPLE = 64
 """People who are known again when they come back; of more, those who were seen longest ago are forgotten."""
 SAME_PLACE = 0.4
 """Overlap with where somebody was lost from which who is found there is taken to be the same."""
+BEARD_LOOKS = 5
+"""Looks for a beard that are taken: nobody shaves in a shot."""
 POINT_WEIGHT = 0.5
 """Share of what is new in the offset of 68 points from the mesh."""
 
@@ -60,6 +63,7 @@ class _Person:
     offset: FloatArray | None = None
     speed: FloatArray = field(default_factory=lambda: np.zeros(3, np.float32))
     seen_count: int = 0
+    beards: list[npt.NDArray[np.float16]] = field(default_factory=list)
     held: int = 0
     until: int | None = None
     """Last frame in which they are held since the picture was cut, where people are hidden."""
@@ -214,6 +218,8 @@ class CausalTracker:
             looks = np.stack(person.shapes)
             person.proportions = proportions_of(looks, estimate_poses(looks)[:, 0])
         person.seen_count += 1
+        if glimpse.beard[0] >= 0 and len(person.beards) < BEARD_LOOKS:
+            person.beards.append(glimpse.beard)
         found, smear = _smear(person, glimpse, now)
         # How sharp a shot is tell the frames that are not smeared.
         if glimpse.finish is not None and not (smear.any() and person.finishes):
@@ -322,6 +328,7 @@ def _track(person: _Person, rows: list[_Row], first: int) -> Track:
     depths = np.array([row.depth for row in rows], np.int8)
     blacks = np.stack([row.black for row in rows]).astype(np.float32)
     smears = np.stack([row.smear for row in rows])
+    beard = beard_of(np.stack(person.beards)) if person.beards else 0.0
     return Track(
         person.number,
         np.array([row.frame - first for row in rows], dtype=np.int64),
@@ -337,6 +344,7 @@ def _track(person: _Person, rows: list[_Row], first: int) -> Track:
         None if np.isnan(blacks).any() else blacks,
         person.proportions,
         smears=smears if smears.any() else None,
+        beard=np.array([beard], np.float32) if beard > 0 else None,
     )
 
 

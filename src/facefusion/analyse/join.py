@@ -16,6 +16,7 @@ from facefusion.analyse.people import find_changes, link_people
 from facefusion.analyse.smooth import smooth_finishes, smooth_meshes, smooth_smears
 from facefusion.imaging.align import mesh_roll
 from facefusion.imaging.appearance import likeness_of_looks, points_inside
+from facefusion.imaging.beards import NOT_LOOKED, beard_of
 from facefusion.imaging.boxes import box_of, overlap, share_inside
 from facefusion.models.face_shape import proportions_of
 from facefusion.models.pose import estimate_poses
@@ -82,7 +83,7 @@ SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
 """Frames of a track that are smoothed together, and frames to each side that are looked at for it."""
 
 
-PER_FRAME = ("frames", "scores", "is_moved", "depths", "blacks", "spectra")
+PER_FRAME = ("frames", "scores", "is_moved", "depths", "blacks", "spectra", "beards")
 """Short columns of a run that have a row for every frame."""
 
 
@@ -130,6 +131,7 @@ class _Run:
     looks: FloatArray | None
     blacks: FloatArray
     spectra: npt.NDArray[np.float16]
+    beards: npt.NDArray[np.float16]
     meshes: Rows
     motions: Rows
     trusts: Rows
@@ -242,12 +244,19 @@ def _run(sighting: Sighting, offset: int) -> _Run:
         np.zeros(len(sighting.frames), np.int8) if sighting.depths is None else sighting.depths, sighting.looks,
         _blacks(sighting),
         np.zeros((len(sighting.frames), SPECTRUM), np.float16) if sighting.spectra is None else sighting.spectra,
+        np.tile(NOT_LOOKED, (len(sighting.frames), 1)) if sighting.beards is None else sighting.beards,
         Rows.of(sighting.meshes), Rows.of(sighting.motions), Rows.of(sighting.trusts), Rows.of(sighting.points),
         sighting.evidence,
         None if sighting.kept_frames is None else sighting.kept_frames + offset,
         None if sighting.told_frames is None else sighting.told_frames + offset,
         sighting.told,
     )  # fmt: skip
+
+
+def _beard(measured: npt.NDArray[np.float16]) -> FloatArray | None:
+    """(1,) how far somebody has a full beard; None where they have none."""
+    share = beard_of(measured)
+    return np.array([share], np.float32) if share > 0 else None
 
 
 def _blacks(sighting: Sighting) -> FloatArray:
@@ -359,6 +368,7 @@ def _sum(runs: Sequence[_Run]) -> _Run:
         "depths",
         "blacks",
         "spectra",
+        "beards",
         "point_frames",
         "point_scores",
         "finish_frames",
@@ -753,6 +763,7 @@ class _Draft:
             _proportions(run),
             None if run.evidence is None else self.evidence().as_row(),
             smears,
+            _beard(run.beards),
         )
 
     def evidence(self) -> Evidence:

@@ -100,6 +100,8 @@ class Face:
         and the standard deviation of a round blur; None where it is not.
     is_doubtful
         Whether it may be no face at all.
+    beard
+        How far the person has a full beard, 0 to 1, the same in every frame of a track.
     """
 
     mesh: FloatArray
@@ -116,6 +118,7 @@ class Face:
     proportions: FloatArray | None = None
     is_doubtful: bool = False
     smear: FloatArray | None = None
+    beard: float = 0.0
 
     __repr__ = shown
 

@@ -28,7 +28,7 @@ _COLUMNS = (
     "frames", "meshes", "scores", "motions", "trusts", "is_moved", "point_frames", "points", "point_scores",
     "finish_frames", "finishes", "qualities", "identities",
 )  # fmt: skip
-_OPTIONAL = ("depths", "looks", "blacks", "evidence", "kept_frames", "told_frames", "told", "spectra")
+_OPTIONAL = ("depths", "looks", "blacks", "evidence", "kept_frames", "told_frames", "told", "spectra", "beards")
 LONG = ("meshes", "motions", "trusts", "points")
 """Columns that are large for every frame."""
 
@@ -83,6 +83,9 @@ class Sighting:
     spectra
         (N, 50) float16 detail by size and direction (`facefusion.imaging.smear`), zeros where it was not measured, or
         None.
+    beards
+        (N, 2) float16 how rough and how dark a beard is (`facefusion.imaging.beards`), below 0 where nobody looked, or
+        None.
 
     The long ones may lie in a file.
     """
@@ -109,6 +112,7 @@ class Sighting:
     told_frames: npt.NDArray[np.int64] | None = None
     told: FloatArray | None = None
     spectra: npt.NDArray[np.float16] | None = None
+    beards: npt.NDArray[np.float16] | None = None
 
     __repr__ = shown
 
@@ -149,6 +153,8 @@ class Sighting:
             check_column(self.blacks, "blacks", np.float32, rows, 3)
         if self.spectra is not None:
             check_column(self.spectra, "spectra", np.float16, rows, SPECTRUM)
+        if self.beards is not None:
+            check_column(self.beards, "beards", np.float16, rows, 2)
         if self.evidence is not None:
             check_column(self.evidence, "evidence", np.float32, 3)
             check_shares(self.evidence[:2] if self.evidence[2] == NO_VERDICT else self.evidence, "evidence")

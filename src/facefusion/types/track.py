@@ -35,8 +35,19 @@ FRAMES = "frames"
 MAX_SIDE = 1 << 16
 """No picture has a longer side, px."""
 _COLUMNS = ("frames", "meshes", "scores", "poses")
-_OPTIONAL = ("points", "identity", "guessed", "finishes", "depths", "blacks", "proportions", "evidence", "smears")
-_WHOLE = ("identity", "proportions", "evidence")
+_OPTIONAL = (
+    "points",
+    "identity",
+    "guessed",
+    "finishes",
+    "depths",
+    "blacks",
+    "proportions",
+    "evidence",
+    "smears",
+    "beard",
+)
+_WHOLE = ("identity", "proportions", "evidence", "beard")
 """Columns that say something about all rows at once."""
 UNSEEN_DEPTH = 127
 """Depth of a face that was not seen in a frame: everybody who was seen stands before it."""
@@ -83,6 +94,8 @@ class Track:
     smears
         (N, 3) float32 how the face is smeared in the frame more than in those around it, in frame pixels: a line across
         and down and the standard deviation of a round blur; None where it nowhere is.
+    beard
+        (1,) float32 how far the person has a full beard, 0 to 1; None where they have none.
     """
 
     track_id: int
@@ -100,6 +113,7 @@ class Track:
     proportions: npt.NDArray[np.float32] | None = None
     evidence: npt.NDArray[np.float32] | None = None
     smears: npt.NDArray[np.float32] | None = None
+    beard: npt.NDArray[np.float32] | None = None
 
     __repr__ = shown
 
@@ -170,6 +184,7 @@ class Track:
             grain=0.0 if self.finishes is None else float(self.finishes[row, 1]),
             black=None if self.blacks is None else self.blacks[row],
             proportions=self.proportions,
+            beard=0.0 if self.beard is None else float(self.beard[0]),
             smear=None if self.smears is None or not self.smears[row].any() else self.smears[row],
         )
 

@@ -18,8 +18,10 @@ import numpy.typing as npt
 
 from facefusion.errors import NoFaceInSource
 from facefusion.imaging.align import compose, invert, shifted, transform
+from facefusion.imaging.beards import Beards
 from facefusion.imaging.composite import paste
 from facefusion.imaging.crops import MARGIN, cut_native, move_face, native_box, shrunk
+from facefusion.imaging.face_map import CELLS, SHADING_SIGMA, SIZE, plain_places, plain_skin, texture_plane
 from facefusion.imaging.finish import measure_finish, missing_blur, sharp_blur, soften
 from facefusion.imaging.light import (
     OFFSET,
@@ -40,7 +42,6 @@ from facefusion.imaging.texture import (
     TexturePlane,
     blur,
     build_grid,
-    build_plane,
     facing,
     grown,
     halved,
@@ -68,7 +69,6 @@ from facefusion.processors.face_swapper.appearance import (
     build_completer,
     fineness_of,
 )
-from facefusion.processors.face_swapper.beard import Beards
 from facefusion.processors.face_swapper.eyes import (
     LID_PX,
     EyePlace,
@@ -103,10 +103,6 @@ from facefusion.types.topology import (
 
 FloatArray = npt.NDArray[np.float32]
 
-SIZE = 512
-CELLS = 48
-SHADING_SIGMA = 3.4
-"""Smoothing of light and colour in cells of the grid, about 9 % of the face."""
 MAX_GAIN = 4.0
 """Limit of brightening, natural logarithm: what lies in the dark of a source has no light that could be measured."""
 MAX_LOSS = 6.0
@@ -115,6 +111,8 @@ FAINT = (2.0, 4.0)
 """Brightening, natural logarithm, from which the relief of a source is noise more and more, and where most of it is."""
 SHOWN = 0.02
 """Alpha from which the light of the new face is compared with what it joins."""
+BEARDED = 1.3
+"""How soon where beards grow is all beard."""
 EDGE = (0.015, 0.16)
 """Width of the soft edge over the side of the texture: the least, and what softness, squared, adds to it."""
 BURNT = (-0.55, -0.1)
@@ -193,6 +191,8 @@ class _Prepared:
         Of every level, where its alpha is another one when the lips are closed, and that one.
     eyes
         Its eyes, or None where the target's stay.
+    beard
+        How far it has a beard, 0 to 1.
     """
 
     tones: tuple[Pixels, ...]
@@ -203,6 +203,7 @@ class _Prepared:
     coarse: FloatArray
     closed: tuple[tuple[slice, slice, Pixels], ...]
     eyes: Eyes | None = None
+    beard: float = 0.0
 
     def levels(self, number: int, openness: float) -> tuple[Pixels, ...]:
         """Two levels of the texture, as they are drawn when the mouth is so far open, 0 to 1."""
@@ -238,6 +239,8 @@ class _Taken:
         The source that most of it is from.
     appearance
         What the network made of it, or None where none was asked.
+    beard
+        How far they show a beard, 0 to 1.
     """
 
     detail: FloatArray
@@ -247,6 +250,7 @@ class _Taken:
     contrast: float
     main: SourceFace
     appearance: Appearance | None = None
+    beard: float = 0.0
 
 
 class MeshSwapper:
@@ -279,6 +283,8 @@ class MeshSwapper:
         Least height of a face in the picture that it is measured in, pixels.
     has_eyes
         Whether the source's eyes are drawn, too, where its photos show them; else the target's stay.
+    keeps_beards
+        Whether the full beard of a target stays where the source has none.
     """
 
     crop_shape: CropShape | None = CropShape("", 0, margin=ROOM)
@@ -299,6 +305,7 @@ class MeshSwapper:
         completer: Completer | None = None,
         seen_px: int = SEEN_PX,
         has_eyes: bool = False,
+        keeps_beards: bool = False,
     ) -> None:
         self._plane, self._grid = _surface()
         self._finest = float(np.ptp(self._plane.points[:, 1]))  # height of a face as it is in the texture, pixels
@@ -315,12 +322,13 @@ class MeshSwapper:
         self._cover = _once(f"cover {softness}", lambda: self._build_cover(softness))
         self._mouth = _once("mouth", lambda: self._hole(LIPS_INNER))
         self._lips = _once("lips", lambda: self._hole(LIPS_OUTER))
-        self._plain = _once("plain", self._build_plain)
-        self._skin = _once("skin", self._build_skin)
+        self._plain = _once("plain", lambda: plain_places(self._plane))
+        self._skin = _once("skin", lambda: plain_skin(self._plane, self._plain))
         self._upper = _once("upper", self._build_upper)
         self._rim = _once("rim", self._build_rim)
         self._raised = _once("raised", self._build_raised)
         self._beards = Beards(self._plane, self._skin, SHADING_SIGMA)
+        self._keeps_beards, self._bearded = keeps_beards, self._build_bearded() if keeps_beards else ()
         self._has_eyes, self._eyes = has_eyes, _eye_places() if has_eyes else ()
         self._lids = _lids() if has_eyes else ()
         self._prepared: _Prepared | None = None
@@ -341,24 +349,13 @@ class MeshSwapper:
         """(S, S) 1 within a ring, with a soft edge."""
         return _soft_inside(inner_distance(self._polygon(ring), SIZE))
 
-    def _build_plain(self) -> FloatArray:
-        """(S, S) how far a place has neither eyes, brows nor lips."""
-        plain = np.ones((SIZE, SIZE), dtype=np.float32)
-        for ring, margin in (
-            (LEFT_EYE, 0.02),
-            (RIGHT_EYE, 0.02),
-            (LEFT_BROW, 0.012),
-            (RIGHT_BROW, 0.012),
-            (LIPS_OUTER, 0.012),
-        ):
-            inside = (inner_distance(self._polygon(ring), SIZE) > 0).astype(np.float32)
-            plain *= 1 - np.clip(blur(inside, SIZE * margin) * 2.5, 0, 1)
-        return plain
-
-    def _build_skin(self) -> FloatArray:
-        """(G, G) how far a cell is plain skin: not eyes, brows, lips or nostrils, not the rim."""
-        skin = smoothstep((inner_distance(self._polygon(FACE_OVAL), SIZE) - SIZE * 0.02) / (SIZE * 0.05))
-        return resize(np.asarray(skin * self._plain, dtype=np.float32), CELLS)
+    def _build_bearded(self) -> tuple[FloatArray, ...]:
+        """For every level of a texture, (h, w) where beards grow: around the lips, not on them."""
+        whole = np.clip(resize(self._beards.grows, SIZE) * BEARDED, 0, 1) * (1 - self._lips)
+        levels = [np.asarray(whole, dtype=np.float32)]
+        while levels[-1].shape[0] > 64:
+            levels.append(halved(levels[-1]))
+        return tuple(levels)
 
     def _build_rim(self) -> FloatArray:
         """(G, G) the sides of the face without eyes and brows."""
@@ -416,7 +413,7 @@ class MeshSwapper:
         closed = tuple(_difference(cover, other) for cover, other in zip(covers, filled, strict=True))
         coarse = resize(levels[0], CELLS)
         eyes = self._eyes_of(taken, top)
-        self._prepared = _Prepared(tones, top, shading, taken.contrast, source_blur, coarse, closed, eyes)
+        self._prepared = _Prepared(tones, top, shading, taken.contrast, source_blur, coarse, closed, eyes, taken.beard)
 
     def _eyes_of(self, taken: _Taken, top: float) -> Eyes | None:
         """The eyes that the photos show, or None where the target's stay."""
@@ -472,7 +469,8 @@ class MeshSwapper:
             hair = self._beards.grows[..., None] * np.float32(beard)
             around = around + (self._beards.shaved(rest, np.ones_like(in_sight)) - around) * hair
         skin = self._skin * trust
-        return _Taken(appearance.detail, self._cover, shading, skin, _contrast(rest - around, skin), main, appearance)
+        contrast = _contrast(rest - around, skin)
+        return _Taken(appearance.detail, self._cover, shading, skin, contrast, main, appearance, beard)
 
     def _completed(self, sources: Sequence[SourceFace], cleared: Sequence[SourceFace], completer: Completer) -> _Taken:
         """`_complete`, once for the same sources: they are looked at when a job is made, and taken in when it is done.
@@ -710,6 +708,9 @@ class MeshSwapper:
             np.ascontiguousarray(light[..., :3]), light[..., 4], prepared.top, None if veil is None else veil.lay_values
         )
 
+        # A beard that goes on beyond the face cannot be shaved: what is left of it would be a strap under the jaw.
+        keeps_beard = face.beard * (1 - prepared.beard) if self._keeps_beards else 0.0
+
         def lit(density: float, has_eyes: bool = True) -> Lit:
             # Up to two texture pixels per picture pixel: coarser levels would blur, finer ones alias. A face that grows
             # or shrinks passes from level to level without a jump.
@@ -717,6 +718,8 @@ class MeshSwapper:
             levels = prepared.levels(number, openness)
             if eyes is not None and has_eyes:
                 levels = eyes.draw(levels, number, mesh, openings, self._plane, self._eyes)
+            if keeps_beard > 0:
+                levels = self._with_beard(levels, number, keeps_beard)
             if openings:
                 trust = 0.0 if eyes is None else eyes.trust * has_eyes
                 levels = with_own_lids(levels, number, openings, self._lids, self._eyes, trust)
@@ -739,6 +742,15 @@ class MeshSwapper:
             outline = mesh[list(FACE_OVAL), :2]
             over = join_light(over, pixels[y0:y1, x0:x1], outline, shown, self._light)
         return over, np.asarray(alpha, dtype=np.float32), (x0, y0)
+
+    def _with_beard(self, levels: Sequence[Pixels], number: int, share: float) -> tuple[Pixels, ...]:
+        """Levels of a texture, the first of which is ``number``, that let the target's own beard through."""
+        drawn = []
+        for level, own in zip(levels, self._bearded[number:], strict=False):
+            shown = level.copy()
+            shown[..., 3] = np.rint(level[..., 3] * (1 - own * np.float32(share)))
+            drawn.append(shown)
+        return tuple(drawn)
 
     def _soften(self, over: Pixels, face: Face, source: _Prepared) -> Pixels:
         """The new face as soft as the picture around it; one that is softer already stays.
@@ -930,8 +942,7 @@ _completed: weakref.WeakKeyDictionary[
 def _surface() -> tuple[TexturePlane, SurfaceGrid]:
     """The unrolled mean face and its coarse grid; both are the same for everyone."""
     topology = load_mesh_topology()
-    triangles = np.concatenate([topology.skin, topology.eyes, topology.mouth])
-    plane = build_plane(topology.mean, triangles, np.array(FACE_OVAL, dtype=np.int32), SIZE)
+    plane = texture_plane(topology.mean, (topology.skin, topology.eyes, topology.mouth))
     return plane, build_grid(plane, CELLS)
 
 
@@ -1040,4 +1051,5 @@ def build(context: EngineContext) -> MeshSwapper:
         completer=build_completer(context),
         seen_px=SEEN_PX if models == {"embedded"} else SEEN_FINELY_PX,
         has_eyes=context.options.eyes == "source",
+        keeps_beards=context.options.beard == "fit",
     )

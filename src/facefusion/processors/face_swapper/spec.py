@@ -27,6 +27,11 @@ class FaceSwapperOptions(Options):
     eyes: Literal["source", "target"] = option(
         "source", "whose eyes look out of the face that the embedded swapper draws; gaze and blinks are the target's"
     )
+    beard: Literal["fit", "source"] = option(
+        "fit",
+        "whose beard the embedded swapper draws: fit leaves a target's full beard where the source has none, source "
+        "takes it off as far as the face goes",
+    )
     pixel_boost: str | None = option(
         None, "size at which model swappers work, such as 512x512; a multiple of the model's own"
     )

@@ -1,4 +1,4 @@
-"""Beards of sources.
+"""Beards: whether somebody has one, and what the light takes away of those of sources.
 
 The broad darkness of a beard goes with the light, as a shadow does, and what is left of it is pale hairs on a bright
 chin. What tells a beard from a shadow is that it is rough, on both sides and over the lips as well: folds, hair that
@@ -8,11 +8,14 @@ hangs in and hands are rough in one place.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from facefusion.imaging.light import estimate_shading
-from facefusion.imaging.texture import TexturePlane, blur, resize, smoothstep
-from facefusion.plugins.protocols import FloatArray
+from facefusion.imaging.light import estimate_shading, to_log
+from facefusion.imaging.texture import TexturePlane, blur, resize, smoothly, smoothstep, unwrap
+from facefusion.types.frame import Pixels
 from facefusion.types.topology import LIPS_OUTER
+
+FloatArray = npt.NDArray[np.float32]
 
 ROUGH, ROUGH_OVER_LIPS = (1.1, 1.5), (1.8, 2.4)
 """How many times as rough as cheeks and nose either half of a chin, and what is over the lips, are from which there is
@@ -30,6 +33,14 @@ CHEEKS_FROM = 0.42
 LEAST_SEEN = 0.7
 """Share of each place that is to be seen, or nothing is said."""
 _UNDER_NOSE = (2, 98, 327)
+LEAST_PX = 90
+"""Height of a face in a picture below which it shows no hairs."""
+IS_ROUGH, IS_DARK = (0.35, 0.65), (0.4, 0.6)
+"""What is found of the roughness of a beard, and its darkness (natural logarithm of light), medians of a track, from
+which a target has a full one, and surely: of 92 clips five of bearded men have 0.9 and 0.8 at least, whoever shaves has
+no roughness, stubble no darkness."""
+NOT_LOOKED = np.full(2, -1, np.float16)
+"""Nothing was measured."""
 
 
 class Beards:
@@ -131,3 +142,38 @@ class Beards:
         # What one half of the photo does not show, the other says.
         seen = np.asarray(np.clip(blur(np.ascontiguousarray(in_sight), 1.0), 0, 1), dtype=np.float32)[..., None]
         return np.asarray(own * seen + (own * seen)[:, ::-1] * (1 - seen), dtype=np.float32)
+
+    def measure(self, pixels: Pixels, mesh: FloatArray, plane: TexturePlane) -> npt.NDArray[np.float16]:
+        """(2,) how rough the beard of somebody in a picture is, as of `find`, and how much darker than shaved skin.
+
+        Parameters
+        ----------
+        pixels
+            (H, W, 3) uint8 RGB.
+        mesh
+            (478, 3) in its pixels; of a small face nothing is said.
+        plane
+            Where the points lie in textures.
+        """
+        if float(np.ptp(mesh[:, 1])) < LEAST_PX:
+            return NOT_LOOKED
+        texture, quality = unwrap(pixels, mesh, plane)
+        log, known = to_log(texture), np.asarray(np.clip(quality * 12, 0, 1), dtype=np.float32)
+        rough = self.find(log, known)
+        if rough <= 0:
+            return np.zeros(2, np.float16)
+        cells = len(self._skin)
+        coarse = np.stack([resize(np.ascontiguousarray(log[..., k]), cells) for k in range(3)], axis=-1)
+        in_sight = resize(known, cells)
+        dark = (self.shaved(coarse, in_sight) - coarse).mean(axis=-1)
+        weight = self.grows * self._skin * in_sight
+        return np.array([rough, float((dark * weight).sum()) / float(weight.sum() + 1e-6)], np.float16)
+
+
+def beard_of(measured: npt.NDArray[np.float16]) -> float:
+    """How far somebody has a full beard, 0 to 1, from (N, 2) rows as of `Beards.measure`; 0 where nothing is known."""
+    known = measured[measured[:, 0] >= 0].astype(np.float32)
+    if not len(known):
+        return 0.0
+    rough, dark = (float(value) for value in np.median(known, axis=0))
+    return smoothly(rough, IS_ROUGH) * smoothly(dark, IS_DARK)
