@@ -18,13 +18,14 @@ import av
 import av.error
 import numpy as np
 import numpy.typing as npt
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from facefusion.errors import MediaUnreadable, MediaUnsupported, check_memory
 from facefusion.media.colour import HDR, STANDARD, to_standard
 from facefusion.media.defects import Defects, describe_defects
 from facefusion.media.probe import DECODER_OPTIONS, ClipInfo, file_state, film_of, open_clip, probe, with_picture
 from facefusion.media.timing import Clock, decimal_between, shift_at
+from facefusion.media.yuv import convert_rgb
 from facefusion.types.frame import Frame, Pixels
 from facefusion.types.numbers import rate_of
 from facefusion.wording import agreed, counted
@@ -33,6 +34,9 @@ Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Region = Callable[[int], tuple[int, int, int, int] | None]
 _HALVED = ("yuv420p", "yuvj420p")
 """Formats whose colour planes have half the size."""
+_ACCURATE = Interpolation.BILINEAR | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
+_BICUBIC = Interpolation.BICUBIC | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
+"""Else pictures become darker by one to two levels, but those of `_HALVED` in their own size, by less than one."""
 _MATRICES = (0, 1, 2, 4, 5, 6, 7, 9)
 """What libav's scaler converts, as numbers of ITU-T H.273."""
 _STRANGE_MATRICES = {8: "YCgCo", 10: "BT.2020 with constant luminance", 14: "ICtCp"}
@@ -557,11 +561,17 @@ class ClipReader:
         if is_same_size and picture.format.name == info.pixel_format and has_colours:
             return picture
         is_full = info.colour[3] == 2 or info.pixel_format.startswith("yuvj")
-        colours = {"dst_colorspace": _matrix(info.colour[2]), "dst_color_range": 2 if is_full else 1}
-        source: Any = picture
-        if not is_same_size:
-            source = av.VideoFrame.from_ndarray(self._boxed(picture, reformatter), format="rgb24")
-        fitted = VideoReformatter().reformat(source, format=info.pixel_format, threads=1, **colours)
+        matrix = _matrix(info.colour[2])
+        # The scaler loses grey between two matrices or ranges, but where many bits are to be kept that is the less.
+        if is_same_size and (has_colours or info.bit_depth > 8):
+            fitted = VideoReformatter().reformat(
+                picture, format=info.pixel_format, threads=1, dst_colorspace=matrix,
+                dst_color_range=2 if is_full else 1, interpolation=_ACCURATE,
+            )  # fmt: skip
+        else:
+            pixels = to_rgb(picture, reformatter) if is_same_size else self._boxed(picture, reformatter)
+            source = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            fitted = convert_rgb(source, VideoReformatter(), info.pixel_format, matrix, is_full)
         fitted.colorspace, fitted.color_range = info.colour[2:]
         fitted.pts, fitted.time_base = picture.pts, picture.time_base
         if picture.duration:
@@ -576,7 +586,7 @@ class ClipReader:
         inner = (width, round(width / shape)) if shape * height >= width else (round(height * shape), height)
         inner_width, inner_height = min(max(inner[0], 1), width), min(max(inner[1], 1), height)
         scaled = VideoReformatter().reformat(
-            picture, width=inner_width, height=inner_height, format="rgb24", interpolation="BICUBIC", threads=1
+            picture, width=inner_width, height=inner_height, format="rgb24", interpolation=_BICUBIC, threads=1
         )
         pixels = np.zeros((height, width, 3), dtype=np.uint8)
         x, y = (width - inner_width) // 2, (height - inner_height) // 2
@@ -740,7 +750,8 @@ def aligned(box: tuple[int, int, int, int], width: int, height: int) -> tuple[in
 
 def to_rgb(picture: Any, reformatter: VideoReformatter) -> Pixels:
     """A picture of any format as (H, W, 3) RGB."""
-    return np.asarray(reformatter.reformat(picture, format="rgb24", threads=1).to_ndarray(), dtype=np.uint8)
+    way: Any = {} if picture.format.name in _HALVED else {"interpolation": _ACCURATE}
+    return np.asarray(reformatter.reformat(picture, format="rgb24", threads=1, **way).to_ndarray(), dtype=np.uint8)
 
 
 def _convert_part(picture: Any, box: tuple[int, int, int, int], pixels: Pixels, reformatter: VideoReformatter) -> None:

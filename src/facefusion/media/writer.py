@@ -41,6 +41,7 @@ from facefusion.media.probe import film_of
 from facefusion.media.reader import ALIGN_PX, ClipReader, is_patchable, plane_of
 from facefusion.media.sound import AddedSound
 from facefusion.media.timecode import move_timecode
+from facefusion.media.yuv import convert_rgb
 from facefusion.types.frame import RenderedFrame, scaled_size
 from facefusion.wording import counted
 from facefusion.writing import Replacement
@@ -437,13 +438,8 @@ class ClipWriter:
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         if not hasattr(self._local, "reformatter"):  # it is not to be shared between threads
             self._local.reformatter = VideoReformatter()
-        converted = self._local.reformatter.reformat(
-            picture,
-            format=self._pixel_format,
-            dst_colorspace=self._space[1],
-            dst_color_range=2 if self._is_full else 1,
-            threads=1,
-            **({} if size is None else {"width": size[0], "height": size[1], "interpolation": "LANCZOS"}),
+        converted = convert_rgb(
+            picture, self._local.reformatter, self._pixel_format, self._space[1], self._is_full, size
         )
         converted.colorspace = self._space[0]
         converted.color_range = self._range
