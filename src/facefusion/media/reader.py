@@ -24,7 +24,7 @@ from facefusion.errors import MediaUnreadable, MediaUnsupported, check_memory
 from facefusion.media.colour import HDR, STANDARD, to_standard
 from facefusion.media.defects import Defects, describe_defects
 from facefusion.media.probe import DECODER_OPTIONS, ClipInfo, file_state, film_of, open_clip, probe, with_picture
-from facefusion.media.timing import Clock, decimal_between, shift_at
+from facefusion.media.timing import Clock, decimal_between, length_of, shift_at
 from facefusion.media.yuv import convert_rgb
 from facefusion.types.frame import Frame, Pixels
 from facefusion.types.numbers import rate_of
@@ -174,18 +174,28 @@ class ClipReader:
         ------
         MediaUnreadable
         """
-        info, end = self.info, 0
-        with open_clip(info.path) as container, suppress(av.error.FFmpegError):
-            for packet in container.demux(film_of(container)):
-                at = packet.dts if packet.pts is None else packet.pts
-                if at is not None:
-                    end = max(end, at - info.zero + (packet.duration or 0))
-        ends_s, wanted_s = float(end * info.time_base), min(info.promised_s, self.end_s or info.promised_s)
-        if wanted_s - ends_s > max(0.1, 2.5 * float(self._step * info.time_base)):
+        info, end = self.info, self._end_of_film()
+        ends_s = float(end * info.time_base)
+        if self._is_early(ends_s):
             raise MediaUnreadable(
                 f"{info.path} is cut off: it ends at {ends_s:.2f} s, though it states {info.promised_s:.2f} s.",
                 self._ways_out(end - 2 * self._step, end - self._step),  # the last packet may be cut off itself
             )
+
+    def _end_of_film(self) -> int:
+        """When the last packet of the film ends, in pts."""
+        end = 0
+        with open_clip(self.info.path) as container, suppress(av.error.FFmpegError):
+            for packet in container.demux(film_of(container)):
+                at = packet.dts if packet.pts is None else packet.pts
+                if at is not None:
+                    end = max(end, at - self.info.zero + length_of(packet))
+        return end
+
+    def _is_early(self, ends_s: float) -> bool:
+        """Whether the part ends before the time that the file states."""
+        wanted_s = min(self.info.promised_s, self.end_s or self.info.promised_s)
+        return wanted_s - ends_s > max(0.1, 2.5 * float(self._step * self.info.time_base))
 
     def _check_matrix(self, space: int) -> None:
         """Refuse colours that libav's scaler cannot make red, green and blue of; it would say so amid the work.
@@ -324,6 +334,8 @@ class ClipReader:
                 ) from error
             if packet is None:
                 return
+            if packet.duration and packet.duration != length_of(packet):
+                packet.duration = 0
             if joins and packet.size:
                 shift_s = shift_at(joins, number)
                 number += packet.stream.index in counted
@@ -388,8 +400,9 @@ class ClipReader:
             )
         step = float(1 / info.frame_rate) if info.frame_rate else 0.04
         ends_s = float((times[-1] + self.offset) * info.time_base) + step if times else 0.0
-        promised_s = min(info.promised_s, self.end_s or info.promised_s)
-        if promised_s - ends_s > max(1.0, 3 * step):
+        # The last picture may be shown for longer than a step: the file is asked where its frames leave a doubt.
+        if self._is_early(ends_s) and self._is_early(float(self._end_of_film() * info.time_base)):
+            promised_s = min(info.promised_s, self.end_s or info.promised_s)
             early = f"The target ends at {ends_s:.2f} s, though it states {promised_s:.2f} s: the file is cut off."
         told = describe_defects(
             found, _kind_of(info.stored_size, info.pixel_format), len(times), self.missing_count, early
@@ -399,12 +412,41 @@ class ClipReader:
         return (*told, *slower, *pressed, *(fields if info.is_interlaced else ()))
 
     def __iter__(self) -> Iterator[Frame]:
-        first, last = self.span_pts()
-        start, stop = (first, last) if self._span is None else self._span
         # One for all frames: setting a conversion up costs as much as doing it. One thread: others have work.
         reformatter = VideoReformatter()
-        before: deque[Any] = deque(maxlen=self._halo[0])
-        index, after = 0, 0
+        held: tuple[Any, int] | None = None
+        index, is_trusted = 0, True
+        for picture, pts in self._wanted(reformatter):
+            if held is not None:
+                # Decoders say how long it is to the next packet, which is another one where frames are reordered.
+                told = int(held[0].duration or 0)
+                is_trusted = is_trusted and (not told or abs(told - (pts - held[1])) <= self._step)
+                yield self._frame(held, index, pts - held[1], reformatter)
+                index += 1
+            held = None if picture is None else (picture, pts)
+        if held is not None:
+            yield self._frame(held, index, self._last_length(held, is_trusted), reformatter)
+
+    def _frame(self, held: tuple[Any, int], index: int, length: int, reformatter: VideoReformatter) -> Frame:
+        picture, pts = held
+        pixels = self._convert(picture, pts, reformatter)
+        return Frame(pixels, index, pts, self.info.time_base, picture, self._lengths.get(pts, length))
+
+    def _last_length(self, held: tuple[Any, int], is_trusted: bool) -> int:
+        """How long the last frame of the clip is shown, in pts; 0 where that is not known."""
+        picture, pts = held
+        told = int(picture.duration or 0)
+        if is_trusted or told <= 2 * self._step:
+            return told
+        left = round(Fraction(self.info.duration_s) / self.info.time_base) - pts
+        return min(told, left if left > 0 else self._step)
+
+    def _wanted(self, reformatter: VideoReformatter) -> Iterator[tuple[Any, int]]:
+        """Pictures of the span and their times, and None with the time of the next one where there is one."""
+        first, last = self.span_pts()
+        start, stop = (first, last) if self._span is None else self._span
+        before: deque[tuple[Any, int]] = deque(maxlen=self._halo[0])
+        after, shown = 0, 0
         kind, earlier = "", None
         for picture, pts in self._from(start):
             if pts in self.left_out:
@@ -419,18 +461,17 @@ class ClipReader:
                     before.append((self._fitted(picture, reformatter), pts))
                 continue
             if last is not None and pts >= last:
+                yield None, min(pts, max(last, shown + self._step))
                 break
             if stop is not None and pts >= stop:
                 after += 1
                 if after > self._halo[1]:
+                    yield None, pts
                     break
-            for one, time in (*before, (self._fitted(picture, reformatter), pts)):
-                pixels = self._convert(one, time, reformatter)
-                yield Frame(
-                    pixels, index, time, self.info.time_base, one, self._lengths.get(time, int(one.duration or 0))
-                )
-                index += 1
+            yield from before
+            yield self._fitted(picture, reformatter), pts
             before.clear()
+            shown = pts
 
     def _from(self, start: int | None) -> Iterator[tuple[Any, int]]:
         """Decoded pictures with rising times, from before a time on."""
