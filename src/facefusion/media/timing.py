@@ -30,7 +30,7 @@ def length_of(packet: Any) -> int:
     """
     length = int(packet.duration or 0)
     longest_s = _LONGEST_S.get(packet.stream.type, 86_400)
-    return length if 0 < length and length * packet.time_base <= longest_s else 0
+    return length if length > 0 and length * packet.time_base <= longest_s else 0
 
 
 @dataclass(frozen=True, slots=True)
