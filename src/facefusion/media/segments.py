@@ -271,6 +271,7 @@ class ClipMerger(ClipWriter):
                 context.codec_tag = codec_tag(self._encoder, self._quality)
             self._stream.time_base = self._target.info.time_base
             context.framerate = frame_rate  # a template has none, and containers and timecodes need one
+            self._tell_colours(context.pix_fmt)
             self._describe_film(context, context.pix_fmt)  # parts do not hold all of it, whatever the encoder
         self._add_passengers(listed, frame_rate)
         self._output.start_encoding()

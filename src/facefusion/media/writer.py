@@ -67,9 +67,11 @@ _PASSED_FORMATS = {
     "libx264": ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"),
     "libx265": ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"),
     "libsvtav1": ("yuv420p",),
-    "libvpx-vp9": ("yuv420p",),
+    "libvpx-vp9": ("yuv420p", "yuv422p", "yuv440p", "yuv444p"),
     "ffv1": ("yuv420p", "yuv422p", "yuv444p"),
 }
+_SAMPLINGS = {(0, 0): "4:4:4", (1, 0): "4:2:2", (1, 1): "4:2:0", (0, 1): "4:4:0", (2, 0): "4:1:1", (2, 2): "4:1:0"}
+"""Names by the logarithm of how much narrower and lower pictures of colours are."""
 _FALLBACK_FORMATS = {"prores_ks": "yuv422p10le", "ffv1": "bgr0", "h264_qsv": "nv12", "hevc_qsv": "nv12"}
 """What encoders are given where they cannot be given the target's own, if it is not yuv420p."""
 _MP4_TAGS = {"h264": "avc1", "hevc": "hvc1", "av1": "av01", "vp9": "vp09"}
@@ -124,6 +126,15 @@ def encoder_options(encoder: str, preset: str, quality: int) -> dict[str, str]:
         # as fast.
         options["x264-params"] = "asm=avx2"
     return options
+
+
+@lru_cache(maxsize=64)
+def sampling_of(pixel_format: str) -> tuple[int, int] | None:
+    """Logarithm of how much narrower and lower than the picture its colours are; None of one that is grey."""
+    components = av.VideoFormat(pixel_format, 16, 16).components
+    if len(components) < 3:
+        return None
+    return 4 - (components[1].width.bit_length() - 1), 4 - (components[1].height.bit_length() - 1)
 
 
 @lru_cache
@@ -288,6 +299,9 @@ class ClipWriter:
         if self._encoder == "ffv1" and (has_odd_side or not info.is_upright or self._scale != 1 or self._resize != 1):
             is_passed = False  # what is made anew loses nothing as red, green and blue, and needs no even sides
         pixel_format = info.pixel_format if is_passed else _FALLBACK_FORMATS.get(self._encoder, "yuv420p")
+        plain = info.pixel_format.replace("yuvj", "yuv")  # the same samples, for encoders that are told the range
+        if not is_passed and plain in _PASSED_FORMATS.get(self._encoder, ()) and self._encoder != "ffv1":
+            pixel_format = plain
         even = 1 if pixel_format == "bgr0" else 2
         # A touched area is written back into the decoder's own picture, so the rest stays exact.
         is_whole = info.is_upright and not has_odd_side and self._scale == self._resize == 1
@@ -304,6 +318,7 @@ class ClipWriter:
         context.options = self._encoder_options()
         self._stream = stream
         self._describe_film(context, pixel_format)
+        self._tell_colours(pixel_format)
         # HDR is brought to standard range, and ProRes has no full one: such pictures are made anew as a whole.
         has_colours = self._target.colour == info.colour and (context.color_range == 2) == (
             info.colour[3] == 2 or info.pixel_format.startswith("yuvj")
@@ -330,6 +345,15 @@ class ClipWriter:
         )  # fmt: skip
         if self._target.info.shown_aspect:
             context.sample_aspect_ratio = self._target.info.shown_aspect
+
+    def _tell_colours(self, pixel_format: str) -> None:
+        """Say so where the output has fewer samples of colour than the target."""
+        before, after = sampling_of(self._target.info.pixel_format), sampling_of(pixel_format)
+        if before and after and (before[0] < after[0] or before[1] < after[1]):
+            self.notes.append(
+                f"The target's colours are {_SAMPLINGS.get(before, 'finer')} and those of the output "
+                f"{_SAMPLINGS.get(after, 'coarser')}, as {self._encoder} has them: fine coloured lines are softer."
+            )
 
     def _has_defaults(self) -> bool:
         with self._target.open() as container:
