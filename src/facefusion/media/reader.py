@@ -404,6 +404,8 @@ class ClipReader:
         if self._is_early(ends_s) and self._is_early(float(self._end_of_film() * info.time_base)):
             promised_s = min(info.promised_s, self.end_s or info.promised_s)
             early = f"The target ends at {ends_s:.2f} s, though it states {promised_s:.2f} s: the file is cut off."
+        elif times and self.end_s and self.end_s > max(info.duration_s, ends_s) + max(0.1, 2.5 * step):
+            slower += (f"The target ends at {ends_s:.2f} s, before --end {self.end_s:g} s.",)
         told = describe_defects(
             found, _kind_of(info.stored_size, info.pixel_format), len(times), self.missing_count, early
         )

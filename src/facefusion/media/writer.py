@@ -128,6 +128,11 @@ def encoder_options(encoder: str, preset: str, quality: int) -> dict[str, str]:
     return options
 
 
+def _movie_ticks(film_ticks: int) -> int:
+    """Units of a second for the length of an MP4 or MOV file: whole ones for the film, and fine enough for sound."""
+    return min(film_ticks * -(-1000 // film_ticks), 600_000)
+
+
 @lru_cache(maxsize=64)
 def sampling_of(pixel_format: str) -> tuple[int, int] | None:
     """Logarithm of how much narrower and lower than the picture its colours are; None of one that is grey."""
@@ -284,7 +289,7 @@ class ClipWriter:
             options |= {
                 "movflags": "+faststart",
                 "video_track_timescale": str(info.time_base.denominator),
-                "movie_timescale": str(min(info.time_base.denominator, 600_000)),
+                "movie_timescale": str(_movie_ticks(info.time_base.denominator)),
             }
         self._offset, self._offset_s = self._target.offset, self._target.offset_s
         name = name or FORMATS[suffix]
