@@ -12,7 +12,7 @@ from typing import Any
 import av
 import av.error
 from av.filter import Graph
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from facefusion.documents import reason_of
 from facefusion.errors import MediaUnsupported, OutputRefused, SegmentDamaged
@@ -21,6 +21,7 @@ from facefusion.media.passengers import close_quietly, read_tracks
 from facefusion.media.reader import ClipReader
 from facefusion.media.segments import Part, open_segment
 from facefusion.media.sequence import is_index
+from facefusion.media.yuv import convert_rgb
 from facefusion.wording import counted
 from facefusion.writing import Replacement
 
@@ -30,6 +31,7 @@ _TICKS = {".gif": 100, ".webp": 1000}
 """Units of time in a second."""
 _SHORTEST = {".gif": 2, ".webp": 1}
 """Ticks between two pictures: what is shorter in a GIF, browsers show slowly."""
+_SCALED = Interpolation.LANCZOS | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
 
 
 def is_animation(path: Path) -> bool:
@@ -135,17 +137,18 @@ def write_animation(
     """
     ending = path.suffix.lower()
     moments, dropped = _moments(parts, target.info.time_base, _TICKS[ending], _SHORTEST[ending])
-    aspect = target.info.shown_aspect or Fraction(1)
+    aspect, colour = target.info.shown_aspect or Fraction(1), target.colour
     replacement = Replacement(path)
     output: Any = None
     try:
         with writing(path):
             output = av.open("file:" + str(replacement.path), "w", format=ending[1:], options={"loop": "0"})
             if ending == ".gif":
-                _encode(output, "gif", _TICKS[ending], {}, _dithered(parts, moments, aspect), moments)
+                _encode(output, "gif", _TICKS[ending], {}, _dithered(parts, moments, aspect, colour), moments)
             else:
                 options = {"quality": str(quality), "compression_level": "4"}
-                _encode(output, ANIMATIONS[ending], _TICKS[ending], options, _plain(parts, moments, aspect), moments)
+                pictures = _of_webp(_plain(parts, moments, aspect, colour))
+                _encode(output, ANIMATIONS[ending], _TICKS[ending], options, pictures, moments)
             output.close()
         if before_naming is not None:
             before_naming()
@@ -196,21 +199,32 @@ def _pictures(parts: Sequence[Part], moments: dict[int, int]) -> Iterator[_Momen
 
 
 def _plain(
-    parts: Sequence[Part], moments: dict[int, int], aspect: Fraction, kind: str = "yuv420p"
+    parts: Sequence[Part], moments: dict[int, int], aspect: Fraction, colour: tuple[int, int, int, int]
 ) -> Iterator[_Moment]:
-    """Pictures that are shown, in a format and in square pixels."""
+    """Pictures that are shown, in red, green and blue and in square pixels."""
     reformatter = VideoReformatter()
     for moment in _pictures(parts, moments):
         picture = moment.picture
+        if picture.format.name.startswith("yuv"):  # neither FFV1 nor the file says it
+            picture.colorspace, picture.color_range = colour[2:]
         width, height = _square_size(picture.width, picture.height, aspect)
-        way: Any = {} if aspect == 1 else {"width": width, "height": height, "interpolation": "LANCZOS"}
-        yield _Moment(reformatter.reformat(picture, format=kind, threads=1, **way), moment.at)
+        way: Any = {} if aspect == 1 else {"width": width, "height": height, "interpolation": _SCALED}
+        yield _Moment(reformatter.reformat(picture, format="rgb24", threads=1, **way), moment.at)
 
 
-def _dithered(parts: Sequence[Part], moments: dict[int, int], aspect: Fraction) -> Iterator[_Moment]:
+def _of_webp(moments: Iterator[_Moment]) -> Iterator[_Moment]:
+    """Pictures as WebP has them: 4:2:0 in the colours of BT.601, with limited range."""
+    reformatter = VideoReformatter()
+    for moment in moments:
+        yield _Moment(convert_rgb(moment.picture, reformatter, "yuv420p", 5, is_full=False), moment.at)
+
+
+def _dithered(
+    parts: Sequence[Part], moments: dict[int, int], aspect: Fraction, colour: tuple[int, int, int, int]
+) -> Iterator[_Moment]:
     """Pictures in 256 colours that were chosen for all of them: they are looked at once for that, and once more."""
     graph: Any = None
-    for moment in _plain(parts, moments, aspect, "rgb24"):
+    for moment in _plain(parts, moments, aspect, colour):
         if graph is None:
             graph = Graph()
             buffer = graph.add_buffer(
@@ -224,7 +238,7 @@ def _dithered(parts: Sequence[Part], moments: dict[int, int], aspect: Fraction) 
     palette = graph.vpull()
     palette.pts, palette.time_base = 0, Fraction(1, 100)
     graph = None
-    for moment in _plain(parts, moments, aspect, "rgb24"):
+    for moment in _plain(parts, moments, aspect, colour):
         if graph is None:
             graph = Graph()
             size = {"width": moment.picture.width, "height": moment.picture.height}

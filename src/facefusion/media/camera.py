@@ -15,6 +15,7 @@ from typing import Any, Self
 import av
 import av.error
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from facefusion.documents import reason_of
 from facefusion.errors import MediaUnreadable, RecipeError
@@ -22,6 +23,7 @@ from facefusion.media.border import FOREIGN, writing
 from facefusion.media.passengers import FORMATS, close_quietly
 from facefusion.media.priority import usual_priority
 from facefusion.media.writer import ENCODER_THREADS, check_clip_output, encoder_options
+from facefusion.media.yuv import convert_rgb
 from facefusion.types.frame import Frame, Pixels
 from facefusion.writing import Replacement
 
@@ -202,6 +204,7 @@ class Recorder:
         self._replacement: Replacement | None = None
         self._output: Any = None
         self._stream: Any = None
+        self._reformatter = VideoReformatter()
         self._last = -1
 
     def __enter__(self) -> Self:
@@ -225,9 +228,8 @@ class Recorder:
             pad = self._stream.height - height, self._stream.width - width
             if any(pad):
                 pixels = np.pad(pixels, ((0, pad[0]), (0, pad[1]), (0, 0)), mode="edge")
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
-                format="yuv420p", dst_colorspace=_BT709, dst_color_range=1
-            )
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            picture = convert_rgb(picture, self._reformatter, "yuv420p", _BT709, is_full=False)
             self._last = max(round(at_s / _BASE), self._last + 1)
             picture.pts, picture.time_base = self._last, _BASE
             self._output.mux(self._stream.encode(picture))

@@ -8,6 +8,7 @@ import stat
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from facefusion.errors import MediaError, MediaMissing, MediaUnreadable, OutputRefused, check_memory
 from facefusion.workplace import final_path
@@ -151,6 +152,9 @@ def _ignores_case(folder: Path) -> bool:
         return False
 
 
+_PASSING = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
 def _check_one_output(what: str, path: Path) -> None:
     length = max((len(os.fsencode(name)) for name in path.parts), default=0)
     if length > MAX_NAME_BYTES:
@@ -183,6 +187,16 @@ def _check_one_output(what: str, path: Path) -> None:
         raise OutputRefused(
             f"The folder {folder} cannot be written.", "Choose another folder or change its permissions."
         )
+    try:
+        # Permissions do not tell everything (/proc, a file system that is read-only): it is tried, without a name.
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if error.errno in _PASSING:
+            return  # what is short now need not be when the output is written
+        raise OutputRefused(
+            f"Nothing can be written into {folder}: {error.strerror or error}.", "Choose another folder."
+        ) from error
 
 
 def translate_os_error(error: Exception, path: Path) -> MediaError:

@@ -9,6 +9,9 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from facefusion.media.yuv import convert_rgb
 
 
 def write_test_clip(
@@ -65,10 +68,10 @@ def write_test_clip(
             output.set_chapters(list(chapters))  # type: ignore[arg-type]
         sounds: list[Any] = [output.add_stream("aac", rate=16000, layout="mono") for _ in range(audio_tracks)]
         space, is_full = (colour or {}).get("colorspace", 5), (colour or {}).get("color_range", 1) == 2
+        reformatter = VideoReformatter()
         for pixels, at in zip(frames, pts, strict=True):
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
-                format=pixel_format, dst_colorspace=space, dst_color_range=2 if is_full else 1
-            )
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            picture = convert_rgb(picture, reformatter, pixel_format, space, is_full)
             picture.pts, picture.time_base = at, time_base
             output.mux(stream.encode(picture))
         output.mux(stream.encode(None))

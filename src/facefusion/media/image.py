@@ -232,6 +232,8 @@ class _Reading:
         block, is_whole = metadata.plain_exif(exif, (pixels.shape[1], pixels.shape[0]))
         if not is_whole:
             self._notes.append(f"Damaged EXIF of {self._path.name} was left out.")
+        if self._kind in ("JPEG", "MPO", "PNG"):
+            block = metadata.with_dpi(block, self._kind, opened.info, orientation >= 5)
         raw_xmp = opened.info.get("xmp") or opened.info.get("XML:com.adobe.xmp")
         self._tell_extras(raw_xmp)
         xmp, is_whole = metadata.plain_xmp(raw_xmp)
@@ -655,6 +657,9 @@ def _save_options(kind: str, photo: Photo, quality: int, exif: bytes, path: Path
         return options
     if exif or kind != "HEIF":
         options["exif"] = exif
+    dpi = metadata.dpi_of_exif(exif) if kind in ("JPEG", "PNG") else None
+    if dpi is not None and max(dpi) < 65535:
+        options["dpi"] = dpi  # what programs read, and PNG keeps the EXIF of few
     xmp = photo.xmp
     if kind == "JPEG" and xmp and len(xmp) > metadata.MAX_XMP_BYTES:
         notes.append(f"There is no room in {path.name} for XMP.")

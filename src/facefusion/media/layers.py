@@ -16,11 +16,13 @@ import av
 import av.error
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
 
 from facefusion.errors import OutputRefused
 from facefusion.media.border import writing
 from facefusion.media.image import Photo, write_photo
 from facefusion.media.matroska import write_aspect
+from facefusion.media.yuv import convert_rgb
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -225,20 +227,21 @@ class _Clip:
                 context.color_primaries, context.color_trc, context.colorspace, context.color_range = 1, 1, 1, 1
             if aspect:
                 context.sample_aspect_ratio = aspect
+        self._reformatter = VideoReformatter()
 
     def write(self, pixels: Pixels, pts: int, duration: int) -> None:
         pad = (self._size[1] - pixels.shape[0], self._size[0] - pixels.shape[1])
         if any(pad):
             pixels = np.pad(pixels, ((0, pad[0]), (0, pad[1]), (0, 0)), mode="edge")
-        if self._is_matte:
+        if self._format == "gray":
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels[..., 3]), format="gray")
         else:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgba")
-        if picture.format.name != self._format:
-            ranges = {"dst_colorspace": 1, "dst_color_range": 1} if self._format.startswith("yuv") else {}
             if self._is_matte:
-                ranges = {**ranges, "src_color_range": 2}
-            picture = picture.reformat(format=self._format, **ranges)
+                # The scaler makes grey darker by half a level, but not what is grey in red, green and blue.
+                picture = av.VideoFrame.from_ndarray(np.repeat(pixels[..., 3:], 3, axis=2), format="rgb24")
+            else:
+                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgba")
+            picture = convert_rgb(picture, self._reformatter, self._format, 1, is_full=False)
         if self._format.startswith("yuv"):
             picture.color_primaries, picture.color_trc = 1, 1  # ProRes looks at pictures for them
         picture.pts, picture.time_base = pts, self._stream.codec_context.time_base

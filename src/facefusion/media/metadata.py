@@ -155,6 +155,37 @@ def exif_of_dpi(dpi: Any) -> bytes | None:
     return exif.tobytes()
 
 
+def with_dpi(block: bytes | None, kind: str, info: Mapping[Any, Any], is_lying: bool) -> bytes | None:
+    """An EXIF block with the resolution that a JPEG or PNG file states outside of it, or the block as it is.
+
+    Parameters
+    ----------
+    block
+        Of the upright picture.
+    kind, info
+        Format of the file, and its `Image.info`.
+    is_lying
+        Whether the picture was turned by a quarter.
+    """
+    # Where a JPEG states none itself, Pillow tells that of its EXIF, or 72 for nothing.
+    is_stated = kind == "PNG" or info.get("jfif_unit") in (1, 2)
+    try:
+        across, down = (round(float(one), 3) for one in info["dpi"])
+    except BROKEN:
+        return block
+    if not is_stated or not (0 < across < 65535 and 0 < down < 65535):
+        return block
+    exif = Image.Exif()
+    try:
+        if block:
+            exif.load(block)
+        exif[X_RESOLUTION], exif[Y_RESOLUTION] = (down, across) if is_lying else (across, down)
+        exif[RESOLUTION_UNIT] = 2
+        return exif.tobytes()
+    except BROKEN:
+        return block
+
+
 def dpi_of_exif(block: bytes | None) -> tuple[float, float] | None:
     """Pixels an inch that an EXIF block tells, across and down."""
     if not block:

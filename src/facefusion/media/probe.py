@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -20,7 +20,7 @@ from av.stream import Disposition
 from facefusion.documents import reason_of
 from facefusion.errors import MediaError, MediaUnreadable, MediaUnsupported, check_memory
 from facefusion.media.files import check_file
-from facefusion.media.timing import TICKS_PER_S, Join, Timing, find_joins
+from facefusion.media.timing import TICKS_PER_S, Join, Timing, find_joins, length_of
 
 MAX_SIDE = 16384
 MAX_PIXELS = 12288 * 6480
@@ -303,6 +303,9 @@ def _read_head(path: Path) -> bytes:
         return bytes(file.read(8192))
 
 
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
+
 def _avi_length_s(path: Path) -> float | None:
     """Length of the first film as an AVI file's header states it; FFmpeg tells what the file's size allows.
 
@@ -316,6 +319,30 @@ def _avi_length_s(path: Path) -> float | None:
         return None
     scale, rate, _, length = struct.unpack("<4I", head[at + 20 : at + 36])
     return length * scale / rate if rate else None
+
+
+def _stated(path: Path, names: Sequence[str]) -> tuple[int, float]:
+    """Size and length in seconds of the whole file as the headers of FLV, WMV and ASF files state them; else 0.
+
+    References
+    ----------
+    Adobe Flash Video File Format Specification, onMetaData; Advanced Systems Format Specification, 3.2.
+    """
+    if "flv" in names:
+        head = _read_head(path)
+
+        def number(name: bytes) -> float:
+            _, _, rest = head.partition(b"\0\x08" + name + b"\0")
+            value = float(struct.unpack(">d", rest[:8])[0]) if len(rest) >= 8 else 0.0
+            return value if math.isfinite(value) else 0.0
+
+        return int(number(b"filesize")), number(b"duration")
+    if "asf" in names:
+        _, _, rest = _read_head(path).partition(_ASF_PROPERTIES)
+        if len(rest) >= 72:
+            size, _, _, length, _, preroll_ms = struct.unpack("<6Q", rest[24:72])
+            return size, max(length / 10_000_000 - preroll_ms / 1000, 0.0)
+    return 0, 0.0
 
 
 def _refuse_list(path: Path, error: BaseException) -> None:
@@ -362,6 +389,9 @@ def _probe(path: Path, size_bytes: int, changed_ns: int) -> ClipInfo:
         promised_s = _avi_length_s(path) if "avi" in names else None
         if "matroska" in names:
             promised_s = since(float(zero * time_base), _tagged_s(stream) or 0.0)
+        stated_bytes, stated_s = _stated(path, names)
+        if stated_bytes > size_bytes:  # the length is that of the longest track: whole, a film may well be shorter
+            promised_s = stated_s
         info = ClipInfo(
             path=path,
             width=first.width,
@@ -504,7 +534,7 @@ def _look_at_times(path: Path) -> tuple[Timing, tuple[Join, ...], int | None]:
                 for packet in container.demux(stream, *container.streams.audio):
                     if packet.dts is not None and packet.size:
                         ticks = TICKS_PER_S * packet.time_base
-                        rows.append((packet.stream.index, int(packet.dts * ticks), int((packet.duration or 0) * ticks)))
+                        rows.append((packet.stream.index, int(packet.dts * ticks), int(length_of(packet) * ticks)))
                     else:
                         rows.append((-1, 0, 0))  # it counts, and tells nothing
                     if packet.stream.index == stream.index and packet.size and len(times) < _LOOKED_AT:

@@ -18,13 +18,14 @@ import av
 import av.error
 import numpy as np
 import numpy.typing as npt
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from facefusion.errors import MediaUnreadable, MediaUnsupported, check_memory
 from facefusion.media.colour import HDR, STANDARD, to_standard
 from facefusion.media.defects import Defects, describe_defects
 from facefusion.media.probe import DECODER_OPTIONS, ClipInfo, file_state, film_of, open_clip, probe, with_picture
-from facefusion.media.timing import Clock, decimal_between, shift_at
+from facefusion.media.timing import Clock, decimal_between, length_of, shift_at
+from facefusion.media.yuv import convert_rgb
 from facefusion.types.frame import Frame, Pixels
 from facefusion.types.numbers import rate_of
 from facefusion.wording import agreed, counted
@@ -33,6 +34,9 @@ Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Region = Callable[[int], tuple[int, int, int, int] | None]
 _HALVED = ("yuv420p", "yuvj420p")
 """Formats whose colour planes have half the size."""
+_ACCURATE = Interpolation.BILINEAR | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
+_BICUBIC = Interpolation.BICUBIC | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
+"""Else pictures become darker by one to two levels, but those of `_HALVED` in their own size, by less than one."""
 _MATRICES = (0, 1, 2, 4, 5, 6, 7, 9)
 """What libav's scaler converts, as numbers of ITU-T H.273."""
 _STRANGE_MATRICES = {8: "YCgCo", 10: "BT.2020 with constant luminance", 14: "ICtCp"}
@@ -170,18 +174,28 @@ class ClipReader:
         ------
         MediaUnreadable
         """
-        info, end = self.info, 0
-        with open_clip(info.path) as container, suppress(av.error.FFmpegError):
-            for packet in container.demux(film_of(container)):
-                at = packet.dts if packet.pts is None else packet.pts
-                if at is not None:
-                    end = max(end, at - info.zero + (packet.duration or 0))
-        ends_s, wanted_s = float(end * info.time_base), min(info.promised_s, self.end_s or info.promised_s)
-        if wanted_s - ends_s > max(0.1, 2.5 * float(self._step * info.time_base)):
+        info, end = self.info, self._end_of_film()
+        ends_s = float(end * info.time_base)
+        if self._is_early(ends_s):
             raise MediaUnreadable(
                 f"{info.path} is cut off: it ends at {ends_s:.2f} s, though it states {info.promised_s:.2f} s.",
                 self._ways_out(end - 2 * self._step, end - self._step),  # the last packet may be cut off itself
             )
+
+    def _end_of_film(self) -> int:
+        """When the last packet of the film ends, in pts."""
+        end = 0
+        with open_clip(self.info.path) as container, suppress(av.error.FFmpegError):
+            for packet in container.demux(film_of(container)):
+                at = packet.dts if packet.pts is None else packet.pts
+                if at is not None:
+                    end = max(end, at - self.info.zero + length_of(packet))
+        return end
+
+    def _is_early(self, ends_s: float) -> bool:
+        """Whether the part ends before the time that the file states."""
+        wanted_s = min(self.info.promised_s, self.end_s or self.info.promised_s)
+        return wanted_s - ends_s > max(0.1, 2.5 * float(self._step * self.info.time_base))
 
     def _check_matrix(self, space: int) -> None:
         """Refuse colours that libav's scaler cannot make red, green and blue of; it would say so amid the work.
@@ -320,6 +334,8 @@ class ClipReader:
                 ) from error
             if packet is None:
                 return
+            if packet.duration and packet.duration != length_of(packet):
+                packet.duration = 0
             if joins and packet.size:
                 shift_s = shift_at(joins, number)
                 number += packet.stream.index in counted
@@ -384,9 +400,12 @@ class ClipReader:
             )
         step = float(1 / info.frame_rate) if info.frame_rate else 0.04
         ends_s = float((times[-1] + self.offset) * info.time_base) + step if times else 0.0
-        promised_s = min(info.promised_s, self.end_s or info.promised_s)
-        if promised_s - ends_s > max(1.0, 3 * step):
+        # The last picture may be shown for longer than a step: the file is asked where its frames leave a doubt.
+        if self._is_early(ends_s) and self._is_early(float(self._end_of_film() * info.time_base)):
+            promised_s = min(info.promised_s, self.end_s or info.promised_s)
             early = f"The target ends at {ends_s:.2f} s, though it states {promised_s:.2f} s: the file is cut off."
+        elif times and self.end_s and self.end_s > max(info.duration_s, ends_s) + max(0.1, 2.5 * step):
+            slower += (f"The target ends at {ends_s:.2f} s, before --end {self.end_s:g} s.",)
         told = describe_defects(
             found, _kind_of(info.stored_size, info.pixel_format), len(times), self.missing_count, early
         )
@@ -395,12 +414,41 @@ class ClipReader:
         return (*told, *slower, *pressed, *(fields if info.is_interlaced else ()))
 
     def __iter__(self) -> Iterator[Frame]:
-        first, last = self.span_pts()
-        start, stop = (first, last) if self._span is None else self._span
         # One for all frames: setting a conversion up costs as much as doing it. One thread: others have work.
         reformatter = VideoReformatter()
-        before: deque[Any] = deque(maxlen=self._halo[0])
-        index, after = 0, 0
+        held: tuple[Any, int] | None = None
+        index, is_trusted = 0, True
+        for picture, pts in self._wanted(reformatter):
+            if held is not None:
+                # Decoders say how long it is to the next packet, which is another one where frames are reordered.
+                told = int(held[0].duration or 0)
+                is_trusted = is_trusted and (not told or abs(told - (pts - held[1])) <= self._step)
+                yield self._frame(held, index, pts - held[1], reformatter)
+                index += 1
+            held = None if picture is None else (picture, pts)
+        if held is not None:
+            yield self._frame(held, index, self._last_length(held, is_trusted), reformatter)
+
+    def _frame(self, held: tuple[Any, int], index: int, length: int, reformatter: VideoReformatter) -> Frame:
+        picture, pts = held
+        pixels = self._convert(picture, pts, reformatter)
+        return Frame(pixels, index, pts, self.info.time_base, picture, self._lengths.get(pts, length))
+
+    def _last_length(self, held: tuple[Any, int], is_trusted: bool) -> int:
+        """How long the last frame of the clip is shown, in pts; 0 where that is not known."""
+        picture, pts = held
+        told = int(picture.duration or 0)
+        if is_trusted or told <= 2 * self._step:
+            return told
+        left = round(Fraction(self.info.duration_s) / self.info.time_base) - pts
+        return min(told, left if left > 0 else self._step)
+
+    def _wanted(self, reformatter: VideoReformatter) -> Iterator[tuple[Any, int]]:
+        """Pictures of the span and their times, and None with the time of the next one where there is one."""
+        first, last = self.span_pts()
+        start, stop = (first, last) if self._span is None else self._span
+        before: deque[tuple[Any, int]] = deque(maxlen=self._halo[0])
+        after, shown = 0, 0
         kind, earlier = "", None
         for picture, pts in self._from(start):
             if pts in self.left_out:
@@ -415,18 +463,17 @@ class ClipReader:
                     before.append((self._fitted(picture, reformatter), pts))
                 continue
             if last is not None and pts >= last:
+                yield None, min(pts, max(last, shown + self._step))
                 break
             if stop is not None and pts >= stop:
                 after += 1
                 if after > self._halo[1]:
+                    yield None, pts
                     break
-            for one, time in (*before, (self._fitted(picture, reformatter), pts)):
-                pixels = self._convert(one, time, reformatter)
-                yield Frame(
-                    pixels, index, time, self.info.time_base, one, self._lengths.get(time, int(one.duration or 0))
-                )
-                index += 1
+            yield from before
+            yield self._fitted(picture, reformatter), pts
             before.clear()
+            shown = pts
 
     def _from(self, start: int | None) -> Iterator[tuple[Any, int]]:
         """Decoded pictures with rising times, from before a time on."""
@@ -557,11 +604,17 @@ class ClipReader:
         if is_same_size and picture.format.name == info.pixel_format and has_colours:
             return picture
         is_full = info.colour[3] == 2 or info.pixel_format.startswith("yuvj")
-        colours = {"dst_colorspace": _matrix(info.colour[2]), "dst_color_range": 2 if is_full else 1}
-        source: Any = picture
-        if not is_same_size:
-            source = av.VideoFrame.from_ndarray(self._boxed(picture, reformatter), format="rgb24")
-        fitted = VideoReformatter().reformat(source, format=info.pixel_format, threads=1, **colours)
+        matrix = _matrix(info.colour[2])
+        # The scaler loses grey between two matrices or ranges, but where many bits are to be kept that is the less.
+        if is_same_size and (has_colours or info.bit_depth > 8):
+            fitted = VideoReformatter().reformat(
+                picture, format=info.pixel_format, threads=1, dst_colorspace=matrix,
+                dst_color_range=2 if is_full else 1, interpolation=_ACCURATE,
+            )  # fmt: skip
+        else:
+            pixels = to_rgb(picture, reformatter) if is_same_size else self._boxed(picture, reformatter)
+            source = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            fitted = convert_rgb(source, VideoReformatter(), info.pixel_format, matrix, is_full)
         fitted.colorspace, fitted.color_range = info.colour[2:]
         fitted.pts, fitted.time_base = picture.pts, picture.time_base
         if picture.duration:
@@ -576,7 +629,7 @@ class ClipReader:
         inner = (width, round(width / shape)) if shape * height >= width else (round(height * shape), height)
         inner_width, inner_height = min(max(inner[0], 1), width), min(max(inner[1], 1), height)
         scaled = VideoReformatter().reformat(
-            picture, width=inner_width, height=inner_height, format="rgb24", interpolation="BICUBIC", threads=1
+            picture, width=inner_width, height=inner_height, format="rgb24", interpolation=_BICUBIC, threads=1
         )
         pixels = np.zeros((height, width, 3), dtype=np.uint8)
         x, y = (width - inner_width) // 2, (height - inner_height) // 2
@@ -740,7 +793,8 @@ def aligned(box: tuple[int, int, int, int], width: int, height: int) -> tuple[in
 
 def to_rgb(picture: Any, reformatter: VideoReformatter) -> Pixels:
     """A picture of any format as (H, W, 3) RGB."""
-    return np.asarray(reformatter.reformat(picture, format="rgb24", threads=1).to_ndarray(), dtype=np.uint8)
+    way: Any = {} if picture.format.name in _HALVED else {"interpolation": _ACCURATE}
+    return np.asarray(reformatter.reformat(picture, format="rgb24", threads=1, **way).to_ndarray(), dtype=np.uint8)
 
 
 def _convert_part(picture: Any, box: tuple[int, int, int, int], pixels: Pixels, reformatter: VideoReformatter) -> None:

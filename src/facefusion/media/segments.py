@@ -271,6 +271,7 @@ class ClipMerger(ClipWriter):
                 context.codec_tag = codec_tag(self._encoder, self._quality)
             self._stream.time_base = self._target.info.time_base
             context.framerate = frame_rate  # a template has none, and containers and timecodes need one
+            self._tell_colours(context.pix_fmt)
             self._describe_film(context, context.pix_fmt)  # parts do not hold all of it, whatever the encoder
         self._add_passengers(listed, frame_rate)
         self._output.start_encoding()
@@ -308,14 +309,16 @@ class ClipMerger(ClipWriter):
         # and would move everything for the sake of those before the start.
         early = [times[0] - (delay - k) * step if self._is_mp4 else times[0] for k in range(delay)]
         decode = early + times
+        lengths = {pts: after - pts for pts, after in pairwise(times)}
+        usual = sorted(lengths.values())[len(lengths) // 2] if lengths else step
+        lengths[times[-1]] = self._parts[-1].durations[-1] or usual
         number = 0
         for part in self._parts:
-            durations = dict(zip(part.pts, part.durations, strict=True))
             for packet, pts in self._packets(part):
                 packet.stream = self._stream
                 packet.time_base = self._target.info.time_base
                 packet.pts, packet.dts = pts, decode[number]
-                packet.duration = durations[pts] or step
+                packet.duration = lengths[pts]
                 with writing(self._path):
                     self._mux([packet])
                 number += 1

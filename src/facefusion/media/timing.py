@@ -19,6 +19,20 @@ _MAX_WAITING = 64
 """More packets than any decoder keeps; what waits longer will not be shown."""
 
 
+_LONGEST_S = {"audio": 60}
+"""No packet of a kind of track lasts longer, in seconds; of pictures and words none lasts longer than a day."""
+
+
+def length_of(packet: Any) -> int:
+    """How long a packet says that it lasts, in its own units; 0 where it does not or where that cannot be.
+
+    The last packet of sound of an Ogg file, which is cut, has a length below zero, read as 27 hours.
+    """
+    length = int(packet.duration or 0)
+    longest_s = _LONGEST_S.get(packet.stream.type, 86_400)
+    return length if length > 0 and length * packet.time_base <= longest_s else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Join:
     """A place where a recording goes on with times of another one.

@@ -41,6 +41,7 @@ from facefusion.media.probe import film_of
 from facefusion.media.reader import ALIGN_PX, ClipReader, is_patchable, plane_of
 from facefusion.media.sound import AddedSound
 from facefusion.media.timecode import move_timecode
+from facefusion.media.yuv import convert_rgb
 from facefusion.types.frame import RenderedFrame, scaled_size
 from facefusion.wording import counted
 from facefusion.writing import Replacement
@@ -66,9 +67,11 @@ _PASSED_FORMATS = {
     "libx264": ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"),
     "libx265": ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"),
     "libsvtav1": ("yuv420p",),
-    "libvpx-vp9": ("yuv420p",),
+    "libvpx-vp9": ("yuv420p", "yuv422p", "yuv440p", "yuv444p"),
     "ffv1": ("yuv420p", "yuv422p", "yuv444p"),
 }
+_SAMPLINGS = {(0, 0): "4:4:4", (1, 0): "4:2:2", (1, 1): "4:2:0", (0, 1): "4:4:0", (2, 0): "4:1:1", (2, 2): "4:1:0"}
+"""Names by the logarithm of how much narrower and lower pictures of colours are."""
 _FALLBACK_FORMATS = {"prores_ks": "yuv422p10le", "ffv1": "bgr0", "h264_qsv": "nv12", "hevc_qsv": "nv12"}
 """What encoders are given where they cannot be given the target's own, if it is not yuv420p."""
 _MP4_TAGS = {"h264": "avc1", "hevc": "hvc1", "av1": "av01", "vp9": "vp09"}
@@ -123,6 +126,20 @@ def encoder_options(encoder: str, preset: str, quality: int) -> dict[str, str]:
         # as fast.
         options["x264-params"] = "asm=avx2"
     return options
+
+
+def _movie_ticks(film_ticks: int) -> int:
+    """Units of a second for the length of an MP4 or MOV file: whole ones for the film, and fine enough for sound."""
+    return min(film_ticks * -(-1000 // film_ticks), 600_000)
+
+
+@lru_cache(maxsize=64)
+def sampling_of(pixel_format: str) -> tuple[int, int] | None:
+    """Logarithm of how much narrower and lower than the picture its colours are; None of one that is grey."""
+    components = av.VideoFormat(pixel_format, 16, 16).components
+    if len(components) < 3:
+        return None
+    return 4 - (components[1].width.bit_length() - 1), 4 - (components[1].height.bit_length() - 1)
 
 
 @lru_cache
@@ -272,7 +289,7 @@ class ClipWriter:
             options |= {
                 "movflags": "+faststart",
                 "video_track_timescale": str(info.time_base.denominator),
-                "movie_timescale": str(min(info.time_base.denominator, 600_000)),
+                "movie_timescale": str(_movie_ticks(info.time_base.denominator)),
             }
         self._offset, self._offset_s = self._target.offset, self._target.offset_s
         name = name or FORMATS[suffix]
@@ -287,6 +304,9 @@ class ClipWriter:
         if self._encoder == "ffv1" and (has_odd_side or not info.is_upright or self._scale != 1 or self._resize != 1):
             is_passed = False  # what is made anew loses nothing as red, green and blue, and needs no even sides
         pixel_format = info.pixel_format if is_passed else _FALLBACK_FORMATS.get(self._encoder, "yuv420p")
+        plain = info.pixel_format.replace("yuvj", "yuv")  # the same samples, for encoders that are told the range
+        if not is_passed and plain in _PASSED_FORMATS.get(self._encoder, ()) and self._encoder != "ffv1":
+            pixel_format = plain
         even = 1 if pixel_format == "bgr0" else 2
         # A touched area is written back into the decoder's own picture, so the rest stays exact.
         is_whole = info.is_upright and not has_odd_side and self._scale == self._resize == 1
@@ -303,6 +323,7 @@ class ClipWriter:
         context.options = self._encoder_options()
         self._stream = stream
         self._describe_film(context, pixel_format)
+        self._tell_colours(pixel_format)
         # HDR is brought to standard range, and ProRes has no full one: such pictures are made anew as a whole.
         has_colours = self._target.colour == info.colour and (context.color_range == 2) == (
             info.colour[3] == 2 or info.pixel_format.startswith("yuvj")
@@ -329,6 +350,15 @@ class ClipWriter:
         )  # fmt: skip
         if self._target.info.shown_aspect:
             context.sample_aspect_ratio = self._target.info.shown_aspect
+
+    def _tell_colours(self, pixel_format: str) -> None:
+        """Say so where the output has fewer samples of colour than the target."""
+        before, after = sampling_of(self._target.info.pixel_format), sampling_of(pixel_format)
+        if before and after and (before[0] < after[0] or before[1] < after[1]):
+            self.notes.append(
+                f"The target's colours are {_SAMPLINGS.get(before, 'finer')} and those of the output "
+                f"{_SAMPLINGS.get(after, 'coarser')}, as {self._encoder} has them: fine coloured lines are softer."
+            )
 
     def _has_defaults(self) -> bool:
         with self._target.open() as container:
@@ -437,13 +467,8 @@ class ClipWriter:
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         if not hasattr(self._local, "reformatter"):  # it is not to be shared between threads
             self._local.reformatter = VideoReformatter()
-        converted = self._local.reformatter.reformat(
-            picture,
-            format=self._pixel_format,
-            dst_colorspace=self._space[1],
-            dst_color_range=2 if self._is_full else 1,
-            threads=1,
-            **({} if size is None else {"width": size[0], "height": size[1], "interpolation": "LANCZOS"}),
+        converted = convert_rgb(
+            picture, self._local.reformatter, self._pixel_format, self._space[1], self._is_full, size
         )
         converted.colorspace = self._space[0]
         converted.color_range = self._range
