@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import importlib.util
 import json
 import os
@@ -112,6 +113,17 @@ def test_a_body_of_another_type_is_told_which_type_is_taken(anna, things):
             assert kind.partition(";")[0] in told["detail"] and "application/json" in told["hint"]
     answer = anna.post("/v1/jobs", content=b"[]", headers={"Content-Type": "application/json; charset=utf-8"})
     assert answer.status_code == 422, "it is JSON, and wrong"
+
+
+def test_a_packed_body_is_told_to_be_sent_plain(anna):
+    body = gzip.compress(b"{}")
+    for path in ("/v1/jobs", "/v1/batches", "/v1/previews", "/v1/assets"):
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        answer = anna.post(path, content=body, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (415, "media_type")
+        assert "Content-Encoding" in answer.json()["hint"]
+    answer = anna.post("/v1/jobs", content=b"[]", headers={**headers, "Content-Encoding": "identity"})
+    assert answer.status_code == 422
 
 
 def test_a_method_that_a_path_does_not_take_is_told_all_that_it_takes(anna, live):

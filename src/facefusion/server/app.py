@@ -19,7 +19,7 @@ from facefusion.server.admin import set_cookie
 from facefusion.server.config import ServerConfig
 from facefusion.server.guard import Guard, problem_of
 from facefusion.server.keeper import Keeper
-from facefusion.server.problems import Flaw, ProblemBody, of_status, respond
+from facefusion.server.problems import Flaw, ProblemBody, documented, of_status, respond
 from facefusion.server.state import Service
 from facefusion.version import __version__
 
@@ -188,5 +188,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for name in ("ProblemBody", "HTTPValidationError", "ValidationError"):
             parts.pop(name, None)
         schema.setdefault("components", {}).setdefault("securitySchemes", {})
+        for operation in (one for methods in schema["paths"].values() for one in methods.values()):
+            if "requestBody" in operation:  # the guard counts and times every body, and reads none that is coded
+                for status, told in documented(408, 413, 415).items():
+                    operation["responses"].setdefault(str(status), told)
         app.openapi_schema = schema
     return app.openapi_schema
