@@ -445,7 +445,7 @@ def build_options(spec: ProcessorSpec, values: Mapping[str, Any]) -> Options:
     except ValidationError as error:
         first = error.errors()[0]
         where = str(first["loc"][0]) if first["loc"] else ""
-        message = str(first["msg"]).removeprefix("Value error, ")
+        message = words_of(first)
         given = repr(first.get("input"))
         named = spec.key(where) if where else spec.name
         info = spec.options.model_fields.get(where)
@@ -495,6 +495,31 @@ def nearest(word: str, known: Iterable[str]) -> str:
     every = list(known)
     near = difflib.get_close_matches(word, every, n=1, cutoff=CUTOFF)
     return next(iter(near or [one for one in every if sorted(one) == sorted(word)]), "")
+
+
+_FLAWS = {
+    "tuple_type": "takes several values, in a list",
+    "list_type": "takes several values, in a list",
+    "dict_type": "takes names with values",
+    "model_type": "takes names with values",
+    "model_attributes_type": "takes names with values",
+    "path_type": "takes a path",
+    "missing": "is missing",
+    "extra_forbidden": "is not known here",
+    "none_required": "takes no value",
+}
+
+
+def words_of(flaw: Mapping[str, Any]) -> str:
+    """What is wrong with a value, from pydantic's words on it.
+
+    Parameters
+    ----------
+    flaw
+        One of `pydantic.ValidationError.errors`.
+    """
+    message = str(flaw["msg"]).removeprefix("Value error, ").replace("Input should", "should")
+    return _FLAWS.get(str(flaw["type"]), message.replace("should be a valid", "should be a"))
 
 
 def suggest(name: str, known: list[str]) -> str:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from facefusion.declaration import Step, default_processors, flat_fields, option, reserve, suggest, union
+from facefusion.declaration import Step, default_processors, flat_fields, option, reserve, suggest, union, words_of
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.facefusion3 import check_not_missing, fold, is_needless, without_needless
 from facefusion.wording import counted
@@ -651,6 +651,14 @@ class Recipe(Request, Execution):
     def _check_one_name(cls, value: object) -> object:
         return check_name(value)
 
+    @field_validator("target_path", "reference_face_path", "source_paths", "exempt_paths")
+    @classmethod
+    def _check_are_here(cls, value: Any) -> Any:
+        for path in value if isinstance(value, tuple) else (value,):
+            if isinstance(path, Path):
+                check_is_here(path)
+        return value
+
     @field_validator(
         "target_path", "output_path", "report_path", "reference_face_path", "face_map_path", "source_paths",
         "exempt_paths", "models_paths", mode="before",
@@ -757,6 +765,22 @@ def check_name(path: object) -> object:
     return path
 
 
+_ADDRESS = re.compile(r"(?:^|/)([a-z][a-z0-9+]{1,9}):/", re.IGNORECASE)
+
+
+def check_is_here(path: Path) -> Path:
+    """A path of this machine, or ValueError: addresses and standard input are not read."""
+    address = _ADDRESS.search(str(path))
+    if address and address[1].lower() in _SCHEMES and not os.path.lexists(path):
+        raise ValueError("addresses are not read; fetch the file first, and name it")
+    if path.name == "-" and not os.path.lexists(path):
+        raise ValueError("standard input is not read; write it to a file first, and name that")
+    return path
+
+
+_SCHEMES = ("http", "https", "ftp", "sftp", "s3", "gs", "rtsp", "rtmp", "rtp", "udp", "tcp", "srt", "data", "file")
+
+
 def check_no_blank(value: object) -> object:
     """Paths, or ValueError: an empty one is a variable that nobody set, and would mean the folder one is in."""
     several = value if isinstance(value, list | tuple | set | frozenset) else [value]
@@ -776,7 +800,7 @@ def refusal_of(error: ValidationError, fields: Mapping[str, Any], fallback: str)
     """What is wrong with which option, and what the option is for."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][:1]) or fallback
-    message = str(first["msg"]).removeprefix("Value error, ")
+    message = words_of(first)
     if not first["loc"]:  # a rule between options names them itself, and what was given is all of it
         return f"{message[:1].upper()}{message[1:].rstrip('.')}.", "Change one of them."
     given = _spelled(first.get("input"))

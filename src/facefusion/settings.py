@@ -24,7 +24,7 @@ from facefusion.declaration import flat_fields, reserve, suggest
 from facefusion.documents import load_toml, reason_of
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.facefusion3 import check_not_missing, is_needless, read_ini
-from facefusion.recipe import WORKING_FOLDER_GONE, check_name, known_options, refusal_of
+from facefusion.recipe import WORKING_FOLDER_GONE, check_name, flags_of, known_options, refusal_of
 
 PREFIX = "FACEFUSION_"
 NO_OPTIONS = ("config_path", "debug")
@@ -305,6 +305,25 @@ def setting_fields() -> dict[str, Any]:
 
 def _fields() -> dict[str, Any]:
     return {**known_options(), **setting_fields()}
+
+
+_NAMED = re.compile(r"\bOption '([a-z][a-z0-9_]*)':")
+
+
+def with_flags(text: str) -> str:
+    """A sentence of ours in which an option is called as on the command line, and as in files where that differs."""
+    return _NAMED.sub(_called, text)
+
+
+def _called(found: re.Match[str]) -> str:
+    name = found[1]
+    field = _fields().get(name)
+    told = (getattr(field, "json_schema_extra", None) or {}).get("flags")
+    flags = flags_of(name) if name in known_options() else told
+    if not flags:
+        return found[0]
+    also = "" if flags[0].lstrip("-").replace("-", "_") == name else f" ({name})"
+    return f"Option '{flags[0]}'{also}:"
 
 
 S = TypeVar("S", bound=BaseModel)

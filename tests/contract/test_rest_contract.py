@@ -72,6 +72,13 @@ def test_every_route_is_described(tmp_path):
             assert "HTTPValidationError" not in json.dumps(told)
 
 
+def test_what_takes_a_body_says_that_it_may_be_too_large(tmp_path):
+    made = build_app(ServerConfig(Backend(tmp_path)), is_working=False).openapi()
+    taking = [one for methods in made["paths"].values() for one in methods.values() if "requestBody" in one]
+    assert len(taking) > 4
+    assert all({"408", "413", "415"} <= set(one["responses"]) for one in taking)
+
+
 def test_every_reference_leads_somewhere(tmp_path):
     made = build_app(ServerConfig(Backend(tmp_path)), is_working=False).openapi()
     found = set()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from dataclasses import replace
 from fractions import Fraction
 
 import cv2
@@ -23,13 +24,17 @@ from facefusion.pipeline.runner import analyse_target, build_analyser, build_cas
 from facefusion.pipeline.selection import distance
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
+from facefusion.processors.face_anonymiser.patch import PatchAnonymiser, one_colour, pixelate_face
 from facefusion.processors.face_anonymiser.shape import AMPLITUDES, draw_proportions, offsets_of, reshaped
+from facefusion.processors.face_anonymiser.synthetic import SyntheticAnonymiser
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.render.renderer import Renderer
 from facefusion.testing.clips import write_test_clip
 from facefusion.testing.fakes import BrightSpotLandmarker, FakeDetector, make_mesh, sample_path
+from facefusion.types.crop import Crop
 from facefusion.types.frame import Frame
 from facefusion.types.topology import FACE_OVAL, LEFT_IRIS, MESH_TO_68, RIGHT_IRIS, five_from_68
+from facefusion.types.track import Track, Tracks
 
 CONTEXT = EngineContext(Recipe())
 MODES = ("synthetic", "blur", "pixelate", "mask", "blackout")
@@ -270,6 +275,66 @@ def test_the_synthetic_face_is_a_face_with_the_same_pose_and_depends_on_the_seed
     assert abs(found[0].pose.yaw - face.pose.yaw) < 6
     identities = [identity_of(x, analyser.find_faces(x)[0]) for x in (one, other)]
     assert distance(*identities, 0.53) > 0.1
+
+
+class Asked:
+    """A recogniser that takes the first so many faces that it is asked about for one person, and counts."""
+
+    contract, same_person_cosine = "asked", 0.5
+
+    def __init__(self, like):
+        self.like, self.count = like, 0
+
+    def identify(self, pixels, points):
+        if len(pixels) > 1:  # of those who are drawn, the later the less like
+            return np.array([[np.cos(k / 30), np.sin(k / 30)] for k in range(len(pixels))], np.float32)
+        self.count += 1
+        return np.array([[1, 0] if self.count <= self.like else [0, 1]], np.float32)
+
+
+def people_met(portrait, asked, frames):
+    """An anonymiser that has met one person, and a crop with their face."""
+    pixels, face = portrait
+    columns = {"scores": np.ones(frames, np.float32), "poses": np.zeros((frames, 3), np.float32)}
+    track = Track(
+        0, np.arange(frames), np.repeat(face.mesh[None], frames, axis=0), **columns,
+        identity=np.array([9, 0], np.float32),
+    )  # fmt: skip
+    height, width = pixels.shape[:2]
+    tracks = Tracks(width, height, Fraction(1, 25), np.arange(frames), (track,), {}, np.array([0]), contract="asked")
+    anonymiser = SyntheticAnonymiser(1, asked)
+    anonymiser.meet(tracks)
+    affine = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
+    return anonymiser, Crop(pixels, affine, replace(face, person=0), np.zeros((height, width), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("frames", "like", "count"), [(1, 0, 1), (1, 2, 3), (1, 6, 7), (1, 99, 7), (9, 0, 1), (9, 1, 2), (9, 99, 2)]
+)
+def test_a_new_face_that_is_still_the_old_one_never_goes_out(portrait, frames, like, count):
+    """A photo tries the next lot; in a clip every part must draw the same, so that such a face is pixelated."""
+    anonymiser, crop = people_met(portrait, asked := Asked(like), frames)
+    hidden = anonymiser.process([crop])[0]
+    assert asked.count == count
+    if like == 99:  # squares are read, too
+        expected = PatchAnonymiser(one_colour, 0.5).process([crop])[0]
+    elif like >= (6 if frames == 1 else 1):
+        expected = PatchAnonymiser(pixelate_face, 0.5).process([crop])[0]
+    else:
+        expected = anonymiser._draw(crop, *anonymiser._lots(0)[count - 1])
+    np.testing.assert_array_equal(hidden.visible(), expected.visible())
+
+
+def test_of_several_new_faces_the_one_least_like_the_person_is_taken(portrait):
+    lots = [people_met(portrait, Asked(0), frames)[0]._lots(0) for frames in (1, 9, 9)]
+    rng = np.random.default_rng([1, 0])
+    candidates = people_met(portrait, Asked(0), 9)[0]._candidates(0)
+    drawn = [(int(rng.choice(candidates)), offsets_of(draw_proportions(rng))) for _ in lots[0]]
+    assert len(drawn) == 8
+    for found in lots:  # the same whatever the worker has seen
+        for (one, offsets), (other, others) in zip(found, reversed(drawn), strict=True):
+            assert one == other
+            np.testing.assert_array_equal(offsets, others)
 
 
 def test_anonymising_asks_for_everyone_and_draws_a_seed(tmp_path, target_clip):

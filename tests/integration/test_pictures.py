@@ -72,6 +72,20 @@ def png(pixels):
 # What comes out
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("http://example.com/a.jpg", "addresses are not read"), ("-", "standard input is not read"),
+        ("", "an empty path names nothing"), (np.array([[object()]]), "an array of objects"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_a_picture_is_told_why(given, said):
+    with pytest.raises(FaceFusionError, match=said):
+        facefusion.analyse_image(given)
+    with pytest.raises(RecipeError, match="No source is given"):
+        Swapper(None)
+
+
 def test_an_array_becomes_the_very_pixels_of_a_job_on_the_same_photo_but_for_the_mark(swapped, picture, tmp_path):
     (tmp_path / "target.png").write_bytes(png(picture))
     values = {"source_paths": SOURCE, "target_path": tmp_path / "target.png"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
 import json
 import os
@@ -13,6 +14,7 @@ import time
 import httpx
 import psutil
 import pytest
+import sqlalchemy as sa
 from tests.live import InProcess, LiveServer, upload, wait_for_job
 from tests.patience import wait_until
 
@@ -428,6 +430,37 @@ def test_events_tell_everything_once_also_to_who_was_cut_off(anna, things, live)
     seen = [int(line.removeprefix("id: ")) for line in lines if line.startswith("id: ")]
     assert seen == history[len(history) // 2 + 1 :]
     assert anna.get(f"/v1/jobs/{job_id}/events", headers={"Last-Event-ID": "x"}).status_code == 422
+
+
+def test_a_status_is_the_first_event_unless_it_is_the_last(waiting, still):
+    target = upload(waiting, "target.jpg")
+    job_id = waiting.post("/v1/jobs", json={"recipe": {"target": target, "sources": [target]}}).json()["id"]
+
+    async def listen(count):
+        told = []
+        async for event in Hub(still.service).follow("anna", job_id, 0):
+            told.append((event["event"], json.loads(event["data"]).get("status")))
+            if len(told) == count:
+                break
+        return told
+
+    assert asyncio.run(listen(1)) == [("status", "queued")]
+    waiting.post(f"/v1/jobs/{job_id}/cancel")
+    with still.service.ledger._engine.begin() as connection:
+        connection.execute(sa.text("UPDATE orders SET status = 'cancelled'"))
+    over = asyncio.run(listen(99))
+    assert over[-1] == ("status", "cancelled") and [kind for kind, _ in over].count("status") == 1
+
+
+def test_a_job_that_is_still_being_stopped_is_said_to_be(waiting, still):
+    target = upload(waiting, "target.jpg")
+    job_id = waiting.post("/v1/jobs", json={"recipe": {"target": target, "sources": [target]}}).json()["id"]
+    assert "nothing to try again" in waiting.post(f"/v1/jobs/{job_id}/retry").json()["detail"]
+    with still.service.ledger._engine.begin() as connection:
+        connection.execute(sa.text("UPDATE orders SET status = 'running', is_cancelled = TRUE"))
+    answer = waiting.post(f"/v1/jobs/{job_id}/retry")
+    assert answer.status_code == 409 and "still being stopped" in answer.json()["detail"]
+    assert "in a moment" in answer.json()["hint"]
 
 
 def test_who_listens_hears_that_a_job_is_deleted(waiting, still):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import importlib.util
 import json
 import os
@@ -112,6 +113,34 @@ def test_a_body_of_another_type_is_told_which_type_is_taken(anna, things):
             assert kind.partition(";")[0] in told["detail"] and "application/json" in told["hint"]
     answer = anna.post("/v1/jobs", content=b"[]", headers={"Content-Type": "application/json; charset=utf-8"})
     assert answer.status_code == 422, "it is JSON, and wrong"
+
+
+def test_a_place_in_a_body_is_named_as_it_was_sent(anna, things):
+    recipe = {"target": things["photo"], "sources": [things["face"]]}
+    for more, where, said in (
+        ({"faces": {"a": 1}}, "recipe.faces", "should be"),
+        ({"segment_s": 0.5}, "recipe.segment_s", "should be greater"),
+        ({"sources": None}, "recipe.sources", "takes several values"),
+    ):
+        told = anna.post("/v1/jobs", json={"recipe": {**recipe, **more}}).json()
+        assert told["status"] == 422
+        places = [one["where"] for one in told["errors"]]
+        assert where in places or where.rpartition(".")[2] in told["detail"], told
+        assert said in told["detail"] and "Input should" not in json.dumps(told), told
+        assert not re.search(r"[\[\]]", " ".join(places)), told
+    told = anna.post("/v1/jobs", json={}).json()
+    assert ("recipe", "is missing") in [(one["where"], one["message"]) for one in told["errors"]], told
+
+
+def test_a_packed_body_is_told_to_be_sent_plain(anna):
+    body = gzip.compress(b"{}")
+    for path in ("/v1/jobs", "/v1/batches", "/v1/previews", "/v1/assets"):
+        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+        answer = anna.post(path, content=body, headers=headers)
+        assert (answer.status_code, answer.json()["code"]) == (415, "media_type")
+        assert "Content-Encoding" in answer.json()["hint"]
+    answer = anna.post("/v1/jobs", content=b"[]", headers={**headers, "Content-Encoding": "identity"})
+    assert answer.status_code == 422
 
 
 def test_a_method_that_a_path_does_not_take_is_told_all_that_it_takes(anna, live):

@@ -355,6 +355,16 @@ def test_a_selection_that_nobody_meets_is_an_error_and_no_silent_copy(options, r
     assert joined(cast, recipe.model_copy(update={"allow_empty": True})).assigned == {}
 
 
+def test_it_is_told_who_of_several_is_changed_where_nobody_said():
+    (told,) = joined(cast_of(), Recipe()).notes
+    assert told.startswith(f"Of {len({PEOPLE.person_of(t.track_id) for t in PEOPLE.tracks})} people the most prominent")
+    assert "--faces all" in told and "facefusion people" in told
+    assert joined(cast_of(), Recipe(faces="all")).notes == ()
+    assert not [note for note in joined(cast_of(), Recipe(faces=(0,))).notes if note.startswith("Of ")]
+    alone = dataclasses.replace(PEOPLE, tracks=PEOPLE.tracks[:1], people=PEOPLE.people[:1])
+    assert joined(cast_of(), Recipe(), alone).notes == ()
+
+
 def test_a_mapping_file_whose_photos_nobody_looks_like_is_an_error_and_one_of_several_is_told_about():
     anna, dora = (Person(reference=Path(f"{name}.jpg"), sources=()) for name in ("anna", "dora"))
     made = joined(cast_of(people=((anna, ANNA), (dora, DORA))), Recipe())

@@ -5,7 +5,41 @@ import pytest
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.pipeline.plan import settled
 from facefusion.recipe import Recipe, build_recipe
-from facefusion.settings import JobSettings, build_settings, load_options
+from facefusion.settings import JobSettings, build_settings, load_options, setting_fields, with_flags
+
+
+@pytest.mark.parametrize(
+    ("options", "called"),
+    [
+        ({"segment_s": 0.5}, "Option '--segment-length' (segment_s): should be greater"),
+        ({"face_swapper_blend": "nix"}, "Option '--face-swapper-blend': should be 'feather'"),
+        ({"sources": None}, "(source_paths): takes several values, in a list (given: None)"),
+    ],
+)
+def test_an_option_is_called_as_it_was_given(options, called):
+    with pytest.raises(RecipeError) as told:
+        build_recipe(options)
+    assert called in with_flags(told.value.message)
+    assert "Input" not in told.value.message
+
+
+def test_settings_are_called_by_their_flags_too():
+    for name, field in setting_fields().items():
+        flags = field.json_schema_extra["flags"]
+        assert not flags or with_flags(f"Option '{name}': is wrong.").startswith(f"Option '{flags[0]}'"), name
+
+
+@pytest.mark.parametrize("name", ["http://example.com/a.mp4", "https://example.com/a.mp4", "s3://one/two.mp4", "-"])
+@pytest.mark.parametrize("option", ["target_path", "source_paths", "exempt_paths", "reference_face_path"])
+def test_addresses_and_standard_input_are_told_not_to_be_read(name, option):
+    with pytest.raises(RecipeError, match="not read"):
+        build_recipe({option: name})
+
+
+def test_a_file_that_is_called_like_standard_input_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-").write_bytes(b"x")
+    assert build_recipe({"target_path": "-"}).target_path.name == "-"
 
 
 def test_recipe_is_frozen():

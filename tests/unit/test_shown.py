@@ -13,8 +13,10 @@ import pytest
 
 import facefusion.types
 from facefusion import installed
+from facefusion.apps.show import Show
 from facefusion.pipeline.runner import Outcome
 from facefusion.recipe import build_recipe
+from facefusion.service.values import Finished
 from facefusion.testing.fakes import make_mesh
 from facefusion.types.crop import Crop
 from facefusion.types.face import Detection, Face, Pose
@@ -30,6 +32,15 @@ def find_values():
         for value in vars(import_module(module.name)).values():
             if is_dataclass(value) and value.__module__ == module.name:
                 yield value
+
+
+def test_what_was_noted_is_not_said_again_at_the_end(capsys):
+    made = Finished("o.mp4", 2, 2, 1, 0.0, 0.0, 0.0, (), ("It is small.", "It is dark."))
+    show = Show("bar")
+    show.note("It is small.")
+    show.finished(made)
+    told = capsys.readouterr()
+    assert told.err.count("It is small.") == 1 and "It is small." not in told.out and "It is dark." in told.out
 
 
 def test_every_value_with_an_array_in_it_is_shown_by_what_the_array_is():

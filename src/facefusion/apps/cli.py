@@ -474,6 +474,8 @@ def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
         known = {flag.lstrip("-").replace("-", "_"): flag for flag in flags}
         near = suggest(word.lstrip("-"), list(known))
         flag = next((flag for name, flag in known.items() if near == f"Did you mean '{name}'?"), None)
+        if word in _OF_OTHERS and _OF_OTHERS[word][0] in flags:
+            raise UnknownOption(f"There is no option '{word}'.", _OF_OTHERS[word][1])
         if os.path.isfile(unknown[0]):
             hint = f"The file {unknown[0]} is written ./{unknown[0]} here."
             raise UnknownOption(f"There is no option '{word}'.", hint)
@@ -481,6 +483,14 @@ def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
             f"There is no option '{word}'.", f"Did you mean '{flag}'?" if flag else f"See {parser.prog} --help."
         )
     return arguments
+
+
+_END = ("--end", "--end says where the part ends, counted from the beginning of the target, such as --end 01:30.")
+_OF_OTHERS = {
+    "--duration": _END, "--length": _END, "--to": _END, "--until": _END, "--stop": _END,
+    "--from": ("--start", "--start says where the part begins, such as --start 01:30."),
+}  # fmt: skip
+"""Options that other programs have, with ours that does it."""
 
 
 def _explain_missing(word: str) -> None:

@@ -181,9 +181,14 @@ def _plain(value: Any) -> Any:
 
 def tell_error(error: FaceFusionError, is_json: bool, **fields: Any) -> None:
     """Say what is wrong and what to do, as text or as an event."""
+    message = error.message
+    if "Option '" in message:
+        from facefusion.settings import with_flags  # takes long to load
+
+        message = with_flags(message)
     if is_json:
-        emit(event="error", code=error.code, message=error.message, hint=error.hint, **fields)
+        emit(event="error", code=error.code, message=message, hint=error.hint, **fields)
         return
-    say(f"facefusion: {shown(error.message)}", is_error=True)
+    say(f"facefusion: {shown(message)}", is_error=True)
     if error.hint:
         say(f"  {shown(error.hint)}", is_error=True)

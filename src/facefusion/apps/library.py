@@ -232,6 +232,8 @@ class Swapper(FaceFusion):
     """
 
     def __init__(self, sources: Picture | Sequence[Picture], /, **options: Any) -> None:
+        if sources is None:
+            raise RecipeError("No source is given.", "Give photos of one person: arrays, images, bytes or paths.")
         super().__init__({"processors": ("face_swapper",), "source_paths": sources, **options})
         _check_does(self, "face_swapper")
 

@@ -51,6 +51,7 @@ class Show:
         self._tasks: dict[str, Any] = {}
         self._began: dict[str, float] = {}
         self._last_event = 0.0
+        self._noted: set[str] = set()
 
     def __enter__(self) -> Show:
         if self._mode == "bar":
@@ -146,7 +147,7 @@ class Show:
         people = counted(made.faces, "person", "people")
         times = f"{made.analyse_s + made.render_s:.1f} s, {made.analyse_s:.1f} s of them for finding faces"
         lines.append(f"  {people} found; {times}")
-        lines += [f"  {shown(note)}" for note in made.notes]
+        lines += [f"  {shown(note)}" for note in made.notes if note not in self._noted]
         lines.append(f"  How it was made: facefusion verify {quoted(made.output)}")
         self.answer("done", made, "\n".join(lines), is_news=True)
         return made
@@ -183,6 +184,7 @@ class Show:
         if self._mode == "json":
             self._emit(event="note", text=str(message))
         else:
+            self._noted.add(str(message))  # said once, it is not said again at the end
             say(f"facefusion: Note: {shown(message)}", is_error=True)
 
     @property

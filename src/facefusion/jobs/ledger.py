@@ -956,6 +956,10 @@ class Ledger(JobStore):
             row = connection.execute(sa.select(_orders).where(own).with_for_update()).first()
             if row is None:
                 raise NotThere(f"There is no job {order_id}.", "See GET /v1/jobs.")
+            if row.status not in OVER and row.is_cancelled:
+                raise Conflict(
+                    f"Job {order_id} was cancelled and is still being stopped.", "Try again in a moment.",
+                )  # fmt: skip
             if row.status not in ("failed", "cancelled"):
                 raise Conflict(
                     f"Job {order_id} is {row.status}: there is nothing to try again.", "Nothing was changed."

@@ -82,7 +82,7 @@ from facefusion.pipeline.runner import (
     notes_of,
     save_report,
 )
-from facefusion.pipeline.selection import told_numbers
+from facefusion.pipeline.selection import told_choice, told_numbers
 from facefusion.plugins.protocols import FrameSource
 from facefusion.policy.provenance import SIDECAR, Signed, drop_sidecar, sidecar_of, sign
 from facefusion.policy.site import NO_POLICY, SitePolicy
@@ -183,6 +183,8 @@ def joined_as(plan: Plan, target: Target, cast: Cast, tracks: Tracks, name: str)
     everybody = {tracks.person_of(track.track_id) for track in tracks.tracks}
     notes += [f"Face {k} is exempt, but the target has no such." for k in recipe.exempt_faces if k not in everybody]
     found = {tracks.person_of(k) for k, how in judged(recipe, tracks).items() if how != "unlikely"}
+    if not cast.people:
+        notes += told_choice(recipe, tracks, found, assigned)
     return Joined(assigned, len(found), notes=tuple(notes))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -236,6 +236,29 @@ def told_numbers(recipe: Recipe, tracks: Tracks) -> list[str]:
             named |= people_at(tracks, one.places) if one.places else {one.number}
     named |= set(recipe.exempt_faces) | (set() if isinstance(recipe.faces, str) else set(recipe.faces))
     return [told for person in sorted(named) if (told := _told(tracks, person))]
+
+
+def told_choice(recipe: Recipe, tracks: Tracks, found: Collection[int], assigned: Collection[int]) -> list[str]:
+    """A sentence on who is changed, where nobody said whom of several to change and some stay as they are.
+
+    Parameters
+    ----------
+    recipe, tracks
+        Who was asked for, and who is there.
+    found
+        Numbers of people who were found.
+    assigned
+        Tracks that are changed.
+    """
+    is_said = recipe.faces != "largest" or recipe.face_selector_mode is not None or has_filter(recipe)
+    changed = {tracks.person_of(number) for number in assigned}
+    if is_said or not changed or len(found) <= len(changed) or recipe.exempt_paths or recipe.exempt_faces:
+        return []
+    who = "the most prominent one is" if len(changed) == 1 else f"{len(changed)}, the most prominent of each shot, are"
+    return [
+        f"Of {len(found)} people {who} changed. --faces all changes everybody, --faces with numbers whom you name; "
+        "'facefusion people' shows who has which number."
+    ]
 
 
 def _told(tracks: Tracks, person: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,13 +13,14 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
+from facefusion.declaration import words_of
 from facefusion.errors import FaceFusionError, RecipeError, ServiceError
 from facefusion.server import admin, assets, events, jobs, looks, monitoring, pages, provenance, shots, uploads
 from facefusion.server.admin import set_cookie
 from facefusion.server.config import ServerConfig
 from facefusion.server.guard import Guard, problem_of
 from facefusion.server.keeper import Keeper
-from facefusion.server.problems import Flaw, ProblemBody, of_status, respond
+from facefusion.server.problems import Flaw, ProblemBody, documented, of_status, respond
 from facefusion.server.state import Service
 from facefusion.version import __version__
 
@@ -119,17 +120,34 @@ async def _invalid(request: Request, error: Exception) -> Response:
         return respond(_wrong_type(request), request.state.request_id)
     flaws = []
     for one in error.errors()[:20]:
-        where = ".".join(str(part) for part in one["loc"] if part not in ("body",))
+        where = _place_of(one, error.body)
         if one["type"] == "json_invalid":
             why = str(one.get("ctx", {}).get("error", "it cannot be read"))
             flaws.append(Flaw(where="", message=f"the body is no JSON, from letter {one['loc'][-1]} on: {why}"[:300]))
             continue
-        flaws.append(Flaw(where=where[:200], message=str(one["msg"]).removeprefix("Value error, ")[:300]))
+        flaws.append(Flaw(where=where[:200], message=words_of(one)[:300]))
     first = flaws[0] if flaws else Flaw(where="", message="It cannot be read")
     place = f"{first.where}: " if first.where else ""
     known = RecipeError(f"The request is wrong: {place}{first.message}.", "See GET /v1/openapi.json.")
     known.code = "request"
     return respond(known, request.state.request_id, flaws)
+
+
+def _place_of(flaw: Mapping[str, Any], body: object) -> str:
+    """Where in a request something is wrong, by the names that were sent: the kinds that pydantic tried are none."""
+    first, *rest = flaw["loc"] or ("",)
+    if first != "body":  # of an address or a header
+        return ".".join(str(part) for part in flaw["loc"])
+    place: list[str] = []
+    here: Any = body
+    for number, part in enumerate(rest):
+        is_row = isinstance(here, list | tuple) and isinstance(part, int) and part < len(here)
+        if is_row or (isinstance(here, Mapping) and part in here):
+            here = here[part]
+        elif flaw["type"] != "missing" or number < len(rest) - 1:
+            continue
+        place.append(str(part))
+    return ".".join(place)
 
 
 def _content_type(request: Request) -> str:
@@ -188,5 +206,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for name in ("ProblemBody", "HTTPValidationError", "ValidationError"):
             parts.pop(name, None)
         schema.setdefault("components", {}).setdefault("securitySchemes", {})
+        for operation in (one for methods in schema["paths"].values() for one in methods.values()):
+            if "requestBody" in operation:  # the guard counts and times every body, and reads none that is coded
+                for status, told in documented(408, 413, 415).items():
+                    operation["responses"].setdefault(str(status), told)
         app.openapi_schema = schema
     return app.openapi_schema

@@ -84,6 +84,11 @@ class Hub:
                     return
                 if seen is not None:
                     view, history = seen
+                    status = _status_event(view) if view.status != told_status else None
+                    told_status = view.status
+                    # Whoever listens may leave after a final status, so that it comes after all the rest.
+                    if status is not None and not view.is_over:
+                        yield status
                     for number, at, what in history:
                         if number > after:
                             after = number
@@ -98,11 +103,9 @@ class Hub:
                                 "frames_per_s": stage.frames_per_s, "time_left_s": stage.time_left_s,
                                 "share": progress.share,
                             })  # fmt: skip
-                    if view.status != told_status:
-                        told_status = view.status
-                        error = ErrorBody.of(view.order.error)
-                        yield _event("status", {"status": view.status, "error": error and error.model_dump()})
                     if view.is_over:
+                        if status is not None:
+                            yield status
                         return
                 with suppress(TimeoutError):
                     await asyncio.wait_for(watched.wait(version), KNOWN_S)
@@ -168,6 +171,11 @@ class _Watched:
 def told_line(number: int, at: float, what: str) -> dict[str, Any]:
     """A line of history, without who did it and where."""
     return {"number": number, "at": told_time(at), "what": for_clients(_BY.sub("", what))}
+
+
+def _status_event(view: OrderView) -> dict[str, Any]:
+    error = ErrorBody.of(view.order.error)
+    return _event("status", {"status": view.status, "error": error and error.model_dump()})
 
 
 def _event(kind: str, values: dict[str, Any], number: int | None = None) -> dict[str, Any]:

@@ -97,6 +97,7 @@ class Guard:
         with traces.request(lambda: Headers(scope=scope)) as tell:
             try:
                 self._check_host(scope)
+                self._check_coding(scope)
                 body.announce(_header(scope, b"content-length"))
                 await self._app(scope, body, answer)
             except Exception as error:
@@ -137,6 +138,15 @@ class Guard:
             f"This service is not called {host or 'nothing'}.", "Use its address; whoever runs it can add the name.",
             code="host", status=421,
         )  # fmt: skip
+
+    def _check_coding(self, scope: Scope) -> None:
+        """Refuse bodies that are packed: they are counted and read as they come."""
+        coding = _header(scope, b"content-encoding").strip().lower()
+        if coding and coding != "identity" and scope["method"] in ("POST", "PUT", "PATCH"):
+            raise ServiceError(
+                "The body is packed (Content-Encoding); only plain ones are taken.",
+                "Send it as it is, without the header Content-Encoding.", code="media_type", status=415,
+            )  # fmt: skip
 
     def _dress(self, message: Message, request_id: str) -> None:
         if message["status"] == 204:  # there is nothing that could be of a type

@@ -48,6 +48,7 @@ _PATH = re.compile(
 """Addresses of the web are none of the server's places, and stay."""
 
 _FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*(?![\w-])")
+_OPTION = re.compile(r"\bOption '([a-z][a-z0-9_]*)':")
 _RENAMED = {
     "target_path": "target",
     "source_paths": "sources",
@@ -134,6 +135,7 @@ def for_clients(text: str) -> str:
     kept, mark, _ = text.partition(" is kept: facefusion jobs resume")
     if mark:
         text = f"{kept.rpartition('Job ')[0]}Try again: POST /v1/jobs/ID/retry.".strip()
+    text = _OPTION.sub(lambda found: f"Option '{_fields().get(found[1], found[1])}':", text)
     return _PATH.sub(r"\1", _FLAG.sub(lambda found: _names().get(found[0], found[0]), text))
 
 
@@ -163,10 +165,15 @@ def hint_for_clients(code: str, hint: str) -> str:
 @lru_cache(maxsize=1)
 def _names() -> Mapping[str, str]:
     """What options of the command line are called in a recipe, by flag."""
+    return {flag: called for name, called in _fields().items() for flag in flags_of(name)}
+
+
+@lru_cache(maxsize=1)
+def _fields() -> Mapping[str, str]:
+    """What options are called in a recipe over the network, by their names in one here."""
     flat = flat_fields()
     named = {name: f"{flat[name][0].name}.{flat[name][1]}" for name in flat}
-    found = {name: _RENAMED.get(name, named.get(name, name)) for name in known_options() if name not in _OF_THE_SERVICE}
-    return {flag: called for name, called in found.items() for flag in flags_of(name)}
+    return {name: _RENAMED.get(name, named.get(name, name)) for name in known_options() if name not in _OF_THE_SERVICE}
 
 
 def facts_of(error: FaceFusionError, hint_of_fault: str) -> dict[str, str]:

@@ -477,7 +477,7 @@ def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_
         raise RecipeError("No source is given.", "Name photos with --source-pattern.")
     if recipe.has_layer:
         raise RecipeError(
-            "All outputs of a batch would have one matte and layer.", "Leave out mask_path and layer_path."
+            "All outputs of a batch would have one matte and layer.", "Leave out --save-mask and --save-layer."
         )
     if not target_pattern or not output_pattern:
         what, flag = ("target", "--target-pattern") if not target_pattern else ("output", "--output-pattern")

@@ -55,7 +55,7 @@ from facefusion.plugins.protocols import FloatArray, ForgetsPeople, MeetsPeople
 from facefusion.policy.mark import without_job
 from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.policy.verdict import Verdict
-from facefusion.recipe import Recipe, build_recipe
+from facefusion.recipe import Recipe, build_recipe, check_is_here, check_no_blank
 from facefusion.render.overlap import prefetch
 from facefusion.staying import Staying
 from facefusion.types.face import Attributes, Face
@@ -391,7 +391,7 @@ class Changer(Staying):
 
     def _look(self, picture: Picture, name: str, cancel: CancelToken) -> _Looked:
         cancel.check()
-        photo = take_picture(picture, name, self.recipe.allow_8bit)
+        photo = _taken(picture, name, self.recipe.allow_8bit)
         if self._resolved.is_private and isinstance(picture, str | os.PathLike | bytes | bytearray | memoryview):
             file = _path(picture) if isinstance(picture, str | os.PathLike) else bytes(picture)
             photo = replace(photo, small_parts=photo.small_parts + parts_behind(file))
@@ -468,7 +468,7 @@ class Changer(Staying):
         if picture is None or isinstance(picture, str | os.PathLike):
             return picture
         name = f"number {len(self._names) + 1}"
-        photo = take_picture(picture, f"Photo {name}", allow_8bit=True)
+        photo = _taken(picture, f"Photo {name}", allow_8bit=True)
         if self._place is None:
             base = user_base()
             clear_dead(base)
@@ -596,7 +596,7 @@ class Stream(Staying):
         with self._lock, self._changer._own_errors():
             self._check_open()
             cancel.check()
-            pixels = take_picture(picture, "The frame", self._changer.recipe.allow_8bit).pixels
+            pixels = _taken(picture, "The frame", self._changer.recipe.allow_8bit).pixels
             moment = self._next_s if at_s is None else _checked_time(at_s)
             found = self._live.change(pixels, moment)
             self._next_s = moment + self._step_s
@@ -627,7 +627,7 @@ def find_faces(picture: Picture, options: Mapping[str, Any], has_attributes: boo
     """
     with own_errors(ignore_progress):
         recipe = build_recipe(dict(options))
-        photo = take_picture(picture, "The picture", recipe.allow_8bit)
+        photo = _taken(picture, "The picture", recipe.allow_8bit)
         frame = photo_frame(photo)
         analyser = _analyser(recipe.model_dump_json(), has_attributes)
         return list(faces_of(recipe, look_around(recipe, analyser, "photo", frame), frame.pixels))
@@ -659,6 +659,26 @@ def faces_of(recipe: Recipe, tracks: Tracks, pixels: Pixels) -> tuple[SeenFace, 
             crop = cut_native(pixels, face, 0.2, THUMB_PX).pixels
             found.append(SeenFace(**values, attributes=track.attributes, picture=crop))
     return tuple(found)
+
+
+def _taken(picture: Any, name: str, allow_8bit: bool) -> Photo:
+    """`take_picture`, but of names that lead to no file of this machine, and of arrays of no numbers.
+
+    Raises
+    ------
+    RecipeError, MediaUnsupported
+    """
+    if isinstance(picture, str | os.PathLike):
+        try:
+            check_is_here(_path(check_no_blank(picture)))
+        except ValueError as error:
+            raise RecipeError(
+                f"{name} {os.fspath(picture)!r} cannot be taken: {error}.",
+                "Give a file of this machine, an array, an image or bytes.",
+            ) from error
+    if isinstance(picture, np.ndarray) and picture.dtype == object and picture.ndim < 3:  # it would be called grey
+        raise MediaUnsupported(f"{name} is an array of objects.", "Give an array (H, W, 3) of uint8 in RGB.")
+    return take_picture(picture, name, allow_8bit)
 
 
 def _path(path: Any) -> Path:

@@ -124,7 +124,7 @@ def pixelate_face(pixels: Pixels, face_px: float, strength: float) -> Pixels:
     return pixelate(pixels, max(round(face_px / (12 * 0.17**strength)), 2))
 
 
-def _one_colour(pixels: Pixels, face_px: float, strength: float) -> Pixels:
+def one_colour(pixels: Pixels, face_px: float, strength: float) -> Pixels:
     """The mean colour of the crop: what a flat mask shows of a face."""
     return np.broadcast_to(pixels.reshape(-1, 3).mean(axis=0).astype(np.uint8), pixels.shape).copy()
 
@@ -150,7 +150,7 @@ def build_head(context: EngineContext) -> PatchAnonymiser:
 
 def build_mask(context: EngineContext) -> PatchAnonymiser:
     """Builder named in the entry point."""
-    return PatchAnonymiser(_one_colour, context.options.strength)
+    return PatchAnonymiser(one_colour, context.options.strength)
 
 
 def build_blackout(context: EngineContext) -> PatchAnonymiser:
