@@ -13,6 +13,7 @@ from tests.patience import PATIENCE_S
 
 from facefusion.apps import cli
 from facefusion.errors import NoFaceInSource
+from facefusion.imaging import beards
 from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.resample import decode
 from facefusion.imaging.texture import blur, resize
@@ -21,7 +22,7 @@ from facefusion.models.pose import estimate_pose
 from facefusion.models.synthetic_faces import load_synthetic_faces
 from facefusion.plugins.protocols import EngineContext, ShowsSources
 from facefusion.plugins.registry import build_processor
-from facefusion.processors.face_swapper import appearance, beard
+from facefusion.processors.face_swapper import appearance
 from facefusion.recipe import Recipe
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Face
@@ -141,8 +142,8 @@ def test_a_beard_keeps_its_darkness(swapper, number, monkeypatch):
         swapper._complete([one], swapper._completer).detail.mean(axis=-1)[chin].mean()
         for one in (source, with_beard(source))
     )
-    monkeypatch.setattr(beard, "DARKEST", 0.0)
-    monkeypatch.setattr(beard, "MOST_COLOUR", 0.0)
+    monkeypatch.setattr(beards, "DARKEST", 0.0)
+    monkeypatch.setattr(beards, "MOST_COLOUR", 0.0)
     pale = swapper._complete([with_beard(source)], swapper._completer).detail.mean(axis=-1)[chin].mean()
     assert bearded < pale - 0.15, f"{bare:.2f} without a beard, {bearded:.2f} with it, {pale:.2f} as a shadow"
     assert bearded < bare - 0.3

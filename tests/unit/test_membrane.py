@@ -51,8 +51,11 @@ def test_a_step_at_the_rim_is_gone_and_the_middle_is_as_it_was(scale):
         cv2.resize(part.astype(np.uint8), over.shape[1::-1], interpolation=cv2.INTER_NEAREST) > 0
         for part in (rim(), inside(0.45))
     )
-    before, after = (np.abs(part.astype(int) - under)[ring].mean() for part in (over, joined))
-    assert after < 0.35 * before
+    before, after = (np.abs(part.astype(int) - under)[ring] for part in (over, joined))
+    seen = before > 0.12 * np.broadcast_to(over, under.shape)[ring]
+    assert after[seen].mean() < 0.35 * before[seen].mean()
+    small = before < 0.03 * np.broadcast_to(over, under.shape)[ring]  # nobody sees those
+    assert after[small].mean() < before[small].mean() + 2
     assert np.abs(joined.astype(int) - over)[middle].max() <= 1
 
 

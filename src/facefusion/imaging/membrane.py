@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.imaging.texture import smoothstep
 from facefusion.types.frame import Pixels
 
 FloatArray = npt.NDArray[np.float32]
@@ -26,6 +27,8 @@ _FAR_SHARE, _NOTHING = 0.05, 0.01
 """How much what is far counts, and what stands for nothing in the sum of weights."""
 _SAME_LIGHT, _SAME_HUE = 0.2, 0.1
 """Differences, natural logarithm of bytes, from which it is hair or a wall that is seen at the rim and no skin."""
+_UNSEEN = (0.03, 0.1)
+"""Steps of light, the same, up to which none is seen, and from which all of it is taken."""
 _MOST = 0.27
 _LIFT = np.float32(8.0)
 """Levels that are added before ratios are taken: what is black has no colour."""
@@ -77,6 +80,8 @@ def join_light(
     hue = np.abs(difference - light[..., None]).max(axis=-1)
     reduced = np.asarray((outline + 0.5) / step - 0.5, dtype=np.float32)
     depth = _depth(reduced, rows, columns) / np.float32(size)
+    # A small step is not seen, and what makes it is the tone of somebody.
+    difference = difference * smoothstep((np.abs(light) - _UNSEEN[0]) / (_UNSEEN[1] - _UNSEEN[0]))[..., None]
     weight = np.exp(-np.square((depth - _AT) / _BAND)) * seen
     weight /= 1 + np.square(np.square(light / _SAME_LIGHT))
     weight /= 1 + np.square(np.square(hue / _SAME_HUE))

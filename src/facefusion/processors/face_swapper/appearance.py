@@ -44,6 +44,8 @@ ODD = (0.35, 0.7)
 """Difference from the network's answer, natural logarithm, from which something may be foreign, and surely is."""
 NEAR_PX = 9
 """Side, texture pixels of the network, of what counts as near something foreign."""
+BESIDE_PX = 5
+"""The same, of what shows the edge of something before the face."""
 SMALL_PX, COARSE_PX = (72.0, 160.0), (48.0, 110.0)
 """Heights of a face in its photo below which the colours and the relief of plain skin are compression, and from which
 they are skin: colours are coded more coarsely."""
@@ -261,7 +263,7 @@ class Completer:
         trusted = resize(trust, side)
         # Fine detail is what the network's size cannot hold; it comes from the half that shows it best.
         fine = detail - resize(resize(detail, SIZE), side)
-        beside = resize(grown(_foreign(over), NEAR_PX), side)  # the edge of glasses shows on either side of it
+        beside = resize(grown(_foreign(over), BESIDE_PX), side)  # the edge of glasses shows on either side of it
         share = trusted * np.clip(seen / SQUARE, 0, 1) * (1 - beside)
         if plain_skin is not None:
             share = share * (1 - np.float32(max(fineness.noise, 1 - fineness.depth)) * resize(plain_skin, side))

@@ -1,0 +1,156 @@
+"""The full beard of a target stays where the source has none, and is the target's as a whole."""
+
+from dataclasses import replace
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+
+from facefusion.analyse.analyser import _look_for_beard
+from facefusion.analyse.causal import CausalTracker
+from facefusion.imaging.beards import NOT_LOOKED, beard_of
+from facefusion.imaging.resample import decode
+from facefusion.models.pose import estimate_pose
+from facefusion.models.synthetic_faces import load_synthetic_faces
+from facefusion.pipeline.runner import build_processors
+from facefusion.recipe import build_recipe
+from facefusion.render.renderer import Renderer
+from facefusion.types.crop import SourceFace
+from facefusion.types.face import Face
+from facefusion.types.frame import Frame
+from facefusion.types.topology import FACE_OVAL, LEFT_IRIS, LIPS_OUTER, RIGHT_IRIS
+from facefusion.types.track import Tracks
+
+
+def person(number: int) -> SourceFace:
+    face = load_synthetic_faces()[number]
+    mesh = face.mesh.astype(np.float32)
+    return SourceFace(decode(face.jpeg), Face(mesh, 1.0, estimate_pose(mesh)))
+
+
+def chin_of(source: SourceFace) -> np.ndarray:
+    """Where a beard grows: from under the nose to the jaw, without the lips."""
+    mesh = source.face.mesh
+    mask = np.zeros(source.pixels.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.round(mesh[[*FACE_OVAL[11:26], 2], :2]).astype(np.int32)], 1)
+    lips = cv2.convexHull(np.round(mesh[list(LIPS_OUTER), :2]).astype(np.int32))
+    cv2.fillPoly(mask, [cv2.convexHull(lips)], 0)
+    return mask > 0
+
+
+def with_full_beard(source: SourceFace) -> SourceFace:
+    """Long dark hairs that go on below the jaw."""
+    mesh = source.face.mesh
+    unit = float(np.linalg.norm(mesh[LEFT_IRIS, :2] - mesh[RIGHT_IRIS, :2]))
+    mask = chin_of(source).astype(np.uint8)
+    grown = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), unit * 0.05)[..., None]
+    pixels = source.pixels * (1 - 0.55 * grown)
+    hairs, rng = pixels.astype(np.uint8), np.random.default_rng(4)
+    rows, columns = np.nonzero(mask)
+    for k in rng.choice(len(rows), 2600):
+        end = np.array([columns[k], rows[k]]) + rng.normal(0, unit * 0.03, 2) + [0, unit * 0.07]
+        shade = int(rng.integers(12, 70))
+        cv2.line(hairs, (columns[k], rows[k]), tuple(int(v) for v in np.round(end)), (shade, shade, shade), 1)
+    return SourceFace(hairs, source.face)
+
+
+def looked_at(source: SourceFace) -> float:
+    return beard_of(_look_for_beard(source.pixels, source.face.mesh)[None])
+
+
+@pytest.mark.parametrize("number", [2, 11])
+def test_full_beards_are_found_and_shaved_faces_have_none(number):
+    assert looked_at(person(number)) == 0
+    assert looked_at(with_full_beard(person(number))) > 0.9
+
+
+@pytest.mark.parametrize("number", range(24))
+def test_nobody_of_the_synthetic_people_has_a_full_beard(number):
+    assert looked_at(person(number)) < 0.1
+
+
+def test_small_faces_say_nothing_and_what_was_not_looked_at_does_not_count():
+    source = with_full_beard(person(2))
+    small = cv2.resize(source.pixels, None, fx=0.15, fy=0.15, interpolation=cv2.INTER_AREA)
+    assert (_look_for_beard(small, source.face.mesh * np.float32(0.15)) == NOT_LOOKED).all()
+    found = np.array([[0.9, 0.9]], np.float16)
+    assert beard_of(np.concatenate([np.tile(NOT_LOOKED, (40, 1)), found])) == beard_of(found) == 1
+    assert beard_of(np.tile(NOT_LOOKED, (5, 1))) == 0
+    # One look of three is a shadow.
+    assert beard_of(np.array([[0.9, 0.9], [0, 0], [0, 0]], np.float16)) == 0
+
+
+def frames_of(pixels: np.ndarray, count: int = 3) -> list[Frame]:
+    return [Frame(pixels, k, k, Fraction(1, 25)) for k in range(count)]
+
+
+@pytest.fixture(scope="module")
+def bearded():
+    return with_full_beard(person(2))
+
+
+@pytest.fixture(scope="module")
+def tracks(analyser, bearded):
+    return analyser.analyse(iter(frames_of(bearded.pixels)))
+
+
+def swapped(tracks: Tracks, target: SourceFace, source: SourceFace, **options) -> np.ndarray:
+    recipe = build_recipe({"source_paths": ["face.jpg"], "face_swapper_shape": 0.0, **options})
+    chain = build_processors(recipe, recipe.steps, [source])
+    return Renderer({0: chain}, tracks).render(frames_of(target.pixels)[0]).pixels
+
+
+def test_pass_one_tells_a_beard_and_files_and_spans_keep_it(tracks, analyser, tmp_path, bearded):
+    (track,) = tracks.tracks
+    assert track.face(0).beard == track.face(2).beard > 0.9
+    tracks.save(tmp_path / "t.tracks")
+    (again,) = Tracks.load(tmp_path / "t.tracks").tracks
+    assert again.within(1, 3).face(0).beard == again.scaled(0.5).face(0).beard == track.face(0).beard
+    replace(tracks, tracks=(replace(track, beard=None),)).save(tmp_path / "old.tracks")
+    assert Tracks.load(tmp_path / "old.tracks").tracks[0].face(0).beard == 0
+    with CausalTracker(analyser) as tracker:
+        seen = [tracker.see(frame).tracks[0].face(0).beard for frame in frames_of(bearded.pixels)]
+    assert seen == [track.face(0).beard] * 3
+
+
+def test_where_people_are_hidden_nobody_looks_for_beards(bearded, tracks):
+    assert swapped(tracks, bearded, person(11)).any()  # the packaged analyser does; see the next line for the other
+    from facefusion.pipeline.runner import build_analyser
+
+    thorough = build_analyser(build_recipe({"processors": ["face_anonymiser"]}))
+    assert thorough.analyse(iter(frames_of(bearded.pixels))).tracks[0].beard is None
+
+
+def test_a_targets_beard_stays_where_the_source_has_none(tracks, bearded):
+    chin = cv2.erode(chin_of(bearded).astype(np.uint8), np.ones((25, 25))) > 0
+    cheek = np.zeros_like(chin)
+    x, y = np.round(bearded.face.mesh[50, :2]).astype(int)
+    cheek[y - 10 : y + 10, x - 10 : x + 10] = True
+    before = bearded.pixels.astype(int)
+    fit, off = (swapped(tracks, bearded, person(11), face_swapper_beard=how).astype(int) for how in ("fit", "source"))
+    assert np.abs(fit - before)[chin].mean() < 4
+    assert np.abs(off - before)[chin].mean() > 15
+    # Elsewhere, and on the lips, the face is the source's.
+    np.testing.assert_allclose(fit[cheek], off[cheek], atol=8)
+    lips = bearded.face.mesh[list(LIPS_OUTER), :2].mean(axis=0)
+    x, y = np.round(lips).astype(int)
+    assert np.abs(fit - off)[y + 4 : y + 8, x - 6 : x + 6].mean() < 12
+
+
+def test_a_source_with_a_beard_keeps_its_own(tracks, bearded):
+    """As far as its photos show one; what is half a beard is mixed."""
+    recipe = build_recipe({"source_paths": ["face.jpg"]})
+    (swapper,) = build_processors(recipe, recipe.steps, [person(11)])
+    found = swapper._prepared
+    frame = frames_of(bearded.pixels)[0]
+    outputs = []
+    for share in (0.0, 0.5, 1.0):
+        swapper._prepared = replace(found, beard=share)
+        outputs.append(Renderer({0: [swapper]}, tracks).render(frame).pixels.astype(int))
+    swapper._keeps_beards = False
+    never = Renderer({0: [swapper]}, tracks).render(frame).pixels.astype(int)
+    np.testing.assert_array_equal(outputs[2], never)
+    chin = cv2.erode(chin_of(bearded).astype(np.uint8), np.ones((25, 25))) > 0
+    apart = [np.abs(output - bearded.pixels)[chin].mean() for output in outputs]
+    assert apart[0] + 3 < apart[1] < apart[2] - 3
