@@ -344,19 +344,6 @@ def test_batch_of_frames_gives_the_same_as_frame_by_frame(zoo, plain_source):
         assert rendered.is_changed
 
 
-@pytest.mark.parametrize("keeps_alpha", [False, True])
-def test_no_face_goes_on_over_the_black_bars_of_a_film(keeps_alpha):
-    pixels = FRAME.copy()
-    pixels[130:] = np.random.default_rng(4).integers(0, 20, pixels[130:].shape, dtype=np.uint8)
-    painter = PaintProcessor((255, 0, 0), CropShape("ffhq_512", 256))
-    rendered = Renderer({0: [painter]}, one_frame_tracks(), keeps_alpha=keeps_alpha).render(frame_of(pixels))
-    np.testing.assert_array_equal(rendered.pixels[130:], pixels[130:])
-    assert (rendered.pixels[125, 160] == (255, 0, 0)).all()
-    if keeps_alpha:
-        x0, y0, _, y1 = rendered.box
-        assert y1 > 130 and rendered.alpha[130 - y0 :].max() == 0 < rendered.alpha[125 - y0, 160 - x0]
-
-
 def test_who_must_not_be_seen_is_covered_in_the_dark_too():
     class Hider(PaintProcessor):
         covers_fully = True

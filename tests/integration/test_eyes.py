@@ -312,25 +312,34 @@ def test_the_places_of_the_eyes_are_whole_pixels_of_every_level(source, analyser
     assert len(swapper._eyes[0].ball) == module._LEVELS
 
 
-@pytest.mark.parametrize("share", [0.4, 0.5, 0.6])
-def test_an_iris_keeps_its_colour_while_lids_come_down(source, target, analyser, share):
-    """Half shut lids that the mesh sees are lids; what is left between them is the source's, not the target's."""
+def test_a_lid_that_the_mesh_sees_leaves_the_eye_the_sources(source, target, analyser):
+    """Half shut lids that the mesh sees are lids; what only the picture shows may be lashes."""
     swapper, eyes = prepared(with_irises(source, GREEN), analyser)
-    half = with_lids_down(target, share)
-    found = openings(swapper, eyes, half, (share, share))
-    assert min(one.share for one in found) > 0.9
-    levels = (np.full((512, 512, 4), 255, np.uint8),)
-    own = module.with_own_lids(levels, 0, found, swapper._lids, swapper._eyes, 1.0)[0][..., 3]
-    for place, lid in zip(swapper._eyes, swapper._lids, strict=True):
-        rows, columns = place.at(0)
-        between = place.between[0] > 0.95
-        assert own[rows, columns][between].min() > 240
-        rows, columns = lid.at(0)
-        if share < 0.45:
-            assert own[rows, columns].min() < 170  # the lid itself is the target's
-    # Without an eye of the source the target's own is shown as a whole.
-    bare = module.with_own_lids(levels, 0, found, swapper._lids, swapper._eyes, 0.0)[0][..., 3]
-    assert bare.astype(int).sum() <= own.astype(int).sum()
+    half = with_lids_down(target, 0.7)
+    assert min(one.share for one in openings(swapper, eyes, half, (0.7, 0.7))) > 0.9
+    # A lid that is shut is no eye, however far the mesh has it open.
+    shut = with_closed_eyes(target)
+    assert max(one.share for one in openings(swapper, eyes, shut, (0.6, 0.6))) < 0.1
+
+
+def test_an_iris_keeps_its_colour_while_lids_come_down(source, analyser):
+    """Between lids of which the target's own are shown the eye is the source's, as far as one is drawn."""
+    swapper, _ = prepared(source, analyser)
+    levels = (np.full((512, 512, 4), 255, np.uint8), np.full((256, 256, 4), 255, np.uint8))
+    half = (Opening(1.0, 0.36, 0.0),) * 2
+    drawn, bare = (module.with_own_lids(levels, 0, half, swapper._lids, swapper._eyes, trust) for trust in (1.0, 0.0))
+    for number in (0, 1):
+        for place, lid in zip(swapper._eyes, swapper._lids, strict=True):
+            rows, columns = place.at(number)
+            between = place.between[number] > 0.95
+            assert drawn[number][rows, columns, 3][between].min() > 240
+            assert bare[number][rows, columns, 3][between].max() < 80
+            rows, columns = lid.at(number)
+            own = lid.between[number] > 0.95
+            apart = own.copy()
+            inner = module._within(place, lid, number)
+            apart[inner] &= place.between[number] < 0.05
+            assert drawn[number][rows, columns, 3][apart].max() < 90  # the lid itself is the target's
 
 
 def with_lids_down(face: SourceFace, share: float) -> SourceFace:

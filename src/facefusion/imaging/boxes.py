@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.types.frame import Pixels
-
 FloatArray = npt.NDArray[np.float32]
 
 MAX_OVERLAP = 0.35
@@ -62,33 +60,3 @@ def share_inside(inner: FloatArray, outer: FloatArray) -> float:
 
 def _shared_area(a: FloatArray, b: FloatArray) -> float:
     return float(np.prod(np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None)))
-
-
-BAR = 28
-"""Largest value of a bar beside a film, of 255: coding leaves a little noise of it."""
-
-
-def within_bars(pixels: Pixels) -> tuple[int, int, int, int]:
-    """Half-open xyxy box of a picture without the black bars that a film has above and below, or at its sides.
-
-    Parameters
-    ----------
-    pixels
-        (H, W, 3) uint8. One that is black all over is taken as it is.
-    """
-    height, width = pixels.shape[:2]
-    down, across = (_lit(pixels, axis) for axis in (0, 1))
-    return (0, 0, width, height) if down[0] >= down[1] else (across[0], down[0], across[1], down[1])
-
-
-def _lit(pixels: Pixels, axis: int) -> tuple[int, int]:
-    """First row, or column, of a picture that is no bar, and the one after the last."""
-    count = pixels.shape[axis]
-    ends = (pixels[0], pixels[-1]) if axis == 0 else (pixels[:, 0], pixels[:, -1])
-    is_bar = [int(end.max()) <= BAR for end in ends]  # nearly always none is, and nothing more is read
-    if not any(is_bar):
-        return 0, count
-    lit = np.flatnonzero(pixels.max(axis=(1 - axis, 2)) > BAR)
-    if not len(lit):
-        return count, 0
-    return (int(lit[0]) if is_bar[0] else 0), (int(lit[-1]) + 1 if is_bar[1] else count)

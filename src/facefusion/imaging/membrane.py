@@ -27,7 +27,7 @@ _FAR_SHARE, _NOTHING = 0.05, 0.01
 """How much what is far counts, and what stands for nothing in the sum of weights."""
 _SAME_LIGHT, _SAME_HUE = 0.2, 0.1
 """Differences, natural logarithm of bytes, from which it is hair or a wall that is seen at the rim and no skin."""
-_UNSEEN = (0.03, 0.1)
+_UNSEEN = (0.06, 0.15)
 """Steps of light, the same, up to which none is seen, and from which all of it is taken."""
 _MOST = 0.27
 _LIFT = np.float32(8.0)
@@ -65,7 +65,7 @@ def join_light(
     Perez, Gangnet and Blake, Poisson image editing, 2003 (the difference at the border, spread as a membrane);
     Farbman et al., Coordinates for instant image cloning, 2009 (spread by weights instead of solving for it).
     """
-    height = float(np.ptp(outline[:, 1]))
+    height = float(np.ptp(outline, axis=0).max())
     step = max(round(height / _HEIGHT_PX), 1)
     rows, columns = (side // step for side in over.shape[:2])
     if height < 8 or min(rows, columns) < 2:
@@ -110,7 +110,9 @@ def _depth(outline: FloatArray, rows: int, columns: int) -> FloatArray:
     mask = np.zeros((rows, columns), np.uint8)
     cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
     inside, outside = (cv2.distanceTransform(part, cv2.DIST_L2, 5) for part in (mask, 1 - mask))
-    return np.asarray(inside - outside, dtype=np.float32)
+    # Where there is no outline in sight the distance to it is no number to reckon with.
+    far = float(rows + columns)
+    return np.asarray(np.clip(inside - outside, -far, far), dtype=np.float32)
 
 
 def _enlarged(values: Pixels, step: int, height: int, width: int) -> Pixels:

@@ -9,7 +9,6 @@ from fractions import Fraction
 import numpy as np
 
 from facefusion.imaging.align import compose, invert, transform
-from facefusion.imaging.boxes import within_bars
 from facefusion.imaging.composite import crop_box, paste
 from facefusion.imaging.crops import cut_native, move_face
 from facefusion.imaging.masks import beside_heads
@@ -62,8 +61,6 @@ class Renderer:
         self._keeps_alpha = keeps_alpha
         self._chains = {track_id: tuple(chain) for track_id, chain in chains.items()}
         self._tracks, self._begin, self._doubtful = tracks, begin, frozenset(doubtful)
-        # What looks black may hold somebody all the same, and who must not be seen is covered there, too.
-        self._keeps_bars = not any(p.covers_fully for chain in self._chains.values() for p in chain)
         self._blends = dict.fromkeys(chains, blend) if isinstance(blend, str) else dict(blend)
         for processor in {id(p): p for chain in self._chains.values() for p in chain}.values():
             if isinstance(processor, MeetsPeople):
@@ -184,41 +181,11 @@ class Renderer:
                 part[inside] = (mixed + 0.5).astype(np.uint8)
         if not changed:
             return RenderedFrame(frame)
-        if self._keeps_bars:
-            _keep_bars(part, frame.pixels, (x0, y0), bare)
         left, top = (min(box[k] for box in changed) for k in (0, 1))
         right, bottom = (max(box[k] for box in changed) for k in (2, 3))
         alpha = None if bare is None else 1 - bare[top:bottom, left:right]
         box = (x0 + left, y0 + top, x0 + right, y0 + bottom)
         return RenderedFrame(frame, part[top:bottom, left:right], box, alpha)
-
-
-def _keep_bars(part: Pixels, whole: Pixels, corner: tuple[int, int], bare: FloatArray | None) -> None:
-    """Leave the black bars of a film as they were: no face goes on over them.
-
-    Parameters
-    ----------
-    part
-        What has been changed, which is written into.
-    whole
-        The frame as it was.
-    corner
-        x and y of ``part`` in it.
-    bare
-        How far ``part`` shows the frame as it was, which is written into; or None.
-    """
-    left, top, right, bottom = within_bars(whole)
-    (x0, y0), (height, width) = corner, part.shape[:2]
-    rows, columns = slice(y0, y0 + height), slice(x0, x0 + width)
-    for bar in (
-        np.s_[: max(top - y0, 0)],
-        np.s_[max(bottom - y0, 0) :],
-        np.s_[:, : max(left - x0, 0)],
-        np.s_[:, max(right - x0, 0) :],
-    ):
-        part[bar] = whole[rows, columns][bar]
-        if bare is not None:
-            bare[bar] = 1
 
 
 def _behind_others(crop: Crop) -> Crop:

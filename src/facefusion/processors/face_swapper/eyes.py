@@ -59,9 +59,8 @@ both."""
 OPEN = (0.35, 0.75)
 """Natural logarithm by which an iris is darker than the skin around it, at least, and surely (see `_iris_shown`): of 60
 clips, closed eyes have 0.3 at most, half open ones 0.4 to 0.6, others more."""
-UPPER_SHARE, MOST_UPPER = 0.425, 1.3
-"""Share of its height up to which what is seen of an iris is its upper half; the most that this counts by being
-darker."""
+UPPER, MOST_UPPER = -0.15, 1.3
+"""Radii of the iris from its middle up to which it is its upper half; the most that this counts by being darker."""
 BRIGHTNESS = 2.5
 """How much more, per unit of natural logarithm, what is bright counts as white of an eye than what is dark."""
 LID_DARK = 0.45
@@ -70,12 +69,11 @@ LID_CONTRAST = 0.5
 """Natural logarithm by which a lid is brighter than what is below it, at least."""
 APERTURE = (0.62, 0.78)
 """Share of its height that an eye is open from which what is dark in it may be more than lashes, and surely is."""
-SLIT = (0.15, 0.3)
+SLIT = (0.3, 0.45)
 """The same from which an eyeball is drawn into it, where an iris is seen in this eye or in the other, and in full."""
-LOWEST = 0.5
-"""Radii below the middle of an iris from which what is left of it shows nothing."""
-SAME_LID = 0.12
-"""How much farther a mesh may have an eye open than its picture shows it, and mean the same lid."""
+SAME_LID = (0.06, 0.18)
+"""How much farther a mesh has an eye open than its picture shows it, up to which both mean the same lid, and from which
+they do not."""
 SHUT = (0.3, 0.48)
 """The same up to which the target's own lid is shown, and from which the source's is drawn: a lid that comes down is
 more than photos of open eyes show, and what they show, drawn out, is lashes as broad as the lid."""
@@ -372,11 +370,10 @@ def _open(
     below = weight * smoothstep(np.arange(len(weight), dtype=np.float32) - down + 1)[:, None]
     aside = _aside(darker, below, of_iris)
     of_iris = of_iris - np.array([aside, 0], dtype=np.float32)
-    # A lid that the mesh has where the picture shows one is a lid; one that only the picture shows may be lashes.
-    is_lid = most <= aperture + SAME_LID
-    sure = smoothly(aperture, SLIT if is_lid else APERTURE)
-    top = max(float(of_iris[min(round(down), len(of_iris) - 1), :, 1].mean()), -1.0) if is_lid else -1.0
-    return Opening(smoothly(_iris_shown(darker, below, of_iris, min(top, LOWEST)), OPEN) * sure, aperture, aside)
+    # A lid that the mesh has is one, if the picture has none much lower; what only the picture shows may be lashes.
+    is_lid = 1 - smoothly(most - aperture, SAME_LID)
+    sure = max(smoothly(aperture, APERTURE), smoothly(aperture, SLIT) * is_lid)
+    return Opening(smoothly(_iris_shown(darker, below, of_iris), OPEN) * sure, aperture, aside)
 
 
 @cache
@@ -556,7 +553,7 @@ def _within(part: EyePlace, whole: EyePlace, number: int) -> tuple[slice, slice]
     return rows, columns
 
 
-def _iris_shown(darker: FloatArray, weight: FloatArray, of_iris: FloatArray, top: float = -1.0) -> float:
+def _iris_shown(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> float:
     """Natural logarithm by which there is an iris darker than skin.
 
     A lid is as bright as skin and ends in a dark line, and of an eye that is nearly closed the upper half is lid: the
@@ -570,11 +567,9 @@ def _iris_shown(darker: FloatArray, weight: FloatArray, of_iris: FloatArray, top
         (h, w) where it is between the lids.
     of_iris
         (h, w, 2) places, in radii of the iris from its middle.
-    top
-        Where what is seen of the iris begins, radii from its middle: -1 where no lid covers it.
     """
     within = weight * smoothstep((1 - np.linalg.norm(of_iris, axis=-1)) / 0.3)
-    upper = within * (of_iris[..., 1] < top + UPPER_SHARE * (1 - top))
+    upper = within * (of_iris[..., 1] < UPPER)
     if min(float(within.sum()), float(upper.sum())) < 1:
         return 0.0
     of_all, of_upper = (float((darker * part).sum()) / float(part.sum()) for part in (within, upper))

@@ -738,7 +738,7 @@ class MeshSwapper:
             window_from_seen = compose(window_from_crop, invert(seen_from_crop))
             bare = warp(mask, window_from_seen, width, height, is_border_black=False)
             alpha, shown = np.minimum(alpha, bare), shown * bare
-        if self._light > 0:
+        if self._light > 0 and self._inner is None:  # what is fine in the light of a face tells whose it is
             outline = mesh[list(FACE_OVAL), :2]
             over = join_light(over, pixels[y0:y1, x0:x1], outline, shown, self._light)
         return over, np.asarray(alpha, dtype=np.float32), (x0, y0)
