@@ -76,3 +76,10 @@ def test_a_share_of_nothing_changes_nothing_and_tiny_faces_stay():
     over, under, shown = flat(190, 150, 130), head(), inside().astype(np.float32)
     np.testing.assert_array_equal(join_light(over, under, outline(), shown, share=0.0), over)
     np.testing.assert_array_equal(join_light(over, under, outline() * 0.02, shown), over)
+
+
+def test_what_has_another_colour_is_no_skin_and_faces_that_fill_the_picture_are_no_fault():
+    over, under, shown = flat(190, 150, 130), flat(150, 165, 158), inside().astype(np.float32)
+    assert np.abs(join_light(over, under, outline(), shown).astype(int) - over).max() <= 2
+    for points in (outline() * 20 - 2000, outline() + 900):  # no outline in sight
+        np.testing.assert_array_equal(join_light(over, head(), points, shown), over)

@@ -98,3 +98,28 @@ def test_brows_under_a_fringe_are_hidden_with_it():
     for brow in (LEFT_BROW, RIGHT_BROW):
         x, y = np.round(mesh[list(brow), :2].mean(axis=0)).astype(int)
         assert found[y, x] < 0.5 < followed[y, x]
+
+
+def test_what_looks_like_skin_is_followed_nowhere():
+    """Seeds that are wrong lead to nothing: what was found must look otherwise than skin."""
+    clean, mesh, unit = person()
+    cheek = mesh[[116, 123], :2].mean(axis=0)
+    found = np.zeros(clean.shape[:2], np.float32)
+    cv2.circle(found, tuple(int(v) for v in np.round(cheek)), round(0.14 * unit), 1.0, -1)
+    followed = follow_strands(clean, mesh, found)
+    assert (followed > 0.5).sum() < 1.6 * (found > 0.5).sum()
+
+
+def test_a_beard_is_no_hair_that_hangs_down():
+    clean, mesh, unit = person()
+    pixels, strand = with_strand(clean, mesh, unit, DARK)
+    rng = np.random.default_rng(2)
+    jaw = np.zeros(strand.shape, np.uint8)
+    cv2.fillPoly(jaw, [np.round(mesh[[*FACE_OVAL[9:28], 2], :2]).astype(np.int32)], 1)
+    for row, column in rng.permutation(np.argwhere(jaw > 0))[:5000]:
+        shade = int(rng.integers(15, 60))
+        cv2.line(pixels, (int(column), int(row)), (int(column), int(row) + 6), (shade, shade - 8, shade - 10), 1)
+    found = (strand & (np.mgrid[: strand.shape[0], : strand.shape[1]][0] < mesh[LEFT_IRIS, 1])).astype(np.float32)
+    followed = follow_strands(pixels, mesh, found)
+    chin = tuple(np.round(mesh[175, 1::-1]).astype(int))
+    assert followed[chin] < 0.5
