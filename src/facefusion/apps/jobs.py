@@ -65,7 +65,7 @@ def run_recipe(recipe: Recipe, settings: JobSettings, policy: SitePolicy, show: 
     if job.is_shared:
         text = f"Job {job.id} is with the workers; it goes on if this stops."
     elif done:
-        text = f"Job {job.id} goes on: {counted(done, 'part is', 'parts are')} there already"
+        text = f"Job {job.id}: {counted(done, 'part is', 'parts are')} there already"
         text += f", from job {other}." if other else "."
     begun = replace(job, is_stopped=False)  # it is in our hands, though nothing is done of it yet
     show.answer("submitted", replace(submitted, job=begun), text, is_news=True)
