@@ -37,16 +37,16 @@ SIDE = 256
 """Side of the picture that is looked at, pixels."""
 FOUND = 0.5
 """Chance of something before the face from which it shows what hair looks like."""
-_CORE, _RIM, _OUT = 0.32, 0.55, 0.3
+_CORE, _RIM, _DARK_RIM, _OUT = 0.32, 0.55, 0.25, 0.3
 """Distances between the eyes: how deep inside the outline there is skin for sure, how deep strands are followed, and
-how far outside of it."""
+dark ones below the brows, and how far outside of it."""
 _EDGE = 0.04
 """The same: how deep something must reach to be more than the edge of the face."""
 _LEAST_PX = 40
 """Pixels of hair, and of skin, without which nothing is said."""
 _APART = 1.3
 """Standard deviations by which hair and skin must differ in what is measured, so that it tells them apart."""
-_LIKE, _DARK_LIKE = 0.45, 0.6
+_LIKE, _DARK_LIKE = 0.45, 0.65
 """Share of the way from skin to hair from which something is hair; where hair is darker, so are shadows."""
 _NATURAL = (0.05, 0.05, 0.15, 0.4)
 """Least spread of skin in what is measured: colour twice, light, and grain, all natural logarithms."""
@@ -138,6 +138,8 @@ def _follow(near: Pixels, points: FloatArray, seeds: BoolArray) -> BoolArray | N
             continue
         is_like = share > (_DARK_LIKE if is_dark else _LIKE)
         like = (is_like | own) & half & place
+        if is_dark:  # a network finds most of dark hair by itself, and what is beyond is more likely a shaded cheek
+            like &= own | ~below_brows | (depth < _DARK_RIM)
         if _mean(is_like[chin]) > _BEARDED:  # a beard goes on from there, too
             like &= rows < points[NOSE_TIP, 1]
         like = cv2.morphologyEx(like.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))

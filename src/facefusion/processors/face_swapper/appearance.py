@@ -84,8 +84,6 @@ one side, and surely is. Nine photos of ten have less than 0.087."""
 EVEN_PX, EVEN_FEATURES = 4.0, 0.5
 """Width, texture pixels of the network, above which both halves of a face are alike but for that light; and how far
 eyes, brows and lips are evened."""
-DARK_UNSEEN = 0.2
-"""Natural logarithm by which plain skin that no photo showed is darker than the rest at most."""
 COLOURED = 0.05
 """Colour, natural logarithm away from that of the skin, that 95 of 100 places of a photo without any have less than:
 black-and-white photos have 0.00, those of the least colour 0.08."""
@@ -253,7 +251,6 @@ class Completer:
         whole = np.ascontiguousarray(whole, dtype=np.float32)
         contrast = 1.0
         if plain_skin is not None:
-            whole = _lit_where_unseen(whole, known, plain_skin)
             red = np.zeros_like(plain_skin) if lips is None else resize(lips, SIZE)
             whole = _calmed(_one_coloured(_evened(whole, plain_skin), plain_skin, red), plain_skin, fineness)
             whole, contrast = _softened(whole, plain_skin)
@@ -288,14 +285,6 @@ def _with_own(
 def _foreign(over: FloatArray) -> FloatArray:
     """How far something lies before the face, 0 to 1, from the chance of it."""
     return smoothstep((over - 0.2) / 0.3)
-
-
-def _lit_where_unseen(whole: FloatArray, known: FloatArray, skin: FloatArray) -> FloatArray:
-    """The texture without what is dark on plain skin that no photo showed: the shade of the hair that hid it."""
-    grey = np.ascontiguousarray(whole.mean(axis=-1))
-    middle = float(np.median(grey[skin > 0.6 * skin.max()]))
-    lack = np.maximum(middle - DARK_UNSEEN - blur(grey, 2.0), 0) * (1 - known) * skin
-    return np.asarray(whole + blur(np.ascontiguousarray(lack, dtype=np.float32), 1.5)[..., None], dtype=np.float32)
 
 
 def _is_grey(small: FloatArray, near: FloatArray) -> bool:
