@@ -256,7 +256,8 @@ def told_choice(recipe: Recipe, tracks: Tracks, found: Collection[int], assigned
         return []
     who = "the most prominent one is" if len(changed) == 1 else f"{len(changed)}, the most prominent of each shot, are"
     return [
-        f"Of {len(found)} people {who} changed. --faces all changes everybody, --faces with numbers whom you name; "
+        f"Of {counted(len(found), 'person', 'people')} {who} changed. --faces all changes everybody, "
+        "--faces with numbers whom you name; "
         "'facefusion people' shows who has which number."
     ]
 
