@@ -210,7 +210,7 @@ def test_sections_may_be_written_as_one_likes(folder, capsys):
 def test_a_level_of_messages_is_quiet_or_talks(folder, target_photo, capsys):
     gone = ["run", "-s", "gone.jpg", "-t", target_photo, "-o", "o.png", "--temp-path", "x"]
     assert call(*gone, "--log-level", "loud") == 2
-    assert "log_level" in capsys.readouterr().err
+    assert "--log-level" in capsys.readouterr().err
     assert call(*gone, "--log-level", "debug") == 3
     assert "Traceback" in capsys.readouterr().err
     assert call(*gone, "--log-level", "error") == 3
