@@ -519,7 +519,8 @@ def words_of(flaw: Mapping[str, Any]) -> str:
         One of `pydantic.ValidationError.errors`.
     """
     message = str(flaw["msg"]).removeprefix("Value error, ").replace("Input should", "should")
-    return _FLAWS.get(str(flaw["type"]), message.replace("a valid integer", "an integer").replace("should be a valid", "should be a"))
+    message = message.replace("a valid integer", "an integer").replace("should be a valid", "should be a")
+    return _FLAWS.get(str(flaw["type"]), message)
 
 
 def suggest(name: str, known: list[str]) -> str:
