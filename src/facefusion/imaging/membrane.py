@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from facefusion.imaging.masks import polygon
 from facefusion.imaging.texture import smoothstep
 from facefusion.types.frame import Pixels
 
@@ -107,8 +108,7 @@ def _reduced(pixels: Pixels, columns: int, rows: int) -> FloatArray:
 
 def _depth(outline: FloatArray, rows: int, columns: int) -> FloatArray:
     """(R, C) distance inside an outline, pixels; negative outside."""
-    mask = np.zeros((rows, columns), np.uint8)
-    cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], 1, cv2.LINE_8, 4)
+    mask = (polygon(outline, rows, columns) > 0.5).astype(np.uint8)
     inside, outside = (cv2.distanceTransform(part, cv2.DIST_L2, 5) for part in (mask, 1 - mask))
     # Where there is no outline in sight the distance to it is no number to reckon with.
     far = float(rows + columns)

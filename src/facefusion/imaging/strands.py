@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from facefusion.imaging.align import invert, mesh_crop, transform
 from facefusion.imaging.light import to_linear
-from facefusion.imaging.masks import polygon
+from facefusion.imaging.masks import hull, polygon
 from facefusion.imaging.resample import cut, warp
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import (
@@ -170,11 +170,8 @@ def _mean(values: BoolArray) -> float:
 
 def _features(outlines: Sequence[tuple[int, ...]], points: FloatArray) -> BoolArray:
     """(S, S) where there are brows, eyes or lips, with a little around them: they are no skin, and no hair."""
-    mask = np.zeros((SIDE, SIDE), np.uint8)
-    for rows in outlines:
-        outline = cv2.convexHull(np.round(points[list(rows)] * 16).astype(np.int32))
-        cv2.fillPoly(mask, [outline], 1, cv2.LINE_8, 4)
-    return np.asarray(cv2.dilate(mask, np.ones((5, 5), np.uint8)) > 0)
+    shown = np.max([hull(points[list(rows)], SIDE, SIDE) for rows in outlines], axis=0)
+    return np.asarray(cv2.dilate((shown > 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
 
 
 def _measure(pixels: Pixels) -> FloatArray:
