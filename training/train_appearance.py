@@ -34,13 +34,13 @@ from torch.nn import functional as F
 import facefusion
 from augment import update_average
 from face_pool import fit_box, turn
+from facefusion.imaging.face_map import CELLS, plain_skin
 from facefusion.imaging.mesh import rasterise, triangle_affines, warp_map
 from facefusion.imaging.texture import _hidden, build_plane, facing, inner_distance, ring_extended, unwrap
-from facefusion.types.topology import FACE_OVAL, LEFT_BROW, LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_BROW, RIGHT_EYE
+from facefusion.types.topology import FACE_OVAL, LEFT_BROW, LEFT_EYE, LIPS_INNER, RIGHT_BROW, RIGHT_EYE
 from mask_pool import DRAWN, Painter, fixed
 
 SIDE = 192
-CELLS = 48
 SIGMA = 3.4
 OFFSET = 0.004
 LOW, HIGH = -2.6, 1.4
@@ -233,18 +233,7 @@ class Plane:
         for ring in (LEFT_EYE, RIGHT_EYE, LIPS_INNER):
             holes = np.maximum(holes, np.clip(inside(ring) / 1.5, 0, 1))
         self.drawn = self.face * (1 - holes)
-        skin = np.clip((inside(FACE_OVAL) - SIDE * 0.02) / (SIDE * 0.05), 0, 1)
-        skin = skin * skin * (3 - 2 * skin)
-        for ring, margin in (
-            (LEFT_EYE, 0.02),
-            (RIGHT_EYE, 0.02),
-            (LEFT_BROW, 0.012),
-            (RIGHT_BROW, 0.012),
-            (LIPS_OUTER, 0.012),
-        ):
-            blurred = cv2.GaussianBlur((inside(ring) > 0).astype(np.float32), (0, 0), SIDE * margin)
-            skin = skin * (1 - np.clip(blurred * 2.5, 0, 1))
-        self.skin = cv2.resize(skin.astype(np.float32), (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+        self.skin = plain_skin(self.plane)
         # Where hair hangs over a face: forehead and temples, and its sides.
         rows, columns = np.mgrid[0:CELLS, 0:CELLS].astype(np.float32)
         side = np.abs(columns - (CELLS - 1) / 2) / (CELLS / 2)

@@ -796,6 +796,10 @@ def check_no_picture(value: object) -> object:
     return value
 
 
+NAMED_OPTION = re.compile(r"\bOption '([a-z][a-z0-9_]*)':")
+"""An option in a sentence of `refusal_of`: doors call it as it was given to them."""
+
+
 def refusal_of(error: ValidationError, fields: Mapping[str, Any], fallback: str) -> tuple[str, str]:
     """What is wrong with which option, and what the option is for."""
     first = error.errors()[0]

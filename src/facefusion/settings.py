@@ -24,7 +24,7 @@ from facefusion.declaration import flat_fields, reserve, suggest
 from facefusion.documents import load_toml, reason_of
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.facefusion3 import check_not_missing, is_needless, read_ini
-from facefusion.recipe import WORKING_FOLDER_GONE, check_name, flags_of, known_options, refusal_of
+from facefusion.recipe import NAMED_OPTION, WORKING_FOLDER_GONE, check_name, flags_of, known_options, refusal_of
 
 PREFIX = "FACEFUSION_"
 NO_OPTIONS = ("config_path", "debug")
@@ -307,12 +307,9 @@ def _fields() -> dict[str, Any]:
     return {**known_options(), **setting_fields()}
 
 
-_NAMED = re.compile(r"\bOption '([a-z][a-z0-9_]*)':")
-
-
 def with_flags(text: str) -> str:
     """A sentence of ours in which an option is called as on the command line, and as in files where that differs."""
-    return _NAMED.sub(_called, text)
+    return NAMED_OPTION.sub(_called, text)
 
 
 def _called(found: re.Match[str]) -> str:

@@ -23,7 +23,7 @@ from facefusion.imaging.align import MESH_CROP_MARGIN, detection_crop, invert, m
 from facefusion.imaging.appearance import POINTS, likeness_of_looks, points_inside, read_looks, unlikeness_at
 from facefusion.imaging.beards import NOT_LOOKED, Beards
 from facefusion.imaging.boxes import box_of, overlap, share_inside
-from facefusion.imaging.face_map import SHADING_SIGMA, plain_places, plain_skin, texture_plane
+from facefusion.imaging.face_map import SHADING_SIGMA, plain_skin, texture_plane
 from facefusion.imaging.finish import measure_finish
 from facefusion.imaging.flow import MOTION_SIDE, crop_shift, measure_motion, motion_crop
 from facefusion.imaging.masks import HEAD
@@ -947,9 +947,8 @@ class Glimpse:
 @cache
 def _texture() -> tuple[TexturePlane, Beards]:
     """The unrolled face, and what looks for beards in it."""
-    topology = load_mesh_topology()
-    plane = texture_plane(topology.mean, (topology.skin, topology.eyes, topology.mouth))
-    return plane, Beards(plane, plain_skin(plane, plain_places(plane)), SHADING_SIGMA)
+    plane = texture_plane(load_mesh_topology())
+    return plane, Beards(plane, plain_skin(plane), SHADING_SIGMA)
 
 
 def _look_for_beard(pixels: Pixels, mesh: FloatArray) -> npt.NDArray[np.float16]:

@@ -361,19 +361,7 @@ def _sum(runs: Sequence[_Run]) -> _Run:
         return runs[0]
     told = [(run.told_frames, run.told) for run in runs if run.told_frames is not None and run.told is not None]
     has_kept = all(run.kept_frames is not None for run in runs)
-    short = (
-        "frames",
-        "scores",
-        "is_moved",
-        "depths",
-        "blacks",
-        "spectra",
-        "beards",
-        "point_frames",
-        "point_scores",
-        "finish_frames",
-        "finishes",
-    )
+    short = (*PER_FRAME, "point_frames", "point_scores", "finish_frames", "finishes")
     joined: dict[str, Any] = {name: np.concatenate([getattr(run, name) for run in runs]) for name in short}
     joined |= {name: Rows.sum(getattr(run, name) for run in runs) for name in LONG_SEEN}
     return replace(

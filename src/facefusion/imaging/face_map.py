@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import cache
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +20,36 @@ SHADING_SIGMA = 3.4
 """Smoothing of light and colour in cells of the grid, about 9 % of the face."""
 
 
-def texture_plane(mean: FloatArray, parts: Sequence[IntArray]) -> TexturePlane:
-    """The unrolled mean face, from its (478, 3) points and the (T, 3) triangles of its parts."""
-    return build_plane(mean, np.concatenate(parts), np.array(FACE_OVAL, dtype=np.int32), SIZE)
+class Topology(Protocol):
+    """The triangles and the mean shape of a mesh (`facefusion.models.mesh_topology.MeshTopology`)."""
+
+    @property
+    def mean(self) -> FloatArray:
+        """(478, 3) points of the mean face."""
+
+    @property
+    def skin(self) -> IntArray:
+        """(T, 3) triangles of the face itself."""
+
+    @property
+    def eyes(self) -> IntArray:
+        """What shows between the lids."""
+
+    @property
+    def mouth(self) -> IntArray:
+        """What shows between the lips."""
 
 
+@cache
+def texture_plane(topology: Topology) -> TexturePlane:
+    """The unrolled mean face; the same one for everybody who asks."""
+    triangles = np.concatenate([topology.skin, topology.eyes, topology.mouth])
+    return build_plane(topology.mean, triangles, np.array(FACE_OVAL, dtype=np.int32), SIZE)
+
+
+@cache
 def plain_places(plane: TexturePlane) -> FloatArray:
-    """(S, S) how far a place has neither eyes, brows nor lips."""
+    """(S, S) how far a place has neither eyes, brows nor lips; nothing may be written into it."""
     side = plane.size
     plain = np.ones((side, side), dtype=np.float32)
     for ring, margin in (
@@ -40,16 +64,9 @@ def plain_places(plane: TexturePlane) -> FloatArray:
     return plain
 
 
-def plain_skin(plane: TexturePlane, plain: FloatArray) -> FloatArray:
-    """(G, G) how far a cell is plain skin: not eyes, brows, lips or nostrils, not the rim.
-
-    Parameters
-    ----------
-    plane
-        The texture.
-    plain
-        As of `plain_places`.
-    """
+@cache
+def plain_skin(plane: TexturePlane) -> FloatArray:
+    """(G, G) how far a cell is plain skin: not eyes, brows, lips or nostrils, not the rim; not to be written into."""
     depth = inner_distance(plane.points[list(FACE_OVAL)], plane.size)
     skin = smoothstep((depth - plane.size * 0.02) / (plane.size * 0.05))
-    return resize(np.asarray(skin * plain, dtype=np.float32), CELLS)
+    return resize(np.asarray(skin * plain_places(plane), dtype=np.float32), CELLS)

@@ -90,8 +90,7 @@ def join_light(
     near, far = (cv2.GaussianBlur(weighted, (0, 0), sigma * size) for sigma in (_NEAR, _FAR))
     spread = near + far * np.float32(_FAR_SHARE)
     change = spread[..., :3] / (spread[..., 3:] + np.float32(_NOTHING))
-    inwards = np.clip(1 - np.maximum(depth, 0) / _REACH, 0, 1)
-    inwards = inwards * inwards * (3 - 2 * inwards) * np.float32(share)
+    inwards = smoothstep(1 - np.maximum(depth, 0) / _REACH) * np.float32(share)
     gain = np.exp(np.clip(change, -_MOST, _MOST) * inwards[..., None])
     # As much is added as the broad tones need; what is finer keeps its relief.
     more = np.rint((own + _LIFT) * (gain - 1))

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 from facefusion import errors
 from facefusion.declaration import flat_fields
 from facefusion.errors import FaceFusionError
-from facefusion.recipe import Execution, flags_of, known_options
+from facefusion.recipe import NAMED_OPTION, Execution, flags_of, known_options
 
 MEDIA_TYPE = "application/problem+json"
 _STATUS: tuple[tuple[type[FaceFusionError], int], ...] = (
@@ -48,7 +48,6 @@ _PATH = re.compile(
 """Addresses of the web are none of the server's places, and stay."""
 
 _FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*(?![\w-])")
-_OPTION = re.compile(r"\bOption '([a-z][a-z0-9_]*)':")
 _RENAMED = {
     "target_path": "target",
     "source_paths": "sources",
@@ -135,7 +134,7 @@ def for_clients(text: str) -> str:
     kept, mark, _ = text.partition(" is kept: facefusion jobs resume")
     if mark:
         text = f"{kept.rpartition('Job ')[0]}Try again: POST /v1/jobs/ID/retry.".strip()
-    text = _OPTION.sub(lambda found: f"Option '{_fields().get(found[1], found[1])}':", text)
+    text = NAMED_OPTION.sub(lambda found: f"Option '{_fields().get(found[1], found[1])}':", text)
     return _PATH.sub(r"\1", _FLAG.sub(lambda found: _names().get(found[0], found[0]), text))
 
 

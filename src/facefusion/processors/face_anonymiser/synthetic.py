@@ -30,6 +30,7 @@ from facefusion.processors.face_anonymiser.patch import (
     pixelate_face,
 )
 from facefusion.processors.face_anonymiser.shape import draw_proportions, offsets_of, reshaped
+from facefusion.processors.face_swapper.aligned import unit
 from facefusion.processors.face_swapper.mesh import MeshSwapper
 from facefusion.processors.masking import CropMasks
 from facefusion.recipe import MASK_REGIONS
@@ -104,7 +105,7 @@ class SyntheticAnonymiser:
         for track in tracks.tracks:
             if track.identity is not None:
                 found.setdefault(tracks.person_of(track.track_id), []).append(track.identity)
-        self._identities = {person: _unit(np.mean(vectors, axis=0)) for person, vectors in found.items()}
+        self._identities = {person: unit(np.mean(vectors, axis=0)) for person, vectors in found.items()}
         self._is_photo = len(tracks.pts) == 1
 
     def forget(self) -> None:
@@ -137,7 +138,7 @@ class SyntheticAnonymiser:
             goal = reshaped(packaged.face.mesh, packaged.face.pose, offsets)
             pictures.append(reshape(packaged.pixels, packaged.face.mesh, goal, self._triangles, self._oval))
             points.append(replace(packaged.face, mesh=goal).five_points)
-        likeness = _unit(self._identifier.identify(pictures, points)) @ identity
+        likeness = unit(self._identifier.identify(pictures, points)) @ identity
         return [lots[k] for k in np.argsort(likeness, kind="stable")]
 
     def _swapper(self, chosen: int) -> MeshSwapper:
@@ -154,7 +155,7 @@ class SyntheticAnonymiser:
             return list(range(len(_sources())))
         if self._packaged is None:  # they are the same for everybody
             pixels, fives = [s.pixels for s in _sources()], [s.face.five_points for s in _sources()]
-            self._packaged = _unit(self._identifier.identify(pixels, fives))
+            self._packaged = unit(self._identifier.identify(pixels, fives))
         likeness = self._packaged @ identity
         return [int(k) for k in np.argsort(likeness)[:CHOICE]]
 
@@ -190,7 +191,7 @@ class SyntheticAnonymiser:
         identity = self._identities.get(number)
         if identity is None or self._identifier is None:
             return False
-        seen = _unit(self._identifier.identify([drawn.visible()], [drawn.face.five_points]))[0]
+        seen = unit(self._identifier.identify([drawn.visible()], [drawn.face.five_points]))[0]
         return float(seen @ identity) > TOO_LIKE * self._identifier.same_person_cosine
 
     def _draw(self, crop: Crop, chosen: int, offsets: FloatArray) -> Crop:
@@ -209,11 +210,6 @@ class SyntheticAnonymiser:
             inside = disc_around(face.mesh[self._oval, :2], height, width, 1.0, 0.06)
             alpha = alpha * np.clip(mask + 1 - inside, 0, 1)
         return crop.with_layer(layer, alpha.astype(np.float32))
-
-
-def _unit(vectors: FloatArray) -> FloatArray:
-    """(…, D) vectors of unit length."""
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9), dtype=np.float32)
 
 
 _SOURCES: list[SourceFace] = []

@@ -322,8 +322,8 @@ class MeshSwapper:
         self._cover = _once(f"cover {softness}", lambda: self._build_cover(softness))
         self._mouth = _once("mouth", lambda: self._hole(LIPS_INNER))
         self._lips = _once("lips", lambda: self._hole(LIPS_OUTER))
-        self._plain = _once("plain", lambda: plain_places(self._plane))
-        self._skin = _once("skin", lambda: plain_skin(self._plane, self._plain))
+        self._plain = plain_places(self._plane)
+        self._skin = plain_skin(self._plane)
         self._upper = _once("upper", self._build_upper)
         self._rim = _once("rim", self._build_rim)
         self._raised = _once("raised", self._build_raised)
@@ -941,8 +941,7 @@ _completed: weakref.WeakKeyDictionary[
 @cache
 def _surface() -> tuple[TexturePlane, SurfaceGrid]:
     """The unrolled mean face and its coarse grid; both are the same for everyone."""
-    topology = load_mesh_topology()
-    plane = texture_plane(topology.mean, (topology.skin, topology.eyes, topology.mouth))
+    plane = texture_plane(load_mesh_topology())
     return plane, build_grid(plane, CELLS)
 
 
