@@ -18,7 +18,7 @@ from PIL import Image
 from facefusion.errors import MediaError, MediaUnreadable, MediaUnsupported
 from facefusion.jobs.local import LocalJobs
 from facefusion.jobs.once import run
-from facefusion.media.probe import check_pixels, film_of, open_clip, orientation_of, probe
+from facefusion.media.probe import DECODER_OPTIONS, check_pixels, film_of, open_clip, orientation_of, probe
 from facefusion.media.reader import ClipReader
 from facefusion.media.segments import ClipMerger, Part, SegmentWriter, plan_spans
 from facefusion.media.writer import ClipWriter
@@ -480,6 +480,26 @@ def test_damage_is_the_same_whoever_reads(tmp_path, how, codec, which):
     lost = sum(part.lost for part in parts)
     assert shown + lost == 120 or codec == "mpeg4"
     assert lost + sum(part.spoilt for part in parts) > 0 or codec == "mpeg4"
+
+
+def test_damage_is_what_one_thread_makes_of_it(tmp_path):
+    """Several threads tell some of it after the pictures that it spoils, and some of it not at all."""
+    source = encode(tmp_path / "a.mp4", count=60, sound=False)
+    listed = packets_of(source)
+    spoil(source, listed[28:30], "noise")
+    alone = []
+    with av.open(str(source)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type, stream.codec_context.options = "NONE", DECODER_OPTIONS
+        for packet in container.demux(stream):
+            try:
+                alone += [picture.to_ndarray(format="rgb24") for picture in packet.decode()]
+            except av.error.FFmpegError:
+                continue
+    read = [frame.pixels for frame in ClipReader(source)]
+    assert len(read) == len(alone) > 40
+    apart = [np.abs(a.astype(int) - b).mean() for a, b in zip(read, alone, strict=True)]
+    assert max(apart) < 1, apart
 
 
 def test_a_cut_off_clip_gives_what_is_there_and_says_what_is_missing(shared, tmp_path):

@@ -41,6 +41,8 @@ _MATRICES = (0, 1, 2, 4, 5, 6, 7, 9)
 """What libav's scaler converts, as numbers of ITU-T H.273."""
 _STRANGE_MATRICES = {8: "YCgCo", 10: "BT.2020 with constant luminance", 14: "ICtCp"}
 _MAX_DEMUX_ERRORS = 100
+_ALONE_PX = 1920 * 1088
+"""Up to here one thread decodes: several do not agree on damaged pictures, and often say nothing of the damage."""
 _LARGE_PX = 16_000_000
 
 
@@ -481,7 +483,7 @@ class ClipReader:
         # Where no key frame is so near, or it is damaged, from further back.
         margins: list[int | None] = [1, 12] if start is not None and self.info.has_seekable_times else []
         margins.append(None)
-        is_threaded, reached = True, None
+        is_threaded, reached = self.info.width * self.info.height > _ALONE_PX, None
         while True:
             try:
                 for picture, pts in self._attempt(start, margins[0], is_threaded):
