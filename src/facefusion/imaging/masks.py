@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.types.topology import FACE_OVAL
+from facefusion.types.topology import CHIN, FACE_OVAL, FOREHEAD, LEFT_IRIS, RIGHT_IRIS
 
 FloatArray = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -98,6 +98,38 @@ def area_mask(height: int, width: int, points: FloatArray, areas: Sequence[str])
         hull = cv2.convexHull(np.round(points[rows]).astype(np.int32))
         cv2.fillConvexPoly(mask, hull, 1.0)
     return soften(mask)
+
+
+_RAYS, _RIM_REACH = 48, (0.16, 0.6)
+"""Directions from an eye in which a rim is looked for, and how near and far, distances between the eyes."""
+_ALL_OF_ONE, _OF_BOTH = 0.7, 0.4
+"""Share of them in which there is one, of one eye and of either, from which somebody wears glasses. Wrinkles and brows
+that are taken for rims are above one eye or the nose."""
+_EYES_OF_FACE = 0.36
+"""Distance between the eyes over the height of a face."""
+
+
+def are_glasses(rims: FloatArray, mesh: FloatArray) -> bool:
+    """Whether what was found of glasses goes around the eyes as rims do, halves of rims included.
+
+    Parameters
+    ----------
+    rims
+        (H, W) how far frames of glasses hide each pixel.
+    mesh
+        (478, 3) in its pixels.
+    """
+    across, tall = (mesh[b, :2] - mesh[a, :2] for a, b in ((RIGHT_IRIS, LEFT_IRIS), (FOREHEAD, CHIN)))
+    unit = max(float(np.linalg.norm(across)), _EYES_OF_FACE * float(np.linalg.norm(tall)))
+    angles = np.arange(_RAYS, dtype=np.float32) * np.float32(2 * np.pi / _RAYS)
+    steps = np.arange(_RIM_REACH[0] * unit, _RIM_REACH[1] * unit, 0.5, dtype=np.float32)
+    rays = np.stack([np.cos(angles), np.sin(angles)], axis=-1)[:, None] * steps[:, None]
+    height, width = rims.shape
+    shares = []
+    for iris in (RIGHT_IRIS, LEFT_IRIS):
+        x, y = (np.clip(np.rint(mesh[iris, k] + rays[..., k]), 0, (width, height)[k] - 1).astype(int) for k in (0, 1))
+        shares.append(float((rims[y, x] > 0.5).any(axis=1).mean()))
+    return max(shares) > _ALL_OF_ONE or min(shares) > _OF_BOTH
 
 
 def polygon(points: FloatArray, height: int, width: int) -> FloatArray:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facefusion.imaging.masks import are_glasses
 from facefusion.imaging.strands import follow_strands
 from facefusion.imaging.texture import TexturePlane, blur, grown, resize, smoothly, smoothstep, unwrap
 from facefusion.models.session import Session
-from facefusion.plugins.protocols import EngineContext, FloatArray, Masker
+from facefusion.plugins.protocols import EngineContext, FloatArray, LineMasker, Masker
 from facefusion.plugins.registry import build_engine
 from facefusion.types.crop import SourceFace
 
@@ -188,9 +189,20 @@ class Completer:
         """(S, S) float32: how far something lies before the face of a photo, 0 to 1."""
         (bare,) = self._occluder.mask([source.pixels], [source.face])
         covered = follow_strands(source.pixels, source.face.mesh, 1 - bare)
-        coded = np.clip((covered - DOUBTFUL) * (255 / (SURE - DOUBTFUL)), 0, 255).astype(np.uint8)
+        covered = np.clip((covered - DOUBTFUL) * np.float32(1 / (SURE - DOUBTFUL)), 0, 1)
+        rims = self._find_rims(source)
+        if rims is not None:
+            covered = np.maximum(covered, rims)
+        coded = np.rint(covered * 255).astype(np.uint8)
         texture, _ = unwrap(np.repeat(coded[..., None], 3, axis=2), source.face.mesh, plane)
         return np.asarray(texture[..., 0] * np.float32(1 / 255), dtype=np.float32)
+
+    def _find_rims(self, source: SourceFace) -> FloatArray | None:
+        """(H, W) how far frames of glasses hide each pixel of a photo; None where none are worn."""
+        if not isinstance(self._occluder, LineMasker):
+            return None
+        ((_, free),) = self._occluder.mask_with_lines([source.pixels], [source.face])
+        return 1 - free if free is not None and are_glasses(1 - free, source.face.mesh) else None
 
     def complete(
         self,

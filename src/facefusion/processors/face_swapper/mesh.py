@@ -115,6 +115,9 @@ BEARDED = 1.3
 """How soon where beards grow is all beard."""
 EDGE = (0.015, 0.16)
 """Width of the soft edge over the side of the texture: the least, and what softness, squared, adds to it."""
+ABOVE_BROWS = 0.042
+"""Room above the brows, over the side of the texture, below which a forehead is all the source's: raised brows of the
+target are there."""
 BURNT = (-0.55, -0.1)
 """Logarithm of linear light from which a target is burnt out more and more, so that its skin shows little relief."""
 LEAST_RELIEF = 0.35
@@ -319,7 +322,8 @@ class MeshSwapper:
             self.crop_shape = CropShape("", 0, margin=SHAPE_ROOM, max_side=SHAPE_MAX_SIDE)
         elif fusion is None:
             self.crop_shape = None
-        self._cover = _once(f"cover {softness}", lambda: self._build_cover(softness))
+        passes = broadness == 0  # somebody's own forehead tells who hides
+        self._cover = _once(f"cover {softness} {passes}", lambda: self._build_cover(softness, passes))
         self._mouth = _once("mouth", lambda: self._hole(LIPS_INNER))
         self._lips = _once("lips", lambda: self._hole(LIPS_OUTER))
         self._plain = plain_places(self._plane)
@@ -336,14 +340,23 @@ class MeshSwapper:
     def _polygon(self, ring: Sequence[int]) -> FloatArray:
         return self._plane.points[list(ring)]
 
-    def _build_cover(self, softness: float) -> FloatArray:
-        """(S, S) alpha: soft inside the oval, open at the eyes and the mouth."""
+    def _build_cover(self, softness: float, passes: bool) -> FloatArray:
+        """(S, S) alpha: soft inside the oval, open at the eyes and the mouth; foreheads may pass into each other."""
         edge = SIZE * (EDGE[0] + EDGE[1] * softness**2)
         depth = inner_distance(self._polygon(FACE_OVAL), SIZE)
         cover = smoothstep((depth - SIZE * 0.006) / edge)
+        if passes:
+            cover = cover * self._build_passage(depth > 0)
         for ring in (LEFT_EYE, RIGHT_EYE, LIPS_INNER):
             cover *= 1 - self._hole(ring)
         return np.asarray(cover, dtype=np.float32)
+
+    def _build_passage(self, inside: npt.NDArray[np.bool_]) -> FloatArray:
+        """(S, S) alpha of a forehead: the mesh ends amid it, and the skin of two people must not meet in a line."""
+        rows = np.arange(SIZE, dtype=np.float32)[:, None]
+        top = np.where(inside.any(axis=0), inside.argmax(axis=0), SIZE).astype(np.float32)
+        brows = float(self._plane.points[[*LEFT_BROW, *RIGHT_BROW], 1].min())
+        return smoothstep((rows - top) / np.maximum(brows - SIZE * ABOVE_BROWS - top, SIZE * 0.02))
 
     def _hole(self, ring: Sequence[int]) -> FloatArray:
         """(S, S) 1 within a ring, with a soft edge."""
