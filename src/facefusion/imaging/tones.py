@@ -67,6 +67,11 @@ def to_tones(detail: FloatArray, cover: FloatArray, top: float) -> Pixels:
     return np.asarray(np.clip(values + 0.5, 0, 255).astype(np.uint8))
 
 
+def mixed(tones: Pixels, other: Pixels, share: float) -> Pixels:
+    """(h, w, C) bytes of one texture with a share of another's, 0 to 1."""
+    return np.asarray(cv2.addWeighted(tones, 1 - share, other, share, 0), dtype=np.uint8)
+
+
 def find_line(
     light: FloatArray, relief: FloatArray, top: float, seen_through: Callable[[FloatArray], FloatArray] | None = None
 ) -> tuple[FloatArray, FloatArray]:

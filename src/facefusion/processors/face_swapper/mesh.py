@@ -55,7 +55,7 @@ from facefusion.imaging.texture import (
     view_reduced,
     view_surface,
 )
-from facefusion.imaging.tones import Lit, brightest, draw, find_line, to_tones
+from facefusion.imaging.tones import Lit, brightest, draw, find_line, mixed, to_tones
 from facefusion.imaging.veil import SURE, find_veil, measure_black
 from facefusion.models.face_shape import HABITS, known_habits, load_face_shape, proportions_of, reshaped, with_habits
 from facefusion.models.mesh_topology import load_mesh_topology
@@ -85,6 +85,7 @@ from facefusion.processors.face_swapper.eyes import (
     with_own_lids,
 )
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
+from facefusion.processors.face_swapper.smile import smile_of, without_folds
 from facefusion.processors.masking import CropMasks
 from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
 from facefusion.types.face import Face, Pose
@@ -192,6 +193,11 @@ class _Prepared:
         (G, G, 3) the finest level by cells of the grid.
     closed
         Of every level, where its alpha is another one when the lips are closed, and that one.
+    calm
+        Of every level, where it is another one when the target does not smile, and that one; empty where the source
+        does not smile itself.
+    smile
+        How much the source smiles, 0 to 1.
     eyes
         Its eyes, or None where the target's stay.
     beard
@@ -207,10 +213,20 @@ class _Prepared:
     closed: tuple[tuple[slice, slice, Pixels], ...]
     eyes: Eyes | None = None
     beard: float = 0.0
+    calm: tuple[tuple[slice, slice, Pixels], ...] = ()
+    smile: float = 0.0
 
-    def levels(self, number: int, openness: float) -> tuple[Pixels, ...]:
-        """Two levels of the texture, as they are drawn when the mouth is so far open, 0 to 1."""
+    def levels(self, number: int, openness: float, smile: float) -> tuple[Pixels, ...]:
+        """Two levels of the texture, as they are drawn when the mouth is so far open and smiles so much, 0 to 1."""
         found = self.tones[number : number + 2]
+        share = (self.smile - smile) if self.calm else 0.0
+        if share > 0:
+            drawn = []
+            for tones, (rows, columns, calm) in zip(found, self.calm[number : number + 2], strict=True):
+                own = tones.copy()
+                own[rows, columns] = mixed(tones[rows, columns], calm, share)
+                drawn.append(own)
+            found = tuple(drawn)
         if openness >= 1:
             return found
         drawn = []
@@ -426,7 +442,25 @@ class MeshSwapper:
         closed = tuple(_difference(cover, other) for cover, other in zip(covers, filled, strict=True))
         coarse = resize(levels[0], CELLS)
         eyes = self._eyes_of(taken, top)
-        self._prepared = _Prepared(tones, top, shading, taken.contrast, source_blur, coarse, closed, eyes, taken.beard)
+        smile = 0.0 if self._completer is None else smile_of(main.face.mesh)
+        calm = self._calm(detail, tones, covers, top, taken.beard) if smile > 0 else ()
+        self._prepared = _Prepared(
+            tones, top, shading, taken.contrast, source_blur, coarse, closed, eyes, taken.beard, calm, smile
+        )
+
+    def _calm(
+        self, detail: FloatArray, tones: Sequence[Pixels], covers: Sequence[FloatArray], top: float, beard: float
+    ) -> tuple[tuple[slice, slice, Pixels], ...]:
+        """For every level of a texture, where it is another one without the folds of a smile, and that one."""
+        hair = None if beard <= 0 else self._beards.grows * np.float32(beard)
+        level, parts = without_folds(detail, self._plane, hair), []
+        for own, cover in zip(tones, covers, strict=True):
+            if level.shape != (*cover.shape, 3):
+                level = halved(level)
+            other = to_tones(level, cover, top)
+            rows, columns = _where((own != other).any(axis=-1))
+            parts.append((rows, columns, other[rows, columns].copy()))
+        return tuple(parts)
 
     def _eyes_of(self, taken: _Taken, top: float) -> Eyes | None:
         """The eyes that the photos show, or None where the target's stay."""
@@ -697,6 +731,7 @@ class MeshSwapper:
         mask = None if self._masks is None else self._masks.mask(seen, seen, there, has_outline=True)
         shading, keep, relief, colourfulness, tint, skin_light = self._measure_light(clear, there, prepared, mask)
         openness = _openness(face.mesh)
+        smile = smile_of(face.mesh if own is None else own) if prepared.calm else 0.0
         density = self._finest / max(float(np.ptp(face.mesh[:, 1])), 1.0)
         mesh, eyes = _with_line(face.mesh, openness), prepared.eyes
         openings: tuple[Opening, ...] = ()
@@ -728,7 +763,7 @@ class MeshSwapper:
             # Up to two texture pixels per picture pixel: coarser levels would blur, finer ones alias. A face that grows
             # or shrinks passes from level to level without a jump.
             number, further = _choose_level(density, len(prepared.tones))
-            levels = prepared.levels(number, openness)
+            levels = prepared.levels(number, openness, smile)
             if eyes is not None and has_eyes:
                 levels = eyes.draw(levels, number, mesh, openings, self._plane, self._eyes)
             if keeps_beard > 0:
@@ -898,9 +933,15 @@ def _with_line(mesh: FloatArray, openness: float) -> FloatArray:
 
 def _difference(cover: FloatArray, other: FloatArray) -> tuple[slice, slice, Pixels]:
     """Where two alphas differ, and the other there as bytes."""
-    rows, columns = (np.flatnonzero((np.abs(other - cover) > 1 / 255).any(axis=axis)) for axis in (1, 0))
-    down, across = (slice(int(k[0]), int(k[-1]) + 1) if len(k) else slice(0, 1) for k in (rows, columns))
+    down, across = _where(np.abs(other - cover) > 1 / 255)
     return down, across, np.rint(other[down, across] * 255).astype(np.uint8)
+
+
+def _where(differs: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
+    """The rows and columns in which something differs, at least one of each."""
+    rows, columns = (np.flatnonzero(differs.any(axis=axis)) for axis in (1, 0))
+    down, across = (slice(int(k[0]), int(k[-1]) + 1) if len(k) else slice(0, 1) for k in (rows, columns))
+    return down, across
 
 
 def _choose_level(density: float, count: int) -> tuple[int, float]:
