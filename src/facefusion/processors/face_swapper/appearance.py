@@ -39,6 +39,11 @@ PLAIN_FROM, PLAIN_TO = 0.46, 0.62
 """Distance from the middle of the texture, over half of its side, from which a face is plain skin."""
 BESIDE_BROWS = (0.43, 0.52)
 """The same, from which nothing of a face is darker than its skin; brows end at 0.465."""
+BESIDE_CHEEKS, BELOW_EYES = (0.33, 0.43), (0.39, 0.43)
+"""The same, from which cheeks are darkened by what stands beside them, a beard apart; and rows of the texture over its
+side, between which cheeks begin."""
+SHADED = -0.06
+"""How dark cheeks may be there, natural logarithm: what is darker is hair or its shadow."""
 OWN_PX = 8.0
 """Width, texture pixels of the network, above which what a photo shows is taken for its light and not put back."""
 ODD = (0.35, 0.7)
@@ -92,6 +97,11 @@ OF_LIPS = 0.44, (0.19, -0.19, 0.0)
 """How much darker than skin lips are, and their colour less that of skin, natural logarithm: medians of 42 photos."""
 LEAST_SKIN = 200.0
 """Pixels of the network's texture without which nothing is said of the skin's colour."""
+GRAINS = ((0.0, 1.0, 0.036), (1.0, 2.0, 0.042), (2.0, 4.0, 0.072))
+"""Widths of the finest relief, pixels of a texture of 512, and the most of it that plain skin has, natural logarithm:
+three of four photos have less. More is film grain, or what sharpening made of pores."""
+GRAIN_PX = 14.0
+"""Width, the same, over which it is measured: grain is strongest in shadows."""
 CONTRAST_PX = 24.0
 """Width, texture pixels of the network, of what contrast is measured against."""
 
@@ -260,6 +270,7 @@ class Completer:
         # Where brows have ended what is dark is hair that hangs there; whiskers are told by who found a beard.
         aside = smoothstep((side_share - BESIDE_BROWS[0]) / (BESIDE_BROWS[1] - BESIDE_BROWS[0]))[None] * (1 - hair)
         whole = whole - np.minimum(whole.mean(axis=-1), 0)[..., None] * aside[..., None]
+        whole = whole - _shade_on_cheeks(whole, hair)[..., None]
         whole = np.ascontiguousarray(whole, dtype=np.float32)
         contrast = 1.0
         if plain_skin is not None:
@@ -278,7 +289,8 @@ class Completer:
             share = share * (1 - np.float32(max(fineness.noise, 1 - fineness.depth)) * resize(plain_skin, side))
         other = share[:, ::-1] * (1 - share)
         fine = (fine * share[..., None] + fine[:, ::-1] * other[..., None]) * np.float32(contrast)
-        return Appearance(np.asarray(wide + fine, dtype=np.float32), trusted)
+        whole = np.asarray(wide + fine, dtype=np.float32)
+        return Appearance(whole if skin is None else _with_less_grain(whole, skin), trusted)
 
 
 def _with_own(
@@ -292,6 +304,15 @@ def _with_own(
     doubt = blur(grown(np.maximum(odd, foreign), NEAR_PX), 1.5)
     rest = np.asarray(rest * (known * (1 - doubt))[..., None], dtype=np.float32)
     return np.asarray(whole + rest - blur(rest, OWN_PX) * (1 - hair)[..., None], dtype=np.float32)
+
+
+def _shade_on_cheeks(whole: FloatArray, hair: FloatArray) -> FloatArray:
+    """(T, T) how much darker than they are the sides of cheeks are by hair beside them, 0 or less."""
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / np.float32(SIZE)
+    side = smoothstep((np.abs(columns - 0.5) * 2 - BESIDE_CHEEKS[0]) / (BESIDE_CHEEKS[1] - BESIDE_CHEEKS[0]))
+    below = smoothstep((rows - BELOW_EYES[0]) / (BELOW_EYES[1] - BELOW_EYES[0]))
+    broad = blur(np.ascontiguousarray(whole.mean(axis=-1), dtype=np.float32), 2.0)
+    return np.asarray(np.minimum(broad - SHADED, 0) * side * below * (1 - hair), dtype=np.float32)
 
 
 def _foreign(over: FloatArray) -> FloatArray:
@@ -380,6 +401,20 @@ def _softened(whole: FloatArray, skin: FloatArray) -> tuple[FloatArray, float]:
     share = max(min(CONTRAST / max(found, 1e-6), 1.0), LEAST_CONTRAST)
     taken = relief * np.float32(1 - share) * (OF_FEATURES + (1 - OF_FEATURES) * skin)
     return np.asarray(whole - taken[..., None], dtype=np.float32), share
+
+
+def _with_less_grain(whole: FloatArray, skin: FloatArray) -> FloatArray:
+    """The texture with no more grain anywhere on plain skin than skin has."""
+    unit = len(whole) / 512
+    weight = np.asarray(skin + np.float32(1e-3), dtype=np.float32)
+    around = blur(weight, GRAIN_PX * unit)
+    for low, high, most in GRAINS:
+        band = (blur(whole, low * unit) if low > 0 else whole) - blur(whole, high * unit)
+        grey = band.mean(axis=-1)
+        found = np.sqrt(blur(np.asarray(grey * grey * weight, dtype=np.float32), GRAIN_PX * unit) / around)
+        less = (1 - np.minimum(np.float32(most) / np.maximum(found, 1e-4), 1)) * np.clip(skin, 0, 1)
+        whole = np.asarray(whole - band * less[..., None], dtype=np.float32)
+    return whole
 
 
 def _calmed(whole: FloatArray, skin: FloatArray, fineness: Fineness) -> FloatArray:

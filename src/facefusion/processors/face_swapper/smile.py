@@ -90,7 +90,7 @@ def _beside_lips(values: FloatArray, lips: FloatArray, width: float) -> FloatArr
 
 @cache
 def _places(plane: TexturePlane) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """(T, T) where lips are, where a smile makes folds, and where it makes dimples; nothing may be written into them."""
+    """(T, T) where lips are, where a smile makes folds, and where dimples; nothing may be written into them."""
     points = plane.points * np.float32(SIZE / plane.size)
     lips = np.asarray(inner_distance(points[list(LIPS_OUTER)], SIZE) > 0, dtype=np.float32)
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
