@@ -255,7 +255,9 @@ class PolicySettings(BaseModel):
         group="provenance",
     )  # fmt: skip
     watermark: Literal["on", "off"] = _setting(
-        "on", "whether frames with changed faces get the mark of this site: on or off, which jobs record",
+        "on",
+        "hidden mark of this site in changed frames, in a clear sky seen as faint mottling at worst: on or off, which "
+        "jobs record",
         "--watermark", group="provenance",
     )  # fmt: skip
     signing_certificate: Path = _setting(

@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from facefusion.imaging.texture import blur, resize
 from facefusion.media.image import read_photo
 from facefusion.models.pose import estimate_pose
 from facefusion.models.synthetic_faces import load_synthetic_faces
+from facefusion.pipeline.advice import advice
 from facefusion.plugins.protocols import EngineContext, ShowsSources
 from facefusion.plugins.registry import build_processor
 from facefusion.processors.face_swapper import appearance
@@ -446,6 +448,8 @@ def test_inspection_says_what_is_the_persons_own(swapper):
     assert good.shares["face"] > 0.6
     assert covered.shares["brows and eyes"] < good.shares["brows and eyes"] - 0.05
     assert len(both.photos) == 2
+    assert [one.has_glasses for one in (good, covered, both)] == [False, True, True]
+    assert any("Glasses are left out" in sentence for sentence in advice(replace(good, has_glasses=True)))
     assert both.photos[0] > both.photos[1]
     with pytest.raises(NoFaceInSource):
         swapper.inspect([])

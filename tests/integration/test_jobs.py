@@ -49,13 +49,16 @@ from facefusion.media.image import read_photo
 from facefusion.media.probe import mount
 from facefusion.media.reader import ClipReader
 from facefusion.pipeline import cast
+from facefusion.pipeline.advice import ADVICE, verdict_of
 from facefusion.pipeline.cast import PoorSourceWarning, _linked
+from facefusion.processors.face_swapper.mesh import MeshSwapper
 from facefusion.recipe import build_recipe
 from facefusion.service.previews import AROUND, Previews
 from facefusion.service.sources import inspect_sources
 from facefusion.testing.clips import make_clip
 from facefusion.testing.fakes import sample_path
 from facefusion.testing.provenance import content_of
+from facefusion.types.crop import Inspection
 from facefusion.workplace import clear_dead
 
 
@@ -550,13 +553,23 @@ def test_too_little_of_a_face_is_said_at_once_in_the_outcome_and_in_the_report(j
     pixels[y0 - 10 : y1 + 10, x0 - 20 : (x0 + x1) // 2] = (30, 60, 120)  # somebody stands before half of it
     path = tmp_path / "half.png"
     Image.fromarray(pixels).save(path)
-    lack = r"half\.png: Little is seen of: left half\. Add a photo from the side that is left in the picture\."
+    lack = r"half\.png: Little is seen of: right cheek\. Add a photo in which the person's right cheek is seen\."
     with pytest.warns(PoorSourceWarning, match=lack):
         job = jobs.create(recipe_for(tmp_path, source_paths=[path], report_path=tmp_path / "report.json"))
     outcome = jobs.run(job.id, workers=1)
     assert sum(bool(re.fullmatch(lack, note)) for note in outcome.notes) == 1
     told = json.loads((tmp_path / "report.json").read_text())["notes"]
     assert re.fullmatch(lack, *told)
+
+
+def test_a_run_calls_a_poor_photo_what_inspection_calls_it(tmp_path, monkeypatch):
+    shares = dict.fromkeys(("face", *ADVICE), 0.4)
+    found = Inspection(*(np.zeros((1, 1, 3), np.uint8),) * 2, np.zeros((1, 1), np.float32), shares, (0.4,))
+    monkeypatch.setattr(MeshSwapper, "inspect", lambda *_: found)
+    assert verdict_of(found) == "poor"
+    said = r".*source\.jpg: poor; much of it is a guess\. Little is seen of the face\. Add .*"
+    with pytest.warns(PoorSourceWarning, match=said):
+        cast.check_faces(recipe_for(tmp_path))
 
 
 def test_photos_of_two_people_as_one_are_told_about_and_those_of_one_are_not(jobs, tmp_path, monkeypatch):

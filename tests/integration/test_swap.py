@@ -3,6 +3,7 @@
 import itertools
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from facefusion.media.reader import ClipReader
 from facefusion.metrics.fidelity import compare_tracks
 from facefusion.metrics.likeness import Likeness
 from facefusion.models.pose import estimate_pose
-from facefusion.pipeline.cast import find_weakness
+from facefusion.pipeline.cast import cautions, find_weakness
 from facefusion.pipeline.runner import build_processors, choose_tracks
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine
@@ -300,6 +301,27 @@ def test_what_is_wrong_with_a_source_is_found(source):
     assert "in the dark" in find_weakness(replace(source, pixels=(source.pixels * 0.2).astype(np.uint8)))
     small = replace(source, face=replace(source.face, mesh=source.face.mesh * 0.15))
     assert "face of only" in find_weakness(small)
+
+
+def test_grain_and_a_wide_open_mouth_of_a_photo_that_shows_enough_are_told(source):
+    path = Path("photo.jpg")
+    assert cautions([path], [source]) == []
+    noise = np.random.default_rng(0).normal(0, 8, (*source.pixels.shape[:2], 1))
+    grainy = replace(source, pixels=np.clip(source.pixels + noise, 0, 255).astype(np.uint8))
+    assert cautions([path], [grainy]) == [
+        "photo.jpg is grainy, and its grain is drawn with the face. Use a photo without grain."
+    ]
+    points = source.face.mesh[:, :2].astype(int)
+    rough = source.pixels.copy()  # what is rough in the face alone, but no grain: freckles, a beard
+    (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+    rough[y0:y1, x0:x1] = np.clip(rough[y0:y1, x0:x1] + noise[y0:y1, x0:x1] / 5, 0, 255).astype(np.uint8)
+    assert cautions([path], [replace(source, pixels=rough)]) == []
+    mesh = source.face.mesh.copy()
+    below = mesh[LIPS_INNER[15]]
+    below[1] = mesh[LIPS_INNER[5], 1] + 0.5 * np.linalg.norm(mesh[LIPS_INNER[10]] - mesh[LIPS_INNER[0]])
+    mesh[LIPS_INNER[15]] = below
+    (told,) = cautions([path], [replace(source, face=replace(source.face, mesh=mesh))])
+    assert "a wide open mouth" in told and "a calm face" in told
 
 
 def test_broad_light_leaves_the_outline_and_takes_the_old_relief_off_the_middle(source, target, monkeypatch):

@@ -245,6 +245,20 @@ def test_a_door_frame_within_the_ring_bends_softly():
     assert np.abs(np.diff(soft[::9], 2)).max() < 1.0
 
 
+@pytest.mark.parametrize("side", [-1, 1])
+@pytest.mark.parametrize(("height", "limit"), [(280, 0.2), (310, 0.2), (340, 0.4), (380, 1.2)])
+def test_a_shelf_that_ends_at_the_ears_of_a_head_that_gets_longer_stays_straight(height, limit, side):
+    mesh = make_mesh((320, 330), 90)
+    goal = mesh.copy()
+    goal[:, 1] += 0.2 * (mesh[:, 1] - mesh[10, 1])  # from the forehead down; cheeks by 22 pixels, the chin by 48
+    assert goal[454, 1] - mesh[454, 1] == pytest.approx(22, abs=1)
+    shelf = door_frames(640, 640, [height]).transpose(1, 0, 2).copy()
+    moved = find_bend(mesh, goal, triangles(), OVAL, 640, 640).apply(shelf)
+    outline = mesh[OVAL, 0]
+    beside = moved[:, int(outline.max()) + 20 :] if side > 0 else moved[:, : int(outline.min()) - 20]
+    assert np.ptp(line_of(beside.transpose(1, 0, 2), height)) < limit  # it was 6 to 12
+
+
 def test_the_bend_ends_at_the_ring_and_says_where_it_reaches():
     mesh, goal = wide_mesh()
     bend = find_bend(mesh, goal, triangles(), OVAL, 640, 640)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
@@ -49,6 +50,13 @@ _COMMANDS = {
     "verify": "what files say of how they were made, and whether that can be believed: verify FILE [FILE ...]",
     "doctor": "show what is installed and what really works",
 }
+_HEADINGS: dict[str, tuple[str, ...]] = {
+    "commands": ("run", "preview", "people", "source", "batch-run", "live", "jobs", "report", "verify", "doctor"),
+    "models and processors": ("models", "processors", "plugins"),
+    "one pass at a time, and what it found": ("analyse", "render", "export"),
+    "for sites and services": ("consent", "blocklist", "serve", "keys", "worker"),
+}
+"""Commands as help shows them: what most people want first."""
 
 
 _JOB_ACTIONS = ("list", "show", "resume", "cancel", "retry", "delete", "report", "sweep", "preview")
@@ -83,7 +91,7 @@ _USUAL = (
     "source_paths", "target_path", "output_path", "frame_rate", "processors", "faces", "exempt_paths", "face_map_path",
     "face_selector_mode", "reference_face_path", "start_s", "end_s", "output_video_encoder", "output_video_quality",
     "output_audio", "report_path", "execution_providers", "models_paths", "licences", "worker_count", "server",
-    "server_key",
+    "server_key", "watermark",
 )  # fmt: skip
 """Options that help shows without being asked for all; of processors it shows their models."""
 _WANTED = {
@@ -240,15 +248,26 @@ def _help_parser() -> argparse.ArgumentParser:
 
     parser = _Parser(
         prog="facefusion",
-        description="Change faces in photos and video.",
-        epilog="commands:\n"
-        + "\n".join(f"  {name:<14}{text}" for name, text in _COMMANDS.items())
-        + "\n\nFaceFusion 3's jobs, lists of steps:\n"
-        + "\n".join(f"  {name:<16}{text}" for name, text in _DRAFT_HELP.items())
-        + "\n\nFaceFusion 3's commands that are others here:\n"
+        description="Change faces in photos and video.\n\n"
+        "The shortest way:    facefusion -s face.jpg -t clip.mp4 -o result.mp4\n"
+        "Its usual options:   facefusion run --help",
+        epilog="\n\n".join(
+            f"{title}:\n" + "\n".join(f"  {name:<14}{_COMMANDS[name]}" for name in names)
+            for title, names in _HEADINGS.items()
+        )
+        + "\n\nFor those who come from FaceFusion 3 (facefusion COMMAND --help):\n"
+        + "\n".join(
+            textwrap.wrap(
+                "  ".join(["headless-run", *_DRAFT_HELP]),
+                78,
+                initial_indent="  ",
+                subsequent_indent="  ",
+                break_on_hyphens=False,
+            )
+        )
+        + "\n"
         + "\n".join(f"  {name:<16}{hint}" for name, (_, hint) in COMMANDS.items())
-        + "\n\nThe shortest way:  facefusion --source face.jpg --target clip.mp4 --output result.mp4\n"
-        + "Options of a command:  facefusion COMMAND --help, and all of them: facefusion COMMAND --help-all\n"
+        + "\n\nOptions of a command:  facefusion COMMAND --help, and all of them: facefusion COMMAND --help-all\n"
         + "For your shell:  facefusion --completion bash, zsh or fish; facefusion --man is a manual page\n\n"
         + _EXIT_TEXT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -752,7 +771,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     from facefusion.pipeline.plan import check_paths
 
     check_paths(recipe, reads=read)
-    show.outcome(run_recipe(recipe, settings, policy, show))
+    show.outcome(run_recipe(recipe, settings, policy, show), policy.is_marked)
     return EXIT_OK
 
 

@@ -136,7 +136,7 @@ def run_command(
         else:  # resume, retry
             stored = jobs.recipe_of(job_id)
             fresh = {name: value for name, value in given.items() if name in known_options()}
-            show.outcome(_run(jobs, job_id, stored.with_options(**fresh), show))
+            show.outcome(_run(jobs, job_id, stored.with_options(**fresh), show), jobs.backend.policy.is_marked)
     return 0
 
 
@@ -304,7 +304,8 @@ class DraftVerbs:
             for number, step in enumerate(draft.steps):
                 self._show.restart()
                 self._show.message(f"{draft.name} {number + 1}/{len(draft.steps)}")
-                self._show.outcome(run_recipe(build_recipe(step), self._settings, self._policy, self._show))
+                outcome = run_recipe(build_recipe(step), self._settings, self._policy, self._show)
+                self._show.outcome(outcome, self._policy.is_marked)
         except Exception:
             self._drafts.save(replace(draft, status="failed"))
             raise

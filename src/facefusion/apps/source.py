@@ -7,15 +7,11 @@ from pathlib import Path
 
 from facefusion.apps.console import shown
 from facefusion.apps.show import Show
+from facefusion.pipeline.advice import MEANING, PARTS
 from facefusion.recipe import Recipe
 from facefusion.service.sources import Inspected, inspect_sources
 
 PROCESSOR = "face_swapper"
-_MEANING = {
-    "good": "good",
-    "fair": "fair; what is completed is likely, not known",
-    "poor": "poor; much of it is a guess",
-}
 
 
 def run_source(paths: Sequence[Path], picture: Path | None, recipe: Recipe, show: Show) -> int:
@@ -33,9 +29,9 @@ def run_source(paths: Sequence[Path], picture: Path | None, recipe: Recipe, show
 def _text(found: Inspected) -> str:
     lines = [
         f"{found.shares['face']:.0%} of the face is what the photos show, the rest is completed: "
-        f"{_MEANING[found.verdict]}."
+        f"{MEANING[found.verdict]}{', but for this' if found.verdict == 'good' and found.advice else ''}."
     ]
-    lines += [f"  {name:<18}{share:>5.0%}" for name, share in found.shares.items() if name != "face"]
+    lines += [f"  {PARTS.get(name, name):<18}{share:>5.0%}" for name, share in found.shares.items() if name != "face"]
     if len(found.photos) > 1:
         lines.append("by itself")
         lines += [f"  {shown(Path(photo.path).name):<40}{photo.share:>5.0%}" for photo in found.photos]

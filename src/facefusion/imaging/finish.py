@@ -32,6 +32,10 @@ _SHARP = ((40, 60, 90, 140, 220, 300, 400, 500), (0.75, 0.81, 0.97, 1.23, 1.44, 
 """Heights of faces, pixels, and what `measure_finish` says of half of them when they are as sharp as their pixels."""
 _FINE_PX = 5
 """Side of the mean that parts grain from the picture."""
+_AROUND, _AWAY = 0.7, 0.08
+"""Room around a face, over its size, in which the grain of what surrounds it is measured; how far off that begins."""
+_LEAST_AROUND = 400
+"""Pixels without which nothing is said of it."""
 _TOLERATED = 1.7
 """Local deviation over that of the grain from which a pixel shows drawing, not grain."""
 
@@ -71,9 +75,45 @@ def measure_finish(pixels: Pixels, mesh: FloatArray) -> tuple[float, float] | No
     is_edge = slopes[1] >= np.quantile(slopes[1], 1 - _EDGES)
     ratio = float(np.median(slopes[0][is_edge] / np.maximum(slopes[1][is_edge], 1e-3)))
     blur = float(np.sqrt(max(_MORE_PX**2 / max(ratio**2 - 1, 1e-3) - _OWN_PX2, 0.01)))
-    is_flat = slopes[1] <= np.quantile(slopes[1], _FLAT)
+    return min(blur, 0.1 * float(size.max())), _grain(grey, slopes[1], np.ones(grey.shape, dtype=np.bool_))
+
+
+def _grain(grey: FloatArray, slope: FloatArray, there: npt.NDArray[np.bool_]) -> float:
+    """Standard deviation of what is finest where a part of a picture is flattest."""
+    is_flat = there & (slope <= np.quantile(slope[there], _FLAT))
     rough = np.abs(cv2.filter2D(grey, cv2.CV_32F, _LAPLACIAN))[is_flat]
-    return min(blur, 0.1 * float(size.max())), float(np.median(rough)) / 0.6745 / 6
+    return float(np.median(rough)) / 0.6745 / 6
+
+
+def grain_around(pixels: Pixels, mesh: FloatArray) -> float:
+    """Standard deviation of the grain of what surrounds a face, levels of 255: skin has a relief that passes for some.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) uint8 RGB.
+    mesh
+        (478, 3) in its pixels.
+
+    Returns
+    -------
+    0 where there are no surroundings.
+    """
+    points = mesh[:, :2]
+    low, high = points.min(axis=0), points.max(axis=0)
+    size = high - low
+    x0, y0 = np.maximum((low - _AROUND * size).astype(int), 0)
+    x1, y1 = (high + _AROUND * size).astype(int)
+    part = pixels[y0:y1, x0:x1]
+    if not part.size:
+        return 0.0
+    grey = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    face = np.zeros(grey.shape, dtype=np.uint8)
+    cv2.fillConvexPoly(face, cv2.convexHull((points - (x0, y0)).astype(np.int32)), 1)
+    beside = cv2.dilate(face, np.ones((2 * int(size[0] * _AWAY) + 1,) * 2, np.uint8)) == 0
+    if beside.sum() < _LEAST_AROUND:
+        return 0.0
+    return _grain(grey, _slope(grey, float(np.hypot(_BEFORE_PX, _MORE_PX))), np.asarray(beside))
 
 
 def sharp_blur(height: float) -> float:

@@ -108,6 +108,9 @@ def reshape(pixels: Pixels, mesh: FloatArray, goal: FloatArray, triangles: IntAr
 def find_bend(mesh: FloatArray, goal: FloatArray, triangles: IntArray, oval: IntArray, height: int, width: int) -> Bend:
     """How to move a picture so that the points of a face lie elsewhere; beyond a ring around it nothing moves.
 
+    Outside only what changes the form of the outline is followed: of a face that gets longer, what lies beside it moves
+    aside as far as the cheeks do, and not down with them, so that a shelf behind a head stays straight.
+
     Parameters
     ----------
     mesh, goal
@@ -128,13 +131,15 @@ def find_bend(mesh: FloatArray, goal: FloatArray, triangles: IntArray, oval: Int
     outline = mesh[oval]
     centre = outline.mean(axis=0)
     depth = outline[:, 2].max() + 0.1 * float(np.ptp(outline[:, 1]))
-    moved = goal[oval] - outline
-    source_parts, aim_parts = [mesh[:468]], [goal[:468]]
+    outwards = _outwards(outline, goal[oval] - outline)
+    inner = goal[:468].copy()
+    inner[oval] = outline + outwards
+    source_parts, aim_parts = [mesh[:468]], [inner]
     for step in (*_STEPS, 1.0):
         ring = centre + (outline - centre) * (1 + (RING - 1) * step)
         ring[:, 2] = depth
         source_parts.append(ring)
-        aim_parts.append(ring + moved * np.float32((1 - step) ** 2 * (1 + 2 * step)))
+        aim_parts.append(ring + outwards * np.float32((1 - step) ** 2 * (1 + 2 * step)))
     source, aim = (np.concatenate(parts).astype(np.float32) for parts in (source_parts, aim_parts))
     count = len(oval)
     first = np.arange(count, dtype=np.int32)
@@ -162,3 +167,13 @@ def find_bend(mesh: FloatArray, goal: FloatArray, triangles: IntArray, oval: Int
     # Hundredths of a pixel are rounding.
     shifts[np.abs(shifts) < _LEAST_PX] = 0
     return Bend(np.asarray(cv2.blur(shifts, (3, 3)), dtype=np.float32), block, (width, height))
+
+
+def _outwards(outline: FloatArray, moves: FloatArray) -> FloatArray:
+    """(N, 3) what moves of an outline do to its form: one that slides along itself looks the same."""
+    along = np.roll(outline, -1, axis=0) - np.roll(outline, 1, axis=0)
+    along[:, 2] = 0
+    length = np.linalg.norm(along, axis=1, keepdims=True)
+    # Where a turned head shows points of it one behind the other, their order says little of its direction.
+    along /= np.maximum(length, length.mean() / 2 + np.float32(1e-6))
+    return np.asarray(moves - along * (moves * along).sum(axis=1, keepdims=True), dtype=np.float32)

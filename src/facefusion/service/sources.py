@@ -14,7 +14,7 @@ from facefusion.imaging.crops import cut_native
 from facefusion.imaging.texture import resize
 from facefusion.media.image import Photo, check_photo_output, write_photo
 from facefusion.pipeline.advice import Verdict, advice, verdict_of
-from facefusion.pipeline.cast import build_analyser, read_faces, strangers, weaknesses
+from facefusion.pipeline.cast import build_analyser, cautions, read_faces, strangers, weaknesses
 from facefusion.pipeline.plan import check_paths
 from facefusion.plugins.protocols import EngineContext, ShowsSources
 from facefusion.plugins.registry import build_processor
@@ -99,7 +99,7 @@ def inspect_sources(processor: str, paths: Sequence[Path], recipe: Recipe, pictu
         verdict_of(found),
         {name: round(float(share), 3) for name, share in found.shares.items()},
         tuple(PhotoShare(str(path), round(float(s), 3)) for path, s in zip(paths, found.photos, strict=False)),
-        (*weaknesses(paths, sources), *advice(found), *strangers(recipe, paths, sources)),
+        (*weaknesses(paths, sources), *cautions(paths, sources), *advice(found), *strangers(recipe, paths, sources)),
         None if picture is None else str(picture),
     )
 

@@ -149,6 +149,8 @@ class Inspection:
         The same of all that tells somebody apart, for each photo alone.
     has_eyes
         Whether they show eyes that can be drawn, where eyes are asked for.
+    has_glasses
+        Whether in any of them glasses are worn, which are left out.
     """
 
     taken: Pixels
@@ -157,5 +159,6 @@ class Inspection:
     shares: dict[str, float]
     photos: tuple[float, ...]
     has_eyes: bool = True
+    has_glasses: bool = False
 
     __repr__ = shown

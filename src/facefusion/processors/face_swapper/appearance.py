@@ -207,6 +207,10 @@ class Completer:
         texture, _ = unwrap(np.repeat(coded[..., None], 3, axis=2), source.face.mesh, plane)
         return np.asarray(texture[..., 0] * np.float32(1 / 255), dtype=np.float32)
 
+    def has_glasses(self, source: SourceFace) -> bool:
+        """Whether glasses are worn in a photo."""
+        return self._find_rims(source) is not None
+
     def _find_rims(self, source: SourceFace) -> FloatArray | None:
         """(H, W) how far frames of glasses hide each pixel of a photo; None where none are worn."""
         if not isinstance(self._occluder, LineMasker):

@@ -557,6 +557,7 @@ class MeshSwapper:
             {name: _mean(own, part) for name, part in parts.items()},
             tuple(_mean(one, parts["face"]) for one in owns),
             not self._has_eyes or (eyes is not None and eyes.trust >= 0.5),
+            self._completer is not None and any(self._completer.has_glasses(source) for source in sources),
         )
 
     def _parts(self) -> dict[str, FloatArray]:

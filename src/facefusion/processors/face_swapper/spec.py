@@ -23,9 +23,15 @@ class FaceSwapperOptions(Options):
     fusion: Share = option(
         0.3, "how much the fusion network fits light, colour and edge of the embedded swapper, 0 to 1"
     )
-    shape: Share = option(1.0, "how far the head takes the proportions of the source, for the embedded swapper, 0 to 1")
+    shape: Share = option(
+        1.0,
+        "how far the head takes the proportions of the source, for the embedded swapper, 0 to 1; what is close beside "
+        "the head bends with it",
+    )
     eyes: Literal["source", "target"] = option(
-        "source", "whose eyes look out of the face that the embedded swapper draws; gaze and blinks are the target's"
+        "source",
+        "whose eyes the embedded swapper draws: source where its photos show them open and clear (else the target's), "
+        "or target; gaze and blinks are always the target's",
     )
     beard: Literal["fit", "source"] = option(
         "fit",
