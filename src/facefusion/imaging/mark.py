@@ -65,6 +65,8 @@ _AGAINST, _MOST_OFF = 0.8, 0.75
 """How much of what the picture says against a sign is taken off, and the largest share of the mark that this takes."""
 _NEAR, _AROUND = 1.7, 5
 """Standard deviation of the mean that is taken off, and side of what is around a sample; measured samples."""
+_BESIDE_EDGES = np.ones((9, 9), dtype=np.uint8)
+"""Samples around one, all of which must have detail that hides the mark: an edge hides nothing in the sky beside it."""
 _FLOOR = 6.0
 """Detail that is no detail yet when the mark is made, squared levels: what it adds by itself."""
 _FLOOR_READ, _FLOOR_OF_MEDIAN = 4.0, 6.0
@@ -387,13 +389,15 @@ class Shaper:
         strength = mean_square(height * width)
         detail = _beside_mean(small)
         square = _square_around(detail)
+        hiding = np.asarray(cv2.erode(square, _BESIDE_EDGES), dtype=np.float32)
         gain = _gain(small, square, strength)
+        gain *= np.sqrt((hiding + np.float32(_TEXTURE)) / (square + np.float32(_TEXTURE)))
         weight = np.float32(1) / (square + np.float32(_FLOOR))
         detail *= weight
         host = _Host.of(detail)
         reach = host.reach(float((weight * gain).sum()))
         if reach < _HEARD:
-            gain = _louder(gain, square / (square + np.float32(_HIDES)), _HEARD / max(reach, 1e-6))
+            gain = _louder(gain, hiding / (hiding + np.float32(_HIDES)), _HEARD / max(reach, 1e-6))
             reach = host.reach(float((weight * gain).sum()))
         tile = _tile(_amounts(self._signs, host.said, reach))
         tiled = cv2.repeat(tile * np.float32(scale * _FINE), -(-high // CELL), -(-wide // CELL))[:high, :wide]
