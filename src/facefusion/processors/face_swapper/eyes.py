@@ -115,8 +115,8 @@ MIRRORED = 0.6
 """An eye that is worth less than this share of the other is the other's mirror image."""
 Eye = tuple[Sequence[int], int]
 """The points of the mesh around an eye, and the middle of its iris."""
-_CREASES = ((247, 30, 29, 27, 28, 56, 190), (414, 286, 258, 257, 259, 260, 467))
-"""The points of the mesh over either upper lid, in the order of its ring."""
+_FOLDS = ((113, 225, 224, 223, 222, 221, 189), (413, 441, 442, 443, 444, 445, 342))
+"""The points of the mesh over the crease of either upper lid, in the order of its ring."""
 _EYES: tuple[Eye, ...] = ((LEFT_EYE, LEFT_IRIS), (RIGHT_EYE, RIGHT_IRIS))
 
 
@@ -172,10 +172,13 @@ def find_places(holes: Sequence[FloatArray], inner: Sequence[FloatArray]) -> tup
 
 
 def find_lids(plane: TexturePlane) -> tuple[EyePlace, ...]:
-    """Where the lids of both eyes and what is between them are in textures."""
+    """Where the lids of both eyes are in textures, what is between them, and the crease over the upper one.
+
+    Of lids that are shut there is next to no crease; that of an open eye would lie over them as a second one.
+    """
     masks = []
-    for ring, crease in zip((LEFT_EYE, RIGHT_EYE), _CREASES, strict=True):
-        depth = inner_distance(plane.points[[ring[0], *crease, *ring[8:]]], plane.size)
+    for ring, fold in zip((LEFT_EYE, RIGHT_EYE), _FOLDS, strict=True):
+        depth = inner_distance(plane.points[[ring[0], *fold, *ring[8:]]], plane.size)
         near = grown(np.asarray(depth > 0, dtype=np.float32), 2 * round(LID_EDGE_PX) + 1)
         soft = blur(near, LID_EDGE_PX)
         masks.append(soft * (soft > 1 / 255))
