@@ -61,6 +61,8 @@ OPEN = (0.35, 0.75)
 clips, closed eyes have 0.3 at most, half open ones 0.4 to 0.6, others more."""
 UPPER, MOST_UPPER = -0.15, 1.3
 """Radii of the iris from its middle up to which it is its upper half; the most that this counts by being darker."""
+LITTLE = 8.0
+"""Places, of some 100 of an open eye, below which that upper half counts as being as dark as the whole."""
 BRIGHTNESS = 2.5
 """How much more, per unit of natural logarithm, what is bright counts as white of an eye than what is dark."""
 LID_DARK = 0.45
@@ -91,8 +93,9 @@ WINK_IN_SIGHT = (0.75, 0.87)
 """Width of the farther eye in the picture over its width in depth from which it may wink, and surely."""
 USUAL, DRAWN = (0.17, 0.4), (0.22, 0.36)
 """The least and the most of it that counts as open for a target, and that a source is drawn with."""
-OF_USUAL = (0.8, 1.2)
-"""The least and the most of a target's usual opening that the eyes of a source are drawn with."""
+OF_USUAL, SQUINTER = (0.8, 1.2), (0.15, 0.23)
+"""The least and the most of a target's usual opening that the eyes of a source are drawn with; and what is usual for who
+squints all the time, surely and at most, of whom the least is the most: narrow eyes are narrower than they measure."""
 IN_SIGHT = (0.15, 0.4)
 """Width of an eye in the picture over its width in depth, from which its lids are moved at all, and as far as meant."""
 WIDEST = 1.25
@@ -513,7 +516,8 @@ def drawn_opening(habit: float, usual: float) -> float:
     usual
         As of `usual_opening` for the target: who looks down all the time must not stare.
     """
-    low, high = (usual * share for share in OF_USUAL)
+    least, most = OF_USUAL
+    low, high = usual * least, usual * (least + (most - least) * smoothly(usual, SQUINTER))
     return float(np.clip(np.clip((habit + OPENED) / 2, *DRAWN), low, high))
 
 
@@ -605,9 +609,12 @@ def _iris_shown(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> 
     """
     within = weight * smoothstep((1 - np.linalg.norm(of_iris, axis=-1)) / 0.3)
     upper = within * (of_iris[..., 1] < UPPER)
-    if min(float(within.sum()), float(upper.sum())) < 1:
+    if float(within.sum()) < 1:
         return 0.0
-    of_all, of_upper = (float((darker * part).sum()) / float(part.sum()) for part in (within, upper))
+    of_all = float((darker * within).sum()) / float(within.sum())
+    # Between narrow lids there is no upper half to speak of.
+    lacking = max(LITTLE - float(upper.sum()), 0.0)
+    of_upper = (float((darker * upper).sum()) + of_all * lacking) / (float(upper.sum()) + lacking)
     return of_upper * min(max(of_upper / max(of_all, 1e-3), 0.0), MOST_UPPER)
 
 
