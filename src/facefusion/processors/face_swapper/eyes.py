@@ -94,8 +94,8 @@ WINK_IN_SIGHT = (0.75, 0.87)
 USUAL, DRAWN = (0.17, 0.4), (0.22, 0.36)
 """The least and the most of it that counts as open for a target, and that a source is drawn with."""
 OF_USUAL, SQUINTER = (0.8, 1.2), (0.15, 0.23)
-"""The least and the most of a target's usual opening that the eyes of a source are drawn with; and what is usual for who
-squints all the time, surely and at most, of whom the least is the most: narrow eyes are narrower than they measure."""
+"""The least and the most of a target's usual opening that the eyes of a source are drawn with; and what is usual for
+who squints all the time, surely and at most, of whom the least is the most: narrow eyes are narrower than they measure."""
 IN_SIGHT = (0.15, 0.4)
 """Width of an eye in the picture over its width in depth, from which its lids are moved at all, and as far as meant."""
 WIDEST = 1.25
