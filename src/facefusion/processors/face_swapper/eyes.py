@@ -96,13 +96,6 @@ USUAL, DRAWN = (0.17, 0.4), (0.22, 0.36)
 OF_USUAL, SQUINTER = (0.8, 1.2), (0.15, 0.23)
 """The least and the most of a target's usual opening that the eyes of a source are drawn with; and what is usual for
 who squints all the time, surely and at most: of them the least is the most, since narrow eyes are measured too wide."""
-IN_SIGHT = (0.75, 0.87)
-"""Width of the farther eye in the picture over its width in depth from which it may wink, and surely."""
-USUAL, DRAWN = (0.17, 0.4), (0.22, 0.36)
-"""The least and the most of it that counts as open for a target, and that a source is drawn with."""
-OF_USUAL, SQUINTER = (0.8, 1.2), (0.15, 0.23)
-"""The least and the most of a target's usual opening that the eyes of a source are drawn with; and what is usual for
-who squints all the time, surely and at most, of whom the least is the most: narrow eyes are narrower than they measure."""
 IN_SIGHT = (0.15, 0.4)
 """Width of an eye in the picture over its width in depth, from which its lids are moved at all, and as far as meant."""
 WIDEST = 1.25
