@@ -108,9 +108,11 @@ FLATTEST = 1e-4
 """Squared radii of an iris for a pixel of a texture of 512, below which an eye has no area; of a front it is 0.007."""
 _ASIDE = np.linspace(-1.5, 1.5, 16, dtype=np.float32)
 """Places beside that of the mesh, radii of the iris, in which an iris is looked for."""
-ASIDE_COST, ASIDE_SURE = 0.15, 8.0
-"""What it costs to be a radius away from where a mesh has an iris, and how much more the best place counts: natural
-logarithms of light."""
+ASIDE_COST, ASIDE_COST_OF_SOURCE, ASIDE_SURE = 0.15, 0.35, 8.0
+"""What it costs to be a radius away from where a mesh has an iris, in a target and in a photo, and how much more the
+best place counts: natural logarithms of light."""
+BESIDE, SIDE = 2.0, 0.1
+"""Radii of an iris up to which the white of the eye is beside it, and share of an eye on one side that tells."""
 _LEVELS = 4
 """Levels of the texture, one after the other coarser."""
 _COARSEST = 2 ** (_LEVELS - 1)
@@ -406,18 +408,37 @@ def _aside(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> float
 
     Parameters are those of `_iris_shown`.
     """
-    limited = np.clip(darker, -0.5, 3)
-    # `numpy.hypot` takes several times as long, and guards against what is far from here.
-    far = np.sqrt(np.square(of_iris[..., :1] - _ASIDE) + np.square(of_iris[..., 1:]))
-    discs = weight[..., None] * smoothstep((1 - far) / 0.3)
-    whole, within = float(weight.sum()), discs.sum(axis=(0, 1))
-    inside = (limited[..., None] * discs).sum(axis=(0, 1))
-    outside = float((limited * weight).sum()) - inside
-    difference = inside / np.maximum(within, 1e-3) - outside / np.maximum(whole - within, 1e-3)
-    # A disc that is hardly between the lids says little.
-    worths = difference * np.minimum(within / (0.25 * whole + 1e-3), 1) - ASIDE_COST * _ASIDE**2
+    return _likely_place(_worths_aside(darker, weight, of_iris) - ASIDE_COST * _ASIDE**2)
+
+
+def _likely_place(worths: FloatArray) -> float:
+    """The mean of `_ASIDE`, of which each counts more the more it is worth."""
     chances = np.exp((worths - worths.max()) * ASIDE_SURE)
     return float((chances * _ASIDE).sum() / chances.sum())
+
+
+def _worths_aside(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> FloatArray:
+    """(16,) by how much a disc in each of `_ASIDE` is darker than what is beside it, natural logarithm of light.
+
+    Parameters are those of `_iris_shown`.
+    """
+    limited = np.clip(darker, -0.5, 3)
+    across = of_iris[..., :1] - _ASIDE
+    # `numpy.hypot` takes several times as long, and guards against what is far from here.
+    far = np.sqrt(np.square(across) + np.square(of_iris[..., 1:]))
+    seen = weight[..., None]
+    discs = seen * smoothstep((1 - far) / 0.3)
+    beside = seen * (smoothstep((far - 1) / 0.3) - smoothstep((far - BESIDE) / 0.3))
+    whole, within = float(weight.sum()), discs.sum(axis=(0, 1))
+    inside = (limited[..., None] * discs).sum(axis=(0, 1)) / np.maximum(within, 1e-3)
+    # There is white on both sides of an iris. In a corner, where lids and lashes are as dark, there is on one.
+    difference = np.zeros(len(_ASIDE), dtype=np.float32)
+    for side in (beside * (across < 0), beside * (across > 0)):
+        there = side.sum(axis=(0, 1))
+        outside = (limited[..., None] * side).sum(axis=(0, 1)) / np.maximum(there, 1e-3)
+        difference += (inside - outside) * np.minimum(there / (SIDE * whole + 1e-3), 1) / 2
+    # A disc that is hardly between the lids says little.
+    return np.asarray(difference * np.minimum(within / (0.25 * whole + 1e-3), 1), dtype=np.float32)
 
 
 def _aperture(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> tuple[float, float]:
@@ -644,7 +665,10 @@ def find_eyes(
     plane, places
         Textures, and the eyes in them.
     """
-    found = [_take(detail, own, mesh, sharpness, plane, place, eye) for place, eye in zip(places, _EYES, strict=True)]
+    aside = _aside_of_both(detail, own, mesh, plane, places)
+    found = [
+        _take(detail, own, mesh, sharpness, aside, plane, place, eye) for place, eye in zip(places, _EYES, strict=True)
+    ]
     worths = [worth for _, worth in found]
     trust = smoothly(max(worths), WORTH)
     if not trust > 0:
@@ -667,6 +691,7 @@ def _take(
     own: FloatArray,
     mesh: FloatArray,
     sharpness: float,
+    aside: float,
     plane: TexturePlane,
     place: EyePlace,
     eye: Eye,
@@ -682,12 +707,8 @@ def _take(
     worth *= smoothly(float(np.linalg.norm(from_iris[:, 1])) * sharpness, LARGE_ENOUGH)
     if worth <= 0:
         return nothing, 0.0
-    between = np.zeros(detail.shape[:2], dtype=np.float32)
-    between[place.rows, place.columns] = place.ball[0]
-    worth *= smoothly(float((own * between).sum()) / (float(between.sum()) + 1e-6), SEEN_ENOUGH)
-    picture, seen = _around_iris(detail, between, from_iris, from_plane)
-    # Where the picture, which may be of several photos, has the iris.
-    aside = _aside(-picture.mean(axis=-1), seen, _from_iris())
+    between = _between(detail, place)
+    worth *= smoothly(_share_own(own, between), SEEN_ENOUGH)
     picture, seen = _around_iris(detail, between, compose(from_iris, _moved(aside)), from_plane)
     of_iris = _from_iris()
     radii = np.linalg.norm(of_iris, axis=-1)
@@ -702,6 +723,35 @@ def _take(
     worth *= smoothly(float((of_white - of_iris_itself).mean()), CLEAR) * smoothly(float(of_white.mean()), WHITE)
     weight = np.asarray(white * (RADIUS_PX**2 / white.sum()), dtype=np.float32)
     return _completed(picture, seen, weight, np.asarray(of_white, dtype=np.float32)), worth
+
+
+def _aside_of_both(
+    detail: FloatArray, own: FloatArray, mesh: FloatArray, plane: TexturePlane, places: Sequence[EyePlace]
+) -> float:
+    """How far aside the picture, which may be of several photos, has the irises: as far in either eye.
+
+    A light iris is less dark than the corner of an eye that lies in the shade, but that lies on either side of it.
+    """
+    worths, shares = np.zeros(len(_ASIDE), dtype=np.float32), 1e-3
+    for place, (ring, iris) in zip(places, _EYES, strict=True):
+        between = _between(detail, place)
+        share = smoothly(_share_own(own, between), SEEN_ENOUGH)
+        picture, seen = _around_iris(detail, between, image_from_iris(mesh, iris), image_from_plane(mesh, plane, ring))
+        worths += np.float32(share) * _worths_aside(-mean_of_three(picture), seen, _from_iris())
+        shares += share
+    return _likely_place(worths / np.float32(shares) - ASIDE_COST_OF_SOURCE * _ASIDE**2)
+
+
+def _between(detail: FloatArray, place: EyePlace) -> FloatArray:
+    """(S, S) where an eye is drawn in a texture."""
+    between = np.zeros(detail.shape[:2], dtype=np.float32)
+    between[place.rows, place.columns] = place.ball[0]
+    return between
+
+
+def _share_own(own: FloatArray, between: FloatArray) -> float:
+    """Share of an eye that is what the photo showed."""
+    return float((own * between).sum()) / (float(between.sum()) + 1e-6)
 
 
 def _around_iris(
