@@ -216,6 +216,38 @@ def test_an_iris_of_the_source_that_its_mesh_misses_is_taken_from_where_it_is(so
         assert pupils == pytest.approx([BALL_PX / 2] * 2, abs=0.3 * RADIUS_PX)
 
 
+def test_light_irises_are_not_taken_for_shaded_corners(source, analyser):
+    """The outer corners were darker than the irises, and a ball was taken around each."""
+    face = looking(source, 0.0)
+    pixels, mesh = face.pixels.copy(), face.face.mesh
+    shape = pixels.shape[:2]
+    for (ring, iris), outer in zip(RINGS, (-1, 1), strict=True):
+        inside = ring_of(mesh, ring, shape)
+        pixels[inside & disc_of(mesh, iris, 1.0, shape)] = (90, 105, 115)
+        pixels[inside & disc_of(mesh, iris, 0.35, shape)] = 8
+        corner = np.mgrid[: shape[0], : shape[1]][1] - mesh[iris, 0]
+        radius = float(np.linalg.norm(image_from_iris(mesh, iris)[:, 0]))
+        pixels[inside & (corner * outer > 1.1 * radius)] = (45, 35, 30)
+    _, eyes = prepared(replace(face, pixels=pixels), analyser)
+    for balls in eyes.balls:
+        line = balls[0][BALL_PX // 2 - 2 : BALL_PX // 2 + 3].astype(np.float32).mean(axis=(0, 2))
+        pupil = int(np.argmin(cv2.blur(line[None], (5, 1))[0]))
+        assert pupil == pytest.approx(BALL_PX / 2, abs=0.4 * RADIUS_PX)
+
+
+def test_both_eyes_are_as_bright_as_each_other(source, analyser):
+    """One of them may lie in a shade that is none of the face's broad light."""
+    pixels, mesh = looking(source, 0.0).pixels.copy(), source.face.mesh
+    shade = ring_of(mesh, RIGHT_EYE, pixels.shape[:2])
+    pixels[shade] = (pixels[shade] * 0.8).astype(np.uint8)
+    _, eyes = prepared(replace(source, pixels=pixels), analyser)
+    whites = [balls[0][0].astype(float).mean() for balls in eyes.balls]
+    radii = np.linalg.norm(module._from_iris(), axis=-1)
+    irises = [balls[0][(radii > 0.5) & (radii < 0.8)].astype(float).mean() for balls in eyes.balls]
+    assert whites[0] == pytest.approx(whites[1], abs=3)
+    assert irises[0] == pytest.approx(irises[1], abs=5)
+
+
 def test_an_eye_that_is_shut_says_nothing_of_the_gaze_of_the_other(source, target, analyser):
     swapper, eyes = prepared(source, analyser)
     for aside in (-1.0, 0.0, 1.0):

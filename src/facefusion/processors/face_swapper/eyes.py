@@ -116,6 +116,8 @@ BESIDE, SIDE = 2.0, 0.1
 _LEVELS = 4
 """Levels of the texture, one after the other coarser."""
 _COARSEST = 2 ** (_LEVELS - 1)
+UNLIKE = 0.5
+"""Natural logarithm of light by which an eye is brightened or darkened to be like the other, at most."""
 MIRRORED = 0.6
 """An eye that is worth less than this share of the other is the other's mirror image."""
 Eye = tuple[Sequence[int], int]
@@ -677,6 +679,8 @@ def find_eyes(
     for k in (0, 1):
         if worths[k] < MIRRORED * worths[1 - k]:
             pictures[k] = np.ascontiguousarray(pictures[1 - k][:, ::-1])
+    if min(worths) >= MIRRORED * max(worths):
+        pictures = _alike(pictures)
     balls = []
     for picture in pictures:
         levels = [picture]
@@ -723,6 +727,22 @@ def _take(
     worth *= smoothly(float((of_white - of_iris_itself).mean()), CLEAR) * smoothly(float(of_white.mean()), WHITE)
     weight = np.asarray(white * (RADIUS_PX**2 / white.sum()), dtype=np.float32)
     return _completed(picture, seen, weight, np.asarray(of_white, dtype=np.float32)), worth
+
+
+def _alike(pictures: Sequence[FloatArray]) -> list[FloatArray]:
+    """Both (P, P, 3) eyes as bright as each other, and their whites of one colour: what they differ by is a shade."""
+    radii = np.linalg.norm(_from_iris(), axis=-1)
+    of_iris = (radii > 0.2) & (radii < 0.85)
+    # Beyond the lids a picture is what the white of its eye is on average.
+    whites = [picture[0].mean(axis=0) for picture in pictures]
+    irises = [float(picture[of_iris].mean()) for picture in pictures]
+    is_iris = smoothstep((IRIS + 0.15 - radii) / 0.3)[..., None]
+    made = []
+    for picture, white, iris in zip(pictures, whites, irises, strict=True):
+        white_more = np.clip((whites[0] + whites[1]) / 2 - white, -UNLIKE, UNLIKE)
+        iris_more = np.clip(np.float32(sum(irises) / 2 - iris), -UNLIKE, UNLIKE)
+        made.append(np.asarray(picture + white_more + (iris_more - white_more) * is_iris, dtype=np.float32))
+    return made
 
 
 def _aside_of_both(
