@@ -421,6 +421,15 @@ def test_two_eyes_blink_together(target, measured, low, high):
     assert low < left < high
 
 
+def test_a_lid_that_only_the_picture_of_one_eye_shows_is_that_of_both(source, target, analyser, monkeypatch):
+    swapper, eyes = prepared(source, analyser)
+    seen = iter([Opening(1.0, 0.49, 0.0), Opening(1.0, 0.29, 0.0)])
+    monkeypatch.setattr(module, "_open", lambda *_: next(seen))
+    left, right = openings(swapper, eyes, target)
+    assert left.aperture == pytest.approx(right.aperture, abs=0.02)
+    assert left.aperture < 0.35 and left.share < 0.1
+
+
 @pytest.mark.parametrize("measured", [(0.06, 1.07), (0.96, 0.2), (0.22, 0.97), (0.37, 1.6)])
 def test_who_winks_winks(target, measured):
     assert lids_together(with_openings(target.face.mesh, measured), OPENED) == pytest.approx(measured, abs=0.02)

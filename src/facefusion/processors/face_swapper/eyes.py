@@ -254,12 +254,13 @@ class Eyes:
             _open(pixels, light, mesh, plane, place, eye, aperture)
             for place, eye, aperture in zip(places, _EYES, apertures, strict=True)
         ]
-        # Eyes look in one direction, and what one of them shows is true of the other, too; how far its lid is down each
-        # says by itself.
+        # Eyes look in one direction, and what one of them shows is true of the other, too. The picture may show of one
+        # alone that it is shut.
+        down = _together(mesh, (both[0].aperture, both[1].aperture))
         shares = np.array([one.share for one in both])
         aside = float(np.average([one.aside for one in both], weights=shares + 1e-3))
         seen = float(shares.max())
-        return tuple(Opening(seen * smoothly(one.aperture, SLIT), one.aperture, aside) for one in both)
+        return tuple(Opening(seen * smoothly(aperture, SLIT), aperture, aside) for aperture in down)
 
     def draw(
         self,
@@ -481,7 +482,11 @@ def lid_shares(mesh: FloatArray, usual: float) -> tuple[float, float]:
 
 def lids_together(mesh: FloatArray, usual: float) -> tuple[float, float]:
     """As `lid_shares`, of two eyes that blink together unless one of them surely winks."""
-    both = lid_shares(mesh, usual)
+    return _together(mesh, lid_shares(mesh, usual))
+
+
+def _together(mesh: FloatArray, both: tuple[float, float]) -> tuple[float, float]:
+    """How far open two eyes are, of which each was measured by itself."""
     low, high = min(both), max(both)
     together = 1 - smoothly(low, TOGETHER)
     if not together > 0:
