@@ -84,7 +84,7 @@ TOGETHER = (0.35, 0.5)
 is as open as was measured: who looks at a film sees at once if a blink closes one eye only."""
 WINKS, OPEN_IN_WINK, APART = (0.22, 0.34), (0.8, 0.95), (0.85, 1.1)
 """The same of the eye that winks, surely and at most; of the other, at least and surely; and by how much they differ at
-least, and surely, where that alone tells. Of 97 clips the two eyes of closed ones were measured up to 0.17 and 0.82,
+least, and surely, where that alone tells. Of 92 clips the two eyes of closed ones were measured up to 0.17 and 0.82,
 those of somebody who winks from 0.22 and 0.95 on."""
 SQUINTS, OPEN_IN_SQUINT = (0.15, 0.3), (0.4, 0.7)
 """The same of both from which eyes that differ are not shut but narrow, and surely: half of what they differ by is an
