@@ -18,6 +18,7 @@ from facefusion.processors.face_swapper.eyes import (
     Opening,
     image_from_iris,
     lid_shares,
+    lids_together,
     opened,
     with_lids,
 )
@@ -30,6 +31,7 @@ from facefusion.types.topology import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 
 RINGS = ((LEFT_EYE, LEFT_IRIS), (RIGHT_EYE, RIGHT_IRIS))
 GREEN = (20, 160, 60)
+CREASES = ((247, 30, 29, 27, 28, 56, 190), (414, 286, 258, 257, 259, 260, 467))
 
 
 def ring_of(mesh: np.ndarray, ring, shape) -> np.ndarray:
@@ -214,6 +216,38 @@ def test_an_iris_of_the_source_that_its_mesh_misses_is_taken_from_where_it_is(so
         assert pupils == pytest.approx([BALL_PX / 2] * 2, abs=0.3 * RADIUS_PX)
 
 
+def test_light_irises_are_not_taken_for_shaded_corners(source, analyser):
+    """The outer corners were darker than the irises, and a ball was taken around each."""
+    face = looking(source, 0.0)
+    pixels, mesh = face.pixels.copy(), face.face.mesh
+    shape = pixels.shape[:2]
+    for (ring, iris), outer in zip(RINGS, (-1, 1), strict=True):
+        inside = ring_of(mesh, ring, shape)
+        pixels[inside & disc_of(mesh, iris, 1.0, shape)] = (90, 105, 115)
+        pixels[inside & disc_of(mesh, iris, 0.35, shape)] = 8
+        corner = np.mgrid[: shape[0], : shape[1]][1] - mesh[iris, 0]
+        radius = float(np.linalg.norm(image_from_iris(mesh, iris)[:, 0]))
+        pixels[inside & (corner * outer > 1.1 * radius)] = (45, 35, 30)
+    _, eyes = prepared(replace(face, pixels=pixels), analyser)
+    for balls in eyes.balls:
+        line = balls[0][BALL_PX // 2 - 2 : BALL_PX // 2 + 3].astype(np.float32).mean(axis=(0, 2))
+        pupil = int(np.argmin(cv2.blur(line[None], (5, 1))[0]))
+        assert pupil == pytest.approx(BALL_PX / 2, abs=0.4 * RADIUS_PX)
+
+
+def test_both_eyes_are_as_bright_as_each_other(source, analyser):
+    """One of them may lie in a shade that is none of the face's broad light."""
+    pixels, mesh = looking(source, 0.0).pixels.copy(), source.face.mesh
+    shade = ring_of(mesh, RIGHT_EYE, pixels.shape[:2])
+    pixels[shade] = (pixels[shade] * 0.8).astype(np.uint8)
+    _, eyes = prepared(replace(source, pixels=pixels), analyser)
+    whites = [balls[0][0].astype(float).mean() for balls in eyes.balls]
+    radii = np.linalg.norm(module._from_iris(), axis=-1)
+    irises = [balls[0][(radii > 0.5) & (radii < 0.8)].astype(float).mean() for balls in eyes.balls]
+    assert whites[0] == pytest.approx(whites[1], abs=3)
+    assert irises[0] == pytest.approx(irises[1], abs=5)
+
+
 def test_an_eye_that_is_shut_says_nothing_of_the_gaze_of_the_other(source, target, analyser):
     swapper, eyes = prepared(source, analyser)
     for aside in (-1.0, 0.0, 1.0):
@@ -355,6 +389,93 @@ def with_lids_down(face: SourceFace, share: float) -> SourceFace:
         cv2.fillPoly(pixels, [np.round(lid * 16).astype(np.int32)], skin.tolist(), cv2.LINE_AA, 4)
         cv2.polylines(pixels, [np.round(edge * 16).astype(np.int32)], False, (40, 25, 20), 2, cv2.LINE_AA, 4)
     return replace(face, pixels=pixels)
+
+
+def with_openings(mesh: np.ndarray, wanted: tuple[float, float], yaw: float = 0.0) -> np.ndarray:
+    """A mesh whose eyes are open so far, over what is usual, of a head that is turned by so many degrees."""
+    mesh = mesh.copy()
+    for (ring, _), share in zip(RINGS, wanted, strict=True):
+        upper, lower = list(ring[1:8]), list(ring[:8:-1])
+        number = 0 if ring is LEFT_EYE else 1
+        mesh[upper] = mesh[lower] + (mesh[upper] - mesh[lower]) * (share / lid_shares(mesh, OPENED)[number])
+    turn = np.radians(yaw)
+    mesh[:, 0], mesh[:, 2] = (
+        mesh[:, 0] * np.cos(turn) + mesh[:, 2] * np.sin(turn),
+        mesh[:, 2] * np.cos(turn) - mesh[:, 0] * np.sin(turn),
+    )
+    return mesh
+
+
+@pytest.mark.parametrize(
+    ("measured", "low", "high"),
+    [
+        ((0.12, 0.52), 0.1, 0.2),  # long lashes that are taken for an open eye
+        ((0.46, 0.12), 0.1, 0.2),
+        ((0.34, 0.41), 0.3, 0.4),
+        ((0.28, 0.84), 0.45, 0.65),  # a squint of which one half lies in the shade
+    ],
+)
+def test_two_eyes_blink_together(target, measured, low, high):
+    left, right = lids_together(with_openings(target.face.mesh, measured), OPENED)
+    assert left == pytest.approx(right, abs=0.06)
+    assert low < left < high
+
+
+def test_a_lid_that_only_the_picture_of_one_eye_shows_is_that_of_both(source, target, analyser, monkeypatch):
+    swapper, eyes = prepared(source, analyser)
+    seen = iter([Opening(1.0, 0.49, 0.0), Opening(1.0, 0.29, 0.0)])
+    monkeypatch.setattr(module, "_open", lambda *_: next(seen))
+    left, right = openings(swapper, eyes, target)
+    assert left.aperture == pytest.approx(right.aperture, abs=0.02)
+    assert left.aperture < 0.35 and left.share < 0.1
+
+
+@pytest.mark.parametrize("measured", [(0.06, 1.07), (0.96, 0.2), (0.22, 0.97), (0.37, 1.6)])
+def test_who_winks_winks(target, measured):
+    assert lids_together(with_openings(target.face.mesh, measured), OPENED) == pytest.approx(measured, abs=0.02)
+
+
+def test_open_eyes_are_as_open_as_each_is(target):
+    for measured in ((0.55, 0.95), (1.2, 0.7), (0.5, 0.5)):
+        mesh = with_openings(target.face.mesh, measured)
+        assert lids_together(mesh, OPENED) == lid_shares(mesh, OPENED)
+
+
+def test_the_farther_eye_of_a_turned_head_winks_not(target):
+    for measured in ((0.2, 1.0), (1.0, 0.2)):
+        for yaw in (-45.0, 45.0):
+            mesh = with_openings(target.face.mesh, measured, yaw)
+            left, right = lids_together(mesh, OPENED)
+            assert abs(left - right) < 0.2 < abs(float(np.subtract(*lid_shares(mesh, OPENED))))
+
+
+def test_of_shut_lids_no_crease_of_an_open_eye_is_left(source, target, analyser):
+    """The source's lay over the target's lid as a second one."""
+    painted, mesh = source.pixels.copy(), source.face.mesh
+    for crease in CREASES:
+        cv2.polylines(painted, [np.round(mesh[list(crease), :2] * 16).astype(np.int32)], False, (10, 8, 8), 4, 16, 4)
+    shut = with_closed_eyes(target)
+    shape = shut.pixels.shape[:2]
+    there = np.zeros(shape, np.uint8)
+    for crease in CREASES:
+        points = target.face.mesh[list(crease[1:6]), :2]
+        cv2.polylines(there, [np.round(points * 16).astype(np.int32)], False, 1, 2, 8, 4)
+    bare, creased = (rendered(one, shut, analyser).astype(int) for one in (source, replace(source, pixels=painted)))
+    assert np.abs(bare - creased)[there > 0].mean() < 4
+
+
+def test_an_iris_between_narrow_lids_is_one():
+    """Where there is no upper half of it to speak of there was none, from one frame to the next."""
+    line = np.linspace(-2, 2, 41, dtype=np.float32)
+    of_iris = np.stack(np.meshgrid(line, line), axis=-1)
+    dark = np.where(np.linalg.norm(of_iris, axis=-1) < 1, 1.5, 0.3).astype(np.float32)
+    shown = [module._iris_shown(dark, (of_iris[..., 1] > top).astype(np.float32), of_iris) for top in (-0.5, -0.1)]
+    assert shown[1] == pytest.approx(shown[0], rel=0.2)
+
+
+def test_who_squints_all_the_time_stays_narrow():
+    assert module.drawn_opening(0.3, 0.17) < 0.17
+    assert module.drawn_opening(0.3, 0.25) > 0.27
 
 
 def test_who_looks_down_all_the_time_does_not_stare():

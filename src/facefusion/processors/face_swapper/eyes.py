@@ -61,6 +61,8 @@ OPEN = (0.35, 0.75)
 clips, closed eyes have 0.3 at most, half open ones 0.4 to 0.6, others more."""
 UPPER, MOST_UPPER = -0.15, 1.3
 """Radii of the iris from its middle up to which it is its upper half; the most that this counts by being darker."""
+LITTLE = 8.0
+"""Places, of some 100 of an open eye, below which that upper half counts as being as dark as the whole."""
 BRIGHTNESS = 2.5
 """How much more, per unit of natural logarithm, what is bright counts as white of an eye than what is dark."""
 LID_DARK = 0.45
@@ -77,10 +79,23 @@ they do not."""
 SHUT = (0.3, 0.48)
 """The same up to which the target's own lid is shown, and from which the source's is drawn: a lid that comes down is
 more than photos of open eyes show, and what they show, drawn out, is lashes as broad as the lid."""
+TOGETHER = (0.35, 0.5)
+"""How far open the lower of two lids is, over what is usual, up to which the other eye is as open, and from which each
+is as open as was measured: who looks at a film sees at once if a blink closes one eye only."""
+WINKS, OPEN_IN_WINK, APART = (0.22, 0.34), (0.8, 0.95), (0.85, 1.1)
+"""The same of the eye that winks, surely and at most; of the other, at least and surely; and by how much they differ at
+least, and surely, where that alone tells. Of 92 clips the two eyes of closed ones were measured up to 0.17 and 0.82,
+those of somebody who winks from 0.22 and 0.95 on."""
+SQUINTS, OPEN_IN_SQUINT = (0.15, 0.3), (0.4, 0.7)
+"""The same of both from which eyes that differ are not shut but narrow, and surely: half of what they differ by is an
+error then; of shut ones all of it is, since what is taken for an open eye is lashes."""
+WINK_IN_SIGHT = (0.75, 0.87)
+"""Width of the farther eye in the picture over its width in depth from which it may wink, and surely."""
 USUAL, DRAWN = (0.17, 0.4), (0.22, 0.36)
 """The least and the most of it that counts as open for a target, and that a source is drawn with."""
-OF_USUAL = (0.8, 1.2)
-"""The least and the most of a target's usual opening that the eyes of a source are drawn with."""
+OF_USUAL, SQUINTER = (0.8, 1.2), (0.15, 0.23)
+"""The least and the most of a target's usual opening that the eyes of a source are drawn with; and what is usual for
+who squints all the time, surely and at most: of them the least is the most, since narrow eyes are measured too wide."""
 IN_SIGHT = (0.15, 0.4)
 """Width of an eye in the picture over its width in depth, from which its lids are moved at all, and as far as meant."""
 WIDEST = 1.25
@@ -93,18 +108,22 @@ FLATTEST = 1e-4
 """Squared radii of an iris for a pixel of a texture of 512, below which an eye has no area; of a front it is 0.007."""
 _ASIDE = np.linspace(-1.5, 1.5, 16, dtype=np.float32)
 """Places beside that of the mesh, radii of the iris, in which an iris is looked for."""
-ASIDE_COST, ASIDE_SURE = 0.15, 8.0
-"""What it costs to be a radius away from where a mesh has an iris, and how much more the best place counts: natural
-logarithms of light."""
+ASIDE_COST, ASIDE_COST_OF_SOURCE, ASIDE_SURE = 0.15, 0.35, 8.0
+"""What it costs to be a radius away from where a mesh has an iris, in a target and in a photo, and how much more the
+best place counts: natural logarithms of light."""
+BESIDE, SIDE = 2.0, 0.1
+"""Radii of an iris up to which the white of the eye is beside it, and share of an eye on one side that tells."""
 _LEVELS = 4
 """Levels of the texture, one after the other coarser."""
 _COARSEST = 2 ** (_LEVELS - 1)
+UNLIKE = 0.5
+"""Natural logarithm of light by which an eye is brightened or darkened to be like the other, at most."""
 MIRRORED = 0.6
 """An eye that is worth less than this share of the other is the other's mirror image."""
 Eye = tuple[Sequence[int], int]
 """The points of the mesh around an eye, and the middle of its iris."""
-_CREASES = ((247, 30, 29, 27, 28, 56, 190), (414, 286, 258, 257, 259, 260, 467))
-"""The points of the mesh over either upper lid, in the order of its ring."""
+_FOLDS = ((113, 225, 224, 223, 222, 221, 189), (413, 441, 442, 443, 444, 445, 342))
+"""The points of the mesh over the crease of either upper lid, in the order of its ring."""
 _EYES: tuple[Eye, ...] = ((LEFT_EYE, LEFT_IRIS), (RIGHT_EYE, RIGHT_IRIS))
 
 
@@ -160,10 +179,13 @@ def find_places(holes: Sequence[FloatArray], inner: Sequence[FloatArray]) -> tup
 
 
 def find_lids(plane: TexturePlane) -> tuple[EyePlace, ...]:
-    """Where the lids of both eyes and what is between them are in textures."""
+    """Where the lids of both eyes are in textures, what is between them, and the crease over the upper one.
+
+    Of lids that are shut there is next to no crease; that of an open eye would lie over them as a second one.
+    """
     masks = []
-    for ring, crease in zip((LEFT_EYE, RIGHT_EYE), _CREASES, strict=True):
-        depth = inner_distance(plane.points[[ring[0], *crease, *ring[8:]]], plane.size)
+    for ring, fold in zip((LEFT_EYE, RIGHT_EYE), _FOLDS, strict=True):
+        depth = inner_distance(plane.points[[ring[0], *fold, *ring[8:]]], plane.size)
         near = grown(np.asarray(depth > 0, dtype=np.float32), 2 * round(LID_EDGE_PX) + 1)
         soft = blur(near, LID_EDGE_PX)
         masks.append(soft * (soft > 1 / 255))
@@ -232,12 +254,13 @@ class Eyes:
             _open(pixels, light, mesh, plane, place, eye, aperture)
             for place, eye, aperture in zip(places, _EYES, apertures, strict=True)
         ]
-        # Eyes look in one direction, and what one of them shows is true of the other, too; how far its lid is down each
-        # says by itself.
+        # Eyes look in one direction, and what one of them shows is true of the other, too. The picture may show of one
+        # alone that it is shut.
+        down = _together(mesh, (both[0].aperture, both[1].aperture))
         shares = np.array([one.share for one in both])
         aside = float(np.average([one.aside for one in both], weights=shares + 1e-3))
         seen = float(shares.max())
-        return tuple(Opening(seen * smoothly(one.aperture, SLIT), one.aperture, aside) for one in both)
+        return tuple(Opening(seen * smoothly(aperture, SLIT), aperture, aside) for aperture in down)
 
     def draw(
         self,
@@ -388,18 +411,37 @@ def _aside(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> float
 
     Parameters are those of `_iris_shown`.
     """
-    limited = np.clip(darker, -0.5, 3)
-    # `numpy.hypot` takes several times as long, and guards against what is far from here.
-    far = np.sqrt(np.square(of_iris[..., :1] - _ASIDE) + np.square(of_iris[..., 1:]))
-    discs = weight[..., None] * smoothstep((1 - far) / 0.3)
-    whole, within = float(weight.sum()), discs.sum(axis=(0, 1))
-    inside = (limited[..., None] * discs).sum(axis=(0, 1))
-    outside = float((limited * weight).sum()) - inside
-    difference = inside / np.maximum(within, 1e-3) - outside / np.maximum(whole - within, 1e-3)
-    # A disc that is hardly between the lids says little.
-    worths = difference * np.minimum(within / (0.25 * whole + 1e-3), 1) - ASIDE_COST * _ASIDE**2
+    return _likely_place(_worths_aside(darker, weight, of_iris) - ASIDE_COST * _ASIDE**2)
+
+
+def _likely_place(worths: FloatArray) -> float:
+    """The mean of `_ASIDE`, of which each counts more the more it is worth."""
     chances = np.exp((worths - worths.max()) * ASIDE_SURE)
     return float((chances * _ASIDE).sum() / chances.sum())
+
+
+def _worths_aside(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> FloatArray:
+    """(16,) by how much a disc in each of `_ASIDE` is darker than what is beside it, natural logarithm of light.
+
+    Parameters are those of `_iris_shown`.
+    """
+    limited = np.clip(darker, -0.5, 3)
+    across = of_iris[..., :1] - _ASIDE
+    # `numpy.hypot` takes several times as long, and guards against what is far from here.
+    far = np.sqrt(np.square(across) + np.square(of_iris[..., 1:]))
+    seen = weight[..., None]
+    discs = seen * smoothstep((1 - far) / 0.3)
+    beside = seen * (smoothstep((far - 1) / 0.3) - smoothstep((far - BESIDE) / 0.3))
+    whole, within = float(weight.sum()), discs.sum(axis=(0, 1))
+    inside = (limited[..., None] * discs).sum(axis=(0, 1)) / np.maximum(within, 1e-3)
+    # There is white on both sides of an iris. In a corner, where lids and lashes are as dark, there is on one.
+    difference = np.zeros(len(_ASIDE), dtype=np.float32)
+    for side in (beside * (across < 0), beside * (across > 0)):
+        there = side.sum(axis=(0, 1))
+        outside = (limited[..., None] * side).sum(axis=(0, 1)) / np.maximum(there, 1e-3)
+        difference += (inside - outside) * np.minimum(there / (SIDE * whole + 1e-3), 1) / 2
+    # A disc that is hardly between the lids says little.
+    return np.asarray(difference * np.minimum(within / (0.25 * whole + 1e-3), 1), dtype=np.float32)
 
 
 def _aperture(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> tuple[float, float]:
@@ -438,6 +480,31 @@ def lid_shares(mesh: FloatArray, usual: float) -> tuple[float, float]:
     return left, right
 
 
+def lids_together(mesh: FloatArray, usual: float) -> tuple[float, float]:
+    """As `lid_shares`, of two eyes that blink together unless one of them surely winks."""
+    return _together(mesh, lid_shares(mesh, usual))
+
+
+def _together(mesh: FloatArray, both: tuple[float, float]) -> tuple[float, float]:
+    """How far open two eyes are, of which each was measured by itself."""
+    low, high = min(both), max(both)
+    together = 1 - smoothly(low, TOGETHER)
+    if not together > 0:
+        return both
+    sight = min(_in_sight(mesh, ring) for ring, _ in _EYES)
+    wink = max((1 - smoothly(low, WINKS)) * smoothly(high, OPEN_IN_WINK), smoothly(high - low, APART))
+    together *= 1 - wink * smoothly(sight, WINK_IN_SIGHT)
+    joint = low + (high - low) / 2 * smoothly(low, SQUINTS) * smoothly(high, OPEN_IN_SQUINT)
+    left, right = (share + (joint - share) * together for share in both)
+    return left, right
+
+
+def _in_sight(mesh: FloatArray, ring: Sequence[int]) -> float:
+    """Width of an eye in the picture over its width in depth."""
+    across = mesh[ring[8]] - mesh[ring[0]]
+    return float(np.linalg.norm(across[:2])) / max(float(np.linalg.norm(across)), 1e-6)
+
+
 def opened(mesh: FloatArray, shares: Sequence[float], goal: float = OPENED) -> FloatArray:
     """(478, 3) a mesh whose eyes are as open as those of a source.
 
@@ -456,8 +523,7 @@ def opened(mesh: FloatArray, shares: Sequence[float], goal: float = OPENED) -> F
     for (ring, _), share in zip(_EYES, shares, strict=True):
         gap, length, up = lid_gap(mesh, ring)
         # What the mesh says of an eye in profile is a guess.
-        seen = float(np.linalg.norm(mesh[ring[8], :2] - mesh[ring[0], :2])) / length
-        more = (goal * min(max(share, 1.0), WIDEST) - gap) * smoothly(seen, IN_SIGHT)
+        more = (goal * min(max(share, 1.0), WIDEST) - gap) * smoothly(_in_sight(mesh, ring), IN_SIGHT)
         arch = _ARCH if ring is LEFT_EYE else _ARCH[::-1]
         wide[list(ring[1:8]), :2] += np.outer(arch, up) * np.float32(more * length)
     return wide
@@ -478,7 +544,8 @@ def drawn_opening(habit: float, usual: float) -> float:
     usual
         As of `usual_opening` for the target: who looks down all the time must not stare.
     """
-    low, high = (usual * share for share in OF_USUAL)
+    least, most = OF_USUAL
+    low, high = usual * least, usual * (least + (most - least) * smoothly(usual, SQUINTER))
     return float(np.clip(np.clip((habit + OPENED) / 2, *DRAWN), low, high))
 
 
@@ -570,9 +637,12 @@ def _iris_shown(darker: FloatArray, weight: FloatArray, of_iris: FloatArray) -> 
     """
     within = weight * smoothstep((1 - np.linalg.norm(of_iris, axis=-1)) / 0.3)
     upper = within * (of_iris[..., 1] < UPPER)
-    if min(float(within.sum()), float(upper.sum())) < 1:
+    if float(within.sum()) < 1:
         return 0.0
-    of_all, of_upper = (float((darker * part).sum()) / float(part.sum()) for part in (within, upper))
+    of_all = float((darker * within).sum()) / float(within.sum())
+    # Between narrow lids there is no upper half to speak of.
+    lacking = max(LITTLE - float(upper.sum()), 0.0)
+    of_upper = (float((darker * upper).sum()) + of_all * lacking) / (float(upper.sum()) + lacking)
     return of_upper * min(max(of_upper / max(of_all, 1e-3), 0.0), MOST_UPPER)
 
 
@@ -602,7 +672,10 @@ def find_eyes(
     plane, places
         Textures, and the eyes in them.
     """
-    found = [_take(detail, own, mesh, sharpness, plane, place, eye) for place, eye in zip(places, _EYES, strict=True)]
+    aside = _aside_of_both(detail, own, mesh, plane, places)
+    found = [
+        _take(detail, own, mesh, sharpness, aside, plane, place, eye) for place, eye in zip(places, _EYES, strict=True)
+    ]
     worths = [worth for _, worth in found]
     trust = smoothly(max(worths), WORTH)
     if not trust > 0:
@@ -611,6 +684,8 @@ def find_eyes(
     for k in (0, 1):
         if worths[k] < MIRRORED * worths[1 - k]:
             pictures[k] = np.ascontiguousarray(pictures[1 - k][:, ::-1])
+    if min(worths) >= MIRRORED * max(worths):
+        pictures = _alike(pictures)
     balls = []
     for picture in pictures:
         levels = [picture]
@@ -625,6 +700,7 @@ def _take(
     own: FloatArray,
     mesh: FloatArray,
     sharpness: float,
+    aside: float,
     plane: TexturePlane,
     place: EyePlace,
     eye: Eye,
@@ -640,12 +716,8 @@ def _take(
     worth *= smoothly(float(np.linalg.norm(from_iris[:, 1])) * sharpness, LARGE_ENOUGH)
     if worth <= 0:
         return nothing, 0.0
-    between = np.zeros(detail.shape[:2], dtype=np.float32)
-    between[place.rows, place.columns] = place.ball[0]
-    worth *= smoothly(float((own * between).sum()) / (float(between.sum()) + 1e-6), SEEN_ENOUGH)
-    picture, seen = _around_iris(detail, between, from_iris, from_plane)
-    # Where the picture, which may be of several photos, has the iris.
-    aside = _aside(-picture.mean(axis=-1), seen, _from_iris())
+    between = _between(detail, place)
+    worth *= smoothly(_share_own(own, between), SEEN_ENOUGH)
     picture, seen = _around_iris(detail, between, compose(from_iris, _moved(aside)), from_plane)
     of_iris = _from_iris()
     radii = np.linalg.norm(of_iris, axis=-1)
@@ -660,6 +732,51 @@ def _take(
     worth *= smoothly(float((of_white - of_iris_itself).mean()), CLEAR) * smoothly(float(of_white.mean()), WHITE)
     weight = np.asarray(white * (RADIUS_PX**2 / white.sum()), dtype=np.float32)
     return _completed(picture, seen, weight, np.asarray(of_white, dtype=np.float32)), worth
+
+
+def _alike(pictures: Sequence[FloatArray]) -> list[FloatArray]:
+    """Both (P, P, 3) eyes as bright as each other, and their whites of one colour: what they differ by is a shade."""
+    radii = np.linalg.norm(_from_iris(), axis=-1)
+    of_iris = (radii > 0.2) & (radii < 0.85)
+    # Beyond the lids a picture is what the white of its eye is on average.
+    whites = [picture[0].mean(axis=0) for picture in pictures]
+    irises = [float(picture[of_iris].mean()) for picture in pictures]
+    is_iris = smoothstep((IRIS + 0.15 - radii) / 0.3)[..., None]
+    made = []
+    for picture, white, iris in zip(pictures, whites, irises, strict=True):
+        white_more = np.clip((whites[0] + whites[1]) / 2 - white, -UNLIKE, UNLIKE)
+        iris_more = np.clip(np.float32(sum(irises) / 2 - iris), -UNLIKE, UNLIKE)
+        made.append(np.asarray(picture + white_more + (iris_more - white_more) * is_iris, dtype=np.float32))
+    return made
+
+
+def _aside_of_both(
+    detail: FloatArray, own: FloatArray, mesh: FloatArray, plane: TexturePlane, places: Sequence[EyePlace]
+) -> float:
+    """How far aside the picture, which may be of several photos, has the irises: as far in either eye.
+
+    A light iris is less dark than the corner of an eye that lies in the shade, but that lies on either side of it.
+    """
+    worths, shares = np.zeros(len(_ASIDE), dtype=np.float32), 1e-3
+    for place, (ring, iris) in zip(places, _EYES, strict=True):
+        between = _between(detail, place)
+        share = smoothly(_share_own(own, between), SEEN_ENOUGH)
+        picture, seen = _around_iris(detail, between, image_from_iris(mesh, iris), image_from_plane(mesh, plane, ring))
+        worths += np.float32(share) * _worths_aside(-mean_of_three(picture), seen, _from_iris())
+        shares += share
+    return _likely_place(worths / np.float32(shares) - ASIDE_COST_OF_SOURCE * _ASIDE**2)
+
+
+def _between(detail: FloatArray, place: EyePlace) -> FloatArray:
+    """(S, S) where an eye is drawn in a texture."""
+    between = np.zeros(detail.shape[:2], dtype=np.float32)
+    between[place.rows, place.columns] = place.ball[0]
+    return between
+
+
+def _share_own(own: FloatArray, between: FloatArray) -> float:
+    """Share of an eye that is what the photo showed."""
+    return float((own * between).sum()) / (float(between.sum()) + 1e-6)
 
 
 def _around_iris(

@@ -78,7 +78,7 @@ from facefusion.processors.face_swapper.eyes import (
     find_eyes,
     find_lids,
     find_places,
-    lid_shares,
+    lids_together,
     opened,
     usual_opening,
     with_lids,
@@ -740,7 +740,7 @@ class MeshSwapper:
             known = known_habits(face.proportions)
             usual = usual_opening(None if known is None else float(known[0]))
             goal = drawn_opening(float(self._proportions[-HABITS]), usual)
-            shares = lid_shares(face.mesh if own is None else own, usual)
+            shares = lids_together(face.mesh if own is None else own, usual)
             wide = opened(there.mesh, shares, goal)
             openings = eyes.open_in(clear, skin_light, wide, self._plane, self._eyes, shares)
             mesh = with_lids(opened(mesh, shares, goal), openings)
