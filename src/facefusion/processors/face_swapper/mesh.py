@@ -85,14 +85,13 @@ from facefusion.processors.face_swapper.eyes import (
     with_own_lids,
 )
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
+from facefusion.processors.face_swapper.lips import BETWEEN_LIPS, find_own_lips, openness, with_line, with_own_lips
 from facefusion.processors.masking import CropMasks
 from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
 from facefusion.types.face import Face, Pose
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import (
-    CHIN,
     FACE_OVAL,
-    FOREHEAD,
     LEFT_BROW,
     LEFT_EYE,
     LIPS_INNER,
@@ -132,12 +131,6 @@ RAISED = 0.07
 """How far from where the mesh says it is a brow may be, over the side of the texture."""
 FACE = (0.7, 0.95)
 """Mask from which what is dark above a brow is the brow more and more, and from which it is nothing else."""
-OPENED = (0.02, 0.05)
-"""Gap between the lips over their length up to which nothing is seen between them, and from which everything is."""
-LINE_PX = 1.3
-"""Breadth of the line between lips that touch: a narrower one is drawn as dots."""
-BETWEEN_LIPS = -0.8
-"""Logarithm of light, at most, of what is drawn between lips that are closed."""
 MAX_TONE_ERROR, LEAST_SKIN = 0.4, 24.0
 """Largest correction of tone, natural logarithm, and cells of skin without which there is none."""
 LEVEL_BAND = 0.35
@@ -696,9 +689,10 @@ class MeshSwapper:
         clear = seen if veil is None else veil.lift(seen)
         mask = None if self._masks is None else self._masks.mask(seen, seen, there, has_outline=True)
         shading, keep, relief, colourfulness, tint, skin_light = self._measure_light(clear, there, prepared, mask)
-        openness = _openness(face.mesh)
+        mouth = with_own_lips(face.mesh, find_own_lips(clear, there.mesh))
+        open_by = openness(mouth)
         density = self._finest / max(float(np.ptp(face.mesh[:, 1])), 1.0)
-        mesh, eyes = _with_line(face.mesh, openness), prepared.eyes
+        mesh, eyes = with_line(mouth, open_by), prepared.eyes
         openings: tuple[Opening, ...] = ()
         if eyes is not None:
             known = known_habits(face.proportions)
@@ -728,7 +722,7 @@ class MeshSwapper:
             # Up to two texture pixels per picture pixel: coarser levels would blur, finer ones alias. A face that grows
             # or shrinks passes from level to level without a jump.
             number, further = _choose_level(density, len(prepared.tones))
-            levels = prepared.levels(number, openness)
+            levels = prepared.levels(number, open_by)
             if eyes is not None and has_eyes:
                 levels = eyes.draw(levels, number, mesh, openings, self._plane, self._eyes)
             if keeps_beard > 0:
@@ -869,31 +863,6 @@ def _proportions(faces: Sequence[Face]) -> FloatArray:
     meshes = np.stack([face.mesh for face in faces])
     yaws = np.array([face.pose.yaw for face in faces], dtype=np.float32)
     return proportions_of(meshes, yaws)
-
-
-def _openness(mesh: FloatArray) -> float:
-    """How much is seen between the lips, 0 to 1."""
-    left, above, right, below = (mesh[LIPS_INNER[k]] for k in (0, 5, 10, 15))
-    gap, length = float(np.linalg.norm(above - below)), float(np.linalg.norm(left - right))
-    return float(smoothstep(np.array((gap / max(length, 1e-6) - OPENED[0]) / (OPENED[1] - OPENED[0]))))
-
-
-def _with_line(mesh: FloatArray, openness: float) -> FloatArray:
-    """A mesh whose lips leave a line as broad as it can be drawn where hardly anything is seen between them."""
-    if openness >= 1:
-        return mesh
-    upper, lower = list(LIPS_INNER[1:10]), list(LIPS_INNER[:10:-1])
-    across = mesh[lower] - mesh[upper]
-    gap = np.maximum(np.linalg.norm(across[:, :2], axis=1, keepdims=True), np.float32(1e-3))
-    middle, down = (mesh[upper] + mesh[lower]) / 2, mesh[CHIN, :2] - mesh[FOREHEAD, :2]
-    # Lips that lie on each other, or have crossed, still have an upper side.
-    down = np.broadcast_to(down / max(float(np.linalg.norm(down)), 1e-6), (*gap.shape[:1], 2))
-    line = np.zeros_like(across)
-    line[:, :2] = down * LINE_PX
-    drawn = across + (line - across) * np.float32(1 - openness) * np.minimum(LINE_PX / gap, 1)
-    closed = mesh.copy()
-    closed[upper], closed[lower] = middle - drawn / 2, middle + drawn / 2
-    return closed
 
 
 def _difference(cover: FloatArray, other: FloatArray) -> tuple[slice, slice, Pixels]:
