@@ -85,7 +85,16 @@ from facefusion.processors.face_swapper.eyes import (
     with_own_lids,
 )
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
-from facefusion.processors.face_swapper.lips import BETWEEN_LIPS, find_own_lips, openness, with_line, with_own_lips
+from facefusion.processors.face_swapper.lips import (
+    find_lips,
+    find_own_lips,
+    openness,
+    with_dark,
+    with_line,
+    with_own_lips,
+    with_whole_lips,
+    without_mouth,
+)
 from facefusion.processors.masking import CropMasks
 from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
 from facefusion.types.face import Face, Pose
@@ -184,7 +193,7 @@ class _Prepared:
     coarse
         (G, G, 3) the finest level by cells of the grid.
     closed
-        Of every level, where its alpha is another one when the lips are closed, and that one.
+        Of every level, where it is another one when the lips are closed, and that one.
     eyes
         Its eyes, or None where the target's stay.
     beard
@@ -209,8 +218,8 @@ class _Prepared:
         drawn = []
         for tones, (rows, columns, closed) in zip(found, self.closed[number : number + 2], strict=True):
             own = tones.copy()
-            alpha = own[rows, columns, 3].astype(np.float32)
-            own[rows, columns, 3] = np.rint(alpha * openness + closed * np.float32(1 - openness))
+            part = own[rows, columns].astype(np.float32)
+            own[rows, columns] = np.rint(part + (closed - part) * np.float32(1 - openness))
             drawn.append(own)
         return tuple(drawn)
 
@@ -319,6 +328,7 @@ class MeshSwapper:
         self._cover = _once(f"cover {softness} {passes}", lambda: self._build_cover(softness, passes))
         self._mouth = _once("mouth", lambda: self._hole(LIPS_INNER))
         self._lips = _once("lips", lambda: self._hole(LIPS_OUTER))
+        self._mouth_place = find_lips(self._plane.points, SIZE, self._lips, self._mouth)
         self._plain = plain_places(self._plane)
         self._skin = plain_skin(self._plane)
         self._upper = _once("upper", self._build_upper)
@@ -404,19 +414,21 @@ class MeshSwapper:
         else:
             taken = self._completed(sources, cleared, self._completer)
         detail, alpha, shading, main = taken.detail, taken.alpha, taken.shading, taken.main
-        # Lips that touch leave a dark line, whatever a source or a network shows there.
-        mouth = self._mouth[..., None]
-        detail = np.minimum(detail, detail + (BETWEEN_LIPS - detail) * mouth)
-        whole = np.minimum(alpha + self._mouth, 1)
-        levels, covers, filled = ([one.astype(np.float32)] for one in (detail, alpha, whole))
+        # Lips that are closed leave a dark line; those of an open mouth have none of it on their edge.
+        whole, detail = np.minimum(alpha + self._mouth, 1), without_mouth(detail, self._mouth_place)
+        dark = with_dark(detail, self._mouth)
+        levels, covers, shut, filled = ([one.astype(np.float32)] for one in (detail, alpha, dark, whole))
         while levels[-1].shape[0] > 64:
-            for pyramid in (levels, covers, filled):
+            for pyramid in (levels, covers, shut, filled):
                 pyramid.append(halved(pyramid[-1]))
         top = brightest(detail, alpha)
         tones = tuple(to_tones(level, cover, top) for level, cover in zip(levels, covers, strict=True))
         finish = measure_finish(main.pixels, main.face.mesh)
         source_blur = 0.0 if finish is None else finish[0] / max(float(np.ptp(main.face.mesh[:, 1])), 1.0)
-        closed = tuple(_difference(cover, other) for cover, other in zip(covers, filled, strict=True))
+        closed = tuple(
+            _difference(level, to_tones(other, cover, top))
+            for level, other, cover in zip(tones, shut, filled, strict=True)
+        )
         coarse = resize(levels[0], CELLS)
         eyes = self._eyes_of(taken, top)
         self._prepared = _Prepared(tones, top, shading, taken.contrast, source_blur, coarse, closed, eyes, taken.beard)
@@ -469,6 +481,7 @@ class MeshSwapper:
         if beard > 0:
             lost = self._beards.lost(coarse, in_sight, shading) * np.float32(beard)
             appearance = replace(appearance, detail=appearance.detail + resize(lost, SIZE))
+        appearance = replace(appearance, detail=with_whole_lips(appearance.detail, self._mouth_place, beard))
         rest = resize(appearance.detail, CELLS)
         around, trust = estimate_shading(rest, self._skin, SHADING_SIGMA)
         if beard > 0:  # its darkness is no shade
@@ -865,11 +878,12 @@ def _proportions(faces: Sequence[Face]) -> FloatArray:
     return proportions_of(meshes, yaws)
 
 
-def _difference(cover: FloatArray, other: FloatArray) -> tuple[slice, slice, Pixels]:
-    """Where two alphas differ, and the other there as bytes."""
-    rows, columns = (np.flatnonzero((np.abs(other - cover) > 1 / 255).any(axis=axis)) for axis in (1, 0))
+def _difference(tones: Pixels, other: Pixels) -> tuple[slice, slice, Pixels]:
+    """Where two textures differ, and the other there."""
+    differs = (tones != other).any(axis=-1)
+    rows, columns = (np.flatnonzero(differs.any(axis=axis)) for axis in (1, 0))
     down, across = (slice(int(k[0]), int(k[-1]) + 1) if len(k) else slice(0, 1) for k in (rows, columns))
-    return down, across, np.rint(other[down, across] * 255).astype(np.uint8)
+    return down, across, other[down, across].copy()
 
 
 def _choose_level(density: float, count: int) -> tuple[int, float]:
