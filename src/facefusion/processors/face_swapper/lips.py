@@ -32,9 +32,12 @@ LEAST_GAP_PX = 2.0
 """Gap in the picture without which nothing can be read in it."""
 UNLIKE = (0.6, 1.4)
 """Difference from the lip beside it from which something is less and less lip, and none."""
-LIGHT, DARK, COLOUR, REDDER = 0.4, 0.75, 0.12, 0.2
-"""Natural logarithm of more light, of less, and of red over it, that count as a difference of one; how much more red
-counts: lips are redder, and a little darker, towards their inner edge."""
+LIGHT, DARK = 0.3, 0.75
+"""Natural logarithm of more light, and of less, that count as a difference of one: teeth, and the dark between lips."""
+COLOUR, REDDER = 0.075, 0.75
+"""The same of less red over all light, and of more: lips are redder, and a little darker, towards their inner edge."""
+AMID, MOST_UNLIKE = 0.4, 6.0
+"""Share of the difference of what lies behind a soft edge from which it is no lip, and the most that is made of it."""
 REACH = (0.12, 0.22)
 """How far lips reach into the opening that a mesh has, over their length: what is farther in is a tongue."""
 ROOM, UNIT = 0.3, 0.02
@@ -49,10 +52,13 @@ EDGE_LEVEL, EDGE_PRESSED = (-0.3, 0.2), 0.2
 REDNESS = ((0.4, 0.3, 0.06), (0.36, 0.28, 0.12))
 """How much more red than green the upper and the lower lip have at least, natural logarithm more than skin has: at
 their inner edge, amid them, at the outer edge. Of 90 photos, more than half have more."""
-LIP_COLOUR = np.array([0.05, -0.95, -0.5], dtype=np.float32)
-"""What is added to redden a lip by one: blood takes away green and blue."""
-ONE_SIDED, UNDER_LIP = 0.12, -0.75
-"""How much darker one corner of a mouth is than the other, at most, and the shade under a lip, without its share."""
+LIP_COLOUR = np.array([-0.25, -1.25, -0.85], dtype=np.float32)
+"""What is added to redden a lip by one: blood takes away green and blue, and a little red."""
+ONE_SIDED = 0.12
+"""How much darker one corner of a mouth is than the other, natural logarithm, at most."""
+UNDER_LIP, OVER_LIP = -0.75, 0.3
+"""How dark the shade under a lower lip is, and how bright the ridge over an upper one, natural logarithm of light over
+that of skin: of 90 photos, four of five. Beyond, `PRESSED` is kept."""
 _UPPER, _LOWER = list(LIPS_INNER[1:10]), list(LIPS_INNER[:10:-1])
 _OVER, _UNDER = list(LIPS_OUTER[1:10]), list(LIPS_OUTER[:10:-1])
 
@@ -162,9 +168,17 @@ def _likeness(seen: FloatArray, lip: FloatArray) -> FloatArray:
     away = seen - lip
     grey = mean_of_three(away)
     redder = away[..., 0] - grey
-    colour = np.where(redder > 0, redder * np.float32(REDDER), redder)
-    grey = np.where(grey > 0, grey / LIGHT, grey / DARK)
-    return 1 - smoothstep((np.hypot(grey, colour / COLOUR) - UNLIKE[0]) / (UNLIKE[1] - UNLIKE[0]))
+    # Teeth that are hardly lighter than lips are lighter than the lip's edge.
+    edge_grey, edge_red = (_smoothed(np.mean(one[:2], axis=0)) for one in (grey, redder))
+    more, less = grey - np.minimum(edge_grey, 0), redder - np.maximum(edge_red, 0)
+    lighter = np.hypot(np.maximum(more, 0) / LIGHT, np.minimum(less, 0) / COLOUR)
+    darker = np.hypot(np.minimum(grey, 0) / DARK, np.maximum(redder, 0) / REDDER)
+    unlike = np.zeros_like(grey)
+    for one in (lighter, darker):
+        # Where the picture is soft, the edge lies on the way to what is behind it.
+        half = np.clip(_smoothed(one.max(axis=0)) * AMID, 1, MOST_UNLIKE)
+        unlike = np.maximum(unlike, one / half)
+    return 1 - smoothstep((unlike - UNLIKE[0]) / (UNLIKE[1] - UNLIKE[0]))
 
 
 def _smoothed(values: FloatArray) -> FloatArray:
@@ -191,8 +205,8 @@ class LipPlace:
         (h, w) whether it is nearer to the lower lip.
     corner
         (h, w) how near the corners of the mouth it is, outside of lips, 0 to 1.
-    under
-        (h, w) how far it is just under the lower lip, 0 to 1.
+    under, over
+        (h, w) how far it is just under the lower lip, and just over the upper one, 0 to 1.
     """
 
     rows: slice
@@ -203,6 +217,7 @@ class LipPlace:
     is_lower: npt.NDArray[np.bool_]
     corner: FloatArray
     under: FloatArray
+    over: FloatArray
 
 
 def find_lips(points: FloatArray, size: int, lips: FloatArray, mouth: FloatArray) -> LipPlace:
@@ -232,12 +247,13 @@ def find_lips(points: FloatArray, size: int, lips: FloatArray, mouth: FloatArray
     around = 1 - lips[rows, columns]
     at = [np.hypot(x - corner[0], y - corner[1]) for corner in (outer[0], outer[10])]
     corner = 1 - smoothstep((np.minimum(*at) / (UNIT * size) - 1.0) / 1.2)
-    below = np.asarray(1 - smoothstep((to_outer / (UNIT * size) - 0.6) / 1.2)) * is_lower
-    below = below * (1 - smoothstep((np.abs(x - (size - 1) / 2) / (high[0] - low[0]) - 0.2) / 0.2))
+    near = 1 - smoothstep((to_outer / (UNIT * size) - 0.6) / 1.2)
+    below = near * is_lower * (1 - smoothstep((np.abs(x - (size - 1) / 2) / (high[0] - low[0]) - 0.2) / 0.2))
+    above = near * ~is_lower
     only = np.clip(lips - mouth, 0, 1)[rows, columns]
-    kept = (only, mouth[rows, columns], depth, corner * around, below * around)
-    lip, hole, deep, beside, under = (np.ascontiguousarray(one, dtype=np.float32) for one in kept)
-    return LipPlace(rows, columns, lip, hole, deep, is_lower, beside, under)
+    kept = (only, mouth[rows, columns], depth, corner * around, below * around, above * around)
+    lip, hole, deep, beside, under, over = (np.ascontiguousarray(one, dtype=np.float32) for one in kept)
+    return LipPlace(rows, columns, lip, hole, deep, is_lower, beside, under, over)
 
 
 def with_whole_lips(detail: FloatArray, place: LipPlace, beard: float = 0.0) -> FloatArray:
@@ -276,6 +292,7 @@ def with_whole_lips(detail: FloatArray, place: LipPlace, beard: float = 0.0) -> 
     mirrored = broad[:, ::-1]
     change += np.maximum(mirrored - broad - ONE_SIDED, 0) * place.corner
     change += (_pressed(broad, (UNDER_LIP, 9.0), PRESSED) - broad) * place.under * np.float32(1 - beard)
+    change += (_pressed(broad, (-9.0, OVER_LIP), PRESSED) - broad) * place.over
     change = blur(np.asarray(change, dtype=np.float32), 1.0)
     part = part + change[..., None] + blur(np.asarray(lacking, dtype=np.float32), 1.0)[..., None] * LIP_COLOUR
     whole = detail.copy()

@@ -328,6 +328,7 @@ class MeshSwapper:
         self._cover = _once(f"cover {softness} {passes}", lambda: self._build_cover(softness, passes))
         self._mouth = _once("mouth", lambda: self._hole(LIPS_INNER))
         self._lips = _once("lips", lambda: self._hole(LIPS_OUTER))
+        self._red = _once("red", lambda: resize(self._lips, CELLS))
         self._mouth_place = find_lips(self._plane.points, SIZE, self._lips, self._mouth)
         self._plain = plain_places(self._plane)
         self._skin = plain_skin(self._plane)
@@ -845,6 +846,7 @@ class MeshSwapper:
         # What is lifted out of the dark is noise, and what is burnt out is flat.
         faint = smoothstep((mean_of_three(change) - FAINT[0]) / (FAINT[1] - FAINT[0]))
         burnt = smoothstep((mean_of_three(shading) - BURNT[0]) / (BURNT[1] - BURNT[0]))
+        burnt = burnt * (1 - self._red)  # lips keep their colour, as those of the target do
         relief = strength * (1 - (1 - LEAST_RELIEF) * np.maximum(faint, burnt))
         # An old film has no colour, and neither has a face in it. A source in light of one colour holds little of
         # the others, and lifting them shows what its compression left of them.
