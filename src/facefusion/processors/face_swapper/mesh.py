@@ -85,15 +85,23 @@ from facefusion.processors.face_swapper.eyes import (
     with_own_lids,
 )
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
+from facefusion.processors.face_swapper.lips import (
+    find_lips,
+    find_own_lips,
+    openness,
+    with_dark,
+    with_line,
+    with_own_lips,
+    with_whole_lips,
+    without_mouth,
+)
 from facefusion.processors.face_swapper.smile import smile_of, without_folds
 from facefusion.processors.masking import CropMasks
 from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
 from facefusion.types.face import Face, Pose
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import (
-    CHIN,
     FACE_OVAL,
-    FOREHEAD,
     LEFT_BROW,
     LEFT_EYE,
     LIPS_INNER,
@@ -133,12 +141,6 @@ RAISED = 0.07
 """How far from where the mesh says it is a brow may be, over the side of the texture."""
 FACE = (0.7, 0.95)
 """Mask from which what is dark above a brow is the brow more and more, and from which it is nothing else."""
-OPENED = (0.02, 0.05)
-"""Gap between the lips over their length up to which nothing is seen between them, and from which everything is."""
-LINE_PX = 1.3
-"""Breadth of the line between lips that touch: a narrower one is drawn as dots."""
-BETWEEN_LIPS = -0.8
-"""Logarithm of light, at most, of what is drawn between lips that are closed."""
 MAX_TONE_ERROR, LEAST_SKIN = 0.4, 24.0
 """Largest correction of tone, natural logarithm, and cells of skin without which there is none."""
 LEVEL_BAND = 0.35
@@ -192,7 +194,7 @@ class _Prepared:
     coarse
         (G, G, 3) the finest level by cells of the grid.
     closed
-        Of every level, where its alpha is another one when the lips are closed, and that one.
+        Of every level, where it is another one when the lips are closed, and what that adds.
     calm
         Of every level, where it is another one when the target does not smile, and that one; empty where the source
         does not smile itself.
@@ -210,7 +212,7 @@ class _Prepared:
     contrast: float
     blur: float
     coarse: FloatArray
-    closed: tuple[tuple[slice, slice, Pixels], ...]
+    closed: tuple[tuple[slice, slice, npt.NDArray[np.int16]], ...]
     eyes: Eyes | None = None
     beard: float = 0.0
     calm: tuple[tuple[slice, slice, Pixels], ...] = ()
@@ -230,10 +232,9 @@ class _Prepared:
         if openness >= 1:
             return found
         drawn = []
-        for tones, (rows, columns, closed) in zip(found, self.closed[number : number + 2], strict=True):
+        for tones, (rows, columns, change) in zip(found, self.closed[number : number + 2], strict=True):
             own = tones.copy()
-            alpha = own[rows, columns, 3].astype(np.float32)
-            own[rows, columns, 3] = np.rint(alpha * openness + closed * np.float32(1 - openness))
+            own[rows, columns] = np.clip(np.rint(own[rows, columns] + change * np.float32(1 - openness)), 0, 255)
             drawn.append(own)
         return tuple(drawn)
 
@@ -342,6 +343,8 @@ class MeshSwapper:
         self._cover = _once(f"cover {softness} {passes}", lambda: self._build_cover(softness, passes))
         self._mouth = _once("mouth", lambda: self._hole(LIPS_INNER))
         self._lips = _once("lips", lambda: self._hole(LIPS_OUTER))
+        self._red = _once("red", lambda: resize(self._lips, CELLS))
+        self._mouth_place = find_lips(self._plane.points, SIZE, self._lips, self._mouth)
         self._plain = plain_places(self._plane)
         self._skin = plain_skin(self._plane)
         self._upper = _once("upper", self._build_upper)
@@ -427,19 +430,21 @@ class MeshSwapper:
         else:
             taken = self._completed(sources, cleared, self._completer)
         detail, alpha, shading, main = taken.detail, taken.alpha, taken.shading, taken.main
-        # Lips that touch leave a dark line, whatever a source or a network shows there.
-        mouth = self._mouth[..., None]
-        detail = np.minimum(detail, detail + (BETWEEN_LIPS - detail) * mouth)
-        whole = np.minimum(alpha + self._mouth, 1)
-        levels, covers, filled = ([one.astype(np.float32)] for one in (detail, alpha, whole))
+        # Lips that are closed leave a dark line; those of an open mouth have none of it on their edge.
+        whole, detail = np.minimum(alpha + self._mouth, 1), without_mouth(detail, self._mouth_place)
+        dark = with_dark(detail, self._mouth)
+        levels, covers, shut, filled = ([one.astype(np.float32)] for one in (detail, alpha, dark, whole))
         while levels[-1].shape[0] > 64:
-            for pyramid in (levels, covers, filled):
+            for pyramid in (levels, covers, shut, filled):
                 pyramid.append(halved(pyramid[-1]))
         top = brightest(detail, alpha)
         tones = tuple(to_tones(level, cover, top) for level, cover in zip(levels, covers, strict=True))
         finish = measure_finish(main.pixels, main.face.mesh)
         source_blur = 0.0 if finish is None else finish[0] / max(float(np.ptp(main.face.mesh[:, 1])), 1.0)
-        closed = tuple(_difference(cover, other) for cover, other in zip(covers, filled, strict=True))
+        closed = tuple(
+            _difference(level, to_tones(other, cover, top))
+            for level, other, cover in zip(tones, shut, filled, strict=True)
+        )
         coarse = resize(levels[0], CELLS)
         eyes = self._eyes_of(taken, top)
         smile = 0.0 if self._completer is None else smile_of(main.face.mesh)
@@ -510,6 +515,7 @@ class MeshSwapper:
         if beard > 0:
             lost = self._beards.lost(coarse, in_sight, shading) * np.float32(beard)
             appearance = replace(appearance, detail=appearance.detail + resize(lost, SIZE))
+        appearance = replace(appearance, detail=with_whole_lips(appearance.detail, self._mouth_place, beard))
         rest = resize(appearance.detail, CELLS)
         around, trust = estimate_shading(rest, self._skin, SHADING_SIGMA)
         if beard > 0:  # its darkness is no shade
@@ -731,10 +737,11 @@ class MeshSwapper:
         clear = seen if veil is None else veil.lift(seen)
         mask = None if self._masks is None else self._masks.mask(seen, seen, there, has_outline=True)
         shading, keep, relief, colourfulness, tint, skin_light = self._measure_light(clear, there, prepared, mask)
-        openness = _openness(face.mesh)
+        mouth = with_own_lips(face.mesh, find_own_lips(clear, there.mesh))
+        open_by = openness(mouth)
         smile = smile_of(face.mesh if own is None else own) if prepared.calm else 0.0
         density = self._finest / max(float(np.ptp(face.mesh[:, 1])), 1.0)
-        mesh, eyes = _with_line(face.mesh, openness), prepared.eyes
+        mesh, eyes = with_line(mouth, open_by), prepared.eyes
         openings: tuple[Opening, ...] = ()
         if eyes is not None:
             known = known_habits(face.proportions)
@@ -764,7 +771,7 @@ class MeshSwapper:
             # Up to two texture pixels per picture pixel: coarser levels would blur, finer ones alias. A face that grows
             # or shrinks passes from level to level without a jump.
             number, further = _choose_level(density, len(prepared.tones))
-            levels = prepared.levels(number, openness, smile)
+            levels = prepared.levels(number, open_by, smile)
             if eyes is not None and has_eyes:
                 levels = eyes.draw(levels, number, mesh, openings, self._plane, self._eyes)
             if keeps_beard > 0:
@@ -874,6 +881,7 @@ class MeshSwapper:
         # What is lifted out of the dark is noise, and what is burnt out is flat.
         faint = smoothstep((mean_of_three(change) - FAINT[0]) / (FAINT[1] - FAINT[0]))
         burnt = smoothstep((mean_of_three(shading) - BURNT[0]) / (BURNT[1] - BURNT[0]))
+        burnt = burnt * (1 - self._red)  # lips keep their colour, as those of the target do
         relief = strength * (1 - (1 - LEAST_RELIEF) * np.maximum(faint, burnt))
         # An old film has no colour, and neither has a face in it. A source in light of one colour holds little of
         # the others, and lifting them shows what its compression left of them.
@@ -907,35 +915,10 @@ def _proportions(faces: Sequence[Face]) -> FloatArray:
     return proportions_of(meshes, yaws)
 
 
-def _openness(mesh: FloatArray) -> float:
-    """How much is seen between the lips, 0 to 1."""
-    left, above, right, below = (mesh[LIPS_INNER[k]] for k in (0, 5, 10, 15))
-    gap, length = float(np.linalg.norm(above - below)), float(np.linalg.norm(left - right))
-    return float(smoothstep(np.array((gap / max(length, 1e-6) - OPENED[0]) / (OPENED[1] - OPENED[0]))))
-
-
-def _with_line(mesh: FloatArray, openness: float) -> FloatArray:
-    """A mesh whose lips leave a line as broad as it can be drawn where hardly anything is seen between them."""
-    if openness >= 1:
-        return mesh
-    upper, lower = list(LIPS_INNER[1:10]), list(LIPS_INNER[:10:-1])
-    across = mesh[lower] - mesh[upper]
-    gap = np.maximum(np.linalg.norm(across[:, :2], axis=1, keepdims=True), np.float32(1e-3))
-    middle, down = (mesh[upper] + mesh[lower]) / 2, mesh[CHIN, :2] - mesh[FOREHEAD, :2]
-    # Lips that lie on each other, or have crossed, still have an upper side.
-    down = np.broadcast_to(down / max(float(np.linalg.norm(down)), 1e-6), (*gap.shape[:1], 2))
-    line = np.zeros_like(across)
-    line[:, :2] = down * LINE_PX
-    drawn = across + (line - across) * np.float32(1 - openness) * np.minimum(LINE_PX / gap, 1)
-    closed = mesh.copy()
-    closed[upper], closed[lower] = middle - drawn / 2, middle + drawn / 2
-    return closed
-
-
-def _difference(cover: FloatArray, other: FloatArray) -> tuple[slice, slice, Pixels]:
-    """Where two alphas differ, and the other there as bytes."""
-    down, across = _where(np.abs(other - cover) > 1 / 255)
-    return down, across, np.rint(other[down, across] * 255).astype(np.uint8)
+def _difference(tones: Pixels, other: Pixels) -> tuple[slice, slice, npt.NDArray[np.int16]]:
+    """Where two textures differ, and what to add to the one for the other."""
+    down, across = _where((tones != other).any(axis=-1))
+    return down, across, other[down, across].astype(np.int16) - tones[down, across]
 
 
 def _where(differs: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
