@@ -44,14 +44,15 @@ ROOM, UNIT = 0.3, 0.02
 """Room around a mouth in a texture, over its width; the unit of distances there, over the side of the texture."""
 BROAD_PX, NEAR_PX, FAR_PX = 1.5, 3.0, 9.0
 """Standard deviations, pixels of the finest texture: of what is more than a wrinkle, of an edge, of a lip."""
-LEVEL, PRESSED = ((-0.85, -0.2), (-0.5, 0.25)), 0.35
-"""How bright the upper and the lower lip are, natural logarithm of light over that of skin: of 90 photos, two of three.
-The share that is kept of what is beyond."""
+LEVEL, PRESSED = ((-1.1, 0.05), (-0.75, 0.5)), 0.35
+"""How bright the upper and the lower lip are, natural logarithm of light over that of skin: hardly a lip of 90 photos
+is beyond in even light, and there is somebody's own in what is not. The share that is kept of what is beyond."""
 EDGE_LEVEL, EDGE_PRESSED = (-0.3, 0.2), 0.2
 """The same of their inner edge over the lip itself."""
-REDNESS = ((0.4, 0.3, 0.06), (0.36, 0.28, 0.12))
+REDNESS = ((0.2, 0.15, 0.03), (0.18, 0.14, 0.06))
 """How much more red than green the upper and the lower lip have at least, natural logarithm more than skin has: at
-their inner edge, amid them, at the outer edge. Of 90 photos, more than half have more."""
+their inner edge, amid them, at the outer edge. That is half of what half of 90 photos have: pale lips are somebody's
+own, lips without any red are pressed together."""
 LIP_COLOUR = np.array([-0.25, -1.25, -0.85], dtype=np.float32)
 """What is added to redden a lip by one: blood takes away green and blue, and a little red."""
 ONE_SIDED = 0.12
