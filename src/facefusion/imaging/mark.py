@@ -65,8 +65,6 @@ _AGAINST, _MOST_OFF = 0.8, 0.75
 """How much of what the picture says against a sign is taken off, and the largest share of the mark that this takes."""
 _NEAR, _AROUND = 1.7, 5
 """Standard deviation of the mean that is taken off, and side of what is around a sample; measured samples."""
-_BESIDE_EDGES = np.ones((9, 9), dtype=np.uint8)
-"""Samples around one, all of which must have detail that hides the mark: an edge hides nothing in the sky beside it."""
 _FLOOR = 6.0
 """Detail that is no detail yet when the mark is made, squared levels: what it adds by itself."""
 _FLOOR_READ, _FLOOR_OF_MEDIAN = 4.0, 6.0
@@ -389,18 +387,13 @@ class Shaper:
         strength = mean_square(height * width)
         detail = _beside_mean(small)
         square = _square_around(detail)
-        hiding = np.asarray(cv2.erode(square, _BESIDE_EDGES), dtype=np.float32)
         gain = _gain(small, square, strength)
-        meant = _mean_of_squares(gain)
-        gain *= np.sqrt((hiding + np.float32(_TEXTURE)) / (square + np.float32(_TEXTURE)))
-        hides = hiding / (hiding + np.float32(_HIDES))
-        gain = _evened_out(gain, hides, meant)
         weight = np.float32(1) / (square + np.float32(_FLOOR))
         detail *= weight
         host = _Host.of(detail)
         reach = host.reach(float((weight * gain).sum()))
         if reach < _HEARD:
-            gain = _louder(gain, hides, _HEARD / max(reach, 1e-6))
+            gain = _louder(gain, square / (square + np.float32(_HIDES)), _HEARD / max(reach, 1e-6))
             reach = host.reach(float((weight * gain).sum()))
         tile = _tile(_amounts(self._signs, host.said, reach))
         tiled = cv2.repeat(tile * np.float32(scale * _FINE), -(-high // CELL), -(-wide // CELL))[:high, :wide]
@@ -430,18 +423,6 @@ def _gain(small: FloatArray, square: FloatArray, most: float) -> FloatArray:
     np.minimum(gain, cv2.LUT(level, highest), out=gain)
     gain *= np.float32(np.sqrt(min(_MORE_MSE * most, _LOUDEST_MSE) / max(_mean_of_squares(gain), 1e-6)).clip(max=1))
     return gain
-
-
-def _evened_out(gain: FloatArray, hides: FloatArray, meant: float) -> FloatArray:
-    """The same, stronger where detail hides it, so that its mean square is what was meant, or twice as strong there."""
-    own = gain * hides
-    # mean of (gain + k own)^2 = meant
-    a, b = _mean_of_squares(own), float(cv2.mean(cv2.multiply(gain, own))[0])
-    c = _mean_of_squares(gain) - meant
-    if a < 1e-9 or c >= 0:
-        return gain
-    more = (np.sqrt(b * b - a * c) - b) / a
-    return np.asarray(gain + own * np.float32(min(more, 1.0)), dtype=np.float32)
 
 
 def _louder(gain: FloatArray, hides: FloatArray, times: float) -> FloatArray:
