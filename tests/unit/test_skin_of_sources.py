@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from facefusion.imaging.texture import blur
-from facefusion.processors.face_swapper.appearance import GRAINS, SHADED, SIZE, _shade_on_cheeks, _with_less_grain
+from facefusion.processors.face_swapper.appearance import (
+    FACE_OF_SIDE,
+    GRAINS,
+    SHADED,
+    SIZE,
+    USUAL_BLUR,
+    Fineness,
+    _shade_on_cheeks,
+    _sharpened,
+    _with_less_grain,
+)
+from facefusion.processors.face_swapper.mesh import SHARPER
 
 SIDE = 512
 
@@ -53,3 +64,18 @@ def test_the_shade_of_hair_beside_cheeks_goes_and_beards_stay():
     assert shade[eyes, side] == 0
     assert shade[cheek, SIZE // 2] == 0
     assert np.abs(_shade_on_cheeks(whole, nowhere + 1)).max() == 0
+
+
+@pytest.mark.parametrize("height", [100.0, 210.0, 400.0])
+def test_features_of_small_photos_are_sharper_by_what_is_reckoned_with(height):
+    edge = np.zeros((SIDE, SIDE, 3), np.float32)
+    edge[:, SIDE // 2 :] = 0.3
+    soft = blur(edge, USUAL_BLUR * FACE_OF_SIDE * SIDE / height)
+    fineness = Fineness(height)
+    slopes = []
+    for skin in (0.0, 1.0):
+        made = _sharpened(soft, np.full((SIDE, SIDE), skin, np.float32), fineness)
+        slopes.append(float(np.diff(made[SIDE // 2, :, 0]).max() / np.diff(soft[SIDE // 2, :, 0]).max()))
+    assert slopes[0] == pytest.approx(1 + SHARPER * fineness.sharpened, rel=0.03)
+    assert slopes[1] - 1 < 0.2 * (slopes[0] - 1) + 1e-6, "skin hardly"
+    assert (slopes[0] > 1.05) == (height < 300)

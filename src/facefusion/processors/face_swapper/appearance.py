@@ -61,6 +61,13 @@ GRAINY = (3.0, 8.0)
 """Grain of a photo, levels of 255, from which its fine detail is less and less believed, and not at all."""
 FINE_PX = (48.0, 110.0)
 """Height of a face from which what the network's textures cannot hold is more than compression, and all of it is."""
+SOFT_PX, SHARPENED, SHARPENED_SKIN = (120.0, 300.0), 0.9, 0.15
+"""Heights of a face in its photo up to which eyes, brows and lips are sharpened fully, and from which they are not at
+all; by how much of what lies above their blur; and the share of that on plain skin, which would show compression."""
+MOST_ADDED = 0.35
+"""The most detail that is made stronger, natural logarithm: beyond, dark rims would get bright ones."""
+FACE_OF_SIDE = 0.8
+"""Height of a face in the texture over its side."""
 EVENED = 0.5
 """Share of what two halves of plain skin differ by that is taken off small photos."""
 SKIN_PX = 8.0
@@ -151,6 +158,12 @@ class Fineness:
     def unsure(self) -> float:
         """0 to 1: how far what it shows is either."""
         return max(self.roughness, self.noise)
+
+    @property
+    def sharpened(self) -> float:
+        """0 to `SHARPENED`: by how much of itself what is finer than the photo's blur is made stronger."""
+        low, high = SOFT_PX
+        return SHARPENED * min(max((high - self.height) / (high - low), 0.0), 1.0)
 
     @property
     def depth(self) -> float:
@@ -294,7 +307,9 @@ class Completer:
         other = share[:, ::-1] * (1 - share)
         fine = (fine * share[..., None] + fine[:, ::-1] * other[..., None]) * np.float32(contrast)
         whole = np.asarray(wide + fine, dtype=np.float32)
-        return Appearance(whole if skin is None else _with_less_grain(whole, skin), trusted)
+        if skin is not None:
+            whole = _sharpened(_with_less_grain(whole, skin), skin, fineness)
+        return Appearance(whole, trusted)
 
 
 def _with_own(
@@ -419,6 +434,16 @@ def _with_less_grain(whole: FloatArray, skin: FloatArray) -> FloatArray:
         less = (1 - np.minimum(np.float32(most) / np.maximum(found, 1e-4), 1)) * np.clip(skin, 0, 1)
         whole = np.asarray(whole - band * less[..., None], dtype=np.float32)
     return whole
+
+
+def _sharpened(whole: FloatArray, skin: FloatArray, fineness: Fineness) -> FloatArray:
+    """The texture of a small photo with sharper eyes, brows and lips."""
+    if fineness.sharpened <= 0:
+        return whole
+    sigma = USUAL_BLUR * FACE_OF_SIDE * len(whole) / max(fineness.height, 1.0)
+    fine = np.clip(whole - blur(whole, sigma), -MOST_ADDED, MOST_ADDED)
+    share = (1 - np.clip(skin, 0, 1) * (1 - SHARPENED_SKIN)) * np.float32(fineness.sharpened)
+    return np.asarray(whole + fine * share[..., None], dtype=np.float32)
 
 
 def _calmed(whole: FloatArray, skin: FloatArray, fineness: Fineness) -> FloatArray:

@@ -153,6 +153,8 @@ PLAIN_LIGHT = np.array([-0.75, -1.25, -1.6], dtype=np.float32)
 """Logarithm of an even light on skin, in which sources are shown."""
 RING_SIDE, FREE = 1.5, 0.2
 """Sides of the box within which things bend, over the face's own; how far from there a head must be for all of it."""
+SHARPER = 0.29
+"""Slope of an edge that a blur and its difference from twice the blur make together, over that of the blur, less one."""
 MAX_BLUR = 0.06
 """Limit of softening over the height of the face."""
 SEEN_PX, SEEN_FINELY_PX = 200, 512
@@ -440,7 +442,10 @@ class MeshSwapper:
         top = brightest(detail, alpha)
         tones = tuple(to_tones(level, cover, top) for level, cover in zip(levels, covers, strict=True))
         finish = measure_finish(main.pixels, main.face.mesh)
-        source_blur = 0.0 if finish is None else finish[0] / max(float(np.ptp(main.face.mesh[:, 1])), 1.0)
+        height = max(float(np.ptp(main.face.mesh[:, 1])), 1.0)
+        source_blur = 0.0 if finish is None else finish[0] / height
+        if self._completer is not None:
+            source_blur /= 1 + SHARPER * fineness_of(height, finish).sharpened
         closed = tuple(
             _difference(level, to_tones(other, cover, top))
             for level, other, cover in zip(tones, shut, filled, strict=True)
