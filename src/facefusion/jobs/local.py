@@ -863,7 +863,8 @@ class _Reporter:
                 self._error = stopped
                 self.on_break()
                 return
-            self._tell()
+            if self._on_progress is not ignore_progress:
+                self._tell()
 
     def _tell(self) -> None:
         try:

@@ -283,7 +283,12 @@ def _run_sweeper(app: Any, backend: Backend, on_ready: Callable[[], None]) -> No
 
 
 def create(
-    backend: Backend, recipe: Recipe, store: JobStore, on_bytes: OnBytes = ignore_bytes, tenant: str = ""
+    backend: Backend,
+    recipe: Recipe,
+    store: JobStore,
+    on_bytes: OnBytes = ignore_bytes,
+    tenant: str = "",
+    base: Path | None = None,
 ) -> str:
     """Put a job where workers find it.
 
@@ -299,6 +304,8 @@ def create(
         Called as input files are sent.
     tenant
         On whose behalf.
+    base
+        Folder of the caller's copies (`facefusion.jobs.prepare.prepare`).
 
     Returns
     -------
@@ -310,7 +317,7 @@ def create(
         Everything that planning refuses.
     """
     check_cluster(backend)
-    asked = prepare(recipe, is_shared=True, is_marked=backend.policy.is_marked)
+    asked = prepare(recipe, is_shared=True, is_marked=backend.policy.is_marked, base=base)
     job_id = asked.job_id
     verdict = asked.ask(backend.policy, tenant)
     job = store.find(job_id)
@@ -348,8 +355,8 @@ def retry(backend: Backend, store: JobStore, job_id: str) -> None:
     publish(build_app(backend.broker, [queue]), store, store.retry(job_id))
 
 
-def bring(job: Job, merged: Merged | None, store: JobStore) -> None:
-    """Fetch what workers made of a job that is done: its output and its report. Their files are taken away then.
+def bring(job: Job, merged: Merged | None, output: Path, report: Path | None) -> None:
+    """Copy what workers made of a job that is done: its output and its report.
 
     Parameters
     ----------
@@ -357,8 +364,8 @@ def bring(job: Job, merged: Merged | None, store: JobStore) -> None:
         The job.
     merged
         What came of it.
-    store
-        Where it is.
+    output, report
+        Where to: a matter of who brings it. Whoever planned the job may be another machine, with other folders.
 
     Raises
     ------
@@ -366,16 +373,30 @@ def bring(job: Job, merged: Merged | None, store: JobStore) -> None:
     """
     storage = open_storage(job.storage, cache().folder)
     if merged is not None and merged.signed is not None and merged.signed.where == "beside":
-        fetch(storage, sidecar_key(job.id), sidecar_of(job.output_path))
+        fetch(storage, sidecar_key(job.id), sidecar_of(output))
     else:
-        drop_sidecar(job.output_path)
-    fetch_output(storage, job.id, "" if merged is None else merged.sha256, job.output_path)
-    if job.recipe["report_path"] is not None:
-        for path in report_files(Path(job.recipe["report_path"])):
+        drop_sidecar(output)
+    fetch_output(storage, job.id, "" if merged is None else merged.sha256, output)
+    if report is not None:
+        for path in report_files(report):
             fetch(storage, report_key(job.id, path), path)
+
+
+def is_there(job: Job) -> bool:
+    """Whether the output of a job that is done is still where workers left it."""
+    return open_storage(job.storage, cache().folder).has(key_of(job.id, "merge", 0))
+
+
+def clear(job: Job, store: JobStore) -> None:
+    """Take the working files of a job away that is done and whose output was brought: there is biometric data in them.
+
+    Raises
+    ------
+    OutputRefused, StoreUnreachable
+    """
     again = store.find(job.id)
     if again is None or (again.status, again.created_at) == ("done", job.created_at):
-        storage.delete(f"{check_job_id(job.id)}/")  # biometric data goes with the work
+        open_storage(job.storage, cache().folder).delete(f"{check_job_id(job.id)}/")
 
 
 def fetch_output(storage: Storage, job_id: str, sha256: str, path: Path) -> None:
