@@ -706,7 +706,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     if command == "doctor":
         from facefusion.apps.doctor import run_doctor
 
-        return run_doctor(recipe, policy, show)
+        return run_doctor(recipe, policy, backend_of(settings, policy), show)
     if command == "verify" and words["release_path"] is not None:
         from facefusion.apps.release import run_release
 

@@ -33,6 +33,8 @@ from facefusion.settings import JobSettings, OperationSettings
 from facefusion.wording import counted
 from facefusion.workplace import cache_base
 
+ASKED_S = 8.0
+"""How long a question waits for a job store that is away."""
 _in_hand: list[tuple[str, Jobs]] = []
 
 
@@ -98,7 +100,10 @@ def run_command(
         verbs = DraftVerbs(settings, policy, show, bool(words.get("is_halting")))
         return verbs.run(command, [names] if isinstance(names, str) else list(names or ()), given)
     action, names = words["action"], list(words["names"])
-    jobs = Jobs(backend_of(settings, policy))
+    backend = backend_of(settings, policy)
+    if action not in ("resume", "retry"):  # somebody waits for an answer
+        backend = replace(backend, patience_s=ASKED_S)
+    jobs = Jobs(backend)
     if action == "list":
         return _list(jobs, words, show)
     if action == "sweep":

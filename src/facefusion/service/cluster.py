@@ -40,6 +40,7 @@ from facefusion.models.store import OnBytes, ignore_bytes
 from facefusion.policy.provenance import drop_sidecar, sidecar_of
 from facefusion.recipe import Recipe
 from facefusion.service.backend import Backend
+from facefusion.wording import without_secrets
 from facefusion.workplace import Workplace, cache_base, clear_dead
 from facefusion.writing import delivery
 
@@ -68,6 +69,26 @@ def check_cluster(backend: Backend) -> None:
         raise RecipeError(
             f"There can be no broker at {backend.broker}: {reason_of(error)}.",
             "Use amqp://… for RabbitMQ or redis://….",
+        ) from error
+
+
+def check_broker(backend: Backend, patience_s: float) -> None:
+    """Look whether the broker answers.
+
+    Raises
+    ------
+    RecipeError, StoreUnreachable
+    """
+    check_cluster(backend)
+    app = Celery(broker=backend.broker)
+    app.conf.broker_transport_options = {"socket_connect_timeout": patience_s, "socket_timeout": patience_s}
+    try:
+        with app.connection(connect_timeout=patience_s) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=patience_s)
+    except (OperationalError, OSError) as error:
+        raise StoreUnreachable(
+            f"The broker {without_secrets(backend.broker)} does not answer: {reason_of(error)}.",
+            "Check that it runs, and --broker (FACEFUSION_BROKER).",
         ) from error
 
 

@@ -100,7 +100,11 @@ class Jobs:
         """The jobs folder of this machine, which is made where it is missing."""
         if self._local is None:
             self._local = LocalJobs.open(
-                self.backend.folder, self.backend.store_url, self.backend.disk_bytes, policy=self.backend.policy
+                self.backend.folder,
+                self.backend.store_url,
+                self.backend.disk_bytes,
+                policy=self.backend.policy,
+                patience_s=self.backend.patience_s,
             )
         return self._local
 
@@ -109,7 +113,7 @@ class Jobs:
         """The truth."""
         if self.backend.is_cluster and self.backend.store_url:  # needs no folder here
             if self._far is None:
-                self._far = JobStore(self.backend.store_url)
+                self._far = JobStore(self.backend.store_url, self.backend.patience_s)
             return self._far
         return self.local.store
 
