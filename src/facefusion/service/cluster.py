@@ -8,11 +8,13 @@ published again by the sweeper, which runs beside every worker.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import re
 import shutil
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Any
 from billiard.process import current_process
 from billiard.util import Finalize
 from celery import Celery, signals
+from celery.apps import worker as worker_of_celery
 from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 
@@ -45,6 +48,7 @@ from facefusion.workplace import Workplace, cache_base, clear_dead
 from facefusion.writing import delivery
 
 TASK = "facefusion.work"
+log = logging.getLogger("facefusion.worker")
 WAKE_EVERY_S = 1.0
 SWEEP_EVERY_S = 3600.0
 
@@ -270,9 +274,13 @@ def work(
     signals.worker_process_init.connect(lambda **_: on_fork(), weak=False)
     if journal.is_set_up():
         signals.setup_logging.connect(lambda **_: None, weak=False)  # the log is ours
+        worker_of_celery.safe_say = lambda text, *_: log.info(str(text).strip())
     _run_sweeper(app, backend, on_ready)
+    # Of it: what Celery is configured to be, and an option that is not ours.
+    warnings.filterwarnings("ignore", "You're running the worker with superuser privileges")
     arguments = [
-        "worker", "--pool", "prefork", "--concurrency", str(backend.worker_count or 1), "--queues", ",".join(queues),
+        "--quiet", "worker", "--pool", "prefork", "--concurrency", str(backend.worker_count or 1),
+        "--queues", ",".join(queues),
         "--loglevel", "WARNING", "--without-gossip", "--without-mingle",
         "--hostname", f"{name or f'worker{os.getpid()}'}@%h",
     ]  # fmt: skip
