@@ -128,3 +128,15 @@ def test_a_question_does_not_wait_a_minute_for_a_store_that_is_away(tmp_path, ca
     assert time.monotonic() - began < 30
     with pytest.raises(StoreUnreachable), Jobs(Backend(tmp_path, url, patience_s=0.5)) as jobs:
         jobs.list()
+
+
+def test_what_killed_workers_left_in_a_shared_folder_goes(tmp_path, monkeypatch):
+    from facefusion.service import cluster
+
+    storage = open_storage((tmp_path / "shared").as_uri(), tmp_path)
+    left = storage.work / "vm-1-abcd" / "00000.nut"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"a face")
+    monkeypatch.setattr(cluster, "cache_base", lambda: tmp_path / "cache")
+    assert cluster.clear_caches(storage.url) == 1
+    assert not left.exists()

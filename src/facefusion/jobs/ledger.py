@@ -714,8 +714,8 @@ class Ledger(JobStore):
         used = float(connection.execute(sa.select(_used.c.video_s).where(own).with_for_update()).scalar() or 0.0)
         if max_video_s and used + seconds > max_video_s:
             raise Conflict(
-                f"{used / 60:.1f} of {max_video_s / 60:.0f} minutes of video a day are used, and this is "
-                f"{seconds / 60:.1f} more.",
+                f"{_said_s(used)} of {_said_s(max_video_s)} of video a day are used, and this is "
+                f"{_said_s(seconds)} more.",
                 "Go on tomorrow (UTC).", code="video_minutes",
             )  # fmt: skip
         changed = connection.execute(sa.update(_used).where(own).values(video_s=_used.c.video_s + seconds))
@@ -1156,6 +1156,10 @@ class Ledger(JobStore):
             for table in _OF_A_TENANT.values():
                 connection.execute(sa.delete(table).where(table.c.tenant == tenant))
         self.key_changes += 1
+
+
+def _said_s(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
 
 
 def _status_now() -> Any:

@@ -32,7 +32,7 @@ from facefusion.documents import reason_of
 from facefusion.errors import FaceFusionError, JobMismatch, RecipeError, StoreUnreachable
 from facefusion.jobs.prepare import hash_inputs, input_paths, prepare
 from facefusion.jobs.states import Publish
-from facefusion.jobs.storage import Storage, check_job_id, hash_file, open_storage
+from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file, open_storage
 from facefusion.jobs.store import LOCAL, Job, JobStore
 from facefusion.jobs.stored import Merged
 from facefusion.jobs.sweep import sweep, wake
@@ -177,14 +177,23 @@ def cache() -> Workplace:
     return _places[os.getpid()]
 
 
-def clear_caches() -> int:
+def clear_caches(storage_url: str = "") -> int:
     """Take away what processes left that were killed: there may be photos in it.
+
+    Parameters
+    ----------
+    storage_url
+        Where they worked, too, if it is a folder.
 
     Returns
     -------
     How many there were.
     """
-    return clear_dead(cache_base())
+    count = clear_dead(cache_base())
+    if storage_url:
+        storage = open_storage(storage_url, cache().folder)
+        count += clear_dead(storage.work) if isinstance(storage, FolderStorage) else 0
+    return count
 
 
 class _Process:
@@ -270,7 +279,7 @@ def work(
     def do(queue: str) -> None:
         process.work(app, queue)
 
-    clear_caches()
+    clear_caches(backend.storage_url)
     signals.worker_process_init.connect(lambda **_: on_fork(), weak=False)
     if journal.is_set_up():
         signals.setup_logging.connect(lambda **_: None, weak=False)  # the log is ours
@@ -300,7 +309,7 @@ def _run_sweeper(app: Any, backend: Backend, on_ready: Callable[[], None]) -> No
                 if time.monotonic() - last > SWEEP_EVERY_S:
                     last = time.monotonic()
                     sweep(store, open_storage(backend.storage_url, cache().folder), backend.keep_days)
-                    clear_caches()
+                    clear_caches(backend.storage_url)
             except FaceFusionError:
                 continue  # the store is away; try again
 
