@@ -257,7 +257,7 @@ LEAVES = {
     ("blocklist", "list"): (lambda: (), "blocklist", lambda: consent.list_blocked(site_policy())),
     ("blocklist", "remove"): (lambda: (blocked(),), "unblocked", None),
     ("verify",): (lambda: (SOURCE, CLIP), "provenance", lambda: verify_file(Path(CLIP))),
-    ("doctor",): (lambda: (), "doctor", lambda: examine(Models())),
+    ("doctor",): (lambda: (), "doctor", lambda: examine(Models(), backend=jobs_here().backend)),
     ("job-list",): (lambda: (), "drafts", lambda: DraftList(drafts_here().list()[0])),
     ("job-create",): (lambda: ("new",), "draft", lambda: drafts_here().load("new")),
     ("job-submit",): (lambda: ("drafted",), "draft", lambda: drafts_here().load("drafted")),

@@ -95,7 +95,7 @@ def containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def is_ours(container: dict[str, Any]) -> bool:
-    return container["image"].startswith("facefusion/")
+    return container["image"].startswith("facefusion-studio")
 
 
 def selected(selector: dict[str, Any], labels: dict[str, str]) -> bool:
@@ -312,15 +312,36 @@ def test_compose_is_pinned_closed_and_says_no_secret():
             if SECRET_WORDS.search(key):
                 assert value.startswith("/run/secrets/"), (name, key)
             assert not re.search(r"://[^/\s]*:[^/\s]*@", str(value)), (name, key)
-        if service["image"].startswith("facefusion/"):
+        if service["image"].startswith("facefusion-studio"):
             assert service["user"] == "10001:10001"
             assert service["read_only"] is True
             assert service["cap_drop"] == ["ALL"]
 
 
+def test_one_name_is_built_run_and_told_and_it_is_ours():
+    """A name of somebody's repository would be pulled where nothing was built."""
+    image = re.compile(r"(?<![\w/.-])(?:[\w.-]+/)?facefusion[\w-]*:[\w.-]+")
+    told = {
+        name: set(image.findall((ROOT / name).read_text(encoding="utf-8")))
+        for name in ("deploy/Dockerfile", "docs/container.md", "deploy/compose.yaml")
+    }
+    assert set(map(frozenset, told.values())) == {
+        frozenset({"facefusion-studio:0.1.0", "facefusion-studio:0.1.0-cuda"})
+    }
+    ours = [service for service in compose()["services"].values() if is_ours(service)]
+    assert len(ours) >= 4
+    for service in ours:
+        assert service["pull_policy"] == "build"
+        assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
+        assert (service["build"].get("target") == "cuda") == service["image"].endswith("-cuda")
+    for overlay in OVERLAYS:
+        named = {one["image"] for _, _, spec in pods(rendered(overlay)) for one in containers(spec)}
+        assert {name for name in named if "facefusion" in name} <= told["deploy/Dockerfile"]
+
+
 def test_settings_and_commands_of_compose_exist():
     for service in compose()["services"].values():
-        if service["image"].startswith("facefusion/"):
+        if service["image"].startswith("facefusion-studio"):
             check_settings(iter(service["environment"]))
             for name, path in service["environment"].items():
                 if name.endswith("_FILE"):

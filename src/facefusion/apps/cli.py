@@ -522,6 +522,7 @@ def _explain_missing(word: str) -> None:
 def main(words: Sequence[str] | None = None) -> None:
     """Entry point of the command line; ends with an exit code (see ``--help``), and with no other exception."""
     words = list(sys.argv[1:] if words is None else words)
+    console.repeat({})
     with stopping.watched(), console.prepared():
         try:
             code = _guarded(words)
@@ -551,7 +552,7 @@ def _guarded(words: list[str]) -> int:
 def _stopped(is_json: bool) -> int:
     job_id, _ = job_in_hand()
     way_on = f"run the same command again to go on, or: facefusion jobs resume {job_id}"
-    stopping.tell(way_on if job_id else "nothing was written", job_id, is_json)
+    stopping.tell(console.typable(way_on) if job_id else "nothing was written", job_id, is_json)
     return EXIT_STOPPED
 
 
@@ -590,6 +591,8 @@ def _choose(words: list[str]) -> int:
     return _run_command(command, vars(arguments))
 
 
+_PLACES = ("jobs_path", "job_store", "broker", "storage")
+"""Options that say where jobs are."""
 _BARE = ("--json", "--quiet", "--debug")
 """Flags of every command that take no value."""
 
@@ -656,6 +659,9 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     options = load_options(
         {k: v for k, v in values.items() if v or k not in _PATTERNS}, os.environ, folder, config_path
     )
+    places = {"config_path": config_path} if config_path else {}
+    places |= {name: one.value for name, one in options.items() if name in _PLACES and one.origin == "command line"}
+    console.repeat({f"--{name.replace('_', '-')}": value for name, value in places.items()})
     read = [("configuration", path) for path in config_files(folder, os.environ, config_path)]
     found = {name: sourced.value for name, sourced in options.items()}
     patterns = [str(found.pop(name, "")) for name in _PATTERNS]
@@ -719,7 +725,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     if command == "doctor":
         from facefusion.apps.doctor import run_doctor
 
-        return run_doctor(recipe, policy, show)
+        return run_doctor(recipe, policy, backend_of(settings, policy), show)
     if command == "verify" and words["release_path"] is not None:
         from facefusion.apps.release import run_release
 

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import shlex
 import sys
 import unicodedata
@@ -20,6 +21,10 @@ from facefusion.wording import plain_without_secrets, without_secrets
 
 _TURNS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the direction of a line, and with it what a name seems to be."""
+
+_COMMAND = re.compile(r"\bfacefusion (?:jobs|keys) [a-z]+\b(?: (?:ID|[0-9a-f]{16,32})\b)?")
+"""A command that is suggested and looks into the job store."""
+_repeated: list[str] = []
 
 
 class Stream:
@@ -149,9 +154,27 @@ def shown_lines(text: str) -> str:
     return "\n".join(shown(line) for line in text.split("\n"))
 
 
+def repeat(flags: Mapping[str, object]) -> None:
+    """Have every command that is suggested say again where jobs are, so that it works as it is typed.
+
+    Parameters
+    ----------
+    flags
+        What was given on the command line, by flag; what settings say holds for the next command anyway.
+    """
+    _repeated[:] = [f"{flag} {quoted(value)}" for flag, value in flags.items()]
+
+
+def typable(text: str) -> str:
+    """A text whose commands work as they are typed (`repeat`)."""
+    if not _repeated:
+        return text
+    return _COMMAND.sub(lambda found: " ".join([found[0], *_repeated]), text)
+
+
 def say(text: str, is_error: bool = False) -> None:
-    """Print lines of text, without passwords in addresses."""
-    print(shown_lines(without_secrets(text)), file=sys.stderr if is_error else sys.stdout)
+    """Print lines of text, without passwords in addresses, with commands that work as they are typed."""
+    print(shown_lines(without_secrets(typable(text))), file=sys.stderr if is_error else sys.stdout)
 
 
 def emit(**fields: Any) -> None:
@@ -187,7 +210,7 @@ def tell_error(error: FaceFusionError, is_json: bool, **fields: Any) -> None:
 
         message = with_flags(message)
     if is_json:
-        emit(event="error", code=error.code, message=message, hint=error.hint, **fields)
+        emit(event="error", code=error.code, message=typable(message), hint=typable(error.hint), **fields)
         return
     say(f"facefusion: {shown(message)}", is_error=True)
     if error.hint:

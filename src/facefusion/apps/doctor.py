@@ -5,6 +5,7 @@ from __future__ import annotations
 from facefusion.apps.show import Show
 from facefusion.policy.site import SitePolicy
 from facefusion.recipe import Recipe
+from facefusion.service.backend import Backend
 from facefusion.service.doctor import Health, examine
 from facefusion.service.models import Models
 from facefusion.service.provenance import SigningState
@@ -12,14 +13,14 @@ from facefusion.version import DISTRIBUTION
 from facefusion.wording import counted
 
 
-def run_doctor(recipe: Recipe, policy: SitePolicy, show: Show) -> int:
+def run_doctor(recipe: Recipe, policy: SitePolicy, backend: Backend, show: Show) -> int:
     """Print a report.
 
     Returns
     -------
-    0 where the embedded default works, else 6.
+    0 where the embedded default works and what is configured answers, else 6.
     """
-    health = examine(Models(recipe.models_paths, recipe.licences), policy)
+    health = examine(Models(recipe.models_paths, recipe.licences), policy, backend)
     show.answer("doctor", health, _text(health))
     return 0 if health.is_well else 6
 
@@ -55,6 +56,11 @@ def _text(health: Health) -> str:
     lines += ["", "video encoders"]
     for name, is_there in health.encoders.items():
         lines.append(f"  {name:<24}{'works' if is_there else health.encoder_problems.get(name, '')}")
+    lines += ["", "where jobs are"]
+    for place in health.places:
+        works = "can be written" if place.name == "jobs folder" else "answers"
+        state = works if place.problem is None else f"{place.problem.message} {place.problem.hint}"
+        lines.append(f"  {place.name:<14}{place.where}: {state}")
     lines += ["", "signing of outputs", *(f"  {line}" for line in _signing(health.signing))]
     lines += ["", "policy", *(f"  {name:<12}{_said(value)}" for name, value in health.policy.items())]
     if health.policy.get("watermark") == "off":

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -33,6 +36,9 @@ from facefusion.settings import JobSettings, OperationSettings
 from facefusion.wording import counted
 from facefusion.workplace import cache_base
 
+log = logging.getLogger("facefusion.worker")
+ASKED_S = 8.0
+"""How long a question waits for a job store that is away."""
 _in_hand: list[tuple[str, Jobs]] = []
 
 
@@ -98,7 +104,10 @@ def run_command(
         verbs = DraftVerbs(settings, policy, show, bool(words.get("is_halting")))
         return verbs.run(command, [names] if isinstance(names, str) else list(names or ()), given)
     action, names = words["action"], list(words["names"])
-    jobs = Jobs(backend_of(settings, policy))
+    backend = backend_of(settings, policy)
+    if action not in ("resume", "retry"):  # somebody waits for an answer
+        backend = replace(backend, patience_s=ASKED_S)
+    jobs = Jobs(backend)
     if action == "list":
         return _list(jobs, words, show)
     if action == "sweep":
@@ -151,7 +160,10 @@ def _work(backend: Backend, recipe: Recipe, words: Mapping[str, Any], show: Show
         return 0
 
     def tell() -> None:
-        say("facefusion: The worker is ready.", is_error=True)
+        if operation.log_format == "json":
+            log.info("the worker is ready")
+        else:
+            say("facefusion: The worker is ready.", is_error=True)
         sys.stderr.flush()
 
     journal.set_up(operation.log_format, operation.log_level, operation.traces_url)
@@ -163,7 +175,14 @@ def _work(backend: Backend, recipe: Recipe, words: Mapping[str, Any], show: Show
         host, port = operation.metrics_host, exposition.listen(operation.metrics_host, operation.metrics_port)
         metrics_url = f"http://{f'[{host}]' if ':' in host else host}:{port}/metrics"
         text += f" Prometheus may ask at {metrics_url}"
-    show.answer("worker", Hired(tuple(queues), count, metrics_url), text, is_news=True)
+    if operation.log_format == "json":  # and so is all else that it writes
+        logging.captureWarnings(True)
+    if operation.log_format != "json" or show.is_json:
+        show.answer("worker", Hired(tuple(queues), count, metrics_url), text, is_news=True)
+    else:
+        log.info("the worker begins, %d at a time, for %s", count, ", ".join(queues))
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        warnings.warn("The worker runs as root; give it a user of its own.", stacklevel=1)
     try:
         room.work(backend, recipe, queues, name, tell, (lambda: None) if exposition is None else exposition.let_go)
     finally:

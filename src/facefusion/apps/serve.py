@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from facefusion.settings import JobSettings, OperationSettings, ServerSettings
 
 if TYPE_CHECKING:
     from facefusion.server.config import ServerConfig, Serving
+
+log = logging.getLogger("facefusion.server")
 
 
 def config_of(
@@ -94,6 +97,8 @@ def run_server(
     config = config_of(recipe, settings, server, policy, operation)
     config.backend.policy.signing.check()
 
+    is_log = config.log[0] == "json"  # then all that is written is
+
     def tell(serving: Serving) -> None:
         lines = [f"FaceFusion is at {serving.url}"]
         if serving.is_loopback:
@@ -102,8 +107,14 @@ def run_server(
         if serving.metrics_url:
             lines.append(f"Prometheus may ask at {serving.metrics_url}")
         lines.append("Ctrl-C stops it; jobs go on with the next start.")
-        show.answer("serving", serving, "\n".join(lines))
+        if is_log and not show.is_json:
+            log.info("the service answers")
+        else:
+            show.answer("serving", serving, "\n".join(lines))
 
     run.serve(config, tell)
-    say("facefusion: Stopped.", is_error=True)
+    if is_log:
+        log.info("stopped")
+    else:
+        say("facefusion: Stopped.", is_error=True)
     return 0

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from facefusion.errors import Conflict, LeaseLost, NotThere
+from facefusion.jobs import tally
 from facefusion.jobs.states import JobStatus
 from facefusion.jobs.store import JobStore, StageProgress, _jobs, _metadata, _patient, _progress
 from facefusion.jobs.store import _items as _parts
@@ -90,6 +91,11 @@ _ONE_ORDER = (
     sa.select(_orders, _jobs.c.status.label("of_job"))
     .join(_jobs, _jobs.c.id == _orders.c.job_id, isouter=True)
     .where(_orders.c.id == sa.bindparam("order"), _orders.c.tenant == sa.bindparam("of_tenant"))
+)
+_ONE_ORDER_OF_ANYBODY = (
+    sa.select(_orders.c.created_at, _jobs.c.status.label("of_job"))
+    .join(_jobs, _jobs.c.id == _orders.c.job_id, isouter=True)
+    .where(_orders.c.id == sa.bindparam("order"))
 )
 _ITS_PARTS = sa.select(*[column for column in _parts.c if column.name != "outcome"]).where(
     _parts.c.job_id == sa.bindparam("job")
@@ -545,6 +551,13 @@ class Ledger(JobStore):
             return [str(row[0]) for row in connection.execute(query)]
 
     @_patient
+    def assets_there(self, asset_ids: Collection[str]) -> set[str]:
+        """Those of some assets that there are, whoever's they are."""
+        query = sa.select(_assets.c.id).where(_assets.c.id.in_(tuple(asset_ids)))
+        with self._reading() as connection:
+            return {row.id for row in connection.execute(query)}
+
+    @_patient
     def expired_assets(self, limit: int = 100) -> list[Asset]:
         """Assets whose time has come and that no open order reads."""
         with self._reading() as connection:
@@ -701,8 +714,8 @@ class Ledger(JobStore):
         used = float(connection.execute(sa.select(_used.c.video_s).where(own).with_for_update()).scalar() or 0.0)
         if max_video_s and used + seconds > max_video_s:
             raise Conflict(
-                f"{used / 60:.1f} of {max_video_s / 60:.0f} minutes of video a day are used, and this is "
-                f"{seconds / 60:.1f} more.",
+                f"{_said_s(used)} of {_said_s(max_video_s)} of video a day are used, and this is "
+                f"{_said_s(seconds)} more.",
                 "Go on tomorrow (UTC).", code="video_minutes",
             )  # fmt: skip
         changed = connection.execute(sa.update(_used).where(own).values(video_s=_used.c.video_s + seconds))
@@ -799,6 +812,13 @@ class Ledger(JobStore):
         return [row[0] for row in rows]
 
     @_patient
+    def states_of(self, order_ids: Collection[str]) -> dict[str, str]:
+        """Recorded status of those of some orders that there are, whoever's they are."""
+        query = sa.select(_orders.c.id, _orders.c.status).where(_orders.c.id.in_(tuple(order_ids)))
+        with self._reading() as connection:
+            return {row.id: row.status for row in connection.execute(query)}
+
+    @_patient
     def claim_order(self, owner: str, lease_s: float, order_id: str = "") -> Order | None:
         """Take an order that nobody has: of the tenant that has least in hand the one that waits longest, or None.
 
@@ -858,20 +878,20 @@ class Ledger(JobStore):
             self._change_own(connection, order_id, owner, values | {"updated_at": self._now(connection)})
 
     @_patient
-    def let_go(self, order_id: str, owner: str, delay_s: float = 0.0, is_try: bool = True) -> None:
+    def let_go(self, order_id: str, owner: str, delay_s: float | None = 0.0, is_try: bool = True) -> None:
         """Leave an order to whoever takes it next, not before some seconds have passed.
 
         Parameters
         ----------
         order_id, owner, delay_s
-            Which, whose it was, and for how long nobody takes it.
+            Which, whose it was, and for how long nobody takes it; None leaves it its place before what came later.
         is_try
             Whether it counts as a try; else tries are counted anew.
         """
         with self._engine.begin() as connection:
             values: dict[str, Any] = {
-                "owner": "", "lease_until": 0.0, "available_at": self._now(connection) + delay_s,
-                **({} if is_try else {"tries": 0}),
+                "owner": "", "lease_until": 0.0, **({} if is_try else {"tries": 0}),
+                **({} if delay_s is None else {"available_at": self._now(connection) + delay_s}),
             }  # fmt: skip
             connection.execute(
                 sa.update(_orders).where(_orders.c.id == order_id, _orders.c.owner == owner).values(**values)
@@ -908,11 +928,21 @@ class Ledger(JobStore):
                 "updated_at": now,
             }  # fmt: skip
             self._change_own(connection, order_id, owner, values)
+            if status == "failed":
+                tally.add(connection, self._failure_of(connection, order_id, str(error.get("code", "")), now))
             if output is not None:
                 self._add_asset(connection, output)
             if delivery is not None:
                 values = _fields(delivery) | {"available_at": now, "created_at": now, "updated_at": now}
                 connection.execute(sa.insert(_deliveries).values(**values))
+
+    @staticmethod
+    def _failure_of(connection: sa.Connection, order_id: str, code: str, now: float) -> tally.Sums:
+        """What an order adds that failed: nothing where its job did, which is counted."""
+        row = connection.execute(_ONE_ORDER_OF_ANYBODY, {"order": order_id}).one()
+        if row.of_job == "failed":
+            return {}
+        return {(tally.FAILURES, code, "order"): 1.0, **tally.of_job("", "failed", now - row.created_at)}
 
     @staticmethod
     def _change_own(connection: sa.Connection, order_id: str, owner: str, values: Mapping[str, Any]) -> None:
@@ -1126,6 +1156,10 @@ class Ledger(JobStore):
             for table in _OF_A_TENANT.values():
                 connection.execute(sa.delete(table).where(table.c.tenant == tenant))
         self.key_changes += 1
+
+
+def _said_s(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
 
 
 def _status_now() -> Any:

@@ -40,7 +40,7 @@ from facefusion.jobs.pool import LACK_OF_MEMORY, Done, Gone, Pool
 from facefusion.jobs.prepare import Prepared, prepare
 from facefusion.jobs.states import Item, StageName, is_due
 from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file, is_same_storage, open_storage
-from facefusion.jobs.store import LOCAL, Job, JobStore
+from facefusion.jobs.store import LOCAL, PATIENCE_S, Job, JobStore
 from facefusion.jobs.stored import Joined, Merged, StoredPlan, Told
 from facefusion.jobs.sweep import STRAY_S, Swept, remove, sweep
 from facefusion.jobs.work import LEASE_S, Worker, give_up, is_at_work, joined_as, key_of, owner_name
@@ -118,6 +118,7 @@ class LocalJobs:
         limit_bytes: int | None = None,
         is_kept: bool = True,
         policy: SitePolicy = NO_POLICY,
+        patience_s: float = PATIENCE_S,
     ) -> LocalJobs:
         """Open, or make, the jobs of a folder.
 
@@ -133,7 +134,7 @@ class LocalJobs:
                 raise OutputRefused(error.message, "Choose another --jobs-path.") from error
         if not os.access(folder, os.W_OK):
             raise OutputRefused(f"{folder} cannot be written.", "Choose another --jobs-path.")
-        store = JobStore(store_url or f"sqlite:///{(folder / 'jobs.db').absolute()}")
+        store = JobStore(store_url or f"sqlite:///{(folder / 'jobs.db').absolute()}", patience_s)
         files = FolderStorage(make_folder(folder.absolute() / "files"), limit_bytes)
         return cls(folder, store, files, is_kept, policy=policy)
 
@@ -863,7 +864,8 @@ class _Reporter:
                 self._error = stopped
                 self.on_break()
                 return
-            self._tell()
+            if self._on_progress is not ignore_progress:
+                self._tell()
 
     def _tell(self) -> None:
         try:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,13 @@ class Prepared:
         )  # fmt: skip
 
 
-def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None, is_marked: bool = False) -> Prepared:
+def prepare(
+    recipe: Recipe,
+    is_shared: bool = False,
+    shelf: Shelf | None = None,
+    is_marked: bool = False,
+    base: Path | None = None,
+) -> Prepared:
     """Check and plan a request; the same for this machine and for many.
 
     Parameters
@@ -122,6 +129,9 @@ def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None,
         Where what is read of photos is kept for whoever does the job in this process.
     is_marked
         Whether changed faces get the invisible mark: what the site says, never the recipe.
+    base
+        Folder of the caller's copies: files in it are called by where they are in it, so that the same request is the
+        same job whoever has the copies.
 
     Raises
     ------
@@ -140,7 +150,7 @@ def prepare(recipe: Recipe, is_shared: bool = False, shelf: Shelf | None = None,
     hashes = hash_inputs(plan.recipe)  # its mapping file is read already
     check_reviewed(recipe, hashes)
     measured = {"report": str([recipe.report_path and recipe.report_path.suffix, recipe.fail_under])}
-    job_id = job_id_of(recipe, {**hashes, **measured} if is_shared else hashes)
+    job_id = job_id_of(recipe, {**hashes, **measured} if is_shared else hashes, base)
     mark = str(mark_of(recipe, hashes)) if is_marked else ""
     return Prepared(job_id, recipe, plan, hashes, shelf, mark)
 
@@ -150,10 +160,13 @@ def execution_of(recipe: Recipe) -> dict[str, Any]:
     return {name: getattr(recipe, name) for name in OF_THE_MACHINE}
 
 
-def job_id_of(recipe: Recipe, inputs: dict[str, str]) -> str:
-    """The id of a request: made of what is asked for and of what is in the input files."""
+def job_id_of(recipe: Recipe, inputs: dict[str, str], base: Path | None = None) -> str:
+    """The id of a request: made of what is asked for and of what is in the input files (`prepare`)."""
     asked = recipe.model_dump(mode="json", exclude=set(OF_THE_MACHINE))
     asked["output_path"] = str(recipe.output_path.absolute())
+    if base is not None:
+        folder = f"{base.absolute()}{os.sep}"
+        asked = _renamed(asked, lambda text: text.removeprefix(folder))
     text = json.dumps([asked, sorted(inputs.values()), __version__], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -186,17 +199,19 @@ def mark_of(recipe: Recipe, inputs: Mapping[str, str]) -> MarkId:
     inputs
         SHA-256 of every file that it reads, by path.
     """
-
-    def known(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: known(one) for name, one in value.items()}
-        if isinstance(value, list):
-            return [known(one) for one in value]
-        return inputs.get(value, value) if isinstance(value, str) else value
-
-    asked = known(recipe.model_dump(mode="json", exclude={*OF_THE_MACHINE, *OF_THE_OUTPUT}))
+    asked = recipe.model_dump(mode="json", exclude={*OF_THE_MACHINE, *OF_THE_OUTPUT})
+    asked = _renamed(asked, lambda text: inputs.get(text, text))
     text = json.dumps([asked, sorted(inputs.values()), __version__], sort_keys=True)
     return MarkId(site_id(), job_part(text.encode(), site_secret()))
+
+
+def _renamed(value: Any, rename: Callable[[str], str]) -> Any:
+    """A value of JSON with all its texts, but for names of values, renamed."""
+    if isinstance(value, dict):
+        return {name: _renamed(one, rename) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_renamed(one, rename) for one in value]
+    return rename(value) if isinstance(value, str) else value
 
 
 def input_paths(recipe: Recipe) -> list[Path]:

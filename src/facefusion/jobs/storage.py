@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from facefusion.documents import reason_of
-from facefusion.errors import DiskLimitReached, ExtraMissing, JobError, OutputRefused, StoreUnreachable
+from facefusion.errors import DiskLimitReached, ExtraMissing, JobError, OutputRefused, StoreRefused, StoreUnreachable
 from facefusion.workplace import Workplace, make_folder, refusal
 from facefusion.writing import copy_private, link_or_copy, sync
 
@@ -33,6 +33,8 @@ WORK = ".work"
 ASSETS = "assets"
 """First part of keys that belong to a service, and to no job."""
 _JOB_ID = re.compile(r"[0-9a-f]{16,32}")
+LEAST_BYTES = 1_000_000_000
+"""With less room than this a job of any length may fail."""
 PATIENCE_S = 45.0
 """How long a call waits for storage that does not answer."""
 _RETRY = {"max_retries": 3, "retry_timeout": timedelta(seconds=10)}
@@ -41,9 +43,9 @@ _left_s: ContextVar[list[float] | None] = ContextVar("facefusion_storage_patienc
 
 
 @contextmanager
-def one_patience() -> Iterator[None]:
+def one_patience(patience_s: float = PATIENCE_S) -> Iterator[None]:
     """Have all calls made meanwhile wait no longer than one would: somebody waits for all of them together."""
-    token = None if _left_s.get() is not None else _left_s.set([PATIENCE_S])
+    token = None if _left_s.get() is not None else _left_s.set([patience_s])
     try:
         yield
     finally:
@@ -143,6 +145,15 @@ class Storage(ABC):
     @abstractmethod
     def open_range(self, key: str) -> Any:
         """A seekable binary file that reads only what is asked for."""
+
+    def check(self) -> None:
+        """Look whether files can be kept here; nothing is written.
+
+        Raises
+        ------
+        OutputRefused, StoreRefused, StoreUnreachable
+        """
+        self.list("facefusion-doctor/")
 
     def size_bytes(self) -> int:
         """Bytes of all files."""
@@ -261,6 +272,10 @@ class FolderStorage(Storage):
                     sizes[state.st_dev, state.st_ino or path + name] = state.st_size
         return sum(sizes.values())
 
+    def check(self) -> None:
+        """See `Storage`."""
+        check_room(self.folder)
+
     def folders(self) -> tuple[str, ...]:
         """First parts of all keys, those of empty folders included, without working folders."""
         try:
@@ -335,7 +350,9 @@ class ObjectStorage(Storage):
         """Upload, in parts where it is large."""
         import obstore
 
-        self._call(key, lambda: obstore.put(self._store, key, path))
+        with path.open("rb"):  # what is missing from here on is there
+            pass
+        self._call(key, lambda: obstore.put(self._store, key, path), is_key_new=True)
 
     @contextmanager
     def local(self, key: str) -> Iterator[Path]:
@@ -374,7 +391,7 @@ class ObjectStorage(Storage):
                     found.append(Stored(meta["path"], meta["size"], meta["last_modified"].timestamp()))
             return found
 
-        return self._call(prefix, read)
+        return self._call(prefix, read, is_key_new=True)
 
     def delete(self, prefix: str) -> None:
         """Take objects away."""
@@ -396,8 +413,24 @@ class ObjectStorage(Storage):
 
         return _Ranged(size, fetch)
 
-    def _call(self, key: str, function: Callable[[], R]) -> R:
-        """Call obstore; wait while the storage does not answer."""
+    def _missing(self) -> StoreRefused:
+        return StoreRefused(
+            f"There is no bucket or container at {self.url}.",
+            "Make it, or name another one: --storage, FACEFUSION_STORAGE.",
+        )
+
+    def _call(self, key: str, function: Callable[[], R], is_key_new: bool = False) -> R:
+        """Call obstore; wait while the storage does not answer.
+
+        Parameters
+        ----------
+        key
+            What is asked for, for messages.
+        function
+            What asks.
+        is_key_new
+            Whether nothing need be there: then it is the place that is missing.
+        """
         left_s = _left_s.get() or [PATIENCE_S]
         began = time.monotonic()
         attempts = Retrying(
@@ -408,10 +441,14 @@ class ObjectStorage(Storage):
         )
         try:
             return attempts(function)
-        except FileNotFoundError:
-            raise
+        except FileNotFoundError as error:
+            if not is_key_new:
+                raise
+            raise self._missing() from error
         except Exception as error:  # obstore has errors of many kinds
             left_s[0] = max(left_s[0] - (time.monotonic() - began), 0.0)
+            if _is_no_place(error):
+                raise self._missing() from error
             if _is_local(error):
                 raise refusal(error, self._cache) from error
             raise StoreUnreachable(
@@ -420,9 +457,16 @@ class ObjectStorage(Storage):
             ) from error
 
 
+def _is_no_place(error: BaseException) -> bool:
+    """Whether it is the bucket that is missing: where files are listed obstore has no error of its own for that."""
+    return re.search("NoSuchBucket|ContainerNotFound|bucket does not exist", str(error)) is not None
+
+
 def _may_pass(error: BaseException) -> bool:
     """Whether waiting may help: nothing that is missing, forbidden, or wrong with the disk of this machine."""
     if not isinstance(error, Exception) or isinstance(error, FileNotFoundError) or _is_local(error):
+        return False
+    if _is_no_place(error):
         return False
     return type(error).__name__ not in ("UnauthenticatedError", "PermissionDeniedError")
 
@@ -484,6 +528,24 @@ class _Ranged(io.RawIOBase):
     def close(self) -> None:
         self._blocks.clear()
         super().close()
+
+
+def check_room(folder: Path, least_bytes: int = LEAST_BYTES) -> None:
+    """Look whether files can be kept in a folder, or it can be made, and whether there is room for any.
+
+    Raises
+    ------
+    OutputRefused
+    """
+    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
+    if not there.is_dir():
+        raise OutputRefused(f"{there} is no folder.", "Name another one.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputRefused(f"{there} cannot be written.", "Change its permissions, or name another folder.")
+    free = shutil.disk_usage(there).free
+    if free < least_bytes:
+        told = f"Where {folder} is, {free / 1e9:.2f} GB are free."
+        raise OutputRefused(told, "Free some space, or name another folder.")
 
 
 def open_storage(url: str, cache: Path, limit_bytes: int | None = None) -> Storage:

@@ -8,6 +8,7 @@ complete.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -254,6 +255,10 @@ def _patient(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
+_SHUT = re.compile(r"(database|role) \".*\" does not exist|authentication failed|no pg_hba\.conf entry")
+"""What PostgreSQL says where waiting changes nothing."""
+
+
 class JobStore:
     """Jobs and their items.
 
@@ -280,6 +285,9 @@ class JobStore:
         options: dict[str, Any] = {"pool_pre_ping": not url.startswith("sqlite"), "hide_parameters": True}
         if self._is_sqlite:
             options["connect_args"] = {"timeout": min(patience_s, 10.0), "check_same_thread": False}
+        elif url.startswith("postgresql+psycopg:") and "connect_timeout" not in url:
+            # Where no answer comes at all, one try would take the system's two minutes.
+            options["connect_args"] = {"connect_timeout": int(max(min(patience_s, 10.0), 2.0))}
         try:
             self._engine = sa.create_engine(url, **options)
             if self._engine.url.port is not None and not 0 < self._engine.url.port < 1 << 16:
@@ -400,6 +408,11 @@ class JobStore:
         if not self._is_sqlite:
             kinds = (exc.OperationalError, exc.InterfaceError, exc.InternalError)
             is_away = isinstance(error, kinds) or error.connection_invalidated
+            if is_away and _SHUT.search(str(error.orig)):
+                return StoreRefused(
+                    f"The job store {self.shown_url} lets nobody in: {_said(error)}.",
+                    "Make the database and its user, or correct --job-store (FACEFUSION_JOB_STORE).",
+                )
             return None if is_away else self._refused("does not do what it should", error)
         text = str(error.orig)
         if "disk is full" in text or ("disk I/O error" in text and self._is_disk_full()):
@@ -1122,6 +1135,15 @@ def _item(row: Any) -> Item:
     if item.stage not in STAGES or item.status not in get_args(Status):
         raise ValueError(f"{item.stage!r} {item.number!r} of job {item.job_id!r} is damaged")
     return item
+
+
+class LookedAt(JobStore):
+    """A job store that is only looked at: nothing is made or changed."""
+
+    @_patient
+    def _migrate(self) -> None:
+        with self._reading() as connection:
+            self._check_kind(connection)
 
 
 def _set_up_sqlite(connection: Any, _: Any) -> None:

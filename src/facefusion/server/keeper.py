@@ -99,7 +99,10 @@ class Keeper:
 
     def _expire(self) -> None:
         swept_at = time.monotonic()
-        while not self._is_over.wait(EXPIRE_EVERY_S):
+        # At once, too: others may have taken away what this machine still has copies of.
+        wait_s = 0.0
+        while not self._is_over.wait(wait_s):
+            wait_s = EXPIRE_EVERY_S
             with suppress(FaceFusionError):
                 expire(self._service)
             if time.monotonic() - swept_at > SWEEP_EVERY_S and not self._service.config.backend.is_cluster:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from facefusion.errors import Conflict, FaceFusionError, JobError, NotThere, UnknownJob
 from facefusion.jobs.storage import FolderStorage
 from facefusion.server.intake import drop
-from facefusion.server.orders import cancel_order, clear_order
+from facefusion.server.orders import cancel_order, clear_leavings, clear_order
 from facefusion.server.pieces import pieces_of
 from facefusion.workplace import clear_dead
 
@@ -20,6 +20,8 @@ STOP_S = 20.0
 """How long to wait for whoever is at an order."""
 LOOKED_AT_S = 1800.0
 """Copies for previews are kept for so long after the last look."""
+UNRECORDED_S = 120.0
+"""Bytes of an upload that nobody knows are kept for so long after the last of them: it may be just being begun."""
 REPLAYS_S = 24 * 3600.0
 """A request may be sent again for so long."""
 
@@ -90,13 +92,18 @@ def expire(service: Service) -> int:
             known.add(upload.id)
     for path in service.uploads.iterdir():  # of an upload that was never recorded
         with suppress(OSError):
-            if path.name.removesuffix(".lock") not in known and time.time() - path.stat().st_mtime > 3600:
+            if path.name.removesuffix(".lock") not in known and time.time() - path.stat().st_mtime > UNRECORDED_S:
                 path.unlink()
                 count += 1
-    for path in service.looked_at.iterdir():  # copies of what is far away
+    copies = {path: path.name[:32] for path in service.looked_at.iterdir()}  # of what is far away
+    there = ledger.assets_there(set(copies.values()))
+    for path, asset_id in copies.items():
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > LOOKED_AT_S:
+            # Another service may have taken the asset away.
+            if asset_id not in there or time.time() - path.stat().st_mtime > LOOKED_AT_S:
                 path.unlink()
+                count += 1
+    count += clear_leavings(service.config, ledger)
     ledger.drop_old(service.config.audit_days * 86400, REPLAYS_S)
     clear_dead(service.cache)
     if isinstance(service.storage, FolderStorage):

@@ -23,6 +23,7 @@ from facefusion import journal, traces
 from facefusion.errors import FaceFusionError, Fault, LeaseLost, NotThere, QualityTooLow, Stopped, UnknownJob, own_error
 from facefusion.jobs.ledger import Asset, Ledger, Order, OrderStatus, OrderView
 from facefusion.jobs.storage import FolderStorage, Storage, bring, hash_file, open_storage
+from facefusion.pipeline.progress import CancelToken
 from facefusion.policy.provenance import sidecar_of
 from facefusion.server.bodies import JobBody
 from facefusion.server.config import ServerConfig
@@ -33,7 +34,7 @@ from facefusion.server.provenance import MANIFEST
 from facefusion.server.recipes import to_recipe
 from facefusion.server.webhooks import message_of
 from facefusion.wording import counted
-from facefusion.workplace import make_folder
+from facefusion.workplace import Workplace, clear_dead, clear_user, make_folder
 
 if TYPE_CHECKING:
     from facefusion.recipe import Recipe
@@ -57,9 +58,11 @@ def made_folder(config: ServerConfig) -> Path:
     return make_folder(config.folder / "made")
 
 
-def input_folder(config: ServerConfig, order_id: str) -> Path:
-    """Where inputs of an order are copied to whose assets are far away; always the same, for jobs know their paths."""
-    return config.folder / "inputs" / order_id
+def hands_folder(config: ServerConfig) -> Path:
+    """Where copies are while somebody plans an order of a cluster or brings its output. They are in the hands of one
+    process (`facefusion.workplace`), and go with what it does, or with it.
+    """
+    return config.folder.absolute() / "hands"
 
 
 def do_orders(config: ServerConfig, place: int, news: Any) -> None:
@@ -112,11 +115,12 @@ class _Given(Exception):
 class _Clerk:
     def __init__(self, config: ServerConfig, ledger: Ledger, storage: Storage, jobs: Jobs, owner: str) -> None:
         self._config, self._ledger, self._storage, self._jobs, self._owner = config, ledger, storage, jobs, owner
-        self._is_stopping = False
+        self._stopping = CancelToken()
+        self._place: Path | None = None
 
     def stop(self) -> None:
-        """Leave what is in hand, as soon as possible, to whoever takes it next."""
-        self._is_stopping = True
+        """Leave what is in hand, as soon as possible, to whoever takes it next: it waits, and goes on where it is."""
+        self._stopping.cancel()
 
     def serve(self, order: Order) -> None:
         """Bring an order as far as it goes now."""
@@ -124,7 +128,7 @@ class _Clerk:
             try:
                 self._serve(order)
             except (LeaseLost, _Given):
-                self._ledger.let_go(order.id, self._owner, is_try=False)
+                self._ledger.let_go(order.id, self._owner, None, is_try=False)
             except Exception as error:
                 self._fail(order, error)
 
@@ -140,8 +144,7 @@ class _Clerk:
                     return
                 except FaceFusionError:
                     continue
-                if (now.is_cancelled or self._is_stopping) and now.job_id:
-                    # What runs hears of it by the store; an order that was not cancelled is taken up again.
+                if now.is_cancelled and now.job_id:  # what runs hears of it by the store
                     with suppress(FaceFusionError):
                         self._ledger.cancel(now.job_id)
 
@@ -173,12 +176,23 @@ class _Clerk:
             else:
                 self._run(order)
 
-    def _plan(self, order: Order) -> Order:
+    @contextmanager
+    def _at_hand(self) -> Iterator[None]:
+        """What is done for a cluster happens in a folder of its own: nobody else needs the copies, whoever goes on."""
+        if not self._config.backend.is_cluster:
+            yield
+            return
+        with Workplace(hands_folder(self._config)) as place:
+            self._place = place.folder
+            yield
+
+    def _plan(self, order: Order, more: Mapping[str, Any] | None = None) -> Order:
         with warnings.catch_warnings():  # they are kept with the plan
             warnings.simplefilter("ignore")
-            submitted = self._jobs.submit(self._recipe(order), tenant=order.tenant)
+            with self._at_hand():
+                submitted = self._jobs.submit(self._recipe(order), tenant=order.tenant, base=self._place)
         plan = self._ledger.get(submitted.job.id).plan
-        outcome = {"notes": self._without_files(order, plan.notes), "policy": plan.verdict.as_dict()}
+        outcome = {"notes": self._without_files(order, plan.notes), "policy": plan.verdict.as_dict(), **(more or {})}
         self._ledger.change_order(order.id, self._owner, job_id=submitted.job.id, status="running", outcome=outcome)
         log.info("order is planned", extra={"order": order.id, "job": submitted.job.id})
         now = self._ledger.keep_order(order.id, self._owner, LEASE_S)
@@ -191,7 +205,7 @@ class _Clerk:
             self._ledger.change_order(order.id, self._owner, status="running")
         try:
             self._recipe(order)  # what it reads is here
-            self._jobs.run(order.job_id, self._config.execution)
+            self._jobs.run(order.job_id, self._config.execution, cancel=self._stopping)
         except QualityTooLow:
             pass  # it is written, and says so
         except Stopped:
@@ -217,10 +231,15 @@ class _Clerk:
             self._end(order, "cancelled", order.outcome)
             return
         elif job.status == "done":
-            with suppress(QualityTooLow):
-                self._jobs.run(order.job_id)  # fetches it
-            self._settle(order)
-            return
+            with self._at_hand():
+                if self._jobs.bring(order.job_id, *self._places(order)):
+                    self._settle(order)
+                    with suppress(FaceFusionError):  # it is done; a sweep takes the rest
+                        self._jobs.clear(order.job_id)
+                    return
+            if order.outcome.get("is_made_again"):
+                raise NotThere("The output is gone.", "Try again: POST …/retry.")
+            self._plan(order, {"is_made_again": True})  # a job that is done is begun afresh
         self._ledger.let_go(order.id, self._owner, FOLLOW_S, is_try=False)
 
     def _recipe(self, order: Order) -> Recipe:
@@ -238,25 +257,26 @@ class _Clerk:
         return to_recipe(request["recipe"], path_of, output, face_of, report, self._config.execution)
 
     def _places(self, order: Order) -> tuple[Path, Path | None]:
-        folder = make_folder(made_folder(self._config) / order.id)
+        folder = make_folder((self._place / "made" if self._place else made_folder(self._config)) / order.id)
         output = folder / f"output{order.request['output']['suffix']}"
         asked = order.request["report"]
         # Orders of earlier versions say only that there is one.
         return output, folder / (asked if isinstance(asked, str) else REPORT) if asked else None
 
     def _local(self, order: Order, asset: Asset) -> Path:
-        if isinstance(self._storage, FolderStorage) and not self._config.backend.is_cluster:
+        if self._place is None and isinstance(self._storage, FolderStorage):
             return self._storage.path(asset.key)
         return self._copy(order, asset.key, f"{asset.id}{Path(asset.key).suffix}")
 
     def _copy(self, order: Order, key: str, name: str) -> Path:
         """A file of the storage on this machine."""
-        if isinstance(self._storage, FolderStorage) and not self._config.backend.is_cluster:
+        if self._place is None:
+            assert isinstance(self._storage, FolderStorage)
             path = self._storage.path(key)
             if not path.is_file():
                 raise NotThere(f"{name} is not there.", "Ask for the faces of the target first.")
             return path
-        goal = make_folder(input_folder(self._config, order.id)) / name
+        goal = make_folder(self._place / "inputs" / order.id) / name
         if not goal.is_file():
             try:
                 bring(self._storage, key, goal)
@@ -313,6 +333,7 @@ class _Clerk:
     def _fail(self, order: Order, error: Exception) -> None:
         known = own_error(error)
         if known.retryable and order.tries < MAX_TRIES and not isinstance(known, Fault):
+            log.warning("order is tried again: %s", _for_the_log(known), extra={"order": order.id, "code": known.code})
             self._ledger.let_go(order.id, self._owner, 2.0**order.tries)
             return
         told = noted(error, f"order {order.id}", "Tell who runs this service the id of the job.")
@@ -320,6 +341,8 @@ class _Clerk:
         with suppress(LeaseLost):
             now = self._ledger.keep_order(order.id, self._owner, LEASE_S)  # with what its plan said
             self._end(now, "failed", now.outcome, told)
+            extra = {"order": order.id, "job": now.job_id or None, "code": known.code}
+            log.error("order failed: %s", _for_the_log(known), extra=extra)
 
     def _end(
         self,
@@ -339,19 +362,31 @@ class _Clerk:
             if asset is not None:
                 names[Path(asset.key).as_posix()] = asset.name
                 names[f"{asset.id}{Path(asset.key).suffix}"] = asset.name
-        folders = (str(self._config.folder.absolute()), str(self._config.backend.folder.absolute()))
+        own = self._config.folder.absolute()
+        folders = [own, self._config.backend.folder.absolute()]
+        job = self._ledger.find(order.job_id) if order.job_id else None
+        if job is not None and len(job.output_path.parents) > 2:
+            folders.insert(0, job.output_path.parents[2])  # of whoever planned it
+        if self._place is not None:
+            folders.insert(0, self._place)
         made = []
         for text in texts:
             for key, name in names.items():
-                for where in (f"{folders[0]}/assets/{key}", f"{input_folder(self._config, order.id)}/{key}", key):
-                    text = text.replace(where, name)
+                for folder in (own / "assets", *(one / "inputs" / order.id for one in folders)):
+                    text = text.replace(f"{folder}/{key}", name)
+                text = text.replace(key, name)
             for folder in folders:
-                text = text.replace(folder, "…")
+                text = text.replace(str(folder), "…")
             made.append(text)
         return made
 
     def _clear(self, order: Order) -> None:
         clear_order(self._config, order.id)
+
+
+def _for_the_log(error: FaceFusionError) -> str:
+    """What whoever runs the service reads of an error, as clients may not: how it can be mended; no name of a file."""
+    return journal.scrubbed(f"{error.message} {error.hint}".strip())
 
 
 def _stem(name: str) -> str:
@@ -425,5 +460,28 @@ def file_of(storage: Storage, asset: Asset) -> Path:
 
 def clear_order(config: ServerConfig, order_id: str) -> None:
     """Take away what an order left on this machine that is no asset."""
-    for folder in (made_folder(config) / order_id, input_folder(config, order_id)):
-        shutil.rmtree(folder, ignore_errors=True)
+    for folder in _left_folders(config):
+        shutil.rmtree(folder / order_id, ignore_errors=True)
+
+
+def clear_leavings(config: ServerConfig, ledger: Ledger) -> int:
+    """Take away what is on this machine of orders that are not any more, whichever service took them away, and of
+    processes that are gone; how much that was.
+
+    Raises
+    ------
+    StoreUnreachable, StoreRefused
+    """
+    found = [path for folder in _left_folders(config) if folder.is_dir() for path in folder.iterdir()]
+    states = ledger.states_of({path.name for path in found})
+    # One that failed here may only have to be brought in once more.
+    over = ("done", "failed", "cancelled") if config.backend.is_cluster else ("done",)
+    gone = [path for path in found if states.get(path.name, "done") in over]
+    for path in gone:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(gone) + clear_dead(hands_folder(config)) + clear_user()
+
+
+def _left_folders(config: ServerConfig) -> tuple[Path, Path]:
+    """Folders of orders; in that of inputs only earlier versions left any."""
+    return made_folder(config), config.folder / "inputs"

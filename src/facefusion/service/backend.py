@@ -34,6 +34,8 @@ class Backend:
         Age of jobs that are swept away.
     policy
         What may be done here.
+    patience_s
+        How long a call waits for a job store that is away.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class Backend:
     lease_s: float = 15.0
     keep_days: float = 30.0
     policy: SitePolicy = NO_POLICY
+    patience_s: float = 60.0
 
     @property
     def is_cluster(self) -> bool:

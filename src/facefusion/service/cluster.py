@@ -8,11 +8,13 @@ published again by the sweeper, which runs beside every worker.
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import re
 import shutil
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Any
 from billiard.process import current_process
 from billiard.util import Finalize
 from celery import Celery, signals
+from celery.apps import worker as worker_of_celery
 from kombu.entity import Queue
 from kombu.exceptions import OperationalError
 
@@ -29,7 +32,7 @@ from facefusion.documents import reason_of
 from facefusion.errors import FaceFusionError, JobMismatch, RecipeError, StoreUnreachable
 from facefusion.jobs.prepare import hash_inputs, input_paths, prepare
 from facefusion.jobs.states import Publish
-from facefusion.jobs.storage import Storage, check_job_id, hash_file, open_storage
+from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file, open_storage
 from facefusion.jobs.store import LOCAL, Job, JobStore
 from facefusion.jobs.stored import Merged
 from facefusion.jobs.sweep import sweep, wake
@@ -40,10 +43,12 @@ from facefusion.models.store import OnBytes, ignore_bytes
 from facefusion.policy.provenance import drop_sidecar, sidecar_of
 from facefusion.recipe import Recipe
 from facefusion.service.backend import Backend
+from facefusion.wording import without_secrets
 from facefusion.workplace import Workplace, cache_base, clear_dead
 from facefusion.writing import delivery
 
 TASK = "facefusion.work"
+log = logging.getLogger("facefusion.worker")
 WAKE_EVERY_S = 1.0
 SWEEP_EVERY_S = 3600.0
 
@@ -68,6 +73,26 @@ def check_cluster(backend: Backend) -> None:
         raise RecipeError(
             f"There can be no broker at {backend.broker}: {reason_of(error)}.",
             "Use amqp://… for RabbitMQ or redis://….",
+        ) from error
+
+
+def check_broker(backend: Backend, patience_s: float) -> None:
+    """Look whether the broker answers.
+
+    Raises
+    ------
+    RecipeError, StoreUnreachable
+    """
+    check_cluster(backend)
+    app = Celery(broker=backend.broker)
+    app.conf.broker_transport_options = {"socket_connect_timeout": patience_s, "socket_timeout": patience_s}
+    try:
+        with app.connection(connect_timeout=patience_s) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0.1, timeout=patience_s)
+    except (OperationalError, OSError) as error:
+        raise StoreUnreachable(
+            f"The broker {without_secrets(backend.broker)} does not answer: {reason_of(error)}.",
+            "Check that it runs, and --broker (FACEFUSION_BROKER).",
         ) from error
 
 
@@ -152,14 +177,23 @@ def cache() -> Workplace:
     return _places[os.getpid()]
 
 
-def clear_caches() -> int:
+def clear_caches(storage_url: str = "") -> int:
     """Take away what processes left that were killed: there may be photos in it.
+
+    Parameters
+    ----------
+    storage_url
+        Where they worked, too, if it is a folder.
 
     Returns
     -------
     How many there were.
     """
-    return clear_dead(cache_base())
+    count = clear_dead(cache_base())
+    if storage_url:
+        storage = open_storage(storage_url, cache().folder)
+        count += clear_dead(storage.work) if isinstance(storage, FolderStorage) else 0
+    return count
 
 
 class _Process:
@@ -245,13 +279,17 @@ def work(
     def do(queue: str) -> None:
         process.work(app, queue)
 
-    clear_caches()
+    clear_caches(backend.storage_url)
     signals.worker_process_init.connect(lambda **_: on_fork(), weak=False)
     if journal.is_set_up():
         signals.setup_logging.connect(lambda **_: None, weak=False)  # the log is ours
+        worker_of_celery.safe_say = lambda text, *_: log.info(str(text).strip())
     _run_sweeper(app, backend, on_ready)
+    # Of it: what Celery is configured to be, and an option that is not ours.
+    warnings.filterwarnings("ignore", "You're running the worker with superuser privileges")
     arguments = [
-        "worker", "--pool", "prefork", "--concurrency", str(backend.worker_count or 1), "--queues", ",".join(queues),
+        "--quiet", "worker", "--pool", "prefork", "--concurrency", str(backend.worker_count or 1),
+        "--queues", ",".join(queues),
         "--loglevel", "WARNING", "--without-gossip", "--without-mingle",
         "--hostname", f"{name or f'worker{os.getpid()}'}@%h",
     ]  # fmt: skip
@@ -271,7 +309,7 @@ def _run_sweeper(app: Any, backend: Backend, on_ready: Callable[[], None]) -> No
                 if time.monotonic() - last > SWEEP_EVERY_S:
                     last = time.monotonic()
                     sweep(store, open_storage(backend.storage_url, cache().folder), backend.keep_days)
-                    clear_caches()
+                    clear_caches(backend.storage_url)
             except FaceFusionError:
                 continue  # the store is away; try again
 
@@ -283,7 +321,12 @@ def _run_sweeper(app: Any, backend: Backend, on_ready: Callable[[], None]) -> No
 
 
 def create(
-    backend: Backend, recipe: Recipe, store: JobStore, on_bytes: OnBytes = ignore_bytes, tenant: str = ""
+    backend: Backend,
+    recipe: Recipe,
+    store: JobStore,
+    on_bytes: OnBytes = ignore_bytes,
+    tenant: str = "",
+    base: Path | None = None,
 ) -> str:
     """Put a job where workers find it.
 
@@ -299,6 +342,8 @@ def create(
         Called as input files are sent.
     tenant
         On whose behalf.
+    base
+        Folder of the caller's copies (`facefusion.jobs.prepare.prepare`).
 
     Returns
     -------
@@ -310,7 +355,7 @@ def create(
         Everything that planning refuses.
     """
     check_cluster(backend)
-    asked = prepare(recipe, is_shared=True, is_marked=backend.policy.is_marked)
+    asked = prepare(recipe, is_shared=True, is_marked=backend.policy.is_marked, base=base)
     job_id = asked.job_id
     verdict = asked.ask(backend.policy, tenant)
     job = store.find(job_id)
@@ -348,8 +393,8 @@ def retry(backend: Backend, store: JobStore, job_id: str) -> None:
     publish(build_app(backend.broker, [queue]), store, store.retry(job_id))
 
 
-def bring(job: Job, merged: Merged | None, store: JobStore) -> None:
-    """Fetch what workers made of a job that is done: its output and its report. Their files are taken away then.
+def bring(job: Job, merged: Merged | None, output: Path, report: Path | None) -> None:
+    """Copy what workers made of a job that is done: its output and its report.
 
     Parameters
     ----------
@@ -357,8 +402,8 @@ def bring(job: Job, merged: Merged | None, store: JobStore) -> None:
         The job.
     merged
         What came of it.
-    store
-        Where it is.
+    output, report
+        Where to: a matter of who brings it. Whoever planned the job may be another machine, with other folders.
 
     Raises
     ------
@@ -366,16 +411,30 @@ def bring(job: Job, merged: Merged | None, store: JobStore) -> None:
     """
     storage = open_storage(job.storage, cache().folder)
     if merged is not None and merged.signed is not None and merged.signed.where == "beside":
-        fetch(storage, sidecar_key(job.id), sidecar_of(job.output_path))
+        fetch(storage, sidecar_key(job.id), sidecar_of(output))
     else:
-        drop_sidecar(job.output_path)
-    fetch_output(storage, job.id, "" if merged is None else merged.sha256, job.output_path)
-    if job.recipe["report_path"] is not None:
-        for path in report_files(Path(job.recipe["report_path"])):
+        drop_sidecar(output)
+    fetch_output(storage, job.id, "" if merged is None else merged.sha256, output)
+    if report is not None:
+        for path in report_files(report):
             fetch(storage, report_key(job.id, path), path)
+
+
+def is_there(job: Job) -> bool:
+    """Whether the output of a job that is done is still where workers left it."""
+    return open_storage(job.storage, cache().folder).has(key_of(job.id, "merge", 0))
+
+
+def clear(job: Job, store: JobStore) -> None:
+    """Take the working files of a job away that is done and whose output was brought: there is biometric data in them.
+
+    Raises
+    ------
+    OutputRefused, StoreUnreachable
+    """
     again = store.find(job.id)
     if again is None or (again.status, again.created_at) == ("done", job.created_at):
-        storage.delete(f"{check_job_id(job.id)}/")  # biometric data goes with the work
+        open_storage(job.storage, cache().folder).delete(f"{check_job_id(job.id)}/")
 
 
 def fetch_output(storage: Storage, job_id: str, sha256: str, path: Path) -> None:

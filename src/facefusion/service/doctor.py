@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import platform
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
-from facefusion.errors import FaceFusionError
+from facefusion.errors import FaceFusionError, StoreUnreachable, own_error
+from facefusion.jobs.storage import check_room, one_patience, open_storage
+from facefusion.jobs.store import LookedAt
 from facefusion.media.encoders import describe_encoders
 from facefusion.models.providers import core_count, describe_providers
 from facefusion.models.session import SESSIONS
 from facefusion.policy.site import NO_POLICY, SitePolicy
+from facefusion.service.backend import Backend
 from facefusion.service.consent import find_problems
 from facefusion.service.models import Models, Verified
 from facefusion.service.provenance import SigningState, describe_signing
 from facefusion.service.values import Problem
 from facefusion.version import __version__
+from facefusion.wording import without_secrets
 
+LOOK_S = 5.0
+"""How long to wait for each place."""
 PACKAGES = (
     "numpy",
     "opencv-python-headless",
@@ -68,6 +77,25 @@ class ProviderState:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where jobs, messages or files are to be.
+
+    Attributes
+    ----------
+    name
+        ``jobs folder``, ``job store``, ``broker`` or ``storage``.
+    where
+        Path or URL, without its password.
+    problem
+        Why it cannot be used.
+    """
+
+    name: str
+    where: str
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """How an installation is.
 
@@ -99,6 +127,8 @@ class Health:
         Why encoders cannot be used.
     place_problems
         Why remote places of models could not be asked; what is in them counts as not here.
+    places
+        Where jobs are: the folder of this machine, and what is configured of store, broker and storage.
     """
 
     version: str
@@ -118,14 +148,15 @@ class Health:
     policy_problems: tuple[Problem, ...] = ()
     encoder_problems: dict[str, str] = field(default_factory=dict)
     place_problems: tuple[Problem, ...] = ()
+    places: tuple[Place, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
 
 
-def examine(models: Models, policy: SitePolicy = NO_POLICY) -> Health:
-    """Look at everything."""
+def examine(models: Models, policy: SitePolicy = NO_POLICY, backend: Backend | None = None) -> Health:
+    """Look at everything; where a backend is given, at where its jobs are, too."""
     packages = {name: _version(name) for name in PACKAGES}
     lines = models.list()
     # What ships with the package should be there.
@@ -135,6 +166,7 @@ def examine(models: Models, policy: SitePolicy = NO_POLICY) -> Health:
     cpu = next(provider for provider in providers if provider.name == "cpu")
     troubles = tuple(find_problems(policy))
     encoders = describe_encoders()
+    places = () if backend is None else tuple(look_at_places(backend))
     return Health(
         __version__,
         sys.version.split()[0],
@@ -148,12 +180,64 @@ def examine(models: Models, policy: SitePolicy = NO_POLICY) -> Health:
         providers,
         {name: not why for name, why in encoders.items()},
         signed,
-        cpu.problem is None and signed.problem is None and not any(model.problem for model in here) and not troubles,
+        cpu.problem is None
+        and signed.problem is None
+        and not any(model.problem for model in here)
+        and not troubles
+        and not any(place.problem for place in places),
         policy.as_dict(),
         troubles,
         {name: why for name, why in encoders.items() if why},
         tuple(map(Problem.of, models.store.find_away())),
+        places,
     )
+
+
+def look_at_places(backend: Backend) -> Iterator[Place]:
+    """Whether what is configured answers, in seconds; nothing is made or changed."""
+    url = backend.store_url
+
+    def look_at_store() -> None:
+        if not (url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists()):  # made when needed
+            LookedAt(url, LOOK_S).close()
+
+    def look_at_storage() -> None:
+        with one_patience(LOOK_S):
+            open_storage(backend.storage_url, backend.folder / "doctor").check()
+
+    def look_at_broker() -> None:
+        from facefusion.service.jobs import cluster_room
+
+        cluster_room().check_broker(backend, LOOK_S)
+
+    looks: list[tuple[str, str, Callable[[], None]]] = [
+        ("jobs folder", str(backend.folder), lambda: check_room(backend.folder)),
+        ("job store", url, look_at_store),
+        ("broker", backend.broker, look_at_broker),
+        ("storage", backend.storage_url, look_at_storage),
+    ]
+    for name, where, look in looks:
+        if where:
+            yield Place(name, without_secrets(where), _within(LOOK_S * 2, name, look))
+
+
+def _within(limit_s: float, name: str, look: Callable[[], None]) -> Problem | None:
+    """What a look finds wrong; some libraries know no limit of time."""
+    found: list[Problem] = []
+
+    def run() -> None:
+        try:
+            look()
+        except Exception as error:
+            found.append(Problem.of(own_error(error)))
+
+    thread = threading.Thread(target=run, name="doctor", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if thread.is_alive():
+        late = f"The {name} did not answer within {limit_s:.0f} s."
+        return Problem.of(StoreUnreachable(late, "Check the address and the network."))
+    return found[0] if found else None
 
 
 def probe_providers(models: Models) -> tuple[ProviderState, ...]:

@@ -100,7 +100,11 @@ class Jobs:
         """The jobs folder of this machine, which is made where it is missing."""
         if self._local is None:
             self._local = LocalJobs.open(
-                self.backend.folder, self.backend.store_url, self.backend.disk_bytes, policy=self.backend.policy
+                self.backend.folder,
+                self.backend.store_url,
+                self.backend.disk_bytes,
+                policy=self.backend.policy,
+                patience_s=self.backend.patience_s,
             )
         return self._local
 
@@ -109,11 +113,13 @@ class Jobs:
         """The truth."""
         if self.backend.is_cluster and self.backend.store_url:  # needs no folder here
             if self._far is None:
-                self._far = JobStore(self.backend.store_url)
+                self._far = JobStore(self.backend.store_url, self.backend.patience_s)
             return self._far
         return self.local.store
 
-    def submit(self, recipe: Recipe, on_bytes: OnBytes = ignore_bytes, tenant: str = "") -> Submitted:
+    def submit(
+        self, recipe: Recipe, on_bytes: OnBytes = ignore_bytes, tenant: str = "", base: Path | None = None
+    ) -> Submitted:
         """The job of a recipe: the one that was begun, or a new one, which `run` or the workers do.
 
         Parameters
@@ -124,6 +130,8 @@ class Jobs:
             Called as input files are sent to a cluster.
         tenant
             On whose behalf.
+        base
+            Folder of copies that go when a cluster has the job: the same request of other copies is the same job.
 
         Raises
         ------
@@ -135,7 +143,7 @@ class Jobs:
         if self.backend.is_cluster:
             room = cluster_room()
             room.check_cluster(self.backend)
-            return Submitted(self.show(room.create(self.backend, recipe, self.store, on_bytes, tenant)))
+            return Submitted(self.show(room.create(self.backend, recipe, self.store, on_bytes, tenant, base)))
         job = self.local.create(recipe, self.backend.max_attempts, tenant=tenant)
         done = sum(item.status == "done" for item in self.store.items(job.id))
         return Submitted(self.show(job.id), done, job.plan.taken_from)
@@ -193,9 +201,44 @@ class Jobs:
         if job.status == "cancelled":
             raise Stopped(f"Job {job.id} was cancelled.", "Run the same command again to go on.")
         merged = self.store.merged(job.id)
-        room.bring(job, merged, self.store)
+        report = job.recipe["report_path"]
+        room.bring(job, merged, job.output_path, None if report is None else Path(report))
+        room.clear(job, self.store)
         seconds = time.perf_counter() - began
         return outcome_of(job, merged, seconds, looked_s(self.store, job.id, seconds))
+
+    def bring(self, job_id: str, output: Path, report: Path | None = None) -> bool:
+        """Copy what workers made of a job that is done to a place of the caller's; `clear` takes theirs away.
+
+        Parameters
+        ----------
+        job_id
+            Which.
+        output, report
+            Where to.
+
+        Returns
+        -------
+        Whether it was still there.
+
+        Raises
+        ------
+        UnknownJob, OutputRefused, StoreUnreachable
+        """
+        job, room = self.store.get(job_id), cluster_room()
+        if not room.is_there(job):
+            return False
+        room.bring(job, self.store.merged(job_id), output, report)
+        return True
+
+    def clear(self, job_id: str) -> None:
+        """Take away what workers made of a job that is done, since all that is wanted of it was brought.
+
+        Raises
+        ------
+        UnknownJob, OutputRefused, StoreUnreachable
+        """
+        cluster_room().clear(self.store.get(job_id), self.store)
 
     def list(self, limit: int = 50, cursor: str = "", statuses: Collection[JobStatus] = (), queue: str = "") -> Page:
         """Some jobs, the newest first.
