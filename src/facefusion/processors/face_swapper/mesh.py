@@ -154,7 +154,7 @@ PLAIN_LIGHT = np.array([-0.75, -1.25, -1.6], dtype=np.float32)
 RING_SIDE, FREE = 1.5, 0.2
 """Sides of the box within which things bend, over the face's own; how far from there a head must be for all of it."""
 SHARPER = 0.29
-"""Slope of an edge that a blur and its difference from twice the blur make together, over that of the blur, less one."""
+"""How much steeper a blurred edge becomes by what is finer than its own blur, once more."""
 MAX_BLUR = 0.06
 """Limit of softening over the height of the face."""
 SEEN_PX, SEEN_FINELY_PX = 200, 512
