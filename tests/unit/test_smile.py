@@ -142,3 +142,15 @@ def rims(angles: tuple[float, float], eyes: tuple[int, ...]) -> np.ndarray:
 )
 def test_glasses_go_around_the_eyes(angles, eyes, are_worn):
     assert are_glasses(rims(angles, eyes), make_mesh((160, 150), 75)) is are_worn
+
+
+@pytest.mark.parametrize(("ways", "are_worn"), [((0, 1), True), ((1, 2), True), ((0,), False), ((2,), False)])
+def test_lenses_without_rims_are_held_over_the_nose_and_at_the_temples(ways, are_worn):
+    mesh = make_mesh((160, 150), 75)
+    hidden = np.zeros((SIDE, SIDE), np.float32)
+    for way in ways:
+        start, end = (mesh[k, :2] for k in ((133, 362), (127, 33), (356, 263))[way])
+        for share in np.linspace(0.05, 0.95, 100):
+            x, y = np.rint(start + (end - start) * share).astype(int)
+            hidden[y - 1 : y + 2, x] = 1
+    assert are_glasses(hidden, mesh) is are_worn

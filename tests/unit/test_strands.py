@@ -63,10 +63,13 @@ def test_a_strand_is_followed_to_its_end_from_what_was_found_of_it(number, colou
 
 
 @pytest.mark.parametrize("number", [2, 11])
-def test_where_nothing_was_found_nothing_is_followed(number):
-    clean, mesh, _ = person(number)
-    nothing = np.zeros(clean.shape[:2], np.float32)
-    np.testing.assert_array_equal(follow_strands(clean, mesh, nothing), nothing)
+def test_where_nothing_was_found_hardly_anything_is_followed(number):
+    """A dark line at the very edge of a face may be a hair."""
+    clean, mesh, unit = person(number)
+    followed = follow_strands(clean, mesh, np.zeros(clean.shape[:2], np.float32)) > 0.5
+    assert followed.mean() < 0.006
+    inner = cv2.erode(inside_of(mesh, followed.shape).astype(np.uint8), np.ones((2 * round(0.2 * unit) + 1,) * 2)) > 0
+    assert not (followed & inner).any()
 
 
 def test_glasses_are_no_hair():
@@ -124,3 +127,46 @@ def test_a_beard_is_no_hair_that_hangs_down():
     followed = follow_strands(pixels, mesh, found)
     chin = tuple(np.round(mesh[175, 1::-1]).astype(int))
     assert followed[chin] < 0.5
+
+
+def with_hair(clean, mesh, unit, start, end, breadth) -> tuple[np.ndarray, np.ndarray]:
+    """A dark line, and where it is."""
+    pixels, line = clean.copy(), np.zeros(clean.shape[:2], np.uint8)
+    for picture, colour in ((pixels, DARK), (line, 255)):
+        path = np.round(np.array([start, end]) * 16).astype(np.int32)
+        cv2.polylines(picture, [path], False, colour, max(round(breadth * unit), 1), cv2.LINE_AA, 4)
+    return pixels, line > 127
+
+
+@pytest.mark.parametrize("number", [2, 11])
+def test_a_few_hairs_that_hang_in_are_found_where_nothing_else_was(number):
+    clean, mesh, unit = person(number)
+    oval = mesh[list(FACE_OVAL), :2]
+    top, side = oval[:, 1].min(), mesh[LEFT_BROW[0], 0]
+    start, end = (side + 0.2 * unit, top - 0.1 * unit), (side + 0.03 * unit, mesh[LEFT_IRIS, 1] + 0.35 * unit)
+    pixels, hair = with_hair(clean, mesh, unit, start, end, 0.03)
+    followed = follow_strands(pixels, mesh, np.zeros(clean.shape[:2], np.float32))
+    rows = np.mgrid[: hair.shape[0], : hair.shape[1]][0]
+    inside = inside_of(mesh, hair.shape) & hair
+    brow = mesh[list(LEFT_BROW), 1]
+    above, below = inside & (rows < brow.min() - 0.1 * unit), inside & (rows > mesh[LEFT_IRIS, 1] + 0.2 * unit)
+    assert above.sum() > 20
+    assert below.sum() > 10
+    assert (followed[above] > 0.5).mean() > 0.7
+    assert (followed[below] > 0.5).mean() > 0.7, "it goes on behind the brow"
+    assert (followed > 0.5).mean() < 0.05
+
+
+@pytest.mark.parametrize("where", ["across the forehead", "amid the face"])
+def test_wrinkles_and_lines_that_do_not_come_from_outside_are_no_hair(where):
+    clean, mesh, unit = person()
+    brows = mesh[[*LEFT_BROW, *RIGHT_BROW], :2]
+    if where == "amid the face":
+        x = mesh[LEFT_IRIS, 0] + 0.05 * unit
+        start, end = (x, mesh[LEFT_IRIS, 1] + 0.25 * unit), (x, mesh[LEFT_IRIS, 1] + 0.6 * unit)
+    else:
+        y = brows[:, 1].min() - 0.15 * unit
+        start, end = (brows[:, 0].min() + 0.2 * unit, y), (brows[:, 0].max() - 0.2 * unit, y)
+    pixels, _ = with_hair(clean, mesh, unit, start, end, 0.03)
+    nothing = np.zeros(clean.shape[:2], np.float32)
+    np.testing.assert_array_equal(follow_strands(pixels, mesh, nothing), nothing)

@@ -55,6 +55,14 @@ _SLACK = (0.3, 0.3, 0.3, 1.0)
 _ABOVE, _FRINGE = 0.14, 0.7
 """How far above a brow there is forehead, distances between the eyes; share of it from which hair there hides the brow,
 too."""
+_HAIR_PX, _OF_PORES, _LEAST_DARK = 9, 3.5, 0.1
+"""Breadth, pixels, below which something dark is a line; how much darker it is than pores and wrinkles, and at least
+than what is around it, natural logarithm."""
+_HAIR, _AT_OUTLINE, _HAIR_GAP, _OF_NOSE = (0.22, 0.12), 0.12, 0.35, 0.22
+"""Distances between the eyes: how long a hair is at least and how broad at most, how near to the outline it begins, how
+far it is hidden by a brow, and how near to the middle there are frowns."""
+_SOFT_RIM_PX = 7
+"""Side of what is added around hair that was found."""
 _BEARDED = 0.3
 """Share of the chin that looks like hair from which it is."""
 _BELOW_LIP = 17
@@ -148,9 +156,40 @@ def _follow(near: Pixels, points: FloatArray, seeds: BoolArray) -> BoolArray | N
         sure[0] = False
         found |= sure[parts] & inside
     found |= _under_fringe(found | seeds, points, unit)
+    beside_nose = abs(columns - (points[LEFT_IRIS, 0] + points[RIGHT_IRIS, 0]) / 2) > _OF_NOSE * unit
+    hairs = (depth < _RIM) & inside & (rows < points[NOSE_TIP, 1]) & beside_nose & ~brows & ~others
+    found |= _single_hairs(near, hairs, skin, np.asarray(depth, dtype=np.float32), unit)
     # Between strands that cross there is no skin worth keeping.
     closed = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0
-    return (closed & inside & ~others) if found.any() else None
+    # Its soft rim is as thin as a hair, and seen as one.
+    grown = cv2.dilate(closed.astype(np.uint8), np.ones((_SOFT_RIM_PX, _SOFT_RIM_PX), np.uint8)) > 0
+    return (grown & inside & ~others) if found.any() else None
+
+
+def _single_hairs(near: Pixels, place: BoolArray, skin: BoolArray, depth: FloatArray, unit: float) -> BoolArray:
+    """(S, S) dark lines that hang down from the outline of a face: a few hairs, too thin for what tells more of them.
+
+    Wrinkles of foreheads lie across, the edge of a nose does not begin at the outline.
+    """
+    grey = np.log(cv2.cvtColor(near, cv2.COLOR_RGB2GRAY).astype(np.float32) + 12)
+    lines = cv2.morphologyEx(grey, cv2.MORPH_CLOSE, np.ones((1, _HAIR_PX), np.uint8)) - grey
+    is_dark = (lines > max(_OF_PORES * float(np.median(lines[skin])), _LEAST_DARK)) & place
+    dark = cv2.morphologyEx(is_dark.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 1), np.uint8))
+    count, parts, sizes, _ = cv2.connectedComponentsWithStats(dark)
+    wide, high, area = (sizes[:, k] for k in (cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_AREA))
+    is_line = (high > _HAIR[0] * unit) & (area < _HAIR[1] * unit * high) & (high > 1.2 * wide)
+    is_line[0] = False
+    begins = np.zeros(count, bool)
+    begins[np.unique(parts[depth < _AT_OUTLINE])] = True
+    kept = (is_line & begins)[parts]
+    # Behind a brow it goes on.
+    reach = round(_HAIR_GAP * unit)
+    below = np.zeros((2 * reach + 1, 5), np.uint8)
+    below[reach:] = 1
+    near_kept = cv2.dilate(kept.astype(np.uint8), below[::-1]) > 0
+    on = np.zeros(count, bool)
+    on[np.unique(parts[near_kept])] = True
+    return np.asarray(kept | (is_line & on)[parts])
 
 
 def _under_fringe(hair: BoolArray, points: FloatArray, unit: float) -> BoolArray:

@@ -50,6 +50,8 @@ ODD = (0.35, 0.7)
 """Difference from the network's answer, natural logarithm, from which something may be foreign, and surely is."""
 NEAR_PX = 9
 """Side, texture pixels of the network, of what counts as near something foreign."""
+RIM_SHADE = 0.012
+"""Breadth of the shine and the shade beside a rim, over the height of the face."""
 BESIDE_PX = 5
 """The same, of what shows the edge of something before the face."""
 SMALL_PX, COARSE_PX = (72.0, 160.0), (48.0, 110.0)
@@ -229,7 +231,9 @@ class Completer:
         if not isinstance(self._occluder, LineMasker):
             return None
         ((_, free),) = self._occluder.mask_with_lines([source.pixels], [source.face])
-        return 1 - free if free is not None and are_glasses(1 - free, source.face.mesh) else None
+        if free is None or not are_glasses(1 - free, source.face.mesh):
+            return None
+        return grown(1 - free, 2 * int(RIM_SHADE * float(np.ptp(source.face.mesh[:, 1]))) + 1)
 
     def complete(
         self,

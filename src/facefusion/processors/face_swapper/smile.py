@@ -27,11 +27,11 @@ _OF_LIFT, _OF_WIDTH = 0.05, 0.12
 """Standard deviations of both in 422 photos."""
 _SMILES = (0.2, 1.4)
 """Mean of both in standard deviations from which a face smiles, and from which it does as much as folds can tell."""
-_FOLD_PX, _PORE_PX = 12.0, 0.8
+_FOLD_PX, _PORE_PX = 12.0, 0.4
 """Widths, texture pixels, of what is no fold any more and of what is not yet one."""
 _TAKEN = 0.75
 """Share of the folds of a full smile that is taken off."""
-_REACH, _RISE = (0.38, 0.62), 0.15
+_REACH, _RISE = (0.7, 0.75), 0.15
 """How far from a corner of the mouth there are folds, across and down, and how far above it, widths of a mouth."""
 _CORNER = 0.16
 """The same, how far from it there are dimples, which are as fine as pores."""
