@@ -29,6 +29,7 @@ from facefusion.errors import (
     ExtraMissing,
     FaceFusionError,
     IllegalMove,
+    JobError,
     LeaseLost,
     OutputRefused,
     RecipeError,
@@ -475,12 +476,18 @@ class JobStore:
         Returns
         -------
         Items to publish; none where somebody else has made the job.
+
+        Raises
+        ------
+        JobError
+            When another job has the place of the output (`check_place`).
         """
         with self._engine.begin() as connection:
             now = self._now(connection)
             found = connection.execute(sa.select(_jobs.c.status).where(_jobs.c.id == job_id)).first()
             if found is not None and not (found.status == "done" and is_afresh):
                 return []
+            self._check_place(connection, job_id, plan)
             self._drop(connection, job_id)
             job = sa.insert(_jobs).values(
                 id=job_id, status="queued", recipe=recipe, plan=plan, outcome={}, error="", storage=storage,
@@ -513,6 +520,38 @@ class JobStore:
             made = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).first()
             opened = [command.item for command in self._settle(connection, made, now)]
             return [*(_item(row) for row in rows if row["status"] == "queued"), *opened]
+
+    @_patient
+    def check_place(self, job_id: str, plan: Mapping[str, Any]) -> None:
+        """Refuse a job of a cluster whose output another one is making that is not over.
+
+        Raises
+        ------
+        JobError
+        """
+        with self._reading() as connection:
+            self._check_place(connection, job_id, plan, is_locking=False)
+
+    def _check_place(
+        self, connection: sa.Connection, job_id: str, plan: Mapping[str, Any], is_locking: bool = True
+    ) -> None:
+        place = str(plan.get("output_place", ""))
+        if not place:
+            return  # of one machine, where there is a lock for it
+        if is_locking and not self._is_sqlite:  # there writers are one after the other anyway
+            number = int.from_bytes(bytes.fromhex(place[:8]), "big", signed=True)
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7310002, :place)"), {"place": number})
+        query = sa.select(_jobs.c.id, _jobs.c.recipe).where(
+            _jobs.c.id != job_id,
+            _jobs.c.status.in_(("queued", "running")),
+            _jobs.c.plan["output_place"].as_string() == place,
+        )
+        other = connection.execute(query.limit(1)).first()
+        if other is not None:
+            raise JobError(
+                f"Another job ({other.id}) is writing {other.recipe.get('output_path', '')} just now.",
+                f"Wait until it is done, end it (facefusion jobs cancel {other.id}), or choose another --output.",
+            )
 
     @_patient
     def get(self, job_id: str) -> Job:
@@ -849,8 +888,15 @@ class JobStore:
 
     @_patient
     def retry(self, job_id: str) -> list[Publish]:
-        """Let a job go on that failed, was cancelled or lost its process; every item has all its tries again."""
+        """Let a job go on that failed, was cancelled or lost its process; every item has all its tries again.
+
+        Raises
+        ------
+        JobError
+            When another job has the place of the output by now.
+        """
         with self._locked(job_id) as (connection, job, now):
+            self._check_place(connection, job_id, job.plan)
             commands: list[Publish] = []
             items = self._all(connection, job_id)
             is_open = True

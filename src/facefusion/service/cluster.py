@@ -8,6 +8,7 @@ published again by the sweeper, which runs beside every worker.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
 import re
 import shutil
@@ -40,7 +41,7 @@ from facefusion.models.store import OnBytes, ignore_bytes
 from facefusion.policy.provenance import drop_sidecar, sidecar_of
 from facefusion.recipe import Recipe
 from facefusion.service.backend import Backend
-from facefusion.workplace import Workplace, cache_base, clear_dead
+from facefusion.workplace import Workplace, cache_base, clear_dead, place_of
 from facefusion.writing import delivery
 
 TASK = "facefusion.work"
@@ -282,6 +283,11 @@ def _run_sweeper(app: Any, backend: Backend, on_ready: Callable[[], None]) -> No
     signals.worker_ready.connect(start, weak=False)
 
 
+def place_id_of(output: Path) -> str:
+    """What tells places of outputs apart without naming them (`facefusion.workplace.place_of`)."""
+    return hashlib.sha256(place_of(output).encode(errors="surrogateescape")).hexdigest()[:32]
+
+
 def create(
     backend: Backend, recipe: Recipe, store: JobStore, on_bytes: OnBytes = ignore_bytes, tenant: str = ""
 ) -> str:
@@ -308,6 +314,8 @@ def create(
     ------
     FaceFusionError
         Everything that planning refuses.
+    JobError
+        When another job is making the same output.
     """
     check_cluster(backend)
     asked = prepare(recipe, is_shared=True, is_marked=backend.policy.is_marked)
@@ -319,6 +327,8 @@ def create(
             retry(backend, store, job_id)
         return job_id
     told = asked.check_faces()
+    place = place_id_of(asked.recipe.output_path)
+    store.check_place(job_id, {"output_place": place})  # before anything is sent
     storage = open_storage(backend.storage_url, cache().folder)
     inputs = {}
     for number, path in enumerate(dict.fromkeys(input_paths(asked.chosen))):
@@ -332,7 +342,7 @@ def create(
         raise JobMismatch("An input was changed while it was sent.", "Run the same command again.")
     # No job takes over what workers have made, so there is no work to share.
     size = asked.recipe.target_path.stat().st_size
-    stored = replace(asked.stored(told, tenant, verdict), inputs=inputs, target_bytes=size, work="")
+    stored = replace(asked.stored(told, tenant, verdict), inputs=inputs, target_bytes=size, work="", output_place=place)
     counts = [span.frame_count for span in stored.found.spans]
     items = store.create(
         job_id, asked.plan.recipe.model_dump(mode="json"), stored.as_dict(), backend.storage_url, counts, backend.queue,
