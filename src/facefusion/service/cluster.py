@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from billiard.process import current_process
-from billiard.util import Finalize
 from celery import Celery, signals
 from kombu.entity import Queue
 from kombu.exceptions import OperationalError
@@ -30,7 +29,7 @@ from facefusion.documents import reason_of
 from facefusion.errors import FaceFusionError, JobMismatch, RecipeError, StoreUnreachable
 from facefusion.jobs.prepare import hash_inputs, input_paths, prepare
 from facefusion.jobs.states import Publish
-from facefusion.jobs.storage import Storage, check_job_id, hash_file, open_storage
+from facefusion.jobs.storage import FolderStorage, Storage, check_job_id, hash_file, open_storage
 from facefusion.jobs.store import LOCAL, Job, JobStore
 from facefusion.jobs.stored import Merged
 from facefusion.jobs.sweep import sweep, wake
@@ -148,8 +147,6 @@ def cache() -> Workplace:
     if os.getpid() not in _places:
         _places[os.getpid()] = place = Workplace(cache_base())
         atexit.register(place.close)
-        # Processes of the worker end without that.
-        Finalize(place, place.close, exitpriority=10)
     return _places[os.getpid()]
 
 
@@ -163,6 +160,19 @@ def clear_caches() -> int:
     return clear_dead(cache_base())
 
 
+def clear_work(storage_url: str) -> int:
+    """Take away what workers left in a shared folder that were killed; other storage has no working folders in it.
+
+    Returns
+    -------
+    How many there were.
+    """
+    if "://" in storage_url and not storage_url.startswith("file://"):
+        return 0
+    storage = open_storage(storage_url, Path())
+    return clear_dead(storage.work) if isinstance(storage, FolderStorage) else 0
+
+
 class _Process:
     """What a worker process keeps between messages."""
 
@@ -174,8 +184,7 @@ class _Process:
     def worker(self, job: Job) -> Worker:
         """The worker for the storage of a job; one in each process works."""
         if job.storage not in self.workers:
-            for other in self.workers.values():
-                other.close()
+            self.close()
             folder = cache().folder
             assert self.store is not None
             execution = dict(self.execution)
@@ -189,6 +198,18 @@ class _Process:
                 )
             }  # fmt: skip
         return self.workers[job.storage]
+
+    def close(self) -> None:
+        """Take working folders away; whoever is told to leave does it."""
+        for worker in self.workers.values():
+            worker.close()
+        self.workers = {}
+
+    def leave(self) -> None:
+        """Take everything away that this process has: Celery ends it without what Python does at an end."""
+        self.close()
+        if os.getpid() in _places:
+            _places.pop(os.getpid()).close()
 
     def work(self, app: Any, queue: str) -> None:
         """Do the most urgent item of a queue, if there is one."""
@@ -247,7 +268,13 @@ def work(
         process.work(app, queue)
 
     clear_caches()
-    signals.worker_process_init.connect(lambda **_: on_fork(), weak=False)
+
+    def begin(**_: Any) -> None:
+        on_fork()
+        clear_work(backend.storage_url)  # one that begins may follow one that was killed
+
+    signals.worker_process_init.connect(begin, weak=False)
+    signals.worker_process_shutdown.connect(lambda **_: process.leave(), weak=False)
     if journal.is_set_up():
         signals.setup_logging.connect(lambda **_: None, weak=False)  # the log is ours
     _run_sweeper(app, backend, on_ready)
