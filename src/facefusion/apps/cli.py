@@ -639,6 +639,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     from facefusion.facefusion3 import part_needless
     from facefusion.recipe import build_recipe, with_absolute_paths
     from facefusion.settings import (
+        COMMAND_LINE,
         JobSettings,
         OperationSettings,
         PolicySettings,
@@ -647,6 +648,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         build_settings,
         config_files,
         load_options,
+        naming_origins,
         setting_fields,
     )
 
@@ -664,16 +666,17 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     if note:
         show.note(note)
     options = {name: sourced for name, sourced in options.items() if name in found}
-    recipe = build_recipe({name: value for name, value in found.items() if name not in setting_fields()})
+    with naming_origins(options):
+        recipe = build_recipe({name: value for name, value in found.items() if name not in setting_fields()})
+        settings = build_settings(JobSettings, found)
+        said = build_settings(PolicySettings, found)
+        operation = build_settings(OperationSettings, found)
     recipe = _with_photos(recipe)
     if command in (*_OF_RECIPES, "people", "report") and command != "batch-run" and not show_config:
         if command == "report":
             words["measured_path"] = _as_clip(words["measured_path"], recipe)
         recipe = _with_clips(recipe)
     recipe = with_absolute_paths(recipe)
-    settings = build_settings(JobSettings, found)
-    said = build_settings(PolicySettings, found)
-    operation = build_settings(OperationSettings, found)
     if command not in ("serve", "worker"):
         _follow_level(operation.log_level if "log_level" in options else "", show)
     if show_config:
@@ -691,13 +694,15 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     if command in ("jobs", "worker") or command in _DRAFT_ACTIONS:
         from facefusion.apps import jobs
 
-        given = {name: sourced.value for name, sourced in options.items() if sourced.origin == "command line"}
+        given = {name: sourced.value for name, sourced in options.items() if sourced.origin == COMMAND_LINE}
         words["is_halting"] = is_halting
         return jobs.run_command(command, words, recipe, settings, policy, given, show, operation)
     if command == "serve":
         from facefusion.apps.serve import run_server
 
-        return run_server(recipe, settings, build_settings(ServerSettings, found), policy, show, operation)
+        with naming_origins(options):
+            serving = build_settings(ServerSettings, found)
+        return run_server(recipe, settings, serving, policy, show, operation)
     if command == "keys":
         from facefusion.apps.keys import run_keys
 
@@ -732,11 +737,12 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         files = [Path(name) for name in words["names"]]
         return run_verify(files, words["trust"], backend_of(settings, policy), show)
 
-    remote = build_settings(RemoteSettings, found)
+    with naming_origins(options):
+        remote = build_settings(RemoteSettings, found)
     if remote.server and command in ("run", "headless-run"):
         from facefusion.apps.remote import run_remote
 
-        given = {name: sourced.value for name, sourced in options.items() if sourced.origin == "command line"}
+        given = {name: sourced.value for name, sourced in options.items() if sourced.origin == COMMAND_LINE}
         return run_remote(recipe, remote.server, remote.server_key, given, read, show)
 
     if command in ("run", "headless-run") and recipe.target_path != Path() and recipe.target_path.is_dir():
