@@ -483,7 +483,14 @@ def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
     has_names = any(action.dest == "names" for action in parser._actions)
     arguments, unknown = (parser.parse_known_intermixed_args if has_names else parser.parse_known_args)(words)
     if unknown and not unknown[0].startswith("-"):
-        raise UnknownOption(f"'{unknown[0]}' stands where no option has it.", f"See {parser.prog} --help.")
+        # What a shell made of a pattern or a name: its first word went to the option, and here are the others.
+        dests = {action.dest for action in parser._actions}
+        hint = "A name with blanks is put into quotation marks"
+        if dests.intersection(_PATTERNS):
+            hint = "Patterns of files and names with blanks are put into quotation marks, such as -t 'clips/*.mp4'"
+        elif "target_path" in dests:
+            hint += "; several targets are done by facefusion batch-run -t 'clips/*.mp4'"
+        raise UnknownOption(f"'{unknown[0]}' stands where no option has it.", f"{hint}. See {parser.prog} --help.")
     if unknown:
         from facefusion.declaration import suggest
 

@@ -18,7 +18,7 @@ from facefusion.errors import Conflict, LeaseLost, NotThere
 from facefusion.jobs.states import JobStatus
 from facefusion.jobs.store import JobStore, StageProgress, _jobs, _metadata, _patient, _progress
 from facefusion.jobs.store import _items as _parts
-from facefusion.wording import counted
+from facefusion.wording import counted, lengths_of
 
 OrderStatus = JobStatus
 COMPARE_S = 60.0
@@ -690,7 +690,8 @@ class Ledger(JobStore):
             found = int(connection.execute(query).scalar() or 0)
             if found + len(asked) > max_open:
                 raise Conflict(
-                    f"{counted(found, 'job is', 'jobs are')} open of {max_open} that may be at once.",
+                    f"{counted(found, 'job is', 'jobs are')} open of {max_open} that may be at once, and "
+                    f"this is {len(asked)} more.",
                     "Wait until some are over.",
                     code="open_jobs",
                 )  # fmt: skip
@@ -700,9 +701,11 @@ class Ledger(JobStore):
         own = sa.and_(_used.c.tenant == tenant, _used.c.day == day)
         used = float(connection.execute(sa.select(_used.c.video_s).where(own).with_for_update()).scalar() or 0.0)
         if max_video_s and used + seconds > max_video_s:
+            had, most, more = lengths_of(
+                (used, max_video_s, seconds), lambda told: told[2] > 0 and told[0] + told[2] > told[1] > 0
+            )
             raise Conflict(
-                f"{used / 60:.1f} of {max_video_s / 60:.0f} minutes of video a day are used, and this is "
-                f"{seconds / 60:.1f} more.",
+                f"{had} of {most} of video a day are used, and this is {more} more.",
                 "Go on tomorrow (UTC).", code="video_minutes",
             )  # fmt: skip
         changed = connection.execute(sa.update(_used).where(own).values(video_s=_used.c.video_s + seconds))
