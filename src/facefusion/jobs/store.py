@@ -78,6 +78,8 @@ HEAD = "0004"
 """Newest step in ``migrations``."""
 KNOWN = ("0001", "0002", "0003", "0004")
 """All steps in ``migrations``."""
+KINDS = ("sqlite", "postgresql")
+"""Databases that a store can be in."""
 LOCAL = "this machine"
 """Queue of jobs that `facefusion.jobs.local` does; no worker of a cluster takes from it."""
 PATIENCE_S = 60.0
@@ -282,15 +284,18 @@ class JobStore:
         if self._is_sqlite:
             options["connect_args"] = {"timeout": min(patience_s, 10.0), "check_same_thread": False}
         try:
+            if (kind := sa.make_url(url).get_backend_name()) not in KINDS:
+                raise ValueError(f"{kind} is not supported")
             self._engine = sa.create_engine(url, **options)
             if self._engine.url.port is not None and not 0 < self._engine.url.port < 1 << 16:
                 raise ValueError(f"there is no port {self._engine.url.port}")
-        except ModuleNotFoundError as error:
-            raise ExtraMissing.of(f"The job store {url}", str(error.name), "worker") from error
-        except (exc.ArgumentError, exc.NoSuchModuleError, ValueError) as error:
+        except (exc.ArgumentError, exc.NoSuchModuleError, ImportError, ValueError) as error:
+            if isinstance(error, ModuleNotFoundError) and error.name == "psycopg":
+                raise ExtraMissing.of(f"The job store {url}", "psycopg", "worker") from error
             raise RecipeError(
                 f"There can be no job store at {url}: {reason_of(error)}.",
-                f"Use sqlite:///FILE, or postgresql+psycopg://… after pip install '{DISTRIBUTION}[worker]'.",
+                "Stores are SQLite (sqlite:///FILE) for one machine and PostgreSQL (postgresql+psycopg://…, with "
+                f"pip install '{DISTRIBUTION}[worker]') for many.",
             ) from error
         if self._is_sqlite:
             if not self._file.parent.is_dir():
