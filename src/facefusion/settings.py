@@ -599,7 +599,7 @@ def _under_steps(merged: dict[str, Sourced], places: Mapping[str, int]) -> dict[
     if given is None or not isinstance(given.value, list):
         return merged
     steps = [{"processor": one} if isinstance(one, str) else one for one in given.value]
-    inner: dict[str, str] = {}
+    origins: dict[str, str] = {}
     for key in [key for key in merged if key in flat_fields() and places[key] <= places["steps"]]:
         spec, name, _ = flat_fields()[key]
         is_used = False
@@ -611,8 +611,8 @@ def _under_steps(merged: dict[str, Sourced], places: Mapping[str, int]) -> dict[
             if name not in one and not (isinstance(inner, dict) and name in inner):
                 steps[number] = {**one, name: merged[key].value}
         if is_used:
-            inner[key] = merged.pop(key).origin
-    merged["steps"] = Sourced(steps, given.origin, inner)
+            origins[key] = merged.pop(key).origin
+    merged["steps"] = Sourced(steps, given.origin, origins)
     return merged
 
 

@@ -159,6 +159,7 @@ STEP = '[[step]]\nprocessor = "face_swapper"\n'
         (Recipe, "face_swapper_light", '[face_swapper]\nlight = "much"', {}, "FILE"),
         (Recipe, "face_swapper_light", f'{STEP}light = "much"', {}, "FILE"),
         (Recipe, "face_swapper_light", STEP, {"FACEFUSION_FACE_SWAPPER_LIGHT": "much"}, "VARIABLE"),
+        (Recipe, "face_swapper_light", f'face_swapper_light = "much"\n{STEP}', {}, "FILE"),
         (Recipe, "faces", "", {"FACEFUSION_FACES": "foo"}, "VARIABLE"),
         (JobSettings, "lease_s", 'lease_s = "abc"', {}, "FILE"),
         (JobSettings, "lease_s", "", {"FACEFUSION_LEASE_S": "abc"}, "VARIABLE"),
@@ -180,6 +181,19 @@ def test_a_wrong_value_says_where_it_comes_from(tmp_path, kind, name, text, envi
         with pytest.raises(RecipeError) as told:
             load_policy(environment, tmp_path)
         assert told.value.message.startswith(f"Option '{name}' ({origin}): ")
+
+
+def test_a_value_that_steps_take_over_says_where_it_comes_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
+    user = tmp_path / "user" / "facefusion" / "config.toml"
+    user.parent.mkdir(parents=True)
+    user.write_text('face_swapper_light = "much"')
+    (tmp_path / "facefusion.toml").write_text(STEP)
+    options = load_options({}, {}, tmp_path)
+    assert "face_swapper_light" not in options
+    with pytest.raises(RecipeError) as told, naming_origins(options):
+        build_recipe({key: sourced.value for key, sourced in options.items()})
+    assert told.value.message.startswith(f"Option 'face_swapper_light' ({user}): ")
 
 
 def test_a_wrong_value_of_the_machine_s_policy_names_its_file(tmp_path, monkeypatch):
