@@ -267,11 +267,10 @@ def work(
     def do(queue: str) -> None:
         process.work(app, queue)
 
-    clear_caches()
-
     def begin(**_: Any) -> None:
         on_fork()
-        clear_work(backend.storage_url)  # one that begins may follow one that was killed
+        clear_caches()  # one that begins may follow one that was killed
+        clear_work(backend.storage_url)
 
     signals.worker_process_init.connect(begin, weak=False)
     signals.worker_process_shutdown.connect(lambda **_: process.leave(), weak=False)
