@@ -12,8 +12,9 @@ import json
 import os
 import re
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -343,10 +344,51 @@ def build_settings(kind: type[S], options: Mapping[str, Any]) -> S:
 
 @dataclass(frozen=True, slots=True)
 class Sourced:
-    """One option's value and the place it was read from."""
+    """One option's value and the place it was read from.
+
+    Attributes
+    ----------
+    inner
+        Places from which options of processors came that are said by the steps now.
+    """
 
     value: Any
     origin: str
+    inner: Mapping[str, str] = field(default_factory=dict)
+
+
+COMMAND_LINE = "command line"
+"""The origin of what needs no other name than the option's flag."""
+
+
+@contextmanager
+def naming_origins(options: Mapping[str, Sourced]) -> Iterator[None]:
+    """Have what is wrong with an option say from which file or variable it came.
+
+    Raises
+    ------
+    RecipeError
+    """
+    try:
+        yield
+    except RecipeError as error:
+        found = NAMED_OPTION.match(error.message)
+        origin = _origin_of(found[1], options) if found else COMMAND_LINE
+        if found is None or origin == COMMAND_LINE:
+            raise
+        # Called as it is there, and not by its flag (`with_flags`).
+        named = f"Option '{found[1]}' ({origin}):"
+        raise type(error)(f"{named}{error.message[found.end() :]}", error.hint) from error
+
+
+def _origin_of(name: str, options: Mapping[str, Sourced]) -> str:
+    steps = options.get("steps", Sourced(None, COMMAND_LINE))
+    if name in options:
+        origin = options[name].origin
+    else:
+        origin = steps.inner.get(name, steps.origin if name in flat_fields() else COMMAND_LINE)
+    is_variable = origin.startswith(PREFIX) and origin.isupper()
+    return f"environment variable {origin}" if is_variable else origin
 
 
 def config_files(working_folder: Path | None, environment: Mapping[str, str], explicit: Path | None) -> list[Path]:
@@ -478,7 +520,7 @@ def load_options(
         _check_name(name, f"environment variable {variable}")
         put(name, _from_text(name, text, f"environment variable {variable}"), variable, len(files))
     for name, value in command_line.items():
-        put(name, value, "command line", len(files) + 1)
+        put(name, value, COMMAND_LINE, len(files) + 1)
     return _under_steps(merged, places)
 
 
@@ -501,7 +543,8 @@ def _site_values() -> dict[str, Any]:
                 f"There is no option '{name}' in a policy ({SITE_FILE}).",
                 suggest(name, list(PolicySettings.model_fields)),
             )
-    build_settings(PolicySettings, values)
+    with naming_origins({name: Sourced(value, str(SITE_FILE)) for name, value in values.items()}):
+        build_settings(PolicySettings, values)
     return values
 
 
@@ -528,12 +571,12 @@ def load_policy(environment: Mapping[str, str], working_folder: Path | None) -> 
         Where a place that may speak of it cannot be read, or says what is none.
     """
     own = PolicySettings.model_fields
-    merged = dict(_site_values())
+    merged = {name: Sourced(value, str(SITE_FILE)) for name, value in _site_values().items()}
 
-    def put(name: str, value: Any) -> None:
+    def put(name: str, value: Any, origin: str) -> None:
         value = _spelled_out(name, value)
-        if name in own and (name not in merged or _is_stricter(name, value, merged[name])):
-            merged[name] = value
+        if name in own and (name not in merged or _is_stricter(name, value, merged[name].value)):
+            merged[name] = Sourced(value, origin)
 
     for path in config_files(working_folder, environment, None):
         is_ini = path.suffix == ".ini"
@@ -541,12 +584,13 @@ def load_policy(environment: Mapping[str, str], working_folder: Path | None) -> 
         values = read_ini(path) if is_ini else _without_sections(load_toml(path, RecipeError, text))
         for name, value in values.items():
             if name in own:
-                put(name, _from_text(name, value, str(path)) if path.suffix == ".ini" else value)
+                put(name, _from_text(name, value, str(path)) if path.suffix == ".ini" else value, str(path))
     for variable, text in environment.items():
         name = variable.removeprefix(PREFIX).lower()
         if variable.startswith(PREFIX) and name in own:
-            put(name, _from_text(name, text, f"environment variable {variable}"))
-    return build_settings(PolicySettings, merged)
+            put(name, _from_text(name, text, f"environment variable {variable}"), variable)
+    with naming_origins(merged):
+        return build_settings(PolicySettings, {name: sourced.value for name, sourced in merged.items()})
 
 
 def _under_steps(merged: dict[str, Sourced], places: Mapping[str, int]) -> dict[str, Sourced]:
@@ -555,6 +599,7 @@ def _under_steps(merged: dict[str, Sourced], places: Mapping[str, int]) -> dict[
     if given is None or not isinstance(given.value, list):
         return merged
     steps = [{"processor": one} if isinstance(one, str) else one for one in given.value]
+    origins: dict[str, str] = {}
     for key in [key for key in merged if key in flat_fields() and places[key] <= places["steps"]]:
         spec, name, _ = flat_fields()[key]
         is_used = False
@@ -566,8 +611,8 @@ def _under_steps(merged: dict[str, Sourced], places: Mapping[str, int]) -> dict[
             if name not in one and not (isinstance(inner, dict) and name in inner):
                 steps[number] = {**one, name: merged[key].value}
         if is_used:
-            del merged[key]
-    merged["steps"] = Sourced(steps, given.origin)
+            origins[key] = merged.pop(key).origin
+    merged["steps"] = Sourced(steps, given.origin, origins)
     return merged
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -108,3 +109,50 @@ def counted(count: int | str, one: str, many: str = "") -> str:
 def agreed(count: int | str, one: str, many: str = "") -> str:
     """`counted` without the number."""
     return one if str(count) == "1" else many or f"{one}s"
+
+
+def lengths_of(seconds: Sequence[float], is_told: Callable[[Sequence[float]], bool]) -> list[str]:
+    """Lengths of time, such as ``3.2 s`` and ``59 min 58 s``, as exact as is needed for what a sentence says of them.
+
+    Parameters
+    ----------
+    seconds
+        What they are.
+    is_told
+        Whether rounded ones still show what the sentence says: which is more, or that one is not nothing.
+    """
+    found = _exact_enough(seconds, is_told, range(1, 7), round)
+    return [_length(one) for one in found]
+
+
+def sizes_of(sizes: Sequence[float], is_told: Callable[[Sequence[float]], bool]) -> list[str]:
+    """Sizes in bytes, such as ``3.2 MB``, as exact as is needed (`lengths_of`)."""
+    found = _exact_enough(sizes, is_told, range(3, 16), lambda one, digits: float(f"{one:.{digits}g}"))
+    return [_size(one) for one in found]
+
+
+def _exact_enough(
+    values: Sequence[float],
+    is_told: Callable[[Sequence[float]], bool],
+    places: range,
+    shorten: Callable[[float, int], float],
+) -> list[float]:
+    rounded = list(values)
+    for digits in places:
+        rounded = [shorten(one, digits) for one in values]
+        if is_told(rounded):
+            break
+    return rounded
+
+
+def _length(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    parts = [f"{minutes:.0f} min"] if minutes else []
+    return " ".join([*parts, f"{round(rest, 6):.9g} s"] if rest or not parts else parts)
+
+
+def _size(count: float) -> str:
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= unit:
+            return f"{count / unit:.15g} {name}"
+    return counted(f"{count:.0f}", "byte")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -85,6 +86,42 @@ def final_path(path: Path) -> Path:
     if found.exists() and not found.is_file():
         raise OSError(errno.EEXIST, "something is there that is not a file", str(path))
     return found
+
+
+_FAR = re.compile(r"(nfs\d?|cifs|smb\w*|ceph|lustre|fuse\.(glusterfs|sshfs|ceph)) (//|[^/]+:)")
+"""Kinds of file systems that several machines have in common, and how their addresses begin."""
+
+
+def place_of(path: Path) -> str:
+    """A name of the place where a file is or will be, which is the same for whoever reaches that place.
+
+    Containers and name spaces of one machine that have a folder in common call it alike whatever its path in them is,
+    and so do machines that mount the same address of a file server. A file system that no two machines share is named
+    by the machine. Where the system does not tell what is mounted, machine and path count.
+    """
+    whole = Path(os.path.realpath(path))
+    try:
+        table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape")
+        machine = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return f"{platform.node()}:{whole}"
+    found, above = "", Path("/")
+    for line in table.splitlines():  # the last one of a place lies on top
+        own, _, told = line.partition(" - ")
+        _, _, device, root, point, *_ = own.split(" ")
+        kind, source, *_ = told.split(" ")
+        folder = Path(_unescaped(point))
+        if whole.is_relative_to(folder) and len(folder.parts) >= len(above.parts):
+            is_far = _FAR.match(f"{kind} {_unescaped(source)}")
+            origin = _unescaped(source).rstrip("/") if is_far else f"{machine} {device}:"
+            inner = Path("/", _unescaped(root)) / whole.relative_to(folder)
+            found, above = f"{origin}{inner}", folder
+    return found or f"{machine}:{whole}"
+
+
+def _unescaped(text: str) -> str:
+    """A path as the table of mounts writes it: blanks and the like in octal."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
 class Lock:

@@ -407,3 +407,17 @@ def test_the_end_of_a_run_tells_what_how_fast_and_what_next(folder, source_photo
     assert lines[0].endswith("frames/s") and "1 of 1 frame changed" in lines[0]
     assert lines[1].startswith("  1 person found; ")
     assert lines[-1].startswith("  How it was made: facefusion verify ") and "it is.png'" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("batch-run", "-t", "clips/0.mp4", "clips/1.mp4"), "put into quotation marks, such as -t 'clips/*.mp4'"),
+        (("batch-run", "-s", "a.jpg", "-o", "my", "film.mp4"), "names with blanks are put into quotation marks"),
+        (("run", "-t", "clips/0.mp4", "clips/1.mp4"), "several targets are done by facefusion batch-run -t"),
+        (("jobs", "list", "--job-store", "my", "db"), ""),
+    ],
+)
+def test_what_a_shell_makes_of_a_pattern_is_told(folder, capsys, words, told):
+    assert call(*words) == 2
+    assert told in capsys.readouterr().err

@@ -297,6 +297,24 @@ def test_a_store_that_is_away_says_so_and_hides_the_password():
         JobStore("nonsense://x")
 
 
+@pytest.mark.parametrize("url", ["mysql://me:secret@host/db", "mariadb+pymysql://host/db", "oracle://host"])
+def test_a_database_that_is_no_store_is_answered_with_those_that_are(url):
+    """It was told to install the extra 'worker', which brings no driver for it."""
+    with pytest.raises(RecipeError, match="is not supported") as caught:
+        JobStore(url)
+    assert "SQLite (sqlite:///FILE) for one machine and PostgreSQL (postgresql+psycopg://…" in caught.value.hint
+    assert "secret" not in str(caught.value)
+
+
+def test_a_driver_that_is_missing_names_its_extra_only_where_that_brings_it(monkeypatch):
+    for name, kind in (("psycopg", ExtraMissing), ("pg8000", RecipeError)):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(kind) as caught:
+            JobStore(f"postgresql+{name}://host/db")
+        assert type(caught.value) is kind
+        assert "[worker]" in caught.value.hint
+
+
 # Files
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import socket
 import time
 from dataclasses import dataclass, field
@@ -488,6 +489,10 @@ def test_quotas_of_jobs_bytes_and_minutes_are_kept(tmp_path):
         assert client.post("/v1/jobs", json=body).status_code == 202
         answer = client.post("/v1/jobs", json=body)
         assert_problem(answer, 429, "video_minutes")
+        found = re.fullmatch(
+            r"(\S+) s of 6 s of video a day are used, and this is (\S+) s more\.", answer.json()["detail"]
+        )
+        assert found and float(found[1]) + float(found[2]) > 6  # it was "0.1 of 0 minutes"
         assert int(answer.headers["retry-after"]) <= 86400
         assert (
             client.post("/v1/jobs", json={"recipe": {"target": film, "sources": [asset], "end_s": 1.5}}).status_code

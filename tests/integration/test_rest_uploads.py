@@ -512,6 +512,7 @@ def test_a_clip_that_is_too_long_is_refused(live, anna, tmp_path, nothing_left):
     clip = make_clip(tmp_path / "a.mp4", pts=[k * 12800 * 4 for k in range(20)])  # 80 s
     answer = anna.post("/v1/assets", content=clip.read_bytes())
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    assert answer.json()["detail"] == "This is 1 min 16 s long; up to 1 min are taken."
 
 
 def test_lists_go_on_where_they_ended_although_files_come_and_go(live):

@@ -5,7 +5,17 @@ import pytest
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.pipeline.plan import settled
 from facefusion.recipe import Recipe, build_recipe
-from facefusion.settings import JobSettings, build_settings, load_options, setting_fields, with_flags
+from facefusion.settings import (
+    JobSettings,
+    OperationSettings,
+    PolicySettings,
+    build_settings,
+    load_options,
+    load_policy,
+    naming_origins,
+    setting_fields,
+    with_flags,
+)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +147,68 @@ def test_unknown_names_in_files_and_environment_say_where(tmp_path: Path):
     (tmp_path / "facefusion.toml").write_text("qality = 1\n")
     with pytest.raises(UnknownOption, match=r"facefusion\.toml"):
         load_options({}, {}, tmp_path)
+
+
+STEP = '[[step]]\nprocessor = "face_swapper"\n'
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "text", "environment", "origin"),
+    [
+        (Recipe, "face_swapper_light", 'face_swapper_light = "much"', {}, "FILE"),
+        (Recipe, "face_swapper_light", '[face_swapper]\nlight = "much"', {}, "FILE"),
+        (Recipe, "face_swapper_light", f'{STEP}light = "much"', {}, "FILE"),
+        (Recipe, "face_swapper_light", STEP, {"FACEFUSION_FACE_SWAPPER_LIGHT": "much"}, "VARIABLE"),
+        (Recipe, "face_swapper_light", f'face_swapper_light = "much"\n{STEP}', {}, "FILE"),
+        (Recipe, "faces", "", {"FACEFUSION_FACES": "foo"}, "VARIABLE"),
+        (JobSettings, "lease_s", 'lease_s = "abc"', {}, "FILE"),
+        (JobSettings, "lease_s", "", {"FACEFUSION_LEASE_S": "abc"}, "VARIABLE"),
+        (OperationSettings, "log_level", 'log_level = "x"', {}, "FILE"),
+        (PolicySettings, "content_mode", 'content_mode = "x"', {}, "FILE"),
+        (PolicySettings, "content_mode", "", {"FACEFUSION_CONTENT_MODE": "x"}, "VARIABLE"),
+    ],
+)
+def test_a_wrong_value_says_where_it_comes_from(tmp_path, kind, name, text, environment, origin):
+    path = tmp_path / "facefusion.toml"
+    path.write_text(text)
+    options = load_options({}, environment, tmp_path)
+    values = {key: sourced.value for key, sourced in options.items()}
+    with pytest.raises(RecipeError) as told, naming_origins(options):
+        build_recipe(values) if kind is Recipe else build_settings(kind, values)
+    origin = str(path) if origin == "FILE" else f"environment variable FACEFUSION_{name.upper()}"
+    assert with_flags(told.value.message).startswith(f"Option '{name}' ({origin}): ")
+    if kind is PolicySettings:  # doors that read no other setting
+        with pytest.raises(RecipeError) as told:
+            load_policy(environment, tmp_path)
+        assert told.value.message.startswith(f"Option '{name}' ({origin}): ")
+
+
+def test_a_value_that_steps_take_over_says_where_it_comes_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "user"))
+    user = tmp_path / "user" / "facefusion" / "config.toml"
+    user.parent.mkdir(parents=True)
+    user.write_text('face_swapper_light = "much"')
+    (tmp_path / "facefusion.toml").write_text(STEP)
+    options = load_options({}, {}, tmp_path)
+    assert "face_swapper_light" not in options
+    with pytest.raises(RecipeError) as told, naming_origins(options):
+        build_recipe({key: sourced.value for key, sourced in options.items()})
+    assert told.value.message.startswith(f"Option 'face_swapper_light' ({user}): ")
+
+
+def test_a_wrong_value_of_the_machine_s_policy_names_its_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("facefusion.settings.SITE_FILE", tmp_path / "policy.toml")
+    (tmp_path / "policy.toml").write_text('watermark = "perhaps"\n')
+    with pytest.raises(RecipeError) as told:
+        load_options({}, {}, tmp_path)
+    assert told.value.message.startswith(f"Option 'watermark' ({tmp_path}/policy.toml): ")
+
+
+def test_a_wrong_value_of_the_command_line_is_called_by_its_flag(tmp_path):
+    options = load_options({"lease_s": "abc"}, {"FACEFUSION_LEASE_S": "3"}, tmp_path)
+    with pytest.raises(RecipeError) as told, naming_origins(options):
+        build_settings(JobSettings, {key: sourced.value for key, sourced in options.items()})
+    assert with_flags(told.value.message).startswith("Option '--lease' (lease_s): ")
 
 
 def test_broken_toml_and_missing_file_are_explained(tmp_path: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from tests.patience import PATIENCE_S
 
 from facefusion import workplace
 from facefusion.errors import OutputRefused
-from facefusion.workplace import Workplace, clear_dead, is_held, make_folder, take
+from facefusion.workplace import Workplace, clear_dead, is_held, make_folder, place_of, take
 from facefusion.writing import delivery
 
 HOLDER = """
@@ -256,3 +257,35 @@ def test_whatever_a_user_left_is_cleared_and_nothing_of_another_user(tmp_path, m
         monkeypatch.setattr(workplace, "user_base", lambda: tmp_path / "none")
         assert workplace.clear_user() == 0
         assert (place / "dead").exists()
+
+
+def test_a_place_has_one_name_for_all_who_reach_it(tmp_path, monkeypatch):
+    """Containers of one machine, and machines that mount one address, by whatever paths."""
+
+    def name(table, path, boot="b1"):
+        texts = {"/proc/self/mountinfo": table, "/proc/sys/kernel/random/boot_id": f"{boot}\n"}
+        monkeypatch.setattr(Path, "read_text", lambda self, **_: texts[str(self)])
+        return place_of(Path(path))
+
+    here = "22 1 254:0 / / rw - ext4 /dev/vda rw\n23 22 0:9 / /proc rw - proc proc rw\n"
+    inside = "40 1 0:50 / / rw - overlay overlay rw\n41 40 254:0 /srv/a\\040b /out rw - ext4 /dev/vda rw\n"
+    assert name(here, "/srv/a b/o.mp4") == name(inside, "/out/o.mp4") == "b1 254:0:/srv/a b/o.mp4"
+    assert name(here, "/srv/a b/o.mp4") != name(here, "/srv/a b/o.mp4", "b2")  # another machine's disk
+    assert name(inside, "/o.mp4") != name(inside.replace("0:50", "0:51"), "/o.mp4")
+    far = "22 1 254:0 / / rw - ext4 /dev/vda rw\n23 22 0:30 {} {} rw shared:1 - nfs4 nas:{} rw\n"
+    assert (
+        name(far.format("/", "/films", "/export"), "/films/x/o.mp4")
+        == name(far.format("/", "/mnt/y", "/export/x"), "/mnt/y/o.mp4", "b2")
+        == name(far.format("/x", "/z", "/export"), "/z/o.mp4", "b3")
+        == "nas:/export/x/o.mp4"
+    )
+    own = "22 1 254:0 / / rw - ext4 /dev/vda rw\n23 22 0:31 / /m rw - fuse.mergerfs /a:/b rw\n"
+    assert name(own, "/m/o.mp4") != name(own, "/m/o.mp4", "b2")
+
+
+def test_a_place_is_told_by_machine_and_path_where_the_system_has_no_table_of_mounts(tmp_path, monkeypatch):
+    def missing(self, **_):
+        raise FileNotFoundError(self)
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    assert place_of(tmp_path / "o.mp4") == f"{platform.node()}:{os.path.realpath(tmp_path)}/o.mp4"

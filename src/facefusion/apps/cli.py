@@ -483,7 +483,14 @@ def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
     has_names = any(action.dest == "names" for action in parser._actions)
     arguments, unknown = (parser.parse_known_intermixed_args if has_names else parser.parse_known_args)(words)
     if unknown and not unknown[0].startswith("-"):
-        raise UnknownOption(f"'{unknown[0]}' stands where no option has it.", f"See {parser.prog} --help.")
+        # What a shell made of a pattern or a name: its first word went to the option, and here are the others.
+        dests = {action.dest for action in parser._actions}
+        hint = "A name with blanks is put into quotation marks"
+        if dests.intersection(_PATTERNS):
+            hint = "Patterns of files and names with blanks are put into quotation marks, such as -t 'clips/*.mp4'"
+        elif "target_path" in dests:
+            hint += "; several targets are done by facefusion batch-run -t 'clips/*.mp4'"
+        raise UnknownOption(f"'{unknown[0]}' stands where no option has it.", f"{hint}. See {parser.prog} --help.")
     if unknown:
         from facefusion.declaration import suggest
 
@@ -642,6 +649,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     from facefusion.facefusion3 import part_needless
     from facefusion.recipe import build_recipe, with_absolute_paths
     from facefusion.settings import (
+        COMMAND_LINE,
         JobSettings,
         OperationSettings,
         PolicySettings,
@@ -650,6 +658,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         build_settings,
         config_files,
         load_options,
+        naming_origins,
         setting_fields,
     )
 
@@ -670,16 +679,17 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     if note:
         show.note(note)
     options = {name: sourced for name, sourced in options.items() if name in found}
-    recipe = build_recipe({name: value for name, value in found.items() if name not in setting_fields()})
+    with naming_origins(options):
+        recipe = build_recipe({name: value for name, value in found.items() if name not in setting_fields()})
+        settings = build_settings(JobSettings, found)
+        said = build_settings(PolicySettings, found)
+        operation = build_settings(OperationSettings, found)
     recipe = _with_photos(recipe)
     if command in (*_OF_RECIPES, "people", "report") and command != "batch-run" and not show_config:
         if command == "report":
             words["measured_path"] = _as_clip(words["measured_path"], recipe)
         recipe = _with_clips(recipe)
     recipe = with_absolute_paths(recipe)
-    settings = build_settings(JobSettings, found)
-    said = build_settings(PolicySettings, found)
-    operation = build_settings(OperationSettings, found)
     if command not in ("serve", "worker"):
         _follow_level(operation.log_level if "log_level" in options else "", show)
     if show_config:
@@ -697,13 +707,15 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     if command in ("jobs", "worker") or command in _DRAFT_ACTIONS:
         from facefusion.apps import jobs
 
-        given = {name: sourced.value for name, sourced in options.items() if sourced.origin == "command line"}
+        given = {name: sourced.value for name, sourced in options.items() if sourced.origin == COMMAND_LINE}
         words["is_halting"] = is_halting
         return jobs.run_command(command, words, recipe, settings, policy, given, show, operation)
     if command == "serve":
         from facefusion.apps.serve import run_server
 
-        return run_server(recipe, settings, build_settings(ServerSettings, found), policy, show, operation)
+        with naming_origins(options):
+            serving = build_settings(ServerSettings, found)
+        return run_server(recipe, settings, serving, policy, show, operation)
     if command == "keys":
         from facefusion.apps.keys import run_keys
 
@@ -738,11 +750,12 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         files = [Path(name) for name in words["names"]]
         return run_verify(files, words["trust"], backend_of(settings, policy), show)
 
-    remote = build_settings(RemoteSettings, found)
+    with naming_origins(options):
+        remote = build_settings(RemoteSettings, found)
     if remote.server and command in ("run", "headless-run"):
         from facefusion.apps.remote import run_remote
 
-        given = {name: sourced.value for name, sourced in options.items() if sourced.origin == "command line"}
+        given = {name: sourced.value for name, sourced in options.items() if sourced.origin == COMMAND_LINE}
         return run_remote(recipe, remote.server, remote.server_key, given, read, show)
 
     if command in ("run", "headless-run") and recipe.target_path != Path() and recipe.target_path.is_dir():

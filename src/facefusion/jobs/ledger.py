@@ -19,7 +19,7 @@ from facefusion.jobs import tally
 from facefusion.jobs.states import JobStatus
 from facefusion.jobs.store import JobStore, StageProgress, _jobs, _metadata, _patient, _progress
 from facefusion.jobs.store import _items as _parts
-from facefusion.wording import counted
+from facefusion.wording import counted, lengths_of
 
 OrderStatus = JobStatus
 COMPARE_S = 60.0
@@ -703,7 +703,8 @@ class Ledger(JobStore):
             found = int(connection.execute(query).scalar() or 0)
             if found + len(asked) > max_open:
                 raise Conflict(
-                    f"{counted(found, 'job is', 'jobs are')} open of {max_open} that may be at once.",
+                    f"{counted(found, 'job is', 'jobs are')} open of {max_open} that may be at once, and "
+                    f"this is {len(asked)} more.",
                     "Wait until some are over.",
                     code="open_jobs",
                 )  # fmt: skip
@@ -713,9 +714,11 @@ class Ledger(JobStore):
         own = sa.and_(_used.c.tenant == tenant, _used.c.day == day)
         used = float(connection.execute(sa.select(_used.c.video_s).where(own).with_for_update()).scalar() or 0.0)
         if max_video_s and used + seconds > max_video_s:
+            had, most, more = lengths_of(
+                (used, max_video_s, seconds), lambda told: told[2] > 0 and told[0] + told[2] > told[1] > 0
+            )
             raise Conflict(
-                f"{_said_s(used)} of {_said_s(max_video_s)} of video a day are used, and this is "
-                f"{_said_s(seconds)} more.",
+                f"{had} of {most} of video a day are used, and this is {more} more.",
                 "Go on tomorrow (UTC).", code="video_minutes",
             )  # fmt: skip
         changed = connection.execute(sa.update(_used).where(own).values(video_s=_used.c.video_s + seconds))
@@ -1156,10 +1159,6 @@ class Ledger(JobStore):
             for table in _OF_A_TENANT.values():
                 connection.execute(sa.delete(table).where(table.c.tenant == tenant))
         self.key_changes += 1
-
-
-def _said_s(seconds: float) -> str:
-    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
 
 
 def _status_now() -> Any:

@@ -24,6 +24,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_expone
 
 from facefusion.documents import reason_of
 from facefusion.errors import DiskLimitReached, ExtraMissing, JobError, OutputRefused, StoreRefused, StoreUnreachable
+from facefusion.wording import sizes_of
 from facefusion.workplace import Workplace, make_folder, refusal
 from facefusion.writing import copy_private, link_or_copy, sync
 
@@ -203,8 +204,9 @@ class FolderStorage(Storage):
         if self._limit is not None:
             used = self.size_bytes() + (0 if is_here else path.stat().st_size)
             if used > self._limit:
+                taken, most = sizes_of((used, self._limit), lambda told: told[0] > told[1])
                 raise DiskLimitReached(
-                    f"Working files would take {used / 1e9:.2f} GB; the limit is {self._limit / 1e9:.2f} GB.",
+                    f"Working files would take {taken}; the limit is {most}.",
                     "Raise --disk-limit, delete old jobs, or use another --jobs-path; then resume the job.",
                 )
         make_folder(goal.parent)

@@ -30,6 +30,7 @@ from facefusion.errors import (
     ExtraMissing,
     FaceFusionError,
     IllegalMove,
+    JobError,
     LeaseLost,
     OutputRefused,
     RecipeError,
@@ -78,6 +79,8 @@ HEAD = "0004"
 """Newest step in ``migrations``."""
 KNOWN = ("0001", "0002", "0003", "0004")
 """All steps in ``migrations``."""
+KINDS = ("sqlite", "postgresql")
+"""Databases that a store can be in."""
 LOCAL = "this machine"
 """Queue of jobs that `facefusion.jobs.local` does; no worker of a cluster takes from it."""
 PATIENCE_S = 60.0
@@ -289,15 +292,18 @@ class JobStore:
             # Where no answer comes at all, one try would take the system's two minutes.
             options["connect_args"] = {"connect_timeout": int(max(min(patience_s, 10.0), 2.0))}
         try:
+            if (kind := sa.make_url(url).get_backend_name()) not in KINDS:
+                raise ValueError(f"{kind} is not supported")
             self._engine = sa.create_engine(url, **options)
             if self._engine.url.port is not None and not 0 < self._engine.url.port < 1 << 16:
                 raise ValueError(f"there is no port {self._engine.url.port}")
-        except ModuleNotFoundError as error:
-            raise ExtraMissing.of(f"The job store {url}", str(error.name), "worker") from error
-        except (exc.ArgumentError, exc.NoSuchModuleError, ValueError) as error:
+        except (exc.ArgumentError, exc.NoSuchModuleError, ImportError, ValueError) as error:
+            if isinstance(error, ModuleNotFoundError) and error.name == "psycopg":
+                raise ExtraMissing.of(f"The job store {url}", "psycopg", "worker") from error
             raise RecipeError(
                 f"There can be no job store at {url}: {reason_of(error)}.",
-                f"Use sqlite:///FILE, or postgresql+psycopg://… after pip install '{DISTRIBUTION}[worker]'.",
+                "Stores are SQLite (sqlite:///FILE) for one machine and PostgreSQL (postgresql+psycopg://…, with "
+                f"pip install '{DISTRIBUTION}[worker]') for many.",
             ) from error
         if self._is_sqlite:
             if not self._file.parent.is_dir():
@@ -488,12 +494,18 @@ class JobStore:
         Returns
         -------
         Items to publish; none where somebody else has made the job.
+
+        Raises
+        ------
+        JobError
+            When another job has the place of the output (`check_place`).
         """
         with self._engine.begin() as connection:
             now = self._now(connection)
             found = connection.execute(sa.select(_jobs.c.status).where(_jobs.c.id == job_id)).first()
             if found is not None and not (found.status == "done" and is_afresh):
                 return []
+            self._check_place(connection, job_id, plan)
             self._drop(connection, job_id)
             job = sa.insert(_jobs).values(
                 id=job_id, status="queued", recipe=recipe, plan=plan, outcome={}, error="", storage=storage,
@@ -526,6 +538,38 @@ class JobStore:
             made = connection.execute(sa.select(_jobs).where(_jobs.c.id == job_id)).first()
             opened = [command.item for command in self._settle(connection, made, now)]
             return [*(_item(row) for row in rows if row["status"] == "queued"), *opened]
+
+    @_patient
+    def check_place(self, job_id: str, plan: Mapping[str, Any]) -> None:
+        """Refuse a job of a cluster whose output another one is making that is not over.
+
+        Raises
+        ------
+        JobError
+        """
+        with self._reading() as connection:
+            self._check_place(connection, job_id, plan, is_locking=False)
+
+    def _check_place(
+        self, connection: sa.Connection, job_id: str, plan: Mapping[str, Any], is_locking: bool = True
+    ) -> None:
+        place = str(plan.get("output_place", ""))
+        if not place:
+            return  # of one machine, where there is a lock for it
+        if is_locking and not self._is_sqlite:  # there writers are one after the other anyway
+            number = int.from_bytes(bytes.fromhex(place[:8]), "big", signed=True)
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7310002, :place)"), {"place": number})
+        query = sa.select(_jobs.c.id, _jobs.c.recipe).where(
+            _jobs.c.id != job_id,
+            _jobs.c.status.in_(("queued", "running")),
+            _jobs.c.plan["output_place"].as_string() == place,
+        )
+        other = connection.execute(query.limit(1)).first()
+        if other is not None:
+            raise JobError(
+                f"Another job ({other.id}) is writing {other.recipe.get('output_path', '')} just now.",
+                f"Wait until it is done, end it (facefusion jobs cancel {other.id}), or choose another --output.",
+            )
 
     @_patient
     def get(self, job_id: str) -> Job:
@@ -862,8 +906,15 @@ class JobStore:
 
     @_patient
     def retry(self, job_id: str) -> list[Publish]:
-        """Let a job go on that failed, was cancelled or lost its process; every item has all its tries again."""
+        """Let a job go on that failed, was cancelled or lost its process; every item has all its tries again.
+
+        Raises
+        ------
+        JobError
+            When another job has the place of the output by now.
+        """
         with self._locked(job_id) as (connection, job, now):
+            self._check_place(connection, job_id, job.plan)
             commands: list[Publish] = []
             items = self._all(connection, job_id)
             is_open = True

@@ -28,6 +28,10 @@ _WRONG = (ValueError, TypeError, KeyError, IndexError, AttributeError, ZeroDivis
 """What reading values raises that nobody here has written."""
 
 
+_WORDS = ("work", "taken_from", "tenant", "mark", "output_place")
+"""What a plan says in one word each."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredPlan:
     """What was decided of a job before its first frame.
@@ -58,6 +62,8 @@ class StoredPlan:
         What the site's policy said when the job was made. Whoever does it asks anew.
     mark
         What the invisible mark says (`facefusion.policy.mark.MarkId`); empty where the site has switched it off.
+    output_place
+        Where the output of a job of a cluster goes, told so that equal places are equal (`place_id_of`).
     """
 
     version: str = ""
@@ -72,6 +78,7 @@ class StoredPlan:
     tenant: str = ""
     verdict: Verdict = field(default_factory=Verdict)
     mark: str = ""
+    output_place: str = ""
 
     def is_alike(self, other: StoredPlan) -> bool:
         """Whether two jobs have the same parts, made on behalf of the same tenant: what one may do another may not."""
@@ -105,7 +112,7 @@ class StoredPlan:
             values["target"] = asdict(found.target) | {"time_base": str(found.target.time_base)}
         if found.generated is not None:
             values["generated"] = asdict(found.generated) | {"frame_rate": str(found.generated.frame_rate)}
-        told = {name: getattr(self, name) for name in ("work", "taken_from", "target_bytes", "tenant", "mark")}
+        told = {name: getattr(self, name) for name in (*_WORDS, "target_bytes")}
         told["notes"] = list(self.notes)
         told["policy"] = None if self.verdict.is_empty else self.verdict.as_dict()
         return values | {name: value for name, value in told.items() if value} | _if_any("inputs", self.inputs)
@@ -135,13 +142,15 @@ class StoredPlan:
                 tuple(_span(span) for span in values.get("spans", ())),
                 made and SourceInfo(made["width"], made["height"], Fraction(made["frame_rate"]), made["frame_count"]),
             )
-            version, work, taken_from = (str(values.get(name, "")) for name in ("version", "work", "taken_from"))
+            version, *words = (str(values.get(name, "")) for name in ("version", *_WORDS))
             models, hashes, inputs = (_texts(values, name) for name in ("models", "hashes", "inputs"))
             size = int(values.get("target_bytes", 0))
             notes = tuple(str(note) for note in values.get("notes", ()))
-            tenant, verdict = str(values.get("tenant", "")), _verdict(values)
-            mark = str(values.get("mark", ""))
-            return cls(version, found, models, hashes, work, taken_from, inputs, size, notes, tenant, verdict, mark)
+            named = dict(zip(_WORDS, words, strict=True))
+            return cls(
+                version, found, models, hashes, inputs=inputs, target_bytes=size, notes=notes,
+                verdict=_verdict(values), **named,
+            )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

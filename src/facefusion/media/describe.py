@@ -16,6 +16,7 @@ from facefusion.media.probe import open_any, probe
 from facefusion.media.reader import ClipReader
 from facefusion.media.sound import has_sound
 from facefusion.types.frame import Pixels
+from facefusion.wording import lengths_of
 
 THUMBNAIL_PX = 1024
 """Longest side of the picture that is kept of a file; smaller ones are made of it."""
@@ -131,9 +132,8 @@ def _of_container(
 
 def _check_length(length_s: float, most_s: float) -> None:
     if most_s and length_s > most_s:
-        raise MediaUnsupported(
-            f"This has {length_s / 60:.1f} minutes; up to {most_s / 60:.4g} are taken.", "Cut it into shorter parts."
-        )
+        length, most = lengths_of((length_s, most_s), lambda told: told[0] > told[1] > 0)
+        raise MediaUnsupported(f"This is {length} long; up to {most} are taken.", "Cut it into shorter parts.")
 
 
 def fit(pixels: Pixels, side_px: int) -> Pixels:

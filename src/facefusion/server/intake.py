@@ -209,7 +209,8 @@ def admit(service: Service, tenant: str, received: Received, name: str) -> Asset
         about = service.inspectors.call(describe, LOOK_S, received.path, thumbnail, service.config.clip_s)
     except MediaUnsupported as error:
         message = error.message.replace(str(received.path), "The file")
-        kind = TooLarge if "pixel" in message or "minutes" in message or " px" in message else KindRefused
+        is_large = any(word in message for word in ("pixel", " px", " long; up to "))
+        kind = TooLarge if is_large else KindRefused
         raise kind(message, error.hint) from error
     except MediaError as error:
         # What libraries say of it is for nobody who sends a file.

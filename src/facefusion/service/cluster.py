@@ -8,6 +8,7 @@ published again by the sweeper, which runs beside every worker.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import logging
 import os
 import re
@@ -21,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 from billiard.process import current_process
-from billiard.util import Finalize
 from celery import Celery, signals
 from celery.apps import worker as worker_of_celery
 from kombu.entity import Queue
@@ -44,7 +44,7 @@ from facefusion.policy.provenance import drop_sidecar, sidecar_of
 from facefusion.recipe import Recipe
 from facefusion.service.backend import Backend
 from facefusion.wording import without_secrets
-from facefusion.workplace import Workplace, cache_base, clear_dead
+from facefusion.workplace import Workplace, cache_base, clear_dead, place_of
 from facefusion.writing import delivery
 
 TASK = "facefusion.work"
@@ -172,8 +172,6 @@ def cache() -> Workplace:
     if os.getpid() not in _places:
         _places[os.getpid()] = place = Workplace(cache_base())
         atexit.register(place.close)
-        # Processes of the worker end without that.
-        Finalize(place, place.close, exitpriority=10)
     return _places[os.getpid()]
 
 
@@ -189,11 +187,20 @@ def clear_caches(storage_url: str = "") -> int:
     -------
     How many there were.
     """
-    count = clear_dead(cache_base())
-    if storage_url:
-        storage = open_storage(storage_url, cache().folder)
-        count += clear_dead(storage.work) if isinstance(storage, FolderStorage) else 0
-    return count
+    return clear_dead(cache_base()) + (clear_work(storage_url) if storage_url else 0)
+
+
+def clear_work(storage_url: str) -> int:
+    """Take away what workers left in a shared folder that were killed; other storage has no working folders in it.
+
+    Returns
+    -------
+    How many there were.
+    """
+    if "://" in storage_url and not storage_url.startswith("file://"):
+        return 0
+    storage = open_storage(storage_url, Path())
+    return clear_dead(storage.work) if isinstance(storage, FolderStorage) else 0
 
 
 class _Process:
@@ -207,8 +214,7 @@ class _Process:
     def worker(self, job: Job) -> Worker:
         """The worker for the storage of a job; one in each process works."""
         if job.storage not in self.workers:
-            for other in self.workers.values():
-                other.close()
+            self.close()
             folder = cache().folder
             assert self.store is not None
             execution = dict(self.execution)
@@ -222,6 +228,18 @@ class _Process:
                 )
             }  # fmt: skip
         return self.workers[job.storage]
+
+    def close(self) -> None:
+        """Take working folders away; whoever is told to leave does it."""
+        for worker in self.workers.values():
+            worker.close()
+        self.workers = {}
+
+    def leave(self) -> None:
+        """Take everything away that this process has: Celery ends it without what Python does at an end."""
+        self.close()
+        if os.getpid() in _places:
+            _places.pop(os.getpid()).close()
 
     def work(self, app: Any, queue: str) -> None:
         """Do the most urgent item of a queue, if there is one."""
@@ -280,7 +298,13 @@ def work(
         process.work(app, queue)
 
     clear_caches(backend.storage_url)
-    signals.worker_process_init.connect(lambda **_: on_fork(), weak=False)
+
+    def begin(**_: Any) -> None:
+        on_fork()
+        clear_caches(backend.storage_url)  # one that begins may follow one that was killed
+
+    signals.worker_process_init.connect(begin, weak=False)
+    signals.worker_process_shutdown.connect(lambda **_: process.leave(), weak=False)
     if journal.is_set_up():
         signals.setup_logging.connect(lambda **_: None, weak=False)  # the log is ours
         worker_of_celery.safe_say = lambda text, *_: log.info(str(text).strip())
@@ -320,6 +344,11 @@ def _run_sweeper(app: Any, backend: Backend, on_ready: Callable[[], None]) -> No
     signals.worker_ready.connect(start, weak=False)
 
 
+def place_id_of(output: Path) -> str:
+    """What tells places of outputs apart without naming them (`facefusion.workplace.place_of`)."""
+    return hashlib.sha256(place_of(output).encode(errors="surrogateescape")).hexdigest()[:32]
+
+
 def create(
     backend: Backend,
     recipe: Recipe,
@@ -353,6 +382,8 @@ def create(
     ------
     FaceFusionError
         Everything that planning refuses.
+    JobError
+        When another job is making the same output.
     """
     check_cluster(backend)
     asked = prepare(recipe, is_shared=True, is_marked=backend.policy.is_marked, base=base)
@@ -364,6 +395,8 @@ def create(
             retry(backend, store, job_id)
         return job_id
     told = asked.check_faces()
+    place = place_id_of(asked.recipe.output_path)
+    store.check_place(job_id, {"output_place": place})  # before anything is sent
     storage = open_storage(backend.storage_url, cache().folder)
     inputs = {}
     for number, path in enumerate(dict.fromkeys(input_paths(asked.chosen))):
@@ -377,7 +410,7 @@ def create(
         raise JobMismatch("An input was changed while it was sent.", "Run the same command again.")
     # No job takes over what workers have made, so there is no work to share.
     size = asked.recipe.target_path.stat().st_size
-    stored = replace(asked.stored(told, tenant, verdict), inputs=inputs, target_bytes=size, work="")
+    stored = replace(asked.stored(told, tenant, verdict), inputs=inputs, target_bytes=size, work="", output_place=place)
     counts = [span.frame_count for span in stored.found.spans]
     items = store.create(
         job_id, asked.plan.recipe.model_dump(mode="json"), stored.as_dict(), backend.storage_url, counts, backend.queue,

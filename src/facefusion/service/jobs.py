@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
@@ -425,8 +426,14 @@ class Jobs:
         self.local.delete(job_id)
 
     def sweep(self) -> Swept:
-        """Take old jobs and stray files away, and offer again what was forgotten."""
-        return self.local.sweep(self.backend.keep_days)
+        """Take old jobs and stray files of this machine away, and offer again what was forgotten.
+
+        Of a cluster only what killed workers left goes: how long its jobs are kept is a matter of its workers.
+        """
+        swept = self.local.sweep(self.backend.keep_days)
+        if not (self.backend.is_cluster and self.backend.storage_url):
+            return swept
+        return replace(swept, cleared=swept.cleared + cluster_room().clear_work(self.backend.storage_url))
 
     def preview(
         self,
