@@ -217,3 +217,12 @@ def test_marked_bytes_are_the_same_from_one_process_a_pool_and_a_job_that_was_ta
     assert contents["resumed"] == contents["one"], "taken up again"
     assert contents["without"] != contents["one"]
     assert find_mark(tmp_path / "resumed.mp4") == find_mark(tmp_path / "one.mp4") is not None
+
+
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_an_outcome_says_whether_a_mark_was_put_in_whoever_asks_later(tmp_path, is_marked):
+    """A job carries what was decided when it was made."""
+    jobs = LocalJobs.open(tmp_path / "jobs", policy=SitePolicy(is_marked=is_marked))
+    job = jobs.create(recipe_to(tmp_path / "o.mp4", end_s=0.2))
+    later = LocalJobs.open(tmp_path / "jobs", policy=SitePolicy(is_marked=not is_marked))
+    assert later.run(job.id, workers=1).is_marked is is_marked

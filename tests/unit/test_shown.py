@@ -43,6 +43,12 @@ def test_what_was_noted_is_not_said_again_at_the_end(capsys):
     assert told.err.count("It is small.") == 1 and "It is small." not in told.out and "It is dark." in told.out
 
 
+def test_the_end_of_a_run_speaks_of_a_mark_that_is_there(capsys):
+    for is_marked in (True, False):
+        Show("bar").finished(Finished("o.mp4", 2, 2, 1, 0.0, 0.0, 0.0, (), (), is_marked))
+        assert ("hidden mark" in capsys.readouterr().out) is is_marked
+
+
 def test_every_value_with_an_array_in_it_is_shown_by_what_the_array_is():
     found = [kind for kind in find_values() if any(LONG.search(str(field.type)) for field in fields(kind))]
     assert len(found) > 10

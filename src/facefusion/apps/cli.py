@@ -790,7 +790,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
     from facefusion.pipeline.plan import check_paths
 
     check_paths(recipe, reads=read)
-    show.outcome(run_recipe(recipe, settings, policy, show), policy.is_marked)
+    show.outcome(run_recipe(recipe, settings, policy, show))
     return EXIT_OK
 
 

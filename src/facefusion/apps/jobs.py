@@ -145,7 +145,7 @@ def run_command(
         else:  # resume, retry
             stored = jobs.recipe_of(job_id)
             fresh = {name: value for name, value in given.items() if name in known_options()}
-            show.outcome(_run(jobs, job_id, stored.with_options(**fresh), show), jobs.backend.policy.is_marked)
+            show.outcome(_run(jobs, job_id, stored.with_options(**fresh), show))
     return 0
 
 
@@ -324,7 +324,7 @@ class DraftVerbs:
                 self._show.restart()
                 self._show.message(f"{draft.name} {number + 1}/{len(draft.steps)}")
                 outcome = run_recipe(build_recipe(step), self._settings, self._policy, self._show)
-                self._show.outcome(outcome, self._policy.is_marked)
+                self._show.outcome(outcome)
         except Exception:
             self._drafts.save(replace(draft, status="failed"))
             raise

@@ -44,7 +44,7 @@ def run_render(recipe: Recipe, path: Path, policy: SitePolicy, show: Show, reads
     ------
     FaceFusionError
     """
-    show.finished(render(recipe, path, show.progress, reads, policy), policy.is_marked)
+    show.finished(render(recipe, path, show.progress, reads, policy))
     return 0
 
 

@@ -133,14 +133,14 @@ class Show:
             self._last_event = time.monotonic()
             self._emit(event="bytes", file=name, done=done, total=total)
 
-    def outcome(self, outcome: Outcome, is_marked: bool = False) -> Finished:
+    def outcome(self, outcome: Outcome) -> Finished:
         """Show what came of a run; see `finished`."""
         from facefusion.service.values import Finished
 
-        return self.finished(Finished.of(outcome), is_marked)
+        return self.finished(Finished.of(outcome))
 
-    def finished(self, made: Finished, is_marked: bool = False) -> Finished:
-        """Show what came of a request, and whether changed frames got the mark of the site."""
+    def finished(self, made: Finished) -> Finished:
+        """Show what came of a request."""
         # Where another run has done the work there is no speed to tell.
         speed = f", {made.frames_per_s:.1f} frames/s" if made.analyse_s + made.render_s > 0 else ""
         lines = [f"{shown(made.output)}: {made.changed_frames} of {counted(made.frames, 'frame')} changed{speed}"]
@@ -148,7 +148,7 @@ class Show:
         times = f"{made.analyse_s + made.render_s:.1f} s, {made.analyse_s:.1f} s of them for finding faces"
         lines.append(f"  {people} found; {times}")
         lines += [f"  {shown(note)}" for note in made.notes if note not in self._noted]
-        if is_marked and made.changed_frames:
+        if made.is_marked:
             lines.append("  A hidden mark says that faces were changed; --watermark off leaves it out")
         lines.append(f"  How it was made: facefusion verify {quoted(made.output)}")
         self.answer("done", made, "\n".join(lines), is_news=True)

@@ -683,6 +683,7 @@ def outcome_of(
     return Outcome(
         job.output_path, merged.frame_count, merged.changed_frame_count, merged.track_count, seen_s,
         seconds - seen_s, merged.models, (*merged.notes, *notes),
+        bool(job.plan.mark and merged.changed_frame_count and merged.track_count),
     )  # fmt: skip
 
 

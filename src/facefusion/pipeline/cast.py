@@ -269,16 +269,24 @@ def _linked(is_alike: npt.NDArray[np.bool_]) -> list[list[int]]:
 
 def _lacks(recipe: Recipe, chain: Sequence[Step], paths: Sequence[Path], sources: Sequence[SourceFace]) -> list[str]:
     """What to add to one person's photos, which by themselves are good ones, as the processors that show it say."""
+    processor = _shown_by(recipe, chain)
+    if processor is None:
+        return []
+    named, found = ", ".join(path.name for path in paths), processor.inspect(sources)
+    lead = f"{MEANING['poor']}. " if verdict_of(found) == "poor" else ""
+    return [f"{named}: {lead if n == 0 else ''}{one}" for n, one in enumerate(advice(found))]
+
+
+def _shown_by(recipe: Recipe, chain: Sequence[Step]) -> ShowsSources | None:
+    """The embedded processor of a chain that draws what photos show."""
     for step in chain:
         specs = models_of(recipe, [Use(model, step) for model in step.requirements.models])
         # Others take long to load, and are loaded where the work is done.
         if Input.FACE_PHOTO in step.requirements.inputs and all(spec.origin == "embedded" for spec in specs):
             processor = build_processor(step, EngineContext(recipe, step=step))
             if isinstance(processor, ShowsSources):
-                named, found = ", ".join(path.name for path in paths), processor.inspect(sources)
-                lead = f"{MEANING['poor']}. " if verdict_of(found) == "poor" else ""
-                return [f"{named}: {lead if n == 0 else ''}{one}" for n, one in enumerate(advice(found))]
-    return []
+                return processor
+    return None
 
 
 def find_weakness(source: SourceFace) -> str:
@@ -333,7 +341,8 @@ def check_faces(
     for chain, paths in wanted:
         own = [next(sources) for _ in paths]
         told += weaknesses(paths, own) or (_lacks(resolved.recipe, chain.steps, paths, own) if own else [])
-        told += cautions(paths, own)
+        if _shown_by(resolved.recipe, chain.steps) is not None:
+            told += cautions(paths, own)
         told += strangers(resolved.recipe, paths, own)
     for sentence in dict.fromkeys(told):
         warnings.warn(sentence, PoorSourceWarning, stacklevel=2)

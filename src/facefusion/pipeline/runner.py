@@ -112,6 +112,8 @@ class Outcome:
         What ran: id, version and licence of every model.
     notes
         Sentences on what is not as one would expect: frames that are missing, tracks that were left out.
+    is_marked
+        Whether changed frames carry the mark of the site, which is not seen.
     """
 
     output_path: Path
@@ -122,6 +124,7 @@ class Outcome:
     render_s: float
     models: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    is_marked: bool = False
 
     __repr__ = shown
 

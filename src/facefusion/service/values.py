@@ -408,6 +408,8 @@ class Finished:
         What ran: id, version and licence.
     notes
         Sentences on what is not as one would expect.
+    is_marked
+        Whether changed frames carry the mark of the site, which is not seen.
     """
 
     output: str
@@ -419,6 +421,7 @@ class Finished:
     frames_per_s: float
     models: tuple[str, ...]
     notes: tuple[str, ...]
+    is_marked: bool = False
 
     @classmethod
     def of(cls, outcome: Outcome) -> Finished:
@@ -426,7 +429,7 @@ class Finished:
         return cls(
             str(outcome.output_path), outcome.frame_count, outcome.changed_frame_count, outcome.track_count,
             round(outcome.analyse_s, 3), round(outcome.render_s, 3), round(outcome.frames_per_s, 2),
-            tuple(outcome.models), tuple(outcome.notes),
+            tuple(outcome.models), tuple(outcome.notes), outcome.is_marked,
         )  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:

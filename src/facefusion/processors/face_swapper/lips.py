@@ -292,8 +292,8 @@ def with_whole_lips(detail: FloatArray, place: LipPlace, beard: float = 0.0) -> 
     change *= place.lips
     mirrored = broad[:, ::-1]
     change += np.maximum(mirrored - broad - ONE_SIDED, 0) * place.corner
-    change += (_pressed(broad, (UNDER_LIP, 9.0), PRESSED) - broad) * place.under * np.float32(1 - beard)
-    change += (_pressed(broad, (-9.0, OVER_LIP), PRESSED) - broad) * place.over
+    change += (_pressed(broad, (UNDER_LIP, np.inf), PRESSED) - broad) * place.under * np.float32(1 - beard)
+    change += (_pressed(broad, (-np.inf, OVER_LIP), PRESSED) - broad) * place.over
     change = blur(np.asarray(change, dtype=np.float32), 1.0)
     part = part + change[..., None] + blur(np.asarray(lacking, dtype=np.float32), 1.0)[..., None] * LIP_COLOUR
     whole = detail.copy()
@@ -329,9 +329,8 @@ def _distance(ring: FloatArray, x: FloatArray, y: FloatArray) -> FloatArray:
     return np.asarray(nearest, dtype=np.float32)
 
 
-def _spread(values: FloatArray, weight: FloatArray, sigma: float = 0.0) -> FloatArray:
+def _spread(values: FloatArray, weight: FloatArray, sigma: float = FAR_PX) -> FloatArray:
     """Weighted means of values around every place."""
-    sigma = sigma or FAR_PX
     added = weight + np.float32(1e-4)
     total = blur(added, sigma)
     if values.ndim == 3:
