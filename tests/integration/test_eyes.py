@@ -300,7 +300,7 @@ def test_lids_come_down_as_far_as_they_are_seen_to(target):
 
     for aperture in (1.0, 0.5, 0.0):
         moved = with_lids(mesh, (Opening(1.0, aperture, 0.0), Opening(1.0, 1.0, 0.0)))
-        assert height(moved, LEFT_EYE) == pytest.approx(height(mesh, LEFT_EYE) * aperture, abs=1e-3)
+        assert height(moved, LEFT_EYE) == pytest.approx(height(mesh, LEFT_EYE) * module.lowered(aperture), abs=1e-3)
         np.testing.assert_allclose(moved[list(RIGHT_EYE)], mesh[list(RIGHT_EYE)], atol=1e-4)
     assert with_lids(mesh, (Opening(1.0, 1.0, 0.0),) * 2) is mesh
 
@@ -476,6 +476,19 @@ def test_an_iris_between_narrow_lids_is_one():
 def test_who_squints_all_the_time_stays_narrow():
     assert module.drawn_opening(0.3, 0.17) < 0.17
     assert module.drawn_opening(0.3, 0.25) > 0.27
+
+
+def test_a_target_with_lowered_lids_gets_no_wide_eyes_of_a_source():
+    """The eyes of a source, drawn as far down as the mesh has the target's lids, look wider; measured in swaps."""
+    wider = 1.2
+    assert module.lowered(1.0, wider) == 1.0
+    assert 0.85 < module.lowered(0.95, wider) < 0.95
+    for aperture in (0.5, 0.6, 0.7, 0.8):
+        assert wider * module.lowered(aperture, wider) < 0.97 * aperture
+        # Who has narrower eyes than the target keeps them, and lowers them as much.
+        assert module.lowered(aperture, 0.8) == module.lowered(aperture)
+    steps = [wider * module.lowered(float(share), wider) for share in np.linspace(0, 1, 101)]
+    assert min(np.diff(steps)) >= 0 and max(np.diff(steps)) < 0.03
 
 
 def test_who_looks_down_all_the_time_does_not_stare():

@@ -100,6 +100,12 @@ IN_SIGHT = (0.15, 0.4)
 """Width of an eye in the picture over its width in depth, from which its lids are moved at all, and as far as meant."""
 WIDEST = 1.25
 """How much wider than usual eyes are drawn at most."""
+LOWERED = 1.6
+"""Power of how far an eye is open over what is usual, with which a lid is drawn: as far down as it was measured, eyes
+of sources are measured a sixth wider in the output, by their lashes and the shade of their lids."""
+AS_USUAL = (0.6, 1.0)
+"""How far open an eye is, over what is usual, up to which a source has no wider eyes than the target, and from which as
+wide as they are: who lowers their lids must not look awake."""
 _ARCH = np.array([0.45, 0.75, 0.95, 1.0, 0.95, 0.8, 0.5], dtype=np.float32)
 """How far a lid moves along its line, from the outer corner to the inner one, over how far its middle does."""
 LID_EDGE_PX = 3.0
@@ -549,7 +555,13 @@ def drawn_opening(habit: float, usual: float) -> float:
     return float(np.clip(np.clip((habit + OPENED) / 2, *DRAWN), low, high))
 
 
-def with_lids(mesh: FloatArray, openings: Sequence[Opening]) -> FloatArray:
+def lowered(aperture: float, wider: float = 1.0) -> float:
+    """How far open an eye is drawn, 0 to 1, that is open so far; see `with_lids`."""
+    more = max(wider, 1.0)
+    return float(aperture**LOWERED) * (1 + (more - 1) * smoothly(aperture, AS_USUAL)) / more
+
+
+def with_lids(mesh: FloatArray, openings: Sequence[Opening], wider: float = 1.0) -> FloatArray:
     """(478, 3) a mesh whose upper lids are where the picture shows them.
 
     Parameters
@@ -558,13 +570,15 @@ def with_lids(mesh: FloatArray, openings: Sequence[Opening]) -> FloatArray:
         (478, 3) of the target.
     openings
         Of either eye, as of `Eyes.open_in`.
+    wider
+        Distance of its lids with open eyes, over what is usual for the target.
     """
     if all(opening.aperture >= 1 for opening in openings):
         return mesh
     moved = mesh.copy()
     for (ring, _), opening in zip(_EYES, openings, strict=True):
         upper, lower = list(ring[1:8]), list(ring[:8:-1])
-        moved[upper] = mesh[lower] + (mesh[upper] - mesh[lower]) * np.float32(opening.aperture)
+        moved[upper] = mesh[lower] + (mesh[upper] - mesh[lower]) * np.float32(lowered(opening.aperture, wider))
     return moved
 
 

@@ -755,7 +755,7 @@ class MeshSwapper:
             shares = lids_together(face.mesh if own is None else own, usual)
             wide = opened(there.mesh, shares, goal)
             openings = eyes.open_in(clear, skin_light, wide, self._plane, self._eyes, shares)
-            mesh = with_lids(opened(mesh, shares, goal), openings)
+            mesh = with_lids(opened(mesh, shares, goal), openings, goal / usual)
         # Around the face itself there is more in the crop, for the network to see, than is drawn.
         x0, y0, x1, y1 = native_box(pixels, face)
         height, width = y1 - y0, x1 - x0
