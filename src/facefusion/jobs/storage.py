@@ -44,9 +44,9 @@ _left_s: ContextVar[list[float] | None] = ContextVar("facefusion_storage_patienc
 
 
 @contextmanager
-def one_patience(patience_s: float = PATIENCE_S) -> Iterator[None]:
+def one_patience(patience_s: float | None = None) -> Iterator[None]:
     """Have all calls made meanwhile wait no longer than one would: somebody waits for all of them together."""
-    token = None if _left_s.get() is not None else _left_s.set([patience_s])
+    token = None if _left_s.get() is not None else _left_s.set([PATIENCE_S if patience_s is None else patience_s])
     try:
         yield
     finally:

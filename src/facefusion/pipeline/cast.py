@@ -267,12 +267,9 @@ def _linked(is_alike: npt.NDArray[np.bool_]) -> list[list[int]]:
     return groups
 
 
-def _lacks(recipe: Recipe, chain: Sequence[Step], paths: Sequence[Path], sources: Sequence[SourceFace]) -> list[str]:
-    """What to add to one person's photos, which by themselves are good ones, as the processors that show it say."""
-    processor = _shown_by(recipe, chain)
-    if processor is None:
-        return []
-    named, found = ", ".join(path.name for path in paths), processor.inspect(sources)
+def _lacks(drawer: ShowsSources, paths: Sequence[Path], sources: Sequence[SourceFace]) -> list[str]:
+    """What to add to one person's photos, which by themselves are good ones, as who draws them says."""
+    named, found = ", ".join(path.name for path in paths), drawer.inspect(sources)
     lead = f"{MEANING['poor']}. " if verdict_of(found) == "poor" else ""
     return [f"{named}: {lead if n == 0 else ''}{one}" for n, one in enumerate(advice(found))]
 
@@ -340,9 +337,9 @@ def check_faces(
     told: list[str] = []
     for chain, paths in wanted:
         own = [next(sources) for _ in paths]
-        told += weaknesses(paths, own) or (_lacks(resolved.recipe, chain.steps, paths, own) if own else [])
-        if _shown_by(resolved.recipe, chain.steps) is not None:
-            told += cautions(paths, own)
+        weak, drawer = weaknesses(paths, own), _shown_by(resolved.recipe, chain.steps) if own else None
+        told += weak or ([] if drawer is None else _lacks(drawer, paths, own))
+        told += [] if drawer is None else cautions(paths, own)
         told += strangers(resolved.recipe, paths, own)
     for sentence in dict.fromkeys(told):
         warnings.warn(sentence, PoorSourceWarning, stacklevel=2)
