@@ -193,7 +193,8 @@ def test_a_goatee_stays_as_black_as_it_is_and_the_skin_beside_it_skin(swapper):
 @pytest.mark.parametrize("number", PEOPLE)
 def test_what_is_no_beard_is_not_taken_for_one(swapper, spoil, number):
     source = spoil(person(number))
-    covered = [swapper._completer.find_covered(source, swapper._plane)]
+    completer = swapper._completer
+    covered = [completer.find_covered(source, swapper._plane, completer.find_rims(source))]
     log_texture, seen, hidden, _ = swapper._join([source], covered)
     known = np.asarray(np.clip(seen * 12, 0, 1) * (1 - hidden), dtype=np.float32)
     assert swapper._beards.find(log_texture, known) < 0.1
@@ -218,7 +219,8 @@ def test_glasses_leave_no_lines_beside_them(swapper, number):
     clean, worn = (
         swapper._complete([s], swapper._completer).detail for s in (person(number), with_glasses(person(number)))
     )
-    hidden = swapper._completer.find_covered(with_glasses(person(number)), swapper._plane) > 0.5
+    photo, completer = with_glasses(person(number)), swapper._completer
+    hidden = completer.find_covered(photo, swapper._plane, completer.find_rims(photo)) > 0.5
     near = (cv2.dilate(hidden.astype(np.uint8), np.ones((15, 15))) > 0) & (swapper._plain > 0.9)
     fine = [values - cv2.GaussianBlur(values, (0, 0), 2.5) for values in (clean, worn)]
     lines = [np.quantile(np.abs(values.mean(axis=-1)[near]), 0.99) for values in fine]

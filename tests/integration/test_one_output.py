@@ -5,33 +5,22 @@ from __future__ import annotations
 import multiprocessing
 
 import pytest
+from tests.clusters import make_backend, small_request
 from tests.servers import PostgreSQL, need
 
 from facefusion.errors import JobError
 from facefusion.jobs.storage import FolderStorage
 from facefusion.jobs.store import JobStore
-from facefusion.recipe import build_recipe
-from facefusion.service.backend import Backend
 from facefusion.service.jobs import Jobs
-from facefusion.testing.clips import make_clip
-from facefusion.testing.fakes import sample_path
 
 
 @pytest.fixture
 def backend(tmp_path):
-    return Backend(
-        tmp_path / "jobs", store_url=f"sqlite:///{tmp_path}/store.db", broker="memory://",
-        storage_url=(tmp_path / "shared").as_uri(),
-    )  # fmt: skip
+    return make_backend(tmp_path)
 
 
 def ask(tmp_path, name, output):
-    clip = tmp_path / f"{name}.mp4"
-    if not clip.exists():
-        make_clip(clip, pts=[k * 512 for k in range(4 + len(name))])
-    return build_recipe({
-        "source_paths": [sample_path("source.jpg")], "target_path": clip, "output_path": output, "allow_empty": True,
-    })  # fmt: skip
+    return small_request(tmp_path, output, name, 4 + len(name))
 
 
 def test_the_second_of_two_jobs_of_a_cluster_is_refused(backend, tmp_path):

@@ -7,17 +7,14 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from tests.clusters import make_backend, small_request
 
 from facefusion.errors import StoreRefused
 from facefusion.jobs.ledger import Ledger
 from facefusion.jobs.storage import open_storage
 from facefusion.jobs.store import JobStore
 from facefusion.jobs.work import Worker
-from facefusion.recipe import build_recipe
-from facefusion.service.backend import Backend
 from facefusion.service.jobs import Jobs
-from facefusion.testing.clips import make_clip
-from facefusion.testing.fakes import sample_path
 
 JOB = "0123456789abcdef"
 
@@ -40,17 +37,9 @@ def test_what_runs_goes_on_with_a_newer_store_and_nothing_starts_on_it(tmp_path)
 
 
 def test_workers_leave_jobs_of_another_version_to_others(tmp_path):
-    backend = Backend(
-        tmp_path / "jobs", store_url=f"sqlite:///{tmp_path}/store.db", broker="memory://",
-        storage_url=(tmp_path / "shared").as_uri(),
-    )  # fmt: skip
-    clip = make_clip(tmp_path / "a.mp4", pts=[k * 512 for k in range(4)])
-    recipe = build_recipe({
-        "source_paths": [sample_path("source.jpg")], "target_path": clip, "output_path": tmp_path / "o.mp4",
-        "allow_empty": True,
-    })  # fmt: skip
+    backend = make_backend(tmp_path)
     with Jobs(backend) as jobs:
-        job_id = jobs.submit(recipe).job.id
+        job_id = jobs.submit(small_request(tmp_path, tmp_path / "o.mp4")).job.id
         stored = jobs.store.get(job_id).plan
         jobs.store.record(job_id, plan=replace(stored, version="0.0.9").as_dict())
         worker = Worker(jobs.store, open_storage(backend.storage_url, tmp_path), is_one_of_many=True)

@@ -9,14 +9,11 @@ import subprocess
 import sys
 
 import pytest
+from tests.clusters import make_backend, small_request
 from tests.patience import PATIENCE_S, wait_until
 
 from facefusion.jobs.storage import FolderStorage
-from facefusion.recipe import build_recipe
-from facefusion.service.backend import Backend
 from facefusion.service.jobs import Jobs
-from facefusion.testing.clips import make_clip
-from facefusion.testing.fakes import sample_path
 from facefusion.workplace import Workplace
 
 KILLED = """
@@ -31,11 +28,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @pytest.fixture
 def backend(tmp_path):
-    """Its broker is in the memory of each process: what is sent from here is offered again by the worker's sweeper."""
-    return Backend(
-        tmp_path / "jobs", store_url=f"sqlite:///{tmp_path}/store.db", broker="memory://",
-        storage_url=(tmp_path / "shared").as_uri(),
-    )  # fmt: skip
+    return make_backend(tmp_path)
 
 
 def settings_of(backend):
@@ -78,13 +71,8 @@ def test_a_worker_takes_it_away_when_it_begins_and_leaves_nothing_when_it_is_tol
     )  # fmt: skip
     try:
         wait_until(lambda: names(storage) == [])
-        clip = make_clip(tmp_path / "a.mp4", pts=[k * 512 for k in range(4)])
-        recipe = build_recipe({
-            "source_paths": [sample_path("source.jpg")], "target_path": clip, "output_path": tmp_path / "o.mp4",
-            "allow_empty": True,
-        })  # fmt: skip
         with Jobs(backend) as jobs:
-            job_id = jobs.submit(recipe).job.id
+            job_id = jobs.submit(small_request(tmp_path, tmp_path / "o.mp4")).job.id
             wait_until(lambda: jobs.show(job_id).status == "done")
         assert len(names(storage)) == 2  # kept for the next job
         worker.send_signal(signal.SIGTERM)

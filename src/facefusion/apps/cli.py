@@ -669,7 +669,7 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         {k: v for k, v in values.items() if v or k not in _PATTERNS}, os.environ, folder, config_path
     )
     places = {"config_path": config_path} if config_path else {}
-    places |= {name: one.value for name, one in options.items() if name in _PLACES and one.origin == "command line"}
+    places |= {name: one.value for name, one in options.items() if name in _PLACES and one.origin == COMMAND_LINE}
     console.repeat({f"--{name.replace('_', '-')}": value for name, value in places.items()})
     read = [("configuration", path) for path in config_files(folder, os.environ, config_path)]
     found = {name: sourced.value for name, sourced in options.items()}

@@ -323,8 +323,7 @@ class DraftVerbs:
             for number, step in enumerate(draft.steps):
                 self._show.restart()
                 self._show.message(f"{draft.name} {number + 1}/{len(draft.steps)}")
-                outcome = run_recipe(build_recipe(step), self._settings, self._policy, self._show)
-                self._show.outcome(outcome)
+                self._show.outcome(run_recipe(build_recipe(step), self._settings, self._policy, self._show))
         except Exception:
             self._drafts.save(replace(draft, status="failed"))
             raise

@@ -8,6 +8,7 @@ and grain this person's hair has here, and what is like it and goes on from ther
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -128,9 +129,7 @@ def _follow(near: Pixels, points: FloatArray, seeds: BoolArray) -> BoolArray | N
     place = ((depth < _RIM) & inside | (away < _OUT) & ~inside) & free
     if (seeds & (depth > _RIM)).any():  # glasses, a hand or a microphone: no hair comes so far in by itself
         count, parts = cv2.connectedComponents((seeds & inside & (depth > _EDGE)).astype(np.uint8))
-        deep = np.zeros(count, bool)
-        deep[np.unique(parts[seeds & (depth > _RIM)])] = True
-        seeds = seeds & ~deep[parts]
+        seeds = seeds & ~_touching(count, parts, seeds & (depth > _RIM))[parts]
     seeds = seeds & inside & (depth > _EDGE) & (rows < points[NOSE_TIP, 1]) & place  # hair hangs from above
     chin = (
         inside & (rows > points[_BELOW_LIP, 1]) & (depth > 0.12) & (abs(columns - points[_BELOW_LIP, 0]) < 0.4 * unit)
@@ -179,17 +178,20 @@ def _single_hairs(near: Pixels, place: BoolArray, skin: BoolArray, depth: FloatA
     wide, high, area = (sizes[:, k] for k in (cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_AREA))
     is_line = (high > _HAIR[0] * unit) & (area < _HAIR[1] * unit * high) & (high > 1.2 * wide)
     is_line[0] = False
-    begins = np.zeros(count, bool)
-    begins[np.unique(parts[depth < _AT_OUTLINE])] = True
-    kept = (is_line & begins)[parts]
+    kept = (is_line & _touching(count, parts, depth < _AT_OUTLINE))[parts]
     # Behind a brow it goes on.
     reach = round(_HAIR_GAP * unit)
-    below = np.zeros((2 * reach + 1, 5), np.uint8)
-    below[reach:] = 1
-    near_kept = cv2.dilate(kept.astype(np.uint8), below[::-1]) > 0
-    on = np.zeros(count, bool)
-    on[np.unique(parts[near_kept])] = True
-    return np.asarray(kept | (is_line & on)[parts])
+    from_above = np.zeros((2 * reach + 1, 5), np.uint8)
+    from_above[: reach + 1] = 1
+    below = cv2.dilate(kept.astype(np.uint8), from_above) > 0
+    return np.asarray(kept | (is_line & _touching(count, parts, below))[parts])
+
+
+def _touching(count: int, parts: npt.NDArray[Any], place: BoolArray) -> BoolArray:
+    """(count,) which connected parts, (S, S) by number, lie in a place with any of their pixels."""
+    found = np.zeros(count, dtype=np.bool_)
+    found[parts[place]] = True
+    return found
 
 
 def _under_fringe(hair: BoolArray, points: FloatArray, unit: float) -> BoolArray:

@@ -67,9 +67,24 @@ def to_tones(detail: FloatArray, cover: FloatArray, top: float) -> Pixels:
     return np.asarray(np.clip(values + 0.5, 0, 255).astype(np.uint8))
 
 
-def mixed(tones: Pixels, other: Pixels, share: float) -> Pixels:
-    """(h, w, C) bytes of one texture with a share of another's, 0 to 1."""
-    return np.asarray(cv2.addWeighted(tones, 1 - share, other, share, 0), dtype=np.uint8)
+Change = tuple[slice, slice, npt.NDArray[np.int16]]
+"""Where a texture is another one, and what to add to its bytes for that."""
+
+
+def change_to(tones: Pixels, other: Pixels) -> Change:
+    """What makes one texture another of its size."""
+    differs = (tones != other).any(axis=-1)
+    rows, columns = (np.flatnonzero(differs.any(axis=axis)) for axis in (1, 0))
+    down, across = (slice(int(k[0]), int(k[-1]) + 1) if len(k) else slice(0, 1) for k in (rows, columns))
+    return down, across, other[down, across].astype(np.int16) - tones[down, across]
+
+
+def changed(tones: Pixels, change: Change, share: float) -> Pixels:
+    """A texture on its way to another, 0 to 1."""
+    rows, columns, more = change
+    made = tones.copy()
+    made[rows, columns] = cv2.addWeighted(tones[rows, columns], 1, more, share, 0, dtype=cv2.CV_8U)
+    return made
 
 
 def find_line(

@@ -281,6 +281,12 @@ def lid_gap(mesh: FloatArray, ring: Sequence[int]) -> tuple[float, float, FloatA
     return float(((mesh[upper, :2] - mesh[lower, :2]) @ up).mean()) / length, length, up
 
 
+def mouth_gap(mesh: FloatArray) -> float:
+    """How far the lips of a (478, 3) mesh are apart in the middle, over the length of what is between them."""
+    left, above, right, below = (mesh[LIPS_INNER[k]] for k in (0, 5, 10, 15))
+    return float(np.linalg.norm(above - below)) / max(float(np.linalg.norm(left - right)), 1e-6)
+
+
 def proportions_of(meshes: FloatArray, yaws: FloatArray) -> FloatArray:
     """(C + H,) proportions of the person in some meshes, freed of expression, and what their face usually does.
 

@@ -19,6 +19,7 @@ from facefusion.errors import NoFaceInSource, NoFaceInTarget, UnknownOption
 from facefusion.imaging.finish import grain_around, measure_finish
 from facefusion.media.image import Photo
 from facefusion.media.sound import read_sound
+from facefusion.models.face_shape import mouth_gap
 from facefusion.models.providers import core_count
 from facefusion.models.verifier import Verifier
 from facefusion.pipeline.advice import MEANING, advice, verdict_of
@@ -32,10 +33,9 @@ from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArra
 from facefusion.plugins.registry import build_engine, build_processor
 from facefusion.recipe import Person, Recipe, four_sides
 from facefusion.types.crop import SourceFace
-from facefusion.types.face import Attributes, Face
+from facefusion.types.face import Attributes
 from facefusion.types.shown import shown
 from facefusion.types.sources import Sources
-from facefusion.types.topology import LIPS_INNER
 from facefusion.types.track import Tracks
 from facefusion.wording import agreed, counted
 
@@ -221,7 +221,7 @@ def cautions(paths: Sequence[Path], sources: Sequence[SourceFace]) -> list[str]:
     for path, source in zip(paths, sources, strict=True):
         if _is_grainy(source):
             told.append(f"{path} is grainy, and its grain is drawn with the face. Use a photo without grain.")
-        if _has_open_mouth(source.face):
+        if mouth_gap(source.face.mesh) >= OPEN_MOUTH:
             told.append(f"{path} shows a wide open mouth, which distorts the lips. Use a photo with a calm face.")
     return told
 
@@ -230,11 +230,6 @@ def _is_grainy(source: SourceFace) -> bool:
     finish = measure_finish(source.pixels, source.face.mesh)
     grain = 0.0 if finish is None else finish[1]
     return grain >= GRAIN[0] or (grain >= GRAIN[1] and grain_around(source.pixels, source.face.mesh) >= GRAIN_AROUND)
-
-
-def _has_open_mouth(face: Face) -> bool:
-    left, above, right, below = (face.mesh[LIPS_INNER[k]] for k in (0, 5, 10, 15))
-    return float(np.linalg.norm(above - below)) >= OPEN_MOUTH * float(np.linalg.norm(left - right))
 
 
 def strangers(recipe: Recipe, paths: Sequence[Path], sources: Sequence[SourceFace]) -> list[str]:

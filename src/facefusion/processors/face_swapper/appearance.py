@@ -210,23 +210,18 @@ class Completer:
         self._session, self._occluder = session, occluder
         self.key = session.spec.key, session.provider
 
-    def find_covered(self, source: SourceFace, plane: TexturePlane) -> FloatArray:
-        """(S, S) float32: how far something lies before the face of a photo, 0 to 1."""
+    def find_covered(self, source: SourceFace, plane: TexturePlane, rims: FloatArray | None) -> FloatArray:
+        """(S, S) float32: how far something lies before the face of a photo, 0 to 1; rims as of `find_rims`."""
         (bare,) = self._occluder.mask([source.pixels], [source.face])
         covered = follow_strands(source.pixels, source.face.mesh, 1 - bare)
         covered = np.clip((covered - DOUBTFUL) * np.float32(1 / (SURE - DOUBTFUL)), 0, 1)
-        rims = self._find_rims(source)
         if rims is not None:
             covered = np.maximum(covered, rims)
         coded = np.rint(covered * 255).astype(np.uint8)
         texture, _ = unwrap(np.repeat(coded[..., None], 3, axis=2), source.face.mesh, plane)
         return np.asarray(texture[..., 0] * np.float32(1 / 255), dtype=np.float32)
 
-    def has_glasses(self, source: SourceFace) -> bool:
-        """Whether glasses are worn in a photo."""
-        return self._find_rims(source) is not None
-
-    def _find_rims(self, source: SourceFace) -> FloatArray | None:
+    def find_rims(self, source: SourceFace) -> FloatArray | None:
         """(H, W) how far frames of glasses hide each pixel of a photo; None where none are worn."""
         if not isinstance(self._occluder, LineMasker):
             return None

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.imaging.light import mean_of_three, to_log
-from facefusion.imaging.texture import blur, sample_soft, smoothstep
+from facefusion.imaging.texture import blur, sample_soft, smoothly, smoothstep
+from facefusion.models.face_shape import mouth_gap
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import CHIN, FOREHEAD, LIPS_INNER, LIPS_OUTER
 
@@ -66,9 +67,7 @@ _OVER, _UNDER = list(LIPS_OUTER[1:10]), list(LIPS_OUTER[:10:-1])
 
 def openness(mesh: FloatArray) -> float:
     """How much is seen between the lips, 0 to 1."""
-    left, above, right, below = (mesh[LIPS_INNER[k]] for k in (0, 5, 10, 15))
-    gap, length = float(np.linalg.norm(above - below)), float(np.linalg.norm(left - right))
-    return float(smoothstep(np.array((gap / max(length, 1e-6) - OPENED[0]) / (OPENED[1] - OPENED[0]))))
+    return smoothly(mouth_gap(mesh), OPENED)
 
 
 def with_line(mesh: FloatArray, openness: float) -> FloatArray:

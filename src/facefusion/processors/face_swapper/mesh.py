@@ -55,7 +55,7 @@ from facefusion.imaging.texture import (
     view_reduced,
     view_surface,
 )
-from facefusion.imaging.tones import Lit, brightest, draw, find_line, mixed, to_tones
+from facefusion.imaging.tones import Change, Lit, brightest, change_to, changed, draw, find_line, to_tones
 from facefusion.imaging.veil import SURE, find_veil, measure_black
 from facefusion.models.face_shape import HABITS, known_habits, load_face_shape, proportions_of, reshaped, with_habits
 from facefusion.models.mesh_topology import load_mesh_topology
@@ -196,10 +196,9 @@ class _Prepared:
     coarse
         (G, G, 3) the finest level by cells of the grid.
     closed
-        Of every level, where it is another one when the lips are closed, and what that adds.
+        Of every level, what the lips change that are closed.
     calm
-        Of every level, where it is another one when the target does not smile, and that one; empty where the source
-        does not smile itself.
+        Of every level, what is another when the target does not smile; empty where the source does not smile itself.
     smile
         How much the source smiles, 0 to 1.
     eyes
@@ -214,31 +213,19 @@ class _Prepared:
     contrast: float
     blur: float
     coarse: FloatArray
-    closed: tuple[tuple[slice, slice, npt.NDArray[np.int16]], ...]
+    closed: tuple[Change, ...]
     eyes: Eyes | None = None
     beard: float = 0.0
-    calm: tuple[tuple[slice, slice, Pixels], ...] = ()
+    calm: tuple[Change, ...] = ()
     smile: float = 0.0
 
     def levels(self, number: int, openness: float, smile: float) -> tuple[Pixels, ...]:
         """Two levels of the texture, as they are drawn when the mouth is so far open and smiles so much, 0 to 1."""
         found = self.tones[number : number + 2]
-        share = (self.smile - smile) if self.calm else 0.0
-        if share > 0:
-            drawn = []
-            for tones, (rows, columns, calm) in zip(found, self.calm[number : number + 2], strict=True):
-                own = tones.copy()
-                own[rows, columns] = mixed(tones[rows, columns], calm, share)
-                drawn.append(own)
-            found = tuple(drawn)
-        if openness >= 1:
-            return found
-        drawn = []
-        for tones, (rows, columns, change) in zip(found, self.closed[number : number + 2], strict=True):
-            own = tones.copy()
-            own[rows, columns] = np.clip(np.rint(own[rows, columns] + change * np.float32(1 - openness)), 0, 255)
-            drawn.append(own)
-        return tuple(drawn)
+        for changes, share in ((self.calm, self.smile - smile), (self.closed, 1 - openness)):
+            if changes and share > 0:
+                found = tuple(map(changed, found, changes[number : number + 2], (share, share)))
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -263,6 +250,8 @@ class _Taken:
         What the network made of it, or None where none was asked.
     beard
         How far they show a beard, 0 to 1.
+    has_glasses
+        Whether they wear any.
     """
 
     detail: FloatArray
@@ -273,6 +262,7 @@ class _Taken:
     main: SourceFace
     appearance: Appearance | None = None
     beard: float = 0.0
+    has_glasses: bool = False
 
 
 class MeshSwapper:
@@ -447,7 +437,7 @@ class MeshSwapper:
         if self._completer is not None:
             source_blur /= 1 + SHARPER * fineness_of(height, finish).sharpened
         closed = tuple(
-            _difference(level, to_tones(other, cover, top))
+            change_to(level, to_tones(other, cover, top))
             for level, other, cover in zip(tones, shut, filled, strict=True)
         )
         coarse = resize(levels[0], CELLS)
@@ -460,17 +450,15 @@ class MeshSwapper:
 
     def _calm(
         self, detail: FloatArray, tones: Sequence[Pixels], covers: Sequence[FloatArray], top: float, beard: float
-    ) -> tuple[tuple[slice, slice, Pixels], ...]:
-        """For every level of a texture, where it is another one without the folds of a smile, and that one."""
+    ) -> tuple[Change, ...]:
+        """For every level of a texture, what is another without the folds of a smile."""
         hair = None if beard <= 0 else self._beards.grows * np.float32(beard)
-        level, parts = without_folds(detail, self._plane, hair), []
-        for own, cover in zip(tones, covers, strict=True):
-            if level.shape != (*cover.shape, 3):
-                level = halved(level)
-            other = to_tones(level, cover, top)
-            rows, columns = _where((own != other).any(axis=-1))
-            parts.append((rows, columns, other[rows, columns].copy()))
-        return tuple(parts)
+        levels = [without_folds(detail, self._plane, hair)]
+        while len(levels) < len(tones):
+            levels.append(halved(levels[-1]))
+        return tuple(
+            change_to(own, to_tones(level, cover, top)) for own, level, cover in zip(tones, levels, covers, strict=True)
+        )
 
     def _eyes_of(self, taken: _Taken, top: float) -> Eyes | None:
         """The eyes that the photos show, or None where the target's stay."""
@@ -501,7 +489,11 @@ class MeshSwapper:
 
     def _complete(self, sources: Sequence[SourceFace], completer: Completer) -> _Taken:
         """The sources' texture cleaned and completed; see `facefusion.processors.face_swapper.appearance`."""
-        covered = [completer.find_covered(source, self._plane) for source in sources]
+        covered, has_glasses = [], False
+        for source in sources:
+            rims = completer.find_rims(source)
+            covered.append(completer.find_covered(source, self._plane, rims))
+            has_glasses |= rims is not None
         log_texture, seen, hidden, main = self._join(sources, covered)
         coarse = np.stack([resize(np.ascontiguousarray(log_texture[..., c]), CELLS) for c in range(3)], axis=-1)
         known = np.asarray(np.clip(seen * 12, 0, 1) * (1 - hidden), dtype=np.float32)
@@ -528,7 +520,7 @@ class MeshSwapper:
             around = around + (self._beards.shaved(rest, np.ones_like(in_sight)) - around) * hair
         skin = self._skin * trust
         contrast = _contrast(rest - around, skin)
-        return _Taken(appearance.detail, self._cover, shading, skin, contrast, main, appearance, beard)
+        return _Taken(appearance.detail, self._cover, shading, skin, contrast, main, appearance, beard, has_glasses)
 
     def _completed(self, sources: Sequence[SourceFace], cleared: Sequence[SourceFace], completer: Completer) -> _Taken:
         """`_complete`, once for the same sources: they are looked at when a job is made, and taken in when it is done.
@@ -568,7 +560,7 @@ class MeshSwapper:
             {name: _mean(own, part) for name, part in parts.items()},
             tuple(_mean(one, parts["face"]) for one in owns),
             not self._has_eyes or (eyes is not None and eyes.trust >= 0.5),
-            self._completer is not None and any(self._completer.has_glasses(source) for source in sources),
+            used.has_glasses,
         )
 
     def _parts(self) -> dict[str, FloatArray]:
@@ -918,19 +910,6 @@ def _proportions(faces: Sequence[Face]) -> FloatArray:
     meshes = np.stack([face.mesh for face in faces])
     yaws = np.array([face.pose.yaw for face in faces], dtype=np.float32)
     return proportions_of(meshes, yaws)
-
-
-def _difference(tones: Pixels, other: Pixels) -> tuple[slice, slice, npt.NDArray[np.int16]]:
-    """Where two textures differ, and what to add to the one for the other."""
-    down, across = _where((tones != other).any(axis=-1))
-    return down, across, other[down, across].astype(np.int16) - tones[down, across]
-
-
-def _where(differs: npt.NDArray[np.bool_]) -> tuple[slice, slice]:
-    """The rows and columns in which something differs, at least one of each."""
-    rows, columns = (np.flatnonzero(differs.any(axis=axis)) for axis in (1, 0))
-    down, across = (slice(int(k[0]), int(k[-1]) + 1) if len(k) else slice(0, 1) for k in (rows, columns))
-    return down, across
 
 
 def _choose_level(density: float, count: int) -> tuple[int, float]:
