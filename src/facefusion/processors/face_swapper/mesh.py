@@ -77,6 +77,7 @@ from facefusion.processors.face_swapper.eyes import (
     drawn_opening,
     find_eyes,
     find_lids,
+    find_openings,
     find_places,
     lids_together,
     opened,
@@ -344,8 +345,9 @@ class MeshSwapper:
         self._raised = _once("raised", self._build_raised)
         self._beards = Beards(self._plane, self._skin, SHADING_SIGMA)
         self._keeps_beards, self._bearded = keeps_beards, self._build_bearded() if keeps_beards else ()
-        self._has_eyes, self._eyes = has_eyes, _eye_places() if has_eyes else ()
-        self._lids = _lids() if has_eyes else ()
+        # Whoever is hidden shows nothing of themselves, lids neither.
+        self._has_eyes, follows = has_eyes, broadness == 0
+        self._eyes, self._lids = (_eye_places(), _lids()) if follows else ((), ())
         self._prepared: _Prepared | None = None
 
     def _polygon(self, ring: Sequence[int]) -> FloatArray:
@@ -740,14 +742,15 @@ class MeshSwapper:
         density = self._finest / max(float(np.ptp(face.mesh[:, 1])), 1.0)
         mesh, eyes = with_line(mouth, open_by), prepared.eyes
         openings: tuple[Opening, ...] = ()
-        if eyes is not None:
+        if self._eyes:
             known = known_habits(face.proportions)
             usual = usual_opening(None if known is None else float(known[0]))
-            goal = drawn_opening(float(self._proportions[-HABITS]), usual)
+            goal = usual if eyes is None else drawn_opening(float(self._proportions[-HABITS]), usual)
             shares = lids_together(face.mesh if own is None else own, usual)
             wide = opened(there.mesh, shares, goal)
-            openings = eyes.open_in(clear, skin_light, wide, self._plane, self._eyes, shares)
-            mesh = with_lids(opened(mesh, shares, goal), openings, goal / usual)
+            openings = find_openings(clear, skin_light, wide, self._plane, self._eyes, shares)
+            if eyes is not None:
+                mesh = with_lids(opened(mesh, shares, goal), openings, goal / usual)
         # Around the face itself there is more in the crop, for the network to see, than is drawn.
         x0, y0, x1, y1 = native_box(pixels, face)
         height, width = y1 - y0, x1 - x0
