@@ -260,7 +260,7 @@ def test_every_iris_has_a_pupil(source, analyser):
         ball = balls[0].astype(float).mean(axis=-1)
         iris = np.median(ball[(radii > 0.55) & (radii < 0.8)])
         # The lamp is still there, and small.
-        assert np.median(ball[radii < 0.3]) < iris - 10
+        assert np.median(ball[radii < 0.3]) < iris - 5
         assert ball[radii < 0.9].max() > iris + 15
         assert (ball[radii < 0.9] > iris + 30).mean() < 0.1
 
