@@ -603,6 +603,24 @@ def with_lids(mesh: FloatArray, openings: Sequence[Opening], wider: float = 1.0)
     return moved
 
 
+def shown_lids(mesh: FloatArray, openings: Sequence[Opening]) -> list[tuple[FloatArray, float]]:
+    """(N, 2) outlines of the lids of which the target's own are shown, and how far, 0 to 1.
+
+    Parameters
+    ----------
+    mesh
+        (478, 3) as it is drawn.
+    openings
+        As of `find_openings`.
+    """
+    found = []
+    for (ring, _), fold, opening in zip(_EYES, _FOLDS, openings, strict=True):
+        shut = 1 - smoothly(opening.aperture, SHUT)
+        if shut > 0:
+            found.append((np.ascontiguousarray(mesh[[ring[0], *fold, *ring[8:]], :2]), shut))
+    return found
+
+
 def with_own_lids(
     levels: Sequence[Pixels],
     number: int,

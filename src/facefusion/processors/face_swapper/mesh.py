@@ -33,7 +33,7 @@ from facefusion.imaging.light import (
     to_log,
 )
 from facefusion.imaging.masks import beside_heads
-from facefusion.imaging.membrane import join_light
+from facefusion.imaging.membrane import join_light, show_own
 from facefusion.imaging.resample import warp
 from facefusion.imaging.reshape import find_bend
 from facefusion.imaging.smear import smeared
@@ -81,6 +81,7 @@ from facefusion.processors.face_swapper.eyes import (
     find_places,
     lids_together,
     opened,
+    shown_lids,
     usual_opening,
     with_lids,
     with_own_lids,
@@ -789,7 +790,7 @@ class MeshSwapper:
             gains, offsets, fade = gains * more, offsets * more + added, fade * kept
         over, alpha = draw(lit(density), view, SIZE)
         over = self._soften(over, face, prepared)
-        shown = np.asarray(alpha > SHOWN, dtype=np.float32)
+        shown, bare = np.asarray(alpha > SHOWN, dtype=np.float32), None
         if mask is not None:
             window_from_seen = compose(window_from_crop, invert(seen_from_crop))
             bare = warp(mask, window_from_seen, width, height, is_border_black=False)
@@ -797,6 +798,8 @@ class MeshSwapper:
         if self._light > 0 and self._inner is None:  # what is fine in the light of a face tells whose it is
             outline = mesh[list(FACE_OVAL), :2]
             over = join_light(over, pixels[y0:y1, x0:x1], outline, shown, self._light)
+        for outline, share in shown_lids(mesh, openings) if openings else ():
+            show_own(over, alpha, pixels[y0:y1, x0:x1], bare, outline, share * self._light)
         return over, np.asarray(alpha, dtype=np.float32), (x0, y0)
 
     def _with_beard(self, levels: Sequence[Pixels], number: int, share: float) -> tuple[Pixels, ...]:
