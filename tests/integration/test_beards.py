@@ -138,7 +138,7 @@ def test_a_targets_beard_stays_where_the_source_has_none(tracks, bearded):
     np.testing.assert_allclose(fit[cheek], off[cheek], atol=14)
 
 
-def test_a_targets_beard_stays_under_one_of_the_source(tracks, bearded):
+def test_a_targets_beard_stays_under_a_grey_one_of_the_source(tracks, bearded):
     """That of the source would end at the jaw, and go on in another colour; who wants it all the same says so."""
     recipe = build_recipe({"source_paths": ["face.jpg"], "face_swapper_shape": 0.0})
     (swapper,) = build_processors(recipe, recipe.steps, [person(11)])
@@ -152,6 +152,13 @@ def test_a_targets_beard_stays_under_one_of_the_source(tracks, bearded):
             output = Renderer({0: [swapper]}, tracks).render(frame).pixels.astype(int)
             apart.append(np.abs(output - bearded.pixels)[chin].mean())
     assert max(apart[:2]) < 4 and min(apart[2:]) > 15
+    # One as dark as the target's is the source's, as far as its photos show one.
+    swapper._keeps_beards, apart = True, []
+    for share in (0.0, 0.5, 1.0):
+        swapper._prepared = replace(found, beard=share, coarse=found.coarse - 0.8)
+        output = Renderer({0: [swapper]}, tracks).render(frame).pixels.astype(int)
+        apart.append(np.abs(output - bearded.pixels)[chin].mean())
+    assert apart[0] + 3 < apart[1] < apart[2] - 3
 
 
 def test_short_and_black_beards_are_found_and_one_whose_chin_is_out_of_sight_says_nothing():

@@ -51,6 +51,8 @@ IS_ROUGH, IS_DARK = (0.3, 0.38), (0.28, 0.38)
 person, from which a target has one that cannot be shaved, and surely: half a beard is a veil, so little lies between.
 Of 92 clips, seven frames each, eight of bearded men have 0.86 and 0.44 at least, three of men with stubble 0.15 to 0.49
 and 0.28 to 0.5, and nobody else more than 0.02; old skin is rough without being dark."""
+GOES_WITH_OTHERS = (0.3, 0.5)
+"""Darkness of a source's beard, natural logarithm, from which it may end where the dark one of a target goes on."""
 NOT_LOOKED = np.full(2, -1, np.float16)
 """Nothing was measured."""
 
@@ -159,6 +161,17 @@ class Beards:
         # What one half of the photo does not show, the other says.
         seen = np.asarray(np.clip(blur(np.ascontiguousarray(in_sight), 1.0), 0, 1), dtype=np.float32)[..., None]
         return np.asarray(own * seen + (own * seen)[:, ::-1] * (1 - seen), dtype=np.float32)
+
+    def darkness(self, detail: FloatArray) -> float:
+        """How far a beard is dark enough to go with what is left of another, 0 to 1, and not grey.
+
+        Parameters
+        ----------
+        detail
+            (G, G, 3) logarithm of what is drawn, over that of its skin.
+        """
+        weight = self.grows * self._skin
+        return smoothly(float(-(detail.mean(axis=-1) * weight).sum() / weight.sum()), GOES_WITH_OTHERS)
 
     def measure(self, pixels: Pixels, mesh: FloatArray, plane: TexturePlane) -> npt.NDArray[np.float16]:
         """(2,) how rough, or black, the beard of somebody in a picture is, and how much darker than shaved skin.

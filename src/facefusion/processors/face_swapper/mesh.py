@@ -760,8 +760,10 @@ class MeshSwapper:
         )
 
         # A beard that goes on beyond the face cannot be shaved: what is left of it would be a strap under the jaw.
-        # A source's own would end at the jaw in the colour of another.
+        # A grey one of the source would end at the jaw in the colour of another.
         keeps_beard = face.beard if self._keeps_beards else 0.0
+        if keeps_beard > 0 and prepared.beard > 0:
+            keeps_beard *= 1 - prepared.beard * self._beards.darkness(prepared.coarse)
 
         def lit(density: float, has_eyes: bool = True) -> Lit:
             # Up to two texture pixels per picture pixel: coarser levels would blur, finer ones alias. A face that grows
