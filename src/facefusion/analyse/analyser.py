@@ -89,8 +89,8 @@ TURNED_SCORE = 0.6
 """Least size and score of a detection that is not upright."""
 TURNED_EVERY = 24
 """Frames between two looks for faces that are not upright."""
-BEARD_EVERY = 24
-"""Frames between two looks for a beard."""
+BEARD_EVERY, BEARD_EVERY_AT_FIRST = 24, 6
+"""Frames between two looks for a beard, and within the first of those: a short shot is more than one look."""
 FINISH_EVERY = 6
 """Frames between two measurements of sharpness and grain."""
 SAMPLE_EVERY = 8
@@ -777,7 +777,9 @@ class Analyser:
             # Who stands before somebody has edges of their own.
             is_clear = number not in follower.depths
             follower.spectra.append(measure_spectrum(pixels, follower.meshes[-1]) if is_clear else NO_SPECTRUM)
-            is_turn = is_clear and not self._is_thorough and (len(follower.frames) - 1) % BEARD_EVERY == 0
+            row = len(follower.frames) - 1
+            every = BEARD_EVERY_AT_FIRST if row < BEARD_EVERY else BEARD_EVERY
+            is_turn = is_clear and not self._is_thorough and row % every == 0
             follower.beards.append(_look_for_beard(pixels, follower.meshes[-1]) if is_turn else NOT_LOOKED)
             if (len(follower.frames) - 1) % FINISH_EVERY == 0 and number not in follower.depths:
                 finish = measure_finish(pixels, follower.meshes[-1])

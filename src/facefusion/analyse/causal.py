@@ -41,7 +41,7 @@ MAX_PEOPLE = 64
 SAME_PLACE = 0.4
 """Overlap with where somebody was lost from which who is found there is taken to be the same."""
 BEARD_LOOKS = 5
-"""Looks for a beard that are taken: nobody shaves in a shot."""
+"""Looks for a beard that are taken of a person: nobody shaves in a film."""
 POINT_WEIGHT = 0.5
 """Share of what is new in the offset of 68 points from the mesh."""
 
@@ -120,6 +120,7 @@ class CausalTracker:
         self._times: deque[tuple[int, bool]] = deque(maxlen=ROWS)  # pts, and whether a shot starts
         self._people: dict[int, _Person] = {}
         self._gallery: dict[int, FloatArray] = {}
+        self._beards: dict[int, list[npt.NDArray[np.float16]]] = {}
         self._count = self._track_count = self._person_count = self._shot = 0
 
     def __enter__(self) -> CausalTracker:
@@ -206,6 +207,8 @@ class CausalTracker:
         self._learn(person, glimpse)
         if person.person < 0:
             person.person = self._who(person, seen)
+            # Who comes back has the beard they had.
+            person.beards = self._beards.setdefault(person.person, person.beards)
         mesh = person.smoother.step(glimpse.mesh, glimpse.motion)
         centre = mesh.mean(axis=0)
         if person.rows and person.rows[-1].frame == now - 1:
@@ -267,6 +270,8 @@ class CausalTracker:
                 self._gallery[person.person] = identity
                 while len(self._gallery) > MAX_PEOPLE:
                     del self._gallery[next(iter(self._gallery))]
+            known = {*self._gallery, *(other.person for other in self._people.values())}
+            self._beards = {number: looks for number, looks in self._beards.items() if number in known}
 
     def _learn(self, person: _Person, glimpse: Glimpse) -> None:
         """Keep the best looks at somebody."""

@@ -213,6 +213,7 @@ def join(
     tracks = [draft.outline(number) for number, draft in enumerate(drafts)]
     tracks = _with_heads(tracks, drafts, _without_flashes(bounds))
     people = link_people(tracks, options.same_person_cosine)
+    tracks = _with_beards(tracks, people, [draft.run.beards for draft in drafts])
     result = Tracks(
         first.width, first.height, first.time_base, times, tuple(tracks), dict(notes or {}),
         np.array(cuts, dtype=np.int64), people, options.contract, options.same_person_cosine,
@@ -253,10 +254,16 @@ def _run(sighting: Sighting, offset: int) -> _Run:
     )  # fmt: skip
 
 
-def _beard(measured: npt.NDArray[np.float16]) -> FloatArray | None:
-    """(1,) how far somebody has a full beard; None where they have none."""
-    share = beard_of(measured)
-    return np.array([share], np.float32) if share > 0 else None
+def _with_beards(
+    tracks: Sequence[Track], people: Sequence[int], looks: Sequence[npt.NDArray[np.float16]]
+) -> list[Track]:
+    """Tracks that know of the beard of who they show, from all looks at them: none comes or goes between two shots."""
+    told = {}
+    for who in sorted(set(people)):
+        of_person = [rows for rows, person in zip(looks, people, strict=True) if person == who]
+        share = beard_of(np.concatenate(of_person))
+        told[who] = np.array([share], np.float32) if share > 0 else None
+    return [replace(track, beard=told[who]) for track, who in zip(tracks, people, strict=True)]
 
 
 def _blacks(sighting: Sighting) -> FloatArray:
@@ -751,7 +758,6 @@ class _Draft:
             _proportions(run),
             None if run.evidence is None else self.evidence().as_row(),
             smears,
-            _beard(run.beards),
         )
 
     def evidence(self) -> Evidence:

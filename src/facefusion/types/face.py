@@ -101,7 +101,7 @@ class Face:
     is_doubtful
         Whether it may be no face at all.
     beard
-        How far the person has a full beard, 0 to 1, the same in every frame of a track.
+        How far the person has a beard, short or full but no stubble, 0 to 1, the same in every frame of a person.
     """
 
     mesh: FloatArray

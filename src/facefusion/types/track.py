@@ -95,7 +95,7 @@ class Track:
         (N, 3) float32 how the face is smeared in the frame more than in those around it, in frame pixels: a line across
         and down and the standard deviation of a round blur; None where it nowhere is.
     beard
-        (1,) float32 how far the person has a full beard, 0 to 1; None where they have none.
+        (1,) float32 how far the person has a beard, 0 to 1, the same in all their tracks; None where there is none.
     """
 
     track_id: int

@@ -282,7 +282,9 @@ class Completer:
         # At the sides of the head there is skin and nothing that tells anybody apart; photos mostly show hair there.
         side_share = np.abs(np.arange(SIZE) - (SIZE - 1) / 2) / (SIZE / 2)
         plain = np.clip((side_share - PLAIN_FROM) / (PLAIN_TO - PLAIN_FROM), 0, 1)
-        whole = whole * (1 - plain * plain * (3 - 2 * plain))[None, :, None]
+        # A beard goes on to the ears, as far as either half shows it.
+        whiskers = hair * np.clip(np.maximum(near, near[:, ::-1]) / 0.4, 0, 1)
+        whole = whole * (1 - (plain * plain * (3 - 2 * plain))[None] * (1 - whiskers))[..., None]
         # Where brows have ended what is dark is hair that hangs there; whiskers are told by who found a beard.
         aside = smoothstep((side_share - BESIDE_BROWS[0]) / (BESIDE_BROWS[1] - BESIDE_BROWS[0]))[None] * (1 - hair)
         whole = whole - np.minimum(whole.mean(axis=-1), 0)[..., None] * aside[..., None]

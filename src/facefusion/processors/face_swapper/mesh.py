@@ -122,8 +122,6 @@ FAINT = (2.0, 4.0)
 """Brightening, natural logarithm, from which the relief of a source is noise more and more, and where most of it is."""
 SHOWN = 0.02
 """Alpha from which the light of the new face is compared with what it joins."""
-BEARDED = 1.3
-"""How soon where beards grow is all beard."""
 EDGE = (0.015, 0.16)
 """Width of the soft edge over the side of the texture: the least, and what softness, squared, adds to it."""
 ABOVE_BROWS = 0.042
@@ -298,7 +296,7 @@ class MeshSwapper:
     has_eyes
         Whether the source's eyes are drawn, too, where its photos show them; else the target's stay.
     keeps_beards
-        Whether the full beard of a target stays where the source has none.
+        Whether the beard of a target stays, where it goes on beyond the face.
     """
 
     crop_shape: CropShape | None = CropShape("", 0, margin=ROOM)
@@ -378,7 +376,7 @@ class MeshSwapper:
 
     def _build_bearded(self) -> tuple[FloatArray, ...]:
         """For every level of a texture, (h, w) where beards grow: around the lips, not on them."""
-        whole = np.clip(resize(self._beards.grows, SIZE) * BEARDED, 0, 1) * (1 - self._lips)
+        whole = np.clip(resize(self._beards.stays, SIZE), 0, 1) * (1 - self._lips)
         levels = [np.asarray(whole, dtype=np.float32)]
         while levels[-1].shape[0] > 64:
             levels.append(halved(levels[-1]))
@@ -766,7 +764,10 @@ class MeshSwapper:
         )
 
         # A beard that goes on beyond the face cannot be shaved: what is left of it would be a strap under the jaw.
-        keeps_beard = face.beard * (1 - prepared.beard) if self._keeps_beards else 0.0
+        # A grey one of the source would end at the jaw in the colour of another.
+        keeps_beard = face.beard if self._keeps_beards else 0.0
+        if keeps_beard > 0 and prepared.beard > 0:
+            keeps_beard *= 1 - prepared.beard * self._beards.darkness(prepared.coarse)
 
         def lit(density: float, has_eyes: bool = True) -> Lit:
             # Up to two texture pixels per picture pixel: coarser levels would blur, finer ones alias. A face that grows
@@ -796,6 +797,12 @@ class MeshSwapper:
             bare = warp(mask, window_from_seen, width, height, is_border_black=False)
             alpha, shown = np.minimum(alpha, bare), shown * bare
         if self._light > 0 and self._inner is None:  # what is fine in the light of a face tells whose it is
+            if prepared.beard > 0:  # that of the source is no shade on the head's skin
+                hair = warp(
+                    look_up_grid(self._beards.grows, view, SIZE), invert(_reduction(view.step)), width, height,
+                    is_border_black=False,
+                )  # fmt: skip
+                shown = shown * (1 - hair * np.float32(prepared.beard))
             outline = mesh[list(FACE_OVAL), :2]
             over = join_light(over, pixels[y0:y1, x0:x1], outline, shown, self._light)
         for outline, share in shown_lids(mesh, openings) if openings else ():
