@@ -289,6 +289,27 @@ def test_lips_of_a_photo_without_colours_are_red_and_lipstick_stays(swapper, num
     assert redness(swapper, SourceFace(painted, source.face)) < red - 0.1
 
 
+def test_the_shadow_of_a_cap_goes_from_eyes_and_brows_stay_dark():
+    side = appearance.SIZE
+    rows, columns = np.mgrid[0:side, 0:side].astype(np.float32) / side
+    beside = np.abs(np.abs(columns - 0.5) - 0.14)
+    brows = (beside < 0.08) & (np.abs(rows - 0.26) < 0.015)
+    lashes = (beside < 0.06) & (np.abs(rows - 0.335) < 0.008)
+    lids = (beside < 0.06) & (np.abs(rows - 0.305) < 0.012)
+    face = blur(np.where(brows | lashes, np.float32(-1.4), np.float32(0)), 1.0)[..., None] * np.ones(3, np.float32)
+    shadow = (beside < 0.11) & (rows > 0.22) & (rows < 0.4)
+    dark = face - 1.3 * blur(shadow.astype(np.float32), 1.5)[..., None]
+    skin = (~shadow & (rows < 0.8)).astype(np.float32)
+    nothing = np.zeros_like(skin)
+    np.testing.assert_allclose(appearance._unshaded(face, skin, nothing), face, atol=0.02)
+    made = appearance._unshaded(dark, skin, nothing)
+    assert dark[lids].mean() < -1.25
+    assert made[lids].mean() > -0.85
+    assert made[brows].mean() < made[lids].mean() - 0.8
+    np.testing.assert_allclose(made[rows > 0.45], face[rows > 0.45], atol=0.02)
+    np.testing.assert_allclose(appearance._unshaded(dark, skin, np.ones_like(skin)), dark, atol=1e-6)
+
+
 @pytest.mark.parametrize("number", PEOPLE)
 def test_a_good_source_stays_the_person(swapper, number):
     source = person(number)

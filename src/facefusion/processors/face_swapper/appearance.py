@@ -104,6 +104,15 @@ COLOURED = (0.035, 0.07)
 """Colour, natural logarithm away from what goes with its darkness, that 95 of 100 places have less than: up to which a
 photo is without colours, black-and-white, sepia or tinted, and from which it has its own. Those without any have 0.00,
 99 of 100 photos in colour more than 0.09 (219 photos), all of them more than 0.057."""
+SHADE_PX, SHADE_EDGE_PX = 17, 2.5
+"""Side, texture pixels of the network, of what a brow or lashes do not fill: where nothing in it is bright, there is a
+shadow; and how soft its edge is."""
+SHADE_OF_BROWS, SHADE, SHADE_LEFT = -0.8, -0.5, 0.25
+"""Logarithm of light, less that of plain skin, of the brightest there, from which it lies in a shadow, down to brows
+and below them, and the share of what is darker that is left. Of 370 photos three of four have more than -0.5 around
+the eyes, and nine of ten more than -0.8 on brows."""
+BROWS_END = (0.28, 0.32)
+"""Rows of the texture over its side, from which there is less of brows and more of lids, and only that."""
 DARKNESS = (-2.5, -1.75, -1.3, -0.95, -0.68, -0.45, -0.25, -0.05, 0.15, 0.38, 0.75)
 """Logarithm of light, less that of plain skin, for which the colours below are."""
 USUAL_RED = {
@@ -316,6 +325,7 @@ class Completer:
         contrast = 1.0
         if plain_skin is not None:
             red = np.zeros_like(plain_skin) if lips is None else resize(lips, SIZE)
+            whole = _unshaded(whole, plain_skin, np.maximum(hair, red))
             whole = _calmed(_one_coloured(_evened(whole, plain_skin), plain_skin, red), plain_skin, fineness)
             whole, contrast = _softened(whole, plain_skin)
         wide = resize(whole, side)
@@ -423,6 +433,26 @@ def _evened(whole: FloatArray, skin: FloatArray) -> FloatArray:
     found = _size_on(uneven.mean(axis=-1), both)
     share = smoothly(found, ONE_SIDED) * (EVEN_FEATURES + (1 - EVEN_FEATURES) * both)
     return np.asarray(whole - uneven * share[..., None], dtype=np.float32)
+
+
+def _unshaded(whole: FloatArray, skin: FloatArray, own: FloatArray) -> FloatArray:
+    """The texture without the shadow that a cap or a brow throws over eyes, which is as narrow as they are.
+
+    Parameters
+    ----------
+    whole, skin
+        (T, T, 3) and (T, T) the texture, and where it is plain skin.
+    own
+        (T, T) how far what is dark there is the person's own, a beard or lips.
+    """
+    grey = np.ascontiguousarray(whole.mean(axis=-1))
+    grey = grey - np.median(grey[skin > 0.6 * skin.max()])
+    grey = blur(grey, 1.0)
+    brightest = blur(-grown(-grown(grey, SHADE_PX), SHADE_PX), SHADE_EDGE_PX)  # where a shadow is, to its edge
+    rows = np.arange(SIZE, dtype=np.float32)[:, None] / np.float32(SIZE)
+    most = SHADE_OF_BROWS + (SHADE - SHADE_OF_BROWS) * smoothstep((rows - BROWS_END[0]) / (BROWS_END[1] - BROWS_END[0]))
+    added = np.maximum(most - brightest, 0) * np.float32(1 - SHADE_LEFT) * (1 - own)
+    return np.asarray(whole + added[..., None], dtype=np.float32)
 
 
 def _size_on(values: FloatArray, skin: FloatArray) -> float:
