@@ -898,7 +898,7 @@ class MeshSwapper:
         cast = largest_of_channels(np.abs(change - mean_of_three(change)[..., None]))
         # A print that is toned or tinted has a colour and shows no others.
         in_sight = (seen > TONE_SEEN) & (inside > 0)
-        beyond = np.quantile(colour_beyond_tone(log[in_sight]), 0.95) if in_sight.sum() > LEAST_SKIN else TONED[1]
+        beyond = np.quantile(colour_beyond_tone(log[in_sight][::2]), 0.95) if in_sight.sum() > LEAST_SKIN else TONED[1]
         mean_cast = float((cast * weight).sum()) / (float(weight.sum()) + 1e-6)
         tint = colourfulness * smoothly(float(beyond), TONED)
         tint *= 1 - (1 - LEAST_TINT) * float(smoothstep(np.array((mean_cast - CAST[0]) / CAST[1])))
