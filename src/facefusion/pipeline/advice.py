@@ -54,4 +54,8 @@ def advice(found: Inspection) -> list[str]:
         told.append("No open, clear eyes are seen, so those of the target stay. Add a larger photo with open eyes.")
     if found.has_glasses:
         told.append("Glasses are left out, and what they hide is completed. A photo without them shows more.")
+    if found.is_colourless:
+        told.append(
+            "The photos have no colours, so the face gets those that most have. A photo in colour shows its own."
+        )
     return told

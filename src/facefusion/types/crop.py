@@ -151,6 +151,8 @@ class Inspection:
         Whether they show eyes that can be drawn, where eyes are asked for.
     has_glasses
         Whether in any of them glasses are worn, which are left out.
+    is_colourless
+        Whether they have no colours, so that those of the face are what most people have.
     """
 
     taken: Pixels
@@ -160,5 +162,6 @@ class Inspection:
     photos: tuple[float, ...]
     has_eyes: bool = True
     has_glasses: bool = False
+    is_colourless: bool = False
 
     __repr__ = shown
