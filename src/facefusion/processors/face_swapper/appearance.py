@@ -18,6 +18,7 @@ from facefusion.imaging.light import colour_beyond_tone
 from facefusion.imaging.masks import are_glasses
 from facefusion.imaging.strands import follow_strands
 from facefusion.imaging.texture import TexturePlane, blur, grown, resize, smoothly, smoothstep, unwrap
+from facefusion.models.face_relief import FaceRelief, load_face_relief
 from facefusion.models.session import Session
 from facefusion.plugins.protocols import EngineContext, FloatArray, LineMasker, Masker
 from facefusion.plugins.registry import build_engine
@@ -141,6 +142,14 @@ GRAIN_PX = 14.0
 """Width, the same, over which it is measured: grain is strongest in shadows."""
 CONTRAST_PX = 24.0
 """Width, texture pixels of the network, of what contrast is measured against."""
+RELIEF_PX = 1.5
+"""The same, below which what a place differs by is the person's own: folds, moles, pores."""
+LIKELY, LIKELY_COLOUR = (2.5, 0.08), (1.0, 0.03)
+"""How many times the spread of people, and how much besides, natural logarithm, plain skin differs by from what is usual
+there at most, in light and in colour: what differs by more is a highlight or a shadow."""
+HARD_EDGE, EDGE_LEFT = (0.05, 0.25), 0.2
+"""Natural logarithm that is taken off so, from which the finest detail near it is the edge of a shadow, and surely; and
+the share of it that stays."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -235,10 +244,12 @@ class Completer:
     ----------
     key
         What the answer depends on besides the photos.
+    relief
+        What faces usually look like in even light; None leaves hard light on skin.
     """
 
-    def __init__(self, session: Session, occluder: Masker) -> None:
-        self._session, self._occluder = session, occluder
+    def __init__(self, session: Session, occluder: Masker, relief: FaceRelief | None = None) -> None:
+        self._session, self._occluder, self.relief = session, occluder, relief
         self.key = session.spec.key, session.provider
 
     def find_covered(self, source: SourceFace, plane: TexturePlane, rims: FloatArray | None) -> FloatArray:
@@ -324,18 +335,20 @@ class Completer:
         whole = whole - np.minimum(whole.mean(axis=-1), 0)[..., None] * aside[..., None]
         whole = whole - _shade_on_cheeks(whole, hair)[..., None]
         whole = np.ascontiguousarray(whole, dtype=np.float32)
-        contrast = 1.0
+        contrast, hard = 1.0, np.zeros_like(trust)
         if plain_skin is not None:
             red = np.zeros_like(plain_skin) if lips is None else resize(lips, SIZE)
             whole = _unshaded(whole, plain_skin, np.maximum(hair, red))
             whole = _calmed(_one_coloured(_evened(whole, plain_skin), plain_skin, red), plain_skin, fineness)
             whole, contrast = _softened(whole, plain_skin)
+            if self.relief is not None:
+                whole, hard = _in_even_light(whole, plain_skin, self.relief)
         wide = resize(whole, side)
         trusted = resize(trust, side)
         # Fine detail is what the network's size cannot hold; it comes from the half that shows it best.
         fine = detail - resize(resize(detail, SIZE), side)
         beside = resize(grown(_foreign(over), BESIDE_PX), side)  # the edge of glasses shows on either side of it
-        share = trusted * np.clip(seen / SQUARE, 0, 1) * (1 - beside)
+        share = trusted * np.clip(seen / SQUARE, 0, 1) * (1 - beside) * (1 - resize(hard, side))
         if plain_skin is not None:
             share = share * (1 - np.float32(max(fineness.noise, 1 - fineness.depth)) * resize(plain_skin, side))
         other = share[:, ::-1] * (1 - share)
@@ -490,6 +503,34 @@ def _softened(whole: FloatArray, skin: FloatArray) -> tuple[FloatArray, float]:
     return np.asarray(whole - taken[..., None], dtype=np.float32), share
 
 
+def relief_of(whole: FloatArray, skin: FloatArray) -> FloatArray:
+    """(T, T, 3) what each place of a texture differs by, as `facefusion.models.face_relief.FaceRelief` has it."""
+    grey = np.ascontiguousarray(whole.mean(axis=-1))
+    colour = blur(np.ascontiguousarray(whole - grey[..., None]), RELIEF_PX)
+    colour = colour - _of_skin(colour, skin)
+    return np.dstack([blur(grey, RELIEF_PX) - blur(grey, CONTRAST_PX), colour[..., 0], colour[..., 2]])
+
+
+def _in_even_light(whole: FloatArray, skin: FloatArray, relief: FaceRelief) -> tuple[FloatArray, FloatArray]:
+    """The texture without the highlights and shadows of its photo on plain skin, and how far their edges go, 0 to 1.
+
+    Where people differ much from each other, somebody may differ much from what is usual.
+    """
+    usual, spread = (
+        np.dstack([resize(np.ascontiguousarray(values[..., c]), SIZE) for c in range(3)])
+        for values in (relief.usual, relief.spread)
+    )
+    times, besides = np.array([LIKELY, LIKELY_COLOUR, LIKELY_COLOUR], dtype=np.float32).T
+    most = spread * times + besides
+    away = relief_of(whole, skin) - usual
+    part = np.clip(skin, 0, 1)
+    taken = np.asarray((away - most * np.tanh(away / most)) * part[..., None], dtype=np.float32)
+    light, red, blue = (taken[..., c] for c in range(3))
+    near = blur(grown(np.ascontiguousarray(np.abs(light)), BESIDE_PX), RELIEF_PX)
+    edges = smoothstep((near - HARD_EDGE[0]) / (HARD_EDGE[1] - HARD_EDGE[0])) * part * np.float32(1 - EDGE_LEFT)
+    return np.asarray(whole - np.dstack([light + red, light - red - blue, light + blue]), dtype=np.float32), edges
+
+
 def _with_less_grain(whole: FloatArray, skin: FloatArray) -> FloatArray:
     """The texture with no more grain anywhere on plain skin than skin has."""
     unit = len(whole) / 512
@@ -539,4 +580,4 @@ def _calmed(whole: FloatArray, skin: FloatArray, fineness: Fineness) -> FloatArr
 
 def build_completer(context: EngineContext) -> Completer:
     """The network and the mask of what is not face, as a recipe asks for them."""
-    return Completer(context.session(MODEL), build_engine(*OCCLUDER, context))
+    return Completer(context.session(MODEL), build_engine(*OCCLUDER, context), load_face_relief())
