@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.imaging.masks import EYES_OF_FACE, hull, rims_around
-from facefusion.imaging.texture import grown, smoothstep
+from facefusion.imaging.texture import smoothstep
 from facefusion.types.topology import LEFT_BROW, LEFT_EYE, LEFT_IRIS, RIGHT_BROW, RIGHT_EYE, RIGHT_IRIS
 
 FloatArray = npt.NDArray[np.float32]
@@ -28,6 +28,8 @@ _WORN_AT_ONCE, _FEW = (0.75, 0.95), 3
 """The same of fewer looks than so many: a scowl has rims in one photo."""
 _OFTEN = 67
 """Percentile of looks that counts: thin rims are not seen in each, and what is taken for rims in hardly any."""
+NEVER_WORN = 0.1
+"""Highest chance of the coarse network from which the other one is asked."""
 _DARK = (0.4, 0.65)
 """Share of what is between the lids of both eyes that either network takes for hidden, from which lenses are dark."""
 _ASIDE = 0.45
@@ -54,8 +56,8 @@ _VEIL = 0.2
 """Share of such a lens that stays over the new eye."""
 _RIM = 0.06
 """Width of a rim at most, over the distance of the eyes."""
-_LENS = (0.5, 0.42)
-"""How far lenses reach from the middle of an eye, over the distance of the eyes."""
+_LENS = (0.42, 0.42)
+"""How far lenses reach from the middle of an eye at most, over the distance of the eyes; the bridge is beyond."""
 
 
 def evidence_of(fine: FloatArray, coarse: FloatArray, points: FloatArray) -> tuple[float, float]:
@@ -130,16 +132,22 @@ def whole_frame(fine: FloatArray, coarse: FloatArray, points: FloatArray, dark: 
     # Of a head that is turned, rims are as wide as ever.
     unit = max(float(np.linalg.norm(points[LEFT_IRIS, :2] - points[RIGHT_IRIS, :2])), EYES_OF_FACE * width)
     # The coarse network's rims are broad, so they count only where the fine one has none.
-    sure = grown(np.clip(fine * 2.5, 0, 1), 2 * round(unit * _BESIDE) + 1)
+    sure = _widened(np.clip(fine * 2.5, 0, 1), unit * _BESIDE)
     chances = fine + coarse * _COARSE * (1 - sure)
     # Brows and lashes are taken for rims soonest, and are the target's.
     on_eyes = _on_eyes(points, height, width)
     chances = chances * (1 + (_gains(chances, points, unit) - 1) * (1 - on_eyes * _CAREFUL))
     clear = _lenses(hidden_by(chances, points), points, unit) * np.float32((1 - dark) * (1 - _VEIL))
     chances = chances * (1 - clear)
-    other = grown(_mirrored(chances, points), 2 * round(unit * _SHIFT) + 1)
+    other = _widened(_mirrored(chances, points), unit * _SHIFT)
     found = hidden_by(chances * (1 + np.clip(other, 0, 1) * (1 - on_eyes * _CAREFUL) * _MIRRORED), points)
     return np.asarray(np.minimum(found, 1 - clear), dtype=np.float32)
+
+
+def _widened(values: FloatArray, reach: float) -> FloatArray:
+    """A map with the largest value of a square around every pixel, which is told sooner than that of a disc."""
+    side = 2 * round(reach) + 1
+    return np.asarray(cv2.dilate(values, np.ones((side, side), np.uint8)), dtype=np.float32)
 
 
 def _gains(chances: FloatArray, points: FloatArray, unit: float) -> FloatArray:
@@ -186,10 +194,10 @@ def _lenses(found: FloatArray, points: FloatArray, unit: float) -> FloatArray:
     if filled <= 0:
         return np.zeros((height, width), dtype=np.float32)
     side = 2 * max(round(unit * _RIM), 1) + 1
-    element, small = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (n, n)) for n in (side, side // 2 | 1))
+    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     inner = np.zeros((height, width), dtype=np.uint8)
     for near, reach in places:
         solid = np.maximum((found > 0.3).astype(np.uint8), near)
-        closed = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, small)
+        closed = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, element)
         inner = np.maximum(inner, np.minimum(cv2.erode(closed, element), reach))
     return np.asarray(cv2.GaussianBlur(inner.astype(np.float32), (0, 0), 1.2) * np.float32(filled), dtype=np.float32)

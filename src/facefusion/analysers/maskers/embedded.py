@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from facefusion.imaging.align import compose, eye_band, invert, mesh_crop, transform
-from facefusion.imaging.glasses import evidence_of, hidden_by, whole_frame
+from facefusion.imaging.glasses import NEVER_WORN, evidence_of, hidden_by, whole_frame
 from facefusion.imaging.resample import cut, warp
 from facefusion.imaging.tensors import to_tensor
 from facefusion.models.session import Session
@@ -186,6 +186,8 @@ class EmbeddedMasker:
         band_from_frame = eye_band(face.mesh, *BAND)
         affines, chances = self._look([pixels], [face])
         coarse = _in_band(chances[0, _GLASSES], compose(band_from_frame, invert(affines[0])))
+        if float(coarse.max()) < NEVER_WORN:
+            return 0.0, 0.0
         fine = self._finder.chances(pixels, band_from_frame)
         return evidence_of(fine, coarse, transform(band_from_frame, face.mesh[:, :2]))
 
