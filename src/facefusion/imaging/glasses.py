@@ -94,7 +94,7 @@ def _between_lids(chances: FloatArray, points: FloatArray) -> list[float]:
     return found
 
 
-def hidden_by(fine: FloatArray, points: FloatArray) -> FloatArray:
+def hidden_by(fine: FloatArray, points: FloatArray, on_eyes: FloatArray | None = None) -> FloatArray:
     """(H, W) share of each pixel that is hidden, from the chances that a network gives.
 
     Parameters
@@ -103,8 +103,11 @@ def hidden_by(fine: FloatArray, points: FloatArray) -> FloatArray:
         (H, W) chances in a band around the eyes.
     points
         (478, 2 or 3) mesh in its pixels.
+    on_eyes
+        (H, W) 1 on eyes and brows, where that is known already.
     """
-    on_eyes = _on_eyes(points, *fine.shape)
+    if on_eyes is None:
+        on_eyes = _on_eyes(points, *fine.shape)
     low, high = (skin + (eye - skin) * on_eyes for skin, eye in zip(_HIDDEN, _HIDDEN_EYES, strict=True))
     return np.asarray(np.clip((fine - low) / (high - low), 0, 1), dtype=np.float32)
 
@@ -137,10 +140,11 @@ def whole_frame(fine: FloatArray, coarse: FloatArray, points: FloatArray, dark: 
     # Brows and lashes are taken for rims soonest, and are the target's.
     on_eyes = _on_eyes(points, height, width)
     chances = chances * (1 + (_gains(chances, points, unit) - 1) * (1 - on_eyes * _CAREFUL))
-    clear = _lenses(hidden_by(chances, points), points, unit) * np.float32((1 - dark) * (1 - _VEIL))
+    clear = _lenses(hidden_by(chances, points, on_eyes), points, unit) * np.float32((1 - dark) * (1 - _VEIL))
     chances = chances * (1 - clear)
     other = _widened(_mirrored(chances, points), unit * _SHIFT)
-    found = hidden_by(chances * (1 + np.clip(other, 0, 1) * (1 - on_eyes * _CAREFUL) * _MIRRORED), points)
+    more = np.clip(other, 0, 1) * (1 - on_eyes * _CAREFUL) * _MIRRORED
+    found = hidden_by(chances * (1 + more), points, on_eyes)
     return np.asarray(np.minimum(found, 1 - clear), dtype=np.float32)
 
 
@@ -167,16 +171,17 @@ def _mirrored(chances: FloatArray, points: FloatArray) -> FloatArray:
     height, width = chances.shape
     middle, left, right = points[_BRIDGE, :2], points[_OUTER[0], :2], points[_OUTER[1], :2]
     halves = max(float(middle[0] - left[0]), 1.0), max(float(right[0] - middle[0]), 1.0)
-    x = np.arange(width, dtype=np.float32) - middle[0]
-    at = middle[0] - x * np.where(x < 0, halves[1] / halves[0], halves[0] / halves[1])
-    drop = float(right[1] - left[1]) * np.where(x < 0, 1, -1)
-    y = np.arange(height, dtype=np.float32)[:, None] + drop
-    return np.asarray(
-        cv2.remap(
-            chances, np.broadcast_to(at, (height, width)).astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR
-        ),
-        dtype=np.float32,
-    )
+    columns = np.arange(width, dtype=np.float32) - middle[0]
+    is_left = columns < 0
+    at = np.rint(middle[0] - columns * np.where(is_left, halves[1] / halves[0], halves[0] / halves[1])).astype(int)
+    # Eyes are hardly ever quite level, so rows are those of the other corner.
+    drop = round(float(right[1] - left[1]))
+    moved = np.zeros_like(chances)
+    for is_half, shift in ((is_left, drop), (~is_left, -drop)):
+        rows = np.arange(height) + shift
+        is_in, into = (rows >= 0) & (rows < height), is_half & (at >= 0) & (at < width)
+        moved[np.ix_(is_in, into)] = chances[np.ix_(rows[is_in], at[into])]
+    return moved
 
 
 def _lenses(found: FloatArray, points: FloatArray, unit: float) -> FloatArray:
