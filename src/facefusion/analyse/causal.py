@@ -19,6 +19,7 @@ from facefusion.analyse.join import FLASH, MAX_SAMPLES
 from facefusion.analyse.smooth import FINISH_MEDIAN, USUAL_REACH, CausalSmoother, with_sign_of
 from facefusion.imaging.beards import beard_of
 from facefusion.imaging.boxes import box_of, overlap
+from facefusion.imaging.glasses import worn_of
 from facefusion.imaging.smear import NO_SMEAR, NO_SPECTRUM, Smear, find_smear, smear_in_picture, usual_spectrum
 from facefusion.models.face_shape import proportions_of
 from facefusion.models.pose import estimate_poses
@@ -40,8 +41,8 @@ MAX_PEOPLE = 64
 """People who are known again when they come back; of more, those who were seen longest ago are forgotten."""
 SAME_PLACE = 0.4
 """Overlap with where somebody was lost from which who is found there is taken to be the same."""
-BEARD_LOOKS = 5
-"""Looks for a beard that are taken of a person: nobody shaves in a film."""
+BEARD_LOOKS = GLASSES_LOOKS = 5
+"""Looks for a beard, and for glasses, that are taken of a person: nobody shaves in a film."""
 POINT_WEIGHT = 0.5
 """Share of what is new in the offset of 68 points from the mesh."""
 
@@ -64,6 +65,7 @@ class _Person:
     speed: FloatArray = field(default_factory=lambda: np.zeros(3, np.float32))
     seen_count: int = 0
     beards: list[npt.NDArray[np.float16]] = field(default_factory=list)
+    glasses: list[npt.NDArray[np.float16]] = field(default_factory=list)
     held: int = 0
     until: int | None = None
     """Last frame in which they are held since the picture was cut, where people are hidden."""
@@ -221,6 +223,8 @@ class CausalTracker:
             looks = np.stack(person.shapes)
             person.proportions = proportions_of(looks, estimate_poses(looks)[:, 0])
         person.seen_count += 1
+        if glimpse.glasses[0] >= 0 and len(person.glasses) < GLASSES_LOOKS:
+            person.glasses.append(glimpse.glasses)
         if glimpse.beard[0] >= 0 and len(person.beards) < BEARD_LOOKS:
             person.beards.append(glimpse.beard)
         found, smear = _smear(person, glimpse, now)
@@ -350,6 +354,7 @@ def _track(person: _Person, rows: list[_Row], first: int) -> Track:
         person.proportions,
         smears=smears if smears.any() else None,
         beard=np.array([beard], np.float32) if beard > 0 else None,
+        glasses=worn_of(np.stack(person.glasses)) if person.glasses else None,
     )
 
 

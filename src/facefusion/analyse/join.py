@@ -18,6 +18,7 @@ from facefusion.imaging.align import mesh_roll
 from facefusion.imaging.appearance import likeness_of_looks, points_inside
 from facefusion.imaging.beards import NOT_LOOKED, beard_of
 from facefusion.imaging.boxes import box_of, overlap, share_inside
+from facefusion.imaging.glasses import worn_of
 from facefusion.models.face_shape import proportions_of
 from facefusion.models.pose import estimate_poses
 from facefusion.types.certainty import INSIDE, NO_VERDICT, Evidence
@@ -83,7 +84,7 @@ SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
 """Frames of a track that are smoothed together, and frames to each side that are looked at for it."""
 
 
-PER_FRAME = ("frames", "scores", "is_moved", "depths", "blacks", "spectra", "beards")
+PER_FRAME = ("frames", "scores", "is_moved", "depths", "blacks", "spectra", "beards", "glasses")
 """Short columns of a run that have a row for every frame."""
 
 
@@ -132,6 +133,7 @@ class _Run:
     blacks: FloatArray
     spectra: npt.NDArray[np.float16]
     beards: npt.NDArray[np.float16]
+    glasses: npt.NDArray[np.float16]
     meshes: Rows
     motions: Rows
     trusts: Rows
@@ -246,6 +248,7 @@ def _run(sighting: Sighting, offset: int) -> _Run:
         _blacks(sighting),
         np.zeros((len(sighting.frames), SPECTRUM), np.float16) if sighting.spectra is None else sighting.spectra,
         np.tile(NOT_LOOKED, (len(sighting.frames), 1)) if sighting.beards is None else sighting.beards,
+        np.tile(NOT_LOOKED, (len(sighting.frames), 1)) if sighting.glasses is None else sighting.glasses,
         Rows.of(sighting.meshes), Rows.of(sighting.motions), Rows.of(sighting.trusts), Rows.of(sighting.points),
         sighting.evidence,
         None if sighting.kept_frames is None else sighting.kept_frames + offset,
@@ -758,6 +761,7 @@ class _Draft:
             _proportions(run),
             None if run.evidence is None else self.evidence().as_row(),
             smears,
+            glasses=worn_of(run.glasses),
         )
 
     def evidence(self) -> Evidence:
