@@ -99,7 +99,7 @@ from facefusion.processors.face_swapper.lips import (
     with_whole_lips,
     without_mouth,
 )
-from facefusion.processors.face_swapper.smile import smile_of, without_folds
+from facefusion.processors.face_swapper.smile import frown_of, smile_of, without_folds, without_frown
 from facefusion.processors.masking import CropMasks
 from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
 from facefusion.types.face import Face, Pose
@@ -209,6 +209,8 @@ class _Prepared:
         Of every level, what is another when the target does not smile; empty where the source does not smile itself.
     smile
         How much the source smiles, 0 to 1.
+    relaxed, frown
+        The same two of brows that are drawn together.
     eyes
         Its eyes, or None where the target's stay.
     beard
@@ -226,11 +228,15 @@ class _Prepared:
     beard: float = 0.0
     calm: tuple[Change, ...] = ()
     smile: float = 0.0
+    relaxed: tuple[Change, ...] = ()
+    frown: float = 0.0
 
-    def levels(self, number: int, openness: float, smile: float) -> tuple[Pixels, ...]:
-        """Two levels of the texture, as they are drawn when the mouth is so far open and smiles so much, 0 to 1."""
+    def levels(self, number: int, openness: float, smile: float, frown: float) -> tuple[Pixels, ...]:
+        """Two levels of the texture, as they are drawn when the mouth is so far open and smiles, and brows frown, so
+        much, 0 to 1."""
         found = self.tones[number : number + 2]
-        for changes, share in ((self.calm, self.smile - smile), (self.closed, 1 - openness)):
+        shares = (self.calm, self.smile - smile), (self.relaxed, self.frown - frown), (self.closed, 1 - openness)
+        for changes, share in shares:
             if changes and share > 0:
                 found = tuple(map(changed, found, changes[number : number + 2], (share, share)))
         return found
@@ -453,17 +459,35 @@ class MeshSwapper:
         coarse = resize(levels[0], CELLS)
         eyes = self._eyes_of(taken, top)
         smile = 0.0 if self._completer is None else smile_of(main.face.mesh)
-        calm = self._calm(detail, tones, covers, top, taken.beard) if smile > 0 else ()
+        frown = 0.0 if self._completer is None else frown_of(main.pixels, main.face.mesh)
+        calm: tuple[Change, ...] = ()
+        relaxed: tuple[Change, ...] = ()
+        if smile > 0:
+            hair = None if taken.beard <= 0 else self._beards.grows * np.float32(taken.beard)
+            calm = self._changes(without_folds(detail, self._plane, hair), tones, covers, top)
+        if frown > 0:
+            relaxed = self._changes(without_frown(detail, self._plane), tones, covers, top)
         self._prepared = _Prepared(
-            tones, top, shading, taken.contrast, source_blur, coarse, closed, eyes, taken.beard, calm, smile
+            tones,
+            top,
+            shading,
+            taken.contrast,
+            source_blur,
+            coarse,
+            closed,
+            eyes,
+            taken.beard,
+            calm,
+            smile,
+            relaxed,
+            frown,
         )
 
-    def _calm(
-        self, detail: FloatArray, tones: Sequence[Pixels], covers: Sequence[FloatArray], top: float, beard: float
+    def _changes(
+        self, detail: FloatArray, tones: Sequence[Pixels], covers: Sequence[FloatArray], top: float
     ) -> tuple[Change, ...]:
-        """For every level of a texture, what is another without the folds of a smile."""
-        hair = None if beard <= 0 else self._beards.grows * np.float32(beard)
-        levels = [without_folds(detail, self._plane, hair)]
+        """For every level of a texture, what is another where its detail is this one."""
+        levels = [detail]
         while len(levels) < len(tones):
             levels.append(halved(levels[-1]))
         return tuple(
@@ -522,9 +546,12 @@ class MeshSwapper:
         if beard > 0:
             lost = self._beards.lost(coarse, in_sight, shading) * np.float32(beard)
             appearance = replace(appearance, detail=appearance.detail + resize(lost, SIZE))
+        red = _mean(shading[..., 0] - shading[..., 1], self._skin * in_sight)
         if appearance.is_colourless:  # what it lacks to skin is no coloured light
             shading = shading.mean(axis=-1, keepdims=True) + (PLAIN_LIGHT - PLAIN_LIGHT.mean())
-        appearance = replace(appearance, detail=with_whole_lips(appearance.detail, self._mouth_place, beard))
+        own = appearance.own * np.clip(seen, 0, 1) * (1 - hidden)
+        whole = with_whole_lips(appearance.detail, self._mouth_place, beard, own.astype(np.float32), red)
+        appearance = replace(appearance, detail=whole)
         rest = resize(appearance.detail, CELLS)
         around, trust = estimate_shading(rest, self._skin, SHADING_SIGMA)
         if beard > 0:  # its darkness is no shade
@@ -750,6 +777,7 @@ class MeshSwapper:
         mouth = with_own_lips(face.mesh, find_own_lips(clear, there.mesh))
         open_by = openness(mouth)
         smile = smile_of(face.mesh if own is None else own) if prepared.calm else 0.0
+        frown = frown_of(clear, there.mesh) if prepared.relaxed else 0.0
         density = self._finest / max(float(np.ptp(face.mesh[:, 1])), 1.0)
         mesh, eyes = with_line(mouth, open_by), prepared.eyes
         openings: tuple[Opening, ...] = ()
@@ -785,7 +813,7 @@ class MeshSwapper:
             # Up to two texture pixels per picture pixel: coarser levels would blur, finer ones alias. A face that grows
             # or shrinks passes from level to level without a jump.
             number, further = _choose_level(density, len(prepared.tones))
-            levels = prepared.levels(number, open_by, smile)
+            levels = prepared.levels(number, open_by, smile, frown)
             if eyes is not None and has_eyes:
                 levels = eyes.draw(levels, number, mesh, openings, self._plane, self._eyes)
             if keeps_beard > 0:
