@@ -1,4 +1,4 @@
-"""How dark and how colourful each place of a face usually is, beside what is around it (``training/build_relief.py``)."""
+"""How dark and colourful each place of a face usually is, beside what is around it (``training/build_relief.py``)."""
 
 from __future__ import annotations
 
