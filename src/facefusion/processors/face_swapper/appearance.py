@@ -144,10 +144,10 @@ CONTRAST_PX = 24.0
 """Width, texture pixels of the network, of what contrast is measured against."""
 RELIEF_PX = 1.5
 """The same, below which what a place differs by is the person's own: folds, moles, pores."""
-LIKELY, LIKELY_COLOUR = (2.5, 0.08), (1.0, 0.03)
+LIKELY, LIKELY_COLOUR = (2.0, 0.05), (1.0, 0.03)
 """How many times the spread of people, and how much besides, natural logarithm, plain skin differs at most from what is
 usual there, in light and in colour: what differs by more is a highlight or a shadow."""
-HARD_EDGE, EDGE_LEFT = (0.05, 0.25), 0.2
+HARD_EDGE, EDGE_LEFT = (0.03, 0.15), 0.2
 """Natural logarithm that is taken off so, from which the finest detail near it is the edge of a shadow, and surely; and
 the share of it that stays."""
 

@@ -546,9 +546,9 @@ class MeshSwapper:
         if beard > 0:
             lost = self._beards.lost(coarse, in_sight, shading) * np.float32(beard)
             appearance = replace(appearance, detail=appearance.detail + resize(lost, SIZE))
-        red = _mean(shading[..., 0] - shading[..., 1], self._skin * in_sight)
         if appearance.is_colourless:  # what it lacks to skin is no coloured light
             shading = shading.mean(axis=-1, keepdims=True) + (PLAIN_LIGHT - PLAIN_LIGHT.mean())
+        red = _mean(shading[..., 0] - shading[..., 1], self._skin * in_sight)
         own = appearance.own * np.clip(seen, 0, 1) * (1 - hidden)
         whole = with_whole_lips(appearance.detail, self._mouth_place, beard, own.astype(np.float32), red)
         appearance = replace(appearance, detail=whole)
