@@ -30,7 +30,7 @@ FLAWS: dict[Flaw, str] = {
     "above": "The face is seen from far above, and what is flat there is likely, not known. "
     "Use a photo from the height of the eyes.",
     "turned": "The face is turned far aside, and its other half is likely, not known. Add a photo from the front.",
-    "light": "The face is lit from one side, and some of its shade stays in the new face. "
+    "light": "The face is in hard light, or lit from one side, and some of its shade stays in the new face. "
     "Use a photo that is evenly lit.",
     "burnt": "Part of the face is burnt out and shows no skin. Use a photo that is less bright.",
     "frown": "The brows are drawn together, and the folds between them stay in the new face. "

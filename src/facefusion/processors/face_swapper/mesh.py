@@ -184,6 +184,8 @@ to be a poor one anyway."""
 ONE_SIDED, SPREAD, BURNT_OUT, FROWN = 0.78, 2.1, 0.15, 0.16
 """Difference of the halves of a face, spread of its light, share of it that is burnt out and depth of folds between its
 brows from which they are told."""
+DOUBTED = 0.33
+"""Share of the skin in sight that is not believed from which light is told to be hard."""
 FLAWS_SIDE = 192
 """Side of the texture that halves are compared in."""
 TILTED_TURN = 60.0
@@ -539,23 +541,33 @@ class MeshSwapper:
             around = around + (self._beards.shaved(rest, np.ones_like(in_sight)) - around) * hair
         skin = self._skin * trust
         contrast = _contrast(rest - around, skin)
-        flaws = self._flaws(main.face.pose, log_texture, known, coarse, shading)
+        flaws = self._flaws(main.face.pose, log_texture, known, coarse, shading, appearance.own)
         return _Taken(
             appearance.detail, self._cover, shading, skin, contrast, main, appearance, beard, has_glasses, flaws
         )
 
     def _flaws(
-        self, pose: Pose, log_texture: FloatArray, known: FloatArray, coarse: FloatArray, shading: FloatArray
+        self,
+        pose: Pose,
+        log_texture: FloatArray,
+        known: FloatArray,
+        coarse: FloatArray,
+        shading: FloatArray,
+        own: FloatArray,
     ) -> tuple[Flaw, ...]:
         """What of a photo is seen in the new face although nothing is before the face."""
         even = resize(np.ascontiguousarray(log_texture - resize(shading, SIZE)), FLAWS_SIDE)
         sided = one_sidedness(even, resize(self._plain * known, FLAWS_SIDE))
         spread, burnt = spread_of_light(coarse, shading, self._skin * resize(known, CELLS))
+        # Skin in sight that the network takes for none of the person's lies in a hard shadow, or shines.
+        telling = self._plain * known * self._parts()["face"]
+        is_aside = ASIDE[0] < abs(pose.yaw) <= ASIDE[1]
+        is_hard = not is_aside and _mean(1 - own, telling) > DOUBTED
         found: dict[Flaw, bool] = {
             "below": pose.pitch > BELOW,
             "above": pose.pitch < ABOVE,
-            "turned": ASIDE[0] < abs(pose.yaw) <= ASIDE[1],
-            "light": sided > ONE_SIDED or spread > SPREAD,
+            "turned": is_aside,
+            "light": is_hard or sided > ONE_SIDED or spread > SPREAD,
             "burnt": burnt > BURNT_OUT,
             "frown": folds_between_brows(log_texture, known, self._plane) > FROWN,
         }
