@@ -240,6 +240,39 @@ def redness(swapper, source: SourceFace) -> float:
     return float(ratio[lips].mean() - np.median(ratio[(swapper._plain > 0.9) & (swapper._cover > 0.9)]))
 
 
+def toned(source: SourceFace) -> SourceFace:
+    """A sepia print of a photo, dark brown and yellowish white."""
+    grey = without_colour(source).pixels / 255
+    pixels = np.array([40, 22, 10]) + np.array([215, 216, 195]) * grey
+    return SourceFace(pixels.astype(np.uint8), source.face)
+
+
+def colours(swapper, source: SourceFace) -> dict[str, np.ndarray]:
+    """(3,) by part of the face, its colour less that of plain skin, natural logarithm."""
+    detail = swapper._complete([source], swapper._completer).detail
+    colour = detail - detail.mean(axis=-1, keepdims=True)
+    plain = (swapper._plain > 0.9) & (swapper._cover > 0.9)
+    features = (swapper._plain < 0.1) & (swapper._cover > 0.9) & (swapper._lips < 0.01)
+    parts = {
+        "lips": (swapper._lips > 0.9) & (swapper._mouth < 0.1),
+        "eyes": swapper._lidded > 0.9,
+        "features": features,
+    }
+    return {name: colour[part].mean(axis=0) - np.median(colour[plain], axis=0) for name, part in parts.items()}
+
+
+@pytest.mark.parametrize("number", PEOPLE)
+@pytest.mark.parametrize("printed", [without_colour, toned])
+def test_a_photo_without_colours_gets_those_that_faces_have(swapper, number, printed):
+    source = person(number)
+    own, given = colours(swapper, source), colours(swapper, printed(source))
+    for name in own:
+        assert given[name] == pytest.approx(own[name], abs=0.12), name
+    assert given["eyes"][2] > 0.1  # whites are less yellow than skin
+    assert given["lips"][0] > 0.1
+    assert [swapper.inspect([one]).is_colourless for one in (source, printed(source))] == [False, True]
+
+
 @pytest.mark.parametrize("number", PEOPLE)
 def test_lips_of_a_photo_without_colours_are_red_and_lipstick_stays(swapper, number, monkeypatch):
     source = person(number)
@@ -254,6 +287,27 @@ def test_lips_of_a_photo_without_colours_are_red_and_lipstick_stays(swapper, num
     assert red > redness(swapper, source) + 0.25
     monkeypatch.setattr(appearance, "OF_PAINTED", appearance.OF_COLOURED)
     assert redness(swapper, SourceFace(painted, source.face)) < red - 0.1
+
+
+def test_the_shadow_of_a_cap_goes_from_eyes_and_brows_stay_dark():
+    side = appearance.SIZE
+    rows, columns = np.mgrid[0:side, 0:side].astype(np.float32) / side
+    beside = np.abs(np.abs(columns - 0.5) - 0.14)
+    brows = (beside < 0.08) & (np.abs(rows - 0.26) < 0.015)
+    lashes = (beside < 0.06) & (np.abs(rows - 0.335) < 0.008)
+    lids = (beside < 0.06) & (np.abs(rows - 0.305) < 0.012)
+    face = blur(np.where(brows | lashes, np.float32(-1.4), np.float32(0)), 1.0)[..., None] * np.ones(3, np.float32)
+    shadow = (beside < 0.11) & (rows > 0.22) & (rows < 0.4)
+    dark = face - 1.3 * blur(shadow.astype(np.float32), 1.5)[..., None]
+    skin = (~shadow & (rows < 0.8)).astype(np.float32)
+    nothing = np.zeros_like(skin)
+    np.testing.assert_allclose(appearance._unshaded(face, skin, nothing), face, atol=0.02)
+    made = appearance._unshaded(dark, skin, nothing)
+    assert dark[lids].mean() < -1.25
+    assert made[lids].mean() > -0.85
+    assert made[brows].mean() < made[lids].mean() - 0.8
+    np.testing.assert_allclose(made[rows > 0.45], face[rows > 0.45], atol=0.02)
+    np.testing.assert_allclose(appearance._unshaded(dark, skin, np.ones_like(skin)), dark, atol=1e-6)
 
 
 @pytest.mark.parametrize("number", PEOPLE)
@@ -452,6 +506,7 @@ def test_inspection_says_what_is_the_persons_own(swapper):
     assert len(both.photos) == 2
     assert [one.has_glasses for one in (good, covered, both)] == [False, True, True]
     assert any("Glasses are left out" in sentence for sentence in advice(replace(good, has_glasses=True)))
+    assert any("no colours" in sentence for sentence in advice(replace(good, is_colourless=True)))
     assert both.photos[0] > both.photos[1]
     with pytest.raises(NoFaceInSource):
         swapper.inspect([])

@@ -1,4 +1,4 @@
-"""The full beard of a target stays where the source has none, and is the target's as a whole."""
+"""The beard of a target that cannot be shaved stays, and is the target's as a whole."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -7,13 +7,16 @@ import cv2
 import numpy as np
 import pytest
 
+from facefusion.analyse import analyser as analysis
 from facefusion.analyse.analyser import _look_for_beard
 from facefusion.analyse.causal import CausalTracker
+from facefusion.analyse.join import _with_beards
 from facefusion.imaging.beards import NOT_LOOKED, beard_of
 from facefusion.imaging.resample import decode
 from facefusion.models.pose import estimate_pose
 from facefusion.models.synthetic_faces import load_synthetic_faces
 from facefusion.pipeline.runner import build_processors
+from facefusion.processors.face_swapper import mesh as mesh_swapper
 from facefusion.recipe import build_recipe
 from facefusion.render.renderer import Renderer
 from facefusion.types.crop import SourceFace
@@ -66,8 +69,8 @@ def test_full_beards_are_found_and_shaved_faces_have_none(number):
 
 
 @pytest.mark.parametrize("number", range(24))
-def test_nobody_of_the_synthetic_people_has_a_full_beard(number):
-    assert looked_at(person(number)) < 0.1
+def test_one_of_the_synthetic_people_has_a_short_beard(number):
+    assert (looked_at(person(number)) > 0.1) == (number == 20)
 
 
 def test_small_faces_say_nothing_and_what_was_not_looked_at_does_not_count():
@@ -135,19 +138,104 @@ def test_a_targets_beard_stays_where_the_source_has_none(tracks, bearded):
     np.testing.assert_allclose(fit[cheek], off[cheek], atol=14)
 
 
-def test_a_source_with_a_beard_keeps_its_own(tracks, bearded):
-    """As far as its photos show one; what is half a beard is mixed."""
+def test_a_targets_beard_stays_under_a_grey_one_of_the_source(tracks, bearded):
+    """That of the source would end at the jaw, and go on in another colour; who wants it all the same says so."""
     recipe = build_recipe({"source_paths": ["face.jpg"], "face_swapper_shape": 0.0})
     (swapper,) = build_processors(recipe, recipe.steps, [person(11)])
     found = swapper._prepared
     frame = frames_of(bearded.pixels)[0]
-    outputs = []
-    for share in (0.0, 0.5, 1.0):
-        swapper._prepared = replace(found, beard=share)
-        outputs.append(Renderer({0: [swapper]}, tracks).render(frame).pixels.astype(int))
-    swapper._keeps_beards = False
-    never = Renderer({0: [swapper]}, tracks).render(frame).pixels.astype(int)
-    np.testing.assert_array_equal(outputs[2], never)
     chin = cv2.erode(chin_of(bearded).astype(np.uint8), np.ones((25, 25))) > 0
-    apart = [np.abs(output - bearded.pixels)[chin].mean() for output in outputs]
+    apart = []
+    for swapper._keeps_beards in (True, False):
+        for share in (0.0, 1.0):
+            swapper._prepared = replace(found, beard=share)
+            output = Renderer({0: [swapper]}, tracks).render(frame).pixels.astype(int)
+            apart.append(np.abs(output - bearded.pixels)[chin].mean())
+    assert max(apart[:2]) < 4 and min(apart[2:]) > 15
+    # One as dark as the target's is the source's, as far as its photos show one.
+    swapper._keeps_beards, apart = True, []
+    for share in (0.0, 0.5, 1.0):
+        swapper._prepared = replace(found, beard=share, coarse=found.coarse - 0.8)
+        output = Renderer({0: [swapper]}, tracks).render(frame).pixels.astype(int)
+        apart.append(np.abs(output - bearded.pixels)[chin].mean())
     assert apart[0] + 3 < apart[1] < apart[2] - 3
+
+
+def test_short_and_black_beards_are_found_and_one_whose_chin_is_out_of_sight_says_nothing():
+    source = with_full_beard(person(2))
+    mesh = source.face.mesh
+    pale = (source.pixels + (person(2).pixels.astype(float) - source.pixels) * 0.45).astype(np.uint8)
+    assert looked_at(SourceFace(pale, source.face)) > 0.9
+    black = cv2.GaussianBlur(chin_of(source).astype(np.float32), (0, 0), 4)[..., None]
+    rng = np.random.default_rng(5)
+    grain = rng.normal(1, 0.12, source.pixels.shape[:2])[..., None]
+    printed = (person(2).pixels * (1 - 0.9 * black) * grain).clip(0, 255).astype(np.uint8)
+    assert looked_at(SourceFace(printed, source.face)) > 0.9
+    # In profile half a chin is out of sight: that is no shaved chin.
+    centre = mesh.mean(axis=0)
+    turn = np.deg2rad(80)
+    around = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]], np.float32)
+    turned = np.asarray((mesh - centre) @ around.T + centre, np.float32)
+    assert (_look_for_beard(source.pixels, turned) == NOT_LOOKED).all()
+
+
+def with_beard(tracks, looks, people):
+    return [track.beard for track in _with_beards(tracks, people, [np.array(rows, np.float16) for rows in looks])]
+
+
+def test_a_person_has_one_beard_in_all_shots(tracks):
+    three = [tracks.tracks[0]] * 3
+    yes, no = [0.9, 0.9], [0, 0.1]
+    # Two looks in one shot outweigh a shadow in another, and who is not looked at has what they have elsewhere.
+    first, second, other = with_beard(three, [[yes, yes], [no], [yes]], (0, 0, 1))
+    assert first == second == other == 1
+    first, second, other = with_beard(three, [[yes], [NOT_LOOKED], [no]], (0, 0, 1))
+    assert first == second == 1 and other is None
+    assert with_beard(three, [[yes], [no] * 3, [NOT_LOOKED]], (0, 0, 1)) == [None] * 3
+
+
+def test_a_short_shot_is_looked_at_more_than_once(analyser, bearded, monkeypatch):
+    looks = []
+    found = _look_for_beard(bearded.pixels, bearded.face.mesh)
+    monkeypatch.setattr(analysis, "_look_for_beard", lambda *_: looks.append(1) or found)
+    analyser.analyse(iter(frames_of(bearded.pixels, 20)))
+    assert len(looks) == 4
+
+
+def test_the_rim_takes_no_light_from_skin_beside_a_beard_of_the_source(monkeypatch):
+    """It made the beard pale along the jaw, so that it ended within the face."""
+    target = person(2)
+    recipe = build_recipe({"source_paths": ["face.jpg"], "face_swapper_shape": 0.0})
+    (swapper,) = build_processors(recipe, recipe.steps, [person(11)])
+    given = []
+
+    def join(over, under, outline, shown, share):
+        given.append((outline, shown))
+        return over
+
+    monkeypatch.setattr(mesh_swapper, "join_light", join)
+    for share in (0.0, 1.0):
+        swapper._prepared = replace(swapper._prepared, beard=share)
+        swapper._draw(target.pixels, target.face)
+    for (outline, shown), at_jaw in zip(given, (1, 0), strict=True):
+        inside = np.round(outline * 0.85 + outline.mean(axis=0) * 0.15).astype(int)
+        found = shown[inside[:, 1], inside[:, 0]]
+        assert found[np.argmax(inside[:, 1])] == pytest.approx(at_jaw, abs=0.05)
+        assert found[np.argmin(inside[:, 1])] > 0.9
+
+
+def test_a_beard_of_the_source_goes_on_to_its_ears():
+    """Sides of heads are plain skin in textures, since photos mostly show hair there: whiskers are the person's own."""
+    recipe = build_recipe({"source_paths": ["face.jpg"]})
+    (swapper,) = build_processors(recipe, recipe.steps, [person(11)])
+    side, whiskers = 512, (slice(330, 350), slice(435, 455))
+    detail, seen, covered = (np.zeros(shape, np.float32) for shape in ((side, side, 3), (side, side), (side, side)))
+    detail[300:] = -0.8
+    seen[:] = 1
+    bearded = np.zeros((side, side), np.float32)
+    without = swapper._completer.complete(detail, seen, covered, bearded=bearded).detail[whiskers].mean()
+    bearded[300:] = 1
+    has = swapper._completer.complete(detail, seen, covered, bearded=bearded).detail[whiskers].mean()
+    assert without > -0.1 and has < -0.6
+    seen[:, 400:] = seen[:, :112] = 0  # what no half shows is skin
+    assert swapper._completer.complete(detail, seen, covered, bearded=bearded).detail[whiskers].mean() > -0.1

@@ -140,7 +140,7 @@ def openings(
     own = lid_shares(target.face.mesh, OPENED)
     wide = opened(target.face.mesh, own)
     shares = own if shares is None else shares
-    return eyes.open_in(target.pixels, light, wide, swapper._plane, swapper._eyes, shares)
+    return module.find_openings(target.pixels, light, wide, swapper._plane, swapper._eyes, shares)
 
 
 def test_photos_that_show_no_eyes_leave_the_targets(source, target, analyser):
@@ -248,6 +248,94 @@ def test_both_eyes_are_as_bright_as_each_other(source, analyser):
     assert irises[0] == pytest.approx(irises[1], abs=5)
 
 
+def test_every_iris_has_a_pupil(source, analyser):
+    """A lamp or a window that hides it leaves eyes blind where they are drawn small."""
+    pixels, mesh = looking(source, 0.0).pixels.copy(), source.face.mesh
+    for _, iris in RINGS:
+        pixels[disc_of(mesh, iris, 0.95, pixels.shape[:2])] = (110, 120, 130)
+        pixels[disc_of(mesh, iris, 0.45, pixels.shape[:2], 0.2)] = 250
+    _, eyes = prepared(replace(source, pixels=pixels), analyser)
+    radii = np.linalg.norm(module._from_iris(), axis=-1)
+    for balls in eyes.balls:
+        ball = balls[0].astype(float).mean(axis=-1)
+        iris = np.median(ball[(radii > 0.55) & (radii < 0.8)])
+        # The lamp is still there, and small.
+        assert np.median(ball[radii < 0.3]) < iris - 5
+        assert ball[radii < 0.9].max() > iris + 15
+        assert (ball[radii < 0.9] > iris + 30).mean() < 0.15
+
+
+def test_lashes_and_lids_are_no_part_of_an_iris(source, analyser):
+    pixels, mesh = looking(source, 0.0).pixels.copy(), source.face.mesh
+    shape = pixels.shape[:2]
+    rows = np.mgrid[: shape[0], : shape[1]][0]
+    for ring, iris in RINGS:
+        disc = ring_of(mesh, ring, shape) & disc_of(mesh, iris, 1.0, shape)
+        pixels[disc] = (85, 95, 105)
+        pixels[disc & disc_of(mesh, iris, 0.3, shape)] = 8
+        radius = float(np.linalg.norm(image_from_iris(mesh, iris)[:, 0]))
+        pixels[disc & (rows < mesh[iris, 1] - 0.5 * radius)] = 20
+    _, eyes = prepared(replace(source, pixels=pixels), analyser)
+    from_iris = module._from_iris()
+    radii = np.linalg.norm(from_iris, axis=-1)
+    around = (radii > 0.6) & (radii < 0.8)
+    for balls in eyes.balls:
+        ball = balls[0].astype(float).mean(axis=-1)
+        above, below = (np.median(ball[around & (side * from_iris[..., 1] > 0.5)]) for side in (-1, 1))
+        assert above > 0.75 * below
+
+
+def test_both_irises_have_one_colour(source, analyser):
+    """One that lies in the shade, or between lashes, is as brown as they are."""
+    pixels, mesh = looking(source, 0.0).pixels.copy(), source.face.mesh
+    for (_, iris), colour in zip(RINGS, ((105, 125, 150), (110, 90, 60)), strict=True):
+        ring = disc_of(mesh, iris, 1.0, pixels.shape[:2]) & ~disc_of(mesh, iris, 0.3, pixels.shape[:2])
+        pixels[ring] = colour
+    _, eyes = prepared(replace(source, pixels=pixels), analyser)
+    radii = np.linalg.norm(module._from_iris(), axis=-1)
+    left, right = (np.median(balls[0][(radii > 0.5) & (radii < 0.8)].astype(float), axis=0) for balls in eyes.balls)
+    np.testing.assert_allclose(left, right, atol=6)
+
+
+@pytest.mark.parametrize("tint", [(0.6, 1.0, 1.3), (1.3, 1.0, 0.6), (1.0, 1.0, 1.0)])
+def test_whites_of_eyes_are_white(source, analyser, tint):
+    """What colour a lamp, a print or bad compression gave them is none that eyes have."""
+    pixels = looking(source, 0.0).pixels.copy()
+    for ring, iris in RINGS:
+        white = ring_of(source.face.mesh, ring, pixels.shape[:2]) & ~disc_of(
+            source.face.mesh, iris, 1.05, pixels.shape[:2]
+        )
+        pixels[white] = np.clip(170 * np.array(tint), 0, 255)
+    _, eyes = prepared(replace(source, pixels=pixels), analyser)
+    of_white = np.log(eyes.balls[0][0][:4].astype(float).mean(axis=(0, 1)) + 1)
+    plain = np.log(prepared(looking(source, 0.0), analyser)[1].balls[0][0][:4].astype(float).mean(axis=(0, 1)) + 1)
+    difference = (of_white - plain) - (of_white - plain).mean()
+    assert np.abs(difference).max() < 0.12
+
+
+def test_dull_smeared_eyes_leave_the_targets(source, analyser):
+    """Where a photo has hardly any white beside the iris, what is drawn is a dark hole."""
+    pixels = source.pixels.copy()
+    for ring, iris in RINGS:
+        inside = ring_of(source.face.mesh, ring, pixels.shape[:2]).astype(np.uint8)
+        pixels[cv2.dilate(inside, np.ones((9, 9), np.uint8)) > 0] = 95
+        pixels[disc_of(source.face.mesh, iris, 1.0, pixels.shape[:2])] = 35
+    assert prepared(replace(source, pixels=pixels), analyser)[1] is None
+
+
+def test_targets_blink_with_sources_that_have_no_eyes_to_show(source, target, analyser):
+    """Their lids, drawn out over the eye, stayed as a smear."""
+    shut = with_closed_eyes(target)
+    own = np.logical_or.reduce([ring_of(target.face.mesh, ring, shut.pixels.shape[:2]) for ring, _ in RINGS])
+    own &= shut.pixels.mean(axis=-1) > 90
+    painted = source.pixels.copy()
+    for ring, _ in RINGS:
+        upper = np.round((source.face.mesh[list(ring[:9]), :2] - [0, 3]) * 16).astype(np.int32)
+        cv2.polylines(painted, [upper], False, (10, 8, 8), 7, cv2.LINE_AA, 4)
+    seen = rendered(replace(source, pixels=painted), shut, analyser, face_swapper_eyes="target")
+    assert float(seen[own].mean()) == pytest.approx(float(shut.pixels[own].mean()), abs=12)
+
+
 def test_an_eye_that_is_shut_says_nothing_of_the_gaze_of_the_other(source, target, analyser):
     swapper, eyes = prepared(source, analyser)
     for aside in (-1.0, 0.0, 1.0):
@@ -280,7 +368,8 @@ def test_drawn_eyes_move_aside_and_stay_between_the_lids(source, target, analyse
         seen = (Opening(1.0, 1.0, aside),) * 2
         drawn = eyes.draw(levels, 0, target.face.mesh, seen, plane, places)
         part = drawn[0][places[0].rows, places[0].columns].astype(int)
-        green = np.clip(part[..., 1] - part[..., 0], 0, None) * (places[0].ball[0] > 0.5)
+        # The white of an eye is bluer than skin.
+        green = np.clip(part[..., 1] - part[..., [0, 2]].max(axis=-1), 0, None) * (places[0].ball[0] > 0.5)
         middles.append(float((green.sum(axis=0) * np.arange(green.shape[1])).sum() / green.sum()))
         outside = np.ones(drawn[0].shape[:2], bool)
         for place in places:

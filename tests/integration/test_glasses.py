@@ -1,9 +1,12 @@
 """Frames of glasses stay before a new face, and what one sees through clear ones is the new face."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
+from facefusion.imaging.glasses import worn_of
 from facefusion.imaging.resample import decode
 from facefusion.models.pose import estimate_pose
 from facefusion.models.synthetic_faces import load_synthetic_faces
@@ -82,6 +85,45 @@ def test_who_wears_none_is_not_looked_at_again():
         ((mask, lines),) = occluder.mask_with_lines([pixels], [face])
         assert lines is None
         np.testing.assert_array_equal(mask, occluder.mask([pixels], [face])[0])
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_pass_1_tells_who_wears_glasses_and_whether_they_are_dark(kind):
+    occluder = build_engine("face_occluder", "embedded", EngineContext(Recipe()))
+    bare, worn, dark = [], [], []
+    for number in PEOPLE:
+        pixels, face = load_person(number)
+        bare.append(occluder.see_glasses(pixels, face))
+        worn.append(occluder.see_glasses(put_on(pixels, face, kind)[0], face))
+        dark.append(occluder.see_glasses(put_on(pixels, face, kind, lens=0.97)[0], face))
+    assert worn_of(np.array(bare, np.float16))[0] == 0
+    np.testing.assert_array_equal(worn_of(np.array(worn, np.float16)), [1, 0])
+    np.testing.assert_array_equal(worn_of(np.array(dark, np.float16)), [1, 1])
+
+
+def test_of_glasses_that_are_known_to_be_clear_the_lens_that_shines_is_clear_too(masks):
+    seen, kept, alone = [], [], []
+    for number in PEOPLE:
+        pixels, face = load_person(number)
+        worn, frame, lenses = put_on(pixels, face, "black")
+        half = lenses & (np.arange(lenses.shape[1]) > face.mesh[1, 0])
+        worn[half] = (0.15 * worn[half] + 0.85 * np.float32([120, 130, 140])).astype(np.uint8)
+        there = openings(face, half.shape) & half
+        known = replace(face, glasses=(1.0, 0.0))
+        mask = masks.mask(worn, worn, known, has_outline=True)
+        seen.append(mask[there].mean())
+        kept.append(1 - mask[frame].mean())
+        alone.append(masks.mask(worn, worn, face, has_outline=True)[there].mean())
+    assert np.mean(seen) > 0.75 > np.mean(alone), (seen, alone)
+    assert np.mean(kept) > 0.7, kept
+
+
+def test_who_is_known_to_wear_none_gets_no_lines(masks):
+    for number in PEOPLE:
+        pixels, face = load_person(number)
+        worn, frame, _ = put_on(pixels, face, "black")
+        mask = masks.mask(worn, worn, replace(face, glasses=(0.0, 0.0)), has_outline=True)
+        assert mask[frame].mean() > 0.7
 
 
 def test_other_occluders_know_no_lines():

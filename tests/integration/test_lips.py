@@ -57,7 +57,23 @@ def test_teeth_that_are_hardly_lighter_than_lips_are_seen(target):
     assert openness(with_own_lips(face.mesh, found)) > 0.9
 
 
-def test_lips_that_touch_are_closed_whatever_the_mesh_says(target):
+def test_teeth_stay_in_a_picture_that_hardly_shows_lips(target):
+    """Teeth, lips and skin are nearly alike there, and what little tells them apart tells as much."""
+    face = with_gap(target.face, 16.0)
+    pixels = painted(target, face, 0.0, 0.0, (205, 110, 110)).astype(np.float32)
+    skin = pixels[np.rint(face.mesh[:, 1]).astype(int), np.rint(face.mesh[:, 0]).astype(int)].mean(axis=0)
+    dim = np.rint(skin + (pixels - skin) * 0.12).astype(np.uint8)
+    assert find_own_lips(dim, face.mesh)[:, 3:6].sum(axis=0).max() < 0.5
+
+
+def test_lips_that_touch_are_closed_where_a_mesh_has_a_narrow_gap(target):
+    face = with_gap(target.face, 2.4)
+    found = find_own_lips(painted(target, face, 0.5, 0.5, DARK), face.mesh)
+    assert openness(face.mesh) > 0.4
+    assert openness(with_own_lips(face.mesh, found)) < 0.05
+
+
+def test_lips_that_touch_are_closed_whatever_whatever_the_mesh_says(target):
     face = with_gap(target.face, 6.0)
     assert openness(face.mesh) == 1
     found = find_own_lips(painted(target, face, 0.5, 0.5, DARK), face.mesh)
@@ -137,6 +153,68 @@ def test_lips_that_are_pressed_together_become_lips(place):
         red, green, _ = amid(place, made, is_lower)
         assert red - green > 0.13
         assert red < 0.1
+
+
+def half(place, is_lower: bool, is_left: bool) -> np.ndarray:
+    middle = place.lips.shape[1] / 2
+    columns = np.arange(place.lips.shape[1])[None]
+    aside = columns < middle - 8 if is_left else columns > middle + 8
+    return (place.lips > 0.95) & (np.abs(place.depth - 0.5) < 0.2) & (place.is_lower == is_lower) & aside
+
+
+def test_lips_have_one_colour_on_the_left_as_on_the_right(place):
+    """One half lay in another light, or no photo shows it."""
+    detail = flat(place, (-0.25, -0.75, -0.6), (0.15, -0.3, -0.1))
+    part = detail[place.rows, place.columns]
+    middle = part.shape[1] // 2
+    part[:, :middle] += np.float32([-0.3, -0.05, 0.1]) * place.lips[:, :middle, None]
+    made = with_whole_lips(detail, place)[place.rows, place.columns]
+    for is_lower in (False, True):
+        left, right = (made[half(place, is_lower, is_left)].mean(axis=0) for is_left in (True, False))
+        assert np.abs(left - right).max() < 0.12, "it was 0.3"
+        assert (left - right)[0] < 0.05
+
+
+def test_what_is_guessed_of_lips_gives_way_to_what_is_seen(place):
+    detail = flat(place, (-0.25, -0.75, -0.6), (0.15, -0.3, -0.1))
+    seen, middle = np.ones((512, 512), np.float32), 256
+    seen[:, middle:] = 0
+    detail[:, middle:] *= 0.2
+    made = with_whole_lips(detail, place, seen=seen)[place.rows, place.columns]
+    red = [float(np.subtract(*made[half(place, True, is_left)].mean(axis=0)[:2])) for is_left in (True, False)]
+    assert red[0] == pytest.approx(0.45, abs=0.06)
+    assert red[1] > 0.36
+
+
+def test_skin_and_hair_where_a_mesh_has_the_upper_lip_get_the_colour_of_the_lower_one(place):
+    made = with_whole_lips(flat(place, (-0.5, -0.5, -0.5), (0.15, -0.3, -0.1)), place)
+    red, green, _ = amid(place, made, False)
+    assert red - green > 0.2
+
+
+def test_photos_with_hardly_any_colour_have_red_lips_too(place):
+    pale = flat(place, (-0.5, -0.55, -0.55), (0.1, 0.05, 0.05))
+    told = [float(np.subtract(*amid(place, with_whole_lips(pale, place, redness=skin), True)[:2])) for skin in (0.5, 0)]
+    assert told[0] == pytest.approx(0.14, abs=0.03), "pale lips are somebody's own"
+    assert told[1] > 0.5
+
+
+def test_lips_are_neither_orange_nor_violet(place):
+    for blue in (-0.6, 0.4):
+        red, green, found = amid(place, with_whole_lips(flat(place, (0, -0.4, blue), (0, -0.4, blue)), place), True)
+        assert -0.2 < (found - green) / (red - green) < 1.5, "it was -0.5 and 2"
+
+
+def test_lines_along_a_lip_that_are_those_of_a_smaller_one_go(place):
+    usual = flat(place, (-0.25, -0.75, -0.6), (0.15, -0.3, -0.1))
+    detail = usual.copy()
+    line = (np.abs(place.depth - 0.5) < 0.12) & (place.lips > 0.5)
+    detail[place.rows, place.columns][line] -= 0.9
+    apart = [
+        np.abs(one[place.rows, place.columns][line] - usual[place.rows, place.columns][line]).mean()
+        for one in (detail, with_whole_lips(detail, place))
+    ]
+    assert apart[1] < 0.85 * apart[0]
 
 
 def test_a_black_lip_over_a_white_one_is_hard_light(place):

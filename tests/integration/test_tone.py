@@ -1,5 +1,6 @@
 """The tone of a new face beside that of its head, under light of all kinds, on people who do not exist."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from facefusion.models.synthetic_faces import load_synthetic_faces
 from facefusion.processors.face_swapper.mesh import MeshSwapper
 from facefusion.types.crop import SourceFace
 from facefusion.types.face import Face, Pose
+from facefusion.types.topology import LEFT_EYE, LIPS_OUTER, RIGHT_EYE
 
 LIGHTS = {
     "as it is": (1.0, 1.0, 1.0),
@@ -116,3 +118,32 @@ def test_a_picture_without_skin_around_the_face_has_no_tone_step():
     part = (slice(middle[1] - half[1], middle[1] + half[1]), slice(middle[0] - half[0], middle[0] + half[0]))
     alone[part] = pixels[part]
     assert np.isnan(tone_step(alone, alone, face.mesh))
+
+
+def toned(pixels: np.ndarray, dark: tuple[float, ...], white: tuple[float, ...]) -> np.ndarray:
+    """The same person as a print of one colour."""
+    grey = (pixels @ np.array([0.299, 0.587, 0.114]) / 255)[..., None]
+    return np.clip(np.array(dark) + (np.array(white) - np.array(dark)) * grey, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("dark", "white"),
+    [((40, 22, 10), (255, 238, 205)), ((15, 25, 45), (235, 250, 255)), ((0, 0, 0), (255, 215, 165))],
+    ids=["sepia", "blue", "tinted"],
+)
+def test_a_print_of_one_colour_gets_a_face_of_that_colour(dark, white):
+    def off(new: np.ndarray, mesh: np.ndarray) -> float:
+        """How far lips and eyes are from what a print makes of their brightness, levels."""
+        low, high = (np.array(colour) @ np.array([0.299, 0.587, 0.114]) for colour in (dark, white))
+        grey = (new @ np.array([0.299, 0.587, 0.114]) - low) / (high - low) * 255
+        plain = np.repeat(np.clip(grey, 0, 255)[..., None], 3, axis=-1)
+        away = np.abs(new - toned(plain, dark, white).astype(float)).max(axis=-1)
+        mask = np.zeros(away.shape, np.uint8)
+        for ring in (LIPS_OUTER, LEFT_EYE, RIGHT_EYE):
+            cv2.fillPoly(mask, [np.round(mesh[list(ring), :2]).astype(np.int32)], 1)
+        return float(np.quantile(away[mask > 0], 0.8))
+
+    for a, b in PAIRS:
+        pixels, face = person(b)
+        found = off(swapped(person(a), (toned(pixels, dark, white), face)), face.mesh)
+        assert found < 9  # with the source's own colours up to 20

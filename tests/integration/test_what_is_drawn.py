@@ -14,8 +14,8 @@ from facefusion.imaging.texture import blur
 from facefusion.models.pose import estimate_pose
 from facefusion.processors.face_swapper import appearance
 from facefusion.processors.face_swapper import eyes as eyes_module
+from facefusion.processors.face_swapper import mesh as mesh_module
 from facefusion.processors.face_swapper.appearance import Completer, Fineness
-from facefusion.processors.face_swapper.eyes import Eyes
 from facefusion.processors.face_swapper.lips import find_own_lips, openness, with_own_lips
 from facefusion.processors.face_swapper.mesh import MeshSwapper
 from facefusion.processors.face_swapper.smile import smile_of, without_folds
@@ -151,8 +151,8 @@ def test_lips_that_are_taken_from_a_photo_become_whole(swapper, photo):
 
 def test_two_lids_are_drawn_together(swapper, photo, monkeypatch):
     swapper.prepare([photo])
-    given, opened_in = [], Eyes.open_in
-    monkeypatch.setattr(Eyes, "open_in", lambda *args: given.append(args[-1]) or opened_in(*args))
+    given, found = [], mesh_module.find_openings
+    monkeypatch.setattr(mesh_module, "find_openings", lambda *args: given.append(args[-1]) or found(*args))
     face = replace(photo.face, mesh=with_openings(photo.face.mesh, (0.12, 0.52)))
     swapper._draw(photo.pixels, face)
     ((left, right),) = given

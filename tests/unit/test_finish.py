@@ -71,6 +71,18 @@ def test_grain_is_what_is_fine_and_weak(drawing, rng):
     assert np.abs(grain_of(drawing, 5.0)).max() < 12.6  # an edge is no grain
 
 
+@pytest.mark.filterwarnings("error")
+def test_grain_beside_a_plain_wall_is_a_number():
+    """Sums that run down a column ended below zero there, and one such pixel took the whole face with it."""
+    for seed, height, width, noisy_px, wall in ((764165, 244, 78, 51, 141), (199614, 141, 94, 18, 218)):
+        picture = np.full((height, width, 3), wall, np.uint8)
+        picture[:noisy_px] = np.random.default_rng(seed).integers(0, 256, (noisy_px, width, 3))
+        assert np.isfinite(grain_of(picture, 3.0)).all()
+        plain = RenderedFrame(Frame(picture, 0, 0, Fraction(1, 25)), np.full_like(picture, 150), (0, 0, width, height))
+        done = GrainMatcher(make_tracks((1.0, 5.0)), (0,), 1.0).match(plain)
+        assert done.patch.min() > 100  # whatever is no number became black
+
+
 def test_a_plain_patch_gets_the_grain_of_the_shot(drawing, rng):
     pixels = noisy(drawing, 6, rng)
     patch = np.full((100, 100, 3), 120, np.uint8)

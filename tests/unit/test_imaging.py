@@ -15,7 +15,15 @@ from facefusion.imaging.align import (
 from facefusion.imaging.composite import BLENDS, feather, paste
 from facefusion.imaging.crops import MAX_SIDE, cut_native
 from facefusion.imaging.flow import warping_error
-from facefusion.imaging.light import estimate_shading, from_log, mean_of_three, to_linear, to_log, to_srgb
+from facefusion.imaging.light import (
+    colour_beyond_tone,
+    estimate_shading,
+    from_log,
+    mean_of_three,
+    to_linear,
+    to_log,
+    to_srgb,
+)
 from facefusion.imaging.resample import blur_pixels, cut, peaks, resize_to_multiple
 from facefusion.testing.fakes import make_face, make_mesh
 from facefusion.types.topology import FIVE_POINTS, LEFT_IRIS, RIGHT_IRIS
@@ -238,3 +246,16 @@ def test_a_wide_blur_is_the_gaussian_of_its_width_to_two_levels_or_so(size, sigm
         parts = (w * padded.take(range(k, k + size[axis]), axis) for k, w in enumerate(weights / weights.sum()))
         expected = sum(parts)
     assert np.abs(blur_pixels(pixels, sigma) - expected).max() < 2.5
+
+
+def test_a_print_has_no_colour_beyond_its_tone_and_lips_have():
+    rng = np.random.default_rng(5)
+    grey = rng.uniform(20, 235, (900, 1, 1)) / 255
+    for dark, white in (((0, 0, 0), (255, 255, 255)), ((0, 0, 0), (255, 215, 165)), ((40, 22, 10), (255, 238, 205))):
+        printed = np.array(dark) + (np.array(white) - np.array(dark)) * grey
+        log = to_log(np.rint(printed).astype(np.uint8))[:, 0]
+        assert np.quantile(colour_beyond_tone(log), 0.95) < 0.035
+        log[:60] += np.float32([0.25, -0.25, 0.0])
+        beyond = colour_beyond_tone(log)
+        np.testing.assert_allclose(beyond[:60], 0.25, atol=0.07)
+        assert np.quantile(beyond[60:], 0.95) < 0.045

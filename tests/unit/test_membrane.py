@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from facefusion.imaging.membrane import join_light
+from facefusion.imaging.membrane import join_light, show_own
 
 SIDE = 240
 
@@ -83,3 +83,49 @@ def test_what_has_another_colour_is_no_skin_and_faces_that_fill_the_picture_are_
     assert np.abs(join_light(over, under, outline(), shown).astype(int) - over).max() <= 2
     for points in (outline() * 20 - 2000, outline() + 900):  # no outline in sight
         np.testing.assert_array_equal(join_light(over, head(), points, shown), over)
+
+
+def lid(share: float = 1.0, bare: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A pale lid with a dark line, in a new face of darker skin that leaves it open."""
+    under = np.full((120, 160, 3), (200, 170, 150), np.uint8)
+    under[68:70, 50:110] = 60
+    over = np.full((120, 160, 3), (150, 110, 90), np.uint8)
+    alpha = np.ones((120, 160), np.float32)
+    alpha[50:70, 50:110] = 1 - share
+    outline = np.array([[50, 50], [110, 50], [110, 70], [50, 70]], np.float32)
+    show_own(over, alpha, under, bare, outline, share)
+    return over, alpha, under
+
+
+def test_a_lid_is_shown_in_the_tone_of_the_face_around_it():
+    over, alpha, _ = lid()
+    assert alpha[52:66, 55:105].min() > 0.9
+    assert np.abs(over[54:64, 60:100].astype(int) - (150, 110, 90)).max() < 12
+    assert over[69, 60:100].max() < 80  # the line where it ends
+    np.testing.assert_array_equal(over[90:], np.broadcast_to((150, 110, 90), (30, 160, 3)))
+
+
+def test_what_lies_before_a_lid_stays():
+    bare = np.ones((120, 160), np.float32)
+    bare[:, 80:] = 0
+    _, alpha, _ = lid(bare=bare)
+    assert alpha[55:65, 55:75].min() > 0.9
+    assert alpha[55:65, 82:105].max() < 0.1
+
+
+def test_a_lid_comes_without_a_step():
+    before = lid(0.0)[0].astype(int)
+    for share in (0.02, 0.5, 0.52):
+        over, alpha, under = lid(share)
+        mixed = under + (over - under.astype(float)) * alpha[..., None]
+        if share in (0.02, 0.52):
+            assert np.abs(mixed - before).max() < 6
+        before = mixed
+
+
+def test_a_lid_of_a_few_pixels_or_out_of_the_picture_is_let_be():
+    for corner in ((2, 2), (-300, 40), (400, 400)):
+        over, alpha, under = np.full((20, 20, 3), 90, np.uint8), np.ones((20, 20), np.float32), np.zeros((20, 20, 3))
+        outline = np.array([[0, 0], [3, 0], [3, 2], [0, 2]], np.float32) + np.array(corner, np.float32)
+        show_own(over, alpha, under.astype(np.uint8), None, outline, 1.0)
+        assert (over == 90).all() and (alpha == 1).all()

@@ -1,4 +1,4 @@
-"""Folds of a smile that come and go, foreheads that pass into each other, and glasses that are told by their rims."""
+"""Folds of smiles and frowns that come and go, foreheads that pass into each other, and glasses told by their rims."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ from facefusion.imaging.masks import are_glasses
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_processor
 from facefusion.processors.face_swapper.mesh import MeshSwapper
-from facefusion.processors.face_swapper.smile import smile_of, without_folds
+from facefusion.processors.face_swapper.smile import frown_of, smile_of, without_folds, without_frown
 from facefusion.recipe import Recipe
 from facefusion.testing.fakes import make_face, make_mesh
 from facefusion.types.crop import SourceFace
@@ -93,13 +93,68 @@ def test_folds_are_drawn_as_far_as_the_target_smiles(swapper):
     assert held is not None
     assert held.smile > 0.9
     assert held.calm
-    (own,), (calm,) = ([held.levels(0, 1.0, smile)[0].astype(int)] for smile in (1.0, 0.0))
-    between = held.levels(0, 1.0, 0.5)[0].astype(int)
+    (own,), (calm,) = ([held.levels(0, 1.0, smile, 1.0)[0].astype(int)] for smile in (1.0, 0.0))
+    between = held.levels(0, 1.0, 0.5, 1.0)[0].astype(int)
     assert np.abs(own - calm).max() > 0
     assert np.abs(between - (own + calm) / 2).max() <= 1.01
     assert np.array_equal(own, held.tones[0])
     swapper.prepare([photo(mesh)])
     assert not swapper._prepared.calm, "who does not smile has no folds to lose"
+
+
+def frowning(source: SourceFace, depth: float = 0.45, slant: float = 0.0) -> SourceFace:
+    """The same photo with two dark lines between the brows, upright or across."""
+    left, right, _, low = (source.face.mesh[k, :2] for k in (107, 336, 193, 417))
+    rows, columns = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
+    lines = np.zeros((SIDE, SIDE), np.float32)
+    for share in (0.35, 0.65):
+        if slant:
+            away = np.abs(rows - (left[1] + (low[1] - left[1]) * (share - 0.3)))
+        else:
+            away = np.abs(columns - (left[0] + (right[0] - left[0]) * share))
+        lines = np.maximum(lines, np.exp(-((away / 1.5) ** 2)) * (rows < low[1]) * (rows > left[1] - 15))
+    pixels = np.clip(source.pixels * (1 - depth * lines[..., None]), 0, 255).astype(np.uint8)
+    return SourceFace(pixels, source.face)
+
+
+def test_a_frown_is_told_by_upright_folds_between_the_brows():
+    calm = photo(make_face(centre=(160, 150), eye_distance=75).mesh)
+    told = [frown_of(one.pixels, one.face.mesh) for one in (calm, frowning(calm, 0.08), frowning(calm))]
+    assert told[0] == 0, "noise is none"
+    assert told[0] < told[1] < told[2]
+    assert told[2] > 0.9
+    across = frowning(calm, slant=1.0)
+    assert frown_of(across.pixels, across.face.mesh) == 0, "nor is the bridge of glasses"
+    away = calm.face.mesh + np.array([5000, -5000, 0], np.float32)
+    assert np.isfinite(frown_of(calm.pixels, away))
+
+
+def test_folds_between_brows_go_and_brows_stay(swapper):
+    points = swapper._plane.points
+    detail = np.zeros((512, 512, 3), np.float32)
+    rows, columns = np.mgrid[0:512, 0:512]
+    middle = (points[107] + points[336]) / 2
+    line = (np.abs(columns - middle[0]) < 4) & (np.abs(rows - middle[1]) < 20)
+    brow = (np.abs(columns - points[105, 0]) < 20) & (np.abs(rows - points[105, 1]) < 6)
+    detail[line | brow] = -0.5
+    plain = without_frown(detail, swapper._plane)
+    assert plain[int(middle[1]), int(middle[0])].mean() > -0.25
+    np.testing.assert_allclose(plain[brow], -0.5, atol=0.02)
+    low = int(points[MOUTH_LEFT, 1]) - 40
+    np.testing.assert_array_equal(plain[low:], detail[low:])
+
+
+def test_folds_between_brows_are_drawn_as_far_as_the_target_frowns(swapper):
+    calm = photo(make_face(centre=(160, 150), eye_distance=75).mesh)
+    calm.pixels[:60, :, :] = (20, 30, 60)  # a picture with something dark in it has no haze
+    swapper.prepare([frowning(calm)])
+    held = swapper._prepared
+    assert held.frown > 0.9
+    own, half, none = (held.levels(0, 1.0, 1.0, frown)[0].astype(int) for frown in (1.0, 0.5, 0.0))
+    assert np.array_equal(own, held.tones[0])
+    assert 0 < np.abs(own - half).sum() < np.abs(own - none).sum()
+    swapper.prepare([calm])
+    assert not swapper._prepared.relaxed, "who does not frown has no folds to lose"
 
 
 def test_foreheads_pass_into_each_other(swapper):

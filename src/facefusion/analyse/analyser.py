@@ -35,7 +35,15 @@ from facefusion.imaging.veil import measure_black
 from facefusion.models.mesh_topology import load_mesh_topology
 from facefusion.models.pose import estimate_poses
 from facefusion.models.verifier import CROP_MARGIN, CROP_SIDE, Verifier
-from facefusion.plugins.protocols import Classifier, CloserLook, Detector, Identifier, Landmarker, PointLandmarker
+from facefusion.plugins.protocols import (
+    Classifier,
+    CloserLook,
+    Detector,
+    Identifier,
+    Landmarker,
+    PointLandmarker,
+    SeesGlasses,
+)
 from facefusion.types.certainty import verdict_of
 from facefusion.types.face import Attributes, Detection, Face, Pose
 from facefusion.types.frame import Frame, Pixels
@@ -89,8 +97,14 @@ TURNED_SCORE = 0.6
 """Least size and score of a detection that is not upright."""
 TURNED_EVERY = 24
 """Frames between two looks for faces that are not upright."""
-BEARD_EVERY = 24
-"""Frames between two looks for a beard."""
+BEARD_EVERY, BEARD_EVERY_AT_FIRST = 24, 6
+"""Frames between two looks for a beard, and within the first of those: a short shot is more than one look."""
+GLASSES_EVERY, GLASSES_LATER = 6, 48
+"""Frames between two looks for glasses, while few were taken and later on."""
+GLASSES_SOON = 96
+"""Frames that are soon."""
+GLASSES_PX = 40
+"""Height of a face below which nobody looks for glasses."""
 FINISH_EVERY = 6
 """Frames between two measurements of sharpness and grain."""
 SAMPLE_EVERY = 8
@@ -176,6 +190,7 @@ class _Follower:
     blacks: list[FloatArray] = field(default_factory=list)
     spectra: list[npt.NDArray[np.float16]] = field(default_factory=list)
     beards: list[npt.NDArray[np.float16]] = field(default_factory=list)
+    glasses: list[npt.NDArray[np.float16]] = field(default_factory=list)
     evidence: float | None = None
     has_moved: bool = False
     verdicts: list[float] = field(default_factory=list)
@@ -235,7 +250,16 @@ class _Follower:
         over = (len(self.frames) - count) // TURN * TURN
         if over <= 0:
             return
-        for column in (self.frames, self.meshes, self.scores, self.motions, self.blacks, self.spectra, self.beards):
+        for column in (
+            self.frames,
+            self.meshes,
+            self.scores,
+            self.motions,
+            self.blacks,
+            self.spectra,
+            self.beards,
+            self.glasses,
+        ):
             del column[:over]
         del self.verdicts[:-count]
         self.former.clear()
@@ -278,6 +302,8 @@ class Analyser:
         Judges what is seen when thorough, frame by frame, or None: then the detector's word counts.
     look_count
         How many looks at a picture the detector takes side by side when thorough, one thread each.
+    glasses_seer
+        Who tells whether somebody wears glasses; None where nobody asks.
     """
 
     def __init__(
@@ -294,13 +320,14 @@ class Analyser:
         turned: TurnedDetector | None = None,
         verifier: Verifier | None = None,
         look_count: int = 1,
+        glasses_seer: SeesGlasses | None = None,
     ) -> None:
         self._detector, self._landmarker = detector, landmarker
         self._interval, self._smoothing = interval, smoothing
         self._point_landmarker, self._min_point_score = point_landmarker, min_point_score
         self._identifier, self._classifier = identifier, classifier
         self._is_thorough, self._turned, self._verifier = is_thorough, turned, verifier
-        self._look_count = look_count
+        self._look_count, self._glasses_seer = look_count, glasses_seer
         self._min_new_score = MIN_SCORE if is_thorough else MIN_NEW_SCORE
         self._min_size_px = THOROUGH_SIZE_PX if is_thorough else MIN_SIZE_PX
         self._max_gap = THOROUGH_GAP if is_thorough else MAX_GAP
@@ -478,7 +505,16 @@ class Analyser:
             told=np.stack(list(follower.told.values())) if follower.told else None,
             spectra=np.stack(follower.spectra),
             beards=np.stack(follower.beards),
+            glasses=np.stack(follower.glasses),
         )
+
+    def _look_for_glasses(self, follower: _Follower, pixels: Pixels) -> npt.NDArray[np.float16]:
+        count, mesh = len(follower.frames) - 1, follower.meshes[-1]
+        is_turn = count % (GLASSES_EVERY if count < GLASSES_SOON else GLASSES_LATER) == 0
+        if self._glasses_seer is None or not is_turn or float(np.ptp(mesh[:, 1])) < GLASSES_PX:
+            return NOT_LOOKED
+        found = self._glasses_seer.see_glasses(pixels, Face(mesh, follower.scores[-1], Pose(0, 0, 0)))
+        return np.array(found, dtype=np.float16)
 
     def _identify(self, samples: Sequence[_Sample]) -> FloatArray:
         """(N, D) embeddings of looks."""
@@ -777,8 +813,11 @@ class Analyser:
             # Who stands before somebody has edges of their own.
             is_clear = number not in follower.depths
             follower.spectra.append(measure_spectrum(pixels, follower.meshes[-1]) if is_clear else NO_SPECTRUM)
-            is_turn = is_clear and not self._is_thorough and (len(follower.frames) - 1) % BEARD_EVERY == 0
+            row = len(follower.frames) - 1
+            every = BEARD_EVERY_AT_FIRST if row < BEARD_EVERY else BEARD_EVERY
+            is_turn = is_clear and not self._is_thorough and row % every == 0
             follower.beards.append(_look_for_beard(pixels, follower.meshes[-1]) if is_turn else NOT_LOOKED)
+            follower.glasses.append(self._look_for_glasses(follower, pixels) if is_clear else NOT_LOOKED)
             if (len(follower.frames) - 1) % FINISH_EVERY == 0 and number not in follower.depths:
                 finish = measure_finish(pixels, follower.meshes[-1])
                 if finish is not None:
@@ -925,6 +964,8 @@ class Glimpse:
         (50,) detail by size and direction (`facefusion.imaging.smear`).
     beard
         (2,) how rough and how dark a beard is (`facefusion.imaging.beards`), below 0 where nobody looked.
+    glasses
+        (2,) what speaks for glasses and for dark ones (`facefusion.imaging.glasses`), below 0 where nobody looked.
     """
 
     number: int
@@ -940,6 +981,7 @@ class Glimpse:
     is_other: bool = False
     spectrum: npt.NDArray[np.float16] = field(default_factory=lambda: NO_SPECTRUM)
     beard: npt.NDArray[np.float16] = field(default_factory=lambda: NOT_LOOKED)
+    glasses: npt.NDArray[np.float16] = field(default_factory=lambda: NOT_LOOKED)
 
     __repr__ = shown
 
@@ -1128,6 +1170,7 @@ class Watch:
                 follower.blacks.append(measure_black(pixels, follower.meshes[-1]))
                 follower.spectra.append(NO_SPECTRUM)
                 follower.beards.append(NOT_LOOKED)
+                follower.glasses.append(NOT_LOOKED)
             follower.believe(trace.score)
             if not follower.samples and (analyser._identifier is not None or analyser._classifier is not None):
                 follower.samples = [_sample(pixels, follower, BESIDE)]
@@ -1173,6 +1216,7 @@ class Watch:
             follower.changed_at == now,
             follower.spectra[-1],
             follower.beards[-1],
+            follower.glasses[-1],
         )
 
     def forget(self) -> None:
@@ -1412,5 +1456,6 @@ def _with_carried(seen: Sighting, follower: _Follower) -> Sighting:
         blacks=None if seen.blacks is None else padded(seen.blacks, is_held=True),
         spectra=None if seen.spectra is None else padded(seen.spectra),
         beards=None if seen.beards is None else padded(seen.beards, is_held=True),
+        glasses=None if seen.glasses is None else padded(seen.glasses, is_held=True),
         evidence=evidence,
     )

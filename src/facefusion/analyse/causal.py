@@ -19,6 +19,7 @@ from facefusion.analyse.join import FLASH, MAX_SAMPLES
 from facefusion.analyse.smooth import FINISH_MEDIAN, USUAL_REACH, CausalSmoother, with_sign_of
 from facefusion.imaging.beards import beard_of
 from facefusion.imaging.boxes import box_of, overlap
+from facefusion.imaging.glasses import worn_of
 from facefusion.imaging.smear import NO_SMEAR, NO_SPECTRUM, Smear, find_smear, smear_in_picture, usual_spectrum
 from facefusion.models.face_shape import proportions_of
 from facefusion.models.pose import estimate_poses
@@ -40,8 +41,8 @@ MAX_PEOPLE = 64
 """People who are known again when they come back; of more, those who were seen longest ago are forgotten."""
 SAME_PLACE = 0.4
 """Overlap with where somebody was lost from which who is found there is taken to be the same."""
-BEARD_LOOKS = 5
-"""Looks for a beard that are taken: nobody shaves in a shot."""
+BEARD_LOOKS = GLASSES_LOOKS = 5
+"""Looks for a beard, and for glasses, that are taken of a person: nobody shaves in a film."""
 POINT_WEIGHT = 0.5
 """Share of what is new in the offset of 68 points from the mesh."""
 
@@ -64,6 +65,7 @@ class _Person:
     speed: FloatArray = field(default_factory=lambda: np.zeros(3, np.float32))
     seen_count: int = 0
     beards: list[npt.NDArray[np.float16]] = field(default_factory=list)
+    glasses: list[npt.NDArray[np.float16]] = field(default_factory=list)
     held: int = 0
     until: int | None = None
     """Last frame in which they are held since the picture was cut, where people are hidden."""
@@ -120,6 +122,7 @@ class CausalTracker:
         self._times: deque[tuple[int, bool]] = deque(maxlen=ROWS)  # pts, and whether a shot starts
         self._people: dict[int, _Person] = {}
         self._gallery: dict[int, FloatArray] = {}
+        self._beards: dict[int, list[npt.NDArray[np.float16]]] = {}
         self._count = self._track_count = self._person_count = self._shot = 0
 
     def __enter__(self) -> CausalTracker:
@@ -206,6 +209,8 @@ class CausalTracker:
         self._learn(person, glimpse)
         if person.person < 0:
             person.person = self._who(person, seen)
+            # Who comes back has the beard they had.
+            person.beards = self._beards.setdefault(person.person, person.beards)
         mesh = person.smoother.step(glimpse.mesh, glimpse.motion)
         centre = mesh.mean(axis=0)
         if person.rows and person.rows[-1].frame == now - 1:
@@ -218,6 +223,8 @@ class CausalTracker:
             looks = np.stack(person.shapes)
             person.proportions = proportions_of(looks, estimate_poses(looks)[:, 0])
         person.seen_count += 1
+        if glimpse.glasses[0] >= 0 and len(person.glasses) < GLASSES_LOOKS:
+            person.glasses.append(glimpse.glasses)
         if glimpse.beard[0] >= 0 and len(person.beards) < BEARD_LOOKS:
             person.beards.append(glimpse.beard)
         found, smear = _smear(person, glimpse, now)
@@ -267,6 +274,8 @@ class CausalTracker:
                 self._gallery[person.person] = identity
                 while len(self._gallery) > MAX_PEOPLE:
                     del self._gallery[next(iter(self._gallery))]
+            known = {*self._gallery, *(other.person for other in self._people.values())}
+            self._beards = {number: looks for number, looks in self._beards.items() if number in known}
 
     def _learn(self, person: _Person, glimpse: Glimpse) -> None:
         """Keep the best looks at somebody."""
@@ -345,6 +354,7 @@ def _track(person: _Person, rows: list[_Row], first: int) -> Track:
         person.proportions,
         smears=smears if smears.any() else None,
         beard=np.array([beard], np.float32) if beard > 0 else None,
+        glasses=worn_of(np.stack(person.glasses)) if person.glasses else None,
     )
 
 

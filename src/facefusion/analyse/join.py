@@ -18,6 +18,7 @@ from facefusion.imaging.align import mesh_roll
 from facefusion.imaging.appearance import likeness_of_looks, points_inside
 from facefusion.imaging.beards import NOT_LOOKED, beard_of
 from facefusion.imaging.boxes import box_of, overlap, share_inside
+from facefusion.imaging.glasses import worn_of
 from facefusion.models.face_shape import proportions_of
 from facefusion.models.pose import estimate_poses
 from facefusion.types.certainty import INSIDE, NO_VERDICT, Evidence
@@ -83,7 +84,7 @@ SMOOTHED_AT_ONCE, SMOOTHED_AROUND = 500, 100
 """Frames of a track that are smoothed together, and frames to each side that are looked at for it."""
 
 
-PER_FRAME = ("frames", "scores", "is_moved", "depths", "blacks", "spectra", "beards")
+PER_FRAME = ("frames", "scores", "is_moved", "depths", "blacks", "spectra", "beards", "glasses")
 """Short columns of a run that have a row for every frame."""
 
 
@@ -132,6 +133,7 @@ class _Run:
     blacks: FloatArray
     spectra: npt.NDArray[np.float16]
     beards: npt.NDArray[np.float16]
+    glasses: npt.NDArray[np.float16]
     meshes: Rows
     motions: Rows
     trusts: Rows
@@ -213,6 +215,7 @@ def join(
     tracks = [draft.outline(number) for number, draft in enumerate(drafts)]
     tracks = _with_heads(tracks, drafts, _without_flashes(bounds))
     people = link_people(tracks, options.same_person_cosine)
+    tracks = _with_beards(tracks, people, [draft.run.beards for draft in drafts])
     result = Tracks(
         first.width, first.height, first.time_base, times, tuple(tracks), dict(notes or {}),
         np.array(cuts, dtype=np.int64), people, options.contract, options.same_person_cosine,
@@ -245,6 +248,7 @@ def _run(sighting: Sighting, offset: int) -> _Run:
         _blacks(sighting),
         np.zeros((len(sighting.frames), SPECTRUM), np.float16) if sighting.spectra is None else sighting.spectra,
         np.tile(NOT_LOOKED, (len(sighting.frames), 1)) if sighting.beards is None else sighting.beards,
+        np.tile(NOT_LOOKED, (len(sighting.frames), 1)) if sighting.glasses is None else sighting.glasses,
         Rows.of(sighting.meshes), Rows.of(sighting.motions), Rows.of(sighting.trusts), Rows.of(sighting.points),
         sighting.evidence,
         None if sighting.kept_frames is None else sighting.kept_frames + offset,
@@ -253,10 +257,16 @@ def _run(sighting: Sighting, offset: int) -> _Run:
     )  # fmt: skip
 
 
-def _beard(measured: npt.NDArray[np.float16]) -> FloatArray | None:
-    """(1,) how far somebody has a full beard; None where they have none."""
-    share = beard_of(measured)
-    return np.array([share], np.float32) if share > 0 else None
+def _with_beards(
+    tracks: Sequence[Track], people: Sequence[int], looks: Sequence[npt.NDArray[np.float16]]
+) -> list[Track]:
+    """Tracks that know of the beard of who they show, from all looks at them: none comes or goes between two shots."""
+    told = {}
+    for who in sorted(set(people)):
+        of_person = [rows for rows, person in zip(looks, people, strict=True) if person == who]
+        share = beard_of(np.concatenate(of_person))
+        told[who] = np.array([share], np.float32) if share > 0 else None
+    return [replace(track, beard=told[who]) for track, who in zip(tracks, people, strict=True)]
 
 
 def _blacks(sighting: Sighting) -> FloatArray:
@@ -751,7 +761,7 @@ class _Draft:
             _proportions(run),
             None if run.evidence is None else self.evidence().as_row(),
             smears,
-            _beard(run.beards),
+            glasses=worn_of(run.glasses),
         )
 
     def evidence(self) -> Evidence:

@@ -171,7 +171,8 @@ def grain_of(pixels: Pixels, sigma: float) -> FloatArray:
     fine = pixels.astype(np.float32)
     fine -= cv2.blur(fine, (_FINE_PX, _FINE_PX))
     light = fine.mean(axis=-1)
-    around = np.sqrt(cv2.blur(light * light, (_FINE_PX, _FINE_PX)))
+    # Means of boxes are running sums, which leave a little less than nothing where nothing is.
+    around = np.sqrt(np.maximum(cv2.blur(light * light, (_FINE_PX, _FINE_PX)), 0))
     drawn = np.clip((around / max(sigma, 1e-3) - _TOLERATED) / _TOLERATED, 0, 1)
     limit = np.float32(2.5 * sigma)
     return np.asarray(np.clip(fine, -limit, limit) * (1 - drawn)[..., None], dtype=np.float32)

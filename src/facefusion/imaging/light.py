@@ -15,6 +15,9 @@ _STEPS = 8192
 OFFSET = 0.004
 """Added to linear light before its logarithm is taken, so that black stays finite."""
 _LOG_LOW, _LOG_HIGH = -5.6, 0.1
+_OF_TONE, _LITTLE = 0.035, 1e-5
+"""Colour beyond its tone, natural logarithm, from which a place says little of what goes with tones; and what keeps
+that finite where all tones are alike."""
 _AGREED = (0.15, 0.4)
 """Share of the skin that fits a smooth light, up to which no such light is believed, and from which it is."""
 
@@ -217,3 +220,26 @@ def colour_agreement(pixels: Pixels, goal: Pixels) -> float:
         for x in (pixels, goal)
     )
     return float(cv2.compareHist(one, other, cv2.HISTCMP_CORREL))
+
+
+def colour_beyond_tone(log: FloatArray) -> FloatArray:
+    """(N,) how far colours are from those that go with their tone, natural logarithm, in the channel that is farthest.
+
+    A print has none, whatever it was toned or tinted with. What few places have does not count towards what goes with
+    a tone.
+
+    Parameters
+    ----------
+    log
+        (N, 3) logarithm of linear light.
+    """
+    grey = log.mean(axis=-1, keepdims=True)
+    colour, away = log - grey, grey - np.median(grey)
+    tones = np.concatenate([np.ones_like(away), away, away * away], axis=-1)
+    rest, weight = np.zeros_like(grey), np.ones_like(grey)
+    for _ in range(3):
+        weighed = (tones * weight).T
+        fit = np.linalg.solve(weighed @ tones + _LITTLE * len(log) * np.eye(3, dtype=np.float32), weighed @ colour)
+        rest = np.abs(colour - tones @ fit).max(axis=-1, keepdims=True)
+        weight = 1 / (1 + np.square(rest / _OF_TONE))
+    return np.asarray(rest[:, 0], dtype=np.float32)

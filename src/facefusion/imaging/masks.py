@@ -110,7 +110,7 @@ _CROSSINGS = ((133, 362, 0.3, 0.15), (127, 33, 0.22, 0.22), (356, 263, 0.22, 0.2
 _MOST_OF_TWO = 0.65
 """Share of two of these ways over which there is one: thin rims and lenses without any are found there and hardly
 anywhere else."""
-_EYES_OF_FACE = 0.36
+EYES_OF_FACE = 0.36
 """Distance between the eyes over the height of a face."""
 
 
@@ -124,8 +124,29 @@ def are_glasses(rims: FloatArray, mesh: FloatArray) -> bool:
     mesh
         (478, 3) in its pixels.
     """
+    shares, crossed = rims_around(rims, mesh, 0.5)
+    return max(shares) > _ALL_OF_ONE or min(shares) > _OF_BOTH or crossed[1] > _MOST_OF_TWO
+
+
+def rims_around(rims: FloatArray, mesh: FloatArray, least: float) -> tuple[list[float], list[float]]:
+    """How far rims go around the eyes, and over the nose and to the ears.
+
+    Parameters
+    ----------
+    rims
+        (H, W) how far frames of glasses hide each pixel.
+    mesh
+        (478, 2 or 3) in its pixels.
+    least
+        Value from which there is a rim.
+
+    Returns
+    -------
+    Shares of the directions around either eye in which there is one, and of the three ways on which there is one, least
+    first.
+    """
     across, tall = (mesh[b, :2] - mesh[a, :2] for a, b in ((RIGHT_IRIS, LEFT_IRIS), (FOREHEAD, CHIN)))
-    unit = max(float(np.linalg.norm(across)), _EYES_OF_FACE * float(np.linalg.norm(tall)))
+    unit = max(float(np.linalg.norm(across)), EYES_OF_FACE * float(np.linalg.norm(tall)))
     angles = np.arange(_RAYS, dtype=np.float32) * np.float32(2 * np.pi / _RAYS)
     steps = np.arange(_RIM_REACH[0] * unit, _RIM_REACH[1] * unit, 0.5, dtype=np.float32)
     rays = np.stack([np.cos(angles), np.sin(angles)], axis=-1)[:, None] * steps[:, None]
@@ -133,14 +154,13 @@ def are_glasses(rims: FloatArray, mesh: FloatArray) -> bool:
     shares = []
     for iris in (RIGHT_IRIS, LEFT_IRIS):
         x, y = (np.clip(np.rint(mesh[iris, k] + rays[..., k]), 0, (width, height)[k] - 1).astype(int) for k in (0, 1))
-        shares.append(float((rims[y, x] > 0.5).any(axis=1).mean()))
-    if max(shares) > _ALL_OF_ONE or min(shares) > _OF_BOTH:
-        return True
-    crossed = sorted(_crossed(rims, mesh, *line, unit) for line in _CROSSINGS)
-    return crossed[1] > _MOST_OF_TWO
+        shares.append(float((rims[y, x] > least).any(axis=1).mean()))
+    return shares, sorted(_crossed(rims, mesh, *line, unit, least) for line in _CROSSINGS)
 
 
-def _crossed(rims: FloatArray, mesh: FloatArray, start: int, end: int, up: float, down: float, unit: float) -> float:
+def _crossed(
+    rims: FloatArray, mesh: FloatArray, start: int, end: int, up: float, down: float, unit: float, least: float
+) -> float:
     """Share of the way from one point to another over, on or under which a rim lies."""
     share = np.linspace(0.08, 0.92, 12, dtype=np.float32)[:, None]
     at = mesh[start, :2] + (mesh[end, :2] - mesh[start, :2]) * share
@@ -148,7 +168,7 @@ def _crossed(rims: FloatArray, mesh: FloatArray, start: int, end: int, up: float
     height, width = rims.shape
     y, x = (np.rint(one).astype(int) for one in (rows, np.broadcast_to(at[:, :1], rows.shape)))
     is_in = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    hit = np.where(is_in, rims[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)], 0) > 0.5
+    hit = np.where(is_in, rims[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)], 0) > least
     return float(hit.any(axis=1).mean())
 
 

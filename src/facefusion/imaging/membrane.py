@@ -31,6 +31,10 @@ _SAME_LIGHT, _SAME_HUE = 0.2, 0.1
 _UNSEEN = (0.06, 0.15)
 """Steps of light, the same, up to which none is seen, and from which all of it is taken."""
 _MOST = 0.27
+_OWN_MARGIN, _OWN_REACH, _OWN_EDGE = 0.5, 0.2, 0.03
+"""How far around a place light is compared, how far it spreads, and how soft the place's edge is, over its width."""
+_OWN_SKIN, _MOST_OWN = 0.35, 0.6
+"""Natural logarithm by which what is compared differs from skin, and the most that is taken."""
 _LIFT = np.float32(8.0)
 """Levels that are added before ratios are taken: what is black has no colour."""
 
@@ -97,6 +101,58 @@ def join_light(
     # In bytes, which are several times as fast to enlarge and to add as numbers that may be negative.
     added, taken = (_enlarged(np.clip(sign * more, 0, 255).astype(np.uint8), step, *over.shape[:2]) for sign in (1, -1))
     return np.asarray(cv2.subtract(cv2.add(over, added), taken), dtype=np.uint8)
+
+
+def show_own(
+    over: Pixels, alpha: FloatArray, under: Pixels, bare: FloatArray | None, outline: FloatArray, share: float
+) -> None:
+    """Put what a picture itself shows in a place into a new face that leaves it open there, in the light around it.
+
+    A lid in its own tone, amid the face of somebody else, is an empty socket.
+
+    Parameters
+    ----------
+    over, alpha
+        (H, W, 3) uint8 RGB, and (H, W): the new face; both are written into.
+    under
+        (H, W, 3) uint8 RGB: the picture under it.
+    bare
+        (H, W) 0 to 1 where nothing lies before the face, or None.
+    outline
+        (N, 2) of the place, pixels.
+    share
+        How far it is shown, 0 to 1.
+    """
+    low, high = outline.min(axis=0), outline.max(axis=0)
+    width = float(high[0] - low[0])
+    margin = _OWN_MARGIN * width
+    x0, y0 = (max(int(v - margin), 0) for v in low)
+    x1, y1 = (min(int(v + margin) + 1, n) for v, n in zip(high, (over.shape[1], over.shape[0]), strict=True))
+    if width < 4 or min(x1 - x0, y1 - y0) < 4:
+        return
+    window = slice(y0, y1), slice(x0, x1)
+    inside = polygon(outline - np.array([x0, y0], dtype=np.float32), y1 - y0, x1 - x0)
+    drawn, own, shown = over[window].astype(np.float32), under[window].astype(np.float32), alpha[window]
+    seen = shown if bare is None else shown * bare[window]
+    ratio = np.log((drawn + _LIFT) / (own + _LIFT))
+    soft = max(_OWN_EDGE * width, 0.6)
+    weight = seen * (1 - cv2.GaussianBlur(cv2.dilate(inside, np.ones((3, 3), np.uint8)), (0, 0), soft))
+    for picture in (drawn, own):  # brows and lashes of either are no skin
+        light = np.log(picture.mean(axis=-1) + _LIFT)
+        usual = float(np.quantile(light[weight > 0.5], 0.6)) if (weight > 0.5).any() else 0.0
+        weight = weight / (1 + np.square(np.square((light - usual) / _OWN_SKIN)))
+    weighted = np.dstack([ratio * weight[..., None], weight]).astype(np.float32)
+    spread = cv2.GaussianBlur(weighted, (0, 0), _OWN_REACH * width)
+    gain = np.exp(np.clip(spread[..., :3] / (spread[..., 3:] + np.float32(_NOTHING)), -_MOST_OWN, _MOST_OWN))
+    laid = cv2.GaussianBlur(inside, (0, 0), soft) * np.float32(share)
+    if bare is not None:
+        laid = laid * bare[window]
+    own = np.clip((own + _LIFT) * gain - _LIFT, 0, 255)
+    more = (1 - shown) * laid
+    total = shown + more
+    mixed = (drawn * shown[..., None] + own * more[..., None]) / np.maximum(total, 1e-3)[..., None]
+    over[window] = np.where(total[..., None] > 1e-3, np.rint(mixed), drawn).astype(np.uint8)
+    alpha[window] = total
 
 
 def _reduced(pixels: Pixels, columns: int, rows: int) -> FloatArray:

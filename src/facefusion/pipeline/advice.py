@@ -33,8 +33,7 @@ FLAWS: dict[Flaw, str] = {
     "light": "The face is in hard light, or lit from one side, and some of its shade stays in the new face. "
     "Use a photo that is evenly lit.",
     "burnt": "Part of the face is burnt out and shows no skin. Use a photo that is less bright.",
-    "frown": "The brows are drawn together, and the folds between them stay in the new face. "
-    "Use a photo with a calm face.",
+    "frown": "The brows are drawn together, and something of that stays in the new face. Use a photo with a calm face.",
 }
 """What is said of flaws of a photo that shows enough of a face."""
 Verdict = Literal["good", "fair", "poor"]
@@ -73,4 +72,8 @@ def advice(found: Inspection) -> list[str]:
     told += [FLAWS[flaw] for flaw in found.flaws]
     if found.has_glasses:
         told.append("Glasses are left out, and what they hide is completed. A photo without them shows more.")
+    if found.is_colourless:
+        told.append(
+            "The photos have no colours, so the face gets those that most have. A photo in colour shows its own."
+        )
     return told

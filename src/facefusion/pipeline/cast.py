@@ -29,7 +29,14 @@ from facefusion.pipeline.progress import OnProgress, Progress, ignore_progress
 from facefusion.pipeline.resolved import Resolved, SourceKind, Use, resolve
 from facefusion.pipeline.review import check_decisions, exempted, judged
 from facefusion.pipeline.selection import choose_tracks, distance, has_filter, matching_tracks, people_at
-from facefusion.plugins.protocols import EngineContext, FaceProcessor, FloatArray, FrameProcessor, ShowsSources
+from facefusion.plugins.protocols import (
+    EngineContext,
+    FaceProcessor,
+    FloatArray,
+    FrameProcessor,
+    SeesGlasses,
+    ShowsSources,
+)
 from facefusion.plugins.registry import build_engine, build_processor
 from facefusion.recipe import Person, Recipe, four_sides
 from facefusion.types.crop import SourceFace
@@ -104,7 +111,16 @@ def build_analyser(asked: Recipe | Resolved, has_identity: bool | None = None) -
         TurnedDetector(upright, (90, 180, 270), margin) if angles == (0,) else None,
         Verifier(context.session("face_verifier_embedded")) if resolved.is_protective else None,
         look_count,
+        _glasses_seer(resolved, context),
     )
+
+
+def _glasses_seer(resolved: Resolved, context: EngineContext) -> SeesGlasses | None:
+    """Who tells whether somebody wears glasses: the masker that keeps them before new faces, if it can."""
+    if not resolved.wants_glasses:
+        return None
+    masker = build_engine("face_occluder", resolved.recipe.face_occluder_model, context)
+    return masker if isinstance(masker, SeesGlasses) else None
 
 
 class Looker:

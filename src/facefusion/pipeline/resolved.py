@@ -65,8 +65,9 @@ class Resolved:
         The step that makes the frames itself, or None.
     wants_faces
         Whether anybody wants to know about faces: else there is no first pass.
-    wants_identity, wants_attributes
-        Whether people must be told apart by their looks, and whether age, gender or appearance must be estimated.
+    wants_identity, wants_attributes, wants_glasses
+        Whether people must be told apart by their looks, whether age, gender or appearance must be estimated, and
+        whether anybody wants to know who wears glasses.
     identifier
         The recogniser of pass 1: that of a processor that mixes the identity of the target in, where there is one.
     is_protective
@@ -84,6 +85,7 @@ class Resolved:
     wants_faces: bool
     wants_identity: bool
     wants_attributes: bool
+    wants_glasses: bool
     identifier: str
     is_protective: bool
     is_faces_only: bool
@@ -173,6 +175,13 @@ def resolve(asked: Recipe | Resolved) -> Resolved:
     )
     wants_faces = bool(required.needs)
     wants_attributes = Need.ATTRIBUTES in required.needs or has_filter(recipe)
+    wants_glasses = (
+        wants_faces
+        and not required.is_protective
+        and "occlusion" in recipe.face_mask_types
+        and "occlusion" in required.masks
+        and recipe.face_occluder_model == "embedded"
+    )
     return Resolved(
         recipe=recipe,
         chains=chains,
@@ -181,10 +190,13 @@ def resolve(asked: Recipe | Resolved) -> Resolved:
         wants_faces=wants_faces,
         wants_identity=wants_identity,
         wants_attributes=wants_attributes,
+        wants_glasses=wants_glasses,
         identifier=identifier,
         is_protective=required.is_protective,
         is_faces_only=all(step.spec.kind == "face" for step, _ in every),
-        uses_of_analysis=_uses_of_analysis(recipe, identifier, wants_identity, wants_attributes, required.is_protective)
+        uses_of_analysis=_uses_of_analysis(
+            recipe, identifier, wants_identity, wants_attributes, wants_glasses, required.is_protective
+        )
         if wants_faces
         else (),
         uses_of_rendering=_uses_of_rendering(recipe, own, everybody),
@@ -192,7 +204,7 @@ def resolve(asked: Recipe | Resolved) -> Resolved:
 
 
 def _uses_of_analysis(
-    recipe: Recipe, identifier: str, has_identity: bool, has_attributes: bool, is_protective: bool
+    recipe: Recipe, identifier: str, has_identity: bool, has_attributes: bool, has_glasses: bool, is_protective: bool
 ) -> tuple[Use, ...]:
     names = {"face_detector": recipe.face_detector_model, "face_landmarker": recipe.face_landmarker_model}
     if is_protective:
@@ -201,6 +213,8 @@ def _uses_of_analysis(
         names["face_identifier"] = identifier
     if has_attributes:
         names["face_classifier"] = recipe.face_classifier_model
+    if has_glasses:
+        names["face_occluder"] = recipe.face_occluder_model
     return tuple(Use(ModelRef(capability, name)) for capability, name in names.items())
 
 

@@ -245,6 +245,14 @@ class LineMasker(Masker, Protocol):
 
 
 @runtime_checkable
+class SeesGlasses(Protocol):
+    """A masker that can tell in pass 1 who wears glasses, so that they stay or go in a whole shot."""
+
+    def see_glasses(self, pixels: Pixels, face: Face) -> tuple[float, float]:
+        """What speaks for glasses and for dark ones in one look (`facefusion.imaging.glasses.worn_of`)."""
+
+
+@runtime_checkable
 class MeetsPeople(Protocol):
     """A processor that wants to know who is in the clip before the first frame."""
 

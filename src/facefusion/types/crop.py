@@ -158,6 +158,8 @@ class Inspection:
         Whether in any of them glasses are worn, which are left out.
     flaws
         What of the photo that most is from is seen in the new face although nothing is before the face.
+    is_colourless
+        Whether they have no colours, so that those of the face are what most people have.
     """
 
     taken: Pixels
@@ -168,5 +170,6 @@ class Inspection:
     has_eyes: bool = True
     has_glasses: bool = False
     flaws: tuple[Flaw, ...] = ()
+    is_colourless: bool = False
 
     __repr__ = shown

@@ -101,7 +101,10 @@ class Face:
     is_doubtful
         Whether it may be no face at all.
     beard
-        How far the person has a full beard, 0 to 1, the same in every frame of a track.
+        How far the person has a beard, short or full but no stubble, 0 to 1, the same in every frame of a person.
+    glasses
+        How far the person wears glasses, and how far their lenses are dark, 0 to 1, the same in every frame of a track;
+        None where that is not known.
     """
 
     mesh: FloatArray
@@ -119,6 +122,7 @@ class Face:
     is_doubtful: bool = False
     smear: FloatArray | None = None
     beard: float = 0.0
+    glasses: tuple[float, float] | None = None
 
     __repr__ = shown
 

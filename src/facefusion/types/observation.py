@@ -28,7 +28,18 @@ _COLUMNS = (
     "frames", "meshes", "scores", "motions", "trusts", "is_moved", "point_frames", "points", "point_scores",
     "finish_frames", "finishes", "qualities", "identities",
 )  # fmt: skip
-_OPTIONAL = ("depths", "looks", "blacks", "evidence", "kept_frames", "told_frames", "told", "spectra", "beards")
+_OPTIONAL = (
+    "depths",
+    "looks",
+    "blacks",
+    "evidence",
+    "kept_frames",
+    "told_frames",
+    "told",
+    "spectra",
+    "beards",
+    "glasses",
+)
 LONG = ("meshes", "motions", "trusts", "points")
 """Columns that are large for every frame."""
 
@@ -86,6 +97,9 @@ class Sighting:
     beards
         (N, 2) float16 how rough and how dark a beard is (`facefusion.imaging.beards`), below 0 where nobody looked, or
         None.
+    glasses
+        (N, 2) float16 what speaks for glasses and for dark ones (`facefusion.imaging.glasses`), below 0 where nobody
+        looked, or None.
 
     The long ones may lie in a file.
     """
@@ -113,6 +127,7 @@ class Sighting:
     told: FloatArray | None = None
     spectra: npt.NDArray[np.float16] | None = None
     beards: npt.NDArray[np.float16] | None = None
+    glasses: npt.NDArray[np.float16] | None = None
 
     __repr__ = shown
 
@@ -155,6 +170,8 @@ class Sighting:
             check_column(self.spectra, "spectra", np.float16, rows, SPECTRUM)
         if self.beards is not None:
             check_column(self.beards, "beards", np.float16, rows, 2)
+        if self.glasses is not None:
+            check_column(self.glasses, "glasses", np.float16, rows, 2)
         if self.evidence is not None:
             check_column(self.evidence, "evidence", np.float32, 3)
             check_shares(self.evidence[:2] if self.evidence[2] == NO_VERDICT else self.evidence, "evidence")

@@ -46,8 +46,9 @@ _OPTIONAL = (
     "evidence",
     "smears",
     "beard",
+    "glasses",
 )
-_WHOLE = ("identity", "proportions", "evidence", "beard")
+_WHOLE = ("identity", "proportions", "evidence", "beard", "glasses")
 """Columns that say something about all rows at once."""
 UNSEEN_DEPTH = 127
 """Depth of a face that was not seen in a frame: everybody who was seen stands before it."""
@@ -95,7 +96,10 @@ class Track:
         (N, 3) float32 how the face is smeared in the frame more than in those around it, in frame pixels: a line across
         and down and the standard deviation of a round blur; None where it nowhere is.
     beard
-        (1,) float32 how far the person has a full beard, 0 to 1; None where they have none.
+        (1,) float32 how far the person has a beard, 0 to 1, the same in all their tracks; None where there is none.
+    glasses
+        (2,) float32 how far the person wears glasses, and how far their lenses are dark, 0 to 1; None where nobody
+        looked.
     """
 
     track_id: int
@@ -114,6 +118,7 @@ class Track:
     evidence: npt.NDArray[np.float32] | None = None
     smears: npt.NDArray[np.float32] | None = None
     beard: npt.NDArray[np.float32] | None = None
+    glasses: npt.NDArray[np.float32] | None = None
 
     __repr__ = shown
 
@@ -185,6 +190,7 @@ class Track:
             black=None if self.blacks is None else self.blacks[row],
             proportions=self.proportions,
             beard=0.0 if self.beard is None else float(self.beard[0]),
+            glasses=None if self.glasses is None else (float(self.glasses[0]), float(self.glasses[1])),
             smear=None if self.smears is None or not self.smears[row].any() else self.smears[row],
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from facefusion.imaging.align import compose, eye_band, invert, mesh_crop, transform
-from facefusion.imaging.masks import hull
+from facefusion.imaging.glasses import NEVER_WORN, evidence_of, hidden_by, whole_frame
 from facefusion.imaging.resample import cut, warp
 from facefusion.imaging.tensors import to_tensor
 from facefusion.models.session import Session
@@ -15,7 +15,6 @@ from facefusion.plugins.protocols import EngineContext, FloatArray, opens
 from facefusion.recipe import MASK_REGIONS
 from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
-from facefusion.types.topology import LEFT_BROW, LEFT_EYE, RIGHT_BROW, RIGHT_EYE
 
 SIZE = 128
 CLASSES = ("other", *MASK_REGIONS, "hair")
@@ -33,10 +32,6 @@ BAND = (192, 96)
 """Width and height of the band around the eyes in which frames of glasses are told from what one sees through them."""
 _WORN = (0.25, 0.6)
 """Highest chance of glasses from which somebody wears none, and some for sure."""
-_HIDDEN, _HIDDEN_EYES = (0.12, 0.42), (0.2, 0.55)
-"""Chances of being hidden that count as nothing and as all of it, on skin and on eyes and brows. Rims in the colour of
-skin are never sure, and skin that stays is not seen; a target's eyes and brows are."""
-_EYES = [*LEFT_EYE, *LEFT_BROW], [*RIGHT_EYE, *RIGHT_BROW]
 _RIM = 6
 """Width in pixels over which a band fades, so that no step is left where frames leave it."""
 
@@ -60,7 +55,14 @@ class GlassesFinder:
         """(S, S) float32, 1 inside the band around the eyes, in the picture that the mask network sees."""
         return warp(self._fade, small_from_band, SIZE, SIZE, is_border_black=True)
 
-    def find(self, crop: Pixels, face: Face, band_from_crop: FloatArray) -> FloatArray:
+    def find(
+        self,
+        crop: Pixels,
+        face: Face,
+        band_from_crop: FloatArray,
+        coarse: FloatArray | None = None,
+        dark: float = 0.0,
+    ) -> FloatArray:
         """(H, W) float32, 0 to 1: the share of each pixel that glasses hide; 0 outside of the band.
 
         Parameters
@@ -71,15 +73,24 @@ class GlassesFinder:
             In pixels of the crop.
         band_from_crop
             (2, 3) affine to the band around its eyes.
+        coarse
+            (96, 192) chances of glasses that the mask network finds in the band, where somebody is known to wear some;
+            None where that is not known.
+        dark
+            How far their lenses are known to be dark, 0 to 1.
         """
+        points = transform(band_from_crop, face.mesh[:, :2])
+        chances = self.chances(crop, band_from_crop)
+        hidden = hidden_by(chances, points) if coarse is None else whole_frame(chances, coarse, points, dark)
+        hidden = hidden * self._fade
+        return warp(hidden, invert(band_from_crop), crop.shape[1], crop.shape[0], is_border_black=True)
+
+    def chances(self, crop: Pixels, band_from_crop: FloatArray) -> FloatArray:
+        """(96, 192) float32, 0 to 1: what the network says of each pixel of a band around the eyes of a crop."""
         width, height = BAND
         band = cut(crop, band_from_crop, width, height=height)
         (chances,) = self._session.run({"image": to_tensor([band], _HALF, _HALF)})
-        eyes = [transform(band_from_crop, face.mesh[rows, :2]) for rows in _EYES]
-        on_eyes = np.maximum.reduce([hull(points, height, width) for points in eyes])
-        low, high = (skin + (eye - skin) * on_eyes for skin, eye in zip(_HIDDEN, _HIDDEN_EYES, strict=True))
-        hidden = np.clip((chances[0, 0] - low) / (high - low), 0, 1) * self._fade
-        return warp(hidden, invert(band_from_crop), crop.shape[1], crop.shape[0], is_border_black=True)
+        return np.asarray(chances[0, 0], dtype=np.float32)
 
 
 class EmbeddedMasker:
@@ -140,10 +151,45 @@ class EmbeddedMasker:
         band_from_crop = eye_band(face.mesh, *BAND)
         reach = self._finder.reach(compose(affine, invert(band_from_crop)))
         rise = (float((chances[_GLASSES] * reach).max()) - _WORN[0]) / (_WORN[1] - _WORN[0])
+        if face.glasses is not None:
+            return self._known(chances, affine, crop, face, band_from_crop, reach, face.glasses, rise)
         if rise <= 0:
             return self._laid(chances, affine, crop), None
         worn = np.float32(min(rise, 1.0))
         return self._laid(chances, affine, crop, reach * worn), 1 - self._finder.find(crop, face, band_from_crop) * worn
+
+    def _known(
+        self,
+        chances: FloatArray,
+        affine: FloatArray,
+        crop: Pixels,
+        face: Face,
+        band_from_crop: FloatArray,
+        reach: FloatArray,
+        glasses: tuple[float, float],
+        rise: float,
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """The same where a track tells whether glasses are worn: what a frame alone finds of any comes and goes."""
+        worn, dark = glasses
+        # Who wears none is masked as ever, but for what is taken for glasses.
+        counted = max(worn, min(rise, 1.0))
+        mask = self._laid(chances, affine, crop, reach * np.float32(counted) if counted > 0 else None)
+        if worn <= 0 or self._finder is None:
+            return mask, None
+        coarse = _in_band(chances[_GLASSES], compose(band_from_crop, invert(affine)))
+        return mask, 1 - self._finder.find(crop, face, band_from_crop, coarse, dark) * np.float32(worn)
+
+    def see_glasses(self, pixels: Pixels, face: Face) -> tuple[float, float]:
+        """See `facefusion.plugins.protocols.SeesGlasses`."""
+        if self._finder is None:
+            return 0.0, 0.0
+        band_from_frame = eye_band(face.mesh, *BAND)
+        affines, chances = self._look([pixels], [face])
+        coarse = _in_band(chances[0, _GLASSES], compose(band_from_frame, invert(affines[0])))
+        if float(coarse.max()) < NEVER_WORN:
+            return 0.0, 0.0
+        fine = self._finder.chances(pixels, band_from_frame)
+        return evidence_of(fine, coarse, transform(band_from_frame, face.mesh[:, :2]))
 
     def _laid(
         self, chances: FloatArray, affine: FloatArray, crop: Pixels, seen: FloatArray | None = None
@@ -158,6 +204,10 @@ class EmbeddedMasker:
             found = np.minimum(found, 1 - np.clip(glasses / np.float32(self._glasses), 0, 1))
         height, width = crop.shape[:2]
         return warp(np.ascontiguousarray(found), invert(affine), width, height, is_border_black=True)
+
+
+def _in_band(chances: FloatArray, band_from_small: FloatArray) -> FloatArray:
+    return warp(np.ascontiguousarray(chances), band_from_small, *BAND, is_border_black=True)
 
 
 @opens(lambda _: ("face_occluder_embedded", GLASSES_MODEL))

@@ -49,7 +49,7 @@ SEEN_ENOUGH = (0.3, 0.6)
 """Share of an eye that is the photo's own from which it is worth drawing."""
 CLEAR = (0.25, 0.6)
 """Natural logarithm by which the iris of a source is darker than the white of its eye, at least, and surely."""
-WHITE = (-0.9, -0.65)
+WHITE = (-0.7, -0.5)
 """Brightness of the white of an eye, natural logarithm over that of skin, from which it is one, and surely."""
 LARGE_ENOUGH = (1.8, 3.0)
 """Radius of its iris, pixels of a photo of usual sharpness that would show as much, from which it is worth drawing."""
@@ -124,6 +124,27 @@ _LEVELS = 4
 _COARSEST = 2 ** (_LEVELS - 1)
 UNLIKE = 0.5
 """Natural logarithm of light by which an eye is brightened or darkened to be like the other, at most."""
+RINGS = 8
+"""Rings for a radius of an iris, of which each is alike all around but for what is rough."""
+PUPIL = (0.26, 0.42)
+"""Radii of the iris up to which it is pupil, and from which it is not: 3 to 5 mm of 11.7."""
+DARKER_PUPIL, BLACK = 0.6, -3.0
+"""Natural logarithm by which a pupil is darker than its iris, at least; below this it is as dark as it gets."""
+ROUGH_IRIS = 0.4
+"""Natural logarithm by which an iris differs from its ring, at most: what differs by more are lashes and lids."""
+ROUGH_PUPIL = 0.3
+"""Share of that by which a pupil does."""
+ROUGH_WHITE = 0.8
+"""The same of the white of an eye, of which corners are darker."""
+WHITE_COLOUR = np.array([-0.36, 0.05, 0.31], dtype=np.float32)
+"""Colour of a grey eye white over that of a mean skin, natural logarithm of light."""
+WHITE_TINT, WHITE_LIGHT = 0.12, (-0.5, 0.45)
+"""Natural logarithm by which an eye white differs from that at most, and how much brighter than skin it is."""
+GLINT, GLINT_BELOW, GLINT_SHARE = (0.5, 0.8), 0.4, 0.03
+"""Natural logarithm by which what mirrors a lamp is brighter than its ring, at least, and surely; radii below the
+middle up to which it is one; share of an iris that it has at most, since a window that hides a pupil leaves an eye
+blind where it is drawn small."""
+_GLINT_PX = round(GLINT_SHARE * np.pi * RADIUS_PX**2)
 MIRRORED = 0.6
 """An eye that is worth less than this share of the other is the other's mirror image."""
 Eye = tuple[Sequence[int], int]
@@ -232,42 +253,6 @@ class Eyes:
     balls: tuple[tuple[Pixels, ...], ...]
     trust: float
 
-    def open_in(
-        self,
-        pixels: Pixels,
-        light: FloatArray,
-        mesh: FloatArray,
-        plane: TexturePlane,
-        places: Sequence[EyePlace],
-        apertures: Sequence[float] = (1.0, 1.0),
-    ) -> tuple[Opening, ...]:
-        """How either eye of a target is open.
-
-        Parameters
-        ----------
-        pixels
-            (H, W, 3) uint8 RGB of the target.
-        light
-            (G, G, 3) logarithm of the light that its skin would have everywhere.
-        mesh
-            (478, 3) in these pixels, with open eyes.
-        plane, places
-            Textures, and the eyes in them.
-        apertures
-            How far open the eyes are at most, 0 to 1: as far as the mesh sees their lids come down.
-        """
-        both = [
-            _open(pixels, light, mesh, plane, place, eye, aperture)
-            for place, eye, aperture in zip(places, _EYES, apertures, strict=True)
-        ]
-        # Eyes look in one direction, and what one of them shows is true of the other, too. The picture may show of one
-        # alone that it is shut.
-        down = _together(mesh, (both[0].aperture, both[1].aperture))
-        shares = np.array([one.share for one in both])
-        aside = float(np.average([one.aside for one in both], weights=shares + 1e-3))
-        seen = float(shares.max())
-        return tuple(Opening(seen * smoothly(aperture, SLIT), aperture, aside) for aperture in down)
-
     def draw(
         self,
         levels: Sequence[Pixels],
@@ -288,7 +273,7 @@ class Eyes:
         mesh
             (478, 3) of the target.
         openings
-            As of `open_in`.
+            As of `find_openings`.
         plane, places
             Textures, and the eyes in them.
         """
@@ -321,6 +306,42 @@ class Eyes:
         laid = place.ball[number][..., None]
         part[..., :3] = np.rint(part[..., :3] + (turned - part[..., :3].astype(np.float32)) * laid)
         part[..., 3] = np.rint(np.minimum(part[..., 3] + place.between[number] * np.float32(255 * share), 255))
+
+
+def find_openings(
+    pixels: Pixels,
+    light: FloatArray,
+    mesh: FloatArray,
+    plane: TexturePlane,
+    places: Sequence[EyePlace],
+    apertures: Sequence[float] = (1.0, 1.0),
+) -> tuple[Opening, ...]:
+    """How either eye of a target is open.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) uint8 RGB of the target.
+    light
+        (G, G, 3) logarithm of the light that its skin would have everywhere.
+    mesh
+        (478, 3) in these pixels, with open eyes.
+    plane, places
+        Textures, and the eyes in them.
+    apertures
+        How far open the eyes are at most, 0 to 1: as far as the mesh sees their lids come down.
+    """
+    both = [
+        _open(pixels, light, mesh, plane, place, eye, aperture)
+        for place, eye, aperture in zip(places, _EYES, apertures, strict=True)
+    ]
+    # Eyes look in one direction, and what one of them shows is true of the other, too. The picture may show of one
+    # alone that it is shut.
+    down = _together(mesh, (both[0].aperture, both[1].aperture))
+    shares = np.array([one.share for one in both])
+    aside = float(np.average([one.aside for one in both], weights=shares + 1e-3))
+    seen = float(shares.max())
+    return tuple(Opening(seen * smoothly(aperture, SLIT), aperture, aside) for aperture in down)
 
 
 def _plane_of(corner: tuple[int, int], factor: int) -> FloatArray:
@@ -569,7 +590,7 @@ def with_lids(mesh: FloatArray, openings: Sequence[Opening], wider: float = 1.0)
     mesh
         (478, 3) of the target.
     openings
-        Of either eye, as of `Eyes.open_in`.
+        Of either eye, as of `find_openings`.
     wider
         Distance of its lids with open eyes, over what is usual for the target.
     """
@@ -580,6 +601,24 @@ def with_lids(mesh: FloatArray, openings: Sequence[Opening], wider: float = 1.0)
         upper, lower = list(ring[1:8]), list(ring[:8:-1])
         moved[upper] = mesh[lower] + (mesh[upper] - mesh[lower]) * np.float32(lowered(opening.aperture, wider))
     return moved
+
+
+def shown_lids(mesh: FloatArray, openings: Sequence[Opening]) -> list[tuple[FloatArray, float]]:
+    """(N, 2) outlines of the lids of which the target's own are shown, and how far, 0 to 1.
+
+    Parameters
+    ----------
+    mesh
+        (478, 3) as it is drawn.
+    openings
+        As of `find_openings`.
+    """
+    found = []
+    for (ring, _), fold, opening in zip(_EYES, _FOLDS, openings, strict=True):
+        shut = 1 - smoothly(opening.aperture, SHUT)
+        if shut > 0:
+            found.append((np.ascontiguousarray(mesh[[ring[0], *fold, *ring[8:]], :2]), shut))
+    return found
 
 
 def with_own_lids(
@@ -601,7 +640,7 @@ def with_own_lids(
     number
         Which level the first of them is.
     openings
-        As of `Eyes.open_in`.
+        As of `find_openings`.
     lids
         As of `find_lids`.
     places
@@ -749,17 +788,18 @@ def _take(
 
 
 def _alike(pictures: Sequence[FloatArray]) -> list[FloatArray]:
-    """Both (P, P, 3) eyes as bright as each other, and their whites of one colour: what they differ by is a shade."""
+    """Both (P, P, 3) eyes as bright as each other, and of one colour: what they differ by is a shade."""
     radii = np.linalg.norm(_from_iris(), axis=-1)
     of_iris = (radii > 0.2) & (radii < 0.85)
     # Beyond the lids a picture is what the white of its eye is on average.
     whites = [picture[0].mean(axis=0) for picture in pictures]
-    irises = [float(picture[of_iris].mean()) for picture in pictures]
+    irises = [picture[of_iris].mean(axis=0) for picture in pictures]
     is_iris = smoothstep((IRIS + 0.15 - radii) / 0.3)[..., None]
     made = []
     for picture, white, iris in zip(pictures, whites, irises, strict=True):
         white_more = np.clip((whites[0] + whites[1]) / 2 - white, -UNLIKE, UNLIKE)
-        iris_more = np.clip(np.float32(sum(irises) / 2 - iris), -UNLIKE, UNLIKE)
+        iris_more = (irises[0] + irises[1]) / 2 - iris
+        iris_more += np.clip(iris_more.mean(), -UNLIKE, UNLIKE) - iris_more.mean()
         made.append(np.asarray(picture + white_more + (iris_more - white_more) * is_iris, dtype=np.float32))
     return made
 
@@ -814,16 +854,81 @@ def _completed(picture: FloatArray, seen: FloatArray, white: FloatArray, of_whit
         (P, P) where it is the white of the eye, and its mean.
     """
     radii = np.linalg.norm(_from_iris(), axis=-1)
-    rings = (radii * 8).astype(int)
-    count = np.bincount(rings.ravel(), seen.ravel()) + 1e-4
-    sums = [np.bincount(rings.ravel(), (picture[..., c] * seen).ravel()) for c in range(3)]
-    as_far = (np.stack(sums, axis=-1) / count[:, None])[rings].astype(np.float32)
+    as_far, sure = _by_distance(picture, seen)
     little = np.float32(1e-2)
     near = blur(np.ascontiguousarray(picture * white[..., None]), 6.0) + of_white * little
     near /= (blur(white, 6.0) + little)[..., None]
-    is_iris = smoothstep((IRIS + 0.15 - radii) / 0.3) * (count[rings] > 0.5)
+    is_iris = smoothstep((IRIS + 0.15 - radii) / 0.3) * sure
     hidden = near + (as_far - near) * is_iris[..., None]
-    return np.asarray(hidden + (picture - hidden) * seen[..., None], dtype=np.float32)
+    whole = hidden + _of_eye(picture - hidden, is_iris) * seen[..., None]
+    return np.asarray(whole + (_likely_white(of_white) - of_white) * (1 - is_iris)[..., None], dtype=np.float32)
+
+
+def _likely_white(of_white: FloatArray) -> FloatArray:
+    """(3,) what the white of an eye is, of what was seen as it: a photo's tint and shade are not its own."""
+    mean = of_white.mean()
+    colour = of_white - mean - WHITE_COLOUR
+    pressed = WHITE_TINT * np.tanh(colour / WHITE_TINT)
+    return np.asarray(np.clip(mean, *WHITE_LIGHT) + WHITE_COLOUR + pressed - pressed.mean(), dtype=np.float32)
+
+
+def _of_eye(residual: FloatArray, is_iris: FloatArray) -> FloatArray:
+    """(P, P, 3) what a picture has beyond the rings of an iris, without lashes and lids that lie over it.
+
+    Parameters
+    ----------
+    residual
+        (P, P, 3) a picture less the same with irises that are alike all around.
+    is_iris
+        (P, P) where it is iris, 0 to 1.
+    """
+    lighter = residual.mean(axis=-1)
+    # What is much brighter and in the upper half mirrors a lamp, and is what makes an eye look at us.
+    mirrors = lighter * is_iris * smoothstep((GLINT_BELOW - _from_iris()[..., 1]) / 0.2)
+    most = np.partition(mirrors, -_GLINT_PX, axis=None)[-_GLINT_PX]
+    glint = smoothstep((mirrors - max(float(most), GLINT[0])) / (GLINT[1] - GLINT[0]))
+    rough = ROUGH_WHITE + (ROUGH_IRIS - ROUGH_WHITE) * is_iris
+    rough *= 1 - (1 - ROUGH_PUPIL) * smoothstep((PUPIL[1] - np.linalg.norm(_from_iris(), axis=-1)) / 0.2)
+    far = np.maximum(np.abs(lighter), 1e-6)
+    kept = rough * np.tanh(far / rough) / far
+    return np.asarray(residual * (kept + (1 - kept) * glint)[..., None], dtype=np.float32)
+
+
+def _by_distance(picture: FloatArray, seen: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(P, P, 3) what is seen as far from the middle of an iris, with a pupil, and (P, P) how sure that is, 0 to 1."""
+    radii = np.linalg.norm(_from_iris(), axis=-1)
+    middles = (np.arange(round((IRIS + 0.3) * RINGS)) + 0.5) / RINGS
+    medians = np.zeros((len(middles), 3), dtype=np.float32)
+    counts = np.zeros(len(middles), dtype=np.float32)
+    for k, middle in enumerate(middles):
+        ring = np.abs(radii - middle) < 1 / RINGS
+        counts[k] = seen[ring].sum()
+        medians[k] = _weighted_medians(picture[ring], seen[ring])
+    iris = (middles > PUPIL[1]) & (middles < 0.9)
+    if float(counts[iris].sum()) > 1:
+        mean = float((medians[iris].mean(axis=-1) * counts[iris]).sum() / counts[iris].sum())
+        within = (radii < PUPIL[0]) & (seen > 0.5)
+        darkest = float(np.quantile(picture[within].mean(axis=-1), 0.2)) if within.any() else mean
+        pupil = max(min(darkest, mean - DARKER_PUPIL), min(BLACK, mean))
+        share = smoothstep((PUPIL[1] - middles) / (PUPIL[1] - PUPIL[0]))
+        # No ring so far in is brighter than the iris, but for a lamp.
+        rings = np.minimum(medians.mean(axis=-1), np.where(share > 0, mean, np.inf))
+        lacking = rings + np.minimum(pupil - rings, 0) * share - medians.mean(axis=-1)
+        medians += lacking[:, None].astype(np.float32)
+    at = np.clip(radii * RINGS - 0.5, 0, len(middles) - 1)
+    low = np.minimum(at.astype(int), len(middles) - 2)
+    part = (at - low)[..., None].astype(np.float32)
+    around = medians[low] + (medians[low + 1] - medians[low]) * part
+    sure = smoothstep(counts[low] / 2)
+    return np.asarray(around, dtype=np.float32), sure
+
+
+def _weighted_medians(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """(3,) the weighted median of every column of (N, 3) values."""
+    order = np.argsort(values, axis=0)
+    reached = np.cumsum(weights[order], axis=0)
+    at = np.argmax(reached >= reached[-1] / 2, axis=0)
+    return np.asarray(np.take_along_axis(np.take_along_axis(values, order, 0), at[None], 0)[0], dtype=np.float32)
 
 
 @cache

@@ -29,7 +29,7 @@ STATIONS, DEPTHS = 33, 24
 """Places along lips, and from one to the other, at which a picture is read."""
 OF_LIP = np.linspace(0.1, 0.5, 5, dtype=np.float32)
 """Where lips are surely lip, from their inner edge to the outer one."""
-LEAST_GAP_PX = 2.0
+LEAST_GAP_PX = 1.3
 """Gap in the picture without which nothing can be read in it."""
 UNLIKE = (0.6, 1.4)
 """Difference from the lip beside it from which something is less and less lip, and none."""
@@ -39,21 +39,48 @@ COLOUR, REDDER = 0.075, 0.75
 """The same of less red over all light, and of more: lips are redder, and a little darker, towards their inner edge."""
 AMID, MOST_UNLIKE = 0.4, 6.0
 """Share of the difference of what lies behind a soft edge from which it is no lip, and the most that is made of it."""
+BESIDE_LIP = (0.3, 0.6)
+"""Where there is skin beside lips, from their outer edge on, over how broad they are."""
+PLAIN_LIP, LEAST_PLAIN = 3.0, 0.6
+"""Difference between lips and the skin beside them below which, in a pale or a dim picture, less tells teeth from lips,
+too; the least share of it."""
 REACH = (0.12, 0.22)
 """How far lips reach into the opening that a mesh has, over their length: what is farther in is a tongue."""
 ROOM, UNIT = 0.3, 0.02
 """Room around a mouth in a texture, over its width; the unit of distances there, over the side of the texture."""
 BROAD_PX, NEAR_PX, FAR_PX = 1.5, 3.0, 9.0
 """Standard deviations, pixels of the finest texture: of what is more than a wrinkle, of an edge, of a lip."""
-LEVEL, PRESSED = ((-1.1, 0.05), (-0.75, 0.5)), 0.35
+LEVEL, PRESSED = ((-1.1, -0.05), (-0.75, 0.4)), 0.35
 """How bright the upper and the lower lip are, natural logarithm of light over that of skin: hardly a lip of 90 photos
 is beyond in even light, and there is somebody's own in what is not. The share that is kept of what is beyond."""
 EDGE_LEVEL, EDGE_PRESSED = (-0.3, 0.2), 0.2
 """The same of their inner edge over the lip itself."""
-REDNESS = ((0.2, 0.15, 0.03), (0.18, 0.14, 0.06))
-"""How much more red than green the upper and the lower lip have at least, natural logarithm more than skin has: at
-their inner edge, amid them, at the outer edge. That is half of what half of 90 photos have: pale lips are somebody's
-own, lips without any red are pressed together."""
+HALVES_PX, EVENED = 3.0, 0.8
+"""Standard deviation, pixels of the finest texture, of what two halves of a lip have in common, and how far they are
+brought together: a light from one side, or a half that no photo shows, makes lips of two colours."""
+REDDEST = (0.4, 0.95)
+"""Quantiles of redness on both lips between which their own colour is: what is paler is skin, a highlight or hair
+inside of where the mesh has lips."""
+OF_LOWER = 0.75
+"""Share that the lower lip has in that colour: a moustache hangs over the upper one."""
+OF_DEPTH = (0.0, 0.45, 0.8, 1.0)
+"""Depths at which lips are described."""
+RED_AT = ((1.2, 1.05, 0.9, 0.55), (1.1, 1.0, 0.95, 0.85))
+"""How red the upper and the lower lip are there, over their own colour; medians of 56 photos, as the next."""
+GREY_AT = ((-0.48, -0.05, 0.25, 0.5), (-0.4, 0.05, 0.0, -0.08))
+"""The same, how bright they are, natural logarithm over the lip as a whole."""
+OWN_COLOUR, OWN_RELIEF = 0.35, 0.5
+"""Share that is kept of what one place of a lip differs in from the colour of both, and in light from the above."""
+HAIRS, OF_HAIRS = 0.16, 0.3
+"""Light finer than that from which it is a hair or a glint, and the share that is kept of what is beyond."""
+RELIEF = 0.14
+"""Such differences in light, standard deviation, up to which they are somebody's own."""
+BLUE = (0.15, 1.1)
+"""How much more blue than green lips have, over how much more red than green: seven of ten photos are between."""
+LEAST_RED, LEAST_RED_GREY, COLOURED_SKIN = 0.15, 0.6, 0.5
+"""How much more red than green lips have at least, natural logarithm more than skin has, which is what three photos of
+four have: pale lips are somebody's own, lips like skin are in the shade or pressed together. The same in photos
+without colour; redness of skin, natural logarithm, from which a photo has all of its colours."""
 LIP_COLOUR = np.array([-0.25, -1.25, -0.85], dtype=np.float32)
 """What is added to redden a lip by one: blood takes away green and blue, and a little red."""
 ONE_SIDED = 0.12
@@ -61,6 +88,8 @@ ONE_SIDED = 0.12
 UNDER_LIP, OVER_LIP = -0.75, 0.3
 """How dark the shade under a lower lip is, and how bright the ridge over an upper one, natural logarithm of light over
 that of skin: of 90 photos, four of five. Beyond, `PRESSED` is kept."""
+LINE = (-0.4, 0.15)
+"""How much darker and brighter than the skin around it anything beside lips is, natural logarithm of light."""
 _UPPER, _LOWER = list(LIPS_INNER[1:10]), list(LIPS_INNER[:10:-1])
 _OVER, _UNDER = list(LIPS_OUTER[1:10]), list(LIPS_OUTER[:10:-1])
 
@@ -111,15 +140,19 @@ def find_own_lips(pixels: Pixels, mesh: FloatArray) -> FloatArray:
         return none
     share = ((np.arange(DEPTHS, dtype=np.float32) + 0.5) / DEPTHS)[:, None, None]
     between = upper + (lower - upper) * share
-    lips = [edge + (outer - edge) * OF_LIP[:, None, None] for edge, outer in ((upper, over), (lower, under))]
-    read = _read(pixels, np.concatenate([between, *lips]))
+    both = (upper, over), (lower, under)
+    lips = [edge + (outer - edge) * OF_LIP[:, None, None] for edge, outer in both]
+    skin = [outer + (outer - edge) * np.array(BESIDE_LIP, np.float32)[:, None, None] for edge, outer in both]
+    read = _read(pixels, np.concatenate([between, *lips, *skin]))
     inside, count = read[:DEPTHS], len(OF_LIP)
+    shown = _plainness(read[DEPTHS:], count)
     found = []
     # What lies deeper than the mesh can be wrong is no lip.
     depth = share[..., 0] * gap / length
     near = 1 - smoothstep((depth - REACH[0]) / (REACH[1] - REACH[0]))
-    for seen, lip in ((inside, read[DEPTHS : DEPTHS + count]), (inside[::-1], read[DEPTHS + count :])):
-        like = _likeness(seen, _smoothed(lip.mean(axis=0)))
+    at = DEPTHS + count
+    for seen, lip in ((inside, read[DEPTHS:at]), (inside[::-1], read[at : at + count])):
+        like = _likeness(seen, _smoothed(lip.mean(axis=0)), shown)
         # Nothing is lip behind what is none.
         reached = np.minimum.accumulate(like, axis=0) * near
         found.append(reached.mean(axis=0))
@@ -163,8 +196,21 @@ def _read(pixels: Pixels, at: FloatArray) -> FloatArray:
     return to_log(sample_soft(part, at - np.array([x0, y0], np.float32), 1.5))
 
 
-def _likeness(seen: FloatArray, lip: FloatArray) -> FloatArray:
-    """(N, M) how far (N, M, 3) light is that of lips, (M, 3)."""
+def _plainness(read: FloatArray, count: int) -> float:
+    """How plainly a picture shows lips, at most 1, from so many rows of both, and the rows of skin beside them."""
+    middle = slice(STATIONS // 4, -(STATIONS // 4))
+    lips, skin = read[: 2 * count, middle], read[2 * count :, middle]
+    most = 0.0
+    for number in (0, 1):
+        lip = lips[number * count : (number + 1) * count].mean(axis=(0, 1))
+        away = lip - skin[number * len(BESIDE_LIP) : (number + 1) * len(BESIDE_LIP)].mean(axis=(0, 1))
+        grey = float(away.mean())
+        most = max(most, float(np.hypot(grey / LIGHT, (float(away[0]) - grey) / COLOUR)))
+    return float(np.clip(most / PLAIN_LIP, LEAST_PLAIN, 1))
+
+
+def _likeness(seen: FloatArray, lip: FloatArray, shown: float) -> FloatArray:
+    """(N, M) how far (N, M, 3) light is that of lips, (M, 3), in a picture that shows lips so plainly."""
     away = seen - lip
     grey = mean_of_three(away)
     redder = away[..., 0] - grey
@@ -178,7 +224,7 @@ def _likeness(seen: FloatArray, lip: FloatArray) -> FloatArray:
         # Where the picture is soft, the edge lies on the way to what is behind it.
         half = np.clip(_smoothed(one.max(axis=0)) * AMID, 1, MOST_UNLIKE)
         unlike = np.maximum(unlike, one / half)
-    return 1 - smoothstep((unlike - UNLIKE[0]) / (UNLIKE[1] - UNLIKE[0]))
+    return 1 - smoothstep((unlike / shown - UNLIKE[0]) / (UNLIKE[1] - UNLIKE[0]))
 
 
 def _smoothed(values: FloatArray) -> FloatArray:
@@ -256,11 +302,18 @@ def find_lips(points: FloatArray, size: int, lips: FloatArray, mouth: FloatArray
     return LipPlace(rows, columns, lip, hole, deep, is_lower, beside, under, over)
 
 
-def with_whole_lips(detail: FloatArray, place: LipPlace, beard: float = 0.0) -> FloatArray:
+def with_whole_lips(
+    detail: FloatArray,
+    place: LipPlace,
+    beard: float = 0.0,
+    seen: FloatArray | None = None,
+    redness: float = COLOURED_SKIN,
+) -> FloatArray:
     """(S, S, 3) a texture with lips that a mouth can be opened with.
 
-    Lips that are pressed together are hardly seen, hard light makes one black and one white, teeth and the dark between
-    lips lie on their edge, and one corner of a mouth lies in a shade.
+    Lips have one colour, on the left as on the right. Those that are pressed together are hardly seen, hard light makes
+    one black and one white, teeth and the dark between lips lie on their edge, where a mesh has lips there is skin or a
+    moustache, and one corner of a mouth lies in a shade.
 
     Parameters
     ----------
@@ -270,14 +323,18 @@ def with_whole_lips(detail: FloatArray, place: LipPlace, beard: float = 0.0) -> 
         Where lips are in it.
     beard
         How far there is a beard around them, 0 to 1.
+    seen
+        (S, S) how far each place is seen, which tells more of lips than what is guessed; None for everywhere alike.
+    redness
+        How much more red than green the skin of the photo has, natural logarithm.
     """
     part = np.ascontiguousarray(detail[place.rows, place.columns])
-    grey = mean_of_three(part)
+    whole_part = _with_like_halves(part, place, None if seen is None else seen[place.rows, place.columns])
+    grey = mean_of_three(whole_part)
     broad = blur(np.ascontiguousarray(grey), BROAD_PX)
     change = np.zeros_like(grey)
-    red, least = blur(np.ascontiguousarray(part[..., 0] - part[..., 1]), 2 * BROAD_PX), np.zeros_like(grey)
     inner = 1 - smoothstep((place.depth - 0.35) / 0.3)
-    for is_it, usual, redness in ((~place.is_lower, LEVEL[0], REDNESS[0]), (place.is_lower, LEVEL[1], REDNESS[1])):
+    for is_it, usual, relief in ((~place.is_lower, LEVEL[0], GREY_AT[0]), (place.is_lower, LEVEL[1], GREY_AT[1])):
         is_own = smoothstep((place.depth - 0.2) / 0.15) * smoothstep((0.85 - place.depth) / 0.15)
         weight = np.asarray(place.lips * is_own * is_it, dtype=np.float32)
         level = _spread(broad, weight)
@@ -285,19 +342,61 @@ def with_whole_lips(detail: FloatArray, place: LipPlace, beard: float = 0.0) -> 
         change += np.where(is_it, (fitted - level) * smoothstep((1.05 - place.depth) / 0.4), 0)
         # The edge of a lip is neither teeth nor the dark behind it.
         away = broad - level
-        change += np.where(is_it, (_pressed(away, EDGE_LEVEL, EDGE_PRESSED) - away) * inner, 0)
-        least += np.where(is_it, np.interp(place.depth, (0.0, 0.6, 1.0), redness), 0).astype(np.float32)
-    lacking = np.maximum(least - red, 0) * place.lips
+        edged = away + (_pressed(away, EDGE_LEVEL, EDGE_PRESSED) - away) * inner
+        # Lines along a lip are the edge of a smaller one, or what lies on it.
+        strange = edged - np.interp(place.depth, OF_DEPTH, relief).astype(np.float32)
+        found = float(np.sqrt((strange**2 * weight).sum() / (weight.sum() + 1e-6)))
+        less = (1 - OWN_RELIEF) * float(smoothstep(np.array(found / RELIEF - 1)))
+        change += np.where(is_it, edged - away - strange * np.float32(less), 0)
+    fine = grey - broad
+    change += _pressed(fine, (-HAIRS, HAIRS), OF_HAIRS) - fine
     change *= place.lips
     mirrored = broad[:, ::-1]
     change += np.maximum(mirrored - broad - ONE_SIDED, 0) * place.corner
     change += (_pressed(broad, (UNDER_LIP, np.inf), PRESSED) - broad) * place.under * np.float32(1 - beard)
     change += (_pressed(broad, (-np.inf, OVER_LIP), PRESSED) - broad) * place.over
-    change = blur(np.asarray(change, dtype=np.float32), 1.0)
-    part = part + change[..., None] + blur(np.asarray(lacking, dtype=np.float32), 1.0)[..., None] * LIP_COLOUR
+    # Nor is a line around lips, bright or dark, that frowning or a moustache leaves there.
+    beside = 1 - np.clip(place.lips + place.mouth, 0, 1)
+    line = broad - _spread(broad, np.asarray(beside, dtype=np.float32))
+    change += (_pressed(line, LINE, PRESSED) - line) * np.maximum(place.over, place.under)
+    change = blur(np.asarray(change, dtype=np.float32), 0.6)
     whole = detail.copy()
-    whole[place.rows, place.columns] = part
+    whole[place.rows, place.columns] = _one_coloured(whole_part, place, redness) + change[..., None]
     return whole
+
+
+def _with_like_halves(part: FloatArray, place: LipPlace, seen: FloatArray | None) -> FloatArray:
+    """(h, w, 3) the place of a mouth with lips that are alike on the left and on the right."""
+    weight = place.lips * (0.02 + (1 if seen is None else seen))
+    both = np.asarray(weight, dtype=np.float32)
+    low = _spread(part, both, HALVES_PX)
+    share = both / (both + both[:, ::-1] + np.float32(1e-4))
+    even = low * share[..., None] + low[:, ::-1] * (1 - share)[..., None]
+    return np.asarray(part + (even - low) * (place.lips * np.float32(EVENED))[..., None], dtype=np.float32)
+
+
+def _one_coloured(part: FloatArray, place: LipPlace, redness: float) -> FloatArray:
+    """(h, w, 3) the place of a mouth with lips of one colour, which is red."""
+    is_lip = (place.lips > 0.9) & (place.depth < 0.85)
+    colour = part - mean_of_three(part)[..., None]
+    broad = blur(np.ascontiguousarray(colour), 2 * BROAD_PX)
+    red = broad[..., 0] - broad[..., 1]
+    own = np.zeros(3, dtype=np.float32)
+    for is_it, part_of_it in ((place.is_lower, OF_LOWER), (~place.is_lower, 1 - OF_LOWER)):
+        low, high = np.quantile(red[is_lip & is_it], REDDEST)
+        own = own + np.float32(part_of_it) * np.median(broad[is_lip & is_it & (red >= low) & (red <= high)], axis=0)
+    # Blood is neither orange nor violet: what is, is the light of a lamp or the tint of a print.
+    least_blue, most_blue = (limit * max(float(own[0] - own[1]), 0.0) for limit in BLUE)
+    own[2] = own[1] + np.clip(own[2] - own[1], least_blue, most_blue)
+    own = own - own.mean()
+    plain = np.float32(1 - np.clip(redness / COLOURED_SKIN, 0, 1))
+    least = LEAST_RED + (LEAST_RED_GREY - LEAST_RED) * plain
+    lacking = max(float(least - (own[0] - own[1])), 0.0) / float(LIP_COLOUR[0] - LIP_COLOUR[1])
+    at = np.where(place.is_lower, *(np.interp(place.depth, OF_DEPTH, one) for one in (RED_AT[1], RED_AT[0])))
+    share = at[..., None].astype(np.float32)
+    change = (own * share - broad) * np.float32(1 - OWN_COLOUR) + LIP_COLOUR * share * np.float32(lacking)
+    change = np.ascontiguousarray(change * place.lips[..., None], dtype=np.float32)
+    return np.asarray(part + blur(change, 1.0), dtype=np.float32)
 
 
 def without_mouth(detail: FloatArray, place: LipPlace) -> FloatArray:

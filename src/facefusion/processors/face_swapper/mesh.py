@@ -26,6 +26,7 @@ from facefusion.imaging.finish import measure_finish, missing_blur, sharp_blur, 
 from facefusion.imaging.flaws import folds_between_brows, one_sidedness, spread_of_light
 from facefusion.imaging.light import (
     OFFSET,
+    colour_beyond_tone,
     estimate_shading,
     from_log,
     largest_of_channels,
@@ -34,7 +35,7 @@ from facefusion.imaging.light import (
     to_log,
 )
 from facefusion.imaging.masks import beside_heads
-from facefusion.imaging.membrane import join_light
+from facefusion.imaging.membrane import join_light, show_own
 from facefusion.imaging.resample import warp
 from facefusion.imaging.reshape import find_bend
 from facefusion.imaging.smear import smeared
@@ -80,9 +81,11 @@ from facefusion.processors.face_swapper.eyes import (
     drawn_opening,
     find_eyes,
     find_lids,
+    find_openings,
     find_places,
     lids_together,
     opened,
+    shown_lids,
     usual_opening,
     with_lids,
     with_own_lids,
@@ -98,7 +101,7 @@ from facefusion.processors.face_swapper.lips import (
     with_whole_lips,
     without_mouth,
 )
-from facefusion.processors.face_swapper.smile import smile_of, without_folds
+from facefusion.processors.face_swapper.smile import frown_of, smile_of, without_folds, without_frown
 from facefusion.processors.masking import CropMasks
 from facefusion.types.crop import Crop, CropShape, Flaw, Inspection, SourceFace
 from facefusion.types.face import Face, Pose
@@ -123,8 +126,6 @@ FAINT = (2.0, 4.0)
 """Brightening, natural logarithm, from which the relief of a source is noise more and more, and where most of it is."""
 SHOWN = 0.02
 """Alpha from which the light of the new face is compared with what it joins."""
-BEARDED = 1.3
-"""How soon where beards grow is all beard."""
 EDGE = (0.015, 0.16)
 """Width of the soft edge over the side of the texture: the least, and what softness, squared, adds to it."""
 ABOVE_BROWS = 0.042
@@ -138,6 +139,12 @@ CAST = (0.5, 1.0)
 """Change of colour, natural logarithm, from which the colours of a source's detail are believed less, and its width."""
 LEAST_TINT = 0.5
 """Share of them that is always shown."""
+TONED = (0.06, 0.11)
+"""Colour of a target's face beyond what goes with its tone, natural logarithm, that 95 of 100 places have less than: up
+to which it is a print in one colour and shows none of a source's, and from which it shows all. Frames of 13 clips that
+were toned, tinted and compressed have 0.02 to 0.07, of clips in colour 0.126 at least."""
+TONE_SEEN = 0.3
+"""How squarely a place must be seen to count there."""
 GAMMA = 0.42
 """Linear light to what an eye sees, near enough."""
 RAISED = 0.07
@@ -219,6 +226,8 @@ class _Prepared:
         Of every level, what is another when the target does not smile; empty where the source does not smile itself.
     smile
         How much the source smiles, 0 to 1.
+    relaxed, frown
+        The same two of brows that are drawn together.
     eyes
         Its eyes, or None where the target's stay.
     beard
@@ -236,11 +245,15 @@ class _Prepared:
     beard: float = 0.0
     calm: tuple[Change, ...] = ()
     smile: float = 0.0
+    relaxed: tuple[Change, ...] = ()
+    frown: float = 0.0
 
-    def levels(self, number: int, openness: float, smile: float) -> tuple[Pixels, ...]:
-        """Two levels of the texture, as they are drawn when the mouth is so far open and smiles so much, 0 to 1."""
+    def levels(self, number: int, openness: float, smile: float, frown: float) -> tuple[Pixels, ...]:
+        """Two levels of the texture, as they are drawn when the mouth is so far open and smiles, and brows frown, so
+        much, 0 to 1."""
         found = self.tones[number : number + 2]
-        for changes, share in ((self.calm, self.smile - smile), (self.closed, 1 - openness)):
+        shares = (self.calm, self.smile - smile), (self.relaxed, self.frown - frown), (self.closed, 1 - openness)
+        for changes, share in shares:
             if changes and share > 0:
                 found = tuple(map(changed, found, changes[number : number + 2], (share, share)))
         return found
@@ -317,7 +330,7 @@ class MeshSwapper:
     has_eyes
         Whether the source's eyes are drawn, too, where its photos show them; else the target's stay.
     keeps_beards
-        Whether the full beard of a target stays where the source has none.
+        Whether the beard of a target stays, where it goes on beyond the face.
     """
 
     crop_shape: CropShape | None = CropShape("", 0, margin=ROOM)
@@ -356,6 +369,7 @@ class MeshSwapper:
         self._cover = _once(f"cover {softness} {passes}", lambda: self._build_cover(softness, passes))
         self._mouth = _once("mouth", lambda: self._hole(LIPS_INNER))
         self._lips = _once("lips", lambda: self._hole(LIPS_OUTER))
+        self._lidded = _once("lidded", lambda: np.maximum(self._hole(LEFT_EYE), self._hole(RIGHT_EYE)))
         self._red = _once("red", lambda: resize(self._lips, CELLS))
         self._mouth_place = find_lips(self._plane.points, SIZE, self._lips, self._mouth)
         self._plain = plain_places(self._plane)
@@ -365,8 +379,9 @@ class MeshSwapper:
         self._raised = _once("raised", self._build_raised)
         self._beards = Beards(self._plane, self._skin, SHADING_SIGMA)
         self._keeps_beards, self._bearded = keeps_beards, self._build_bearded() if keeps_beards else ()
-        self._has_eyes, self._eyes = has_eyes, _eye_places() if has_eyes else ()
-        self._lids = _lids() if has_eyes else ()
+        # Whoever is hidden shows nothing of themselves, lids neither.
+        self._has_eyes, follows = has_eyes, broadness == 0
+        self._eyes, self._lids = (_eye_places(), _lids()) if follows else ((), ())
         self._prepared: _Prepared | None = None
 
     def _polygon(self, ring: Sequence[int]) -> FloatArray:
@@ -396,7 +411,7 @@ class MeshSwapper:
 
     def _build_bearded(self) -> tuple[FloatArray, ...]:
         """For every level of a texture, (h, w) where beards grow: around the lips, not on them."""
-        whole = np.clip(resize(self._beards.grows, SIZE) * BEARDED, 0, 1) * (1 - self._lips)
+        whole = np.clip(resize(self._beards.stays, SIZE), 0, 1) * (1 - self._lips)
         levels = [np.asarray(whole, dtype=np.float32)]
         while levels[-1].shape[0] > 64:
             levels.append(halved(levels[-1]))
@@ -464,17 +479,35 @@ class MeshSwapper:
         coarse = resize(levels[0], CELLS)
         eyes = self._eyes_of(taken, top)
         smile = 0.0 if self._completer is None else smile_of(main.face.mesh)
-        calm = self._calm(detail, tones, covers, top, taken.beard) if smile > 0 else ()
+        frown = 0.0 if self._completer is None else frown_of(main.pixels, main.face.mesh)
+        calm: tuple[Change, ...] = ()
+        relaxed: tuple[Change, ...] = ()
+        if smile > 0:
+            hair = None if taken.beard <= 0 else self._beards.grows * np.float32(taken.beard)
+            calm = self._changes(without_folds(detail, self._plane, hair), tones, covers, top)
+        if frown > 0:
+            relaxed = self._changes(without_frown(detail, self._plane), tones, covers, top)
         self._prepared = _Prepared(
-            tones, top, shading, taken.contrast, source_blur, coarse, closed, eyes, taken.beard, calm, smile
+            tones,
+            top,
+            shading,
+            taken.contrast,
+            source_blur,
+            coarse,
+            closed,
+            eyes,
+            taken.beard,
+            calm,
+            smile,
+            relaxed,
+            frown,
         )
 
-    def _calm(
-        self, detail: FloatArray, tones: Sequence[Pixels], covers: Sequence[FloatArray], top: float, beard: float
+    def _changes(
+        self, detail: FloatArray, tones: Sequence[Pixels], covers: Sequence[FloatArray], top: float
     ) -> tuple[Change, ...]:
-        """For every level of a texture, what is another without the folds of a smile."""
-        hair = None if beard <= 0 else self._beards.grows * np.float32(beard)
-        levels = [without_folds(detail, self._plane, hair)]
+        """For every level of a texture, what is another where its detail is this one."""
+        levels = [detail]
         while len(levels) < len(tones):
             levels.append(halved(levels[-1]))
         return tuple(
@@ -529,11 +562,16 @@ class MeshSwapper:
             plain, bearded = plain * (1 - hair), np.asarray(hair * (1 - self._lips), dtype=np.float32)
         lips = self._lips * (1 - self._mouth)
         even = log_texture - resize(shading, SIZE)
-        appearance = completer.complete(even, seen, hidden, plain, fineness, bearded, lips)
+        appearance = completer.complete(even, seen, hidden, plain, fineness, bearded, lips, self._lidded)
         if beard > 0:
             lost = self._beards.lost(coarse, in_sight, shading) * np.float32(beard)
             appearance = replace(appearance, detail=appearance.detail + resize(lost, SIZE))
-        appearance = replace(appearance, detail=with_whole_lips(appearance.detail, self._mouth_place, beard))
+        red = _mean(shading[..., 0] - shading[..., 1], self._skin * in_sight)
+        if appearance.is_colourless:  # what it lacks to skin is no coloured light
+            shading = shading.mean(axis=-1, keepdims=True) + (PLAIN_LIGHT - PLAIN_LIGHT.mean())
+        own = appearance.own * np.clip(seen, 0, 1) * (1 - hidden)
+        whole = with_whole_lips(appearance.detail, self._mouth_place, beard, own.astype(np.float32), red)
+        appearance = replace(appearance, detail=whole)
         rest = resize(appearance.detail, CELLS)
         around, trust = estimate_shading(rest, self._skin, SHADING_SIGMA)
         if beard > 0:  # its darkness is no shade
@@ -613,6 +651,7 @@ class MeshSwapper:
             not self._has_eyes or (eyes is not None and eyes.trust >= 0.5),
             used.has_glasses,
             used.flaws,
+            used.appearance is not None and used.appearance.is_colourless,
         )
 
     def _parts(self) -> dict[str, FloatArray]:
@@ -795,17 +834,19 @@ class MeshSwapper:
         mouth = with_own_lips(face.mesh, find_own_lips(clear, there.mesh))
         open_by = openness(mouth)
         smile = smile_of(face.mesh if own is None else own) if prepared.calm else 0.0
+        frown = frown_of(clear, there.mesh) if prepared.relaxed else 0.0
         density = self._finest / max(float(np.ptp(face.mesh[:, 1])), 1.0)
         mesh, eyes = with_line(mouth, open_by), prepared.eyes
         openings: tuple[Opening, ...] = ()
-        if eyes is not None:
+        if self._eyes:
             known = known_habits(face.proportions)
             usual = usual_opening(None if known is None else float(known[0]))
-            goal = drawn_opening(float(self._proportions[-HABITS]), usual)
+            goal = usual if eyes is None else drawn_opening(float(self._proportions[-HABITS]), usual)
             shares = lids_together(face.mesh if own is None else own, usual)
             wide = opened(there.mesh, shares, goal)
-            openings = eyes.open_in(clear, skin_light, wide, self._plane, self._eyes, shares)
-            mesh = with_lids(opened(mesh, shares, goal), openings, goal / usual)
+            openings = find_openings(clear, skin_light, wide, self._plane, self._eyes, shares)
+            if eyes is not None:
+                mesh = with_lids(opened(mesh, shares, goal), openings, goal / usual)
         # Around the face itself there is more in the crop, for the network to see, than is drawn.
         x0, y0, x1, y1 = native_box(pixels, face)
         height, width = y1 - y0, x1 - x0
@@ -820,13 +861,16 @@ class MeshSwapper:
         )
 
         # A beard that goes on beyond the face cannot be shaved: what is left of it would be a strap under the jaw.
-        keeps_beard = face.beard * (1 - prepared.beard) if self._keeps_beards else 0.0
+        # A grey one of the source would end at the jaw in the colour of another.
+        keeps_beard = face.beard if self._keeps_beards else 0.0
+        if keeps_beard > 0 and prepared.beard > 0:
+            keeps_beard *= 1 - prepared.beard * self._beards.darkness(prepared.coarse)
 
         def lit(density: float, has_eyes: bool = True) -> Lit:
             # Up to two texture pixels per picture pixel: coarser levels would blur, finer ones alias. A face that grows
             # or shrinks passes from level to level without a jump.
             number, further = _choose_level(density, len(prepared.tones))
-            levels = prepared.levels(number, open_by, smile)
+            levels = prepared.levels(number, open_by, smile, frown)
             if eyes is not None and has_eyes:
                 levels = eyes.draw(levels, number, mesh, openings, self._plane, self._eyes)
             if keeps_beard > 0:
@@ -844,14 +888,22 @@ class MeshSwapper:
             gains, offsets, fade = gains * more, offsets * more + added, fade * kept
         over, alpha = draw(lit(density), view, SIZE)
         over = self._soften(over, face, prepared)
-        shown = np.asarray(alpha > SHOWN, dtype=np.float32)
+        shown, bare = np.asarray(alpha > SHOWN, dtype=np.float32), None
         if mask is not None:
             window_from_seen = compose(window_from_crop, invert(seen_from_crop))
             bare = warp(mask, window_from_seen, width, height, is_border_black=False)
             alpha, shown = np.minimum(alpha, bare), shown * bare
         if self._light > 0 and self._inner is None:  # what is fine in the light of a face tells whose it is
+            if prepared.beard > 0:  # that of the source is no shade on the head's skin
+                hair = warp(
+                    look_up_grid(self._beards.grows, view, SIZE), invert(_reduction(view.step)), width, height,
+                    is_border_black=False,
+                )  # fmt: skip
+                shown = shown * (1 - hair * np.float32(prepared.beard))
             outline = mesh[list(FACE_OVAL), :2]
             over = join_light(over, pixels[y0:y1, x0:x1], outline, shown, self._light)
+        for outline, share in shown_lids(mesh, openings) if openings else ():
+            show_own(over, alpha, pixels[y0:y1, x0:x1], bare, outline, share * self._light)
         return over, np.asarray(alpha, dtype=np.float32), (x0, y0)
 
     def _with_beard(self, levels: Sequence[Pixels], number: int, share: float) -> tuple[Pixels, ...]:
@@ -942,8 +994,12 @@ class MeshSwapper:
         # the others, and lifting them shows what its compression left of them.
         colourfulness = _colourfulness(colour, weight)
         cast = largest_of_channels(np.abs(change - mean_of_three(change)[..., None]))
+        # A print that is toned or tinted has a colour and shows no others.
+        in_sight = (seen > TONE_SEEN) & (inside > 0)
+        beyond = np.quantile(colour_beyond_tone(log[in_sight][::2]), 0.95) if in_sight.sum() > LEAST_SKIN else TONED[1]
         mean_cast = float((cast * weight).sum()) / (float(weight.sum()) + 1e-6)
-        tint = colourfulness * (1 - (1 - LEAST_TINT) * float(smoothstep(np.array((mean_cast - CAST[0]) / CAST[1]))))
+        tint = colourfulness * smoothly(float(beyond), TONED)
+        tint *= 1 - (1 - LEAST_TINT) * float(smoothstep(np.array((mean_cast - CAST[0]) / CAST[1])))
         lit = source.shading + change
         share = self._light if self._inner is None else 0.0
         if share > 0:

@@ -35,8 +35,9 @@ class FaceSwapperOptions(Options):
     )
     beard: Literal["fit", "source"] = option(
         "fit",
-        "whose beard the embedded swapper draws: fit leaves a target's full beard where the source has none, source "
-        "takes it off as far as the face goes",
+        "whose beard the embedded swapper draws: fit leaves that of a target, which goes on beyond the face, and draws "
+        "the source's where the target has none or both are dark; source draws the source's in any case, "
+        "as far as the face goes",
     )
     pixel_boost: str | None = option(
         None, "size at which model swappers work, such as 512x512; a multiple of the model's own"
