@@ -523,9 +523,49 @@ def words_of(flaw: Mapping[str, Any]) -> str:
     return _FLAWS.get(str(flaw["type"]), message)
 
 
+MEANT: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("start", "start_s"): ("trim_start", "begin", "begins", "from", "start_time", "time_start", "since", "seek", "ss"),
+    ("end", "end_s"): (
+        "trim_end", "to", "until", "till", "stop", "finish", "end_time", "time_end", "duration", "length",
+    ),
+    ("trim_frame_start",): ("start_frame", "frame_start", "first_frame", "from_frame", "begin_frame"),
+    ("trim_frame_end",): ("end_frame", "frame_end", "last_frame", "to_frame", "stop_frame"),
+    ("source", "source_paths", "source_pattern"): (
+        "source_path", "source_file", "source_image", "source_photo", "source_face", "src", "src_path", "face",
+        "photo", "photos", "face_image", "face_path",
+    ),
+    ("target", "target_path", "target_pattern"): (
+        "targets", "target_paths", "target_file", "target_video", "target_image", "in", "input", "inputs",
+        "input_path", "input_file", "input_video", "infile", "video", "clip",
+    ),
+    ("output", "output_path", "output_pattern"): (
+        "outputs", "output_file", "output_video", "out", "out_path", "out_file", "outfile", "output_dir", "outdir",
+        "output_folder", "dest", "destination", "result", "save_to", "save_path", "save",
+    ),
+    ("output_video_quality",): ("crf", "video_quality"),
+    ("output_video_encoder",): ("codec", "video_codec", "vcodec", "encoder"),
+    ("output_video_fps",): ("rate", "framerate"),
+    ("audio", "output_audio"): ("keep_audio", "no_audio", "skip_audio", "copy_audio", "sound", "mute"),
+    ("execution_providers",): ("provider", "providers", "gpu", "cuda", "cpu", "device", "backend"),
+    ("execution_thread_count",): ("threads", "thread_count", "num_threads", "execution_threads"),
+    ("workers", "worker_count"): ("jobs", "num_workers"),
+    ("config_path",): ("config", "config_file", "settings"),
+    ("log_level",): ("verbose", "log", "loglevel"),
+    ("face_swapper_model",): ("model", "swapper", "swapper_model"),
+    ("processors", "steps"): ("processor", "frame_processor", "process"),
+    ("report", "report_path"): ("html", "report_file"),
+}  # fmt: skip
+"""Options by what people, and other programs, call them where no word of ours is written."""
+_MEANT = {written: ours for ours, every in MEANT.items() for written in every}
+
+
 def suggest(name: str, known: list[str]) -> str:
-    """A hint that names the words that are made of what was written, the nearest one, or all where nothing is near."""
-    word = name.replace("-", "_")
+    """A hint that names what is meant by what was written: what others call so, the words that are made of it, the
+    nearest one, or all where nothing is near.
+    """
+    word = name.replace("-", "_").lower()
+    if ours := next((one for one in _MEANT.get(word, ()) if one in known), ""):
+        return f"Did you mean '{ours}'?"
     parts = sorted(one for one in known if f"_{word}_" in f"_{one}_")
     if parts:
         others = ", or another of them" if len(parts) > MOST_NAMED else ""

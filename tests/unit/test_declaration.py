@@ -423,3 +423,32 @@ def test_a_part_of_a_name_finds_those_that_are_made_of_it():
     assert suggest("ends", known) == "Did you mean 'end'?"
     assert suggest("nonsense", ["consent", "end"]) == "Known: consent, end."
     assert suggest("mask", known).endswith(" or 'face_mask_4', or another of them?")
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("trim-start", "start"),
+        ("trim-end", "end"),
+        ("begin", "start"),
+        ("to", "end"),
+        ("start-frame", "trim_frame_start"),
+        ("out", "output"),
+        ("input", "target"),
+        ("source-path", "source"),
+        ("gpu", "execution_providers"),
+    ],
+)
+def test_what_others_call_an_option_finds_ours(written, meant):
+    known = ["start", "end", "trim_frame_start", "trim_frame_end", "source", "source_paths", "target", "output"]
+    assert suggest(written, [*known, "execution_providers", "output_image_scale"]) == f"Did you mean '{meant}'?"
+
+
+def test_what_others_call_an_option_is_one_that_is_there():
+    options = {*known_options(), *setting_fields(), "config_path", "log_level"}
+    for ours, written in declaration.MEANT.items():
+        assert options.intersection(ours), ours
+        assert not options.intersection(written), written
+    words = [word for written in declaration.MEANT.values() for word in written]
+    assert len(words) == len(set(words))
+    assert suggest("source", ["source_pattern", "target_pattern"]) == "Did you mean 'source_pattern'?"

@@ -170,3 +170,42 @@ def test_wrinkles_and_lines_that_do_not_come_from_outside_are_no_hair(where):
     pixels, _ = with_hair(clean, mesh, unit, start, end, 0.03)
     nothing = np.zeros(clean.shape[:2], np.float32)
     np.testing.assert_array_equal(follow_strands(pixels, mesh, nothing), nothing)
+
+
+def test_an_arm_beside_a_grey_face_is_followed_to_its_edge():
+    clean, mesh, unit = person()
+    pixels = np.repeat(cv2.cvtColor(clean, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+    oval = mesh[list(FACE_OVAL), :2]
+    edge = int(oval[:, 0].max() - 0.42 * unit)
+    columns = np.mgrid[: pixels.shape[0], : pixels.shape[1]][1]
+    rng = np.random.default_rng(2)
+    arm = np.clip(rng.normal(58, 3, pixels.shape[:2]), 0, 255)[..., None]
+    pixels = np.where((columns >= edge)[..., None], arm, pixels).astype(np.uint8)
+    found = (columns >= edge + 0.22 * unit).astype(np.float32)  # a network draws what is not in focus too small
+    inside = inside_of(mesh, found.shape)
+    rows = np.mgrid[: found.shape[0], : found.shape[1]][0]
+    upper = inside & (rows < mesh[61, 1])
+    missed = upper & (columns >= edge) & (found < 0.5)
+    assert missed.sum() > 100
+    followed = follow_strands(pixels, mesh, found)
+    assert (followed[missed] > 0.5).mean() > 0.9
+    skin = upper & (columns < edge - 0.2 * unit)
+    assert (followed[skin] > 0.5).mean() < 0.02
+
+
+def test_pale_hairs_over_a_brow_are_found_where_they_begin_at_hair():
+    clean, mesh, unit = person()
+    pixels, shade = clean.copy(), (244, 236, 214)
+    brow = mesh[list(RIGHT_BROW), :2]
+    top, end = brow[:, 1].min() - 0.3 * unit, brow[:, 1].max() + 0.02 * unit
+    x = float(brow[:, 0].mean())
+    line = np.zeros(pixels.shape[:2], np.uint8)
+    points = np.round(np.array([[(x, top), (x + 0.12 * unit, end)]]) * 16).astype(np.int32)
+    cv2.polylines(line, points, False, 255, 1, cv2.LINE_AA, 4)
+    pixels = (pixels + (np.array(shade) - pixels) * (line[..., None] / 255)).astype(np.uint8)
+    rows = np.mgrid[: line.shape[0], : line.shape[1]][0]
+    hair = (rows < top + 0.03 * unit).astype(np.float32)
+    lost = (line > 127) & (rows > top + 0.1 * unit) & (rows < end - 0.1 * unit)
+    assert (follow_strands(pixels, mesh, hair)[lost] > 0.5).mean() > 0.6
+    # Without hair that it begins at, it may be a scar.
+    assert (follow_strands(pixels, mesh, np.zeros_like(hair))[lost] > 0.5).mean() < 0.1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import textwrap
 import warnings
@@ -499,24 +500,26 @@ def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Na
         _explain_missing(word)
         known = {flag.lstrip("-").replace("-", "_"): flag for flag in flags}
         near = suggest(word.lstrip("-"), list(known))
-        flag = next((flag for name, flag in known.items() if near == f"Did you mean '{name}'?"), None)
-        if word in _OF_OTHERS and _OF_OTHERS[word][0] in flags:
-            raise UnknownOption(f"There is no option '{word}'.", _OF_OTHERS[word][1])
+        if not near.startswith("Did you mean"):
+            near = f"See {parser.prog} --help."
+        near = _A_NAME.sub(lambda found: f"'{known[found[1]]}'" if found[1] in known else found[0], near)
+        near = _OF_TIMES.get(near, near)
         if os.path.isfile(unknown[0]):
             hint = f"The file {unknown[0]} is written ./{unknown[0]} here."
             raise UnknownOption(f"There is no option '{word}'.", hint)
-        raise UnknownOption(
-            f"There is no option '{word}'.", f"Did you mean '{flag}'?" if flag else f"See {parser.prog} --help."
-        )
+        raise UnknownOption(f"There is no option '{word}'.", near)
     return arguments
 
 
-_END = ("--end", "--end says where the part ends, counted from the beginning of the target, such as --end 01:30.")
-_OF_OTHERS = {
-    "--duration": _END, "--length": _END, "--to": _END, "--until": _END, "--stop": _END,
-    "--from": ("--start", "--start says where the part begins, such as --start 01:30."),
-}  # fmt: skip
-"""Options that other programs have, with ours that does it."""
+_A_NAME = re.compile(r"'(\w+)'")
+_OF_TIMES = {
+    "Did you mean '--start'?": "Did you mean '--start'? It says where the part begins, such as --start 01:30.",
+    "Did you mean '--end'?": (
+        "Did you mean '--end'? It says where the part ends, counted from the beginning of the target, such as "
+        "--end 01:30."
+    ),
+}
+"""What is said besides of options that other programs count otherwise."""
 
 
 def _explain_missing(word: str) -> None:

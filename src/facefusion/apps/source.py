@@ -7,7 +7,7 @@ from pathlib import Path
 
 from facefusion.apps.console import shown
 from facefusion.apps.show import Show
-from facefusion.pipeline.advice import MEANING, PARTS
+from facefusion.pipeline.advice import GOOD, MEANING, PARTS
 from facefusion.recipe import Recipe
 from facefusion.service.sources import Inspected, inspect_sources
 
@@ -27,10 +27,12 @@ def run_source(paths: Sequence[Path], picture: Path | None, recipe: Recipe, show
 
 
 def _text(found: Inspected) -> str:
-    lines = [
-        f"{found.shares['face']:.0%} of the face is what the photos show, the rest is completed: "
-        f"{MEANING[found.verdict]}{', but for this' if found.verdict == 'good' and found.advice else ''}."
-    ]
+    meaning = MEANING[found.verdict]
+    if found.advice and found.verdict == "good":
+        meaning = "good, but for this"
+    elif found.verdict == "fair" and found.shares["face"] >= GOOD:
+        meaning = "fair, because of this"
+    lines = [f"{found.shares['face']:.0%} of the face is what the photos show, the rest is completed: {meaning}."]
     lines += [f"  {PARTS.get(name, name):<18}{share:>5.0%}" for name, share in found.shares.items() if name != "face"]
     if len(found.photos) > 1:
         lines.append("by itself")

@@ -49,6 +49,21 @@ _APART = 1.3
 """Standard deviations by which hair and skin must differ in what is measured, so that it tells them apart."""
 _LIKE, _DARK_LIKE = 0.45, 0.65
 """Share of the way from skin to hair from which something is hair; where hair is darker, so are shadows."""
+_FRINGE_GRAIN, _FRINGE_DEPTH = 1.0, 0.12
+"""Spreads of skin by which hair is more grained; distances between the eyes that a fringe reaches down at least."""
+_EDGE_PX = 7
+"""Side of what is added around something that may be out of focus, pixels."""
+_LOCKS = 0.35
+"""Distances between the eyes up to which locks of a fringe are apart."""
+_FROWN = 0.1
+"""Distances between the eyes that frowns reach up over the brows."""
+_BROW = 0.06
+"""Distances between the eyes around brows in which they may still be."""
+_UNLIKE = 3.0
+"""Spreads of skin from which what lies above a face is none of its forehead."""
+_REACH, _STEP = 0.35, 1.0
+"""Distances between the eyes up to which something is followed by its light alone; spreads of skin by which it must be
+darker, at its edge, than what is beside it."""
 _NATURAL = (0.05, 0.05, 0.15, 0.4)
 """Least spread of skin in what is measured: colour twice, light, and grain, all natural logarithms."""
 _SLACK = (0.3, 0.3, 0.3, 1.0)
@@ -62,6 +77,8 @@ than what is around it, natural logarithm."""
 _HAIR, _AT_OUTLINE, _HAIR_GAP, _OF_NOSE = (0.22, 0.12), 0.12, 0.35, 0.22
 """Distances between the eyes: how long a hair is at least and how broad at most, how near to the outline it begins, how
 far it is hidden by a brow, and how near to the middle there are frowns."""
+_LOCK, _AT_HAIR_PX = 0.12, 7
+"""The same, of one that begins at hair that is known; and how near to it that is, pixels."""
 _SOFT_RIM_PX = 7
 """Side of what is added around hair that was found."""
 _BEARDED = 0.3
@@ -114,7 +131,10 @@ def _follow(near: Pixels, points: FloatArray, seeds: BoolArray) -> BoolArray | N
     inside = polygon(points[list(FACE_OVAL)], SIDE, SIDE) > 0.5
     brows, others = _features((LEFT_BROW, RIGHT_BROW), points), _features((LEFT_EYE, RIGHT_EYE, LIPS_OUTER), points)
     unit = max(float(np.linalg.norm(points[RIGHT_IRIS] - points[LEFT_IRIS])), SIDE * 0.12)
-    depth, away = (cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, 5) / unit for part in (inside, ~inside))
+    depth, away = (
+        np.asarray(cv2.distanceTransform(part.astype(np.uint8), cv2.DIST_L2, 5) / unit, dtype=np.float32)
+        for part in (inside, ~inside)
+    )
     rows, columns = np.mgrid[0:SIDE, 0:SIDE]
     below_brows = rows > points[[*LEFT_BROW, *RIGHT_BROW], 1].max() + 0.1 * unit
     skin = (depth > _CORE) & below_brows & ~brows & ~others & ~seeds
@@ -130,18 +150,25 @@ def _follow(near: Pixels, points: FloatArray, seeds: BoolArray) -> BoolArray | N
     if (seeds & (depth > _RIM)).any():  # glasses, a hand or a microphone: no hair comes so far in by itself
         count, parts = cv2.connectedComponents((seeds & inside & (depth > _EDGE)).astype(np.uint8))
         seeds = seeds & ~_touching(count, parts, seeds & (depth > _RIM))[parts]
-    seeds = seeds & inside & (depth > _EDGE) & (rows < points[NOSE_TIP, 1]) & place  # hair hangs from above
+    unlike = np.sqrt(np.square(seen).sum(axis=-1)) > _UNLIKE
+    above = seeds & ~inside & unlike & ~below_brows & place  # a network finds none of a fringe that is all in the light
+    solid = seeds & inside & (depth > _EDGE) & place
+    seeds = solid & (rows < points[NOSE_TIP, 1])  # hair hangs from above
     chin = (
         inside & (rows > points[_BELOW_LIP, 1]) & (depth > 0.12) & (abs(columns - points[_BELOW_LIP, 0]) < 0.4 * unit)
     )
+    near_brows = _grown(brows, 2 * round(_BROW * unit) + 1)
     found = np.zeros_like(inside)
     for half in (columns < points[NOSE_TIP, 0], columns >= points[NOSE_TIP, 0]):
+        found |= _fringe(seen, skin, above & half, ~below_brows & half & place & ~near_brows, inside, depth)
         own = seeds & half
         if own.sum() < _LEAST_PX:
             continue
         is_dark = bool(seen[own][:, _LIGHT].mean() < seen[skin][:, _LIGHT].mean() - 1)
         share = _towards(seen, skin, own, is_dark)
         if share is None:
+            if is_dark:
+                found |= _up_to_edge(seen, skin & half, solid & half, place & half & inside, unit)
             continue
         is_like = share > (_DARK_LIKE if is_dark else _LIKE)
         like = (is_like | own) & half & place
@@ -149,42 +176,114 @@ def _follow(near: Pixels, points: FloatArray, seeds: BoolArray) -> BoolArray | N
             like &= own | ~below_brows | (depth < _DARK_RIM)
         if _mean(is_like[chin]) > _BEARDED:  # a beard goes on from there, too
             like &= rows < points[NOSE_TIP, 1]
-        like = cv2.morphologyEx(like.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-        count, parts = cv2.connectedComponents(like)
+        count, parts = _parts_of(like)
         sure = np.bincount(parts[own], minlength=count) > _LEAST_PX // 2
         sure[0] = False
         found |= sure[parts] & inside
-    found |= _under_fringe(found | seeds, points, unit)
+    hair = found | seeds
+    found |= _under_fringe(hair, points, unit)
+    # What is seen of a forehead between locks is a line or a spot of it.
+    forehead = inside & (rows < points[[*LEFT_BROW, *RIGHT_BROW], 1].min()) & ~near_brows
+    between = cv2.morphologyEx(hair.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((1, round(_LOCKS * unit)), np.uint8))
+    found |= forehead & (between > 0)
     beside_nose = abs(columns - (points[LEFT_IRIS, 0] + points[RIGHT_IRIS, 0]) / 2) > _OF_NOSE * unit
-    hairs = (depth < _RIM) & inside & (rows < points[NOSE_TIP, 1]) & beside_nose & ~brows & ~others
-    found |= _single_hairs(near, hairs, skin, np.asarray(depth, dtype=np.float32), unit)
+    no_frown = beside_nose | (rows < points[[*LEFT_BROW, *RIGHT_BROW], 1].min() - _FROWN * unit)
+    hairs = (depth < _RIM) & inside & (rows < points[NOSE_TIP, 1]) & no_frown & ~brows & ~others
+    known = (found | seeds) & ~below_brows
+    found |= _single_hairs(near, known, hairs, brows & inside, skin, depth, unit)
     # Between strands that cross there is no skin worth keeping.
     closed = cv2.morphologyEx(found.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0
     # Its soft rim is as thin as a hair, and seen as one.
-    grown = cv2.dilate(closed.astype(np.uint8), np.ones((_SOFT_RIM_PX, _SOFT_RIM_PX), np.uint8)) > 0
-    return (grown & inside & ~others) if found.any() else None
+    return (_grown(closed, _SOFT_RIM_PX) & inside & ~others) if found.any() else None
 
 
-def _single_hairs(near: Pixels, place: BoolArray, skin: BoolArray, depth: FloatArray, unit: float) -> BoolArray:
-    """(S, S) dark lines that hang down from the outline of a face: a few hairs, too thin for what tells more of them.
+def _fringe(
+    seen: FloatArray, skin: BoolArray, own: BoolArray, place: BoolArray, inside: BoolArray, depth: FloatArray
+) -> BoolArray:
+    """(S, S) what hangs down over a forehead from above it, told from skin by its colour and its grain."""
+    nothing = np.zeros_like(own)
+    if own.sum() < _LEAST_PX:
+        return nothing
+    share = _towards(seen, skin, own, True)
+    if share is None:
+        return nothing
+    grained = seen[..., _GRAIN] > _FRINGE_GRAIN
+    count, parts = _parts_of((((share > _DARK_LIKE) & grained & inside) | own) & place)
+    kept = _touching(count, parts, own) & _touching(count, parts, inside & (depth > _FRINGE_DEPTH))
+    kept[0] = False
+    return np.asarray(kept[parts] & inside)
 
-    Wrinkles of foreheads lie across, the edge of a nose does not begin at the outline.
+
+def _up_to_edge(seen: FloatArray, skin: BoolArray, own: BoolArray, place: BoolArray, unit: float) -> BoolArray:
+    """(S, S) what is as dark as something beside the face and ends in an edge near where a network had it end.
+
+    In grey, or of an arm, only its light tells it from skin, and that of a shadow is the same; but shadows of cheeks
+    have no edge.
+    """
+    nothing = np.zeros_like(own)
+    if own.sum() < _LEAST_PX or skin.sum() < _LEAST_PX:
+        return nothing
+    share = _towards(seen, skin, own, False)
+    if share is None:
+        return nothing
+    reach = 2 * round(_REACH * unit) + 1
+    near = cv2.dilate(own.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))) > 0
+    count, parts = _parts_of(((share > _LIKE) | own) & near & place)
+    kept = _touching(count, parts, own)
+    kept[0] = False
+    found = kept[parts]
+    within, beyond = found & _grown(~found, 7), _grown(found, 9) & ~found & place
+    if beyond.sum() < _LEAST_PX:
+        return nothing
+    step = float(np.median(seen[beyond][:, _LIGHT]) - np.median(seen[within][:, _LIGHT]))
+    if step <= _STEP:
+        return nothing
+    return _grown(found, _EDGE_PX)
+
+
+def _single_hairs(
+    near: Pixels, hair: BoolArray, place: BoolArray, brows: BoolArray, skin: BoolArray, depth: FloatArray, unit: float
+) -> BoolArray:
+    """(S, S) lines that hang down from the outline of a face, or from its hair: too thin for what tells more of them.
+
+    Wrinkles of foreheads lie across, the edge of a nose does not begin at the outline. Dark hairs begin anywhere on it;
+    pale ones, of which shine on skin looks much, at hair that is known, and are seen before brows, too.
     """
     grey = np.log(cv2.cvtColor(near, cv2.COLOR_RGB2GRAY).astype(np.float32) + 12)
-    lines = cv2.morphologyEx(grey, cv2.MORPH_CLOSE, np.ones((1, _HAIR_PX), np.uint8)) - grey
-    is_dark = (lines > max(_OF_PORES * float(np.median(lines[skin])), _LEAST_DARK)) & place
-    dark = cv2.morphologyEx(is_dark.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 1), np.uint8))
-    count, parts, sizes, _ = cv2.connectedComponentsWithStats(dark)
-    wide, high, area = (sizes[:, k] for k in (cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_AREA))
-    is_line = (high > _HAIR[0] * unit) & (area < _HAIR[1] * unit * high) & (high > 1.2 * wide)
-    is_line[0] = False
-    kept = (is_line & _touching(count, parts, depth < _AT_OUTLINE))[parts]
-    # Behind a brow it goes on.
-    reach = round(_HAIR_GAP * unit)
-    from_above = np.zeros((2 * reach + 1, 5), np.uint8)
-    from_above[: reach + 1] = 1
-    below = cv2.dilate(kept.astype(np.uint8), from_above) > 0
-    return np.asarray(kept | (is_line & _touching(count, parts, below))[parts])
+    across = np.ones((1, _HAIR_PX), np.uint8)
+    at_hair = _grown(hair, _AT_HAIR_PX)
+    dark = cv2.morphologyEx(grey, cv2.MORPH_CLOSE, across) - grey
+    pale = grey - cv2.morphologyEx(grey, cv2.MORPH_OPEN, across)
+    found = np.zeros_like(hair)
+    for lines, free, starts in ((dark, place, depth < _AT_OUTLINE), (pale, place | brows & at_hair, found)):
+        is_one = (lines > max(_OF_PORES * float(np.median(lines[skin])), _LEAST_DARK)) & free
+        joined = cv2.morphologyEx(is_one.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 1), np.uint8))
+        count, parts, sizes, _ = cv2.connectedComponentsWithStats(joined)
+        wide, high, area = (sizes[:, k] for k in (cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_AREA))
+        is_line = (high > _HAIR[0] * unit) & (area < _HAIR[1] * unit * high) & (high > 1.2 * wide)
+        longest = np.maximum(wide, high)
+        # What begins at hair may be short, or a curl.
+        is_lock = (high > _LOCK * unit) & (area < _HAIR[1] * unit * longest) & (high > 0.5 * wide)
+        is_line[0] = is_lock[0] = False
+        kept = (is_line & _touching(count, parts, starts) | is_lock & _touching(count, parts, at_hair))[parts]
+        # Behind a brow it goes on.
+        reach = round(_HAIR_GAP * unit)
+        from_above = np.zeros((2 * reach + 1, 5), np.uint8)
+        from_above[: reach + 1] = 1
+        below = cv2.dilate(kept.astype(np.uint8), from_above) > 0
+        found = found | kept | (is_line & _touching(count, parts, below))[parts]
+    return np.asarray(found)
+
+
+def _grown(place: BoolArray, side: int) -> BoolArray:
+    """(S, S) a place and what is near it, in squares of so many pixels."""
+    return np.asarray(cv2.dilate(place.astype(np.uint8), np.ones((side, side), np.uint8)) > 0)
+
+
+def _parts_of(place: BoolArray) -> tuple[int, npt.NDArray[Any]]:
+    """How many connected parts a place has but for threads, and by number, (S, S), where."""
+    opened = cv2.morphologyEx(place.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    return cv2.connectedComponents(opened)
 
 
 def _touching(count: int, parts: npt.NDArray[Any], place: BoolArray) -> BoolArray:

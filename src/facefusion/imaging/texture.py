@@ -155,6 +155,43 @@ def unwrap(pixels: Pixels, mesh: FloatArray, plane: TexturePlane) -> tuple[Pixel
     return np.asarray(texture, dtype=np.uint8), np.asarray(quality, dtype=np.float32)
 
 
+_FLAT = (0.12, 0.4)
+"""How squarely a place is seen, over that of a look from the front, up to which nothing of it is worth having, and from
+which all is."""
+_BEHIND = 0.024
+"""Breadth of what is lost beside what is hidden, over the side of the texture: as well do meshes know noses."""
+
+
+def worth(quality: FloatArray, mesh: FloatArray, front: FloatArray, plane: TexturePlane) -> FloatArray:
+    """How far a look at a face shows its places as well as one from the front would, 0 to 1.
+
+    What is seen far more slantingly is smeared over the texture, and what is beside something hidden is mixed with it.
+
+    Parameters
+    ----------
+    quality
+        (S, S) as of `unwrap`.
+    mesh
+        (478, 3) in the photo's pixels.
+    front
+        (478, 3) a mesh from the front, in any unit.
+    plane
+        The texture plane.
+
+    Returns
+    -------
+    (S, S) float32.
+    """
+    own, usual = (facing(ring_extended(one, plane.oval), plane.triangles) for one in (mesh, front))
+    share = smoothstep((own / np.maximum(usual, 0.25) - _FLAT[0]) / (_FLAT[1] - _FLAT[0]))
+    is_face = (plane.index_map >= 0) & (plane.index_map < plane.face_count)
+    seen = np.where(is_face, share[plane.index_map], 1.0).astype(np.float32)
+    # A nose hides a cheek from the front, too, and a mouth itself.
+    hidden = (quality < 0.02) & is_face & (usual[plane.index_map] > 0.3)
+    beside = grown(hidden.astype(np.float32), 2 * round(_BEHIND * plane.size) + 1)
+    return blur(np.asarray(seen * (1 - beside), dtype=np.float32), plane.size / 64)
+
+
 def _hidden(points: FloatArray, triangles: IntArray, height: int, width: int) -> npt.NDArray[np.bool_]:
     """Triangles whose middle is covered by a clearly nearer triangle."""
     low = points[:, :2].min(axis=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -131,6 +132,10 @@ class SourceFace:
     __repr__ = shown
 
 
+Flaw = Literal["below", "above", "turned", "light", "burnt", "frown"]
+"""What makes a photo a poor source that shows a whole face: where it is seen from, its light, what the face does."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Inspection:
     """What a processor makes of source photos.
@@ -151,6 +156,8 @@ class Inspection:
         Whether they show eyes that can be drawn, where eyes are asked for.
     has_glasses
         Whether in any of them glasses are worn, which are left out.
+    flaws
+        What of the photo that most is from is seen in the new face although nothing is before the face.
     is_colourless
         Whether they have no colours, so that those of the face are what most people have.
     """
@@ -162,6 +169,7 @@ class Inspection:
     photos: tuple[float, ...]
     has_eyes: bool = True
     has_glasses: bool = False
+    flaws: tuple[Flaw, ...] = ()
     is_colourless: bool = False
 
     __repr__ = shown

@@ -181,10 +181,13 @@ class Fineness:
         Of the face in a photo of usual sharpness that would show as much, pixels.
     grain
         Standard deviation of its grain, levels of 255.
+    tilt
+        0 to 1: how far it is seen from so far below or above that its relief is smeared over the texture.
     """
 
     height: float = 512.0
     grain: float = 0.0
+    tilt: float = 0.0
 
     @property
     def roughness(self) -> float:
@@ -193,8 +196,8 @@ class Fineness:
 
     @property
     def noise(self) -> float:
-        """0 to 1: how far its finest detail is grain."""
-        return smoothly(self.grain, GRAINY)
+        """0 to 1: how far its finest detail is grain, or smeared."""
+        return max(smoothly(self.grain, GRAINY), self.tilt)
 
     @property
     def unsure(self) -> float:
@@ -213,7 +216,7 @@ class Fineness:
         return smoothly(self.height, FINE_PX)
 
 
-def fineness_of(height: float, finish: tuple[float, float] | None) -> Fineness:
+def fineness_of(height: float, finish: tuple[float, float] | None, tilt: float = 0.0) -> Fineness:
     """How finely a face is shown.
 
     Parameters
@@ -222,12 +225,14 @@ def fineness_of(height: float, finish: tuple[float, float] | None) -> Fineness:
         Of the face in its photo, pixels.
     finish
         As of `facefusion.imaging.finish.measure_finish`.
+    tilt
+        As of `Fineness`.
     """
     if finish is None:
-        return Fineness(height)
+        return Fineness(height, tilt=tilt)
     blurred, grain = finish
     # Enlarging a picture shows no more of it.
-    return Fineness(height * min(1.0, USUAL_BLUR / max(blurred, 1e-3)), grain)
+    return Fineness(height * min(1.0, USUAL_BLUR / max(blurred, 1e-3)), grain, tilt)
 
 
 class Completer:

@@ -23,6 +23,7 @@ from facefusion.imaging.composite import paste
 from facefusion.imaging.crops import MARGIN, cut_native, move_face, native_box, shrunk
 from facefusion.imaging.face_map import CELLS, SHADING_SIGMA, SIZE, plain_places, plain_skin, texture_plane
 from facefusion.imaging.finish import measure_finish, missing_blur, sharp_blur, soften
+from facefusion.imaging.flaws import folds_between_brows, one_sidedness, spread_of_light
 from facefusion.imaging.light import (
     OFFSET,
     colour_beyond_tone,
@@ -56,6 +57,7 @@ from facefusion.imaging.texture import (
     unwrap,
     view_reduced,
     view_surface,
+    worth,
 )
 from facefusion.imaging.tones import Change, Lit, brightest, change_to, changed, draw, find_line, to_tones
 from facefusion.imaging.veil import SURE, find_veil, measure_black
@@ -101,7 +103,7 @@ from facefusion.processors.face_swapper.lips import (
 )
 from facefusion.processors.face_swapper.smile import frown_of, smile_of, without_folds, without_frown
 from facefusion.processors.masking import CropMasks
-from facefusion.types.crop import Crop, CropShape, Inspection, SourceFace
+from facefusion.types.crop import Crop, CropShape, Flaw, Inspection, SourceFace
 from facefusion.types.face import Face, Pose
 from facefusion.types.frame import Pixels
 from facefusion.types.topology import (
@@ -180,6 +182,21 @@ HABIT_SHARE, MAX_HABIT = 1.0, 0.14
 what proportions say, eye distances."""
 MAX_MOVE = 0.22
 """Furthest that the outline of a head is moved, eye distances."""
+USUAL_PITCH, TILTED = -7.0, (26.0, 40.0)
+"""Pitch of most photos, degrees; how far from it a mesh, which is made for faces from the front, is believed less and
+less of a source, and least."""
+BELOW, ABOVE, ASIDE = 22.0, -29.0, (32.0, 40.0)
+"""Pitch and yaw, degrees, from which a photo is told to be from below, above or the side, farther than which it is told
+to be a poor one anyway."""
+ONE_SIDED, SPREAD, BURNT_OUT, FROWN = 0.78, 2.1, 0.15, 0.16
+"""Difference of the halves of a face, spread of its light, share of it that is burnt out and depth of folds between its
+brows from which they are told."""
+DOUBTED = 0.33
+"""Share of the skin in sight that is not believed from which light is told to be hard."""
+FLAWS_SIDE = 192
+"""Side of the texture that halves are compared in."""
+TILTED_TURN = 60.0
+"""Yaw, degrees, that tells as little of a shape."""
 TURNED = (40.0, 65.0)
 """Yaw in degrees from which a head takes less of another shape, and at which none."""
 
@@ -266,6 +283,8 @@ class _Taken:
         How far they show a beard, 0 to 1.
     has_glasses
         Whether they wear any.
+    flaws
+        Of the main one, as of `Inspection`.
     """
 
     detail: FloatArray
@@ -277,6 +296,7 @@ class _Taken:
     appearance: Appearance | None = None
     beard: float = 0.0
     has_glasses: bool = False
+    flaws: tuple[Flaw, ...] = ()
 
 
 class MeshSwapper:
@@ -535,7 +555,7 @@ class MeshSwapper:
         shading, _ = estimate_shading(coarse, self._skin * in_sight, SHADING_SIGMA)
         beard = self._beards.find(log_texture, known)
         finish = measure_finish(main.pixels, main.face.mesh)
-        fineness = fineness_of(float(np.ptp(main.face.mesh[:, 1])), finish)
+        fineness = fineness_of(float(np.ptp(main.face.mesh[:, 1])), finish, tilted(main.face.pose))
         plain, bearded = self._plain, None
         if beard > 0:
             hair = resize(self._beards.grows, SIZE) * np.float32(beard)
@@ -559,7 +579,37 @@ class MeshSwapper:
             around = around + (self._beards.shaved(rest, np.ones_like(in_sight)) - around) * hair
         skin = self._skin * trust
         contrast = _contrast(rest - around, skin)
-        return _Taken(appearance.detail, self._cover, shading, skin, contrast, main, appearance, beard, has_glasses)
+        flaws = self._flaws(main.face.pose, log_texture, known, coarse, shading, appearance.own)
+        return _Taken(
+            appearance.detail, self._cover, shading, skin, contrast, main, appearance, beard, has_glasses, flaws
+        )
+
+    def _flaws(
+        self,
+        pose: Pose,
+        log_texture: FloatArray,
+        known: FloatArray,
+        coarse: FloatArray,
+        shading: FloatArray,
+        own: FloatArray,
+    ) -> tuple[Flaw, ...]:
+        """What of a photo is seen in the new face although nothing is before the face."""
+        even = resize(np.ascontiguousarray(log_texture - resize(shading, SIZE)), FLAWS_SIDE)
+        sided = one_sidedness(even, resize(self._plain * known, FLAWS_SIDE))
+        spread, burnt = spread_of_light(coarse, shading, self._skin * resize(known, CELLS))
+        # Skin in sight that the network takes for none of the person's lies in a hard shadow, or shines.
+        telling = self._plain * known * self._parts()["face"]
+        is_aside = ASIDE[0] < abs(pose.yaw) <= ASIDE[1]
+        is_hard = not is_aside and _mean(1 - own, telling) > DOUBTED
+        found: dict[Flaw, bool] = {
+            "below": pose.pitch > BELOW,
+            "above": pose.pitch < ABOVE,
+            "turned": is_aside,
+            "light": is_hard or sided > ONE_SIDED or spread > SPREAD,
+            "burnt": burnt > BURNT_OUT,
+            "frown": folds_between_brows(log_texture, known, self._plane) > FROWN,
+        }
+        return tuple(name for name, is_so in found.items() if is_so)
 
     def _completed(self, sources: Sequence[SourceFace], cleared: Sequence[SourceFace], completer: Completer) -> _Taken:
         """`_complete`, once for the same sources: they are looked at when a job is made, and taken in when it is done.
@@ -600,6 +650,7 @@ class MeshSwapper:
             tuple(_mean(one, parts["face"]) for one in owns),
             not self._has_eyes or (eyes is not None and eyes.trust >= 0.5),
             used.has_glasses,
+            used.flaws,
             used.appearance is not None and used.appearance.is_colourless,
         )
 
@@ -659,7 +710,7 @@ class MeshSwapper:
         (S, S, 3) logarithm of linear light, (S, S) how squarely it was seen, (S, S) chance that something lies before
         it, and the source that most of it is from.
         """
-        unwrapped = [unwrap(source.pixels, source.face.mesh, self._plane) for source in sources]
+        unwrapped = [self._unwrap(source) for source in sources]
         seen = [quality for _, quality in unwrapped]
         if len(sources) == 1:
             return to_log(unwrapped[0][0]), seen[0], covered[0], sources[0]
@@ -670,6 +721,12 @@ class MeshSwapper:
         of_all = np.maximum(np.sum(squares, axis=0), 1e-6)
         hidden = np.sum([square * over for square, over in zip(squares, covered, strict=True)], axis=0) / of_all
         return log_texture, np.maximum.reduce(seen), hidden.astype(np.float32), sources[main]
+
+    def _unwrap(self, source: SourceFace) -> tuple[Pixels, FloatArray]:
+        """The texture of a photo, and how squarely it shows each place; 0 where that is too flat to be used."""
+        texture, quality = unwrap(source.pixels, source.face.mesh, self._plane)
+        share = worth(quality, source.face.mesh, load_mesh_topology().mean, self._plane)
+        return texture, quality * share
 
     def _sum(
         self, sources: Sequence[SourceFace], unwrapped: Sequence[tuple[Pixels, FloatArray]]
@@ -965,8 +1022,14 @@ class MeshSwapper:
 def _proportions(faces: Sequence[Face]) -> FloatArray:
     """Of the person in several photos."""
     meshes = np.stack([face.mesh for face in faces])
-    yaws = np.array([face.pose.yaw for face in faces], dtype=np.float32)
-    return proportions_of(meshes, yaws)
+    # Looks from below and above tell no more of a shape than those from the side.
+    turns = [float(np.hypot(face.pose.yaw, TILTED_TURN * tilted(face.pose))) for face in faces]
+    return proportions_of(meshes, np.array(turns, dtype=np.float32))
+
+
+def tilted(pose: Pose) -> float:
+    """0 to 1: how far a face is seen from so far below or above that a mesh is wrong about it."""
+    return smoothly(abs(pose.pitch - USUAL_PITCH), TILTED)
 
 
 def _choose_level(density: float, count: int) -> tuple[int, float]:
