@@ -48,6 +48,7 @@ REPOSITORY = os.environ.get("FACEFUSION_RELEASE_SOURCE", "urn:facefusion:reposit
 """What the statement says that it was built from, such as git+https://host/path."""
 DATA = {
     "face_mesh.safetensors": "made by training/build_topology.py",
+    "face_relief.safetensors": "docs/models/face_relief.md",
     "face_shape.safetensors": "docs/models/face_shape.md",
     "synthetic_faces.safetensors": "docs/models/synthetic_faces.md",
 }
