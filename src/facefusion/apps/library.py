@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import Any, overload
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.apps.backends import site_policy
@@ -22,9 +20,8 @@ from facefusion.service.jobs import Jobs
 from facefusion.service.pictures import Changed, Changer, SeenFace, Stream, find_faces
 from facefusion.service.sequences import settle_sequences
 from facefusion.types.frame import Pixels
+from facefusion.types.paths import PathLike, as_path
 from facefusion.types.track import Tracks
-
-PathLike: TypeAlias = str | os.PathLike[str]
 
 
 def run(
@@ -73,7 +70,7 @@ def run(
     recipe = settle_sequences(recipe)
     if jobs_path is None:
         return once.run(recipe, on_progress, site_policy(), cancel)
-    backend = Backend(Path(jobs_path), worker_count=1, policy=site_policy())
+    backend = Backend(as_path(jobs_path), worker_count=1, policy=site_policy())
     with own_errors(on_progress) as told, Jobs(backend) as jobs:
         try:
             cancel.check()

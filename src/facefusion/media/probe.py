@@ -446,7 +446,7 @@ def _end_of_tables(path: Path, stream: Any, start: int) -> int:
     edited = round(shown_s / stream.time_base)
     whole = start + round(media_s / stream.time_base)
     # Edits are rounded to milliseconds, the media are not; and what is not there is not shown.
-    return whole if media_s and whole < edited + Fraction(1, 1000) / stream.time_base else edited
+    return int(whole if media_s and whole < edited + Fraction(1, 1000) / stream.time_base else edited)
 
 
 def check_pixels(path: Path, width: int, height: int) -> None:

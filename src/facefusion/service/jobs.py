@@ -38,6 +38,7 @@ from facefusion.service.values import (
     StageState,
     Submitted,
 )
+from facefusion.types.paths import PathLike, as_path
 from facefusion.wording import counted
 
 MAX_LIMIT = 500
@@ -119,7 +120,7 @@ class Jobs:
         return self.local.store
 
     def submit(
-        self, recipe: Recipe, on_bytes: OnBytes = ignore_bytes, tenant: str = "", base: Path | None = None
+        self, recipe: Recipe, on_bytes: OnBytes = ignore_bytes, tenant: str = "", base: PathLike | None = None
     ) -> Submitted:
         """The job of a recipe: the one that was begun, or a new one, which `run` or the workers do.
 
@@ -141,6 +142,7 @@ class Jobs:
         PolicyError
             What must not be done here.
         """
+        base = None if base is None else as_path(base)
         if self.backend.is_cluster:
             room = cluster_room()
             room.check_cluster(self.backend)
@@ -208,7 +210,7 @@ class Jobs:
         seconds = time.perf_counter() - began
         return outcome_of(job, merged, seconds, looked_s(self.store, job.id, seconds))
 
-    def bring(self, job_id: str, output: Path, report: Path | None = None) -> bool:
+    def bring(self, job_id: str, output: PathLike, report: PathLike | None = None) -> bool:
         """Copy what workers made of a job that is done to a place of the caller's; `clear` takes theirs away.
 
         Parameters
@@ -226,6 +228,8 @@ class Jobs:
         ------
         UnknownJob, OutputRefused, StoreUnreachable
         """
+        output = as_path(output)
+        report = None if report is None else as_path(report)
         job, room = self.store.get(job_id), cluster_room()
         if not room.is_there(job):
             return False
@@ -439,7 +443,7 @@ class Jobs:
         self,
         job_id: str,
         at_s: float,
-        path: Path,
+        path: PathLike,
         is_beside: bool = False,
         is_exact: bool = False,
         on_progress: OnProgress = ignore_progress,
@@ -465,6 +469,7 @@ class Jobs:
         ------
         RecipeError, UnknownJob, JobError, JobMismatch, OutputRefused
         """
+        path = as_path(path)
         return self.previews.write_of_job(self.local, job_id, at_s, path, is_beside, is_exact, on_progress)
 
     def picture(self, job_id: str, at_s: float = 0.0, is_beside: bool = False) -> Picture:

@@ -60,6 +60,7 @@ from facefusion.render.overlap import prefetch
 from facefusion.staying import Staying
 from facefusion.types.face import Attributes, Face
 from facefusion.types.frame import Frame, Pixels
+from facefusion.types.paths import as_path
 from facefusion.types.shown import shown
 from facefusion.types.track import SAME_PERSON_COSINE, Tracks
 from facefusion.workplace import Workplace, clear_dead, user_base, user_workplace
@@ -208,7 +209,7 @@ class Changed:
             With nothing written.
         """
         with own_errors(ignore_progress):
-            return self._save(self, _path(path))
+            return self._save(self, as_path(path))
 
     def _repr_html_(self) -> str:
         """For notebooks: the picture, and how many were changed."""
@@ -393,7 +394,7 @@ class Changer(Staying):
         cancel.check()
         photo = _taken(picture, name, self.recipe.allow_8bit)
         if self._resolved.is_private and isinstance(picture, str | os.PathLike | bytes | bytearray | memoryview):
-            file = _path(picture) if isinstance(picture, str | os.PathLike) else bytes(picture)
+            file = as_path(picture) if isinstance(picture, str | os.PathLike) else bytes(picture)
             photo = replace(photo, small_parts=photo.small_parts + parts_behind(file))
         frame = photo_frame(photo)
         verdict = self._permission.sources(self._resolved).joined(self._permission.frames([photo.pixels]))
@@ -406,7 +407,7 @@ class Changer(Staying):
         verdict = verdict.joined(self._permission.people(self._resolved, "photo", tracks, assigned, frame))
         return _Looked(
             photo, frame, tracks, assigned, verdict,
-            _path(picture) if isinstance(picture, str | os.PathLike) else None,
+            as_path(picture) if isinstance(picture, str | os.PathLike) else None,
         )  # fmt: skip
 
     def _draw(self, looked: _Looked, cancel: CancelToken) -> Changed:
@@ -670,7 +671,7 @@ def _taken(picture: Any, name: str, allow_8bit: bool) -> Photo:
     """
     if isinstance(picture, str | os.PathLike):
         try:
-            check_is_here(_path(check_no_blank(picture)))
+            check_is_here(as_path(check_no_blank(picture)))
         except ValueError as error:
             raise RecipeError(
                 f"{name} {os.fspath(picture)!r} cannot be taken: {error}.",
@@ -679,12 +680,6 @@ def _taken(picture: Any, name: str, allow_8bit: bool) -> Photo:
     if isinstance(picture, np.ndarray) and picture.dtype == object and picture.ndim < 3:  # it would be called grey
         raise MediaUnsupported(f"{name} is an array of objects.", "Give an array (H, W, 3) of uint8 in RGB.")
     return take_picture(picture, name, allow_8bit)
-
-
-def _path(path: Any) -> Path:
-    if not isinstance(path, str | os.PathLike):
-        raise RecipeError(f"A path is a str or a Path, not {type(path).__name__}.", "Give the name of a file.")
-    return Path(os.fsdecode(os.fspath(path)))
 
 
 _NONE = np.zeros(0, dtype=np.int64)

@@ -42,6 +42,7 @@ from facefusion.pipeline.inputs import known_hash_of
 from facefusion.recipe import Recipe
 from facefusion.service.batch import CLIP_ENDINGS, PHOTO_ENDINGS
 from facefusion.types.numbers import rate_of
+from facefusion.types.paths import PathLike, as_path
 from facefusion.wording import counted
 from facefusion.workplace import make_folder, user_base
 from facefusion.writing import replacing
@@ -150,7 +151,7 @@ def _unreadable(named: Path, count: int) -> MediaUnsupported:
     )
 
 
-def as_clip(path: Path, recipe: Recipe) -> Path:
+def as_clip(path: PathLike, recipe: Recipe) -> Path:
     """A clip of numbered pictures, at the rate of a recipe; whatever else is named is left as it is.
 
     Parameters
@@ -164,6 +165,7 @@ def as_clip(path: Path, recipe: Recipe) -> Path:
     ------
     MediaError
     """
+    path = as_path(path)
     pattern = pattern_of(path) if is_index(path) else path
     found = _pictures_of(recipe.model_copy(update={"target_path": pattern}))
     return path if found is None else _packed(found, recipe, lambda done, total: None)
