@@ -473,9 +473,7 @@ def _write_coco(
             "category_id": 1,
             "bbox": [*_numbers(low), width, height],
             # Programs that draw masks need one. An outline of the face would be another area than that of the box.
-            "segmentation": [
-                [*_numbers(low), *_numbers([high[0], low[1]]), *_numbers(high), *_numbers([low[0], high[1]])]
-            ],
+            "segmentation": [_numbers(np.array([low, (high[0], low[1]), high, (low[0], high[1])]).ravel())],
             "area": round(width * height, 3),
             "iscrowd": 0,
             "score": round(one.score, 4),
