@@ -104,7 +104,7 @@ class Job:
     Attributes
     ----------
     id, status, label, share
-        Which, how it is, what its owner calls it, and the share that is rendered.
+        Which, how it is, what its owner calls it, and how much of its work is done, 0 to 1.
     output
         What it made, when it is done.
     error
@@ -164,6 +164,8 @@ class Client:
         For an answer.
     transport
         Of httpx, for tests.
+    has_flags
+        Whether sentences call options as the command line does (``--faces``), and not as recipes do.
 
     Raises
     ------
@@ -172,7 +174,12 @@ class Client:
     """
 
     def __init__(
-        self, url: str, key: str = "", timeout_s: float = 60.0, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        key: str = "",
+        timeout_s: float = 60.0,
+        transport: httpx.BaseTransport | None = None,
+        has_flags: bool = False,
     ) -> None:
         try:
             parsed = httpx.URL(url)
@@ -185,6 +192,7 @@ class Client:
         self.url = str(parsed).rstrip("/")
         self._key = key
         headers = {"User-Agent": "facefusion-client", **({"Authorization": f"Bearer {key}"} if key else {})}
+        headers |= {"Facefusion-Words": "flags"} if has_flags else {}
         self._http = httpx.Client(
             base_url=self.url, headers=headers, timeout=timeout_s, transport=transport, follow_redirects=False
         )

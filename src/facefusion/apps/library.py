@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, overload
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.apps.backends import site_policy
-from facefusion.errors import RecipeError, Stopped
+from facefusion.errors import FaceFusionError, RecipeError, Stopped
 from facefusion.jobs import once
 from facefusion.jobs.prepare import execution_of
 from facefusion.media.picture import Picture, PilImage
 from facefusion.pipeline import live, runner
 from facefusion.pipeline.progress import NEVER, CancelToken, OnProgress, check_listener, check_token, ignore_progress
 from facefusion.pipeline.runner import Outcome, own_errors
-from facefusion.recipe import Recipe
+from facefusion.recipe import Recipe, for_programs
 from facefusion.service.backend import Backend
 from facefusion.service.jobs import Jobs
 from facefusion.service.pictures import Changed, Changer, SeenFace, Stream, find_faces
@@ -24,6 +26,17 @@ from facefusion.types.paths import PathLike, as_path
 from facefusion.types.track import Tracks
 
 
+@contextmanager
+def _own_words() -> Iterator[None]:
+    """Have hints call options as the library does, and not by the flags of the command line."""
+    try:
+        yield
+    except FaceFusionError as error:
+        error.hint = for_programs(error.hint)
+        raise
+
+
+@_own_words()
 def run(
     recipe: Recipe,
     on_progress: OnProgress = ignore_progress,
@@ -80,6 +93,7 @@ def run(
             raise Stopped(stopped.message, "What is finished is kept; the same call goes on with it.") from None
 
 
+@_own_words()
 def analyse_target(
     recipe: Recipe,
     analyser: Analyser | None = None,
@@ -123,10 +137,13 @@ def analyse_target(
     check_token(cancel)
     check_listener(on_progress)
     cancel.check()
+    if recipe.target_path == Path():
+        raise RecipeError("No target is given.", "Name a photo or clip with --target.")
     recipe = settle_sequences(recipe)
     return runner.analyse_target(recipe, analyser, on_progress if cancel is NEVER else cancel.watched(on_progress))
 
 
+@_own_words()
 def render_target(
     recipe: Recipe, tracks: Tracks, on_progress: OnProgress = ignore_progress, *, cancel: CancelToken = NEVER
 ) -> Outcome:
@@ -168,6 +185,7 @@ class Live(live.Live):
     FaceFusionError
     """
 
+    @_own_words()
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe, site_policy())
 

@@ -65,7 +65,7 @@ def run_remote(recipe: Recipe, url: str, key: str, given: Mapping[str, Any], rea
     hashes = {str(path): _hash(path) for _, path in reads_of(recipe)}
     mark = hashlib.sha256(json.dumps([body, sorted(hashes.items())], sort_keys=True).encode()).hexdigest()
     label = f"facefusion run {mark[:16]}"
-    with Client(url, key) as service:
+    with Client(url, key, has_flags=True) as service:
         url = without_secrets(url)
         job = _find(service, label)
         if job is None:

@@ -21,7 +21,15 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from facefusion.documents import load_json, reason_of
-from facefusion.errors import ExtraMissing, FaceFusionError, HashMismatch, ModelMissing, RecipeError, StorageError
+from facefusion.errors import (
+    ExtraMissing,
+    FaceFusionError,
+    FaceFusionWarning,
+    HashMismatch,
+    ModelMissing,
+    RecipeError,
+    StorageError,
+)
 from facefusion.models.catalog import load_catalog
 from facefusion.models.licences import LicencePolicy, check_licence
 from facefusion.models.spec import EMBEDDED, ModelFile, ModelSpec
@@ -45,7 +53,7 @@ PIN_PATIENCE_S = 10.0
 """How long another process may take to write down a hash."""
 
 
-class UnknownHashWarning(UserWarning):
+class UnknownHashWarning(FaceFusionWarning):
     """A file whose SHA-256 nobody has published works, was taken on trust, and is pinned."""
 
 

@@ -18,7 +18,7 @@ from typing import IO, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.errors import ExtraMissing, RecipeError, TracksError
+from facefusion.errors import ExtraMissing, FaceFusionWarning, RecipeError, TracksError
 from facefusion.media.files import Named, check_outputs, translate_os_error
 from facefusion.service.who import FloatArray, PersonSeen, boxes_of, people_of, quality_of, time_of
 from facefusion.types.paths import PathLike, as_path
@@ -49,7 +49,7 @@ COCO_NAMES = ("right_eye", "left_eye", "nose_tip", "right_mouth_corner", "left_m
 """Of five points, as COCO has it: the person's own left and right, where all else here is left in the image."""
 
 
-class EmbeddingsWarning(UserWarning):
+class EmbeddingsWarning(FaceFusionWarning):
     """Said of files that hold embeddings."""
 
 

@@ -37,6 +37,7 @@ from facefusion.service.values import (
     Result,
     StageState,
     Submitted,
+    share_of,
 )
 from facefusion.types.paths import PathLike, as_path
 from facefusion.wording import counted
@@ -270,7 +271,7 @@ class Jobs:
                 raise RecipeError(f"No job is ever '{status}'.", f"Known: {', '.join(known)}.")
         found = self.store.list_page(limit + 1, _read_cursor(cursor), statuses, queue)
         last = found[limit - 1][0] if len(found) > limit else None
-        jobs = tuple(_summary(job, share, self._is_stopped(job)) for job, share in found[:limit])
+        jobs = tuple(_summary(job, counts, self._is_stopped(job)) for job, counts in found[:limit])
         return Page(jobs, "" if last is None else _write_cursor(last))
 
     def iter_all(self, statuses: Collection[JobStatus] = ()) -> Iterator[JobSummary]:
@@ -505,11 +506,12 @@ def _view(
         for stage in progress
         if stage.items
     }  # fmt: skip
-    rendered = stages.get("render")
+    counts = [(one.frames_done, one.frames) for one in stages.values()]
+    done, total = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
     return JobView(
         id=job.id,
         status=job.status,
-        share=rendered.frames_done / max(rendered.frames, 1) if rendered else 0.0,
+        share=share_of(done, total, job.status == "done"),
         target=str(job.recipe.get("target_path", "")),
         output=str(job.recipe.get("output_path", "")),
         error=job.error,
@@ -544,8 +546,9 @@ def _result_of(merged: Merged | None) -> Result | None:
     )  # fmt: skip
 
 
-def _summary(job: Job, share: float, is_stopped: bool) -> JobSummary:
+def _summary(job: Job, counts: tuple[int, int], is_stopped: bool) -> JobSummary:
     target, output = (str(job.recipe.get(name, "")) for name in ("target_path", "output_path"))
+    share = share_of(*counts, job.status == "done")
     return JobSummary(job.id, job.status, share, target, output, job.error, job.created_at, job.updated_at, is_stopped)
 
 

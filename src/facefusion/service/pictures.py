@@ -55,7 +55,7 @@ from facefusion.plugins.protocols import FloatArray, ForgetsPeople, MeetsPeople
 from facefusion.policy.mark import without_job
 from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.policy.verdict import Verdict
-from facefusion.recipe import Recipe, build_recipe, check_is_here, check_no_blank
+from facefusion.recipe import Recipe, build_recipe, check_is_here, check_no_blank, for_programs
 from facefusion.render.overlap import prefetch
 from facefusion.staying import Staying
 from facefusion.types.face import Attributes, Face
@@ -489,12 +489,16 @@ class Changer(Staying):
         except FaceFusionError as error:
             for path, name in self._names.items():
                 error.message, error.hint = error.message.replace(path, name), error.hint.replace(path, name)
+            error.hint = for_programs(error.hint)
             raise
 
 
 def _checked_rate(rate: object) -> float:
     if not isinstance(rate, Real) or not 0 < float(rate) <= MOST_PER_S:
-        raise RecipeError(f"There is no frame rate {rate!r}.", "Give frames per second, such as 25.")
+        raise RecipeError(
+            f"There is no frame rate {rate!r}.",
+            f"Give frames per second, above 0 and up to {MOST_PER_S:g}, such as 25.",
+        )
     return float(rate)
 
 
@@ -562,7 +566,7 @@ class Stream(Staying):
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise MediaUnsupported("The stream is closed.", "Make another one; people are numbered anew then.")
+            raise RecipeError("The stream is closed.", "Make another one; people are numbered anew then.")
 
     @property
     def people(self) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
-from facefusion.errors import MediaMissing, MediaUnsupported, OutputRefused, RecipeError
+from facefusion.errors import FaceFusionWarning, MediaMissing, MediaUnsupported, OutputRefused, RecipeError
 from facefusion.media.files import check_file
 from facefusion.media.image import FORMATS, is_photo
 from facefusion.media.sequence import (
@@ -51,7 +51,7 @@ KEEP_S = 14 * 24 * 3600.0
 """A packed sequence that nobody has used for so long is taken away."""
 
 
-class SequenceWarning(UserWarning):
+class SequenceWarning(FaceFusionWarning):
     """Something about numbered pictures that is as it is, and not as one may think."""
 
 
