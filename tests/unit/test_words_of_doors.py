@@ -90,6 +90,6 @@ def test_wrong_bodies_are_told_in_our_words(recipe, said, meant):
 def test_what_was_meant_is_in_the_answer(tmp_path):
     from facefusion.server.app import _known_at
 
-    place = ("body", "recipe", "steps", 0, "face_swapper", "options", "ligth")
+    place = ("body", "recipe", "steps", 0, "face_swapper", "options", "lighht")
     assert meant_by({"type": "extra_forbidden", "loc": place}, _known_at(place)) == "light"
     assert "target" in _known_at(("body", "recipe", "targett"))

@@ -18,10 +18,10 @@ def read(tmp_path, text):
 @pytest.mark.parametrize(
     ("text", "meant"),
     [
-        ("[face_swapper]\nligth = 1", "light"),
+        ("[face_swapper]\nlighht = 1", "light"),
         ("[face_enhancer]\nblendd = 1", "blend"),
         ("[anything]\nfacess = 'all'", "faces"),
-        ("ligth = 1", "face_swapper_light"),
+        ("lighht = 1", "face_swapper_light"),
     ],
 )
 def test_what_was_meant_is_suggested(tmp_path, text, meant):
