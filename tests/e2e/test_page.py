@@ -879,6 +879,7 @@ def test_people_have_the_numbers_that_they_have_everywhere(visit, two_people):
     if folder := os.environ.get("LOOKED_AT"):
         one.page.screenshot(path=f"{folder}/people.png")
     assert names == [f"Person {number}" for number in numbers] and sorted(numbers) == ["0", "1"]
+    assert one.page.locator(".lane-name").all_inner_texts() == numbers
 
 
 def test_the_bar_of_a_file_that_was_refused_has_not_the_colour_of_success(visit, tmp_path):
