@@ -51,6 +51,7 @@ if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
     try:
-        main(sys.argv[1], *(sys.argv[2:3] or ["0"]), int((sys.argv[3:4] or [0])[0]), sys.stdout.buffer)
+        face, name, count = [*sys.argv[1:4], *("", "0", "0")[len(sys.argv[1:4]) :]]
+        main(face, name, int(count), sys.stdout.buffer)
     except (BrokenPipeError, KeyboardInterrupt):
         sys.stderr.close()

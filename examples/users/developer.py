@@ -35,7 +35,7 @@ hidden = Anonymiser(face_anonymiser_model="pixelate").hide(Image.open(photo))
 assert isinstance(hidden, Image.Image)
 
 print("4. several threads, one object")
-results = {}
+results: dict[int, np.ndarray] = {}
 threads = [threading.Thread(target=lambda k=k: results.update({k: swapper.swap(picture)})) for k in range(2)]
 for thread in threads:
     thread.start()
@@ -45,14 +45,15 @@ assert all(np.array_equal(result, new) for result in results.values())
 
 print("5. frames of a camera")
 with Stream(swapper, frame_rate=25) as stream:
-    assert all(stream.change(picture).shape == picture.shape for _ in range(3))
+    drawn = [stream.change(picture) for _ in range(3)]
+    assert all(one is not None and one.shape == picture.shape for one in drawn)
 
 print("6. a file that is signed")
 swapper.change(picture).save("new.png")
 assert verify_file(Path("new.png")).state == "valid"
 
 print("7. a clip, with progress")
-seen = []
+seen: list[str] = []
 recipe = facefusion.build_recipe({"source_paths": face, "target_path": clip, "output_path": "out.mp4", "end_s": 0.3})
 outcome = facefusion.run(recipe, lambda progress: seen.append(progress.stage))
 assert outcome.changed_frame_count > 0 and seen
@@ -73,7 +74,7 @@ facefusion.run(recipe.with_options(output_path="later.mp4"), jobs_path="jobs")
 
 print("10. errors that say what to do, and the same in JSON for other languages")
 try:
-    swapper.swap(picture / 255)
+    swapper.swap(picture / 255)  # type: ignore[arg-type]
 except FaceFusionError as error:
     assert error.hint
 told = subprocess.run(["facefusion", "jobs", "list", "--jobs-path", "jobs", "--json"], capture_output=True, check=True)

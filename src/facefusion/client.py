@@ -104,7 +104,7 @@ class Job:
     Attributes
     ----------
     id, status, label, share
-        Which, how it is, what its owner calls it, and the share that is rendered.
+        Which, how it is, what its owner calls it, and how much of its work is done, 0 to 1.
     output
         What it made, when it is done.
     error
@@ -164,6 +164,8 @@ class Client:
         For an answer.
     transport
         Of httpx, for tests.
+    has_flags
+        Whether sentences call options as the command line does (``--faces``), and not as recipes do.
 
     Raises
     ------
@@ -172,7 +174,12 @@ class Client:
     """
 
     def __init__(
-        self, url: str, key: str = "", timeout_s: float = 60.0, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        key: str = "",
+        timeout_s: float = 60.0,
+        transport: httpx.BaseTransport | None = None,
+        has_flags: bool = False,
     ) -> None:
         try:
             parsed = httpx.URL(url)
@@ -185,10 +192,12 @@ class Client:
         self.url = str(parsed).rstrip("/")
         self._key = key
         headers = {"User-Agent": "facefusion-client", **({"Authorization": f"Bearer {key}"} if key else {})}
+        headers |= {"Facefusion-Words": "flags"} if has_flags else {}
         self._http = httpx.Client(
             base_url=self.url, headers=headers, timeout=timeout_s, transport=transport, follow_redirects=False
         )
         self._has_asked = bool(key)
+        self._has_met = False
 
     def __enter__(self) -> Self:
         return self
@@ -217,8 +226,11 @@ class Client:
         file = Path(path)
         name = name or file.name
         try:
-            size = file.stat().st_size
+            with file.open("rb") as held:  # a folder, or what may not be read, is told before anything is sent
+                size = os.fstat(held.fileno()).st_size
         except OSError as error:
+            if file.is_dir():
+                raise RequestRefused(f"{file} is a folder.", "Send its files one by one.") from error
             raise RequestRefused(f"{file} cannot be read: {error.strerror or error}.", "Check the path.") from error
         metadata = f"filename {base64.b64encode(name.encode()).decode()}"
         tus = {"Tus-Resumable": "1.0.0"}
@@ -289,6 +301,8 @@ class Client:
         if asset is None:
             raise NotThere("There is no output.", "Wait until the job is done.")
         goal = Path(path)
+        if goal.is_dir():
+            raise RequestRefused(f"{goal} is a folder.", f"Name a file in it, such as {goal / asset.name}.")
         part = goal.with_name(f".facefusion-{os.getpid()}-{goal.name}"[:200])
         digest, failures, done = hashlib.sha256(), 0, 0
         try:
@@ -303,6 +317,7 @@ class Client:
                                 done += len(piece)
                                 on_bytes(asset.name, done, asset.bytes)
                     except httpx.HTTPError as error:
+                        self._check_passing(error)
                         failures += 1
                         if failures >= TRIES:
                             raise _unreachable(self.url, error) from error
@@ -412,6 +427,7 @@ class Client:
                         if kind == "status" and data["status"] in ("done", "failed", "cancelled", "deleted"):
                             return
             except httpx.HTTPError as error:
+                self._check_passing(error)
                 failures += 1
                 if failures >= TRIES:
                     raise _unreachable(self.url, error) from error
@@ -459,11 +475,26 @@ class Client:
         if self._has_asked:
             return
         self._has_asked = True
-        with suppress(httpx.HTTPError):
-            cookie = self._http.get("/").cookies.get("facefusion_session") or ""
+        try:
+            answer = self._http.get("/")
+        except httpx.HTTPError as error:
+            self._check_passing(error)
+        else:
+            self._has_met = True
+            cookie = answer.cookies.get("facefusion_session") or ""
             self._http.cookies.clear()
             if cookie.startswith("local."):
                 self._http.headers["Authorization"] = f"Bearer {cookie}"
+
+    def _check_passing(self, error: httpx.HTTPError) -> None:
+        """Refuse to try again where nobody was ever met: no connection is a wrong address then, and does not pass.
+
+        Raises
+        ------
+        ServiceUnreachable
+        """
+        if not self._has_met and isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+            raise _unreachable(self.url, error) from error
 
     def _send(self, method: str, path: str, tries: int = TRIES, **rest: Any) -> httpx.Response:
         self._admit()
@@ -471,10 +502,12 @@ class Client:
         while True:
             try:
                 answer = self._http.request(method, path, **rest)
+                self._has_met = True
                 if answer.status_code < 400:
                     return answer
                 problem = _problem(answer)
             except httpx.HTTPError as error:
+                self._check_passing(error)
                 problem = _unreachable(self.url, error)
             failures += 1
             may_pass = isinstance(problem, ServiceUnreachable) or problem.status in (429, 503)
@@ -485,15 +518,19 @@ class Client:
     def _stream(self, method: str, path: str, headers: Mapping[str, str], timeout: Any = None) -> _Streamed:
         self._admit()
         options = {} if timeout is None else {"timeout": timeout}
-        return _Streamed(self._http.stream(method, path, headers=dict(headers), **options))
+        return _Streamed(self._http.stream(method, path, headers=dict(headers), **options), self._meet)
+
+    def _meet(self) -> None:
+        self._has_met = True
 
 
 class _Streamed:
-    def __init__(self, held: Any) -> None:
-        self._held = held
+    def __init__(self, held: Any, on_met: Callable[[], None]) -> None:
+        self._held, self._on_met = held, on_met
 
     def __enter__(self) -> httpx.Response:
         answer: httpx.Response = self._held.__enter__()
+        self._on_met()
         if answer.status_code >= 400:
             try:
                 answer.read()
@@ -544,6 +581,10 @@ def _problem(answer: httpx.Response) -> ServiceError:
 
 def _unreachable(url: str, error: Exception) -> ServiceUnreachable:
     reason = " ".join(str(error).split()) or type(error).__name__
+    if url.startswith("https:") and "WRONG_VERSION_NUMBER" in reason:
+        return ServiceUnreachable(
+            f"{url} answers, but not with https.", f"Check the address: http{url.removeprefix('https')} may be meant."
+        )
     return ServiceUnreachable(f"{url} does not answer: {reason}.", "Check that the service runs, and its address.")
 
 

@@ -510,6 +510,32 @@ _FLAWS = {
 }
 
 
+_FORMS = {
+    "^[0-9a-f]{32}$": "should be an id, 32 digits of 0-9 and a-f, as an upload is answered with",
+    "^[0-9]{1,6}$": "should be the number of a person, as GET /v1/assets/{id}/faces has it",
+}
+"""Words for patterns."""
+
+
+def meant_by(flaw: Mapping[str, Any], known: Iterable[str] = ()) -> str:
+    """The word that was meant where another one was written; empty where none is near.
+
+    Parameters
+    ----------
+    flaw
+        One of `pydantic.ValidationError.errors`.
+    known
+        Names that may stand where one is not known.
+    """
+    told = flaw.get("ctx") or {}
+    words = re.findall(r"'([^']+)'", str(told.get("expected_tags") or told.get("expected") or ""))
+    if flaw["type"] == "union_tag_invalid":
+        return nearest(str(told.get("tag")), words)
+    if flaw["type"] == "literal_error":
+        return nearest(str(flaw.get("input")), words)
+    return nearest(str(flaw["loc"][-1]), known) if flaw["type"] == "extra_forbidden" and flaw["loc"] else ""
+
+
 def words_of(flaw: Mapping[str, Any]) -> str:
     """What is wrong with a value, from pydantic's words on it.
 
@@ -518,6 +544,13 @@ def words_of(flaw: Mapping[str, Any]) -> str:
     flaw
         One of `pydantic.ValidationError.errors`.
     """
+    told = flaw.get("ctx") or {}
+    if flaw["type"] == "string_pattern_mismatch":
+        return _FORMS.get(str(told.get("pattern")), "has signs that may not stand here")
+    if flaw["type"] == "union_tag_invalid":
+        return f"there is no {str(told.get('discriminator', '')).strip(chr(39))} {told.get('tag')!r}"
+    if flaw["type"] == "union_tag_not_found":
+        return f"lacks its {str(told.get('discriminator', '')).strip(chr(39))}"
     message = str(flaw["msg"]).removeprefix("Value error, ").replace("Input should", "should")
     message = message.replace("a valid integer", "an integer").replace("should be a valid", "should be a")
     return _FLAWS.get(str(flaw["type"]), message)

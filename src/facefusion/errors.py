@@ -70,6 +70,10 @@ from facefusion.version import DISTRIBUTION
 from facefusion.wording import without_secrets
 
 
+class FaceFusionWarning(UserWarning):
+    """Something that a user should know. Warnings of libraries are none: they speak to those who write code."""
+
+
 class FaceFusionError(Exception):
     """Base of all errors raised on purpose.
 

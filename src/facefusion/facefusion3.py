@@ -12,7 +12,7 @@ from typing import Any
 
 from facefusion.declaration import TO_COME, Step, default_processors, find_processor, flat_fields, processor_names
 from facefusion.documents import border, load_text
-from facefusion.errors import RecipeError, UnknownOption
+from facefusion.errors import FaceFusionWarning, RecipeError, UnknownOption
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "paths": ("config_path", "temp_path", "jobs_path", "source_paths", "target_path", "output_path"),
@@ -155,7 +155,7 @@ def without_needless(values: Mapping[str, Any]) -> dict[str, Any]:
     return rest
 
 
-class FaceFusion3Warning(UserWarning):
+class FaceFusion3Warning(FaceFusionWarning):
     """An option of FaceFusion 3 was given that changes nothing here."""
 
 

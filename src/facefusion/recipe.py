@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -129,6 +130,19 @@ def spelled() -> Mapping[str, tuple[str, tuple[str, ...]]]:
 def flags_of(name: str) -> tuple[str, ...]:
     """Spellings of an option on the command line."""
     return spelled()[name][1]
+
+
+_FLAG = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*(?![\w-])")
+
+
+def for_programs(text: str) -> str:
+    """A sentence in which options are called as programs call them, and not by their flags."""
+    return _FLAG.sub(lambda found: _by_flag(frozenset(known_options())).get(found[0], found[0]), text)
+
+
+@lru_cache(maxsize=4)
+def _by_flag(names: frozenset[str]) -> Mapping[str, str]:
+    return {flag: name for name in names for flag in flags_of(name)}
 
 
 def group_of(name: str) -> str:

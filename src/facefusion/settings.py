@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from facefusion.declaration import flat_fields, reserve, suggest
+from facefusion.declaration import flat_fields, nearest, processor_names, reserve, suggest
 from facefusion.documents import load_toml, reason_of
 from facefusion.errors import RecipeError, UnknownOption
 from facefusion.facefusion3 import check_not_missing, is_needless, read_ini
@@ -436,7 +436,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         Saying in which line it is wrong.
     """
     if path.suffix != ".ini":
-        return _without_sections(load_toml(path, RecipeError, "a configuration file"))
+        return _without_sections(load_toml(path, RecipeError, "a configuration file"), str(path))
     values: dict[str, Any] = {}
     for key, words in read_ini(path).items():
         if key == "config_path":
@@ -446,20 +446,43 @@ def _read_file(path: Path) -> dict[str, Any]:
     return values
 
 
-def _without_sections(values: Mapping[str, Any]) -> dict[str, Any]:
+def _without_sections(values: Mapping[str, Any], origin: str) -> dict[str, Any]:
     """Options of a TOML file: what stands in a section counts as if it stood in none.
 
     In the section of a processor the processor's name may be left out.
+
+    Raises
+    ------
+    RecipeError, UnknownOption
     """
     found: dict[str, Any] = {}
     for name, value in values.items():
         is_section = isinstance(value, dict) and name not in _fields() and name not in (*_STEPS, *_STEPS.values())
         for key, one in value.items() if is_section else [(name, value)]:
             whole = f"{name}_{key}" if is_section and f"{name}_{key}" in flat_fields() and key not in _fields() else key
+            if is_section and name in processor_names():
+                _check_inner(name, key, whole, origin)
             if whole in found:
-                raise RecipeError(f"Option '{whole}' is given twice in one file.", "Keep one of them.")
+                raise RecipeError(f"Option '{whole}' is given twice in {origin}.", "Keep one of them.")
             found[whole] = one
     return found
+
+
+def _check_inner(processor: str, key: str, whole: str, origin: str) -> None:
+    """Refuse what is no option in the section of a processor, with the one of its own that was meant.
+
+    Raises
+    ------
+    UnknownOption
+    """
+    if whole in _fields() or is_needless(key) or key in _OF_COMMANDS:
+        return
+    own = [name for spec, name, _ in flat_fields().values() if spec.name == processor]
+    if near := nearest(key, own):
+        raise UnknownOption(f"There is no option '{key}' in [{processor}] ({origin}).", f"Did you mean '{near}'?")
+    if not nearest(key, _fields()):
+        known = f"Known there: {', '.join(sorted(own))}."
+        raise UnknownOption(f"There is no option '{key}' in [{processor}] ({origin}).", known)
 
 
 def load_options(
@@ -502,8 +525,9 @@ def load_options(
             raise RecipeError(f"'step' and 'steps' are both given ({origin}).", "Keep one of them.")
         # A list of names and a list of steps say the same thing: the stronger place takes it all.
         for other in _ALTERNATIVES.get(name, ()):
-            if other in merged and places[other] != place:
-                del merged[other]
+            if other in merged and places[other] == place:
+                raise RecipeError(f"Both '{other}' and '{name}' are given ({origin}).", "Keep one of them.")
+            merged.pop(other, None)
         merged[name], places[name] = Sourced(value, origin), place
 
     for name, value in _site_values().items():
@@ -581,7 +605,7 @@ def load_policy(environment: Mapping[str, str], working_folder: Path | None) -> 
     for path in config_files(working_folder, environment, None):
         is_ini = path.suffix == ".ini"
         text = "a configuration file"
-        values = read_ini(path) if is_ini else _without_sections(load_toml(path, RecipeError, text))
+        values = read_ini(path) if is_ini else _without_sections(load_toml(path, RecipeError, text), str(path))
         for name, value in values.items():
             if name in own:
                 put(name, _from_text(name, value, str(path)) if path.suffix == ".ini" else value, str(path))
@@ -631,7 +655,12 @@ def _check_name(name: str, origin: str) -> None:
         and name not in _OF_COMMANDS
         and name not in (*_STEPS, *_STEPS.values())
     ):
-        raise UnknownOption(f"There is no option '{name}' ({origin}).", suggest(name, list(_fields())))
+        hint = suggest(name, list(_fields()))
+        if hint.startswith("Known:"):  # a hundred names and more
+            short = {inner: key for key, (_, inner, _) in flat_fields().items()}
+            near = nearest(name, short)
+            hint = f"Did you mean '{short[near]}'?" if near else "All of them: facefusion run --help-all"
+        raise UnknownOption(f"There is no option '{name}' ({origin}).", hint)
 
 
 def _spelled_out(name: str, value: Any) -> Any:

@@ -863,3 +863,37 @@ def test_a_key_opens_the_page_where_there_is_no_session(visit):
     one.page.wait_for_selector("html[data-ready]")
     one.page.click("#sign-out")
     one.page.wait_for_selector("dialog")
+
+
+def test_people_have_the_numbers_that_they_have_everywhere(visit, two_people):
+    one = visit()
+    one.open()
+    one.give("target", two_people)
+    one.see_people(2)
+    names = one.page.locator(".person-name").all_inner_texts()
+    numbers = one.page.evaluate(
+        "async () => { const id = location.hash.split('target=')[1];"
+        " const { people } = await (await fetch(`/v1/assets/${id}/faces`)).json();"
+        " return people.map(person => person.face); }"
+    )
+    if folder := os.environ.get("LOOKED_AT"):
+        one.page.screenshot(path=f"{folder}/people.png")
+    assert names == [f"Person {number}" for number in numbers] and sorted(numbers) == ["0", "1"]
+    assert one.page.locator(".lane-name").all_inner_texts() == numbers
+
+
+def test_the_bar_of_a_file_that_was_refused_has_not_the_colour_of_success(visit, tmp_path):
+    one = visit()
+    one.expected.append("status of 4")
+    (tmp_path / "no photo.jpg").write_text("hello " * 1000)
+    one.open()
+    one.give("source", tmp_path / "no photo.jpg")
+    one.page.wait_for_selector(".upload.is-failed progress")
+    if folder := os.environ.get("LOOKED_AT"):
+        one.page.screenshot(path=f"{folder}/refused.png")
+    rules = one.page.evaluate(
+        """() => [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules])
+          .filter((rule) => rule.selectorText?.startsWith(".upload.is-failed progress"))
+          .map((rule) => rule.style.background)"""
+    )
+    assert rules and set(rules) == {"var(--bad)"}

@@ -152,7 +152,7 @@ def test_animations_show_every_frame_at_its_time_in_its_colours(suffix, tmp_path
         for number in range(12):
             image.seek(number)
             pixels = np.asarray(image.convert("RGB"), dtype=int)
-            assert image.info["duration"] == 80
+            assert image.info["duration"] == (80 if number < 11 else 40)  # the target says so of its last frame
             assert np.abs(pixels - moving_square(160, 120, number)).mean() < 9, number
 
 

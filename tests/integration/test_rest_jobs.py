@@ -358,6 +358,8 @@ def test_a_report_is_made_where_it_is_asked_for(anna, things):
     assert figures.headers["content-type"] == "application/json" and figures.json()
     page = anna.get(f"/v1/jobs/{job['id']}/report", params={"format": "html"})
     assert page.headers["content-type"].startswith("text/html")
+    assert figures.json()["title"] == "target.jpg" and "<h1>target.jpg</h1>" in page.text
+    assert photo not in page.text and photo not in figures.text
     assert "sandbox" in page.headers["content-security-policy"]
     assert str(sample_path("target.jpg").parent) not in page.text
     other = wait_for_job(anna, anna.post("/v1/jobs", json={**body, "report": False}).json()["id"])

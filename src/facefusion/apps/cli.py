@@ -687,6 +687,10 @@ def _dispatch(command: str, values: dict[str, Any], show: Any) -> int:
         settings = build_settings(JobSettings, found)
         said = build_settings(PolicySettings, found)
         operation = build_settings(OperationSettings, found)
+        if not show_config and (command in _OF_RECIPES or command in ("people", "models", "doctor", "serve", "worker")):
+            from facefusion.models.store import check_places
+
+            check_places(recipe.models_paths)
     recipe = _with_photos(recipe)
     if command in (*_OF_RECIPES, "people", "report") and command != "batch-run" and not show_config:
         if command == "report":

@@ -21,7 +21,7 @@ from facefusion.apps.endings import exit_code
 from facefusion.apps.faults import is_debugging
 from facefusion.apps.show import Show
 from facefusion.apps.stopping import is_stopping
-from facefusion.errors import FaceFusionError, JobError, RecipeError, Stopped
+from facefusion.errors import FaceFusionError, FaceFusionWarning, JobError, RecipeError, Stopped
 from facefusion.jobs.prepare import execution_of
 from facefusion.pipeline.runner import Outcome
 from facefusion.policy.site import SitePolicy
@@ -182,7 +182,7 @@ def _work(backend: Backend, recipe: Recipe, words: Mapping[str, Any], show: Show
     else:
         log.info("the worker begins, %d at a time, for %s", count, ", ".join(queues))
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        warnings.warn("The worker runs as root; give it a user of its own.", stacklevel=1)
+        warnings.warn("The worker runs as root; give it a user of its own.", FaceFusionWarning, stacklevel=1)
     try:
         room.work(backend, recipe, queues, name, tell, (lambda: None) if exposition is None else exposition.let_go)
     finally:

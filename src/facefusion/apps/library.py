@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import Any, overload
 
 from facefusion.analyse.analyser import Analyser
 from facefusion.apps.backends import site_policy
-from facefusion.errors import RecipeError, Stopped
+from facefusion.errors import FaceFusionError, RecipeError, Stopped
 from facefusion.jobs import once
 from facefusion.jobs.prepare import execution_of
 from facefusion.media.picture import Picture, PilImage
 from facefusion.pipeline import live, runner
 from facefusion.pipeline.progress import NEVER, CancelToken, OnProgress, check_listener, check_token, ignore_progress
 from facefusion.pipeline.runner import Outcome, own_errors
-from facefusion.recipe import Recipe
+from facefusion.recipe import Recipe, for_programs
 from facefusion.service.backend import Backend
 from facefusion.service.jobs import Jobs
 from facefusion.service.pictures import Changed, Changer, SeenFace, Stream, find_faces
 from facefusion.service.sequences import settle_sequences
 from facefusion.types.frame import Pixels
+from facefusion.types.paths import PathLike, as_path
 from facefusion.types.track import Tracks
 
-PathLike: TypeAlias = str | os.PathLike[str]
+
+@contextmanager
+def _own_words() -> Iterator[None]:
+    """Have hints call options as the library does, and not by the flags of the command line."""
+    try:
+        yield
+    except FaceFusionError as error:
+        error.hint = for_programs(error.hint)
+        raise
 
 
+@_own_words()
 def run(
     recipe: Recipe,
     on_progress: OnProgress = ignore_progress,
@@ -73,7 +83,7 @@ def run(
     recipe = settle_sequences(recipe)
     if jobs_path is None:
         return once.run(recipe, on_progress, site_policy(), cancel)
-    backend = Backend(Path(jobs_path), worker_count=1, policy=site_policy())
+    backend = Backend(as_path(jobs_path), worker_count=1, policy=site_policy())
     with own_errors(on_progress) as told, Jobs(backend) as jobs:
         try:
             cancel.check()
@@ -83,6 +93,7 @@ def run(
             raise Stopped(stopped.message, "What is finished is kept; the same call goes on with it.") from None
 
 
+@_own_words()
 def analyse_target(
     recipe: Recipe,
     analyser: Analyser | None = None,
@@ -126,10 +137,13 @@ def analyse_target(
     check_token(cancel)
     check_listener(on_progress)
     cancel.check()
+    if recipe.target_path == Path():
+        raise RecipeError("No target is given.", "Name a photo or clip with --target.")
     recipe = settle_sequences(recipe)
     return runner.analyse_target(recipe, analyser, on_progress if cancel is NEVER else cancel.watched(on_progress))
 
 
+@_own_words()
 def render_target(
     recipe: Recipe, tracks: Tracks, on_progress: OnProgress = ignore_progress, *, cancel: CancelToken = NEVER
 ) -> Outcome:
@@ -171,6 +185,7 @@ class Live(live.Live):
     FaceFusionError
     """
 
+    @_own_words()
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe, site_policy())
 

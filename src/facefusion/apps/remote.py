@@ -17,7 +17,7 @@ from facefusion.declaration import Step
 from facefusion.errors import FaceFusionError, RecipeError, ServiceError, Stopped
 from facefusion.jobs.stored import Told as Problem
 from facefusion.media.sequence import is_index
-from facefusion.metrics.report import check_report, read_limits
+from facefusion.metrics.report import check_report, has_page, read_limits
 from facefusion.pipeline.plan import check_generator, check_output_name, check_paths, check_sources, reads_of
 from facefusion.pipeline.progress import Progress
 from facefusion.pipeline.resolved import face_map_of
@@ -65,7 +65,7 @@ def run_remote(recipe: Recipe, url: str, key: str, given: Mapping[str, Any], rea
     hashes = {str(path): _hash(path) for _, path in reads_of(recipe)}
     mark = hashlib.sha256(json.dumps([body, sorted(hashes.items())], sort_keys=True).encode()).hexdigest()
     label = f"facefusion run {mark[:16]}"
-    with Client(url, key) as service:
+    with Client(url, key, has_flags=True) as service:
         url = without_secrets(url)
         job = _find(service, label)
         if job is None:
@@ -120,7 +120,7 @@ def _finish(service: Client, job: Job, recipe: Recipe, show: Show) -> int:
         if beside is not None:
             save_bytes(sidecar_of(recipe.output_path), beside)
     if recipe.report_path is not None and job.has_report:
-        if recipe.report_path.suffix != ".json":
+        if has_page(recipe.report_path):
             save_bytes(recipe.report_path, service.report(job.id, "html"))
         save_bytes(recipe.report_path.with_suffix(".json"), service.report(job.id, "json"))
     lines = [shown(str(recipe.output_path)), *(f"  {shown(note)}" for note in job.notes)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from facefusion.apps.console import emit, quoted, say, shown, tell_error
-from facefusion.errors import FaceFusionError
+from facefusion.errors import FaceFusionError, FaceFusionWarning
 from facefusion.wording import counted
 
 if TYPE_CHECKING:  # most commands show something before they need, or without needing, what works
@@ -16,6 +17,7 @@ if TYPE_CHECKING:  # most commands show something before they need, or without n
     from facefusion.pipeline.runner import Outcome
     from facefusion.service.values import Finished
 
+_log = logging.getLogger("facefusion.warnings")
 Mode = Literal["auto", "bar", "json", "quiet"]
 
 
@@ -181,8 +183,13 @@ class Show:
         elif text and (self._mode == "bar" or not is_news):
             say(text)
 
-    def note(self, message: Warning | str, *_: object, **__: object) -> None:
-        """Show a warning in words, without the place in the code."""
+    def note(self, message: Warning | str, *place: object, **__: object) -> None:
+        """Show a warning of ours in words, without the place in the code; those of libraries go to the log."""
+        if isinstance(message, Warning) and not isinstance(message, FaceFusionWarning):
+            kind, *where = (*place, "", "")
+            name = getattr(kind, "__name__", type(message).__name__)
+            _log.debug("%s: %s (%s:%s)", name, message, *where[:2])
+            return
         if self._mode == "json":
             self._emit(event="note", text=str(message))
         else:

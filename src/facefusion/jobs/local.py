@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import time
@@ -801,6 +802,7 @@ class Share:
 def hire(share: Share, place: int) -> Worker:
     """What does the work in a process of the pool: it keeps to the cores of its place and has a device of its own."""
     journal.set_up(*share.log)
+    logging.captureWarnings(True)  # of libraries: they would be written over the user's progress
     _keep_to_cores(place, share.process_count)
     learn_hashes(share.known)
     jobs = LocalJobs.open(share.folder, share.store_url)

@@ -607,8 +607,8 @@ class JobStore:
         after: tuple[float, str] | None = None,
         statuses: Collection[JobStatus] = (),
         queue: str = "",
-    ) -> list[tuple[Job, float]]:
-        """Some jobs, the newest first, each with the share of its frames that is rendered, 0 to 1.
+    ) -> list[tuple[Job, tuple[int, int]]]:
+        """Some jobs, the newest first, each with how many frames of all its stages are done, and how many there are.
 
         Parameters
         ----------
@@ -632,11 +632,11 @@ class JobStore:
             jobs = [_job(row) for row in connection.execute(query).all()]
             sums = (
                 sa.select(_items.c.job_id, sa.func.sum(done), sa.func.sum(_items.c.frame_count))
-                .where(_items.c.stage == "render", _items.c.job_id.in_([job.id for job in jobs]))
+                .where(_items.c.job_id.in_([job.id for job in jobs]))
                 .group_by(_items.c.job_id)
             )
-            shares = {row[0]: row[1] / max(row[2], 1) for row in connection.execute(sums).all()}
-        return [(job, shares.get(job.id, 0.0)) for job in jobs]
+            counts = {row[0]: (int(row[1]), int(row[2])) for row in connection.execute(sums).all()}
+        return [(job, counts.get(job.id, (0, 0))) for job in jobs]
 
     @_patient
     def find_ids(self, beginning: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -136,7 +137,7 @@ def write_animation(
     OutputRefused, SegmentDamaged
     """
     ending = path.suffix.lower()
-    moments, dropped = _moments(parts, target.info.time_base, _TICKS[ending], _SHORTEST[ending])
+    moments, dropped, end = _moments(parts, target.info.time_base, _TICKS[ending], _SHORTEST[ending])
     aspect, colour = target.info.shown_aspect or Fraction(1), target.colour
     replacement = Replacement(path)
     output: Any = None
@@ -144,12 +145,14 @@ def write_animation(
         with writing(path):
             output = av.open("file:" + str(replacement.path), "w", format=ending[1:], options={"loop": "0"})
             if ending == ".gif":
-                _encode(output, "gif", _TICKS[ending], {}, _dithered(parts, moments, aspect, colour), moments)
+                _encode(output, "gif", _TICKS[ending], {}, _dithered(parts, moments, aspect, colour), moments, end)
             else:
                 options = {"quality": str(quality), "compression_level": "4"}
                 pictures = _of_webp(_plain(parts, moments, aspect, colour))
-                _encode(output, ANIMATIONS[ending], _TICKS[ending], options, pictures, moments)
+                _encode(output, ANIMATIONS[ending], _TICKS[ending], options, pictures, moments, end)
             output.close()
+            if ending == ".webp" and end:
+                _end_webp(replacement.path, end - next(iter(moments.values())))
         if before_naming is not None:
             before_naming()
         replacement.put_in_place()
@@ -163,8 +166,8 @@ def write_animation(
     return (f"{counted(dropped, 'frame')} left out: a {ending} shows {_TICKS[ending] // _SHORTEST[ending]} a second.",)
 
 
-def _moments(parts: Sequence[Part], base: Fraction, ticks: int, shortest: int) -> tuple[dict[int, int], int]:
-    """Ticks of the frames that are shown, by their number, and how many are not."""
+def _moments(parts: Sequence[Part], base: Fraction, ticks: int, shortest: int) -> tuple[dict[int, int], int, int]:
+    """Ticks of the frames that are shown, by their number, how many are not, and when the last one ends."""
     found: dict[int, int] = {}
     last = -shortest
     times = [time for part in parts for time in part.pts]
@@ -172,7 +175,11 @@ def _moments(parts: Sequence[Part], base: Fraction, ticks: int, shortest: int) -
         at = round(time * base * ticks)
         if at - last >= shortest:
             found[number] = last = at
-    return found, len(times) - len(found)
+    length = parts[-1].durations[-1] if parts and parts[-1].durations else 0
+    if not length and len(times) > 1:
+        length = times[-1] - times[-2]
+    end = max(round((times[-1] + length) * base * ticks), last + shortest) if times and length else 0
+    return found, len(times) - len(found), end
 
 
 def _pictures(parts: Sequence[Part], moments: dict[int, int]) -> Iterator[_Moment]:
@@ -262,6 +269,30 @@ def _dithered(
     yield from _pulled(graph)
 
 
+def _end_webp(path: Path, length_ms: int) -> None:
+    """Have an animation last so long: libwebp is not told when the last picture ends, and takes the usual length.
+
+    References
+    ----------
+    https://developers.google.com/speed/webp/docs/riff_container (ANMF: duration in 24 bits behind 12 bytes).
+    """
+    with path.open("r+b") as file:
+        file.seek(0, 2)
+        size, at, total, last = file.tell(), 12, 0, 0
+        while at + 8 <= size:
+            file.seek(at)
+            kind, length = struct.unpack("<4sI", file.read(8))
+            if kind == b"ANMF":
+                last = at + 8 + 12
+                file.seek(last)
+                told = int.from_bytes(file.read(3), "little")
+                total += told
+            at += 8 + length + length % 2
+        if last:
+            file.seek(last)
+            file.write(min(max(told + length_ms - total, 1), 0xFFFFFF).to_bytes(3, "little"))
+
+
 def _push(graph: Any, moment: _Moment) -> None:
     moment.picture.pts, moment.picture.time_base = moment.at, Fraction(1, 100)
     graph.vpush(moment.picture)
@@ -283,11 +314,12 @@ def _encode(
     options: dict[str, str],
     pictures: Iterator[_Moment],
     moments: dict[int, int],
+    end: int,
 ) -> None:
     times = list(moments.values())
     lengths = {at: after - at for at, after in pairwise(times)}
-    if len(times) > 1:  # the last one is shown as long as the one before it
-        lengths[times[-1]] = times[-1] - times[-2]
+    if times and end:
+        lengths[times[-1]] = end - times[-1]
     stream: Any = None
 
     def mux(packets: list[Any]) -> None:

@@ -20,6 +20,7 @@ from av.stream import Disposition
 from facefusion.documents import reason_of
 from facefusion.errors import MediaError, MediaUnreadable, MediaUnsupported, check_memory
 from facefusion.media.files import check_file
+from facefusion.media.mp4 import lengths_of
 from facefusion.media.timing import TICKS_PER_S, Join, Timing, find_joins, length_of
 
 MAX_SIDE = 16384
@@ -85,6 +86,9 @@ class ClipInfo:
         Times of frames that the header lists behind the end of the file.
     promised_s
         When the film ends as its header says, seconds from the beginning; 0 where it does not.
+    end
+        When the last frame ends as the tables of an MP4 or MOV file say, in units of ``time_base``; 0 elsewhere, where
+        frames themselves say how long they last.
     """
 
     path: Path
@@ -108,6 +112,7 @@ class ClipInfo:
     joins: tuple[Join, ...] = ()
     cut_off: tuple[int, ...] = ()
     promised_s: float = 0.0
+    end: int = 0
 
     @property
     def is_upright(self) -> bool:
@@ -298,8 +303,12 @@ def file_state(path: Path) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
+def _opened(path: Path) -> Any:
+    return _mounts[path][1]() if path in _mounts else path.open("rb")
+
+
 def _read_head(path: Path) -> bytes:
-    with _mounts[path][1]() if path in _mounts else path.open("rb") as file:
+    with _opened(path) as file:
         return bytes(file.read(8192))
 
 
@@ -381,11 +390,13 @@ def _probe(path: Path, size_bytes: int, changed_ns: int) -> ClipInfo:
         count = stated or (int(round(length_s * float(rate))) if rate else 0)
         names = container.format.name.split(",")
         cut_off: tuple[int, ...] = ()
+        end = 0
         if "mov" in names:
             entries = [entry for entry in stream.index_entries if not entry.is_discard]
             delay = (stream.start_time or 0) - min((entry.timestamp for entry in entries), default=0)
             cut_off = tuple(e.timestamp + delay - zero for e in entries if e.pos + e.size > size_bytes)
             count = len(entries) or count
+            end = _end_of_tables(path, stream, start)
         promised_s = _avi_length_s(path) if "avi" in names else None
         if "matroska" in names:
             promised_s = since(float(zero * time_base), _tagged_s(stream) or 0.0)
@@ -410,8 +421,32 @@ def _probe(path: Path, size_bytes: int, changed_ns: int) -> ClipInfo:
             joins=joins,
             cut_off=cut_off,
             promised_s=promised_s or 0.0,
+            end=0 if zero else end,
         )
         return with_picture(info, first, stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio)
+
+
+def _end_of_tables(path: Path, stream: Any, start: int) -> int:
+    """When the film of an MP4 or MOV file ends, in its own units; 0 where the file does not say.
+
+    The tables have lengths in the order of decoding, so that those of frames that are shown in another one tell nothing
+    of the frame itself; how long the track is shown is in its edit list.
+
+    Parameters
+    ----------
+    path, stream
+        The file and its film.
+    start
+        When the first frame is due.
+    """
+    with _opened(path) as file:
+        shown_s, media_s = lengths_of(file, stream.id)
+    if not shown_s:
+        return int(start + stream.duration) if stream.duration else 0
+    edited = round(shown_s / stream.time_base)
+    whole = start + round(media_s / stream.time_base)
+    # Edits are rounded to milliseconds, the media are not; and what is not there is not shown.
+    return int(whole if media_s and whole < edited + Fraction(1, 1000) / stream.time_base else edited)
 
 
 def check_pixels(path: Path, width: int, height: int) -> None:

@@ -44,6 +44,10 @@ _MAX_DEMUX_ERRORS = 100
 _ALONE_PX = 1920 * 1088
 """Up to here one thread decodes: several do not agree on damaged pictures, and often say nothing of the damage."""
 _LARGE_PX = 16_000_000
+_STANDS_S = Fraction(1, 10)
+"""A picture that is shown for longer than this may be cut short by the end of the part."""
+_ROUNDED_S = Fraction(1, 1000)
+"""What lengths in the header of a file may be rounded by."""
 
 
 class _TooLate(Exception):
@@ -142,6 +146,7 @@ class ClipReader:
         self._known: set[_Event] = set()
         self._aspect: Fraction | None = None
         self._usual_step = 0
+        self._sent = self._reached = -1
         self.start_s, self.end_s, self._region = start_s or None, end_s, region
         self._span, self._halo = span, halo
         self.info: ClipInfo = probe(path)
@@ -262,6 +267,11 @@ class ClipReader:
         if self._usual_step:
             return self._usual_step
         return max(int(1 / ((self.info.frame_rate or Fraction(25)) * self.info.time_base)), 1)
+
+    @property
+    def _least(self) -> int:
+        """How long the last frame before ``end_s`` is shown at least, in pts: wholly, unless it stands for long."""
+        return min(self._step, int(_STANDS_S / self.info.time_base))
 
     @property
     def missing_count(self) -> int:
@@ -440,10 +450,18 @@ class ClipReader:
         """How long the last frame of the clip is shown, in pts; 0 where that is not known."""
         picture, pts = held
         told = int(picture.duration or 0)
-        if is_trusted or told <= 2 * self._step:
-            return told
-        left = round(Fraction(self.info.duration_s) / self.info.time_base) - pts
-        return min(told, left if left > 0 else self._step)
+        # Packets of MP4 and MOV files tell how long it is to the next one, which is another frame's length where frames
+        # are reordered. Of what is cut off or damaged at its end the last frame is not the last one of the file.
+        is_whole = self.info.timing == "stamped" and not self.info.cut_off and self._reached >= self._sent
+        if self.info.end and is_whole:
+            left = self.info.end - pts
+            if not told or abs(left - told) * self.info.time_base > _ROUNDED_S:
+                told = left if left > 0 else min(told, self._step)
+        elif not is_trusted and told > 2 * self._step:
+            left = round(Fraction(self.info.duration_s) / self.info.time_base) - pts
+            told = min(told, left if left > 0 else self._step)
+        last = self.span_pts()[1]
+        return told if last is None or not told else min(told, max(last - pts, self._least))
 
     def _wanted(self, reformatter: VideoReformatter) -> Iterator[tuple[Any, int]]:
         """Pictures of the span and their times, and None with the time of the next one where there is one."""
@@ -453,6 +471,7 @@ class ClipReader:
         after, shown = 0, 0
         kind, earlier = "", None
         for picture, pts in self._from(start):
+            self._reached = max(self._reached, pts)
             if pts in self.left_out:
                 continue
             if first is None or pts >= first:
@@ -465,7 +484,7 @@ class ClipReader:
                     before.append((self._fitted(picture, reformatter), pts))
                 continue
             if last is not None and pts >= last:
-                yield None, min(pts, max(last, shown + self._step))
+                yield None, min(pts, max(last, shown + self._least))
                 break
             if stop is not None and pts >= stop:
                 after += 1
@@ -518,6 +537,8 @@ class ClipReader:
                 if packet.is_corrupt and info.cut_off:
                     continue  # half a packet at the end of the file
                 due = clock.send(packet) if packet.size else None
+                if due is not None and not packet.is_discard:
+                    self._sent = max(self._sent, due)
                 pictures = self._decode(packet)
                 if pictures is None:
                     if has_begun and is_threaded:

@@ -304,14 +304,13 @@ class ClipMerger(ClipWriter):
         """Copy all packets, with the times that the frames were to have."""
         times = [time for part in self._parts for time in part.pts]
         delay = max(self._delay(part) for part in self._parts)
-        step = (times[1] - times[0]) if len(times) > 1 else 1
+        lengths = {pts: after - pts for pts, after in pairwise(times)}
+        usual = sorted(lengths.values())[len(lengths) // 2] if lengths else 1
+        lengths[times[-1]] = self._parts[-1].durations[-1] or usual
         # A packet may be decoded when the frame that is ``delay`` before it is shown. Matroska keeps no such times,
         # and would move everything for the sake of those before the start.
-        early = [times[0] - (delay - k) * step if self._is_mp4 else times[0] for k in range(delay)]
+        early = self._early(times, delay, lengths) if self._is_mp4 else [times[0]] * delay
         decode = early + times
-        lengths = {pts: after - pts for pts, after in pairwise(times)}
-        usual = sorted(lengths.values())[len(lengths) // 2] if lengths else step
-        lengths[times[-1]] = self._parts[-1].durations[-1] or usual
         number = 0
         for part in self._parts:
             for packet, pts in self._packets(part):
@@ -322,6 +321,19 @@ class ClipMerger(ClipWriter):
                 with writing(self._path):
                     self._mux([packet])
                 number += 1
+
+    def _early(self, times: list[int], delay: int, lengths: dict[int, int]) -> list[int]:
+        """When what is decoded before the first frame is shown is decoded.
+
+        Players add up the lengths in a file's tables, from decoding to decoding, and take the sum for its length: it is
+        made as long as the film is shown.
+        """
+        if not delay:
+            return []
+        *_, (_, latest) = self._packets(self._parts[-1])
+        end = times[-1] + lengths[times[-1]]
+        ahead = max(end - times[max(len(times) - 1 - delay, 0)] - lengths[latest], delay)
+        return [times[0] - ahead * (delay - k) // delay for k in range(delay)]
 
     def _packets(self, part: Part) -> Any:
         """Packets in decoding order, each with the time its frame was to have.

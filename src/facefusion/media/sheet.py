@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ COLOURS = (
     (196, 60, 52), (38, 110, 190), (40, 140, 80), (176, 108, 20), (128, 70, 170), (20, 138, 146), (190, 60, 130),
     (104, 116, 40),
 )  # fmt: skip
-"""Of people, by number; told apart by their numbers where there are more."""
+"""Of the first people, by number; those of others are reckoned."""
+_GOLDEN = 0.6180339887498949
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +55,13 @@ class Row:
 
 
 def colour_of(number: int) -> tuple[int, int, int]:
-    """The colour of a person."""
-    return COLOURS[number % len(COLOURS)]
+    """The colour of a person, which nobody else has."""
+    if number < len(COLOURS):
+        return COLOURS[number]
+    # Hues that fall between all before them, in three shades that stand out on white.
+    saturation, value = ((0.95, 0.45), (0.6, 0.8), (0.45, 0.55))[number % 3]
+    red, green, blue = colorsys.hsv_to_rgb(number * _GOLDEN % 1, saturation, value)
+    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def draw_sheet(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facefusion.declaration import suggest
-from facefusion.errors import RecipeError
+from facefusion.errors import OutputRefused, RecipeError
 from facefusion.imaging.align import invert, mesh_crop, transform
 from facefusion.imaging.flow import warping_error
 from facefusion.imaging.masks import disc_around
@@ -199,13 +199,22 @@ def has_page(path: Path) -> bool:
     return path.suffix.lower() != ".json"
 
 
+REPORT_ENDINGS = (".html", ".htm", ".json")
+"""Pages, and figures alone."""
+
+
 def check_report(path: Path) -> None:
-    """Refuse a report that could not be written for want of a package, before anything is measured.
+    """Refuse a report that could not be written: by its name, or for want of a package. Before anything is measured.
 
     Raises
     ------
-    ExtraMissing
+    OutputRefused, ExtraMissing
     """
+    if path.suffix.lower() not in REPORT_ENDINGS:
+        raise OutputRefused(
+            f"A report cannot be written as '{path.name}'.",
+            "End it in .html for a page with its figures beside it, or in .json for the figures alone.",
+        )
     if has_page(path):
         check_page()
 

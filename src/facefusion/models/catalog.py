@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from facefusion.documents import load_text
-from facefusion.errors import SpecError, UnknownModel
+from facefusion.errors import FaceFusionWarning, SpecError, UnknownModel
 from facefusion.installed import list_entries
 from facefusion.models.spec import ModelFile, ModelSpec, Origin, parse_spec
 
@@ -23,7 +23,7 @@ GROUP = "facefusion.models"
 """Entry points of this group name a package with TOML files (and model files) in it."""
 
 
-class EntryLeftOutWarning(UserWarning):
+class EntryLeftOutWarning(FaceFusionWarning):
     """A file in a models folder is no entry that can be used; everything else goes on without it."""
 
 

@@ -9,7 +9,7 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -21,7 +21,15 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from facefusion.documents import load_json, reason_of
-from facefusion.errors import ExtraMissing, FaceFusionError, HashMismatch, ModelMissing, StorageError
+from facefusion.errors import (
+    ExtraMissing,
+    FaceFusionError,
+    FaceFusionWarning,
+    HashMismatch,
+    ModelMissing,
+    RecipeError,
+    StorageError,
+)
 from facefusion.models.catalog import load_catalog
 from facefusion.models.licences import LicencePolicy, check_licence
 from facefusion.models.spec import EMBEDDED, ModelFile, ModelSpec
@@ -45,7 +53,7 @@ PIN_PATIENCE_S = 10.0
 """How long another process may take to write down a hash."""
 
 
-class UnknownHashWarning(UserWarning):
+class UnknownHashWarning(FaceFusionWarning):
     """A file whose SHA-256 nobody has published works, was taken on trust, and is pinned."""
 
 
@@ -78,11 +86,14 @@ class ModelStore:
     home: Path = field(default_factory=lambda: platformdirs.user_data_path("facefusion") / "models")
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
+    def __post_init__(self) -> None:
+        check_places(self.places)
+
     @property
     def folders(self) -> list[Path]:
         """Local folders that are searched, best first."""
         local = [place for place in self.places if not _is_remote(place)]
-        return [Path(urlsplit(p).path if p.startswith("file://") else p) for p in local] + [self.home]
+        return [_folder_of(place) for place in local] + [self.home]
 
     def catalog(self) -> Mapping[str, ModelSpec]:
         """Every model by id, those of the user's folders included."""
@@ -282,6 +293,23 @@ class ModelStore:
         if not isinstance(pins, dict) or not all(isinstance(pin, str) for pin in pins.values()):
             raise HashMismatch(f"{self._pin_path} is damaged.", "Restore it, or delete it to pin anew.")
         return pins
+
+
+def check_places(places: Iterable[str], option: str = "models_paths") -> None:
+    """Refuse folders of models that somebody names and that are not there: they would be searched in vain, unsaid.
+
+    Raises
+    ------
+    RecipeError
+    """
+    for place in places:
+        if not _is_remote(place) and not _folder_of(place).is_dir():
+            what = "is no folder" if _folder_of(place).exists() else "is not there"
+            raise RecipeError(f"Option '{option}': {place} {what}.", "Name a folder with models, or leave it out.")
+
+
+def _folder_of(place: str) -> Path:
+    return Path(urlsplit(place).path if place.startswith("file://") else place)
 
 
 def _is_remote(place: str) -> bool:

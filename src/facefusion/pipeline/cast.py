@@ -15,7 +15,7 @@ import numpy.typing as npt
 from facefusion.analyse.analyser import Analyser
 from facefusion.analyse.turned import TurnedDetector
 from facefusion.declaration import Input, Need, Requirements, Step, union
-from facefusion.errors import NoFaceInSource, NoFaceInTarget, UnknownOption
+from facefusion.errors import FaceFusionWarning, NoFaceInSource, NoFaceInTarget, UnknownOption
 from facefusion.imaging.finish import grain_around, measure_finish
 from facefusion.media.image import Photo
 from facefusion.media.sound import read_sound
@@ -64,7 +64,7 @@ STRANGERS = 0.2
 one person, beards, glasses and profiles too, were each likelier than 0.27 to be of one of the others."""
 
 
-class PoorSourceWarning(UserWarning):
+class PoorSourceWarning(FaceFusionWarning):
     """A source shows too little of a face for a good likeness."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from facefusion.errors import ContentRefused, FaceFusionError, PolicyUnready
 from facefusion.models.licences import is_allowed
+from facefusion.models.store import check_places
 from facefusion.plugins.protocols import EngineContext
 from facefusion.plugins.registry import build_engine, list_engines, models_behind
 from facefusion.policy.site import SitePolicy
@@ -52,6 +53,7 @@ def find_checkers(site: SitePolicy) -> tuple[Checker, ...]:
 
 def context_of(site: SitePolicy) -> EngineContext:
     """Under which content models run: what a request says of models and licences does not count."""
+    check_places(site.models_paths, "content_models_paths")
     recipe = Recipe(models_paths=site.models_paths, licences=site.content_licences)
     return EngineContext(recipe)
 

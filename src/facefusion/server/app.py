@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
 
-from facefusion.declaration import words_of
+from facefusion.declaration import find_processor, meant_by, processor_names, words_of
 from facefusion.errors import FaceFusionError, RecipeError, ServiceError
 from facefusion.server import admin, assets, events, jobs, looks, monitoring, pages, provenance, shots, uploads
 from facefusion.server.admin import set_cookie
@@ -21,6 +21,7 @@ from facefusion.server.config import ServerConfig
 from facefusion.server.guard import Guard, problem_of
 from facefusion.server.keeper import Keeper
 from facefusion.server.problems import Flaw, ProblemBody, documented, of_status, respond
+from facefusion.server.recipes import recipe_models
 from facefusion.server.state import Service
 from facefusion.version import __version__
 
@@ -118,7 +119,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     # A body of another type is not read as JSON, and would be told to be no object.
     if any(tuple(one["loc"]) == ("body",) for one in error.errors()) and not _is_json(request):
         return respond(_wrong_type(request), request.state.request_id)
-    flaws = []
+    flaws, meant = [], ""
     for one in error.errors()[:20]:
         where = _place_of(one, error.body)
         if one["type"] == "json_invalid":
@@ -126,11 +127,22 @@ async def _invalid(request: Request, error: Exception) -> Response:
             flaws.append(Flaw(where="", message=f"the body is no JSON, from letter {one['loc'][-1]} on: {why}"[:300]))
             continue
         flaws.append(Flaw(where=where[:200], message=words_of(one)[:300]))
+        meant = meant or meant_by(one, _known_at(one["loc"]))
     first = flaws[0] if flaws else Flaw(where="", message="It cannot be read")
     place = f"{first.where}: " if first.where else ""
-    known = RecipeError(f"The request is wrong: {place}{first.message}.", "See GET /v1/openapi.json.")
+    hint = f"Did you mean '{meant}'?" if meant else "See GET /v1/openapi.json."
+    known = RecipeError(f"The request is wrong: {place}{first.message}.", hint)
     known.code = "request"
     return respond(known, request.state.request_id, flaws)
+
+
+def _known_at(place: Sequence[str | int]) -> Sequence[str]:
+    """Names that may stand where one stands that is not known: options of a processor, or of a recipe."""
+    names = processor_names()
+    step = next((str(part) for part in reversed(place) if part in names), "")
+    if step and "options" in place:
+        return list(find_processor(step).options.model_fields)
+    return list(recipe_models().recipe.model_fields)
 
 
 def _place_of(flaw: Mapping[str, Any], body: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from facefusion.errors import RecipeError
 from facefusion.jobs.ledger import Asset, Deed, Delivery, OrderView
 from facefusion.jobs.states import STAGES
-from facefusion.jobs.store import StageProgress
 from facefusion.packed import pack, unpack
 from facefusion.policy.verdict import Content, Mode
 from facefusion.server.problems import for_clients, hint_for_clients, message_for_clients
+from facefusion.service.values import share_of
 
 T = TypeVar("T")
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -156,7 +156,9 @@ class StageBody(BaseModel):
 class ProgressBody(BaseModel):
     """How far a job is."""
 
-    share: float = Field(description="share of its frames that is rendered, 0 to 1")
+    share: float = Field(
+        description="how much of its work is done, by the frames of all stages, 0 to 1; 1 when it is done"
+    )
     stage: Stage | None
     frames_per_s: float
     time_left_s: float | None = Field(description="of the stage; null where nobody knows")
@@ -177,16 +179,11 @@ class ProgressBody(BaseModel):
         now = next((name for name in STAGES if name in stages and stages[name].parts_done < stages[name].parts), None)
         stage: Any = now if stages else None if view.is_over else "prepare"
         current = stages.get(stage)
+        done, total = (sum(getattr(one, name) for one in stages.values()) for name in ("frames_done", "frames"))
         return cls(
-            share=share_of(view.progress), stage=stage, stages=stages,
+            share=round(share_of(done, total, is_done=False), 4), stage=stage, stages=stages,
             frames_per_s=current.frames_per_s if current else 0.0, time_left_s=current.time_left_s if current else None,
         )  # fmt: skip
-
-
-def share_of(progress: Sequence[StageProgress]) -> float:
-    """Share of the frames that is rendered, 0 to 1."""
-    rendered = next((one for one in progress if one.stage == "render"), None)
-    return round(rendered.frames_done / max(rendered.frames, 1), 4) if rendered else 0.0
 
 
 class ConsentVerdict(BaseModel):

@@ -18,7 +18,7 @@ from facefusion import journal, traces
 from facefusion.errors import FaceFusionError, Fault, MediaError, RequestRefused, ServiceError, TooLarge, own_error
 from facefusion.jobs.ledger import Deed
 from facefusion.server.config import ServerConfig
-from facefusion.server.problems import respond, status_of
+from facefusion.server.problems import FLAGS_HEADER, has_flags, respond, status_of
 from facefusion.wording import counted
 
 BODY_BYTES = 1_000_000
@@ -75,6 +75,7 @@ class Guard:
         request_id = secrets.token_hex(8)
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
         state["request_id"] = request_id
+        has_flags.set((FLAGS_HEADER, b"flags") in scope["headers"])
         began, told = time.perf_counter(), {"status": 0, "is_replaced": 0}
         journal.begin(request=request_id)
         body = _Body(receive, FILES.fullmatch(scope["path"]) is not None)

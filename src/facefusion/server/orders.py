@@ -6,6 +6,8 @@ output that becomes an asset, and an end that is recorded with the order.
 
 from __future__ import annotations
 
+import html
+import json
 import logging
 import os
 import platform
@@ -13,7 +15,7 @@ import secrets
 import shutil
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +37,7 @@ from facefusion.server.recipes import to_recipe
 from facefusion.server.webhooks import message_of
 from facefusion.wording import counted
 from facefusion.workplace import Workplace, clear_dead, clear_user, make_folder
+from facefusion.writing import save_bytes
 
 if TYPE_CHECKING:
     from facefusion.recipe import Recipe
@@ -314,6 +317,7 @@ class _Clerk:
         if report is not None:
             for name, path in (("html", report), ("json", report.with_suffix(".json"))):
                 if path.is_file():
+                    self._name_files(order, path)
                     self._storage.put(f"{folder}{path.name}", path)
                     reports[name] = f"{folder}{path.name}"
         outcome: dict[str, Any] = {
@@ -354,14 +358,40 @@ class _Clerk:
     ) -> None:
         end_order(self._ledger, order, self._owner, status, outcome, error, output)
 
-    def _without_files(self, order: Order, texts: Sequence[str]) -> list[str]:
-        """Sentences in which files are called as their owner calls them."""
+    def _name_files(self, order: Order, report: Path) -> None:
+        """Call files in a report as their owner calls them."""
+        text = report.read_text(encoding="utf-8")
+        if report.suffix == ".json":
+            told: list[str] = []
+
+            def walk(value: Any, put: Callable[[str], str]) -> Any:
+                if isinstance(value, str):
+                    return put(value)
+                if isinstance(value, dict):
+                    return {name: walk(one, put) for name, one in value.items()}
+                return [walk(one, put) for one in value] if isinstance(value, list) else value
+
+            def collect(one: str) -> str:
+                told.append(one)
+                return one
+
+            found = walk(json.loads(text), collect)
+            named = dict(zip(told, self._without_files(order, told), strict=True))
+            text = json.dumps(walk(found, named.__getitem__), indent=1)
+        else:
+            (text,) = self._without_files(order, [text], html.escape)
+        save_bytes(report, text.encode())
+
+    def _without_files(
+        self, order: Order, texts: Sequence[str], written: Callable[[str], str] = lambda name: name
+    ) -> list[str]:
+        """Sentences in which files are called as their owner calls them, which may have to be ``written`` otherwise."""
         names = {}
         for asset_id in _ids_in(order.request["recipe"]):
             asset = self._ledger.find_asset(order.tenant, asset_id)
             if asset is not None:
-                names[Path(asset.key).as_posix()] = asset.name
-                names[f"{asset.id}{Path(asset.key).suffix}"] = asset.name
+                names[Path(asset.key).as_posix()] = written(asset.name)
+                names[f"{asset.id}{Path(asset.key).suffix}"] = written(asset.name)
         own = self._config.folder.absolute()
         folders = [own, self._config.backend.folder.absolute()]
         job = self._ledger.find(order.job_id) if order.job_id else None

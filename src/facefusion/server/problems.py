@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
@@ -127,15 +128,31 @@ def status_of(error: FaceFusionError) -> int:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 
-def for_clients(text: str) -> str:
+has_flags: ContextVar[bool] = ContextVar("has_flags", default=False)
+"""Whether whoever is answered is a command line, which says so: there options are called by their flags."""
+FLAGS_HEADER = b"facefusion-words"
+
+
+def for_clients(text: str, is_called: bool | None = None) -> str:
     """A sentence in which options are called as in a recipe over the network, files lose their folder, and nothing is
     left of what only a command line can do.
+
+    Parameters
+    ----------
+    text
+        The sentence.
+    is_called
+        Whether options are called so; None where whoever is answered is no command line.
     """
+    if is_called is None:
+        is_called = not has_flags.get()
     kept, mark, _ = text.partition(" is kept: facefusion jobs resume")
     if mark:
         text = f"{kept.rpartition('Job ')[0]}Try again: POST /v1/jobs/ID/retry.".strip()
-    text = NAMED_OPTION.sub(lambda found: f"Option '{_fields().get(found[1], found[1])}':", text)
-    return _PATH.sub(r"\1", _FLAG.sub(lambda found: _names().get(found[0], found[0]), text))
+    if is_called:
+        text = NAMED_OPTION.sub(lambda found: f"Option '{_fields().get(found[1], found[1])}':", text)
+    text = _FLAG.sub(lambda found: _names().get(found[0], found[0]), text) if is_called else text
+    return _PATH.sub(r"\1", text)
 
 
 def message_for_clients(code: str, message: str) -> str:
@@ -157,8 +174,8 @@ def hint_for_clients(code: str, hint: str) -> str:
     code, hint
         Of an error.
     """
-    text = "" if code in _MESSAGES else for_clients(hint)
-    return _HINTS.get(code, ASK) if not text or _NOT_FOR_CLIENTS.search(text) else text
+    text = "" if code in _MESSAGES else for_clients(hint, is_called=True)
+    return _HINTS.get(code, ASK) if not text or _NOT_FOR_CLIENTS.search(text) else for_clients(hint)
 
 
 @lru_cache(maxsize=1)

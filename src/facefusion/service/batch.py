@@ -509,8 +509,8 @@ def plan_batch(recipe: Recipe, source_pattern: str, target_pattern: str, output_
         )
     pairs = pair(sources, targets, output_pattern, base, encoder)
     if recipe.report_path is not None:
-        check_report(recipe.report_path)
         _check_summary(recipe.report_path, pairs)
+        check_report(recipe.report_path)
     runs = tuple(BatchRun(k, len(pairs), *files) for k, files in enumerate(pairs))
     return Batch(runs, tuple(left_out), others)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from facefusion.policy.content import find_checkers
 from facefusion.policy.gate import BLOCKED_COSINE, CONSENT_COSINE
 from facefusion.policy.site import SitePolicy
 from facefusion.service.values import Problem
+from facefusion.types.paths import PathLike, as_paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,7 @@ def show_consent(site: SitePolicy, ref: str) -> ConsentView:
     return _view(entry, len(looks_of(ledger, entry)))
 
 
-def add_consent(site: SitePolicy, ref: str, photos: Sequence[Path], **scope: Any) -> ConsentView:
+def add_consent(site: SitePolicy, ref: str, photos: Sequence[PathLike], **scope: Any) -> ConsentView:
     """Enter a consent; every photo must show one face, so that nobody else is covered.
 
     Parameters
@@ -210,10 +210,11 @@ def add_consent(site: SitePolicy, ref: str, photos: Sequence[Path], **scope: Any
     ------
     RecipeError, NoFaceInSource, MediaError, OutputRefused, PolicyUnready
     """
-    for photo in photos:
+    files = as_paths(photos)
+    for photo in files:
         describe_person(photo)
     ledger = ledger_of(site)
-    entry = ledger.add(ref, photos, **scope)
+    entry = ledger.add(ref, files, **scope)
     return _view(entry, len(looks_of(ledger, entry)))
 
 
@@ -227,17 +228,18 @@ def revoke_consent(site: SitePolicy, ref: str) -> ConsentView:
     return _view(ledger_of(site).revoke(ref))
 
 
-def check_photos(site: SitePolicy, photos: Sequence[Path]) -> Iterator[PhotoChecked]:
+def check_photos(site: SitePolicy, photos: Sequence[PathLike]) -> Iterator[PhotoChecked]:
     """Who some photos show, as far as is known here: every face is looked at, as where they are sources.
 
     Raises
     ------
     NoFaceInSource, MediaError, PolicyUnready
     """
+    files = as_paths(photos)
     ledger = ledger_of(site)
     known = [(entry, looks_of(ledger, entry)) for entry in ledger.load(must_exist=False)]
     blocked = blocklist_of(site).load() if site.has_blocklist else ()
-    for photo in photos:
+    for photo in files:
         faces = []
         for code in describe_faces(photo):
             found = tuple(
@@ -259,7 +261,7 @@ def list_blocked(site: SitePolicy) -> BlockedList:
     return BlockedList(tuple(map(BlockedView.of, blocklist_of(site).load(must_exist=site.is_blocklist_named))))
 
 
-def block(site: SitePolicy, photos: Sequence[Path], note: str = "") -> BlockedView:
+def block(site: SitePolicy, photos: Sequence[PathLike], note: str = "") -> BlockedView:
     """Put everybody in some photos on the blocklist, as one entry; of the photos nothing is kept but what our
     recogniser says of them.
 
@@ -271,9 +273,10 @@ def block(site: SitePolicy, photos: Sequence[Path], note: str = "") -> BlockedVi
     ------
     RecipeError, NoFaceInSource, MediaError, OutputRefused, PolicyUnready
     """
-    if not photos:
+    files = as_paths(photos)
+    if not files:
         raise RecipeError("Who is to be put on the blocklist?", "Name photos of the person.")
-    codes = np.concatenate([describe_faces(photo) for photo in photos])
+    codes = np.concatenate([describe_faces(photo) for photo in files])
     return BlockedView.of(blocklist_of(site).add(codes, contract(), note))
 
 

@@ -18,9 +18,10 @@ from typing import IO, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from facefusion.errors import ExtraMissing, RecipeError, TracksError
+from facefusion.errors import ExtraMissing, FaceFusionWarning, RecipeError, TracksError
 from facefusion.media.files import Named, check_outputs, translate_os_error
 from facefusion.service.who import FloatArray, PersonSeen, boxes_of, people_of, quality_of, time_of
+from facefusion.types.paths import PathLike, as_path
 from facefusion.types.topology import MESH_TO_68, five_from_68
 from facefusion.types.track import FRAMES, Track, Tracks
 from facefusion.version import __version__
@@ -44,11 +45,11 @@ _OWN_ENDING: dict[Format, str] = {
 _WITH_EMBEDDINGS = ("json", "jsonl", "parquet")
 _NO_POINTS = ("mot", "webvtt")
 _ROWS_AT_ONCE = 4096
-FIVE_NAMES = ("left_eye", "right_eye", "nose_tip", "left_mouth_corner", "right_mouth_corner")
-"""As seen in the image, as everywhere here."""
+COCO_NAMES = ("right_eye", "left_eye", "nose_tip", "right_mouth_corner", "left_mouth_corner")
+"""Of five points, as COCO has it: the person's own left and right, where all else here is left in the image."""
 
 
-class EmbeddingsWarning(UserWarning):
+class EmbeddingsWarning(FaceFusionWarning):
     """Said of files that hold embeddings."""
 
 
@@ -118,19 +119,21 @@ class FaceRow:
     points: Mapping[str, FloatArray]
 
 
-def format_of(path: Path) -> Format | None:
+def format_of(path: PathLike) -> Format | None:
     """The format that a name ends in, or None where it ends in none."""
+    path = as_path(path)
     name = path.name.lower()
     return next((kind for ending, kind in ENDINGS.items() if name.endswith(ending)), None)
 
 
-def output_for(tracks_path: Path, kind: Format) -> Path:
+def output_for(tracks_path: PathLike, kind: Format) -> Path:
     """Where an export goes where nobody said."""
+    tracks_path = as_path(tracks_path)
     return tracks_path.with_name(tracks_path.stem + _OWN_ENDING[kind])
 
 
 def check_export(
-    path: Path, kind: Format | None, layouts: Sequence[str], has_embeddings: bool, reads: Sequence[Named] = ()
+    path: PathLike, kind: Format | None, layouts: Sequence[str], has_embeddings: bool, reads: Sequence[Named] = ()
 ) -> Format:
     """Refuse what cannot be exported, before anything is done for it.
 
@@ -144,6 +147,7 @@ def check_export(
     ExtraMissing
         Where Parquet is wanted and its package is not there.
     """
+    path = as_path(path)
     kind = kind or format_of(path)
     if kind is None:
         raise RecipeError(
@@ -167,7 +171,7 @@ def check_export(
 
 def export(
     tracks: Tracks,
-    path: Path,
+    path: PathLike,
     kind: Format | None = None,
     layouts: Sequence[Layout] = ("5",),
     has_embeddings: bool = False,
@@ -200,6 +204,7 @@ def export(
     TracksError
         Where embeddings are wanted and there are none.
     """
+    path = as_path(path)
     kind = check_export(path, kind, layouts, has_embeddings, reads)
     if has_embeddings:
         if not any(track.identity is not None for track in tracks.tracks):
@@ -444,7 +449,7 @@ def _write_coco(
     category: dict[str, Any] = {"id": 1, "name": "face", "supercategory": "person"}
     layout = layouts[0] if layouts else ""
     if layout:
-        names = FIVE_NAMES if layout == "5" else [f"{layout}_{k}" for k in range(int(layout))]
+        names = COCO_NAMES if layout == "5" else [f"{layout}_{k}" for k in range(int(layout))]
         category |= {"keypoints": list(names), "skeleton": []}
     head = {
         "info": {"description": name, "version": SCHEMA, "contributor": f"FaceFusion {__version__}"},
@@ -467,6 +472,8 @@ def _write_coco(
             "image_id": one.row + 1,
             "category_id": 1,
             "bbox": [*_numbers(low), width, height],
+            # Programs that draw masks need one. An outline of the face would be another area than that of the box.
+            "segmentation": [_numbers(np.array([low, (high[0], low[1]), high, (low[0], high[1])]).ravel())],
             "area": round(width * height, 3),
             "iscrowd": 0,
             "score": round(one.score, 4),

@@ -37,7 +37,9 @@ from facefusion.service.values import (
     Result,
     StageState,
     Submitted,
+    share_of,
 )
+from facefusion.types.paths import PathLike, as_path
 from facefusion.wording import counted
 
 MAX_LIMIT = 500
@@ -119,7 +121,7 @@ class Jobs:
         return self.local.store
 
     def submit(
-        self, recipe: Recipe, on_bytes: OnBytes = ignore_bytes, tenant: str = "", base: Path | None = None
+        self, recipe: Recipe, on_bytes: OnBytes = ignore_bytes, tenant: str = "", base: PathLike | None = None
     ) -> Submitted:
         """The job of a recipe: the one that was begun, or a new one, which `run` or the workers do.
 
@@ -141,6 +143,7 @@ class Jobs:
         PolicyError
             What must not be done here.
         """
+        base = None if base is None else as_path(base)
         if self.backend.is_cluster:
             room = cluster_room()
             room.check_cluster(self.backend)
@@ -208,7 +211,7 @@ class Jobs:
         seconds = time.perf_counter() - began
         return outcome_of(job, merged, seconds, looked_s(self.store, job.id, seconds))
 
-    def bring(self, job_id: str, output: Path, report: Path | None = None) -> bool:
+    def bring(self, job_id: str, output: PathLike, report: PathLike | None = None) -> bool:
         """Copy what workers made of a job that is done to a place of the caller's; `clear` takes theirs away.
 
         Parameters
@@ -226,6 +229,8 @@ class Jobs:
         ------
         UnknownJob, OutputRefused, StoreUnreachable
         """
+        output = as_path(output)
+        report = None if report is None else as_path(report)
         job, room = self.store.get(job_id), cluster_room()
         if not room.is_there(job):
             return False
@@ -266,7 +271,7 @@ class Jobs:
                 raise RecipeError(f"No job is ever '{status}'.", f"Known: {', '.join(known)}.")
         found = self.store.list_page(limit + 1, _read_cursor(cursor), statuses, queue)
         last = found[limit - 1][0] if len(found) > limit else None
-        jobs = tuple(_summary(job, share, self._is_stopped(job)) for job, share in found[:limit])
+        jobs = tuple(_summary(job, counts, self._is_stopped(job)) for job, counts in found[:limit])
         return Page(jobs, "" if last is None else _write_cursor(last))
 
     def iter_all(self, statuses: Collection[JobStatus] = ()) -> Iterator[JobSummary]:
@@ -439,7 +444,7 @@ class Jobs:
         self,
         job_id: str,
         at_s: float,
-        path: Path,
+        path: PathLike,
         is_beside: bool = False,
         is_exact: bool = False,
         on_progress: OnProgress = ignore_progress,
@@ -465,6 +470,7 @@ class Jobs:
         ------
         RecipeError, UnknownJob, JobError, JobMismatch, OutputRefused
         """
+        path = as_path(path)
         return self.previews.write_of_job(self.local, job_id, at_s, path, is_beside, is_exact, on_progress)
 
     def picture(self, job_id: str, at_s: float = 0.0, is_beside: bool = False) -> Picture:
@@ -500,11 +506,12 @@ def _view(
         for stage in progress
         if stage.items
     }  # fmt: skip
-    rendered = stages.get("render")
+    counts = [(one.frames_done, one.frames) for one in stages.values()]
+    done, total = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
     return JobView(
         id=job.id,
         status=job.status,
-        share=rendered.frames_done / max(rendered.frames, 1) if rendered else 0.0,
+        share=share_of(done, total, job.status == "done"),
         target=str(job.recipe.get("target_path", "")),
         output=str(job.recipe.get("output_path", "")),
         error=job.error,
@@ -539,8 +546,9 @@ def _result_of(merged: Merged | None) -> Result | None:
     )  # fmt: skip
 
 
-def _summary(job: Job, share: float, is_stopped: bool) -> JobSummary:
+def _summary(job: Job, counts: tuple[int, int], is_stopped: bool) -> JobSummary:
     target, output = (str(job.recipe.get(name, "")) for name in ("target_path", "output_path"))
+    share = share_of(*counts, job.status == "done")
     return JobSummary(job.id, job.status, share, target, output, job.error, job.created_at, job.updated_at, is_stopped)
 
 

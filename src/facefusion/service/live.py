@@ -23,6 +23,7 @@ from facefusion.pipeline.runner import COMMENT
 from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import Recipe
 from facefusion.types.frame import Frame
+from facefusion.types.paths import PathLike, as_path
 
 NOBODY = "Nobody was seen, so nothing was changed."
 STOPPED = "It was stopped before its time; what was recorded until then is kept."
@@ -85,7 +86,7 @@ class Recorded:
 def record(
     recipe: Recipe,
     camera: CameraChoice | Iterable[Frame],
-    output: Path,
+    output: PathLike,
     seconds: float,
     is_dropping: bool = True,
     on_progress: OnProgress = ignore_progress,
@@ -118,6 +119,7 @@ def record(
     RecipeError, MediaUnreadable, OutputRefused
         And everything else that planning refuses, with nothing written.
     """
+    output = as_path(output)
     if not math.isfinite(seconds) or seconds <= 0:
         raise RecipeError(f"There is no recording of {seconds} s.", "Say how long with --seconds.")
     recipe = recipe.model_copy(update={"target_path": Path(), "output_path": Path()})

@@ -25,6 +25,7 @@ from facefusion.pipeline.selection import choose_tracks
 from facefusion.recipe import Recipe
 from facefusion.render.overlap import prefetch
 from facefusion.types.frame import Frame
+from facefusion.types.paths import PathLike, as_path
 from facefusion.types.sources import Sources
 from facefusion.types.track import Tracks
 from facefusion.wording import counted
@@ -80,7 +81,7 @@ class Measured:
 
 def measure(
     recipe: Recipe,
-    output: Path,
+    output: PathLike,
     tracks: Tracks | None = None,
     on_progress: OnProgress = ignore_progress,
     reads: Sequence[Named] = (),
@@ -106,6 +107,7 @@ def measure(
     FaceFusionError
         With nothing written.
     """
+    output = as_path(output)
     recipe = settled(recipe)
     if recipe.target_path == Path():
         raise RecipeError("No target is given.", "Name what was changed with --target.")

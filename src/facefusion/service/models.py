@@ -19,6 +19,7 @@ from facefusion.models.licences import LicencePolicy, is_allowed
 from facefusion.models.spec import ModelSpec
 from facefusion.models.store import ModelStore, OnBytes, ignore_bytes
 from facefusion.service.values import Problem
+from facefusion.types.paths import PathLike, as_path
 
 Place = Literal["embedded", "here", "not here"]
 
@@ -424,13 +425,16 @@ class Models:
             for one in [spec, *(self.store.get(name) for name in spec.needs)]:
                 yield Fetched(one.id, tuple(str(path) for path in fetch(one, self.store, on_bytes)))
 
-    def take_in(self, path: Path, trusted: Sequence[str] = (), on_bytes: OnBytes = ignore_bytes) -> tuple[Taken, ...]:
+    def take_in(
+        self, path: PathLike, trusted: Sequence[str] = (), on_bytes: OnBytes = ignore_bytes
+    ) -> tuple[Taken, ...]:
         """Import a FaceFusion folder, or a bundle that is signed by a trusted key.
 
         Raises
         ------
         ModelMissing, BundleRefused
         """
+        path = as_path(path)
         if path.is_dir():
             from facefusion.models.importing import import_folder
 
@@ -441,7 +445,7 @@ class Models:
         return tuple(Taken(spec.id, "imported", spec.id, spec.licence) for spec in specs)
 
     def export(
-        self, path: Path, ids: Sequence[str], key: Path | None = None, on_bytes: OnBytes = ignore_bytes
+        self, path: PathLike, ids: Sequence[str], key: PathLike | None = None, on_bytes: OnBytes = ignore_bytes
     ) -> Exported:
         """Write models into a signed bundle.
 
@@ -460,6 +464,8 @@ class Models:
         ------
         UnknownModel, ModelMissing, LicenceRefused, OutputRefused
         """
+        path = as_path(path)
+        key = None if key is None else as_path(key)
         from facefusion.models.bundle import export_bundle, load_or_make_key, public_text
 
         key = key or own_key()
@@ -474,8 +480,9 @@ class Models:
         return Exported(str(path), tuple(ids), public_text(signer))
 
     @staticmethod
-    def public_key(key: Path | None = None) -> str:
+    def public_key(key: PathLike | None = None) -> str:
         """The public half of a key that signs bundles, which is made on first use."""
+        key = None if key is None else as_path(key)
         from facefusion.models.bundle import load_or_make_key, public_text
 
         return public_text(load_or_make_key(key or own_key()))

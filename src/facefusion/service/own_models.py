@@ -19,6 +19,7 @@ from facefusion.models.catalog import built_in_models, clash_of, entries_in
 from facefusion.models.spec import ModelSpec
 from facefusion.plugins.registry import FAMILIES, find_entry
 from facefusion.recipe import Recipe
+from facefusion.types.paths import PathLike, as_path
 from facefusion.writing import save_bytes
 
 State = Literal["holds", "wrong", "doubtful", "not run"]
@@ -81,8 +82,9 @@ class FolderChecked:
     no_entry: int
 
     @classmethod
-    def of(cls, folder: Path, found: Sequence[ModelChecked]) -> FolderChecked:
+    def of(cls, folder: PathLike, found: Sequence[ModelChecked]) -> FolderChecked:
         """Counted."""
+        folder = as_path(folder)
         verdicts: tuple[Verdict, ...] = ("ready", "wrong", "not allowed", "no entry")
         return cls(str(folder), *(sum(one.verdict == verdict for one in found) for verdict in verdicts))
 
@@ -122,7 +124,7 @@ class ModelDrafted:
 
 
 def draft_entry(
-    graph: Path,
+    graph: PathLike,
     family: str = "",
     model_id: str = "",
     said: dict[str, str] | None = None,
@@ -147,6 +149,7 @@ def draft_entry(
     ------
     ModelMissing, ModelMismatch, SpecError, RecipeError, OutputRefused
     """
+    graph = as_path(graph)
     from facefusion.models.drafting import draft
 
     template = (said or {}).get("template", "")
@@ -166,7 +169,7 @@ def draft_entry(
     )
 
 
-def check_folder(folder: Path, recipe: Recipe) -> Iterator[ModelChecked]:
+def check_folder(folder: PathLike, recipe: Recipe) -> Iterator[ModelChecked]:
     """Look through every model of a folder, one after the other.
 
     Parameters
@@ -181,6 +184,7 @@ def check_folder(folder: Path, recipe: Recipe) -> Iterator[ModelChecked]:
     RecipeError
         When there is no such folder, or nothing in it.
     """
+    folder = as_path(folder)
     if not folder.is_dir():
         raise RecipeError(f"There is no folder {folder}.", "Name the folder that the entries (.toml) are in.")
     found = list(entries_in(folder))

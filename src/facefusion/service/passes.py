@@ -19,6 +19,7 @@ from facefusion.recipe import Recipe
 from facefusion.service.export import Format, Layout, check_export, export, format_of
 from facefusion.service.values import Finished
 from facefusion.service.who import PersonSeen, people_of
+from facefusion.types.paths import PathLike, as_path
 from facefusion.types.track import Tracks
 
 
@@ -54,7 +55,7 @@ class Analysed:
 
 def analyse(
     recipe: Recipe,
-    path: Path,
+    path: PathLike,
     on_progress: OnProgress = ignore_progress,
     reads: Sequence[Named] = (),
     kind: Format | None = None,
@@ -81,6 +82,7 @@ def analyse(
     FaceFusionError
         With nothing written.
     """
+    path = as_path(path)
     if recipe.target_path == Path():
         raise RecipeError("No target is given.", "Name a photo or clip with --target.")
     kind = kind or format_of(path)
@@ -105,7 +107,7 @@ def analyse(
 
 def render(
     recipe: Recipe,
-    path: Path,
+    path: PathLike,
     on_progress: OnProgress = ignore_progress,
     reads: Sequence[Named] = (),
     policy: SitePolicy = NO_POLICY,
@@ -128,5 +130,6 @@ def render(
     FaceFusionError
         With nothing written.
     """
+    path = as_path(path)
     check_paths(recipe, reads=[("tracks file", path), *reads])
     return Finished.of(render_target(recipe, Tracks.load(path), on_progress, policy))

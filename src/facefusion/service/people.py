@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from facefusion.plugins.registry import build_engine
 from facefusion.recipe import Recipe
 from facefusion.types.face import Face
 from facefusion.types.frame import Frame, Pixels
+from facefusion.types.paths import PathLike, as_path
 from facefusion.writing import save_bytes
 
 MOMENTS = 24
@@ -86,7 +86,7 @@ class _Person:
     picture: Pixels | None = None
 
 
-def find_people(recipe: Recipe, folder: Path, moments: int = MOMENTS) -> tuple[Seen, ...]:
+def find_people(recipe: Recipe, folder: PathLike, moments: int = MOMENTS) -> tuple[Seen, ...]:
     """Look who is in the target of a recipe, and write a picture of everybody: ``N.webp`` to show, ``N.png`` to keep.
 
     Parameters
@@ -103,6 +103,7 @@ def find_people(recipe: Recipe, folder: Path, moments: int = MOMENTS) -> tuple[S
     FaceFusionError
         Where the target or a model cannot be read.
     """
+    folder = as_path(folder)
     analyser = build_analyser(recipe, has_identity=False)
     identifier = build_engine("face_identifier", resolve(recipe).identifier, EngineContext(recipe))
     people: list[_Person] = []

@@ -55,11 +55,12 @@ from facefusion.plugins.protocols import FloatArray, ForgetsPeople, MeetsPeople
 from facefusion.policy.mark import without_job
 from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.policy.verdict import Verdict
-from facefusion.recipe import Recipe, build_recipe, check_is_here, check_no_blank
+from facefusion.recipe import Recipe, build_recipe, check_is_here, check_no_blank, for_programs
 from facefusion.render.overlap import prefetch
 from facefusion.staying import Staying
 from facefusion.types.face import Attributes, Face
 from facefusion.types.frame import Frame, Pixels
+from facefusion.types.paths import as_path
 from facefusion.types.shown import shown
 from facefusion.types.track import SAME_PERSON_COSINE, Tracks
 from facefusion.workplace import Workplace, clear_dead, user_base, user_workplace
@@ -208,7 +209,7 @@ class Changed:
             With nothing written.
         """
         with own_errors(ignore_progress):
-            return self._save(self, _path(path))
+            return self._save(self, as_path(path))
 
     def _repr_html_(self) -> str:
         """For notebooks: the picture, and how many were changed."""
@@ -393,7 +394,7 @@ class Changer(Staying):
         cancel.check()
         photo = _taken(picture, name, self.recipe.allow_8bit)
         if self._resolved.is_private and isinstance(picture, str | os.PathLike | bytes | bytearray | memoryview):
-            file = _path(picture) if isinstance(picture, str | os.PathLike) else bytes(picture)
+            file = as_path(picture) if isinstance(picture, str | os.PathLike) else bytes(picture)
             photo = replace(photo, small_parts=photo.small_parts + parts_behind(file))
         frame = photo_frame(photo)
         verdict = self._permission.sources(self._resolved).joined(self._permission.frames([photo.pixels]))
@@ -406,7 +407,7 @@ class Changer(Staying):
         verdict = verdict.joined(self._permission.people(self._resolved, "photo", tracks, assigned, frame))
         return _Looked(
             photo, frame, tracks, assigned, verdict,
-            _path(picture) if isinstance(picture, str | os.PathLike) else None,
+            as_path(picture) if isinstance(picture, str | os.PathLike) else None,
         )  # fmt: skip
 
     def _draw(self, looked: _Looked, cancel: CancelToken) -> Changed:
@@ -488,12 +489,16 @@ class Changer(Staying):
         except FaceFusionError as error:
             for path, name in self._names.items():
                 error.message, error.hint = error.message.replace(path, name), error.hint.replace(path, name)
+            error.hint = for_programs(error.hint)
             raise
 
 
 def _checked_rate(rate: object) -> float:
     if not isinstance(rate, Real) or not 0 < float(rate) <= MOST_PER_S:
-        raise RecipeError(f"There is no frame rate {rate!r}.", "Give frames per second, such as 25.")
+        raise RecipeError(
+            f"There is no frame rate {rate!r}.",
+            f"Give frames per second, above 0 and up to {MOST_PER_S:g}, such as 25.",
+        )
     return float(rate)
 
 
@@ -561,7 +566,7 @@ class Stream(Staying):
 
     def _check_open(self) -> None:
         if self._is_closed:
-            raise MediaUnsupported("The stream is closed.", "Make another one; people are numbered anew then.")
+            raise RecipeError("The stream is closed.", "Make another one; people are numbered anew then.")
 
     @property
     def people(self) -> tuple[int, ...]:
@@ -670,7 +675,7 @@ def _taken(picture: Any, name: str, allow_8bit: bool) -> Photo:
     """
     if isinstance(picture, str | os.PathLike):
         try:
-            check_is_here(_path(check_no_blank(picture)))
+            check_is_here(as_path(check_no_blank(picture)))
         except ValueError as error:
             raise RecipeError(
                 f"{name} {os.fspath(picture)!r} cannot be taken: {error}.",
@@ -679,12 +684,6 @@ def _taken(picture: Any, name: str, allow_8bit: bool) -> Photo:
     if isinstance(picture, np.ndarray) and picture.dtype == object and picture.ndim < 3:  # it would be called grey
         raise MediaUnsupported(f"{name} is an array of objects.", "Give an array (H, W, 3) of uint8 in RGB.")
     return take_picture(picture, name, allow_8bit)
-
-
-def _path(path: Any) -> Path:
-    if not isinstance(path, str | os.PathLike):
-        raise RecipeError(f"A path is a str or a Path, not {type(path).__name__}.", "Give the name of a file.")
-    return Path(os.fsdecode(os.fspath(path)))
 
 
 _NONE = np.zeros(0, dtype=np.int64)

@@ -42,6 +42,7 @@ from facefusion.policy.site import NO_POLICY, SitePolicy
 from facefusion.recipe import Recipe, build_recipe
 from facefusion.service.values import Preview
 from facefusion.types.frame import Frame, Pixels
+from facefusion.types.paths import PathLike, as_path
 from facefusion.types.track import Tracks
 
 T = TypeVar("T")
@@ -215,7 +216,7 @@ class Previews:
         return picture
 
     @staticmethod
-    def check(path: Path, recipe: Recipe, reads: Sequence[Named] = ()) -> None:
+    def check(path: PathLike, recipe: Recipe, reads: Sequence[Named] = ()) -> None:
         """Refuse a place for a preview where nothing can be written, or where an input is.
 
         Parameters
@@ -229,11 +230,12 @@ class Previews:
         ------
         OutputRefused
         """
+        path = as_path(path)
         check_photo_output(path)
         check_paths(recipe, writes=[("picture", path)], reads=reads)
 
     @staticmethod
-    def write(picture: Picture, path: Path, before_naming: Callable[[], None] = lambda: None) -> Preview:
+    def write(picture: Picture, path: PathLike, before_naming: Callable[[], None] = lambda: None) -> Preview:
         """Write a preview to a file, whose ending chooses the format.
 
         Parameters
@@ -249,6 +251,7 @@ class Previews:
         ------
         OutputRefused
         """
+        path = as_path(path)
         with replacing(path) as made:
             write_photo(made, Photo(picture.pixels, None, None, None), 95, SOFTWARE)
             before_naming()
@@ -262,7 +265,7 @@ class Previews:
         jobs: LocalJobs,
         job_id: str,
         at_s: float,
-        path: Path,
+        path: PathLike,
         is_beside: bool = False,
         is_exact: bool = False,
         on_progress: OnProgress = ignore_progress,
@@ -271,6 +274,7 @@ class Previews:
 
         Where it is to be exact and the job has no tracks (any more), faces are found in the whole target first.
         """
+        path = as_path(path)
         _check_time(at_s)
         job = jobs.store.get(job_id)
         recipe = build_recipe(job.recipe)

@@ -14,6 +14,7 @@ from facefusion.policy.mark import MarkId, site_id
 from facefusion.policy.signing import KEY, OF_THIS_MACHINE, Signing
 from facefusion.policy.verifying import Finding, FindMark, load_anchors, verify
 from facefusion.service.values import Problem
+from facefusion.types.paths import PathLike, as_path, as_paths
 from facefusion.wording import counted
 
 
@@ -46,8 +47,9 @@ KnownMarks = Callable[[], Sequence[str]]
 """Tells the marks of the jobs that are known: they are told where others no longer are."""
 
 
-def find_mark(path: Path, known: Sequence[str] = ()) -> str | None:
+def find_mark(path: PathLike, known: Sequence[str] = ()) -> str | None:
     """The invisible mark of a photo or a clip, which takes seconds to look for; None of anything else."""
+    path = as_path(path)
     from facefusion.pipeline.marks import find_mark as look
 
     with suppress(FaceFusionError):
@@ -57,11 +59,11 @@ def find_mark(path: Path, known: Sequence[str] = ()) -> str | None:
 
 
 def verify_file(
-    path: Path,
-    trust: Path | None = None,
+    path: PathLike,
+    trust: PathLike | None = None,
     signing: Signing = OF_THIS_MACHINE,
     find_mark: Callable[[Path, Sequence[str]], str | None] | None = find_mark,
-    sidecar: Path | None = None,
+    sidecar: PathLike | None = None,
     find_job: FindJob | None = None,
     known_marks: KnownMarks | None = None,
 ) -> Verification:
@@ -88,6 +90,9 @@ def verify_file(
     ------
     MediaMissing, MediaUnreadable, RecipeError
     """
+    path = as_path(path)
+    trust = None if trust is None else as_path(trust)
+    sidecar = None if sidecar is None else as_path(sidecar)
     anchors = b"" if trust is None else load_anchors(trust)
     look: FindMark | None = None
     if find_mark is not None:
@@ -114,8 +119,8 @@ def _is_of_this_site(mark: str) -> bool:
 
 
 def verify_files(
-    paths: Sequence[Path],
-    trust: Path | None = None,
+    paths: Sequence[PathLike],
+    trust: PathLike | None = None,
     signing: Signing = OF_THIS_MACHINE,
     find_job: FindJob | None = None,
     known_marks: KnownMarks | None = None,
@@ -126,7 +131,9 @@ def verify_files(
     ------
     MediaMissing, MediaUnreadable, RecipeError
     """
-    for path in paths:
+    files = as_paths(paths)
+    trust = None if trust is None else as_path(trust)
+    for path in files:
         yield verify_file(path, trust, signing, find_job=find_job, known_marks=known_marks)
 
 

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 
 from facefusion.errors import ReleaseRefused
+from facefusion.types.paths import PathLike, as_path, as_paths
 
 NAMESPACE = "facefusion-release"
 SUMS, SIGNATURE, PUBLIC_KEY = "SHA256SUMS", "SHA256SUMS.sig", "release.pub"
@@ -79,13 +80,14 @@ def _blob_of(key: Ed25519PublicKey) -> bytes:
     return key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).split()[1]
 
 
-def load_keys(path: Path) -> list[Ed25519PublicKey]:
+def load_keys(path: PathLike) -> list[Ed25519PublicKey]:
     """Public keys of a file: lines of OpenSSH, those of an ``allowed_signers`` file too.
 
     Raises
     ------
     ReleaseRefused
     """
+    path = as_path(path)
     found = []
     for line in _read(path).decode("utf-8", "replace").splitlines():
         at = line.find("ssh-ed25519 ")
@@ -102,7 +104,7 @@ def load_keys(path: Path) -> list[Ed25519PublicKey]:
     return found
 
 
-def verify_release(folder: Path, trusted: Sequence[Path] = ()) -> Release:
+def verify_release(folder: PathLike, trusted: Sequence[PathLike] = ()) -> Release:
     """Check a release's folder.
 
     Parameters
@@ -117,14 +119,16 @@ def verify_release(folder: Path, trusted: Sequence[Path] = ()) -> Release:
     ReleaseRefused
         Naming what is not as it was signed.
     """
+    keyrings = as_paths(trusted)
+    folder = as_path(folder)
     if not folder.is_dir():
         raise ReleaseRefused(f"{folder} is no folder with a release.", "Name the folder that SHA256SUMS is in.")
-    keys = [key for path in (trusted or [folder / PUBLIC_KEY]) for key in load_keys(path)]
+    keys = [key for path in (keyrings or [folder / PUBLIC_KEY]) for key in load_keys(path)]
     sums = _read(folder / SUMS)
-    key = _check_signature(_read(folder / SIGNATURE), sums, keys, bool(trusted))
+    key = _check_signature(_read(folder / SIGNATURE), sums, keys, bool(keyrings))
     files = _check_files(folder, sums)
     statement = _check_provenance(folder, files, key)
-    return Release("trusted" if trusted else "valid", fingerprint_of(key), tuple(sorted(files.items())), *statement)
+    return Release("trusted" if keyrings else "valid", fingerprint_of(key), tuple(sorted(files.items())), *statement)
 
 
 def _read(path: Path) -> bytes:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
-from facefusion.errors import MediaMissing, MediaUnsupported, OutputRefused, RecipeError
+from facefusion.errors import FaceFusionWarning, MediaMissing, MediaUnsupported, OutputRefused, RecipeError
 from facefusion.media.files import check_file
 from facefusion.media.image import FORMATS, is_photo
 from facefusion.media.sequence import (
@@ -42,6 +42,7 @@ from facefusion.pipeline.inputs import known_hash_of
 from facefusion.recipe import Recipe
 from facefusion.service.batch import CLIP_ENDINGS, PHOTO_ENDINGS
 from facefusion.types.numbers import rate_of
+from facefusion.types.paths import PathLike, as_path
 from facefusion.wording import counted
 from facefusion.workplace import make_folder, user_base
 from facefusion.writing import replacing
@@ -50,7 +51,7 @@ KEEP_S = 14 * 24 * 3600.0
 """A packed sequence that nobody has used for so long is taken away."""
 
 
-class SequenceWarning(UserWarning):
+class SequenceWarning(FaceFusionWarning):
     """Something about numbered pictures that is as it is, and not as one may think."""
 
 
@@ -150,7 +151,7 @@ def _unreadable(named: Path, count: int) -> MediaUnsupported:
     )
 
 
-def as_clip(path: Path, recipe: Recipe) -> Path:
+def as_clip(path: PathLike, recipe: Recipe) -> Path:
     """A clip of numbered pictures, at the rate of a recipe; whatever else is named is left as it is.
 
     Parameters
@@ -164,6 +165,7 @@ def as_clip(path: Path, recipe: Recipe) -> Path:
     ------
     MediaError
     """
+    path = as_path(path)
     pattern = pattern_of(path) if is_index(path) else path
     found = _pictures_of(recipe.model_copy(update={"target_path": pattern}))
     return path if found is None else _packed(found, recipe, lambda done, total: None)

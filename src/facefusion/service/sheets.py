@@ -24,6 +24,7 @@ from facefusion.pipeline.selection import places_of
 from facefusion.recipe import Recipe
 from facefusion.service.who import FloatArray, Look, PersonSeen, boxes_of, end_of, looks_of, people_of, time_of
 from facefusion.types.frame import Pixels
+from facefusion.types.paths import PathLike, as_path
 from facefusion.types.track import Tracks
 from facefusion.wording import counted
 from facefusion.writing import save_bytes
@@ -75,8 +76,8 @@ class Sheet:
 
 def show_people(
     recipe: Recipe,
-    picture: Path | None = None,
-    face_map: Path | None = None,
+    picture: PathLike | None = None,
+    face_map: PathLike | None = None,
     tracks: Tracks | None = None,
     on_progress: OnProgress = ignore_progress,
     reads: Sequence[Named] = (),
@@ -109,6 +110,8 @@ def show_people(
     FaceFusionError
         With nothing written.
     """
+    picture = None if picture is None else as_path(picture)
+    face_map = None if face_map is None else as_path(face_map)
     recipe = settled(recipe)
     if recipe.target_path == Path():
         raise RecipeError("No target is given.", "Name a photo or clip with --target.")

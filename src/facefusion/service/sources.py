@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from facefusion.plugins.registry import build_processor
 from facefusion.recipe import Recipe
 from facefusion.types.crop import Inspection, SourceFace
 from facefusion.types.frame import Pixels
+from facefusion.types.paths import PathLike, as_path, as_paths
 
 TILE = 320
 GAP = 8
@@ -64,7 +64,9 @@ class Inspected:
         return asdict(self)
 
 
-def inspect_sources(processor: str, paths: Sequence[Path], recipe: Recipe, picture: Path | None = None) -> Inspected:
+def inspect_sources(
+    processor: str, paths: Sequence[PathLike], recipe: Recipe, picture: PathLike | None = None
+) -> Inspected:
     """Find out what photos show of a face, and draw it where a picture is asked for.
 
     Parameters
@@ -82,24 +84,26 @@ def inspect_sources(processor: str, paths: Sequence[Path], recipe: Recipe, pictu
     ------
     FaceFusionError
     """
-    if not paths:
+    files = as_paths(paths)
+    picture = None if picture is None else as_path(picture)
+    if not files:
         raise UnknownOption("There is no photo to inspect.", "Name one or more: facefusion source inspect FACE.jpg.")
     if picture is not None:
         check_photo_output(picture)
-        check_paths(Recipe(), writes=[("picture", picture)], reads=[("source", path) for path in paths])
+        check_paths(Recipe(), writes=[("picture", picture)], reads=[("source", path) for path in files])
     built = build_processor(recipe.step_of(processor), EngineContext(recipe))
     if not isinstance(built, ShowsSources):
         flag = f"--{processor.replace('_', '-')}-model"
         raise UnknownOption("This model does not show what it makes of sources.", f"Leave out {flag}.")
-    sources = read_faces(paths, build_analyser(recipe, has_identity=False))
+    sources = read_faces(files, build_analyser(recipe, has_identity=False))
     found = built.inspect(sources)
     if picture is not None:
         write_photo(picture, Photo(draw(sources, found)))
     return Inspected(
         verdict_of(found),
         {name: round(float(share), 3) for name, share in found.shares.items()},
-        tuple(PhotoShare(str(path), round(float(s), 3)) for path, s in zip(paths, found.photos, strict=False)),
-        (*weaknesses(paths, sources), *cautions(paths, sources), *advice(found), *strangers(recipe, paths, sources)),
+        tuple(PhotoShare(str(path), round(float(s), 3)) for path, s in zip(files, found.photos, strict=False)),
+        (*weaknesses(files, sources), *cautions(files, sources), *advice(found), *strangers(recipe, files, sources)),
         None if picture is None else str(picture),
     )
 

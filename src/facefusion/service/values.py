@@ -94,6 +94,19 @@ class Result:
     signed: Signed | None = None
 
 
+def share_of(done: int, total: int, is_done: bool) -> float:
+    """How much of a job is done, 0 to 1. What is left when every frame is written shows as a hundredth.
+
+    Parameters
+    ----------
+    done, total
+        Frames of all stages.
+    is_done
+        Whether the job is.
+    """
+    return 1.0 if is_done else min(done / max(total, 1), 0.99)
+
+
 @dataclass(frozen=True, slots=True)
 class JobSummary:
     """A job as one line of a list.
@@ -103,7 +116,7 @@ class JobSummary:
     id, status
         Which, and how it is.
     share
-        Share of its frames that is rendered, 0 to 1.
+        How much of its work is done, by the frames of all stages, 0 to 1; 1 is a job that is done, and no other.
     target, output
         Paths.
     error

@@ -11,17 +11,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from facefusion.documents import border
-from facefusion.errors import MediaMissing, RecipeError, TracksError
+from facefusion.errors import MediaMissing, TracksError
 from facefusion.types.face import Attributes, Face, Pose, read_attributes
 from facefusion.types.frame import scaled_size
 from facefusion.types.numbers import read_numbers, write_numbers
+from facefusion.types.paths import as_path
 from facefusion.types.rows import check_column, check_rising, check_seal, find_columns, save_columns
 from facefusion.types.shown import shown
 from facefusion.types.topology import FACE_OVAL, MESH_TO_68, POINT_COUNT
@@ -348,7 +348,7 @@ class Tracks:
             Rows of columns that are not in memory (`facefusion.types.rows.absent`): name as ``<track id>.<column>``,
             first row, rows.
         """
-        path = _path(path)
+        path = as_path(path)
         columns: dict[str, npt.NDArray[Any]] = {"pts": self.pts, "cuts": self.cuts}
         for track in self.tracks:
             for name in (*_COLUMNS, *_OPTIONAL):
@@ -389,7 +389,7 @@ class Tracks:
         TracksError
             When it is not a tracks file, or a damaged one.
         """
-        path = _path(path)
+        path = as_path(path)
         if not path.is_file():
             raise MediaMissing(f"There is no tracks file {path}.", "Make one with 'facefusion analyse'.")
         with border(TracksError, f"{path} is damaged", "Analyse the target again."):
@@ -441,12 +441,6 @@ class Tracks:
 def _is_mostly_without(frames: npt.NDArray[np.int64], taken: npt.NDArray[np.int64]) -> bool:
     """Whether most of some frames are not among others."""
     return 2 * int(np.isin(frames, taken).sum()) < len(frames)
-
-
-def _path(path: object) -> Path:
-    if not isinstance(path, str | os.PathLike):
-        raise RecipeError(f"A path is a str or a Path, not {type(path).__name__}.", "Give the name of a tracks file.")
-    return Path(os.fsdecode(os.fspath(path)))
 
 
 SHOWN_TRACKS = 12

@@ -39,8 +39,8 @@ class FrameDoubler:
     def _double(self, window: FrameWindow) -> Pixels:
         # Whole numbers: the same on every machine. A window holds fewer neighbours at the ends of a clip.
         near = window.frames[max(window.at - self._reach, 0) : window.at + self._reach + 1]
-        total = np.sum([frame.pixels for frame in near], axis=0, dtype=np.int32)
-        mean = (total + len(near) // 2) // len(near)
+        total = np.asarray(np.sum([frame.pixels for frame in near], axis=0, dtype=np.int32))
+        mean: npt.NDArray[np.int32] = (total + len(near) // 2) // len(near)
         for axis in (0, 1):
             mean = _double_axis(mean, axis) if self._is_smooth else mean.repeat(2, axis=axis)
         return np.ascontiguousarray(mean, dtype=np.uint8)

@@ -28,7 +28,7 @@ def inside(shape: tuple[int, int], centre: FloatArray, radii: FloatArray, edge: 
     x, y = (
         (axis - middle) / max(float(r), 0.5) for axis, middle, r in zip((columns, rows), centre, radii, strict=True)
     )
-    return np.clip((1 - np.hypot(x, y)) / edge, 0, 1).astype(np.float32)
+    return np.asarray(np.clip((1 - np.hypot(x, y)) / edge, 0, 1), dtype=np.float32)
 
 
 def loudness_at(sound: Sound, moment: Fraction, length_s: Fraction) -> float:

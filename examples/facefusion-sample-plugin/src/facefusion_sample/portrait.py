@@ -66,7 +66,7 @@ class DrawnPortrait:
         if opening >= 1:
             share = inside(picture.shape[:2], corners.mean(axis=0), np.array([width * 0.4, opening], np.float32))
             picture += (np.array((40, 8, 12), np.float32) - picture) * share[..., None]
-        return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(picture + 0.5, 0, 255), dtype=np.uint8)
 
 
 def build(context: EngineContext) -> DrawnPortrait:

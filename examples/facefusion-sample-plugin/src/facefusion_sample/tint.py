@@ -47,7 +47,8 @@ class FaceTint:
             colour = self._colour / max(float(self._colour.mean()), 1.0) * light
         mixed = seen + (colour - seen) * self._strength
         box = crop.face.box
-        alpha = inside(crop.alpha.shape, (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2)
+        middle, half = ((v / 2).astype(np.float32) for v in (box[:2] + box[2:], box[2:] - box[:2]))
+        alpha = inside(crop.alpha.shape, middle, half)
         return crop.with_layer(np.clip(mixed + 0.5, 0, 255).astype(np.uint8), alpha)
 
 

@@ -290,7 +290,8 @@ function give(face, id, always = false) {
   const isGiven = toggleSource(face, id);
   announce(t(isGiven ? "people.given" : "people.taken", { source: nameOf(id), person: name }));
 }
-export const personName = (face) => t("people.name", { n: people().findIndex((each) => each.face === face) + 1 });
+/** As everywhere else (--faces, the sheet of people, REST) they are counted from 0. */
+export const personName = (face) => t("people.name", { n: face });
 
 function openChoice(button, person) {
   popover(button, (close) => {

@@ -250,7 +250,7 @@ function drawFaces() {
     return h("button", { type: "button", class: "face-mark", data: { face: person.face, focus: `mark ${person.face}` }, "aria-label": personName(person.face), title: personName(person.face),
       style: { left: `${left}%`, top: `${top}%`, width: `${right - left}%`, height: `${bottom - top}%` },
       onclick: () => { if (state.picked) toggleSource(person.face, state.picked); else document.querySelector(`.person[data-face="${CSS.escape(person.face)}"] .person-main`)?.click(); } },
-      h("span", {}, String(people().indexOf(person) + 1)));
+      h("span", {}, person.face));
   }));
 }
 

@@ -120,7 +120,7 @@ function drawLanes() {
   const found = people();
   keyed(parts.lanes, found, (person) => `${state.draft.target.id} ${person.face}`, () => h("li", { class: "lane" }, h("span", { class: "lane-name" }), h("span", { class: "lane-spans" })), (lane, person) => {
     lane.dataset.fate = fateOf(person);
-    lane.querySelector(".lane-name").textContent = String(found.indexOf(person) + 1);
+    lane.querySelector(".lane-name").textContent = person.face;
     const spans = spansOf(person);
     const worst = spans.filter(([, , quality]) => gradeOf(quality) === "poor").length;
     set(lane, { "aria-label": `${personName(person.face)}: ${timecode(person.first_s)} – ${timecode(person.last_s)}${worst ? `; ${t("timeline.poor_spans", { n: worst })}` : ""}` });
