@@ -38,12 +38,23 @@ def test_faces_are_alike_on_both_sides_and_dark_at_eyes_and_red_at_lips():
 
 
 @pytest.mark.parametrize("much", [1.2, -1.2])
-def test_a_highlight_or_a_shadow_on_a_cheek_is_pressed(much):
-    """It was drawn on, so that a cheek was white or black in any light."""
-    face, mark = usual(), spot(0.52, 0.36, 0.03)
+def test_highlights_and_shadows_on_both_cheeks_are_pressed(much):
+    """They were drawn on, so that cheeks were white or black in any light."""
+    face, mark = usual(), spot(0.52, 0.36, 0.03) + spot(0.52, 0.64, 0.03)
     before, after = even(face)[0], even(face + much * mark[..., None])[0]
     left = float(((after - before).mean(axis=-1) * mark).sum() / (mark * mark).sum())
     assert 0 < left / much < 0.75
+
+
+@pytest.mark.parametrize("much", [0.5, -0.5])
+def test_a_shadow_beside_one_side_of_a_nose_goes(much):
+    """And so does the edge of a nose whose far side was not seen: both were a line down the middle of a new face."""
+    line = (np.abs(COLUMNS - 0.46) < 0.012).astype(np.float32)
+    before, after = even(usual())[0], even(usual() + much * line[..., None])[0]
+    there = (line > 0) & (SKIN > 0) & (np.abs(ROWS - 0.52) < 0.06)
+    assert abs(float((after - before).mean(axis=-1)[there].mean())) < 0.45 * abs(much)
+    other = there[:, ::-1]
+    assert abs(float((after - before).mean(axis=-1)[other].mean())) < 0.1 * abs(much)
 
 
 def test_what_people_differ_by_stays():
@@ -65,6 +76,7 @@ def test_only_skin_is_touched():
 def test_a_cheek_has_no_colour_of_a_lamp():
     """Pink and yellow patches of a flash were paint."""
     mark = spot(0.52, 0.36, 0.03)
+    mark = mark + mark[:, ::-1]
     pink = usual() + mark[..., None] * np.array([0.25, -0.25, 0.0], np.float32)
     plain, after = even(usual())[0], even(pink)[0]
     left = float(((after - plain)[..., 0] * mark).sum() / (mark * mark).sum())

@@ -46,7 +46,7 @@ DARK_ALL_OVER, BLACK = (0.35, 0.5), (0.7, 1.2)
 less roughness is enough, and none is needed: a short beard has few hairs, and a hard print swallows them."""
 ROUGH_IF_DARK, ROUGH_OVER_LIPS_IF_DARK = (0.8, 1.05), (1.2, 1.5)
 """Roughness that is enough."""
-IS_ROUGH, IS_DARK = (0.3, 0.38), (0.28, 0.38)
+IS_ROUGH, IS_DARK = (0.45, 0.58), (0.28, 0.38)
 """What is found of the roughness of a beard, and its darkness (natural logarithm of light), means of all looks at a
 person, from which a target has one that cannot be shaved, and surely: half a beard is a veil, so little lies between.
 Of 92 clips, seven frames each, eight of bearded men have 0.86 and 0.44 at least, three of men with stubble 0.15 to 0.49

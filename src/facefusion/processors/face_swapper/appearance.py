@@ -147,6 +147,9 @@ RELIEF_PX = 1.5
 LIKELY, LIKELY_COLOUR = (2.0, 0.05), (1.0, 0.03)
 """How many times the spread of people, and how much besides, natural logarithm, plain skin differs at most from what is
 usual there, in light and in colour: what differs by more is a highlight or a shadow."""
+STRANGER = (0.06, 0.18)
+"""How much more one half of a face differs from what is usual than the other, natural logarithms of light and colour
+together, from which it is that of the other more and more, and in full."""
 HARD_EDGE, EDGE_LEFT = (0.03, 0.15), 0.2
 """Natural logarithm that is taken off so, from which the finest detail near it is the edge of a shadow, and surely; and
 the share of it that stays."""
@@ -519,21 +522,28 @@ def relief_of(whole: FloatArray, skin: FloatArray) -> FloatArray:
 def _in_even_light(whole: FloatArray, skin: FloatArray, relief: FaceRelief) -> tuple[FloatArray, FloatArray]:
     """The texture without the highlights and shadows of its photo on plain skin, and how far their edges go, 0 to 1.
 
-    Where people differ much from each other, somebody may differ much from what is usual.
+    The far edge of a nose, and the shadow that it throws, are on one side: of two halves that differ the one is taken
+    that is more as faces are. Where people differ much from each other, somebody may differ much from what is usual.
     """
     usual, spread = (
         np.dstack([resize(np.ascontiguousarray(values[..., c]), SIZE) for c in range(3)])
         for values in (relief.usual, relief.spread)
     )
+    part = np.clip(skin, 0, 1)
+    found = relief_of(whole, skin)
+    strange = np.ascontiguousarray(np.abs(found - usual).sum(axis=-1), dtype=np.float32)
+    lopsided = blur(np.ascontiguousarray(strange - strange[:, ::-1]), 1.0)
+    lopsided = blur(smoothstep((lopsided - STRANGER[0]) / (STRANGER[1] - STRANGER[0])), 1.0) * part
+    found = found + (found[:, ::-1] - found) * lopsided[..., None]
     times, besides = np.array([LIKELY, LIKELY_COLOUR, LIKELY_COLOUR], dtype=np.float32).T
     most = spread * times + besides
-    away = relief_of(whole, skin) - usual
-    part = np.clip(skin, 0, 1)
-    taken = np.asarray((away - most * np.tanh(away / most)) * part[..., None], dtype=np.float32)
-    light, red, blue = (taken[..., c] for c in range(3))
-    near = blur(grown(np.ascontiguousarray(np.abs(light)), BESIDE_PX), RELIEF_PX)
-    edges = smoothstep((near - HARD_EDGE[0]) / (HARD_EDGE[1] - HARD_EDGE[0])) * part * np.float32(1 - EDGE_LEFT)
-    return np.asarray(whole - np.dstack([light + red, light - red - blue, light + blue]), dtype=np.float32), edges
+    away = found - usual
+    pressed = np.asarray((most * np.tanh(away / most) - away) * part[..., None], dtype=np.float32)
+    near = blur(grown(np.ascontiguousarray(np.abs(pressed[..., 0])), BESIDE_PX), RELIEF_PX)
+    edges = np.maximum(smoothstep((near - HARD_EDGE[0]) / (HARD_EDGE[1] - HARD_EDGE[0])) * part, lopsided)
+    light, red, blue = np.moveaxis(found + pressed - relief_of(whole, skin), -1, 0)
+    added = np.dstack([light + red, light - red - blue, light + blue])
+    return np.asarray(whole + added, dtype=np.float32), np.asarray(edges * np.float32(1 - EDGE_LEFT), dtype=np.float32)
 
 
 def _with_less_grain(whole: FloatArray, skin: FloatArray) -> FloatArray:

@@ -124,6 +124,8 @@ MAX_LOSS = 6.0
 """Limit of darkening: a face in the dark must not glow."""
 FAINT = (2.0, 4.0)
 """Brightening, natural logarithm, from which the relief of a source is noise more and more, and where most of it is."""
+LIPS_AMID_PX = 9
+"""Pixels of a texture of 512 around lips that stay with those that a target's beard grows around; odd."""
 SHOWN = 0.02
 """Alpha from which the light of the new face is compared with what it joins."""
 EDGE = (0.015, 0.16)
@@ -410,8 +412,12 @@ class MeshSwapper:
         return _soft_inside(inner_distance(self._polygon(ring), SIZE))
 
     def _build_bearded(self) -> tuple[FloatArray, ...]:
-        """For every level of a texture, (h, w) where beards grow: around the lips, not on them."""
-        whole = np.clip(resize(self._beards.stays, SIZE), 0, 1) * (1 - self._lips)
+        """For every level of a texture, (h, w) what stays with a beard: the lips amid it, too.
+
+        Others than those that it grows around lie on its moustache.
+        """
+        lips = np.clip(blur(grown(self._lips, LIPS_AMID_PX), LIPS_AMID_PX / 3) * 1.3, 0, 1)
+        whole = np.maximum(np.clip(resize(self._beards.stays, SIZE), 0, 1), lips)
         levels = [np.asarray(whole, dtype=np.float32)]
         while levels[-1].shape[0] > 64:
             levels.append(halved(levels[-1]))
