@@ -15,6 +15,7 @@ from facefusion.imaging.beards import NOT_LOOKED, beard_of
 from facefusion.imaging.resample import decode
 from facefusion.models.pose import estimate_pose
 from facefusion.models.synthetic_faces import load_synthetic_faces
+from facefusion.pipeline.cast import Cast, FacePart
 from facefusion.pipeline.runner import build_processors
 from facefusion.processors.face_swapper import mesh as mesh_swapper
 from facefusion.recipe import build_recipe
@@ -192,6 +193,41 @@ def test_a_person_has_one_beard_in_all_shots(tracks):
     first, second, other = with_beard(three, [[yes], [NOT_LOOKED], [no]], (0, 0, 1))
     assert first == second == 1 and other is None
     assert with_beard(three, [[yes], [no] * 3, [NOT_LOOKED]], (0, 0, 1)) == [None] * 3
+
+
+def test_whoever_keeps_a_beard_is_told_of(bearded, analyser):
+    frame = Frame(bearded.pixels, 0, 0, Fraction(1))
+    tracks = analyser.analyse(iter([frame]))
+    said = {}
+    for option in ("fit", "source"):
+        recipe = build_recipe({"source_paths": ["face.jpg"], "face_swapper_beard": option})
+        chain = build_processors(recipe, recipe.steps, [person(2)])
+        cast = Cast((FacePart((tuple(chain),), ("soft",)),))
+        for beard in (None, np.ones(1, np.float32)):
+            known = replace(tracks, tracks=tuple(replace(track, beard=beard) for track in tracks.tracks))
+            said[option, beard is None] = cast.notes_on(known, {0: 0})
+    (told,) = said.pop(("fit", False))
+    assert told.startswith("The beard of the target stays") and "--face-swapper-beard source" in told
+    assert all(notes == [] for notes in said.values())
+
+
+def test_lips_stay_with_the_beard_around_them(bearded, analyser):
+    """Those of somebody else lay on the moustache."""
+    frame = Frame(bearded.pixels, 0, 0, Fraction(1))
+    tracks = analyser.analyse(iter([frame]))
+    tracks = replace(tracks, tracks=tuple(replace(track, beard=np.ones(1, np.float32)) for track in tracks.tracks))
+    mask = np.zeros(bearded.pixels.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.round(bearded.face.mesh[list(LIPS_OUTER), :2]).astype(np.int32)], 1)
+    apart = {}
+    painted = person(2)
+    pixels = painted.pixels.copy()
+    cv2.fillPoly(pixels, [np.round(painted.face.mesh[list(LIPS_OUTER), :2]).astype(np.int32)], (200, 20, 30))
+    for option in ("fit", "source"):
+        recipe = build_recipe({"source_paths": ["face.jpg"], "face_swapper_beard": option, "face_swapper_shape": 0.0})
+        chain = build_processors(recipe, recipe.steps, [SourceFace(pixels, painted.face)])
+        output = Renderer({0: chain}, tracks).render(frame).pixels.astype(int)
+        apart[option] = np.abs(output - bearded.pixels)[mask > 0].mean()
+    assert apart["fit"] < 4 < 15 < apart["source"]
 
 
 def test_a_short_shot_is_looked_at_more_than_once(analyser, bearded, monkeypatch):

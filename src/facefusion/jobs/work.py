@@ -185,6 +185,7 @@ def joined_as(plan: Plan, target: Target, cast: Cast, tracks: Tracks, name: str)
     found = {tracks.person_of(k) for k, how in judged(recipe, tracks).items() if how != "unlikely"}
     if not cast.people:
         notes += told_choice(recipe, tracks, found, assigned)
+    notes += cast.notes_on(tracks, assigned)
     return Joined(assigned, len(found), notes=tuple(notes))
 
 

@@ -36,6 +36,7 @@ from facefusion.plugins.protocols import (
     FrameProcessor,
     SeesGlasses,
     ShowsSources,
+    TellsOfTargets,
 )
 from facefusion.plugins.registry import build_engine, build_processor
 from facefusion.recipe import Person, Recipe, four_sides
@@ -520,6 +521,31 @@ class Cast:
         part = next((part for part in self.parts if isinstance(part, FacePart)), None)
         assigned = self.assign(recipe, tracks)
         return {} if part is None else {track_id: part.chains[number] for track_id, number in assigned.items()}
+
+    def notes_on(self, tracks: Tracks, assigned: Mapping[int, int]) -> list[str]:
+        """What processors leave of people who are changed, a sentence for each kind of thing.
+
+        Parameters
+        ----------
+        tracks, assigned
+            Who is there, and as of `assign`.
+        """
+        part = next((part for part in self.parts if isinstance(part, FacePart)), None)
+        told: dict[str, set[int]] = {}
+        for track in tracks.tracks:
+            if part is None or track.track_id not in assigned or track.beard is None:
+                continue
+            for processor in part.chains[assigned[track.track_id]]:
+                if isinstance(processor, TellsOfTargets) and (note := processor.note_on(float(track.beard[0]))):
+                    told.setdefault(note, set()).add(tracks.person_of(track.track_id))
+        is_one = len({tracks.person_of(track.track_id) for track in tracks.tracks}) == 1
+
+        def name(people: set[int]) -> str:
+            if is_one:
+                return "the target"
+            return f"{'person' if len(people) == 1 else 'people'} {', '.join(map(str, sorted(people)))}"
+
+        return [note.format(who=name(people)) for note, people in told.items()]
 
     def assign(self, recipe: Recipe, tracks: Tracks) -> dict[int, int]:
         """Number of the chain that changes a track, for every track that is changed.

@@ -280,6 +280,20 @@ class ShowsSources(Protocol):
         """Look at sources without taking them in."""
 
 
+@runtime_checkable
+class TellsOfTargets(Protocol):
+    """A processor that leaves something of some people as it is, of which users would like to know."""
+
+    def note_on(self, beard: float) -> str:
+        """A sentence on somebody in the target, whom ``{who}`` stands for; empty where there is nothing to tell.
+
+        Parameters
+        ----------
+        beard
+            As of `facefusion.types.face.Face`.
+        """
+
+
 class FaceProcessor(Protocol):
     """Changes faces, crop by crop."""
 

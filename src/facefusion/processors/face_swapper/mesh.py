@@ -866,11 +866,7 @@ class MeshSwapper:
             np.ascontiguousarray(light[..., :3]), light[..., 4], prepared.top, None if veil is None else veil.lay_values
         )
 
-        # A beard that goes on beyond the face cannot be shaved: what is left of it would be a strap under the jaw.
-        # A grey one of the source would end at the jaw in the colour of another.
-        keeps_beard = face.beard if self._keeps_beards else 0.0
-        if keeps_beard > 0 and prepared.beard > 0:
-            keeps_beard *= 1 - prepared.beard * self._beards.darkness(prepared.coarse)
+        keeps_beard = self._share_of_beard(face.beard)
 
         def lit(density: float, has_eyes: bool = True) -> Lit:
             # Up to two texture pixels per picture pixel: coarser levels would blur, finer ones alias. A face that grows
@@ -911,6 +907,26 @@ class MeshSwapper:
         for outline, share in shown_lids(mesh, openings) if openings else ():
             show_own(over, alpha, pixels[y0:y1, x0:x1], bare, outline, share * self._light)
         return over, np.asarray(alpha, dtype=np.float32), (x0, y0)
+
+    def _share_of_beard(self, beard: float) -> float:
+        """How far the beard of a target stays, 0 to 1, and the lips that it grows around.
+
+        One that goes on beyond the face cannot be shaved: what is left of it would be a strap under the jaw. A grey one
+        of the source would end at the jaw in the colour of another.
+        """
+        prepared = self._prepared
+        if not self._keeps_beards or beard <= 0 or prepared is None or prepared.beard <= 0:
+            return beard if self._keeps_beards else 0.0
+        return beard * (1 - prepared.beard * self._beards.darkness(prepared.coarse))
+
+    def note_on(self, beard: float) -> str:
+        """See `facefusion.plugins.protocols.TellsOfTargets`."""
+        if self._share_of_beard(beard) < 0.5:
+            return ""
+        return (
+            "The beard of {who} stays, and so do the lips in it, since it goes on beyond the face. "
+            "--face-swapper-beard source draws those of the photo, as far as the face goes."
+        )
 
     def _with_beard(self, levels: Sequence[Pixels], number: int, share: float) -> tuple[Pixels, ...]:
         """Levels of a texture, the first of which is ``number``, that let the target's own beard through."""
