@@ -43,16 +43,16 @@ def test_highlights_and_shadows_on_both_cheeks_are_pressed(much):
     face, mark = usual(), spot(0.52, 0.36, 0.03) + spot(0.52, 0.64, 0.03)
     before, after = even(face)[0], even(face + much * mark[..., None])[0]
     left = float(((after - before).mean(axis=-1) * mark).sum() / (mark * mark).sum())
-    assert 0 < left / much < 0.75
+    assert 0 < left / much < 0.85
 
 
-@pytest.mark.parametrize("much", [0.5, -0.5])
+@pytest.mark.parametrize("much", [1.0, -1.0])
 def test_a_shadow_beside_one_side_of_a_nose_goes(much):
     """And so does the edge of a nose whose far side was not seen: both were a line down the middle of a new face."""
     line = (np.abs(COLUMNS - 0.46) < 0.012).astype(np.float32)
     before, after = even(usual())[0], even(usual() + much * line[..., None])[0]
     there = (line > 0) & (SKIN > 0) & (np.abs(ROWS - 0.52) < 0.06)
-    assert abs(float((after - before).mean(axis=-1)[there].mean())) < 0.45 * abs(much)
+    assert abs(float((after - before).mean(axis=-1)[there].mean())) < 0.5 * abs(much)
     other = there[:, ::-1]
     assert abs(float((after - before).mean(axis=-1)[other].mean())) < 0.1 * abs(much)
 
@@ -89,5 +89,5 @@ def test_the_edge_of_a_shadow_is_told():
     beside = SKIN > 0.5
     near = beside & (np.abs(COLUMNS - 0.4) < 0.01)
     far = beside & (np.abs(COLUMNS - 0.6) < 0.04)
-    assert edges[near].mean() > 0.3
+    assert edges[near].mean() > 0.2
     assert edges[far].mean() < 0.1

@@ -144,10 +144,10 @@ CONTRAST_PX = 24.0
 """Width, texture pixels of the network, of what contrast is measured against."""
 RELIEF_PX = 1.5
 """The same, below which what a place differs by is the person's own: folds, moles, pores."""
-LIKELY, LIKELY_COLOUR = (2.0, 0.05), (1.0, 0.03)
+LIKELY, LIKELY_COLOUR = (3.0, 0.1), (1.0, 0.03)
 """How many times the spread of people, and how much besides, natural logarithm, plain skin differs at most from what is
 usual there, in light and in colour: what differs by more is a highlight or a shadow."""
-STRANGER = (0.06, 0.18)
+STRANGER = (0.25, 0.5)
 """How much more one half of a face differs from what is usual than the other, natural logarithms of light and colour
 together, from which it is that of the other more and more, and in full."""
 HARD_EDGE, EDGE_LEFT = (0.03, 0.15), 0.2
