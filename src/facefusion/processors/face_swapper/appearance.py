@@ -147,9 +147,12 @@ RELIEF_PX = 1.5
 LIKELY, LIKELY_COLOUR = (3.0, 0.1), (1.0, 0.03)
 """How many times the spread of people, and how much besides, natural logarithm, plain skin differs at most from what is
 usual there, in light and in colour: what differs by more is a highlight or a shadow."""
-STRANGER = (0.25, 0.5)
+STRANGER, STRANGER_AT_NOSE = (0.25, 0.5), (0.06, 0.18)
 """How much more one half of a face differs from what is usual than the other, natural logarithms of light and colour
-together, from which it is that of the other more and more, and in full."""
+together, from which it is that of the other more and more, and in full; and beside a nose, which throws shadows, hides
+what is behind it and is the same on both sides."""
+NOSE = (0.47, 0.11, 0.16)
+"""Row of the texture, over its side, of the middle of what is beside a nose, and half of its breadth and height."""
 HARD_EDGE, EDGE_LEFT = (0.03, 0.15), 0.2
 """Natural logarithm that is taken off so, from which the finest detail near it is the edge of a shadow, and surely; and
 the share of it that stays."""
@@ -533,7 +536,10 @@ def _in_even_light(whole: FloatArray, skin: FloatArray, relief: FaceRelief) -> t
     found = relief_of(whole, skin)
     strange = np.ascontiguousarray(np.abs(found - usual).sum(axis=-1), dtype=np.float32)
     lopsided = blur(np.ascontiguousarray(strange - strange[:, ::-1]), 1.0)
-    lopsided = blur(smoothstep((lopsided - STRANGER[0]) / (STRANGER[1] - STRANGER[0])), 1.0) * part
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / np.float32(SIZE)
+    nose = np.exp(-(np.square((columns - 0.5) / NOSE[1]) ** 2) - np.square((rows - NOSE[0]) / NOSE[2]) ** 2)
+    low, high = (away + (near - away) * nose for away, near in zip(STRANGER, STRANGER_AT_NOSE, strict=True))
+    lopsided = blur(smoothstep((lopsided - low) / (high - low)), 1.0) * part
     found = found + (found[:, ::-1] - found) * lopsided[..., None]
     times, besides = np.array([LIKELY, LIKELY_COLOUR, LIKELY_COLOUR], dtype=np.float32).T
     most = spread * times + besides
