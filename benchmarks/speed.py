@@ -60,7 +60,7 @@ STEPS: dict[str, tuple[str, ...]] = {
     "light": ("processors.face_swapper.mesh:MeshSwapper._measure_light",),
     "view of the surface": ("imaging.texture:view_surface",),
     "draw the texture": ("processors.face_swapper.mesh:MeshSwapper._draw", "imaging.tones:draw"),
-    "eyes": ("processors.face_swapper.eyes:Eyes.open_in", "processors.face_swapper.eyes:Eyes.draw"),
+    "eyes": ("processors.face_swapper.eyes:find_openings", "processors.face_swapper.eyes:Eyes.draw"),
     "soften": ("processors.face_swapper.mesh:MeshSwapper._soften",),
     "fusion": ("processors.face_swapper.fusion:Fusion.fit",),
     "masks": ("processors.masking:CropMasks.mask",),

@@ -64,6 +64,12 @@ def test_teeth_stay_in_a_picture_that_hardly_shows_lips(target):
     skin = pixels[np.rint(face.mesh[:, 1]).astype(int), np.rint(face.mesh[:, 0]).astype(int)].mean(axis=0)
     dim = np.rint(skin + (pixels - skin) * 0.12).astype(np.uint8)
     assert find_own_lips(dim, face.mesh)[:, 3:6].sum(axis=0).max() < 0.5
+    # Of who is hidden no more is shown than in a plain picture.
+    assert find_own_lips(dim, face.mesh, 1.0)[:, 3:6].sum(axis=0).min() > 0.7
+
+
+def test_more_of_a_pale_mouth_is_left_to_swaps_alone():
+    assert MeshSwapper()._least_plain < MeshSwapper(broadness=6.0)._least_plain == 1
 
 
 def test_lips_that_touch_are_closed_where_a_mesh_has_a_narrow_gap(target):

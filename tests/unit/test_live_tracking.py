@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 from tests.patience import wait_until
 
-from facefusion.analyse.analyser import REMEMBERED, THOROUGH_REACH, TURN, Analyser, Glimpse
+from facefusion.analyse.analyser import (
+    GLASSES_EVERY,
+    GLASSES_LATER,
+    GLASSES_SOON,
+    REMEMBERED,
+    THOROUGH_REACH,
+    TURN,
+    Analyser,
+    Glimpse,
+    _Follower,
+)
 from facefusion.analyse.causal import HOLD, MAX_PEOPLE, ROWS, CausalTracker
 from facefusion.analyse.smooth import CausalSmoother, smooth_meshes
 from facefusion.errors import RecipeError
@@ -212,6 +222,24 @@ def test_people_have_the_same_number_after_a_cut_and_after_a_long_while(monkeypa
     assert found[0] == [(0, 0, False), (1, 1, False)]
     assert found[2] == [(2, 1, False), (3, 2, False)]  # the one who was there, and somebody new
     assert found[-1] == [(4, 0, False)]
+
+
+def test_what_is_done_seldom_later_on_is_so_in_a_stream_without_an_end():
+    """Rows that were let go count: of those that are kept there are never as many as are soon."""
+    asked = []
+
+    class Seer:
+        def see_glasses(self, pixels, face):
+            asked.append(follower.row)
+            return 0.0, 0.0
+
+    watcher, follower = analyser(glasses_seer=Seer()), _Follower(0)
+    for number in range(3 * GLASSES_SOON):
+        follower.add(number, make_mesh((100.0, 120.0), 36.0), 1.0)
+        watcher._look_for_glasses(follower, np.zeros((240, 320, 3), np.uint8))
+        follower.forget(REMEMBERED)
+    assert len(follower.frames) < REMEMBERED + TURN
+    assert asked == [*range(0, GLASSES_SOON, GLASSES_EVERY), *range(GLASSES_SOON, 3 * GLASSES_SOON, GLASSES_LATER)]
 
 
 def test_a_stream_without_an_end_needs_no_more_and_more_room():

@@ -197,7 +197,7 @@ class _Follower:
     room: float = 1.0
     head: list[tuple[int, FloatArray]] = field(default_factory=list)
     tail: list[tuple[int, FloatArray]] = field(default_factory=list)
-
+    forgotten: int = 0
     now: tuple[int, FloatArray] | None = None
     likeness: tuple[int, float] | None = None
     number: int = -1
@@ -245,11 +245,17 @@ class _Follower:
         self.scores.append(score)
         self.motions.append(motion)
 
+    @property
+    def row(self) -> int:
+        """How many frames they were seen in before the last one."""
+        return self.forgotten + len(self.frames) - 1
+
     def forget(self, count: int) -> None:
         """Keep the last frames alone, at least so many; what is done every so many frames keeps its turn."""
         over = (len(self.frames) - count) // TURN * TURN
         if over <= 0:
             return
+        self.forgotten += over
         for column in (
             self.frames,
             self.meshes,
@@ -509,8 +515,8 @@ class Analyser:
         )
 
     def _look_for_glasses(self, follower: _Follower, pixels: Pixels) -> npt.NDArray[np.float16]:
-        count, mesh = len(follower.frames) - 1, follower.meshes[-1]
-        is_turn = count % (GLASSES_EVERY if count < GLASSES_SOON else GLASSES_LATER) == 0
+        row, mesh = follower.row, follower.meshes[-1]
+        is_turn = row % (GLASSES_EVERY if row < GLASSES_SOON else GLASSES_LATER) == 0
         if self._glasses_seer is None or not is_turn or float(np.ptp(mesh[:, 1])) < GLASSES_PX:
             return NOT_LOOKED
         found = self._glasses_seer.see_glasses(pixels, Face(mesh, follower.scores[-1], Pose(0, 0, 0)))
@@ -813,9 +819,8 @@ class Analyser:
             # Who stands before somebody has edges of their own.
             is_clear = number not in follower.depths
             follower.spectra.append(measure_spectrum(pixels, follower.meshes[-1]) if is_clear else NO_SPECTRUM)
-            row = len(follower.frames) - 1
-            every = BEARD_EVERY_AT_FIRST if row < BEARD_EVERY else BEARD_EVERY
-            is_turn = is_clear and not self._is_thorough and row % every == 0
+            every = BEARD_EVERY_AT_FIRST if follower.row < BEARD_EVERY else BEARD_EVERY
+            is_turn = is_clear and not self._is_thorough and follower.row % every == 0
             follower.beards.append(_look_for_beard(pixels, follower.meshes[-1]) if is_turn else NOT_LOOKED)
             follower.glasses.append(self._look_for_glasses(follower, pixels) if is_clear else NOT_LOOKED)
             if (len(follower.frames) - 1) % FINISH_EVERY == 0 and number not in follower.depths:

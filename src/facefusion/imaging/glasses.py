@@ -17,8 +17,6 @@ from facefusion.types.topology import LEFT_BROW, LEFT_EYE, LEFT_IRIS, RIGHT_BROW
 
 FloatArray = npt.NDArray[np.float32]
 
-NOT_LOOKED = np.full(2, -1, np.float16)
-"""Nothing was measured."""
 _FAINT = 0.15
 """Chance from which there may be a rim: thin ones in the colour of skin are hardly surer."""
 _WORN, _SEEN = (0.45, 0.62), 0.4

@@ -116,7 +116,7 @@ def with_line(mesh: FloatArray, openness: float) -> FloatArray:
     return closed
 
 
-def find_own_lips(pixels: Pixels, mesh: FloatArray) -> FloatArray:
+def find_own_lips(pixels: Pixels, mesh: FloatArray, least_plain: float = LEAST_PLAIN) -> FloatArray:
     """How far the lips of a picture reach into the opening that a mesh has.
 
     Parameters
@@ -125,6 +125,8 @@ def find_own_lips(pixels: Pixels, mesh: FloatArray) -> FloatArray:
         (H, W, 3) uint8 RGB.
     mesh
         (478, 3) in it.
+    least_plain
+        How plainly a picture shows lips at least, 0 to 1: at 1 what is pale is drawn over rather than left.
 
     Returns
     -------
@@ -145,7 +147,7 @@ def find_own_lips(pixels: Pixels, mesh: FloatArray) -> FloatArray:
     skin = [outer + (outer - edge) * np.array(BESIDE_LIP, np.float32)[:, None, None] for edge, outer in both]
     read = _read(pixels, np.concatenate([between, *lips, *skin]))
     inside, count = read[:DEPTHS], len(OF_LIP)
-    shown = _plainness(read[DEPTHS:], count)
+    shown = max(_plainness(read[DEPTHS:], count), least_plain)
     found = []
     # What lies deeper than the mesh can be wrong is no lip.
     depth = share[..., 0] * gap / length
@@ -206,7 +208,7 @@ def _plainness(read: FloatArray, count: int) -> float:
         away = lip - skin[number * len(BESIDE_LIP) : (number + 1) * len(BESIDE_LIP)].mean(axis=(0, 1))
         grey = float(away.mean())
         most = max(most, float(np.hypot(grey / LIGHT, (float(away[0]) - grey) / COLOUR)))
-    return float(np.clip(most / PLAIN_LIP, LEAST_PLAIN, 1))
+    return min(most / PLAIN_LIP, 1.0)
 
 
 def _likeness(seen: FloatArray, lip: FloatArray, shown: float) -> FloatArray:

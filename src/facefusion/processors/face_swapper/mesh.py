@@ -92,6 +92,7 @@ from facefusion.processors.face_swapper.eyes import (
 )
 from facefusion.processors.face_swapper.fusion import Fusion, build_fusion
 from facefusion.processors.face_swapper.lips import (
+    LEAST_PLAIN,
     find_lips,
     find_own_lips,
     openness,
@@ -381,8 +382,9 @@ class MeshSwapper:
         self._raised = _once("raised", self._build_raised)
         self._beards = Beards(self._plane, self._skin, SHADING_SIGMA)
         self._keeps_beards, self._bearded = keeps_beards, self._build_bearded() if keeps_beards else ()
-        # Whoever is hidden shows nothing of themselves, lids neither.
+        # Whoever is hidden shows nothing of themselves, lids neither, and no more of a pale mouth.
         self._has_eyes, follows = has_eyes, broadness == 0
+        self._least_plain = LEAST_PLAIN if follows else 1.0
         self._eyes, self._lids = (_eye_places(), _lids()) if follows else ((), ())
         self._prepared: _Prepared | None = None
 
@@ -837,7 +839,7 @@ class MeshSwapper:
         clear = seen if veil is None else veil.lift(seen)
         mask = None if self._masks is None else self._masks.mask(seen, seen, there, has_outline=True)
         shading, keep, relief, colourfulness, tint, skin_light = self._measure_light(clear, there, prepared, mask)
-        mouth = with_own_lips(face.mesh, find_own_lips(clear, there.mesh))
+        mouth = with_own_lips(face.mesh, find_own_lips(clear, there.mesh, self._least_plain))
         open_by = openness(mouth)
         smile = smile_of(face.mesh if own is None else own) if prepared.calm else 0.0
         frown = frown_of(clear, there.mesh) if prepared.relaxed else 0.0
