@@ -30,6 +30,9 @@ _BURNT = float(np.log(0.9))
 def folds_between_brows(log_texture: FloatArray, known: FloatArray, plane: TexturePlane) -> float:
     """How dark upright folds between the brows are, natural logarithm; 0 where they are not in sight.
 
+    What is told to somebody must be right, so this is stricter than `frown_of` of the swapper, which hair and wrinkles
+    may raise where it does no harm.
+
     Parameters
     ----------
     log_texture

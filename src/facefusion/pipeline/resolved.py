@@ -14,6 +14,7 @@ from typing import Literal
 
 from facefusion.declaration import ModelRef, Need, Requirements, Step, union
 from facefusion.pipeline.selection import has_filter, load_face_map
+from facefusion.plugins.registry import engine_sees_glasses
 from facefusion.recipe import Person, Recipe
 
 SourceKind = Literal["photo", "sound", "other"]
@@ -180,7 +181,7 @@ def resolve(asked: Recipe | Resolved) -> Resolved:
         and not required.is_protective
         and "occlusion" in recipe.face_mask_types
         and "occlusion" in required.masks
-        and recipe.face_occluder_model == "embedded"
+        and engine_sees_glasses("face_occluder", recipe.face_occluder_model)
     )
     return Resolved(
         recipe=recipe,

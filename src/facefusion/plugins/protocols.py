@@ -125,6 +125,12 @@ def opens(find: Callable[[EngineContext], Sequence[str]]) -> Callable[[Builder],
     return declare
 
 
+def sees_glasses(builder: Builder) -> Builder:
+    """Declare that a builder's engine is a `SeesGlasses`, so that pass 1 opens it, too."""
+    builder.sees_glasses = True  # type: ignore[attr-defined]
+    return builder
+
+
 class Detector(Protocol):
     """Finds faces."""
 

@@ -146,6 +146,12 @@ def models_of_engine(capability: str, name: str, context: EngineContext) -> list
     return list(find(context)) if find is not None else []
 
 
+def engine_sees_glasses(capability: str, name: str) -> bool:
+    """Whether an engine tells who wears glasses, as its builder declares it."""
+    entry = find_entry(f"facefusion.{capability}", name)
+    return entry is not None and bool(getattr(entry.load(), "sees_glasses", False))
+
+
 def models_behind(capability: str, name: str, context: EngineContext) -> list[ModelSpec]:
     """Catalogue entries that are opened where an engine or an entry of a capability is asked for by name.
 

@@ -11,7 +11,7 @@ from facefusion.imaging.glasses import NEVER_WORN, evidence_of, hidden_by, whole
 from facefusion.imaging.resample import cut, warp
 from facefusion.imaging.tensors import to_tensor
 from facefusion.models.session import Session
-from facefusion.plugins.protocols import EngineContext, FloatArray, opens
+from facefusion.plugins.protocols import EngineContext, FloatArray, opens, sees_glasses
 from facefusion.recipe import MASK_REGIONS
 from facefusion.types.face import Face
 from facefusion.types.frame import Pixels
@@ -210,6 +210,7 @@ def _in_band(chances: FloatArray, band_from_small: FloatArray) -> FloatArray:
     return warp(np.ascontiguousarray(chances), band_from_small, *BAND, is_border_black=True)
 
 
+@sees_glasses
 @opens(lambda _: ("face_occluder_embedded", GLASSES_MODEL))
 def build_occluder(context: EngineContext) -> EmbeddedMasker:
     """Builder of the mask of uncovered face."""

@@ -906,7 +906,7 @@ class MeshSwapper:
                 shown = shown * (1 - hair * np.float32(prepared.beard))
             outline = mesh[list(FACE_OVAL), :2]
             over = join_light(over, pixels[y0:y1, x0:x1], outline, shown, self._light)
-        for outline, share in shown_lids(mesh, openings) if openings else ():
+        for outline, share in shown_lids(mesh, openings) if openings and self._light > 0 else ():
             show_own(over, alpha, pixels[y0:y1, x0:x1], bare, outline, share * self._light)
         return over, np.asarray(alpha, dtype=np.float32), (x0, y0)
 
