@@ -36,6 +36,7 @@ MESH = "face_landmarker_embedded"
 
 @pytest.fixture
 def store(tmp_path):
+    (tmp_path / "models").mkdir()
     return ModelStore((str(tmp_path / "models"),), "commercial", tmp_path / "home")
 
 
