@@ -583,7 +583,7 @@ def _unreachable(url: str, error: Exception) -> ServiceUnreachable:
     reason = " ".join(str(error).split()) or type(error).__name__
     if url.startswith("https:") and "WRONG_VERSION_NUMBER" in reason:
         return ServiceUnreachable(
-            f"{url} answers, but not with https.", f"Check the address: http{url.removeprefix('https')} may be meant."
+            f"The answer of {url} is not https.", f"Check the address: http{url.removeprefix('https')} may be meant."
         )
     return ServiceUnreachable(f"{url} does not answer: {reason}.", "Check that the service runs, and its address.")
 
