@@ -533,21 +533,21 @@ def _in_even_light(whole: FloatArray, skin: FloatArray, relief: FaceRelief) -> t
         for values in (relief.usual, relief.spread)
     )
     part = np.clip(skin, 0, 1)
-    found = relief_of(whole, skin)
-    strange = np.ascontiguousarray(np.abs(found - usual).sum(axis=-1), dtype=np.float32)
+    seen = relief_of(whole, skin)
+    strange = np.ascontiguousarray(np.abs(seen - usual).sum(axis=-1), dtype=np.float32)
     lopsided = blur(np.ascontiguousarray(strange - strange[:, ::-1]), 1.0)
     rows, columns = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) / np.float32(SIZE)
     nose = np.exp(-(np.square((columns - 0.5) / NOSE[1]) ** 2) - np.square((rows - NOSE[0]) / NOSE[2]) ** 2)
     low, high = (away + (near - away) * nose for away, near in zip(STRANGER, STRANGER_AT_NOSE, strict=True))
     lopsided = blur(smoothstep((lopsided - low) / (high - low)), 1.0) * part
-    found = found + (found[:, ::-1] - found) * lopsided[..., None]
+    found = seen + (seen[:, ::-1] - seen) * lopsided[..., None]
     times, besides = np.array([LIKELY, LIKELY_COLOUR, LIKELY_COLOUR], dtype=np.float32).T
     most = spread * times + besides
     away = found - usual
     pressed = np.asarray((most * np.tanh(away / most) - away) * part[..., None], dtype=np.float32)
     near = blur(grown(np.ascontiguousarray(np.abs(pressed[..., 0])), BESIDE_PX), RELIEF_PX)
     edges = np.maximum(smoothstep((near - HARD_EDGE[0]) / (HARD_EDGE[1] - HARD_EDGE[0])) * part, lopsided)
-    light, red, blue = np.moveaxis(found + pressed - relief_of(whole, skin), -1, 0)
+    light, red, blue = np.moveaxis(found + pressed - seen, -1, 0)
     added = np.dstack([light + red, light - red - blue, light + blue])
     return np.asarray(whole + added, dtype=np.float32), np.asarray(edges * np.float32(1 - EDGE_LEFT), dtype=np.float32)
 
